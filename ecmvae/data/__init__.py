@@ -1,0 +1,1 @@
+"""Clips and where they come from: video and audio files, AVSBench folders, synthetic and composed data."""
