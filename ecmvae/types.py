@@ -1,0 +1,135 @@
+"""Typed clips and batches: what travels from the data to the model.
+
+Shape letters, used everywhere in ecmvae: **B** clips, **T** frames per clip, **N** = B*T, **C** channels,
+**H W** height and width, **L** latent width, **M** mel bins, **K** latent samples. A flattened tensor is
+video-major: index ``n = b * T + t``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVClip:
+    """One clip, ready for the model.
+
+    Attributes:
+        name: Unique name of the clip inside its data set.
+        frames: (T, 3, H, W) float32, ImageNet-normalised RGB.
+        log_mel: (T, 1, 96, 64) float32, one log-mel patch a frame.
+        masks: (T, 1, H, W) float32 in {0, 1}: 1 where an object sounds. None when there is no ground truth.
+        supervised: (T,) bool, which frames' masks may be used for training (S4 trains on the first only).
+        objects: (T, H, W) int64, 0 = background, k = visible pixels of object k, sounding or not; only composed
+            data has it. Needed for the floors and for right-of-two.
+        sounding: (T, O) bool, which object sounds in which frame; column k-1 belongs to object k.
+        category: Class of the sounding object where a data set names one, else "".
+    """
+
+    name: str
+    frames: Tensor
+    log_mel: Tensor
+    masks: Tensor | None = None
+    supervised: Tensor | None = None
+    objects: Tensor | None = None
+    sounding: Tensor | None = None
+    category: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVBatch:
+    """Clips stacked along B; the optional fields are set when every clip has them.
+
+    Attributes:
+        names: B clip names.
+        frames: (B, T, 3, H, W) float32.
+        log_mel: (B, T, 1, 96, 64) float32.
+        masks: (B, T, 1, H, W) float32 in {0, 1}, or None.
+        supervised: (B, T) bool, or None (= all frames).
+        objects: (B, T, H, W) int64, or None.
+        sounding: (B, T, O) bool padded with False to the batch's largest O, or None.
+        categories: B category names.
+        features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
+    """
+
+    names: tuple[str, ...]
+    frames: Tensor
+    log_mel: Tensor
+    masks: Tensor | None = None
+    supervised: Tensor | None = None
+    objects: Tensor | None = None
+    sounding: Tensor | None = None
+    categories: tuple[str, ...] = ()
+    features: tuple[Tensor, ...] | None = None
+
+    @classmethod
+    def collate(cls, clips: Sequence[AVClip]) -> Self:
+        """Stack clips of equal T, H and W into one batch.
+
+        Raises:
+            ValueError: When there is no clip, or when clips differ in T, H or W.
+        """
+        if not clips:
+            raise ValueError("cannot collate an empty list of clips")
+        shapes = {clip.frames.shape for clip in clips}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"clips of one batch must agree in frames and size, got {sorted(map(tuple, shapes))}: "
+                "set one clip length and data.image_size"
+            )
+        return cls(
+            names=tuple(clip.name for clip in clips),
+            frames=torch.stack([clip.frames for clip in clips]),
+            log_mel=torch.stack([clip.log_mel for clip in clips]),
+            masks=_stack([clip.masks for clip in clips]),
+            supervised=_stack([clip.supervised for clip in clips]),
+            objects=_stack([clip.objects for clip in clips]),
+            sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
+            categories=tuple(clip.category for clip in clips),
+        )
+
+    @property
+    def flat_frames(self) -> Tensor:
+        """(N, 3, H, W)."""
+        return rearrange(self.frames, "b t c h w -> (b t) c h w")
+
+    @property
+    def flat_masks(self) -> Tensor:
+        """(N, 1, H, W).
+
+        Raises:
+            ValueError: When the batch has no masks.
+        """
+        if self.masks is None:
+            raise ValueError("this batch has no masks: load a split with ground truth")
+        return rearrange(self.masks, "b t c h w -> (b t) c h w")
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch with every tensor on `device`."""
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                moved[field.name] = value.to(device)
+        if self.features is not None:
+            moved["features"] = tuple(feature.to(device) for feature in self.features)  # type: ignore[assignment]
+        return replace(self, **moved)
+
+
+def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    present = [tensor for tensor in tensors if tensor is not None]
+    return torch.stack(present) if len(present) == len(tensors) else None
+
+
+def _pad_columns(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Pad (T, O) tables with False on the right to the widest O."""
+    widest = max((tensor.shape[1] for tensor in tensors if tensor is not None), default=0)
+    return [
+        None if tensor is None else torch.nn.functional.pad(tensor, (0, widest - tensor.shape[1])) for tensor in tensors
+    ]
