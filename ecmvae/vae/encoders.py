@@ -1,0 +1,133 @@
+"""Encoders: images or vectors to a flat feature, and the head that turns a feature into a `DiagonalGaussian`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ecmvae.vae.gaussian import LOGVAR_LIMIT, DiagonalGaussian
+
+
+class GaussianHead(nn.Module):
+    """Two separate linear layers, one for the mean and one for the log-variance.
+
+    The log-variance of a network is clamped here and nowhere else, to +-`LOGVAR_LIMIT`. Under autocast the
+    distribution comes out in the dtype of the head's weights, so that its KL keeps float32 digits.
+    """
+
+    def __init__(self, in_features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.in_features, self.latent_dim = in_features, latent_dim
+        self.mean = nn.Linear(in_features, latent_dim)
+        self.logvar = nn.Linear(in_features, latent_dim)
+
+    def forward(self, features: Float[Tensor, "... f"]) -> DiagonalGaussian:
+        """(..., F) features -> distribution over (..., L)."""
+        dtype = self.mean.weight.dtype
+        mean = self.mean(features).to(dtype)
+        logvar = self.logvar(features).to(dtype)
+        return DiagonalGaussian(mean, logvar.clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT))
+
+
+class ConvEncoder(nn.Module):
+    """Strided convolutions with batch norm and LeakyReLU, flattened in C, H, W order.
+
+    With the default kernel 4, stride 2, padding 1 each layer halves an even image. `widths=(16, 32, 64, 128, 128)` on
+    224 pixels is the image encoder of ECMVAE's latents: 128 * 7 * 7 = 6272 features.
+
+    Attributes:
+        out_features: Length of the feature vector.
+        out_shape: Its (C, H, W) before flattening, what `ConvDecoder` starts from.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        image_size: int,
+        *,
+        kernel_size: int = 4,
+        stride: int = 2,
+        padding: int = 1,
+        batch_norm: bool = True,
+        negative_slope: float = 0.01,
+    ) -> None:
+        """Build one layer a width.
+
+        Args:
+            in_channels: Channels of the image.
+            widths: Output channels of each layer.
+            image_size: Height and width of the square image, in pixels.
+            kernel_size: Of every convolution.
+            stride: Of every convolution.
+            padding: Zeros on each side.
+            batch_norm: Normalise after each convolution.
+            negative_slope: Of the LeakyReLU; 0 is a plain ReLU.
+
+        Raises:
+            ValueError: When there is no layer, or when a layer would not see its input whole (an odd size at stride 2,
+                so that the decoder could not undo it).
+        """
+        super().__init__()
+        if not widths:
+            raise ValueError("ConvEncoder needs at least one width")
+        self.in_channels, self.image_size = in_channels, image_size
+        layers: list[nn.Module] = []
+        channels, size = in_channels, image_size
+        for width in widths:
+            span = size + 2 * padding - kernel_size
+            if span < 0 or span % stride:
+                raise ValueError(
+                    f"image_size {image_size} does not divide through {len(widths)} layers of kernel {kernel_size}, "
+                    f"stride {stride}, padding {padding} (stuck at {size} pixels): use a multiple of "
+                    f"{stride ** len(widths)} or fewer widths"
+                )
+            layers.append(nn.Conv2d(channels, width, kernel_size, stride, padding))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(width))
+            layers.append(nn.LeakyReLU(negative_slope))
+            channels, size = width, span // stride + 1
+        self.layers = nn.Sequential(*layers)
+        self.out_shape = (channels, size, size)
+        self.out_features = channels * size * size
+
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
+        """(n, C, H, W) -> (n, out_features)."""
+        maps: Tensor = self.layers(images)
+        return maps.flatten(1)
+
+
+class MLPEncoder(nn.Module):
+    """Fully connected layers with ReLU over the flattened input.
+
+    Attributes:
+        out_features: Length of the feature vector.
+    """
+
+    def __init__(self, in_features: int, widths: Sequence[int]) -> None:
+        """Build one Linear + ReLU a width; `in_features` is the length of the flattened input."""
+        super().__init__()
+        if not widths:
+            raise ValueError("MLPEncoder needs at least one width")
+        self.in_features, self.out_features = in_features, widths[-1]
+        layers: list[nn.Module] = []
+        for before, after in zip((in_features, *widths[:-1]), widths, strict=True):
+            layers += [nn.Linear(before, after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n f"]:
+        """(n, ...) -> (n, out_features).
+
+        Raises:
+            ValueError: When the flattened input has another length than `in_features`.
+        """
+        flat = inputs.flatten(1)
+        if flat.shape[1] != self.in_features:
+            raise ValueError(
+                f"expected {self.in_features} numbers a sample, got {flat.shape[1]} from shape {tuple(inputs.shape)}: "
+                "set in_features to the size of your data"
+            )
+        features: Tensor = self.layers(flat)
+        return features
