@@ -39,7 +39,7 @@ class AudioConfig:
     """The audio encoder: log-mel patches to one embedding of width 128 a frame."""
 
     name: Literal["vggish", "vggish_small"] = "vggish"
-    """vggish (72 M parameters, the paper's) or vggish_small (0.3 M, for CPUs)."""
+    """vggish (72 M parameters, the paper's) or vggish_small (0.2 M, for CPUs)."""
     weights: str | None = None
     """Path of the encoder's weights: a folder left by `ecmvae train-audio`, or a vggish-10086976.pth file."""
     frozen: bool = True

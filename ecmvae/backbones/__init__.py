@@ -1,0 +1,1 @@
+"""Visual and audio backbones: generic networks that know nothing of segmentation."""
