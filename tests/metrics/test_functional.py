@@ -11,11 +11,12 @@ import torch
 from ecmvae.errors import UserError
 from ecmvae.metrics.functional import avsbench_fscore, avsbench_fscore_curve, avsbench_iou, threshold_counts
 
-REFERENCE = Path(__file__).parents[1] / "reference"
-sys.path.insert(0, str(REFERENCE))
+sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
 sys.path.insert(0, str(Path(__file__).parent))
 import naive
 import reference_inputs
+
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 KNOWN = json.loads((REFERENCE / "metrics.json").read_text())
 
