@@ -1,0 +1,26 @@
+"""Videos in and out: the only door to PyAV, which is imported when a file is opened and not before.
+
+Every time is in seconds from the first picture; sound for a model is mono, 16 kHz, float32 in [-1, 1].
+"""
+
+from ecmvae.data.video.clips import RawClip, read_clip, stream_clips
+from ecmvae.data.video.container import AudioTrack, VideoInfo, probe, show_path
+from ecmvae.data.video.frames import SourceFrame, stream_frames
+from ecmvae.data.video.sound import SAMPLE_RATE, SoundReader
+from ecmvae.data.video.writing import VideoWriter, write_video
+
+__all__ = [
+    "SAMPLE_RATE",
+    "AudioTrack",
+    "RawClip",
+    "SoundReader",
+    "SourceFrame",
+    "VideoInfo",
+    "VideoWriter",
+    "probe",
+    "read_clip",
+    "show_path",
+    "stream_clips",
+    "stream_frames",
+    "write_video",
+]

@@ -1,0 +1,217 @@
+"""Opening a video: what is in the file, and one clear line when it is not a video at all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecmvae.errors import UserError
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.stream import Stream
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+logger = logging.getLogger(__name__)
+
+# A playlist (HLS, concat) that calls itself .mp4 could make FFmpeg open other files and addresses: allow none.
+_NO_OTHER_FILES = {"protocol_whitelist": "none"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioTrack:
+    """One audio track of a video file."""
+
+    codec: str
+    """FFmpeg's name of the codec, such as `aac`."""
+    channels: int
+    sample_rate: int
+    """Hz."""
+    language: str
+    """ISO 639-2 code, or "" where the file does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file declares, and how its first frame looks.
+
+    `duration` and `frame_count` are the container's claims: good for a progress bar, never for a loop.
+    """
+
+    path: Path
+    width: int
+    """Pixels, after rotation."""
+    height: int
+    """Pixels, after rotation."""
+    rotation: int
+    """Quarter turns counter-clockwise (0..3) that put the stored picture upright."""
+    fps: Fraction
+    """Average frame rate; the frames' own timestamps are what counts."""
+    duration: float | None
+    """Declared seconds, None where the container does not say."""
+    frame_count: int | None
+    """Declared number of frames, None where the container does not say."""
+    codec: str
+    sample_aspect: Fraction
+    """Width of a pixel over its height, after rotation; 1 for nearly all files."""
+    start: float
+    """Timestamp of the first frame in the file's own clock; all times we report count from it."""
+    audio_tracks: tuple[AudioTrack, ...]
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """Open a media file for reading.
+
+    The file is handed to FFmpeg as a Python file object: any name works (quotes, newlines, bytes that are not UTF-8,
+    names that look like an address), and nothing but this file is ever opened.
+
+    Raises:
+        UserError: When the path is missing, a folder, unreadable, empty or not a media file.
+    """
+    import av
+
+    name = show_path(path)
+    if path.is_dir():
+        raise UserError(f"{name} is a folder: name the video files in it")
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise UserError(f"{name} does not exist: check the path") from error
+    except OSError as error:
+        raise UserError(f"cannot read {name} ({error.strerror}): check the path and its permissions") from error
+    with file:
+        if not file.read(1):
+            raise UserError(f"{name} is empty (0 bytes): copy or download it again")
+        file.seek(0)
+        try:
+            container = av.open(file, "r", container_options=_NO_OTHER_FILES, metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            raise UserError(f"{name} is not a video that can be read ({_reason(error)})") from error
+        with container:
+            yield container
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first moving-picture track; a song's cover picture does not count.
+
+    Raises:
+        UserError: When there is none, or its codec cannot be decoded.
+    """
+    from av.stream import Disposition
+
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        what = "only sound" if container.streams.audio else "neither picture nor sound"
+        raise UserError(f"{show_path(path)} has {what}: a video with a picture track is needed")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise UserError(f"{show_path(path)} has a picture track in a codec that this build of PyAV cannot decode")
+    return stream
+
+
+def probe(path: Path) -> VideoInfo:
+    """Look into a video file: its picture, its sound, its first frame.
+
+    Raises:
+        UserError: When the file cannot be read, has no picture track, or not one frame can be decoded.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        frame = next((frame for frames in packets(container, stream) for frame in frames), None)
+        if frame is None:
+            raise UserError(f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short")
+        turns = quarter_turns(frame)
+        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        seconds = None
+        if stream.duration is not None and stream.time_base is not None:
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            seconds = container.duration / 1_000_000
+        return VideoInfo(
+            path=path,
+            width=width,
+            height=height,
+            rotation=turns,
+            fps=stream.average_rate or stream.guessed_rate or Fraction(25),
+            duration=seconds if seconds and seconds > 0 else None,
+            frame_count=stream.frames or None,
+            codec=stream.codec_context.codec.canonical_name,
+            sample_aspect=1 / aspect if turns % 2 else aspect,
+            start=frame.time or 0.0,
+            audio_tracks=tuple(
+                AudioTrack(
+                    codec=track.codec_context.codec.canonical_name,
+                    channels=track.codec_context.channels,
+                    sample_rate=track.codec_context.sample_rate,
+                    language=track.language or "",
+                )
+                for track in container.streams.audio
+            ),
+        )
+
+
+def quarter_turns(frame: VideoFrame) -> int:
+    """Counter-clockwise quarter turns that put a stored frame upright; phones rarely store other angles."""
+    return round(frame.rotation / 90) % 4
+
+
+def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStream | None:
+    """Audio track number `track`, counted from 0; None when the file has no sound at all.
+
+    Raises:
+        UserError: When the file has sound, but not that track.
+    """
+    tracks = container.streams.audio
+    if not tracks:
+        return None
+    if not 0 <= track < len(tracks):
+        raise UserError(f"{show_path(path)} has {len(tracks)} audio track(s), numbered from 0: there is no {track}")
+    return tracks[track]
+
+
+def show_path(path: Path) -> str:
+    """The path on one printable line, quoted where it holds newlines or bytes that are not UTF-8."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's own words, on one line: "Invalid data found when processing input"."""
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def packets(container: InputContainer, stream: Stream) -> Iterator[list[Any]]:
+    """Decode a track packet by packet: broken packets are left out, a file cut short ends early; both are logged once.
+
+    Yields:
+        The frames of one packet, often one, sometimes none.
+    """
+    import av
+
+    damaged = 0
+    demuxer = container.demux(stream)
+    while True:
+        try:
+            packet = next(demuxer, None)
+        except (av.FFmpegError, EOFError) as error:
+            logger.warning("%s: reading stopped early (%s)", container.name, _reason(error))
+            break
+        if packet is None:
+            break
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            damaged += 1
+            continue
+        yield frames
+    if damaged:
+        logger.warning("%s: %d damaged packet(s) of the %s track left out", container.name, damaged, stream.type)

@@ -1,0 +1,69 @@
+"""The picture of a video, frame by frame on a clock that starts at zero and never runs back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecmvae.data.video.container import open_container, packets, quarter_turns, video_stream
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One decoded frame; its pixels are converted only when asked for."""
+
+    index: int
+    """0, 1, 2 ... in order of display."""
+    time: float
+    """Seconds since the first frame."""
+    duration: float
+    """Seconds that the file says it is shown, or one average frame."""
+    picture: VideoFrame
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, upright; any pixel format and bit depth comes out as 8 bits, alpha is dropped."""
+        pixels = self.picture.to_ndarray(format="rgb24")
+        return np.ascontiguousarray(np.rot90(pixels, quarter_turns(self.picture)))
+
+
+def stream_frames(path: Path) -> Iterator[SourceFrame]:
+    """All frames of a video, one in memory at a time.
+
+    Timestamps are the file's own, so a variable frame rate is kept; where they stand still or jump back (joined
+    recordings) the clock goes on by one average frame.
+
+    Raises:
+        UserError: When the file cannot be read or has no picture track.
+    """
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        stream.thread_type = "AUTO"
+        rate = stream.average_rate or stream.guessed_rate
+        usual = float(1 / rate) if rate else 1 / 25
+        size: tuple[int, int] | None = None
+        offset: float | None = None
+        last = -usual
+        index = 0
+        for frames in packets(container, stream):
+            for frame in frames:
+                if size is None:
+                    size = (frame.width, frame.height)
+                elif size != (frame.width, frame.height):  # a stream may change size half-way: keep the first
+                    frame = frame.reformat(width=size[0], height=size[1])
+                stamp = frame.time if frame.time is not None else last + usual - (offset or 0.0)
+                if offset is None:
+                    offset = -stamp
+                if index and stamp + offset <= last:
+                    offset = last + usual - stamp
+                last = stamp + offset
+                length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
+                yield SourceFrame(index, last, length if length > 0 else usual, frame)
+                index += 1

@@ -1,0 +1,187 @@
+"""The sound of a video on the picture's clock, decoded as far as it is asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecmvae.data.video.container import audio_stream, open_container, packets, probe, show_path
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16_000
+"""Hz of all sound that goes to a model: what VGGish was trained on."""
+
+SoundBlock = tuple[int, NDArray[np.floating]]
+"""Index of the first sample, counted from the first picture, and (C, S) samples in [-1, 1]."""
+
+_JITTER = 0.06  # seconds: container timestamps are this coarse; only a larger step is a true gap
+_LAYOUTS = {1: "mono", 2: "stereo"}
+
+
+class SoundReader:
+    """Mono 16 kHz sound of a video, read forward, silent wherever the file has none.
+
+    Channels are averaged (as VGGish's own front end does, and as `ecmvae.data.audio.read_wave` does for files), so
+    5.1 needs no rule of its own. Sound that starts late, ends early or has holes keeps its place in time.
+    Only what lies between the last two positions asked for is in memory.
+    """
+
+    def __init__(self, path: Path, *, track: int = 0, origin: float | None = None) -> None:
+        """Open the file.
+
+        Args:
+            path: Video file.
+            track: Audio track, from 0.
+            origin: Time of the first picture in the file's clock; None = look it up.
+
+        Raises:
+            UserError: When the file cannot be read or has no such track.
+        """
+        with ExitStack() as stack:
+            container = stack.enter_context(open_container(path))
+            stream = audio_stream(container, track, path)
+            self.silent = stream is None
+            """True when the file has no sound at all."""
+            if stream is None:
+                logger.warning("%s has no sound: treated as silence", show_path(path))
+                self._blocks: Iterator[SoundBlock] = iter(())
+            else:
+                start = probe(path).start if origin is None else origin
+                self._blocks = decoded_sound(container, stream, origin=start, sample_rate=SAMPLE_RATE, channels=1)
+            self._stack = stack.pop_all()
+        self._kept: deque[SoundBlock] = deque()
+        self._decoded = -(2**62)  # end of what is decoded
+        self._dropped = -(2**62)  # samples before this are gone
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Samples `start` to `stop` at 16 kHz; index 0 is the moment of the first picture.
+
+        Args:
+            start: First sample, may be negative (silence or sound before the picture); never before that of the
+                last call.
+            stop: One past the last sample.
+
+        Returns:
+            (stop - start,) float32 in [-1, 1].
+
+        Raises:
+            ValueError: When `start` goes back.
+        """
+        if start < self._dropped:
+            raise ValueError(f"sound is read forward only: {start} lies before {self._dropped}")
+        self._dropped = start
+        while self._decoded < stop and (block := next(self._blocks, None)) is not None:
+            self._kept.append(block)
+            self._decoded = block[0] + block[1].shape[1]
+        while self._kept and self._kept[0][0] + self._kept[0][1].shape[1] <= start:
+            self._kept.popleft()
+        sound = np.zeros(stop - start, np.float32)
+        for position, samples in self._kept:
+            first, last = max(position, start), min(position + samples.shape[1], stop)
+            if first < last:
+                sound[first - start : last - start] = samples[0, first - position : last - position]
+        return sound
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stack.close()
+
+    def __enter__(self) -> SoundReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def decoded_sound(
+    container: InputContainer, stream: AudioStream, *, origin: float, sample_rate: int, channels: int
+) -> Iterator[SoundBlock]:
+    """Decode a track block by block onto the picture's clock.
+
+    Args:
+        container: Opened file.
+        stream: Its audio track.
+        origin: Time of the first picture in the file's clock, in seconds.
+        sample_rate: Hz to deliver.
+        channels: 1 = the average of all channels, 2 = stereo.
+
+    Yields:
+        Positions (rising, in samples from the first picture; holes are left out) and (channels, S) float32.
+    """
+    import av
+
+    resampler = None
+    source: tuple[int, int] | None = None  # rate and channels of the running resampler
+    position = 0  # where its next sample goes
+    expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
+    offset = -origin
+    for packet in packets(container, stream):
+        for frame in packet:
+            if frame.samples == 0:
+                continue
+            time = expected if frame.time is None else frame.time + offset
+            if source is not None and time < expected - _JITTER:
+                offset += expected - time  # the file's clock jumps back: go on where we are
+                time = expected
+            now = (frame.sample_rate, frame.layout.nb_channels)
+            if resampler is None or now != source or time > expected + _JITTER:
+                if resampler is not None:
+                    for block in _arrays(resampler.resample(None)):
+                        yield position, block
+                        position += block.shape[1]
+                resampler = av.AudioResampler("fltp", _LAYOUTS[channels], sample_rate)
+                source, position = now, round(time * sample_rate)
+            expected = time + frame.samples / frame.sample_rate
+            frame = _average(frame) if channels == 1 else frame
+            frame.pts = None
+            for block in _arrays(resampler.resample(frame)):
+                yield position, block
+                position += block.shape[1]
+    if resampler is not None:
+        for block in _arrays(resampler.resample(None)):
+            yield position, block
+            position += block.shape[1]
+
+
+def _average(frame: AudioFrame) -> AudioFrame:
+    """The mean of the channels as a mono float frame.
+
+    FFmpeg's own downmix weighs channels by 0.7 and would make stereo 3 dB louder than the training data.
+    """
+    import av
+
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:  # (1, S*C) interleaved
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype == np.uint8:
+        mono = (samples.astype(np.float32).mean(axis=0) - 128.0) / 128.0
+    elif samples.dtype.kind == "i":
+        full_scale = float(2 ** (8 * samples.dtype.itemsize - 1))
+        mono = samples.astype(np.float32).mean(axis=0) / full_scale
+    else:
+        mono = samples.astype(np.float32).mean(axis=0)
+    result = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None], np.float32), format="fltp", layout="mono")
+    result.sample_rate = frame.sample_rate
+    return result
+
+
+def _arrays(frames: list[AudioFrame]) -> Iterator[NDArray[np.float32]]:
+    for frame in frames:
+        if frame.samples:
+            yield frame.to_ndarray().astype(np.float32, copy=False)

@@ -1,0 +1,167 @@
+"""The sound of a video that is being written: encoded from a waveform, copied from a file, or encoded again.
+
+A soundtrack is fed along with the picture (`advance`), so that the muxer never has to hold back more than a moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecmvae.data.video.container import audio_stream, open_container, probe, show_path
+from ecmvae.data.video.sound import SAMPLE_RATE, SoundBlock, decoded_sound
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer, OutputContainer
+
+logger = logging.getLogger(__name__)
+
+# Codecs that every player accepts inside the container; others are encoded again.
+_HOLDS = {"mp4": {"aac", "mp3", "ac3", "eac3", "alac"}, "webm": {"opus", "vorbis"}}
+_ENCODER = {"mp4": "aac", "webm": "libopus"}
+_RATES = {  # Hz that the encoder takes, best first
+    "mp4": (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 96000, 88200, 64000),
+    "webm": (48000, 24000, 16000, 12000, 8000),
+}
+_BLOCK = 1024  # samples handed to the encoder at a time
+_LEAD_IN = 0.05  # seconds before the first picture whose packets are kept: an encoder's priming must stay
+_LAYOUTS = {1: "mono", 2: "stereo"}
+
+
+@runtime_checkable
+class Soundtrack(Protocol):
+    """Sound that follows the picture."""
+
+    def advance(self, until: float) -> None:
+        """Write the sound before `until` seconds."""
+
+    def finish(self, end: float) -> None:
+        """Write what is left; `end` is where the picture ends, in seconds."""
+
+
+def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], sample_rate: int) -> Soundtrack:
+    """Sound from an array, (S,) or (C, S) float in [-1, 1] at `sample_rate` Hz.
+
+    Raises:
+        ValueError: When the array is not one or two channels of floats, or no encoder takes its rate.
+    """
+    channels = np.atleast_2d(waveform)
+    if channels.ndim != 2 or channels.shape[0] not in _LAYOUTS or channels.dtype.kind != "f":
+        raise ValueError(f"a waveform is float (S,), (1, S) or (2, S), got {waveform.dtype} {waveform.shape}")
+    if sample_rate not in _RATES[_family(output)]:
+        raise ValueError(f"no sound at {sample_rate} Hz in this container: resample to 16000, 24000 or 48000 Hz")
+    blocks = ((at, channels[:, at : at + _BLOCK]) for at in range(0, channels.shape[1], _BLOCK))
+    return _Encoded(output, blocks, sample_rate, channels.shape[0])
+
+
+def soundtrack_of(output: OutputContainer, path: Path, track: int, stack: ExitStack) -> Soundtrack | None:
+    """Track `track` of a video file, or None when the file has no sound; `stack` keeps the file open."""
+    source = stack.enter_context(open_container(path))
+    stream = audio_stream(source, track, path)
+    if stream is None:
+        return None
+    origin = probe(path).start
+    family = _family(output)
+    codec = stream.codec_context.codec.canonical_name
+    if codec in _HOLDS[family]:
+        return _Copied(output, source, stream, origin)
+    encoder = _ENCODER[family].removeprefix("lib")
+    logger.warning("%s: %s cannot hold its %s sound: encoded again as %s", show_path(path), family, codec, encoder)
+    rates = _RATES[family]
+    rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
+    channels = min(stream.codec_context.channels, 2)
+    blocks = decoded_sound(source, stream, origin=origin, sample_rate=rate, channels=channels)
+    return _Encoded(output, blocks, rate, channels)
+
+
+class _Encoded:
+    """Sound from blocks of samples; gaps between the blocks are silence."""
+
+    def __init__(self, output: OutputContainer, blocks: Iterator[SoundBlock], sample_rate: int, channels: int) -> None:
+        self._output, self._blocks, self._rate, self._channels = output, blocks, sample_rate, channels
+        encoder = _ENCODER[_family(output)]
+        self._stream = cast("AudioStream", output.add_stream(encoder, rate=sample_rate, layout=_LAYOUTS[channels]))
+        self._stream.codec_context.bit_rate = 96_000 * channels
+        self._stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
+        self._written = 0
+
+    def advance(self, until: float) -> None:
+        while self._written < until * self._rate and (block := next(self._blocks, None)) is not None:
+            self._append(*block)
+
+    def finish(self, end: float) -> None:
+        stop = round(end * self._rate)
+        while self._written < stop and (block := next(self._blocks, None)) is not None:
+            position, samples = block
+            self._append(position, samples[:, : max(stop - position, 0)])
+        self._output.mux(self._stream.encode(None))
+
+    def _append(self, position: int, samples: NDArray[np.floating]) -> None:
+        if position < self._written:  # what overlaps the sound so far, or lies before the first picture
+            samples = samples[:, self._written - position :]
+        while position > self._written and samples.size:
+            self._encode(np.zeros((self._channels, min(_BLOCK, position - self._written)), np.float32))
+        for at in range(0, samples.shape[1], _BLOCK):
+            self._encode(samples[:, at : at + _BLOCK])
+
+    def _encode(self, samples: NDArray[np.floating]) -> None:
+        import av
+
+        clipped = np.ascontiguousarray(np.clip(samples, -1.0, 1.0), dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(clipped, format="fltp", layout=_LAYOUTS[self._channels])
+        frame.sample_rate = self._rate
+        frame.pts = self._written
+        self._written += clipped.shape[1]
+        self._output.mux(self._stream.encode(frame))
+
+
+class _Copied:
+    """The packets of another file's track, moved so that its first picture is at zero."""
+
+    def __init__(self, output: OutputContainer, source: InputContainer, stream: AudioStream, origin: float) -> None:
+        self._output = output
+        self._stream = output.add_stream_from_template(stream)
+        self._packets = self._moved(source, stream, origin)
+        self._waiting: Packet[AudioStream] | None = None
+
+    def advance(self, until: float) -> None:
+        while (packet := self._waiting or next(self._packets, None)) is not None:
+            if float(packet.dts * packet.time_base) >= until:  # type: ignore[operator]  # _moved sets dts
+                self._waiting = packet
+                return
+            self._waiting = None
+            packet.stream = self._stream
+            self._output.mux(packet)
+
+    def finish(self, end: float) -> None:
+        self.advance(float("inf"))  # the track is kept whole, also where it outlasts the picture
+
+    @staticmethod
+    def _moved(source: InputContainer, stream: AudioStream, origin: float) -> Iterator[Packet[AudioStream]]:
+        unit = float(stream.time_base or 0) or 1 / SAMPLE_RATE
+        offset = -round(origin / unit)
+        expected: int | None = None
+        for packet in source.demux(stream):
+            if packet.dts is None or packet.size == 0:
+                continue
+            length = packet.duration or 1
+            pts = packet.dts if packet.pts is None else packet.pts
+            if offset and (pts + offset + length) * unit < -_LEAD_IN:
+                continue
+            if expected is not None and packet.dts + offset < expected - length:
+                offset = expected - packet.dts  # the file's clock jumps back: go on where we are
+            packet.pts, packet.dts = pts + offset, packet.dts + offset
+            expected = packet.dts + length
+            yield packet
+
+
+def _family(output: OutputContainer) -> str:
+    return "webm" if "webm" in output.format.name else "mp4"
