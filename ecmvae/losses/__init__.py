@@ -1,0 +1,1 @@
+"""Losses: pure functions, and one module that weighs and names them."""

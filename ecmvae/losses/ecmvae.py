@@ -1,0 +1,177 @@
+"""ECMVAE's objective: the negative conditional ELBO and its regularisers, every term by name.
+
+Mao et al., ICCV 2023, arXiv 2310.08303. Latent terms are in nats, summed over L and averaged over frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ecmvae.config import Config, LossConfig
+from ecmvae.losses.latent import MutualInformationBound, orthogonality_loss
+from ecmvae.losses.segmentation import semantic_loss, structure_loss
+from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
+from ecmvae.models.latents import FactorizedLatents, LatentSamples
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Named scalars, each unweighted, and what each counts for in the total.
+
+    Attributes:
+        values: Scalar of each term, only of those that were computed.
+        weights: Factor of each term in `total`; negative where the term is maximised.
+    """
+
+    values: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar to minimise."""
+        weighted = [self.weights[name] * value for name, value in self.values.items()]
+        return torch.stack(weighted).sum()
+
+    def named(self) -> dict[str, Tensor]:
+        """The unweighted terms and the total, detached, for logging."""
+        return {**{name: value.detach() for name, value in self.values.items()}, "total": self.total.detach()}
+
+
+class ECMVAELoss(nn.Module):
+    """Weighs the terms; a term of weight 0 is not computed.
+
+    With latents, `posterior_structure` + `kl` is the negative conditional ELBO; `structure` trains the prior branch,
+    which is the one used at test time.
+
+    Args:
+        weights: Weight of each term.
+        latent_kind: "factorized", "single" or "none".
+        latent_dim: L.
+        shared_divergence: "js" or "kl", between posterior and prior of the shared latent.
+        js_samples: Monte Carlo samples of the Jensen-Shannon divergence.
+    """
+
+    def __init__(
+        self,
+        weights: LossConfig,
+        *,
+        latent_kind: str = "factorized",
+        latent_dim: int = 16,
+        shared_divergence: str = "js",
+        js_samples: int = 1,
+    ) -> None:
+        super().__init__()
+        self.weights = weights
+        self.shared_divergence = shared_divergence
+        self.js_samples = js_samples
+        self.bounds = nn.ModuleDict()
+        if latent_kind == "factorized" and weights.mutual_information > 0:
+            self.bounds = nn.ModuleDict(
+                {branch: MutualInformationBound(latent_dim) for branch in ("prior", "posterior")}
+            )
+
+    @classmethod
+    def from_config(cls, config: Config) -> ECMVAELoss:
+        """The loss a run's configuration describes."""
+        latent = config.model.latent
+        return cls(
+            config.loss,
+            latent_kind=latent.kind,
+            latent_dim=latent.dim,
+            shared_divergence=latent.shared_divergence,
+            js_samples=latent.js_samples,
+        )
+
+    def forward(
+        self,
+        output: ECMVAEOutput,
+        masks: Float[Tensor, "b t 1 h w"],
+        supervised: Bool[Tensor, "b t"] | None = None,
+        kl_factor: float = 1.0,
+    ) -> LossTerms:
+        """Compute the terms.
+
+        Args:
+            output: Of `ECMVAE.forward` with these masks.
+            masks: (B, T, 1, H, W) in {0, 1}.
+            supervised: (B, T), frames whose masks count; None = all.
+            kl_factor: Warm-up of the KL weight, 0 to 1.
+
+        Returns:
+            The named terms.
+        """
+        weights = self.weights
+        known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
+        flat_known, flat_masks = rearrange(known, "b t -> (b t)"), rearrange(masks, "b t c h w -> (b t) c h w")
+        values: dict[str, Tensor] = {}
+        factors: dict[str, float] = {}
+
+        def add(name: str, weight: float, value: Tensor) -> None:
+            values[name], factors[name] = value, weight
+
+        def branches() -> dict[str, BranchOutput]:
+            both = {"prior": output.prior_branch, "posterior": output.posterior_branch}
+            return {name: branch for name, branch in both.items() if branch is not None}
+
+        def mask_loss(branch: BranchOutput) -> Tensor:
+            logits = rearrange(branch.logits, "b t c h w -> (b t) c h w")
+            return structure_loss(logits[flat_known], flat_masks[flat_known]).mean()
+
+        if weights.structure > 0:
+            add("structure", weights.structure, mask_loss(output.prior_branch))
+        if weights.semantic > 0:
+            each = [
+                semantic_loss(branch.fused, branch.audio, rearrange(branch.logits, "b t c h w -> (b t) c h w")).mean()
+                for branch in branches().values()
+            ]
+            add("semantic", weights.semantic, torch.stack(each).sum())
+        if output.posterior is None or output.prior is None or output.posterior_branch is None:
+            return LossTerms(values, factors)
+
+        if weights.posterior_structure > 0:
+            add("posterior_structure", weights.posterior_structure, mask_loss(output.posterior_branch))
+        if weights.kl > 0:
+            assert output.informed is not None
+            divergences = self.divergences(output.posterior, output.prior)
+            for name, divergence in divergences.items():
+                add(name, weights.kl * kl_factor, divergence[output.informed].mean())
+        samples = {name: branch.samples for name, branch in branches().items()}
+        if weights.orthogonality > 0:
+            pairs = [pair for drawn in samples.values() if drawn is not None for pair in _shared_and_specific(drawn)]
+            if pairs:
+                add(
+                    "orthogonality",
+                    weights.orthogonality,
+                    torch.stack([orthogonality_loss(specific, shared) for specific, shared in pairs]).sum(),
+                )
+        if self.bounds:
+            bounds = [
+                self.bounds[name](drawn.fused_visual, drawn.fused_audio)
+                for name, drawn in samples.items()
+                if drawn is not None
+            ]
+            # The bound is maximised: its weight enters the minimised total with a minus sign.
+            add("mutual_information", -weights.mutual_information, torch.stack(bounds).sum())
+        return LossTerms(values, factors)
+
+    def divergences(self, posterior: FactorizedLatents, prior: FactorizedLatents) -> dict[str, Tensor]:
+        """Divergence of the posterior from the prior for each latent and frame, (N,) nats."""
+        ours, theirs = posterior.named(), prior.named()
+        computed = {}
+        for name in ours:
+            if name == "shared" and self.shared_divergence == "js":
+                computed["js_shared"] = ours[name].js(theirs[name], self.js_samples)
+            else:
+                computed[f"kl_{name}"] = ours[name].kl(theirs[name])
+        return computed
+
+
+def _shared_and_specific(drawn: LatentSamples) -> list[tuple[Tensor, Tensor]]:
+    """The pairs that are to be orthogonal: (s_v, c) and (s_a, c); none with one joint latent."""
+    return [(specific, drawn.shared) for specific in (drawn.visual, drawn.audio) if specific is not None]

@@ -1,0 +1,131 @@
+"""Fusion of sound and picture at one scale: TPAVI, and a per-second gate.
+
+TPAVI: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, arXiv 2207.05042, in the form ECMVAE uses: both inputs
+L2-normalised, no softmax. Written for any number of frames, in time linear in the number of pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ecmvae.backbones.vggish import EMBEDDING_DIM
+
+_EPSILON = 1e-6
+
+
+def unit_length(values: Tensor, dim: int) -> Tensor:
+    """Divide by the L2 norm along `dim`: x / sqrt(sum x^2 + 1e-6)."""
+    return values * torch.rsqrt(values.square().sum(dim, keepdim=True) + _EPSILON)
+
+
+class TPAVI(nn.Module):
+    """Temporal pixel-wise audio-visual interaction: each pixel attends to the sound of every second of its clip.
+
+    With theta and g linear in the visual tokens and phi linear in the audio, all L = T*h*w positions attend to all
+    others with weights theta^T phi / L. The weights have no softmax, so the product is reassociated:
+    ``(theta^T phi) g^T = theta^T (phi g^T)``. As phi does not vary over a frame, phi g^T needs only the sum of g over
+    each frame, and no L x L matrix is ever built.
+
+    Args:
+        channels: C of the visual map.
+        audio_dim: A, width of the audio embedding; the paper's form has A = C.
+        inner: Width of theta, phi and g; C / 2 in the paper.
+    """
+
+    def __init__(self, channels: int, audio_dim: int = EMBEDDING_DIM, inner: int | None = None) -> None:
+        super().__init__()
+        inner = inner or max(channels // 2, 1)
+        self.theta = nn.Linear(channels, inner)
+        self.phi = nn.Linear(audio_dim, inner)
+        self.g = nn.Linear(channels, inner)
+        self.out = nn.Linear(inner, channels)
+        self.out_norm = nn.BatchNorm1d(channels)
+        self.norm = nn.LayerNorm(channels)
+        # Zero, so that the block starts as the identity (followed by the LayerNorm).
+        nn.init.zeros_(self.out_norm.weight)
+        nn.init.zeros_(self.out_norm.bias)
+
+    def forward(
+        self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
+    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
+        """Fuse one scale.
+
+        Args:
+            visual: (B, T, C, h, w).
+            audio: (B, T, A).
+
+        Returns:
+            The fused map (B, T, C, h, w) and the L2-normalised audio (B, T, A).
+        """
+        batch, frames, _, height, width = visual.shape
+        tokens = unit_length(rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1)  # (B, T, h*w, C)
+        audio = unit_length(audio, dim=-1)
+        # g is linear: its sum over a frame is g of the summed tokens, with the bias counted once a pixel.
+        summed = tokens.sum(2) @ self.g.weight.T + height * width * self.g.bias  # (B, T, inner)
+        context = torch.einsum("bti,btj->bij", self.phi(audio), summed) / (frames * height * width)
+        # out(theta(x) @ context) with the two right-hand matrices multiplied first: they are small.
+        attended = self.theta(rearrange(tokens, "b t p c -> b (t p) c")) @ (context @ self.out.weight.T) + self.out.bias
+        attended = self.out_norm(rearrange(attended, "b l c -> (b l) c"))
+        fused = self.norm(rearrange(attended, "(b t p) c -> b t p c", b=batch, t=frames) + tokens)
+        return rearrange(fused, "b t (h w) c -> b t c h w", h=height, w=width), audio
+
+
+class AudioGate(nn.Module):
+    """Each pixel is matched with the sound of its own second only.
+
+    Not in the paper. TPAVI sums over all seconds of a clip, so in a still scene it can tell whether something sounds
+    but hardly when; the gate can. `heads` dot products between a key of the pixel and a query from the sound say how
+    well the two belong together; they open or close groups of channels and are handed on as channels themselves.
+
+    Args:
+        channels: C of the visual map.
+        audio_dim: A, width of the audio embedding.
+        heads: Number of dot products.
+    """
+
+    def __init__(self, channels: int, audio_dim: int = EMBEDDING_DIM, heads: int = 4) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"the gate splits its {channels} channels over {heads} heads: choose a multiple")
+        self.heads = heads
+        self.key = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels))
+        self.query = nn.Sequential(nn.Linear(audio_dim, channels), nn.ReLU(inplace=True), nn.Linear(channels, channels))
+        self.bias = nn.Parameter(torch.zeros(heads))
+        self.out = nn.Sequential(nn.Conv2d(channels + heads, channels, 1), nn.BatchNorm2d(channels))
+
+    def forward(
+        self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
+    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
+        """Fuse one scale: (B, T, C, h, w) and (B, T, A) -> the gated map and the L2-normalised audio."""
+        batch, _, channels, _, _ = visual.shape
+        flat = rearrange(visual, "b t c h w -> (b t) c h w")
+        audio = unit_length(audio, dim=-1)
+        query = rearrange(self.query(audio), "b t (k d) -> (b t) k d", k=self.heads)
+        key = rearrange(self.key(flat), "n (k d) h w -> n k d h w", k=self.heads)
+        scores = torch.einsum("nkdhw,nkd->nkhw", key, query) * (channels // self.heads) ** -0.5
+        scores = scores + rearrange(self.bias, "k -> 1 k 1 1")
+        gate = scores.sigmoid().repeat_interleave(channels // self.heads, dim=1)
+        fused = flat + self.out(torch.cat([flat * gate, scores], dim=1))
+        return rearrange(fused, "(b t) c h w -> b t c h w", b=batch), audio
+
+
+class NoFusion(nn.Module):
+    """Pass the picture through untouched: the ablation in which only the latents can hear."""
+
+    def forward(
+        self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
+    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
+        """The visual map as it is, and the L2-normalised audio."""
+        return visual, unit_length(audio, dim=-1)
+
+
+def build_fusion(kind: Literal["tpavi", "gate", "none"], channels: int, audio_dim: int = EMBEDDING_DIM) -> nn.Module:
+    """One fusion block of the named kind."""
+    if kind == "tpavi":
+        return TPAVI(channels, audio_dim)
+    return AudioGate(channels, audio_dim) if kind == "gate" else NoFusion()

@@ -1,0 +1,130 @@
+"""Neck, decoder and head: four feature maps to one map of logits, after the coarse-to-fine scheme of AVSBench."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeatureNeck(nn.Module):
+    """Bring the four backbone maps to one width. There is no activation: the neck is linear, but for BatchNorm.
+
+    Args:
+        in_channels: Channels of the backbone's maps.
+        channels: C, the width of all maps from here on.
+        kind: "basic": 1x1, 3x3 and 3x3 convolutions, each with BatchNorm. "aspp": the sum of four 3x3 convolutions
+            with dilations 3, 6, 12 and 18.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int, kind: Literal["basic", "aspp"] = "basic") -> None:
+        super().__init__()
+        make = _basic_reduction if kind == "basic" else _DilatedSum
+        self.scales = nn.ModuleList(make(width, channels) for width in in_channels)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Four maps (N, C_i, H/s, W/s) -> four maps (N, C, H/s, W/s)."""
+        return [scale(each) for scale, each in zip(self.scales, maps, strict=True)]
+
+
+class _DilatedSum(nn.Module):
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(before, after, 3, padding=rate, dilation=rate, bias=False) for rate in (3, 6, 12, 18)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *rest = (branch(x) for branch in self.branches)
+        total: Tensor = sum(rest, start=first)
+        return total
+
+
+class ResidualUnit(nn.Module):
+    """x + twice [3x3 convolution, BatchNorm, ReLU]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_conv_norm_relu(channels), *_conv_norm_relu(channels))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """(N, C, h, w) -> the same shape."""
+        refined: Tensor = x + self.body(x)
+        return refined
+
+
+class DecoderBlock(nn.Module):
+    """Add a refined skip map, refine the sum, double the resolution."""
+
+    def __init__(self, channels: int, *, has_skip: bool) -> None:
+        super().__init__()
+        self.skip = ResidualUnit(channels) if has_skip else None
+        self.refine = ResidualUnit(channels)
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], skip: Float[Tensor, "n c h w"] | None = None
+    ) -> Float[Tensor, "n c h2 w2"]:
+        """(N, C, h, w), and the skip map of the same shape -> (N, C, 2h, 2w)."""
+        if self.skip is not None and skip is not None:
+            x = x + self.skip(skip)
+        return F.interpolate(self.refine(x), scale_factor=2.0, mode="nearest")
+
+
+class SegmentationHead(nn.Module):
+    """Stride 2 to full resolution: 3x3 to C/2, double, 3x3 to C/4, ReLU, 1x1 to the classes."""
+
+    def __init__(self, channels: int, num_classes: int = 1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, 3, padding=1),
+            nn.Upsample(scale_factor=2.0, mode="nearest"),
+            nn.Conv2d(channels // 2, channels // 4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // 4, num_classes, 1),
+        )
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
+        """(N, C, H/2, W/2) -> logits (N, classes, H, W)."""
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+class SegmentationDecoder(nn.Module):
+    """Four fused maps, coarsest first, to logits at the frame's size.
+
+    Args:
+        channels: C of the maps.
+        num_classes: Channels of the logits; 1 for binary masks.
+    """
+
+    def __init__(self, channels: int, num_classes: int = 1) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(DecoderBlock(channels, has_skip=level > 0) for level in range(4))
+        self.head = SegmentationHead(channels, num_classes)
+
+    def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "n k h w"]:
+        """Four maps (N, C, H/s, W/s), finest first -> logits (N, classes, H, W)."""
+        *finer, coarsest = maps
+        x = self.blocks[0](coarsest)
+        for block, skip in zip(list(self.blocks)[1:], reversed(finer), strict=True):
+            x = block(x, skip)
+        logits: Tensor = self.head(x)
+        return logits
+
+
+def _basic_reduction(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, 1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.Conv2d(after, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.Conv2d(after, after, 3, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+    )
+
+
+def _conv_norm_relu(channels: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]

@@ -1,0 +1,309 @@
+"""ECMVAE: a conditional multimodal VAE that cuts the sounding objects out of a video.
+
+Mao et al., "Multimodal Variational Auto-encoder based Audio-Visual Segmentation", ICCV 2023, arXiv 2310.08303.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ecmvae.backbones.visual import VisualBackbone
+from ecmvae.config import Config
+from ecmvae.errors import UserError
+from ecmvae.models.attention import build_fusion
+from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
+from ecmvae.models.latents import (
+    FactorizedLatentEncoder,
+    FactorizedLatents,
+    LatentFusion,
+    LatentInjection,
+    LatentMode,
+    LatentSamples,
+)
+
+
+@dataclass(frozen=True)
+class BranchOutput:
+    """What the prior or the posterior branch computed.
+
+    Attributes:
+        logits: (B, T, 1, H, W).
+        samples: The latents that were drawn; None without latents.
+        fused: Four fused maps (N, C, h, w), finest first.
+        audio: The sound as the fusion returned it, (N, A), L2-normalised.
+    """
+
+    logits: Tensor
+    samples: LatentSamples | None
+    fused: tuple[Tensor, ...]
+    audio: Tensor
+
+
+@dataclass(frozen=True)
+class ECMVAEOutput:
+    """Result of `ECMVAE.forward`; the posterior parts are set exactly when masks were given.
+
+    Attributes:
+        logits: (B, T, 1, H, W) of the prior branch, the one used at test time.
+        posterior_logits: (B, T, 1, H, W) of the posterior branch.
+        prior: Latent distributions of the N frames; None when the model has no latents.
+        posterior: The same of the posterior.
+        informed: (N,) bool, frames whose posterior saw a mask; at the others it equals the prior.
+        prior_branch: Everything else of the prior branch that a loss may want.
+        posterior_branch: Likewise.
+    """
+
+    logits: Tensor
+    posterior_logits: Tensor | None
+    prior: FactorizedLatents | None
+    posterior: FactorizedLatents | None
+    informed: Tensor | None
+    prior_branch: BranchOutput
+    posterior_branch: BranchOutput | None
+
+
+class Branch(nn.Module):
+    """One side of the conditional VAE, with weights of its own: neck, latents, decoder."""
+
+    def __init__(
+        self,
+        role: Literal["prior", "posterior"],
+        neck: FeatureNeck,
+        decoder: SegmentationDecoder,
+        *,
+        channels: int,
+        image_size: int,
+        latent_kind: Literal["none", "single", "factorized"],
+        latent_fusion: Literal["concat", "poe"],
+        latent_dim: int,
+    ) -> None:
+        super().__init__()
+        self.neck = neck
+        self.decoder = decoder
+        self.latent_encoder: FactorizedLatentEncoder | None = None
+        if latent_kind != "none":
+            factorized = latent_kind == "factorized"
+            self.latent_encoder = FactorizedLatentEncoder(
+                role, image_size=image_size, latent_dim=latent_dim, factorized=factorized
+            )
+            self.latent_fusion = LatentFusion(latent_fusion if factorized else "poe", latent_dim)
+            self.injection = LatentInjection(channels, latent_dim)
+
+    def forward(
+        self,
+        maps: Sequence[Tensor],
+        audio: Float[Tensor, "b t a"],
+        latents: FactorizedLatents | None,
+        mode: LatentMode,
+        fusion: nn.ModuleList,
+    ) -> BranchOutput:
+        """Neck -> latents into the coarsest map -> fusion with the sound at each scale -> decoder."""
+        batch = audio.shape[0]
+        necks = self.neck(maps)
+        samples = None
+        if latents is not None:
+            samples = self.latent_fusion(latents, mode)
+            necks = [*necks[:-1], self.injection(necks[-1], samples)]
+        fused = []
+        heard = audio
+        for block, each in zip(fusion, necks, strict=True):
+            clip_map, heard = block(rearrange(each, "(b t) c h w -> b t c h w", b=batch), audio)
+            fused.append(rearrange(clip_map, "b t c h w -> (b t) c h w"))
+        logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=batch)
+        return BranchOutput(logits, samples, tuple(fused), rearrange(heard, "b t a -> (b t) a"))
+
+
+class ECMVAE(nn.Module):
+    """The paper's figure: backbone, latent encoders, fusion with sound, decoders.
+
+    The prior branch sees frames and sound. The posterior branch sees the masks too and exists for training only. Both
+    share the backbone and the fusion blocks.
+
+    Args:
+        backbone: Four maps at strides 4, 8, 16, 32.
+        audio_encoder: Log-mel patches to embeddings; None where embeddings are computed elsewhere.
+        image_size: Side of the square frames in pixels; the latent encoders are built for it.
+        channels: C, width of neck, fusion and decoder.
+        neck: "basic" or "aspp".
+        fusion: "tpavi", "gate" or "none".
+        latent_kind: "factorized", "single" or "none".
+        latent_fusion: "concat" or "poe".
+        latent_dim: L.
+        weak_posterior: What the posterior does with frames that have no mask, see `LatentConfig.weak_posterior`.
+        freeze_backbone: Keep the backbone fixed and in eval mode.
+        freeze_audio: Keep the audio encoder fixed and in eval mode.
+    """
+
+    config: Config
+    """The run's whole configuration; `ecmvae.checkpoint` sets it on models it saves and loads."""
+
+    def __init__(
+        self,
+        backbone: VisualBackbone,
+        audio_encoder: nn.Module | None = None,
+        *,
+        image_size: int = 224,
+        channels: int = 128,
+        neck: Literal["basic", "aspp"] = "basic",
+        fusion: Literal["tpavi", "gate", "none"] = "tpavi",
+        latent_kind: Literal["none", "single", "factorized"] = "factorized",
+        latent_fusion: Literal["concat", "poe"] = "concat",
+        latent_dim: int = 16,
+        weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled",
+        freeze_backbone: bool = False,
+        freeze_audio: bool = True,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.weak_posterior = weak_posterior
+        self.backbone = backbone
+        self.audio_encoder = audio_encoder
+        self.fusion = nn.ModuleList(build_fusion(fusion, channels) for _ in backbone.channels)
+        self.prior_branch = Branch(
+            "prior",
+            FeatureNeck(backbone.channels, channels, neck),
+            SegmentationDecoder(channels),
+            channels=channels,
+            image_size=image_size,
+            latent_kind=latent_kind,
+            latent_fusion=latent_fusion,
+            latent_dim=latent_dim,
+        )
+        self.posterior_branch: Branch | None = None
+        if latent_kind != "none":
+            # Neck and decoder of the two branches start equal, so that only the latents tell them apart.
+            self.posterior_branch = Branch(
+                "posterior",
+                copy.deepcopy(self.prior_branch.neck),
+                copy.deepcopy(self.prior_branch.decoder),
+                channels=channels,
+                image_size=image_size,
+                latent_kind=latent_kind,
+                latent_fusion=latent_fusion,
+                latent_dim=latent_dim,
+            )
+        self._frozen = [backbone] if freeze_backbone else []
+        if freeze_audio and audio_encoder is not None:
+            self._frozen.append(audio_encoder)
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ECMVAE:
+        """Frozen parts stay in eval mode: their BatchNorm statistics are fixed too."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def forward(
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        audio: Float[Tensor, "b t a"],
+        masks: Float[Tensor, "b t 1 h w"] | None = None,
+        supervised: Bool[Tensor, "b t"] | None = None,
+        latents: LatentMode = "sample",
+        features: Sequence[Tensor] | None = None,
+    ) -> ECMVAEOutput:
+        """Segment clips; with masks, run the posterior branch as well.
+
+        Args:
+            frames: (B, T, 3, H, W), ImageNet-normalised RGB.
+            audio: (B, T, 128) embeddings, see `encode_audio`.
+            masks: (B, T, 1, H, W) in {0, 1}; only supervised frames' masks are looked at.
+            supervised: (B, T), which masks are known; None = all.
+            latents: "sample" draws the latents, "mean" takes their means, in both branches.
+            features: What `extract_features(frames)` returned, if it is at hand already.
+
+        Raises:
+            UserError: When frames have another size than the model was built for.
+        """
+        if frames.shape[-2:] != (self.image_size, self.image_size):
+            raise UserError(
+                f"frames are {tuple(frames.shape[-2:])}, but the model was built for {self.image_size} pixels: "
+                "resize them, or train a model of that data.image_size"
+            )
+        maps = [rearrange(each, "b t c h w -> (b t) c h w") for each in features or self.extract_features(frames)]
+        flat = rearrange(frames, "b t c h w -> (b t) c h w")
+        heard = rearrange(audio, "b t a -> (b t) a")
+        encoder = self.prior_branch.latent_encoder
+        prior = None if encoder is None else encoder(flat, heard)
+        before = self.prior_branch(maps, audio, prior, latents, self.fusion)
+        if masks is None or self.posterior_branch is None or prior is None:
+            return ECMVAEOutput(before.logits, None, prior, None, None, before, None)
+        posterior, informed = self._posterior(flat, heard, masks, supervised, prior, before.logits)
+        after = self.posterior_branch(maps, audio, posterior, latents, self.fusion)
+        return ECMVAEOutput(before.logits, after.logits, prior, posterior, informed, before, after)
+
+    def extract_features(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, ...]:
+        """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
+            maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
+        return tuple(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
+
+    def encode_audio(self, log_mel: Float[Tensor, "b t 1 96 64"]) -> Float[Tensor, "b t 128"]:
+        """Embed the sound of every frame.
+
+        Raises:
+            UserError: When the model was built without audio weights.
+        """
+        if self.audio_encoder is None:
+            raise UserError(
+                "this model has no audio encoder: set model.audio.weights to a VGGish file or to a folder made by "
+                "ecmvae train-audio, or tune one from scratch with model.audio.frozen: false"
+            )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.audio_encoder not in self._frozen):
+            embedding = self.audio_encoder(rearrange(log_mel, "b t c f m -> (b t) c f m"))
+        return rearrange(embedding, "(b t) a -> b t a", b=log_mel.shape[0])
+
+    @torch.no_grad()
+    def sample_logits(
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        audio: Float[Tensor, "b t a"],
+        num_samples: int,
+        features: Sequence[Tensor] | None = None,
+    ) -> Float[Tensor, "k b t 1 h w"]:
+        """Logits under K draws of the latents, (K, B, T, 1, H, W); the backbone runs once.
+
+        Raises:
+            ValueError: When `num_samples` is below 1.
+        """
+        if num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+        maps = features or self.extract_features(frames)
+        return torch.stack([self(frames, audio, features=maps).logits for _ in range(num_samples)])
+
+    def _posterior(
+        self,
+        frames: Tensor,
+        audio: Tensor,
+        masks: Tensor,
+        supervised: Tensor | None,
+        prior: FactorizedLatents,
+        prior_logits: Tensor,
+    ) -> tuple[FactorizedLatents, Tensor]:
+        """Posterior latents of all N frames, and which of them saw a mask."""
+        assert self.posterior_branch is not None
+        encoder = self.posterior_branch.latent_encoder
+        assert encoder is not None
+        known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
+        shown = masks
+        if self.weak_posterior != "labelled":
+            stand_in = masks[:, :1] if self.weak_posterior == "repeat_first" else (prior_logits.detach() > 0).float()
+            shown = torch.where(rearrange(known, "b t -> b t 1 1 1"), masks, stand_in)
+            known = torch.ones_like(known)
+        informed = rearrange(known, "b t -> (b t)")
+        flat_masks = rearrange(shown, "b t c h w -> (b t) c h w")
+        if bool(informed.all()):
+            return encoder(frames, audio, flat_masks), informed
+        seen: FactorizedLatents = encoder(frames[informed], audio[informed], flat_masks[informed])
+        return seen.where(informed, prior), informed

@@ -1,0 +1,227 @@
+"""The latent block of ECMVAE: a shared code c and modality-specific codes s_a and s_v, one of each a frame.
+
+Mao et al., "Multimodal Variational Auto-encoder based Audio-Visual Segmentation", ICCV 2023, arXiv 2310.08303. The
+prior sees a frame and its sound; the posterior sees the frame's mask as well. Both are the same class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ecmvae.vae.encoders import ConvEncoder, GaussianHead
+from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
+
+LatentMode = Literal["sample", "mean"]
+
+_VISUAL_WIDTHS = (16, 32, 64, 128, 128)
+_JOINT_WIDTHS = (16, 32, 64, 64, 64)
+_IMAGE_CODE = 32
+
+
+@dataclass(frozen=True)
+class FactorizedLatents:
+    """Distributions of the latents of N frames, each over (N, L).
+
+    Attributes:
+        shared: c, from both modalities.
+        visual: s_v, or None where the model has one joint latent only.
+        audio: s_a, or None likewise.
+    """
+
+    shared: DiagonalGaussian
+    visual: DiagonalGaussian | None = None
+    audio: DiagonalGaussian | None = None
+
+    def named(self) -> dict[str, DiagonalGaussian]:
+        """The distributions that exist, by name."""
+        parts = {"shared": self.shared, "visual": self.visual, "audio": self.audio}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def where(self, known: Bool[Tensor, " n"], other: FactorizedLatents) -> FactorizedLatents:
+        """These latents, whose rows stand for the frames marked in `known`, and those of `other` at all the rest.
+
+        Args:
+            known: (N,); this object holds one row for each True.
+            other: Latents of all N frames.
+        """
+        mine, theirs = self.named(), other.named()
+        return FactorizedLatents(**{name: _scatter(mine[name], known, theirs[name]) for name in mine})
+
+
+@dataclass(frozen=True)
+class LatentSamples:
+    """Values drawn from `FactorizedLatents`, each (N, L), and what `LatentFusion` made of them."""
+
+    shared: Tensor
+    visual: Tensor | None
+    audio: Tensor | None
+    fused_visual: Tensor
+    fused_audio: Tensor
+
+
+def draw(distribution: DiagonalGaussian, mode: LatentMode) -> Tensor:
+    """One reparameterised sample, or the mean."""
+    return distribution.rsample() if mode == "sample" else distribution.mode
+
+
+class JointEncoder(nn.Module):
+    """A picture and, where given, its sound to one Gaussian: five strided convolutions, a code of 32, a head.
+
+    Args:
+        in_channels: 3 (image), 1 (mask) or 4 (image and mask).
+        image_size: Side of the square picture.
+        audio_dim: Width of the audio embedding that joins the code.
+        latent_dim: L.
+    """
+
+    def __init__(self, in_channels: int, image_size: int, audio_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        self.picture = ConvEncoder(in_channels, _JOINT_WIDTHS, image_size)
+        self.code = nn.Linear(self.picture.out_features, _IMAGE_CODE)
+        self.head = GaussianHead(audio_dim + _IMAGE_CODE, latent_dim)
+
+    def forward(self, picture: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"]) -> DiagonalGaussian:
+        """(N, C, H, W) and (N, A) -> distribution over (N, L)."""
+        code = self.code(self.picture(picture))  # (N, 32)
+        distribution: DiagonalGaussian = self.head(torch.cat([audio, code], dim=1))
+        return distribution
+
+
+class VisualEncoder(nn.Module):
+    """A picture to one Gaussian: five strided convolutions and a head."""
+
+    def __init__(self, in_channels: int, image_size: int, latent_dim: int) -> None:
+        super().__init__()
+        self.picture = ConvEncoder(in_channels, _VISUAL_WIDTHS, image_size)
+        self.head = GaussianHead(self.picture.out_features, latent_dim)
+
+    def forward(self, picture: Float[Tensor, "n c h w"]) -> DiagonalGaussian:
+        """(N, C, H, W) -> distribution over (N, L)."""
+        distribution: DiagonalGaussian = self.head(self.picture(picture))
+        return distribution
+
+
+class FactorizedLatentEncoder(nn.Module):
+    """The three latent encoders, as the prior p(c, s_v, s_a | x) or as the posterior q(c, s_v, s_a | x, y).
+
+    Args:
+        role: "prior" sees image and sound; "posterior" sees the mask too: concatenated to the image for c and s_v,
+            through an encoder of its own for s_a.
+        image_size: Side of the square frames in pixels.
+        audio_dim: Width A of the audio embedding.
+        latent_dim: L.
+        factorized: False makes c alone: one joint latent.
+    """
+
+    def __init__(
+        self,
+        role: Literal["prior", "posterior"],
+        *,
+        image_size: int,
+        audio_dim: int = 128,
+        latent_dim: int = 16,
+        factorized: bool = True,
+    ) -> None:
+        super().__init__()
+        self.role = role
+        mask_channels = 1 if role == "posterior" else 0
+        self.shared = JointEncoder(3 + mask_channels, image_size, audio_dim, latent_dim)
+        self.visual: VisualEncoder | None = None
+        self.audio: GaussianHead | JointEncoder | None = None
+        if factorized:
+            self.visual = VisualEncoder(3 + mask_channels, image_size, latent_dim)
+            self.audio = (
+                JointEncoder(mask_channels, image_size, audio_dim, latent_dim)
+                if role == "posterior"
+                else GaussianHead(audio_dim, latent_dim)
+            )
+
+    def forward(
+        self,
+        frames: Float[Tensor, "n 3 h w"],
+        audio: Float[Tensor, "n a"],
+        masks: Float[Tensor, "n 1 h w"] | None = None,
+    ) -> FactorizedLatents:
+        """Encode N frames.
+
+        Args:
+            frames: (N, 3, H, W), ImageNet-normalised.
+            audio: (N, A) embeddings.
+            masks: (N, 1, H, W) in {0, 1}; given exactly when this is the posterior.
+
+        Raises:
+            ValueError: When the masks do not fit the role.
+        """
+        if (masks is not None) != (self.role == "posterior"):
+            raise ValueError(f"the {self.role} encoder {'needs' if masks is None else 'never sees'} masks")
+        picture = frames if masks is None else torch.cat([frames, masks], dim=1)
+        shared = self.shared(picture, audio)
+        if self.visual is None or self.audio is None:
+            return FactorizedLatents(shared)
+        own = self.audio(audio) if masks is None else self.audio(masks, audio)
+        return FactorizedLatents(shared, visual=self.visual(picture), audio=own)
+
+
+class LatentFusion(nn.Module):
+    """Join the shared latent to each specific one.
+
+    Args:
+        kind: "concat": z_v = W [s_v, c], a linear map of the two samples, and z_a likewise. "poe": z_v is drawn from
+            the product of the experts N(0, I), s_v and c (Wu & Goodman, arXiv 1802.05335), and z_a likewise.
+        latent_dim: L.
+    """
+
+    def __init__(self, kind: Literal["concat", "poe"], latent_dim: int) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "concat":
+            self.visual = nn.Linear(2 * latent_dim, latent_dim)
+            self.audio = nn.Linear(2 * latent_dim, latent_dim)
+
+    def forward(self, latents: FactorizedLatents, mode: LatentMode) -> LatentSamples:
+        """Draw the latents and fuse them; a single joint latent fuses to itself."""
+        shared = draw(latents.shared, mode)
+        if latents.visual is None or latents.audio is None:
+            return LatentSamples(shared, None, None, shared, shared)
+        visual, audio = draw(latents.visual, mode), draw(latents.audio, mode)
+        if self.kind == "concat":
+            fused_visual = self.visual(torch.cat([visual, shared], dim=1))
+            fused_audio = self.audio(torch.cat([audio, shared], dim=1))
+        else:
+            fused_visual = draw(product_of_experts([latents.visual, latents.shared]), mode)
+            fused_audio = draw(product_of_experts([latents.audio, latents.shared]), mode)
+        return LatentSamples(shared, visual, audio, fused_visual, fused_audio)
+
+
+class LatentInjection(nn.Module):
+    """Tile the fused latents over the coarsest map and mix them in by a 1x1 convolution.
+
+    Args:
+        channels: C of the map.
+        latent_dim: L.
+    """
+
+    def __init__(self, channels: int, latent_dim: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels + 2 * latent_dim, channels, 1)
+
+    def forward(self, coarsest: Float[Tensor, "n c h w"], samples: LatentSamples) -> Float[Tensor, "n c h w"]:
+        """(N, C, H/32, W/32) -> the same shape."""
+        height, width = coarsest.shape[-2:]
+        tiles = [
+            repeat(latent, "n l -> n l h w", h=height, w=width)
+            for latent in (samples.fused_visual, samples.fused_audio)
+        ]
+        mixed: Tensor = self.mix(torch.cat([coarsest, *tiles], dim=1))
+        return mixed
+
+
+def _scatter(mine: DiagonalGaussian, known: Tensor, theirs: DiagonalGaussian) -> DiagonalGaussian:
+    rows = known.nonzero().squeeze(1)
+    return DiagonalGaussian(theirs.mean.index_copy(0, rows, mine.mean), theirs.logvar.index_copy(0, rows, mine.logvar))
