@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 
+_ROUNDING = 1.5e-3  # seconds: Matroska and FLV keep whole milliseconds
+
+
 @dataclass(frozen=True)
 class SourceFrame:
     """One decoded frame; its pixels are converted only when asked for."""
@@ -65,5 +68,7 @@ def stream_frames(path: Path) -> Iterator[SourceFrame]:
                     offset = last + usual - stamp
                 last = stamp + offset
                 length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
-                yield SourceFrame(index, last, length if length > 0 else usual, frame)
+                if length <= 0 or abs(length - usual) < _ROUNDING:
+                    length = usual
+                yield SourceFrame(index, last, length, frame)
                 index += 1

@@ -1,0 +1,119 @@
+"""Files that are no video: one clear line each, never a traceback from the depths."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
+from odd_videos import OddVideo
+
+from ecmvae.data.video import probe, read_clip, show_path, write_video
+from ecmvae.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("good") / "good.mp4"
+    write_video(path, flash_frames(), FPS, beep(), SAMPLE_RATE)
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_clip(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert show_path(path) in message
+    return message
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert "does not exist" in refused(tmp_path / "none.mp4")
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert "is a folder" in refused(tmp_path)
+
+
+def test_zero_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert "is empty" in refused(tmp_path / "a.mp4")
+
+
+def test_text_file_that_calls_itself_mp4(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("once upon a time\n" * 100)
+    assert "not a video" in refused(tmp_path / "a.mp4")
+
+
+def test_file_cut_short_before_its_index(tmp_path: Path) -> None:
+    OddVideo(flash_frames()).write(tmp_path / "a.mp4")  # plain MP4: the index is at the end
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data[: len(data) // 2])
+    assert "not a video" in refused(tmp_path / "a.mp4")
+
+
+def test_file_cut_short_after_its_index_gives_what_is_left(tmp_path: Path, good: Path) -> None:
+    data = good.read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) * 2 // 3])
+    assert 1 <= len(read_clip(tmp_path / "a.mp4").frames) < 48
+
+
+def test_header_without_a_single_frame(tmp_path: Path, good: Path) -> None:
+    data = good.read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data[: data.index(b"mdat") + 4])
+    assert "not one frame" in refused(tmp_path / "a.mp4")
+
+
+def test_sound_without_picture(tmp_path: Path) -> None:
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000, np.float32), 16_000)
+    assert "has only sound" in refused(tmp_path / "a.wav")
+
+
+def test_declared_duration_of_a_day_changes_nothing(tmp_path: Path, good: Path) -> None:
+    data = bytearray(good.read_bytes())
+    at = data.index(b"mvhd") + 4 + 4 + 8  # version+flags, two dates
+    timescale = int.from_bytes(data[at : at + 4], "big")
+    data[at + 4 : at + 8] = (timescale * 86_400).to_bytes(4, "big")
+    (tmp_path / "day.mp4").write_bytes(data)
+    assert len(read_clip(tmp_path / "day.mp4").frames) == 48
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path: Path, good: Path) -> None:
+    shutil.copy(good, tmp_path / "a.mp4")
+    (tmp_path / "a.mp4").chmod(0)
+    assert "Permission denied" in refused(tmp_path / "a.mp4")
+
+
+def test_no_permission_whoever_runs_the_tests(monkeypatch: pytest.MonkeyPatch, good: Path) -> None:
+    def deny(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    assert "Permission denied" in refused(good)
+
+
+@pytest.mark.parametrize(
+    "name", ['it\'s a "clip".mp4', "two\nlines.mp4", "concat:a|b.mp4", "%03d.mp4", "ümlaut 猫.mp4"]
+)
+def test_any_name(tmp_path: Path, good: Path, name: str) -> None:
+    shutil.copy(good, tmp_path / name)
+    assert probe(tmp_path / name).width == 120
+    assert "\n" not in show_path(tmp_path / name)
+
+
+def test_name_that_is_not_utf_8(tmp_path: Path, good: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    shutil.copy(good, path)
+    assert probe(path).width == 120
+    show_path(path).encode("utf-8")  # printable on any terminal
+
+
+@pytest.mark.parametrize("playlist", ["#EXTM3U\n#EXTINF:2,\n{}\n", "ffconcat version 1.0\nfile {}\n"])
+def test_playlist_does_not_open_other_files(tmp_path: Path, good: Path, playlist: str) -> None:
+    (tmp_path / "a.mp4").write_text(playlist.format(good))
+    refused(tmp_path / "a.mp4")
