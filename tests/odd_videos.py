@@ -1,4 +1,4 @@
-"""Videos as people have them: any pixel format, clock, rotation and sound. Built with PyAV directly, not with our writer."""
+"""Videos as people have them: any pixel format, clock, rotation and sound, built without our writer."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

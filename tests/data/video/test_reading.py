@@ -2,6 +2,7 @@
 
 import logging
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -208,4 +209,4 @@ def test_damaged_packets_are_left_out_with_one_line(tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.WARNING, "ecmvae"):
         frames = list(stream_frames(path))
     assert 1 <= len(frames) <= 48
-    assert all(later.time > earlier.time for earlier, later in zip(frames, frames[1:], strict=False))
+    assert all(later.time > earlier.time for earlier, later in pairwise(frames))
