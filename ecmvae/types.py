@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import torch
 from einops import rearrange
@@ -69,7 +68,7 @@ class AVBatch:
     features: tuple[Tensor, ...] | None = None
 
     @classmethod
-    def collate(cls, clips: Sequence[AVClip]) -> Self:
+    def collate(cls, clips: Sequence[AVClip]) -> AVBatch:
         """Stack clips of equal T, H and W into one batch.
 
         Raises:
@@ -110,7 +109,7 @@ class AVBatch:
             raise ValueError("this batch has no masks: load a split with ground truth")
         return rearrange(self.masks, "b t c h w -> (b t) c h w")
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> AVBatch:
         """The same batch with every tensor on `device`."""
         moved = {}
         for field in fields(self):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import timm
 import torch
@@ -54,9 +54,9 @@ class VisualBackbone(nn.Module):
         if name not in _VARIANTS:
             raise UserError(f"unknown visual backbone {name!r}: choose from {', '.join(_VARIANTS)}")
         variant = _VARIANTS[name]
-        options = {"img_size": image_size} if name.startswith("swin") else {}
+        options: dict[str, Any] = {"img_size": image_size} if name.startswith("swin") else {}
         try:
-            self.network = timm.create_model(
+            network: Any = timm.create_model(
                 variant.timm_name,
                 features_only=True,
                 out_indices=variant.stages,
@@ -68,12 +68,13 @@ class VisualBackbone(nn.Module):
                 f"cannot fetch the weights of {name} from timm's hub ({type(error).__name__}): "
                 "name a weight file in model.visual.weights, or set it to null"
             ) from error
-        self.channels: tuple[int, ...] = tuple(self.network.feature_info.channels())
+        self.network: nn.Module = network
+        self.channels: tuple[int, ...] = tuple(network.feature_info.channels())
         self._channels_last_maps = name.startswith("swin")
         if weights == "package":
             self._load_package(name)
-        elif weights not in (None, "timm"):
-            self._load_file(Path(cast(str, weights)))
+        elif weights is not None and weights != "timm":
+            self._load_file(Path(weights))
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
         """Extract the feature pyramid.

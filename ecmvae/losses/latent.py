@@ -21,7 +21,8 @@ def cross_covariance(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) 
     for codes in (first, second):
         centred = codes - codes.mean(0, keepdim=True)
         rows.append(centred / (centred.detach().norm(dim=1, keepdim=True) + _EPSILON))
-    return rows[0].T @ rows[1]
+    first_rows, second_rows = rows
+    return torch.einsum("na,nb->ab", first_rows, second_rows)
 
 
 def orthogonality_loss(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> Float[Tensor, ""]:

@@ -80,7 +80,7 @@ def semantic_loss(
                 f"the semantic term compares {stage.shape[1]} visual channels with {audio.shape[1]} audio features: "
                 "set model.channels to 128, or loss.semantic to 0"
             )
-        probability = F.adaptive_avg_pool2d(logits.sigmoid(), stage.shape[-2:])
+        probability = F.adaptive_avg_pool2d(logits.sigmoid(), (stage.shape[2], stage.shape[3]))
         seen = F.normalize((stage * probability).mean((2, 3)), dim=1)  # (N, C)
         total = total + (heard.exp() * (heard - F.log_softmax(seen, dim=1))).sum(1)
     return total / len(fused)

@@ -190,7 +190,7 @@ class ECMVAE(nn.Module):
                 latent_fusion=latent_fusion,
                 latent_dim=latent_dim,
             )
-        self._frozen = [backbone] if freeze_backbone else []
+        self._frozen: list[nn.Module] = [backbone] if freeze_backbone else []
         if freeze_audio and audio_encoder is not None:
             self._frozen.append(audio_encoder)
         for module in self._frozen:
@@ -261,7 +261,7 @@ class ECMVAE(nn.Module):
                 "ecmvae train-audio, or tune one from scratch with model.audio.frozen: false"
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.audio_encoder not in self._frozen):
-            embedding = self.audio_encoder(rearrange(log_mel, "b t c f m -> (b t) c f m"))
+            embedding: Tensor = self.audio_encoder(rearrange(log_mel, "b t c f m -> (b t) c f m"))
         return rearrange(embedding, "(b t) a -> b t a", b=log_mel.shape[0])
 
     @torch.no_grad()

@@ -1,0 +1,43 @@
+import torch
+from torch.nn import functional as F
+
+from ecmvae.models.decoder import DecoderBlock, FeatureNeck, SegmentationDecoder
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_published_parameter_counts() -> None:
+    assert _count(FeatureNeck((256, 512, 1024, 2048), 128)) == 1_674_240
+    assert _count(FeatureNeck((64, 128, 320, 512), 128)) == 1_313_792
+    assert _count(FeatureNeck((256, 512, 1024, 2048), 128, "aspp")) == 17_694_720
+    # Less the skip unit of the coarsest block, which the released decoder builds and never runs.
+    assert _count(SegmentationDecoder(128)) == 2_455_681 - 2 * (128 * 128 * 9 + 256)
+
+
+def test_logits_have_the_size_of_the_frame() -> None:
+    maps = [torch.randn(2, 8, side, side) for side in (16, 8, 4, 2)]
+    assert SegmentationDecoder(8)(maps).shape == (2, 1, 64, 64)
+    assert SegmentationDecoder(8, num_classes=71)(maps).shape == (2, 71, 64, 64)
+
+
+def test_a_block_written_out() -> None:
+    block = DecoderBlock(4, has_skip=True).eval()
+    x, skip = torch.randn(1, 4, 3, 3), torch.randn(1, 4, 3, 3)
+
+    def unit(module: torch.nn.Module, value: torch.Tensor) -> torch.Tensor:
+        first, norm1, _, second, norm2, _ = module.body
+        inner = F.relu(norm1(F.conv2d(value, first.weight, padding=1)))
+        return value + F.relu(norm2(F.conv2d(inner, second.weight, padding=1)))
+
+    expected = unit(block.refine, x + unit(block.skip, skip)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(block(x, skip), expected)
+
+
+def test_the_dilated_neck_sums_its_branches() -> None:
+    neck = FeatureNeck((3,), 5, "aspp")
+    x = torch.randn(1, 3, 9, 9)
+    branches = neck.scales[0].branches
+    expected = sum(F.conv2d(x, b.weight, padding=r, dilation=r) for b, r in zip(branches, (3, 6, 12, 18), strict=True))
+    torch.testing.assert_close(neck([x])[0], expected)

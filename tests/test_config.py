@@ -1,0 +1,88 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ecmvae.config import Config, config_from_dict, load_config
+from ecmvae.errors import UserError
+
+
+def test_later_files_and_overrides_win_key_by_key(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("model: {channels: 64, latent: {dim: 8}}\ntrain: {epochs: 3}\n")
+    (tmp_path / "b.yaml").write_text("model: {latent: {kind: single}}\n")
+    config = load_config([tmp_path / "a.yaml", tmp_path / "b.yaml"], {"train.epochs": 5, "train.learning_rate": "2e-3"})
+    assert (config.model.channels, config.model.latent.dim, config.model.latent.kind) == (64, 8, "single")
+    assert (config.train.epochs, config.train.learning_rate) == (5, 2e-3)
+
+
+def test_yaml_round_trip_is_exact() -> None:
+    config = config_from_dict({"data": {"hop_seconds": 1}, "train": {"max_minutes": 7.5}, "loss": {"kl": "1e-4"}})
+    assert config_from_dict(yaml.safe_load(config.to_yaml())) == config
+    assert config.data.hop_seconds == 1.0
+    assert config.loss.kl == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modle": {}}, "unknown config key 'modle': did you mean 'model'?"),
+        ({"model": {"latnt": {}}}, "unknown config key 'model.latnt': did you mean 'model.latent'?"),
+        ({"model": {"latent": {"kind": "factorised"}}}, "choose from none, single, factorized"),
+        ({"model": {"latent": {"dim": "wide"}}}, "model.latent.dim must be of type int, not 'wide'"),
+        ({"model": {"latent": {"dim": True}}}, "model.latent.dim must be of type int, not True"),
+        ({"model": 3}, "config key model must hold a mapping"),
+        ({"data": {"image_size": 100}}, "multiple of 32"),
+        ({"loss": {"kl": -1}}, "loss.kl=-1.0 must not be negative"),
+        ({"train": {"cache_features": True}}, "needs model.visual.frozen"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(values: dict, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        config_from_dict(values)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="config file not found"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\nb: }")
+    with pytest.raises(UserError, match="is not valid YAML") as raised:
+        load_config(tmp_path / "bad.yaml")
+    assert "\n" not in str(raised.value)
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        load_config(tmp_path / "list.yaml")
+    with pytest.raises(UserError, match="cannot read config file"):
+        load_config(tmp_path)
+
+
+def test_s4_trains_on_the_first_frame_only_unless_told_otherwise() -> None:
+    assert config_from_dict({"data": {"name": "s4"}}).supervised_first_only
+    assert not config_from_dict({"data": {"name": "ms3"}}).supervised_first_only
+    assert not config_from_dict({"data": {"name": "s4", "supervised": "all"}}).supervised_first_only
+    assert config_from_dict({"data": {"name": "collage", "supervised": "first"}}).supervised_first_only
+
+
+def test_every_knob_is_documented() -> None:
+    """An attribute docstring follows every field: it is what --help shows."""
+    import ast
+
+    import ecmvae.config
+
+    tree = ast.parse(Path(ecmvae.config.__file__).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name not in ("Config", "ModelConfig"):
+            for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+                if isinstance(field, ast.AnnAssign):
+                    assert isinstance(after, ast.Expr), f"{node.name}.{ast.unparse(field.target)} has no docstring"
+    assert all(dataclasses.is_dataclass(field.default_factory) for field in dataclasses.fields(Config))
+
+
+def test_config_imports_nothing_heavy() -> None:
+    code = "import sys, ecmvae.config; print(sorted(m for m in ('torch', 'numpy', 'timm', 'av') if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
