@@ -201,21 +201,24 @@ def product_of_experts(
     return _weighted_product(experts, log_weights)
 
 
-def geometric_mean(experts: Sequence[DiagonalGaussian], weights: Sequence[float]) -> DiagonalGaussian:
+def geometric_mean(
+    experts: Sequence[DiagonalGaussian], weights: Sequence[float] | Float[Tensor, "k ..."]
+) -> DiagonalGaussian:
     """The Gaussian proportional to prod_k N_k^weight_k: an abstract (geometric) mean of Gaussians.
 
     Args:
-        experts: Distributions of one shape (..., L).
-        weights: One non-negative weight an expert, summing to 1.
+        experts: K distributions of one shape (..., L).
+        weights: K numbers >= 0 that sum to 1, or such numbers for every sample (K, ...).
 
     Raises:
         ValueError: When the weights do not fit the experts, are negative or do not sum to 1.
     """
-    if len(weights) != len(experts) or min(weights) < 0 or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
+    table = torch.as_tensor(weights, dtype=_promoted(experts[0].mean).dtype, device=experts[0].mean.device)
+    if len(table) != len(experts) or not (table >= 0).all() or not torch.allclose(table.sum(0), table.new_ones(())):
         raise ValueError(
-            f"weights must be one number >= 0 for each of {len(experts)} experts and sum to 1, got {list(weights)}"
+            f"weights must be one number >= 0 for each of {len(experts)} experts and sum to 1, got {table.tolist()}"
         )
-    return _weighted_product(experts, [math.log(weight) if weight > 0 else -math.inf for weight in weights])
+    return _weighted_product(experts, list(table.log().unsqueeze(-1)))
 
 
 def _weighted_product(experts: Sequence[DiagonalGaussian], log_weights: Sequence[float | Tensor]) -> DiagonalGaussian:

@@ -1,0 +1,104 @@
+"""Latent-variable models sampled parent by parent: the nonlinear Gaussian model and chains of tables.
+
+S. J. D. Prince, "Understanding deep learning", 2023, chapter 17: Pr(z) = N(0, I), Pr(x|z) = N(f(z), sigma^2 I).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ecmvae.vae import bounds
+from ecmvae.vae.divergences import check_table
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.likelihoods import GaussianLikelihood
+
+
+class NonlinearLatentModel:
+    """z ~ N(0, I), x ~ N(f(z), variance I) for any function f from (n, L) to (n, D)."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], latent_dim: int, variance: float) -> None:
+        """Hold the parts.
+
+        Raises:
+            ValueError: When `variance` is not positive.
+        """
+        self.function, self.latent_dim = function, latent_dim
+        self.likelihood = GaussianLikelihood(variance).double()
+
+    def sample(self, count: int) -> tuple[Float[Tensor, "n l"], Float[Tensor, "n d"]]:
+        """Ancestral sampling: z from its prior, then x given z.
+
+        Raises:
+            ValueError: When `count` is below 1.
+        """
+        z = torch.randn(check_count(count, "count"), self.latent_dim, dtype=torch.float64)
+        return z, self.likelihood.sample(self.function(z)).detach()
+
+    def log_prob_by_quadrature(
+        self, x: Float[Tensor, "n d"], *, limit: float = 10.0, points: int = 20_001
+    ) -> Float[Tensor, " n"]:
+        """Log p(x) by the trapezoid rule over z in [-limit, limit]; exact to rounding for smooth f and L = 1.
+
+        Raises:
+            ValueError: When there is more than one latent.
+        """
+        if self.latent_dim != 1:
+            raise ValueError(f"quadrature needs one latent, this model has {self.latent_dim}: use log_prob_by_sampling")
+        z = torch.linspace(-limit, limit, points, dtype=torch.float64)
+        spacing = torch.full_like(z, 2 * limit / (points - 1))
+        spacing[[0, -1]] /= 2
+        log_joint = self._log_joint(rearrange(z, "k -> k 1 1").expand(points, len(x), 1), x)
+        return torch.logsumexp(log_joint + spacing.log()[:, None], 0).detach()
+
+    def log_prob_by_sampling(
+        self, x: Float[Tensor, "n d"], num_samples: int, proposal: DiagonalGaussian | None = None
+    ) -> Float[Tensor, " n"]:
+        """Importance-sampling estimate of log p(x) from `proposal` (n, L); None draws from the prior.
+
+        Raises:
+            ValueError: When `num_samples` is below 1.
+        """
+        if proposal is None:
+            zeros = x.new_zeros(len(x), self.latent_dim)
+            proposal = DiagonalGaussian(zeros, zeros)
+        z = proposal.rsample(num_samples)
+        return bounds.iwae(self._log_joint(z, x) - proposal.log_prob(z)).detach()
+
+    def _log_joint(self, z: Tensor, x: Tensor) -> Tensor:
+        """Log p(x, z) of z (K, n, L) and x (n, D) -> (K, n)."""
+        mean = rearrange(self.function(rearrange(z, "k n l -> (k n) l")), "(k n) d -> k n d", k=len(z))
+        zeros = torch.zeros_like(z)
+        return self.likelihood.log_prob(mean, x) + DiagonalGaussian(zeros, zeros).log_prob(z)
+
+
+def sample_chain(
+    initial: Float[Tensor, " a"], transitions: Sequence[Float[Tensor, "_ _"]], count: int
+) -> Int[Tensor, "n v"]:
+    """Ancestral samples of a chain Pr(x) Pr(y|x) Pr(z|y) ... of discrete variables.
+
+    Args:
+        initial: Pr(x), a probability table.
+        transitions: One table a further variable, row = value of the parent, summing to 1.
+        count: n.
+
+    Returns:
+        (n, V) values, one column a variable.
+
+    Raises:
+        ValueError: When a table does not sum to 1, does not fit its parent, or `count` is below 1.
+    """
+    check_table(initial)
+    columns = [torch.multinomial(initial, check_count(count, "count"), replacement=True)]
+    values = len(initial)
+    for table in transitions:
+        check_table(table)
+        if len(table) != values:
+            raise ValueError(f"a transition has {len(table)} rows for a parent of {values} values")
+        columns.append(torch.multinomial(table[columns[-1]], 1)[:, 0])
+        values = table.shape[1]
+    return torch.stack(columns, 1)

@@ -1,0 +1,109 @@
+"""Autoencoders: deterministic code and reconstruction; denoising when noise is added to the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AutoEncoderOutput:
+    """What one forward of an autoencoder gives.
+
+    Attributes:
+        parameters: Decoder output (n, *event): logits or means.
+        code: (n, L).
+        log_likelihood: log p(x|code) of the clean input in nats, (n,).
+    """
+
+    parameters: Tensor
+    code: Tensor
+    log_likelihood: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean negative log-likelihood, in nats per sample."""
+        return -self.log_likelihood.mean()
+
+    def named(self) -> dict[str, Tensor]:
+        """Scalars to log."""
+        return {"loss": self.loss, "log_likelihood": self.log_likelihood.mean()}
+
+
+class AutoEncoder(nn.Module):
+    """x -> code -> x. With `noise_std` above 0 a denoising autoencoder: noisy input, clean target, in training only.
+
+    Vincent et al., "Extracting and composing robust features with denoising autoencoders", 2008.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        likelihood: Likelihood | None = None,
+        noise_std: float = 0.0,
+    ) -> None:
+        """Join an encoder and a decoder.
+
+        Args:
+            encoder: Any module (n, *event) -> (n, L).
+            decoder: Any module (n, L) -> (n, *event) logits or means.
+            likelihood: What the decoder's output means; None is Bernoulli.
+            noise_std: Standard deviation of the Gaussian noise added to the input while training.
+
+        Raises:
+            ValueError: When `noise_std` is negative.
+        """
+        super().__init__()
+        if noise_std < 0:
+            raise ValueError(f"noise_std must be >= 0, got {noise_std}")
+        self.encoder, self.decoder, self.noise_std = encoder, decoder, noise_std
+        self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
+
+    def forward(self, x: Float[Tensor, "n ..."]) -> AutoEncoderOutput:
+        """Encode (a noisy copy of) x and score the reconstruction against x.
+
+        Raises:
+            ValueError: When the likelihood cannot explain x, or on a one-sample batch with batch norm.
+        """
+        self.likelihood.check(x)
+        check_batch_statistics(self, x)
+        corrupted = x + self.noise_std * torch.randn_like(x) if self.training and self.noise_std else x
+        code = self.encode(corrupted)
+        parameters = self.decode(code)
+        return AutoEncoderOutput(
+            parameters=parameters, code=code, log_likelihood=self.likelihood.log_prob(parameters, x)
+        )
+
+    def encode(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n l"]:
+        """(n, *event) -> (n, L)."""
+        code: Tensor = self.encoder(x)
+        return code
+
+    def decode(self, code: Float[Tensor, "n l"]) -> Float[Tensor, "n ..."]:
+        """(n, L) -> (n, *event) logits or means."""
+        parameters: Tensor = self.decoder(code)
+        return parameters
+
+    def reconstruct(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """Mean image of the decoder for x as it is: a denoising model takes its noisy input here."""
+        return self.likelihood.mean(self.decode(self.encode(x)))
+
+
+def check_batch_statistics(model: nn.Module, x: Tensor) -> None:
+    """Refuse a one-sample batch where batch norm would learn from it.
+
+    Raises:
+        ValueError: In training mode, for a batch of one and a model with batch norm.
+    """
+    if model.training and len(x) == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ValueError(
+            "batch norm cannot learn from a batch of one sample: use a larger batch, drop the last incomplete one, or "
+            "call model.eval()"
+        )

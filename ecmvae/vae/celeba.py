@@ -1,0 +1,42 @@
+"""The face VAE of the lectures (CelebA form): RGB, 200 latents, batch norm after each convolution, beta 2000."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ecmvae.vae.decoders import ConvDecoder
+from ecmvae.vae.encoders import ConvEncoder, GaussianHead
+from ecmvae.vae.likelihoods import GaussianLikelihood
+from ecmvae.vae.vae import VAE
+
+BETA = 2000.0
+"""The lectures' weight on the reconstruction's *mean* squared error per value, against the KL."""
+
+WIDTHS = (32, 64, 128, 128)
+"""Channels of the four convolutions: 64 pixels end at 4x4, 32 pixels at 2x2."""
+
+
+def face_vae(image_size: int = 64, latent_dim: int = 200, *, reconstruction_weight: float = BETA) -> VAE:
+    """Build it.
+
+    In Foster's notation the loss is 2000 * mean squared error + KL: the factor called beta stands before the
+    *reconstruction*. A mean over D values weighted by R is the squared error of a Gaussian with variance D / (2 R), so
+    that the loss below is, up to a constant, that number in nats, its ELBO a true bound, and the KL's weight stays 1.
+
+    Args:
+        image_size: Height and width in pixels, a multiple of 16.
+        latent_dim: L.
+        reconstruction_weight: R, the seed's beta.
+
+    Raises:
+        ValueError: When `image_size` is no multiple of 16.
+    """
+    encoder = ConvEncoder(3, WIDTHS, image_size)
+    decoder = ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3)
+    values = 3 * image_size * image_size
+    return VAE(
+        nn.Sequential(encoder, GaussianHead(encoder.out_features, latent_dim)),
+        decoder,
+        latent_dim,
+        likelihood=GaussianLikelihood(values / (2.0 * reconstruction_weight)),
+    )

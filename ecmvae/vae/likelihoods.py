@@ -1,0 +1,143 @@
+"""p(x|z): what a decoder's numbers mean, and what data they can explain.
+
+A likelihood turns decoder outputs ("parameters") and data into log p(x|z) in nats, summed over every data dimension and
+with all constants kept, so that an ELBO is a true bound and values of different models compare.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecmvae.vae.gaussian import DiagonalGaussian
+
+
+class BernoulliLikelihood(nn.Module):
+    """Each value is a Bernoulli mean in [0, 1]; the decoder gives logits.
+
+    Grey values count as expected bits (cross-entropy), the usual convention for MNIST.
+    """
+
+    def check(self, x: Float[Tensor, "..."]) -> None:
+        """Refuse data outside [0, 1].
+
+        Raises:
+            ValueError: When a value is outside [0, 1] or NaN.
+        """
+        low, high = torch.aminmax(x)
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                f"a Bernoulli decoder explains values in [0, 1], got {low.item():.4g} to {high.item():.4g}: divide "
+                "8-bit images by 255, undo any normalisation, or use a Gaussian likelihood"
+            )
+
+    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
+        """Log p(x|z) of logits (..., n, *event) for data (n, *event) -> (..., n)."""
+        _check_event(parameters, x)
+        logits = parameters.float() if parameters.dtype in (torch.float16, torch.bfloat16) else parameters
+        bits = F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype).expand_as(logits), reduction="none")
+        return -_sum_event(bits, x)
+
+    def mean(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """E[x|z], in (0, 1)."""
+        return torch.sigmoid(parameters)
+
+    def sample(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Draw x, zeros and ones."""
+        return torch.bernoulli(torch.sigmoid(parameters))
+
+
+class GaussianLikelihood(nn.Module):
+    """N(x; decoder output, variance), one variance for all data dimensions, fixed or learnt.
+
+    The squared error of the lectures, C ||x - f(z)||^2 with C = 1 / (2 variance), is -log p without its constant.
+    """
+
+    def __init__(self, variance: float = 1.0, *, learn_variance: bool = False) -> None:
+        """Set sigma^2, as a start value when it is learnt.
+
+        Raises:
+            ValueError: When `variance` is not positive.
+        """
+        super().__init__()
+        if not variance > 0:
+            raise ValueError(f"variance must be > 0, got {variance}")
+        self.logvar = nn.Parameter(torch.tensor(math.log(variance)), requires_grad=learn_variance)
+
+    def check(self, x: Float[Tensor, "..."]) -> None:
+        """Refuse data that is not finite.
+
+        Raises:
+            ValueError: On NaN or infinity.
+        """
+        _check_finite(x)
+
+    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
+        """Log p(x|z) of means (..., n, *event) for data (n, *event) -> (..., n)."""
+        _check_event(parameters, x)
+        mean = parameters.flatten(parameters.ndim - x.ndim + 1)
+        return DiagonalGaussian(mean, self.logvar.to(mean.dtype).expand_as(mean)).log_prob(x.flatten(1))
+
+    def mean(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """E[x|z], the decoder's output."""
+        return parameters
+
+    def sample(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Draw x."""
+        return DiagonalGaussian(parameters, self.logvar.to(parameters.dtype).expand_as(parameters)).rsample()
+
+
+class HeteroscedasticGaussianLikelihood(nn.Module):
+    """N(x; mean, variance) with a mean and a log-variance for every data dimension.
+
+    The decoder gives (n, 2, *event): means at index 0, log-variances at index 1 of axis 1.
+    """
+
+    def check(self, x: Float[Tensor, "..."]) -> None:
+        """Refuse data that is not finite.
+
+        Raises:
+            ValueError: On NaN or infinity.
+        """
+        _check_finite(x)
+
+    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
+        """Log p(x|z) of parameters (..., n, 2, *event) for data (n, *event) -> (..., n)."""
+        mean, logvar = parameters.unbind(-x.ndim)
+        _check_event(mean, x)
+        event = mean.ndim - x.ndim + 1
+        return DiagonalGaussian(mean.flatten(event), logvar.flatten(event)).log_prob(x.flatten(1))
+
+    def mean(self, parameters: Float[Tensor, "n two ..."]) -> Float[Tensor, "n ..."]:
+        """E[x|z], the first of the two."""
+        return parameters[:, 0]
+
+    def sample(self, parameters: Float[Tensor, "n two ..."]) -> Float[Tensor, "n ..."]:
+        """Draw x."""
+        return DiagonalGaussian(parameters[:, 0], parameters[:, 1]).rsample()
+
+
+Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood
+"""What `AutoEncoder`, `VAE` and the multimodal models accept."""
+
+
+def _sum_event(values: Tensor, x: Tensor) -> Tensor:
+    """Sum the last axes of (..., n, *event), those of one datum."""
+    return values.flatten(values.ndim - x.ndim + 1).sum(-1)
+
+
+def _check_event(parameters: Tensor, x: Tensor) -> None:
+    if parameters.ndim < x.ndim or parameters.shape[parameters.ndim - x.ndim :] != x.shape or x.ndim < 2:
+        raise ValueError(
+            f"decoder output {tuple(parameters.shape)} does not match data {tuple(x.shape)}: "
+            "give the decoder the shape of one sample, batch first"
+        )
+
+
+def _check_finite(x: Tensor) -> None:
+    if not torch.isfinite(x).all():
+        raise ValueError("the data holds NaN or infinity: clean it before training")

@@ -1,0 +1,107 @@
+"""Linear models whose optimum is known: the linear autoencoder is PCA, the linear VAE is probabilistic PCA.
+
+Baldi & Hornik, 1989 (a linear autoencoder finds PCA's subspace, not its axes); Tipping & Bishop, "Probabilistic
+principal component analysis", 1999; Lucas et al., "Don't blame the ELBO!", 2019 (arXiv:1911.02469): at its optimum the
+linear VAE's ELBO equals probabilistic PCA's log-likelihood.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.likelihoods import GaussianLikelihood
+from ecmvae.vae.vae import VAEOutput
+
+
+def linear_autoencoder(in_features: int, latent_dim: int) -> AutoEncoder:
+    """An autoencoder of two linear layers and no activation, with the squared error of a unit Gaussian."""
+    return AutoEncoder(
+        nn.Linear(in_features, latent_dim), nn.Linear(latent_dim, in_features), likelihood=GaussianLikelihood()
+    )
+
+
+class LinearVAE(nn.Module):
+    """q(z|x) = N(V(x - mu), diag(s)), p(x|z) = N(W z + mu, sigma^2 I), with one s for all x and a learnt sigma^2."""
+
+    def __init__(self, in_features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.encoder = nn.Linear(in_features, latent_dim)
+        self.decoder = nn.Linear(latent_dim, in_features)
+        self.posterior_logvar = nn.Parameter(torch.zeros(latent_dim))
+        self.likelihood = GaussianLikelihood(learn_variance=True)
+
+    def encode(self, x: Float[Tensor, "n d"]) -> DiagonalGaussian:
+        """q(z|x)."""
+        mean: Tensor = self.encoder(x)
+        return DiagonalGaussian(mean, self.posterior_logvar.expand_as(mean))
+
+    def forward(self, x: Float[Tensor, "n d"], *, exact: bool = True) -> VAEOutput:
+        """Score x, with E_q log p(x|z) in closed form or from one sample of z.
+
+        The closed form is log p(x | E z) - tr(W diag(s) W^T) / (2 sigma^2).
+        """
+        self.likelihood.check(x)
+        posterior = self.encode(x)
+        z = posterior.mode if exact else posterior.rsample()
+        parameters: Tensor = self.decoder(z)
+        log_likelihood = self.likelihood.log_prob(parameters, x)
+        if exact:
+            spread = (self.decoder.weight**2 * posterior.variance.unsqueeze(-2)).sum((-1, -2))
+            log_likelihood = log_likelihood - 0.5 * spread / self.likelihood.logvar.exp()
+        return VAEOutput(
+            parameters=parameters,
+            posterior=posterior,
+            z=z,
+            log_likelihood=log_likelihood,
+            kl=posterior.kl(),
+            beta=1.0,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProbabilisticPCA:
+    """N(mean, W W^T + variance I), fitted by maximum likelihood.
+
+    Attributes:
+        mean: (D,).
+        weight: (D, L), unique up to a rotation of its columns.
+        variance: Scalar, the mean of the discarded eigenvalues.
+    """
+
+    mean: Tensor
+    weight: Tensor
+    variance: Tensor
+
+    @classmethod
+    def fit(cls, x: Float[Tensor, "n d"], latent_dim: int) -> ProbabilisticPCA:
+        """Closed-form maximum likelihood, with the biased covariance (1/n).
+
+        Raises:
+            ValueError: When `latent_dim` is not between 1 and D - 1, or there are fewer than two samples.
+        """
+        count, dim = x.shape
+        if not 1 <= latent_dim < dim or count < 2:
+            raise ValueError(f"need 1 <= latent_dim < {dim} and at least 2 samples, got {latent_dim} and {count}")
+        mean = x.mean(0)
+        values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / count)
+        values, vectors = values.flip(0), vectors.flip(1)
+        variance = values[latent_dim:].mean()
+        weight = vectors[:, :latent_dim] * (values[:latent_dim] - variance).clamp_min(0.0).sqrt()
+        return cls(mean=mean, weight=weight, variance=variance)
+
+    def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Exact log p(x), in nats."""
+        dim = len(self.mean)
+        covariance = self.weight @ self.weight.T + self.variance * torch.eye(dim, dtype=x.dtype, device=x.device)
+        factor = torch.linalg.cholesky(covariance)
+        whitened: Tensor = torch.linalg.solve_triangular(factor, (x - self.mean).T, upper=False)
+        log_volume: Tensor = factor.diagonal().log().sum() + 0.5 * dim * math.log(2 * math.pi)
+        return -0.5 * (whitened**2).sum(0) - log_volume

@@ -1,0 +1,225 @@
+"""What all multimodal VAEs share: named modalities, missing ones, likelihoods, joint log-likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from ecmvae.vae import bounds
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
+from ecmvae.vae.mixtures import GaussianMixture
+
+Modalities = Mapping[str, Tensor]
+"""Name -> (n, *event). A modality that is missing for every sample is left out."""
+
+Presence = Mapping[str, Tensor]
+"""Name -> (n,) bool, True where that sample has the modality; a name left out is present for every sample."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MultimodalOutput:
+    """What one forward gives; nats per sample.
+
+    Attributes:
+        loss: Scalar to minimise, the mean over the batch of what the class's docstring states.
+        elbo: (n,), a lower bound on log p(all present modalities) under the joint posterior.
+        log_likelihoods: Modality -> log p(x_m|z) under the joint posterior, (n,), 0 where it is missing.
+        kl: (n,), the divergence inside `elbo`.
+        posterior: q(z | all present modalities).
+    """
+
+    loss: Tensor
+    elbo: Tensor
+    log_likelihoods: dict[str, Tensor]
+    kl: Tensor
+    posterior: DiagonalGaussian | GaussianMixture
+
+    def named(self) -> dict[str, Tensor]:
+        """Scalars to log."""
+        terms = {f"log_likelihood/{name}": value.mean() for name, value in self.log_likelihoods.items()}
+        return {"loss": self.loss, "elbo": self.elbo.mean(), "kl": self.kl.mean()} | terms
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MaskedBatch:
+    """Checked data of one call: present values, zeros where missing.
+
+    Attributes:
+        data: Modality -> (n, *event).
+        present: (M, n) bool, rows in the order of `data`.
+    """
+
+    data: dict[str, Tensor]
+    present: Bool[Tensor, "m n"]
+
+
+class MultimodalVAE(nn.Module):
+    """Encoders, decoders and likelihoods by modality name; a subclass adds the joint posterior and the objective."""
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        latent_dim: int,
+        *,
+        likelihoods: Mapping[str, Likelihood] | None = None,
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+    ) -> None:
+        """Hold the parts.
+
+        Args:
+            encoders: Modality -> module (n, *event) -> `DiagonalGaussian` over L.
+            decoders: Modality -> module (n, L) -> (n, *event) logits or means.
+            latent_dim: L.
+            likelihoods: Modality -> what its decoder's output means; a name left out is Bernoulli.
+            weights: Modality -> factor on its log-likelihood in the loss (lambda); a name left out is 1.
+            beta: Weight of the divergence in the loss.
+
+        Raises:
+            ValueError: When there is no modality, encoders and decoders name different ones, likelihoods or weights an
+                unknown one, or `beta` is negative.
+        """
+        super().__init__()
+        if not encoders or set(encoders) != set(decoders):
+            raise ValueError(f"encoders name {sorted(encoders)}, decoders {sorted(decoders)}: name the same modalities")
+        for mapping in (likelihoods or {}, weights or {}):
+            self._check_names(mapping, encoders)
+        if beta < 0:
+            raise ValueError(f"beta must be >= 0, got {beta}")
+        self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
+        self.latent_dim, self.beta = latent_dim, beta
+        self.likelihoods = nn.ModuleDict(
+            {name: (likelihoods or {}).get(name, BernoulliLikelihood()) for name in encoders}
+        )
+        self.weights = {name: (weights or {}).get(name, 1.0) for name in encoders}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, in order."""
+        return tuple(self.encoders)
+
+    def joint(self, data: Modalities, present: Presence | None = None) -> DiagonalGaussian | GaussianMixture:
+        """q(z | the present modalities); the caller's mappings are left as they are.
+
+        Raises:
+            ValueError: On an unknown modality, differing batch sizes, or a sample without any modality.
+        """
+        return self.joint_of(self.prepare(data, present))
+
+    def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian | GaussianMixture:
+        """q(z | batch) of checked data."""
+        raise NotImplementedError
+
+    def generate(self, data: Modalities, targets: Sequence[str], present: Presence | None = None) -> dict[str, Tensor]:
+        """Mean of each target modality at the mode of q(z | data): reconstruction, or cross-modal generation.
+
+        Raises:
+            ValueError: On an unknown modality, or a sample without any.
+        """
+        self._check_names(targets, self.encoders)
+        z = self.joint(data, present).mode
+        return {name: self.likelihood(name).mean(self.decoders[name](z)) for name in targets}
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Mean of each modality for `count` draws from the prior.
+
+        Raises:
+            ValueError: When `count` is below 1.
+        """
+        weight = next(self.parameters())
+        shape = (check_count(count, "count"), self.latent_dim)
+        z = torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
+        return {name: self.likelihood(name).mean(decoder(z)) for name, decoder in self.decoders.items()}
+
+    def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
+        """Log p(x, z_k) - log q(z_k|x) of the joint posterior, unweighted, for `bounds.iwae`.
+
+        Raises:
+            ValueError: When `num_samples` is below 1, and as `joint`.
+        """
+        check_count(num_samples, "num_samples")
+        batch = self.prepare(data, present)
+        posterior = self.joint_of(batch)
+        z = posterior.rsample(num_samples)
+        total = torch.stack(list(self.score(z, batch).values())).sum(0)
+        return total + standard_normal_like(z).log_prob(z) - posterior.log_prob(z)
+
+    def log_likelihood(
+        self, data: Modalities, num_samples: int, present: Presence | None = None
+    ) -> Float[Tensor, " n"]:
+        """Importance-sampling estimate of log p(present modalities), (n,) nats."""
+        return bounds.iwae(self.log_weights(data, num_samples, present))
+
+    def prepare(self, data: Modalities, present: Presence | None = None) -> MaskedBatch:
+        """Check one call's data and put zeros where a modality is missing.
+
+        Raises:
+            ValueError: On an unknown modality, differing batch sizes, values a likelihood cannot explain, or a sample
+                without any modality.
+        """
+        self._check_names(data, self.encoders)
+        self._check_names(present or {}, data)
+        counts = {len(x) for x in [*data.values(), *(present or {}).values()]}
+        if len(counts) != 1:
+            raise ValueError(f"modalities must have one batch size, got {sorted(counts)}: mark missing ones in present")
+        clean, rows = {}, []
+        for name in (name for name in self.names if name in data):
+            x = data[name]
+            row = (present or {}).get(name)
+            row = torch.ones(len(x), dtype=torch.bool, device=x.device) if row is None else row.bool()
+            clean[name] = torch.where(row.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
+            self.likelihood(name).check(clean[name])
+            rows.append(row)
+        mask = torch.stack(rows)
+        if not mask.any(0).all():
+            raise ValueError("a sample has no modality at all: drop it from the batch")
+        return MaskedBatch(data=clean, present=mask)
+
+    def encode(self, batch: MaskedBatch) -> dict[str, DiagonalGaussian]:
+        """q_m(z|x_m) of every modality of the batch; meaningless where missing."""
+        return {name: self.encoders[name](x) for name, x in batch.data.items()}
+
+    def score(self, z: Float[Tensor, "... n l"], batch: MaskedBatch) -> dict[str, Tensor]:
+        """Log p(x_m|z) of every modality, (..., n), 0 where it is missing."""
+        return self.score_each(lambda _: z, batch)
+
+    def score_each(self, latents: Callable[[str], Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
+        """As `score`, with z (..., n, L) given by modality."""
+        scores = {}
+        for (name, x), row in zip(batch.data.items(), batch.present, strict=True):
+            z = latents(name)
+            if not row.any():
+                scores[name] = z.new_zeros(z.shape[:-1])
+                continue
+            parameters = self.decoders[name](rearrange(z, "... l -> (...) l"))
+            parameters = parameters.reshape(*z.shape[:-1], *parameters.shape[1:])
+            scores[name] = torch.where(row, self.likelihood(name).log_prob(parameters, x), 0.0)
+        return scores
+
+    def weighted(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """sum_m lambda_m log p(x_m|z)."""
+        return torch.stack([self.weights[name] * score for name, score in scores.items()]).sum(0)
+
+    def likelihood(self, name: str) -> Likelihood:
+        """The likelihood of a modality."""
+        likelihood: Likelihood = self.likelihoods[name]  # type: ignore[assignment]
+        return likelihood
+
+    @staticmethod
+    def _check_names(given: Mapping[str, object] | Sequence[str], known: Mapping[str, object] | nn.ModuleDict) -> None:
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ValueError(f"unknown modality {', '.join(unknown)}: this model has {', '.join(known)}")
+
+
+def standard_normal_like(z: Tensor) -> DiagonalGaussian:
+    """N(0, I) over the last axis of z."""
+    zeros = torch.zeros_like(z)
+    return DiagonalGaussian(zeros, zeros)

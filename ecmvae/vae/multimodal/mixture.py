@@ -1,0 +1,157 @@
+"""MMVAE (mixture of experts), MoPoE (mixture of products) and mmJSD.
+
+Shi et al., 2019 (arXiv:1911.03393); Sutter et al., "Generalized multimodal ELBO", 2021 (arXiv:2105.02470); Sutter et
+al., 2020 (arXiv:2006.08242). DReG gradients: Tucker et al., 2019 (arXiv:1810.04152).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ecmvae.vae import bounds
+from ecmvae.vae.divergences import mmjsd
+from ecmvae.vae.gaussian import check_count, product_of_experts
+from ecmvae.vae.mixtures import GaussianMixture
+from ecmvae.vae.multimodal.base import (
+    MaskedBatch,
+    Modalities,
+    MultimodalOutput,
+    MultimodalVAE,
+    Presence,
+    standard_normal_like,
+)
+
+
+class MMVAE(MultimodalVAE):
+    """Joint posterior = uniform mixture of the experts that are present.
+
+    loss = -(1/M) sum_m E_(z_1..K ~ q_m) log (1/K) sum_k p(z_k)^beta prod_m p(x_m|z_k)^lambda_m / q(z_k|X)^beta.
+    """
+
+    def __init__(
+        self, *args: Any, num_samples: int = 1, gradient: Literal["iwae", "dreg"] = "iwae", **kwargs: Any
+    ) -> None:
+        """As `MultimodalVAE`, and two more.
+
+        Args:
+            *args: See `MultimodalVAE`.
+            num_samples: K.
+            gradient: "dreg" takes the doubly reparameterised gradient of the same value: lower variance for K > 1.
+            **kwargs: See `MultimodalVAE`.
+
+        Raises:
+            ValueError: When `num_samples` is below 1, and as `MultimodalVAE`.
+        """
+        super().__init__(*args, **kwargs)
+        self.num_samples, self.gradient = check_count(num_samples, "num_samples"), gradient
+
+    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
+        """Score the present modalities.
+
+        Raises:
+            ValueError: As `MultimodalVAE.prepare`.
+        """
+        batch = self.prepare(data, present)
+        posterior = self.joint_of(batch)
+        z = posterior.rsample_each(self.num_samples)  # (K, M, n, L)
+        density = posterior if self.gradient == "iwae" else posterior.detach()
+        scores = self.score(z, batch)  # each (K, M, n)
+        divergence = density.log_prob(z) - standard_normal_like(z).log_prob(z)
+        weights = posterior.log_weights.exp()  # (M, n)
+        log_weights = self.weighted(scores) - self.beta * divergence
+        bound = bounds.iwae(log_weights) if self.gradient == "iwae" else dreg(log_weights, z)
+        scores = {name: (weights * score.mean(0)).sum(0) for name, score in scores.items()}
+        kl = (weights * divergence.mean(0)).sum(0)
+        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
+        return MultimodalOutput(
+            loss=-(weights * bound).sum(0).mean(), elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior
+        )
+
+    def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
+        """Uniform mixture of the present experts."""
+        return GaussianMixture.of_present(list(self.encode(batch).values()), batch.present)
+
+
+class MoPoE(MultimodalVAE):
+    """Joint posterior = uniform mixture of the products over every non-empty subset of the present modalities.
+
+    loss = -[E_q sum_m lambda_m log p(x_m|z) - beta mean_S KL(PoE_S || p)]; the mean bounds KL(q || p) from above.
+    """
+
+    def __init__(self, *args: Any, prior_expert: Literal["every", "full"] = "every", **kwargs: Any) -> None:
+        """As `MultimodalVAE`, and `prior_expert`: the prior is a factor of every subset, or of the full one only.
+
+        "full" is what the authors' code does.
+        """
+        super().__init__(*args, **kwargs)
+        self.prior_expert = prior_expert
+
+    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
+        """Score the present modalities.
+
+        Raises:
+            ValueError: As `MultimodalVAE.prepare`.
+        """
+        batch = self.prepare(data, present)
+        posterior = self.joint_of(batch)
+        scores, kl = self.score(posterior.rsample(), batch), posterior.kl_bound()
+        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
+        loss = -bounds.elbo(self.weighted(scores), kl, self.beta).mean()
+        return MultimodalOutput(loss=loss, elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior)
+
+    def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
+        """Mixture over subsets; a subset with a missing member has weight 0."""
+        experts = list(self.encode(batch).values())
+        products, rows = [], []
+        for size in range(1, len(experts) + 1):
+            for subset in combinations(range(len(experts)), size):
+                include_prior = self.prior_expert == "every" or size == len(self.names)
+                products.append(product_of_experts([experts[index] for index in subset], include_prior))
+                rows.append(batch.present[list(subset)].all(0))
+        return GaussianMixture.of_present(products, torch.stack(rows))
+
+
+class MMJSD(MultimodalVAE):
+    """Joint posterior = mixture of the experts that are present, held together by a Jensen-Shannon divergence.
+
+    loss = -[E_(q MoE) sum_m lambda_m log p(x_m|z) - beta sum_k w_k KL(q_k || G)], k over the present experts and the
+    prior with equal weights w, G their geometric mean (the dynamic prior).
+    """
+
+    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
+        """Score the present modalities.
+
+        Raises:
+            ValueError: As `MultimodalVAE.prepare`.
+        """
+        batch = self.prepare(data, present)
+        experts = list(self.encode(batch).values())
+        posterior = GaussianMixture.of_present(experts, batch.present)
+        members = torch.cat([batch.present, torch.ones_like(batch.present[:1])]).to(experts[0].mean.dtype)
+        divergence = mmjsd(experts, members / members.sum(0))
+        scores = self.score(posterior.rsample(), batch)
+        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), divergence)
+        loss = -bounds.elbo(self.weighted(scores), divergence, self.beta).mean()
+        return MultimodalOutput(loss=loss, elbo=elbo, log_likelihoods=scores, kl=divergence, posterior=posterior)
+
+    def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
+        """Uniform mixture of the present experts."""
+        return GaussianMixture.of_present(list(self.encode(batch).values()), batch.present)
+
+
+def dreg(log_weights: Tensor, z: Tensor) -> Tensor:
+    """`bounds.iwae` over the first axis, with the doubly reparameterised gradient.
+
+    Args:
+        log_weights: (K, ...), whose posterior density must be taken with detached parameters.
+        z: (K, ..., L), the reparameterised samples behind them.
+    """
+    shares = torch.softmax(log_weights, 0).detach()
+    if z.requires_grad:  # without gradients there is nothing to hook
+        z.register_hook(lambda gradient: shares.unsqueeze(-1) * gradient)  # type: ignore[no-untyped-call]
+    surrogate = (shares * log_weights).sum(0)
+    return bounds.iwae(log_weights).detach() + surrogate - surrogate.detach()
