@@ -48,7 +48,7 @@ def test_tpavi_is_linear_in_the_pixels() -> None:
     sizes: list[int] = []
 
     class Largest(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             result = func(*args, **(kwargs or {}))
             if isinstance(result, torch.Tensor):
                 sizes.append(result.numel())

@@ -1,0 +1,75 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ecmvae.losses.segmentation import boundary_weight, semantic_loss, structure_loss
+
+
+def plain_structure_loss(logits: np.ndarray, mask: np.ndarray) -> float:
+    """One frame, pixel by pixel, in float64."""
+    height, width = mask.shape
+    padded = np.pad(mask, 15)
+    bce = intersection = union = total = 0.0
+    for y in range(height):
+        for x in range(width):
+            weight = 1 + 5 * abs(padded[y : y + 31, x : x + 31].sum() / 961 - mask[y, x])
+            p = 1 / (1 + math.exp(-logits[y, x]))
+            label = 0.999 * mask[y, x] + 0.0005
+            bce += weight * -(label * math.log(p) + (1 - label) * math.log(1 - p))
+            total += weight
+            intersection += weight * p * mask[y, x]
+            union += weight * (p + mask[y, x])
+    return bce / total + 1 - (intersection + 1) / (union - intersection + 1)
+
+
+def test_structure_loss_equals_the_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 20, 17))
+    masks = (rng.random((3, 20, 17)) > 0.6).astype(float)
+    masks[1], masks[2] = 0, 1
+    got = structure_loss(torch.tensor(logits)[:, None], torch.tensor(masks)[:, None])
+    expected = [plain_structure_loss(each, mask) for each, mask in zip(logits, masks, strict=True)]
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-10)
+
+
+def test_boundary_weight_far_from_any_border_is_one() -> None:
+    mask = torch.zeros(1, 1, 80, 80)
+    mask[..., :, 40:] = 1
+    weight = boundary_weight(mask)
+    assert weight[0, 0, 40, 5] == 1
+    assert weight[0, 0, 40, 39].item() == pytest.approx(1 + 5 * 15 / 31)
+
+
+def test_a_right_mask_costs_less_than_a_wrong_one() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:20, 8:20] = 1
+    right, none, wrong = ((sign * 8 * (2 * mask - 1)) for sign in (1, 0, -1))
+    assert structure_loss(right, mask) < structure_loss(none, mask) < structure_loss(wrong, mask)
+
+
+def test_semantic_loss_against_numpy() -> None:
+    rng = np.random.default_rng(1)
+    fused = [rng.normal(size=(2, 6, side, side)) for side in (8, 4)]
+    audio, logits = rng.normal(size=(2, 6)), rng.normal(size=(2, 1, 16, 16))
+    probability = 1 / (1 + np.exp(-logits))
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        return np.exp(x) / np.exp(x).sum(1, keepdims=True)
+
+    expected = np.zeros(2)
+    for stage in fused:
+        side = stage.shape[-1]
+        pooled = probability.reshape(2, 1, side, 16 // side, side, 16 // side).mean((3, 5))
+        seen = (stage * pooled).mean((2, 3))
+        seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+        p, q = softmax(audio), softmax(seen)
+        expected += (p * np.log(p / q)).sum(1) / 2
+    got = semantic_loss([torch.tensor(each) for each in fused], torch.tensor(audio), torch.tensor(logits))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-8)
+
+
+def test_semantic_loss_needs_equal_widths() -> None:
+    with pytest.raises(ValueError, match=r"set model\.channels to 128"):
+        semantic_loss([torch.rand(1, 4, 2, 2)], torch.rand(1, 6), torch.rand(1, 1, 8, 8))
