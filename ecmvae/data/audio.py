@@ -8,7 +8,6 @@ take their patches from `log_mel_patches`.
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
 
 SAMPLE_RATE = 16_000
@@ -61,26 +61,16 @@ def read_wave(path: str | Path) -> tuple[Float[Tensor, " s"], int]:
     return torch.from_numpy(samples).mean(dim=1), int(rate)
 
 
-def write_wave(
-    path: str | Path, waveform: Float[Tensor, " s"], sample_rate: int = SAMPLE_RATE
-) -> None:
+def write_wave(path: str | Path, waveform: Float[Tensor, " s"], sample_rate: int = SAMPLE_RATE) -> None:
     """Write one channel as a 16-bit wav file; values outside [-1, 1) are clipped.
 
     A value v is stored as round(32768 v), so `read_wave` gives back what was a multiple of 1/32768 unchanged.
     """
     import soundfile
 
-    path = Path(path)
-    pcm = (
-        (waveform.detach().cpu().double() * 32768)
-        .round()
-        .clamp(-32768, 32767)
-        .to(torch.int16)
-        .numpy()
-    )
-    part = path.with_name(path.name + ".part")
-    soundfile.write(str(part), pcm, sample_rate, subtype="PCM_16", format="WAV")
-    os.replace(part, path)
+    pcm = (waveform.detach().cpu().double() * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+    with replacing(Path(path)) as part:
+        soundfile.write(str(part), pcm, sample_rate, subtype="PCM_16", format="WAV")
 
 
 def resample(
@@ -107,9 +97,7 @@ def resample(
     return resampled
 
 
-def num_log_mel_patches(
-    num_samples: int, hop_seconds: float = RELEASED_HOP_SECONDS
-) -> int:
+def num_log_mel_patches(num_samples: int, hop_seconds: float = RELEASED_HOP_SECONDS) -> int:
     """How many whole patches `log_mel_patches` cuts out of `num_samples` samples at 16 kHz."""
     windows = 0 if num_samples < _WINDOW else 1 + (num_samples - _WINDOW) // _HOP
     count = 0
@@ -141,9 +129,7 @@ def log_mel_patches(
         ValueError: When `hop_seconds` is not positive or `num_patches` is negative.
     """
     if hop_seconds < 1 / 100:
-        raise ValueError(
-            f"hop_seconds must be at least 0.01 (one window), got {hop_seconds}"
-        )
+        raise ValueError(f"hop_seconds must be at least 0.01 (one window), got {hop_seconds}")
     if num_patches is not None and num_patches < 0:
         raise ValueError(f"num_patches must not be negative, got {num_patches}")
     waveform = resample(waveform.float(), sample_rate)
@@ -186,14 +172,10 @@ def mel_matrix() -> Float[Tensor, "257 64"]:
     """
     frequencies = torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64)
     mel = _hertz_to_mel(frequencies)[:, None]  # (257, 1)
-    lowest, highest = _hertz_to_mel(
-        torch.tensor([_LOWEST_HZ, _HIGHEST_HZ], dtype=torch.float64)
-    ).tolist()
+    lowest, highest = _hertz_to_mel(torch.tensor([_LOWEST_HZ, _HIGHEST_HZ], dtype=torch.float64)).tolist()
     edges = torch.linspace(lowest, highest, MEL_BINS + 2, dtype=torch.float64)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]  # each (64,)
-    weights = torch.minimum(
-        (mel - lower) / (centre - lower), (upper - mel) / (upper - centre)
-    ).clamp(min=0)
+    weights = torch.minimum((mel - lower) / (centre - lower), (upper - mel) / (upper - centre)).clamp(min=0)
     weights[0] = 0
     return weights
 
