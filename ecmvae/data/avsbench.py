@@ -1,0 +1,168 @@
+"""AVSBench's S4 and MS3 as typed clips, read from the released folders; AVS-Collage on disk is read by the same code.
+
+Zhou et al., "Audio-visual segmentation", ECCV 2022 (arXiv:2207.05042). `ecmvae.data.layout` knows where the files lie.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ecmvae.data.audio import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
+from ecmvae.data.images import read_indices, read_mask, read_rgb
+from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
+from ecmvae.data.safe_pickle import load_tensor
+from ecmvae.data.transforms import ClipTransform
+from ecmvae.errors import UserError
+from ecmvae.types import AVClip
+
+
+class AVSBenchDataset(Dataset[AVClip]):
+    """The clips of one split, in the order of the csv.
+
+    Args:
+        root: Folder that holds `Single-source` or `Multi-sources`, or one of these itself.
+        task: "s4" or "ms3".
+        split: Value of the csv's split column, such as "train", "val" or "test".
+        image_size: Side of the square frames, in pixels. AVSBench's files are 224 x 224.
+        num_frames: Frames T of a clip.
+        hop_seconds: Seconds between two log-mel patches; 0.96 as released.
+        audio: "log_mel" reads the released pickles, "wav" computes the patches from the sound. "auto" takes a pickle
+            where there is one and `hop_seconds` is the pickles' 0.96, else the sound.
+        supervised: Which masks may train. "auto" = those that exist: the first one in S4's released training split,
+            all elsewhere. "first" = only the first, even where there are more. "all" = all, and all must exist.
+        transform: Geometry and normalisation of a clip; None = resize to `image_size`, no augmentation.
+
+    Raises:
+        UserError: When the csv or the split is missing or wrong, or "log_mel" is asked for at another hop. Reading a
+            clip raises it for a file that is missing, damaged or of another size.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        task: TaskName,
+        split: str = "train",
+        *,
+        image_size: int = 224,
+        num_frames: int = 5,
+        hop_seconds: float = RELEASED_HOP_SECONDS,
+        audio: Literal["auto", "log_mel", "wav"] = "auto",
+        supervised: Literal["auto", "first", "all"] = "auto",
+        transform: ClipTransform | None = None,
+    ) -> None:
+        if audio == "log_mel" and hop_seconds != RELEASED_HOP_SECONDS:
+            raise UserError(
+                f"log-mel pickles hold patches every {RELEASED_HOP_SECONDS} s: set data.hop_seconds to that"
+            )
+        self.clips = read_clips(root, task, split)
+        self.task = task
+        self.split = split
+        self.num_frames = num_frames
+        self.hop_seconds = hop_seconds
+        self.audio = audio
+        self.supervised = supervised
+        self.transform = transform or ClipTransform(image_size)
+        self._composed = read_composition(find_table(root, task).parent / "clips.json")
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> AVClip:
+        clip = self.clips[index]
+        pictures = np.stack(_same_size([(path, read_rgb(path)) for path in self._each(clip.frame)]))
+        masks, supervised = self._masks(clip, pictures.shape[1:3])
+        objects, sounding = self._objects(clip, pictures.shape[1:3])
+        maps = masks if objects is None else np.concatenate([masks, objects])
+        frames, moved = self.transform(pictures, maps)
+        assert moved is not None
+        return AVClip(
+            name=clip.name,
+            frames=frames,
+            log_mel=self.log_mel(index),
+            masks=moved[: self.num_frames].float().unsqueeze(1),
+            supervised=supervised,
+            objects=None if objects is None else moved[self.num_frames :].long(),
+            sounding=sounding,
+            category=clip.category,
+        )
+
+    def log_mel(self, index: int) -> Float[Tensor, "t 1 96 64"]:
+        """The log-mel patches of one clip, one a frame, without reading its pictures.
+
+        A pickle with another number of patches than frames is cut, or its last patch is repeated, as the released
+        preparation does.
+        """
+        clip = self.clips[index]
+        pickled = self.hop_seconds == RELEASED_HOP_SECONDS and clip.log_mel.is_file()
+        if self.audio == "wav" or (self.audio == "auto" and not pickled):
+            return log_mel_patches(*self.waveform(index), self.hop_seconds, self.num_frames)
+        patches = load_tensor(clip.log_mel).float()
+        if patches.ndim != 4 or patches.shape[1:] != (1, 96, 64) or len(patches) == 0:
+            raise UserError(f"{clip.log_mel}: must have shape (T, 1, 96, 64), not {tuple(patches.shape)}")
+        return patches[torch.arange(self.num_frames).clamp(max=len(patches) - 1)]
+
+    def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
+        """The sound of one clip, one channel in [-1, 1], and its rate in Hz."""
+        return read_wave(self.clips[index].wav)
+
+    def _each(self, path_of: Any) -> list[Path]:
+        return [path_of(k) for k in range(1, self.num_frames + 1)]
+
+    def _masks(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray, Bool[Tensor, " t"]]:
+        """Masks (T, H, W) uint8, zero where there is none, and which of them may train (T,)."""
+        masks = np.zeros((self.num_frames, *size), np.uint8)
+        supervised = torch.zeros(self.num_frames, dtype=torch.bool)
+        for frame, path in enumerate(self._each(clip.mask)):
+            # Only training may lack masks: S4 was released with the first one of each training clip.
+            optional = frame > 0 and self.split == "train" and self.supervised != "all"
+            if optional and (self.supervised == "first" or not path.is_file()):
+                continue
+            masks[frame] = _of_size(path, read_mask(path).astype(np.uint8), size)
+            supervised[frame] = True
+        return masks, supervised
+
+    def _objects(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray | None, Bool[Tensor, "t o"] | None]:
+        """Object numbers (T, H, W) uint8 and who sounds (T, O), for composed clips; else None."""
+        composed = self._composed.get(clip.name)
+        paths = self._each(lambda k: clip.mask(k, "object_masks"))
+        if composed is None or not paths[0].is_file():
+            return None, None
+        sounding = torch.tensor(composed["sounding"], dtype=torch.bool)
+        objects = np.stack([_of_size(path, read_indices(path), size) for path in paths])
+        if sounding.ndim != 2 or len(sounding) < self.num_frames or objects.max() > sounding.shape[1]:
+            raise UserError(f"clips.json: {clip.name} must say for {self.num_frames} seconds who of its objects sounds")
+        return objects, sounding[: self.num_frames]
+
+
+def read_composition(path: Path) -> dict[str, dict[str, Any]]:
+    """What AVS-Collage wrote about its clips, by name; empty for data sets that have no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        clips = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(clips, dict) or not all(isinstance(c, dict) and "sounding" in c for c in clips.values()):
+        raise UserError(f"{path}: must map each clip's name to its objects and their sounding seconds")
+    return clips
+
+
+def _same_size(pictures: list[tuple[Path, np.ndarray]]) -> list[np.ndarray]:
+    size = pictures[0][1].shape[:2]
+    return [_of_size(path, pixels, size) for path, pixels in pictures]
+
+
+def _of_size(path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if pixels.shape[:2] != size:
+        here, there = (f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, size))
+        raise UserError(f"{path}: is {here} pixels but the clip's first frame is {there}")
+    return pixels

@@ -1,0 +1,66 @@
+"""Still images: frames as RGB, masks and object maps in whatever PIL mode they were saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ecmvae.errors import UserError
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read a picture as (H, W, 3) uint8.
+
+    Raises:
+        UserError: When the file is missing or is no picture.
+    """
+    return np.asarray(_open(path).convert("RGB"))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask as (H, W) bool: True where a pixel is anything but 0.
+
+    AVSBench's masks come in several PIL modes, and converting one by PIL's defaults goes wrong: a white RGB pixel
+    becomes index 225 in mode P, and an index of 1 becomes whatever grey its palette holds. So palette indices are
+    taken as they are (unless the palette says that black is another index than 0), colour counts where any channel is
+    above 0, and an alpha channel is ignored.
+
+    Raises:
+        UserError: When the file is missing or is no picture.
+    """
+    image = _open(path)
+    pixels = np.asarray(image)
+    if image.getbands()[-1] == "A":
+        pixels = pixels[..., :-1]
+    if image.mode == "P":
+        colours = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
+        black = [index for index in np.unique(pixels).tolist() if not colours[index : index + 1].any()]
+        if colours[0].any() and black:
+            return np.asarray(~np.isin(pixels, black))
+    return np.asarray(pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2))
+
+
+def read_indices(path: Path) -> NDArray[np.uint8]:
+    """Read a map of small numbers (modes P or L) as (H, W) uint8, palette ignored.
+
+    Raises:
+        UserError: When the file is missing, is no picture or is in colour.
+    """
+    image = _open(path)
+    if image.mode not in ("P", "L", "1"):
+        raise UserError(f"{path}: must hold one number a pixel (PIL mode P or L), not mode {image.mode}")
+    return np.asarray(image).astype(np.uint8)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({str(error).splitlines()[0]})") from error
+    return image

@@ -1,0 +1,206 @@
+"""Where AVSBench keeps its files: the released folder layouts of S4 (Single-source) and MS3 (Multi-sources).
+
+Zhou et al., "Audio-visual segmentation", ECCV 2022 (arXiv:2207.05042). AVS-Collage is written in the same layouts, with
+two additions: a tree `object_masks/` beside `gt_masks/` and a `clips.json` beside the table. Everything that differs
+between the two tasks is in this file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ecmvae.errors import UserError
+
+TaskName = Literal["s4", "ms3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """How one of the two tasks is laid out.
+
+    Attributes:
+        folder: Folder of the task inside the root.
+        table: Name of the csv inside `folder`.
+        data: Folder of the clips inside `folder`.
+        name_column: Column of the csv that names a clip.
+        category_column: Column that names its class, "" where the task has none.
+    """
+
+    folder: str
+    table: str
+    data: str
+    name_column: str
+    category_column: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that the csv must have."""
+        return tuple(column for column in (self.name_column, self.category_column, "split") if column)
+
+
+TASKS: dict[str, Task] = {
+    "s4": Task(
+        folder="Single-source",
+        table="s4_meta_data.csv",
+        data="s4_data",
+        name_column="name",
+        category_column="category",
+    ),
+    "ms3": Task(
+        folder="Multi-sources",
+        table="ms3_meta_data.csv",
+        data="ms3_data",
+        name_column="video_id",
+        category_column="",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFiles:
+    """One row of the table and where the clip's files lie.
+
+    Attributes:
+        base: The folder `s4_data` or `ms3_data`.
+        task: "s4" or "ms3".
+        name: Name of the clip.
+        split: Split it belongs to.
+        category: Its class, "" in MS3.
+    """
+
+    base: Path
+    task: str
+    name: str
+    split: str
+    category: str
+
+    @property
+    def place(self) -> Path:
+        """The clip's path inside a tree, without a suffix: split/category/name or split/name."""
+        return Path(self.split, self.category, self.name)
+
+    def frame(self, k: int) -> Path:
+        """The picture of frame `k`, counted from 1. MS3 has no split folder here and ".mp4" inside the name."""
+        if self.task == "ms3":
+            return self.base / "visual_frames" / self.name / f"{self.name}.mp4_{k}.png"
+        return self.base / "visual_frames" / self.place / f"{self.name}_{k}.png"
+
+    def mask(self, k: int, tree: str = "gt_masks") -> Path:
+        """The mask of frame `k`, counted from 1, in `gt_masks` or `object_masks`."""
+        return self.base / tree / self.place / f"{self.name}_{k}.png"
+
+    @property
+    def wav(self) -> Path:
+        """The sound, 16 kHz."""
+        return self.base / "audio_wav" / f"{self.place}.wav"
+
+    @property
+    def log_mel(self) -> Path:
+        """The pickled log-mel patches."""
+        return self.base / "audio_log_mel" / f"{self.place}.pkl"
+
+    @property
+    def raw_video(self) -> Path:
+        """The video the clip was taken from."""
+        place = Path(self.name) if self.task == "ms3" else self.place
+        return self.base / "raw_videos" / f"{place}.mp4"
+
+
+def tasks_in(root: str | Path) -> list[str]:
+    """The tasks whose table lies under `root`."""
+    return [name for name in TASKS if _table(Path(root), name) is not None]
+
+
+def find_table(root: str | Path, task: str) -> Path:
+    """Path of a task's csv: in `root` itself or in the task's folder inside it.
+
+    Raises:
+        UserError: When `root` is no folder or holds no such csv.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; give the folder that holds {TASKS[task].folder}")
+    table = _table(root, task)
+    if table is None:
+        wanted = f"{TASKS[task].folder}/{TASKS[task].table}"
+        raise UserError(f"{root}: holds no {wanted}; see docs/data.md for the expected folders")
+    return table
+
+
+def read_clips(root: str | Path, task: str, split: str | None = None) -> list[ClipFiles]:
+    """The clips of a task, in the order of its csv.
+
+    Args:
+        root: Folder that holds `Single-source` or `Multi-sources`, or one of these itself.
+        task: "s4" or "ms3".
+        split: Only this split; None = all.
+
+    Raises:
+        UserError: When the csv is missing, lacks a column or names a clip outside the data set, or when the split
+            is empty.
+    """
+    table = find_table(root, task)
+    layout = TASKS[task]
+    clips = []
+    for row in read_table(table, layout.columns):
+        clips.append(
+            ClipFiles(
+                base=table.parent / layout.data,
+                task=task,
+                name=row[layout.name_column],
+                split=row["split"],
+                category=row[layout.category_column] if layout.category_column else "",
+            )
+        )
+    if not clips:
+        raise UserError(f"{table}: has no rows")
+    if split is None:
+        return clips
+    chosen = [clip for clip in clips if clip.split == split]
+    if not chosen:
+        raise UserError(f"{table}: no clip has split {split!r}; choose from {', '.join(_unique(clips))}")
+    return chosen
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a csv as dictionaries of the named columns, every value safe to use as one part of a path.
+
+    Raises:
+        UserError: For a column that is missing, or for a value that is empty or would leave its folder.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            found = reader.fieldnames or []
+            missing = [column for column in columns if column not in found]
+            if missing:
+                raise UserError(f"{path}: column {missing[0]!r} is missing, found {', '.join(found) or 'none'}")
+            rows = []
+            for row in reader:
+                values = {column: row[column] for column in columns}
+                for column, value in values.items():
+                    if not _safe(value):
+                        raise UserError(f"{path}, line {reader.line_num}: {column} {value!r} cannot name a file")
+                rows.append(values)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as csv ({error})") from error
+    return rows
+
+
+def _safe(value: str | None) -> bool:
+    """Whether a value from a table may become one part of a path."""
+    return bool(value) and value not in (".", "..") and not any(c in "/\\\0" for c in value or "")
+
+
+def _table(root: Path, task: str) -> Path | None:
+    layout = TASKS[task]
+    candidates = (root / layout.table, root / layout.folder / layout.table)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _unique(clips: Sequence[ClipFiles]) -> list[str]:
+    return list(dict.fromkeys(clip.split for clip in clips))
