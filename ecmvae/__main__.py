@@ -1,0 +1,7 @@
+"""``python -m ecmvae`` is ``ecmvae``."""
+
+import sys
+
+from ecmvae.cli import main
+
+sys.exit(main())

@@ -1,0 +1,125 @@
+"""What makes a run safe: resumed to the bit, stopped by a signal without loss, its best model kept."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ecmvae.checkpoint import save_model
+from ecmvae.data.files import replacing
+from ecmvae.training.datamodule import seed_everything
+
+
+class Resumable(Callback):
+    """Keeps a checkpoint so that a stopped run, resumed, ends as if it had never stopped.
+
+    Random generators start afresh from the seed and the epoch at every epoch; the checkpoint holds their states, too,
+    for a run stopped inside one. On SIGTERM or Ctrl-C the step under way is finished, the checkpoint saved, and
+    `SystemExit` raised with 143 or 130; a second signal ends the process at once.
+
+    Args:
+        path: The checkpoint.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, path: Path, seed: int) -> None:
+        self.path, self.seed = path, seed
+        self._generators: dict[str, Any] | None = None
+        self._signal: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the signals, and the generators of a stopped run."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._previous[number] = signal.signal(number, self._remember)
+        if self._generators is not None:
+            torch.set_rng_state(self._generators["torch"])
+            random.setstate(_as_tuple(self._generators["python"]))
+            if torch.cuda.is_available() and self._generators["cuda"]:
+                torch.cuda.set_rng_state_all(self._generators["cuda"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the generators of this epoch."""
+        seed_everything(self.seed, trainer.current_epoch)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """After a signal: save and leave, except at an epoch's end, where validation comes first."""
+        if self._signal is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._leave(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save every epoch."""
+        if self._signal is not None:
+            self._leave(trainer)
+        self._save(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the generators' states into the checkpoint."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        checkpoint["generators"] = {"torch": torch.get_rng_state(), "python": random.getstate(), "cuda": cuda}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take the generators' states, and go to the batch after the last one seen."""
+        self._generators = checkpoint["generators"]
+        trainer.datamodule.resume_at(checkpoint["global_step"])
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    def _leave(self, trainer: Trainer) -> None:
+        assert self._signal is not None
+        self._save(trainer)
+        raise SystemExit(128 + self._signal)
+
+    def _save(self, trainer: Trainer) -> None:
+        with replacing(self.path) as part:
+            trainer.save_checkpoint(part)
+
+
+class BestModel(Callback):
+    """Writes the model folder ``best/`` whenever validation mIoU rises.
+
+    Args:
+        folder: Folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "best"
+        self.score = float("-inf")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the model if it is the best so far."""
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if trainer.sanity_checking or scores["val/miou"] <= self.score:
+            return
+        self.score = scores["val/miou"]
+        metadata = {"epoch": trainer.current_epoch, "step": trainer.global_step, **scores}
+        save_model(pl_module.model, self.folder, pl_module.config, metadata)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score, for a resumed run."""
+        return {"score": self.score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the best score of the stopped run."""
+        self.score = state_dict["score"]
+
+
+def _as_tuple(state: Any) -> Any:
+    """Python's generator wants its state in tuples, which a checkpoint may bring back as lists."""
+    return tuple(_as_tuple(part) for part in state) if isinstance(state, (list, tuple)) else state

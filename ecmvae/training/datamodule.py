@@ -1,0 +1,278 @@
+"""Training clips: which data set, in which order, heard how; the same for a seed and an epoch whatever the workers do.
+
+A loader asks for ``(epoch, index)`` rather than for ``index``. So every worker, also one that has been alive since
+the first epoch or that fetches ahead, composes the clip of the right epoch, and a run resumed in the middle of an epoch
+goes on with the very next clip.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
+
+import lightning
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ecmvae.config import Config
+from ecmvae.errors import UserError
+from ecmvae.types import AVBatch, AVClip
+
+
+class ClipSource(Protocol):
+    """A data set of clips: what `build_datasets` returns, and what may be given to `train` instead."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> AVClip: ...
+
+
+def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
+    """The training and the validation clips that ``config.data`` names, before any augmentation.
+
+    Raises:
+        UserError: When the data cannot be found.
+    """
+    return _DATASETS[config.data.name](config)
+
+
+def _avsbench(config: Config) -> tuple[ClipSource, ClipSource]:
+    from ecmvae.data.avsbench import AVSBenchDataset
+
+    data = config.data
+    if data.root is None:
+        raise UserError(f"data.name is {data.name}: say where its folder lies with --data.root FOLDER")
+    train, val = (
+        AVSBenchDataset(
+            data.root,
+            data.name,
+            split,
+            image_size=data.image_size,
+            num_frames=data.num_frames,
+            hop_seconds=data.hop_seconds,
+            supervised=data.supervised if split == "train" else "auto",
+        )
+        for split in ("train", "val")
+    )
+    return train, val
+
+
+def _collage(config: Config) -> tuple[ClipSource, ClipSource]:
+    from ecmvae.data.collage import CollageClips, CollageSources
+
+    data, seed = config.data, config.train.seed
+    sources = CollageSources.fetch(data.root)
+    train, val = (
+        CollageClips(
+            sources,
+            kind=data.kind,
+            split=split,
+            length=length,
+            size=data.image_size,
+            seed=seed,
+            remix=split == "train",
+            hop_seconds=data.hop_seconds,
+        )
+        for split, length in (("train", data.length), ("val", data.val_length))
+    )
+    return train, val
+
+
+def _synthetic(config: Config) -> tuple[ClipSource, ClipSource]:
+    from ecmvae.data.synthetic import SyntheticAVS
+
+    data, seed = config.data, config.train.seed
+    train, val = (
+        SyntheticAVS(
+            kind=data.kind,
+            length=length,
+            size=data.image_size,
+            seed=seed + offset,
+            num_frames=data.num_frames,
+            hop_seconds=data.hop_seconds,
+            remix=offset == 0,
+        )
+        for length, offset in ((data.length, 0), (data.val_length, 1))
+    )
+    return train, val
+
+
+_DATASETS: dict[str, Callable[[Config], tuple[ClipSource, ClipSource]]] = {
+    "s4": _avsbench,
+    "ms3": _avsbench,
+    "collage": _collage,
+    "synthetic": _synthetic,
+}
+
+
+class EpochClips(Dataset[AVClip]):
+    """Clips by ``(epoch, index)``, mirrored, supervised and heard as the configuration says.
+
+    Args:
+        clips: The data set below; its ``set_epoch(epoch)`` is called where it has one.
+        seed: With the epoch and the index it decides the coin of the mirror and whose sound is heard.
+        flip: Probability of mirroring a whole clip, masks and all.
+        first_only: Only the first frame's mask trains the model (S4's protocol).
+        source: "real", "silent" (log-mel of digital silence) or "shuffled" (another clip's sound).
+    """
+
+    def __init__(
+        self, clips: ClipSource, *, seed: int, flip: float = 0.0, first_only: bool = False, source: str = "real"
+    ) -> None:
+        if source == "shuffled" and len(clips) < 2:
+            raise UserError("model.audio.source=shuffled needs at least two clips: there is no other clip to hear")
+        self.clips, self.seed, self.flip, self.first_only, self.source = clips, seed, flip, first_only, source
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, key: tuple[int, int]) -> AVClip:
+        epoch, index = key
+        if (set_epoch := getattr(self.clips, "set_epoch", None)) is not None:
+            set_epoch(epoch)
+        clip = self.clips[index]
+        if self.source != "real":
+            clip = replace(clip, log_mel=self._other_sound(clip.log_mel, epoch, index))
+        if self.first_only:
+            supervised = torch.zeros(len(clip.frames), dtype=torch.bool)
+            supervised[0] = True
+            clip = replace(clip, supervised=supervised)
+        if self.flip and torch.rand((), generator=_generator(self.seed, epoch, index)) < self.flip:
+            clip = mirrored(clip)
+        return clip
+
+    def _other_sound(self, log_mel: Tensor, epoch: int, index: int) -> Tensor:
+        if self.source == "silent":
+            return torch.full_like(log_mel, SILENT_LOG_MEL)
+        # One shift of the whole data set a seed and epoch: nobody hears himself, everybody is heard once.
+        shift = int(torch.randint(1, len(self), (), generator=_generator(self.seed, epoch)))
+        other = (index + shift) % len(self)
+        log_mel = getattr(self.clips, "log_mel", None)  # without drawing the other clip's pictures
+        return self.clips[other].log_mel if log_mel is None else log_mel(other)
+
+
+SILENT_LOG_MEL = float(torch.log(torch.tensor(0.01)))
+"""What VGGish's front end, log(mel + 0.01), makes of digital silence."""
+
+
+def mirrored(clip: AVClip) -> AVClip:
+    """The clip seen in a mirror: frames, masks and objects with left and right exchanged."""
+    flipped = {
+        name: value.flip(-1) for name in ("frames", "masks", "objects") if (value := getattr(clip, name)) is not None
+    }
+    return replace(clip, **flipped)
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """A new order every epoch, decided by seed and epoch alone.
+
+    Args:
+        length: Clips of the data set.
+        seed: Seed of the order; None keeps the order of the data set and always says epoch 0.
+    """
+
+    def __init__(self, length: int, seed: int | None) -> None:
+        self.length, self.seed = length, seed
+        self.epoch, self.skipped = 0, 0
+
+    def set_epoch(self, epoch: int, skipped: int | None = None) -> None:
+        """Go to an epoch; `skipped` leaves out clips already seen before a stop (None: as they are, 0 when new)."""
+        if skipped is not None or epoch != self.epoch:
+            self.epoch, self.skipped = epoch, skipped or 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        if self.seed is None:
+            yield from ((0, index) for index in range(self.length))
+            return
+        epoch, skipped = self.epoch, self.skipped
+        order = torch.randperm(self.length, generator=_generator(self.seed, epoch)).tolist()
+        yield from ((epoch, index) for index in order[skipped:])
+
+
+class ClipDataModule(LightningDataModule):
+    """Both loaders of a run; remembers in the checkpoint where in the epoch a run was stopped.
+
+    Args:
+        config: The run's configuration.
+        train: Training clips; None builds what the configuration names.
+        val: Validation clips, likewise.
+    """
+
+    def __init__(self, config: Config, train: ClipSource | None = None, val: ClipSource | None = None) -> None:
+        super().__init__()
+        if train is None or val is None:
+            train, val = build_datasets(config)
+        for clips, key in ((train, "training"), (val, "validation")):
+            if len(clips) == 0:
+                raise UserError(f"there are no {key} clips in {config.data.root or config.data.name}")
+        data, source = config.data, config.model.audio.source
+        self.config = config
+        self.train_clips = EpochClips(
+            train,
+            seed=config.train.seed,
+            flip=data.horizontal_flip,
+            first_only=config.supervised_first_only,
+            source=source,
+        )
+        self.val_clips = EpochClips(val, seed=config.train.seed, source=source)
+        # A last, smaller batch is left out: every epoch reshuffles, and BatchNorm dislikes a batch of one clip.
+        self.batch_size = min(config.train.batch_size, len(train))
+        self.batches_per_epoch = len(train) // self.batch_size
+        self.sampler = EpochSampler(len(train), config.train.seed)
+
+    def train_dataloader(self) -> DataLoader[AVClip]:
+        """Batches of `AVBatch` in this epoch's order."""
+        return self._loader(self.train_clips, self.sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[AVClip]:
+        """The validation clips, in the order of the data set."""
+        return self._loader(self.val_clips, EpochSampler(len(self.val_clips), seed=None), drop_last=False)
+
+    def resume_at(self, step: int) -> None:
+        """Let the next training batch be the one after `step` batches of the run."""
+        epoch, batches = divmod(step, self.batches_per_epoch)
+        self.sampler.set_epoch(epoch, skipped=batches * self.batch_size)
+
+    def _loader(self, clips: EpochClips, sampler: EpochSampler, drop_last: bool) -> DataLoader[AVClip]:
+        workers = self.config.data.workers
+        training = sampler.seed is not None
+        return DataLoader(
+            clips,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=workers,
+            collate_fn=AVBatch.collate,
+            worker_init_fn=_quiet_worker,
+            persistent_workers=training and workers > 0,
+            pin_memory=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),
+            prefetch_factor=4 if workers else None,
+            # Its own generator: starting an iterator must not draw from the generator that latents are sampled by.
+            generator=torch.Generator(),
+        )
+
+
+def _quiet_worker(_: int) -> None:
+    """Leave Ctrl-C and SIGTERM to the main process, which stops its workers itself once the checkpoint is saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    """A generator of its own for every tuple of small numbers."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 1_000_003 + number + 0x9E3779B9) % (2**63 - 1)
+    return torch.Generator().manual_seed(seed)
+
+
+def seed_everything(seed: int, epoch: int) -> None:
+    """Start Python's, NumPy's and torch's generators afresh for one epoch of one seed."""
+    derived = int(torch.randint(2**31 - 1, (), generator=_generator(seed, epoch)))
+    lightning.seed_everything(derived, verbose=False)

@@ -1,0 +1,131 @@
+"""One optimisation step and one validation of ECMVAE as a Lightning module; model, loss and metrics do the work."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from ecmvae.config import Config
+from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
+from ecmvae.metrics.clip_sums import ClipSums
+from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
+from ecmvae.training.datamodule import ClipDataModule
+from ecmvae.training.features import FeatureCache
+from ecmvae.types import AVBatch
+
+LOG_EVERY_STEPS = 20
+"""Loss terms are read back this often: every read waits for the device."""
+
+
+class SegmentationModule(LightningModule):
+    """ECMVAE with its loss, its optimiser and its validation scores.
+
+    The mutual-information heads of the loss have parameters of their own: they are optimised and saved with the model.
+
+    Args:
+        config: The run's configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.model: ECMVAE = build_model(config.model, image_size=config.data.image_size)
+        self.model.config = config
+        self.loss = ECMVAELoss.from_config(config)
+        self.features: FeatureCache | None = None
+        self._scores = PerClipProtocol()
+        self._nonempty = NonEmptyIoU()
+        self._right = RightOfTwo()
+
+    def forward(self, batch: AVBatch, *, learn: bool = False, latents: str = "sample") -> ECMVAEOutput:
+        """Run the model on a batch.
+
+        Args:
+            batch: Clips on the module's device.
+            learn: Show the masks to the posterior branch, as the loss needs it.
+            latents: "sample" or "mean".
+        """
+        maps = batch.features
+        if maps is None and self.features is not None:
+            maps = self.features.lookup(batch.names, self.device)
+        output: ECMVAEOutput = self.model(
+            batch.frames,
+            self.model.encode_audio(batch.log_mel),
+            masks=batch.masks if learn else None,
+            supervised=batch.supervised if learn else None,
+            latents=latents,
+            features=maps,
+        )
+        return output
+
+    def cache_features(self, data: ClipDataModule) -> None:
+        """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""
+        self.features = FeatureCache(self.model)
+        for clips, label in ((data.train_clips.clips, "training clips"), (data.val_clips.clips, "validation clips")):
+            self.features.fill(clips, workers=self.config.data.workers, label=label)
+
+    def kl_factor(self) -> float:
+        """Share of the KL weight in force: rises from 0 to 1 over ``loss.kl_warmup_epochs``."""
+        warmup = self.config.loss.kl_warmup_epochs
+        if warmup == 0:
+            return 1.0
+        return min(1.0, self.global_step / self.trainer.num_training_batches / warmup)
+
+    def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor:
+        """The weighted sum of the loss terms.
+
+        Raises:
+            FloatingPointError: When it is not finite; the message says which term went first.
+        """
+        output = self(batch, learn=True)
+        terms = self.loss(output, batch.masks, batch.supervised, kl_factor=self.kl_factor())
+        total: Tensor = terms.total
+        if not torch.isfinite(total):
+            raise FloatingPointError(_diverged(self.global_step, terms.named()))
+        if self.global_step % LOG_EVERY_STEPS == 0:
+            values = {f"train/{name}": term for name, term in terms.named().items()}
+            values["train/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+            self.log_dict(values, batch_size=len(batch.names))
+        return total
+
+    def validation_step(self, batch: AVBatch, batch_idx: int) -> None:
+        """Score the prior branch with the latents' means: the same clips score the same."""
+        if batch.masks is None:
+            raise ValueError("validation needs clips with masks")
+        logits = self(batch, latents="mean").logits
+        start = batch_idx * self.trainer.datamodule.batch_size
+        index = torch.arange(start, start + len(batch.names), device=logits.device)
+        sums = ClipSums.measure(logits, batch.masks)
+        self._scores.add(sums, index)
+        self._nonempty.add(sums, index)
+        if batch.objects is not None and batch.sounding is not None:
+            self._right.update(logits, batch.objects, batch.sounding, index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mIoU, F, non-empty mIoU and, where the objects are known, right-of-two: fractions in [0, 1]."""
+        miou, fscore = self._scores.compute()
+        values = {"val/miou": miou, "val/fscore": fscore, "val/miou_nonempty": self._nonempty.compute()}
+        if self._right.update_called:
+            values["val/right_of_two"] = self._right.compute()
+        self.log_dict(values)
+        for metric in (self._scores, self._nonempty, self._right):
+            metric.reset()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW where there is weight decay, else Adam, over everything that is not frozen."""
+        train = self.config.train
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if train.weight_decay > 0:
+            return torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
+        return torch.optim.Adam(parameters, lr=train.learning_rate)
+
+
+def _diverged(step: int, terms: dict[str, Float[Tensor, ""]]) -> str:
+    broken = [name for name, term in terms.items() if not torch.isfinite(term)]
+    return (
+        f"the loss is no longer a finite number at step {step} (first in: {broken[0]}): "
+        "lower train.learning_rate or set train.gradient_clip, and resume from checkpoints/last.ckpt"
+    )

@@ -1,0 +1,150 @@
+"""What a run leaves to look at: ``history.jsonl``, ``curves.png``, masks and KL per latent dimension in TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from ecmvae.data.files import replacing
+from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from ecmvae.models.latents import FactorizedLatents
+from ecmvae.training.module import LOG_EVERY_STEPS
+from ecmvae.types import AVBatch
+from ecmvae.vae.gaussian import DiagonalGaussian
+
+
+class History(Callback):
+    """Appends every logged number to ``history.jsonl``, one line a log: {"step", "epoch", "train/total", ...}.
+
+    Args:
+        folder: Folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "history.jsonl"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what a killed run wrote after its last checkpoint: a resumed run writes it again."""
+        rows = [row for row in read_history(self.path) if row["step"] <= trainer.global_step]
+        with replacing(self.path) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the loss terms at the steps that logged them."""
+        if (trainer.global_step - 1) % LOG_EVERY_STEPS == 0:
+            self._append(trainer, trainer.logged_metrics | trainer.callback_metrics, "train/")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the scores."""
+        self._append(trainer, trainer.callback_metrics, "val/")
+
+    def _append(self, trainer: Trainer, metrics: dict[str, Tensor], prefix: str) -> None:
+        values = {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}
+        row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **values}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of ``history.jsonl``; none when the run has not logged yet."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def draw_curves(history: Path, out: Path) -> None:
+    """Draw loss terms and validation scores over the steps into a PNG file.
+
+    Args:
+        history: ``history.jsonl`` of a run.
+        out: The picture.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_history(history)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    for axes, prefix, title in zip(
+        figure.subplots(1, 2), ("train/", "val/"), ("loss terms", "validation"), strict=True
+    ):
+        for name in sorted({key for row in rows for key in row if key.startswith(prefix)} - {"train/learning_rate"}):
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True), marker="." if prefix == "val/" else None, label=name[len(prefix) :])
+        axes.set(title=title, xlabel="step")
+        if axes.lines:
+            axes.legend(fontsize="small")
+    with replacing(out) as part:
+        figure.savefig(part, dpi=110)
+
+
+class Previews(Callback):
+    """TensorBoard pictures at every validation: frame, truth, prediction side by side; KL of each latent dimension.
+
+    Args:
+        clips: How many validation clips are drawn; 0 = none.
+    """
+
+    def __init__(self, clips: int) -> None:
+        self.clips = clips
+        self._batches: list[AVBatch] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: AVBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the first clips."""
+        if sum(len(kept.names) for kept in self._batches) < self.clips:
+            self._batches.append(batch)
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Run them once more, with the posterior, and draw."""
+        assert isinstance(trainer.logger, TensorBoardLogger)
+        board, step, drawn = trainer.logger.experiment, trainer.global_step, 0
+        for batch in self._batches:
+            output = pl_module(batch, learn=True, latents="mean")
+            assert batch.masks is not None
+            for row in range(min(len(batch.names), self.clips - drawn)):
+                strip = mask_strip(batch.frames[row], batch.masks[row], output.logits[row])
+                board.add_image(f"masks/{batch.names[row]}", strip, step)
+                drawn += 1
+        if self._batches and output.posterior is not None and output.prior is not None:
+            for name, kl in kl_per_dimension(output.posterior, output.prior).items():
+                for dimension, value in enumerate(kl.tolist()):
+                    board.add_scalar(f"kl_{name}/{dimension}", value, step)
+                board.add_histogram(f"kl/{name}", kl, step)
+        self._batches.clear()
+
+
+def kl_per_dimension(posterior: FactorizedLatents, prior: FactorizedLatents) -> dict[str, Float[Tensor, " l"]]:
+    """KL(posterior || prior) of every latent dimension, in nats, mean over the frames: a dead dimension is near 0."""
+    priors = prior.named()
+    return {name: _single(after).kl(_single(priors[name])).mean(0) for name, after in posterior.named().items()}
+
+
+def _single(latent: DiagonalGaussian) -> DiagonalGaussian:
+    """(N, L) as N x L distributions of one dimension."""
+    return DiagonalGaussian(latent.mean[..., None], latent.logvar[..., None])
+
+
+def mask_strip(
+    frames: Float[Tensor, "t 3 h w"], masks: Float[Tensor, "t 1 h w"], logits: Float[Tensor, "t 1 h w"]
+) -> Float[Tensor, "3 height width"]:
+    """A picture of one clip, values in [0, 1]: frames in the top row, truth below, predicted probability last."""
+    mean, std = (torch.tensor(value, device=frames.device)[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
+    pictures = (frames * std + mean).clamp(0, 1)
+    rows = [pictures, masks.expand_as(pictures), torch.sigmoid(logits.float()).expand_as(pictures)]
+    return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2).cpu()

@@ -1,0 +1,147 @@
+"""A training run, from a configuration to a folder with the best model in it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from ecmvae.config import Config
+from ecmvae.data.files import replacing
+from ecmvae.errors import UserError
+from ecmvae.training.callbacks import BestModel, Resumable
+from ecmvae.training.datamodule import ClipDataModule, ClipSource, seed_everything
+from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
+from ecmvae.training.monitor import History, Previews, draw_curves
+from ecmvae.training.progress import RunProgress
+from ecmvae.training.schedule import Schedule
+
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+"""Where a run folder keeps what a resumed run goes on from."""
+
+
+def train(
+    config: Config,
+    resume: str | Path | None = None,
+    *,
+    train_clips: ClipSource | None = None,
+    val_clips: ClipSource | None = None,
+) -> Path:
+    """Train ECMVAE.
+
+    The run's folder holds ``config.yaml`` (every knob, as resolved), ``best/`` (the model folder of the epoch with
+    the best validation mIoU), ``checkpoints/last.ckpt``, ``history.jsonl``, ``curves.png`` and TensorBoard's events.
+
+    Args:
+        config: The run's configuration.
+        resume: The folder of a stopped run, to go on in. It ends as if it had never stopped, to the bit on a CPU.
+        train_clips: Training clips, in place of those that ``config.data`` names.
+        val_clips: Validation clips, likewise; give both or none.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: For data, weights or a run that cannot be used.
+        FloatingPointError: When the loss is no longer finite.
+        SystemExit: With 143 after SIGTERM and 130 after Ctrl-C, once the checkpoint is saved.
+    """
+    started = time.monotonic()
+    if (train_clips is None) != (val_clips is None):
+        raise UserError("give both train_clips and val_clips, or neither")
+    checkpoint = None if resume is None else _checkpoint_of(Path(resume))
+    seed_everything(config.train.seed, epoch=-1)
+    data = ClipDataModule(config, train_clips, val_clips)
+    module = SegmentationModule(config)
+    # Only now, so that a mistake in data or weights leaves no empty run behind.
+    folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
+    with replacing(folder / "config.yaml") as part:
+        part.write_text(config.to_yaml(), encoding="utf-8")
+    with _quiet_lightning():
+        if config.train.cache_features:
+            module.cache_features(data)
+        trainer = _trainer(config, folder, data, used_seconds=time.monotonic() - started)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    draw_curves(folder / "history.jsonl", folder / "curves.png")
+    return folder
+
+
+def new_folder(parent: str | Path, name: str) -> Path:
+    """Make the next free folder ``parent/name-001``, ``-002`` ...; safe against runs that start at the same time."""
+    for number in range(1, 100_000):
+        folder = Path(parent) / f"{name}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UserError(f"{parent} holds 99,999 runs named {name}: choose another train.name")
+
+
+def _checkpoint_of(run: Path) -> Path:
+    checkpoint = run / CHECKPOINT
+    if not checkpoint.is_file():
+        raise UserError(f"nothing to resume in {run}: {checkpoint} does not exist")
+    return checkpoint
+
+
+def _trainer(config: Config, folder: Path, data: ClipDataModule, used_seconds: float) -> Trainer:
+    options = config.train
+    schedule = Schedule(options, options.epochs * data.batches_per_epoch, used_seconds)
+    callbacks: list[Callback] = [
+        schedule,
+        RunProgress(schedule, options.epochs),
+        Previews(options.log_images),
+        History(folder),
+        BestModel(folder),
+    ]
+    if options.patience > 0:
+        checks = math.ceil(options.patience / options.check_val_every_n_epochs)
+        callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks))
+    callbacks.append(Resumable(folder / CHECKPOINT, options.seed))  # last: it saves what the others have done
+    return Trainer(
+        accelerator="gpu" if options.device == "cuda" else options.device,
+        devices=1,
+        precision=options.precision,
+        max_epochs=options.epochs,
+        gradient_clip_val=options.gradient_clip or None,
+        check_val_every_n_epoch=options.check_val_every_n_epochs,
+        num_sanity_val_steps=0,
+        log_every_n_steps=LOG_EVERY_STEPS,
+        logger=TensorBoardLogger(folder, name="", version=""),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's banners, and without warnings about what is meant here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            r"Found \d+ module\(s\) in eval mode",  # frozen parts
+            r"The number of training batches .* is smaller than the logging interval",
+            r"The '.*_dataloader' does not have many workers",  # the configuration says how many
+            r"You're resuming from a checkpoint that ended before the epoch ended",  # the sampler skips what was seen
+            r"Checkpoint directory .* exists and is not empty",
+            r".*treespec, LeafSpec",  # inside Lightning
+            r"Experiment logs directory .* exists and is not empty",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -1,0 +1,87 @@
+"""The learning rate of a run, as a function of how much of the run is over."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ecmvae.config import TrainConfig
+
+_RISE = 0.3
+_START = 1 / 25
+_END = 1 / 25 / 1e4
+
+
+def one_cycle(progress: float) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1]: a cosine up over 30 %, a cosine down over the rest.
+
+    Smith & Topin, "Super-convergence", arXiv:1708.07120, in the shape of torch's ``OneCycleLR`` with its defaults (from
+    1/25 of the peak, to 1/250,000 of it).
+    """
+    if progress < _RISE:
+        return _cosine(_START, 1.0, progress / _RISE)
+    return _cosine(1.0, _END, (min(progress, 1.0) - _RISE) / (1 - _RISE))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+class Schedule(Callback):
+    """Sets the learning rate before every step and ends the run when its time is up.
+
+    Progress counts steps. With a time budget it is the larger of steps done and time gone, so that the cycle is
+    complete at the end on a fast machine and on a slow one. What a run in a time budget computes depends on the
+    machine's speed: only a run without `max_minutes` is repeatable to the bit.
+
+    Args:
+        config: Peak rate, schedule and budget.
+        total_steps: Optimiser steps of the whole run.
+        used_seconds: Part of the budget already gone (caching features).
+    """
+
+    def __init__(self, config: TrainConfig, total_steps: int, used_seconds: float = 0.0) -> None:
+        self.config, self.total_steps = config, total_steps
+        self._used, self._started = used_seconds, 0.0
+        self._offset = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def progress(self, step: int) -> float:
+        """How much of the run is over, in [0, 1]."""
+        share = step / self.total_steps
+        if self.config.max_minutes is not None:
+            budget = max(self.config.max_minutes * 60 - self._used, 1e-9)
+            share = max(share, self.elapsed() / budget)
+        return min(share, 1.0)
+
+    def elapsed(self) -> float:
+        """Seconds of training, those before a resumed run's stop included."""
+        return self._offset + time.monotonic() - self._started
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Set this step's learning rate."""
+        if self.config.schedule == "one_cycle":
+            rate = self.config.learning_rate * one_cycle(self.progress(trainer.global_step))
+            for group in trainer.optimizers[0].param_groups:
+                group["lr"] = rate
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop once the budget is used up."""
+        if self.config.max_minutes is not None and self.progress(trainer.global_step) >= 1:
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Time used so far, for a resumed run."""
+        return {"elapsed": self.elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the clock of the stopped run."""
+        self._offset = state_dict["elapsed"]
