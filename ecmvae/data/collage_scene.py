@@ -185,7 +185,7 @@ def _place(
         velocity=(float(velocity[0]), float(velocity[1])),
         flip=bool(rng.random() < 0.5),
         contrast=float(rng.uniform(0.8, 1.2)),
-        colour=(float(rng.uniform(0.85, 1.15)), float(rng.uniform(0.85, 1.15)), float(rng.uniform(0.85, 1.15))),
+        colour=(float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.9, 1.1))),
     )
 
 

@@ -66,6 +66,10 @@ class CollageSources:
     Args:
         root: The folder with ``sources.json``.
 
+    Attributes:
+        items: Every cut-out, recording and background.
+        packages: Names and checksums of the archives they were taken from.
+
     Raises:
         UserError: When it is no such folder, or holds too little to compose from.
     """
@@ -78,6 +82,7 @@ class CollageSources:
             if content["format"] != FORMAT:
                 raise UserError(f"{index}: is of format {content['format']}, not {FORMAT}; fetch the sources afresh")
             self.items = tuple(SourceItem(**item) for item in content["items"])
+            self.packages = tuple(content.get("packages", ()))
         except OSError as error:
             raise UserError(f"{index}: cannot be read ({error.strerror}); fetch the sources first") from error
         except (ValueError, KeyError, TypeError) as error:
