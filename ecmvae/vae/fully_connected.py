@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,21 +19,21 @@ from ecmvae.vae.vae import VAE, ConditionalVAE, LabelConditioned
 
 
 def mlp_autoencoder(
-    in_features: int = 784,
+    event_shape: Sequence[int] = (784,),
     hidden: int = 256,
     latent_dim: int = 10,
     *,
     noise_std: float = 0.0,
     likelihood: Likelihood | None = None,
 ) -> AutoEncoder:
-    """D-hidden-L-hidden-D with ReLU; data of any shape (n, ...) that flattens to D comes back as (n, D)."""
-    encoder = nn.Sequential(MLPEncoder(in_features, (hidden,)), nn.Linear(hidden, latent_dim))
-    decoder = MLPDecoder(latent_dim, (hidden,), (in_features,))
+    """D-hidden-L-hidden-D with ReLU, D the product of `event_shape`."""
+    encoder = nn.Sequential(MLPEncoder(prod(event_shape), (hidden,)), nn.Linear(hidden, latent_dim))
+    decoder = MLPDecoder(latent_dim, (hidden,), event_shape)
     return AutoEncoder(encoder, decoder, noise_std=noise_std, likelihood=likelihood)
 
 
 def mlp_vae(
-    in_features: int = 784,
+    event_shape: Sequence[int] = (784,),
     hidden: int = 256,
     latent_dim: int = 10,
     *,
@@ -38,27 +41,37 @@ def mlp_vae(
     likelihood: Likelihood | None = None,
 ) -> VAE:
     """D-hidden-(L, L)-hidden-D with ReLU: 410,404 parameters at 784-256-10."""
-    encoder = nn.Sequential(MLPEncoder(in_features, (hidden,)), GaussianHead(hidden, latent_dim))
-    decoder = MLPDecoder(latent_dim, (hidden,), (in_features,))
+    encoder = nn.Sequential(MLPEncoder(prod(event_shape), (hidden,)), GaussianHead(hidden, latent_dim))
+    decoder = MLPDecoder(latent_dim, (hidden,), event_shape)
     return VAE(encoder, decoder, latent_dim, beta=beta, likelihood=likelihood)
 
 
 def mlp_categorical_vae(
-    in_features: int = 784, hidden: int = 256, groups: int = 10, values: int = 10, *, temperature: float = 0.5
+    event_shape: Sequence[int] = (784,),
+    hidden: int = 256,
+    groups: int = 10,
+    values: int = 10,
+    *,
+    temperature: float = 0.5,
 ) -> VAE:
     """D-hidden-(G*K)-hidden-D with G categorical latents of K values (Gumbel-softmax)."""
     encoder = nn.Sequential(
-        MLPEncoder(in_features, (hidden,)), CategoricalHead(hidden, groups, values, temperature=temperature)
+        MLPEncoder(prod(event_shape), (hidden,)), CategoricalHead(hidden, groups, values, temperature=temperature)
     )
-    return VAE(encoder, MLPDecoder(groups * values, (hidden,), (in_features,)), groups * values)
+    return VAE(encoder, MLPDecoder(groups * values, (hidden,), event_shape), groups * values)
 
 
 def mlp_conditional_vae(
-    in_features: int = 784, num_classes: int = 10, hidden: int = 256, latent_dim: int = 10, *, beta: float = 1.0
+    event_shape: Sequence[int] = (784,),
+    num_classes: int = 10,
+    hidden: int = 256,
+    latent_dim: int = 10,
+    *,
+    beta: float = 1.0,
 ) -> ConditionalVAE:
     """`mlp_vae` whose encoder and decoder both see a one-hot class (n, num_classes)."""
-    encoder = nn.Sequential(MLPEncoder(in_features + num_classes, (hidden,)), GaussianHead(hidden, latent_dim))
-    decoder = MLPDecoder(latent_dim + num_classes, (hidden,), (in_features,))
+    encoder = nn.Sequential(MLPEncoder(prod(event_shape) + num_classes, (hidden,)), GaussianHead(hidden, latent_dim))
+    decoder = MLPDecoder(latent_dim + num_classes, (hidden,), event_shape)
     return ConditionalVAE(LabelConditioned(encoder), LabelConditioned(decoder), latent_dim, beta=beta)
 
 
@@ -83,7 +96,7 @@ class VariationalEncoder(nn.Module):
         return posterior.rsample(), posterior.mean, posterior.logvar
 
 
-def lecture_vae(latent_dims: int = 2, in_features: int = 784, hidden: int = 512) -> VAE:
+def lecture_vae(latent_dims: int = 2, event_shape: Sequence[int] = (784,), hidden: int = 512) -> VAE:
     """784-512-L with the lecture's encoder."""
-    decoder = MLPDecoder(latent_dims, (hidden,), (in_features,))
-    return VAE(VariationalEncoder(latent_dims, in_features, hidden), decoder, latent_dims)
+    decoder = MLPDecoder(latent_dims, (hidden,), event_shape)
+    return VAE(VariationalEncoder(latent_dims, prod(event_shape), hidden), decoder, latent_dims)

@@ -121,7 +121,34 @@ class HeteroscedasticGaussianLikelihood(nn.Module):
         return DiagonalGaussian(parameters[:, 0], parameters[:, 1]).rsample()
 
 
-Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood
+class CategoricalLikelihood(nn.Module):
+    """One of K classes, one-hot (n, K); the decoder gives K logits."""
+
+    def check(self, x: Float[Tensor, "..."]) -> None:
+        """Refuse what is not one-hot; an all-zero row stands for a missing label.
+
+        Raises:
+            ValueError: When a value is neither 0 nor 1, or a row has more than one 1.
+        """
+        if not ((x == 0) | (x == 1)).all() or (x.sum(-1) > 1).any():
+            raise ValueError("a categorical decoder explains one-hot rows: use torch.nn.functional.one_hot(labels)")
+
+    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n k"]) -> Float[Tensor, "..."]:
+        """Log p(x|z) of logits (..., n, K) for one-hot data (n, K) -> (..., n)."""
+        _check_event(parameters, x)
+        return (parameters.log_softmax(-1) * x).sum(-1)
+
+    def mean(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """E[x|z], class probabilities."""
+        return parameters.softmax(-1)
+
+    def sample(self, parameters: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+        """Draw x, one-hot."""
+        drawn = torch.multinomial(parameters.softmax(-1), 1)[:, 0]
+        return F.one_hot(drawn, parameters.shape[-1]).to(parameters.dtype)
+
+
+Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood | CategoricalLikelihood
 """What `AutoEncoder`, `VAE` and the multimodal models accept."""
 
 

