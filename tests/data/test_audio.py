@@ -1,10 +1,10 @@
 """The VGGish front end against known answers, and sound files there and back."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_inputs
 import soundfile
 import torch
 
@@ -19,8 +19,6 @@ from ecmvae.data.audio import (
 from ecmvae.errors import UserError
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-sys.path.insert(0, str(REFERENCE))
-import reference_inputs
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +50,11 @@ class TestAgainstTheReleasedFrontEnd:
         pcm = np.round(wave_16k.numpy() * 32767).astype(np.int16)
         soundfile.write(tmp_path / "sound.wav", pcm, 16000)
         patches = log_mel_patches(*read_wave(tmp_path / "sound.wav"))
-        torch.testing.assert_close(
-            every_fourth(patches), known["examples_16k_int16"], atol=1e-4, rtol=0
-        )
+        torch.testing.assert_close(every_fourth(patches), known["examples_16k_int16"], atol=1e-4, rtol=0)
 
     def test_first_second(self, known, wave_16k):
         patches = log_mel_patches(wave_16k[:16000])
-        torch.testing.assert_close(
-            every_fourth(patches), known["examples_16k_first_second"], atol=1e-4, rtol=0
-        )
+        torch.testing.assert_close(every_fourth(patches), known["examples_16k_first_second"], atol=1e-4, rtol=0)
 
     def test_44_khz_stereo_file(self, known, tmp_path):
         """Known answer: the float64 front end on the output of resampy 0.4.3."""
@@ -71,9 +65,7 @@ class TestAgainstTheReleasedFrontEnd:
             subtype="FLOAT",
         )
         waveform, rate = read_wave(tmp_path / "sound.wav")
-        error = (
-            every_fourth(log_mel_patches(waveform, rate)) - known["examples_44k"]
-        ).abs()
+        error = (every_fourth(log_mel_patches(waveform, rate)) - known["examples_44k"]).abs()
         assert error.median() < 2e-4
         assert error.max() < 5e-2
 
@@ -113,9 +105,7 @@ class TestPatches:
         for second in range(5):
             waveform = torch.zeros(80000)
             waveform[second * 16000 + 8000] = 1.0
-            heard = log_mel_patches(waveform, hop_seconds=1.0).amax(
-                dim=(1, 2, 3)
-            ) > np.log(0.011)
+            heard = log_mel_patches(waveform, hop_seconds=1.0).amax(dim=(1, 2, 3)) > np.log(0.011)
             assert heard.tolist() == [k == second for k in range(5)]
 
     def test_patch_is_the_front_end_of_its_own_samples(self, wave_16k):
@@ -127,9 +117,7 @@ class TestPatches:
         patches = log_mel_patches(wave_16k[:20000], num_patches=5)
         longer = log_mel_patches(torch.nn.functional.pad(wave_16k[:20000], (0, 60000)))
         torch.testing.assert_close(patches, longer)
-        torch.testing.assert_close(
-            log_mel_patches(wave_16k, num_patches=2), log_mel_patches(wave_16k)[:2]
-        )
+        torch.testing.assert_close(log_mel_patches(wave_16k, num_patches=2), log_mel_patches(wave_16k)[:2])
         assert log_mel_patches(wave_16k, num_patches=0).shape == (0, 1, 96, 64)
 
     def test_impossible_settings_are_refused(self, wave_16k):
@@ -141,12 +129,7 @@ class TestPatches:
 
 class TestFiles:
     def test_round_trip_is_exact_for_16_bit_values(self, tmp_path):
-        waveform = (
-            torch.randint(
-                -32768, 32768, (1000,), generator=torch.Generator().manual_seed(0)
-            )
-            / 32768
-        )
+        waveform = torch.randint(-32768, 32768, (1000,), generator=torch.Generator().manual_seed(0)) / 32768
         write_wave(tmp_path / "a.wav", waveform, 8000)
         again, rate = read_wave(tmp_path / "a.wav")
         assert rate == 8000
@@ -172,7 +155,5 @@ class TestFiles:
             return torch.sin(2 * torch.pi * 300 * torch.arange(rate) / rate)
 
         middle = slice(2000, 14000)
-        torch.testing.assert_close(
-            resample(tone(44100), 44100)[middle], tone(16000)[middle], atol=1e-3, rtol=0
-        )
+        torch.testing.assert_close(resample(tone(44100), 44100)[middle], tone(16000)[middle], atol=1e-3, rtol=0)
         assert resample(tone(16000), 16000).shape == (16000,)
