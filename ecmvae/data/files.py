@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem[:100]}.{os.getpid()}.part{path.suffix}")
+    key = zlib.crc32(os.fsencode(path.name))  # two long names may begin alike
+    temporary = path.with_name(f".{path.stem[:30]}.{key:08x}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():

@@ -40,13 +40,14 @@ class SoundReader:
     Only what lies between the last two positions asked for is in memory.
     """
 
-    def __init__(self, path: Path, *, track: int = 0, origin: float | None = None) -> None:
+    def __init__(self, path: Path, *, track: int = 0, origin: float | None = None, warn: bool = True) -> None:
         """Open the file.
 
         Args:
             path: Video file.
             track: Audio track, from 0.
             origin: Time of the first picture in the file's clock; None = look it up.
+            warn: Log a line when the file has no sound.
 
         Raises:
             UserError: When the file cannot be read or has no such track.
@@ -57,7 +58,8 @@ class SoundReader:
             self.silent = stream is None
             """True when the file has no sound at all."""
             if stream is None:
-                logger.warning("%s has no sound: treated as silence", show_path(path))
+                if warn:
+                    logger.warning("%s has no sound: treated as silence", show_path(path))
                 self._blocks: Iterator[SoundBlock] = iter(())
             else:
                 start = probe(path).start if origin is None else origin

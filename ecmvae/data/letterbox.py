@@ -1,0 +1,74 @@
+"""A picture of any shape in the model's square, its aspect kept, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from ecmvae.data.transforms import normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letterbox:
+    """The geometry between pictures of one size and the model's square.
+
+    The picture is scaled to fit and centred; the bars carry the ImageNet mean, which is 0 after normalisation. With
+    `squash` it is stretched over the whole square instead, as AVSBench's preparation does.
+    """
+
+    height: int
+    """Pixels of the source."""
+    width: int
+    """Pixels of the source."""
+    side: int
+    """Pixels of the model's square."""
+    squash: bool = False
+    """Stretch instead of adding bars."""
+    sample_aspect: Fraction = Fraction(1)
+    """Width of a source pixel over its height: anamorphic video is letterboxed as it is shown."""
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width of the picture inside the square, in pixels; at least 1 each."""
+        if self.squash:
+            return self.side, self.side
+        shown = self.width * float(self.sample_aspect)
+        scale = self.side / max(self.height, shown)
+        return max(round(self.height * scale), 1), max(round(shown * scale), 1)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Row and column of the picture's upper left pixel inside the square."""
+        height, width = self.inner
+        return (self.side - height) // 2, (self.side - width) // 2
+
+    def fit(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 s s"]:
+        """A source frame, (H0, W0, 3) uint8 RGB, as the model sees it: (3, S, S) float32, ImageNet-normalised.
+
+        Resized with antialiasing by the same function as the training data.
+        """
+        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "h w c -> 1 c h w")
+        if pixels.shape[2:] != self.inner:
+            pixels = interpolate(pixels, size=self.inner, mode="bilinear", antialias=True)
+        picture = normalise(rearrange(pixels, "1 c h w -> 1 h w c"))[0]
+        (top, left), (height, width) = self.corner, self.inner
+        return pad(picture, (left, self.side - width - left, top, self.side - height - top))
+
+    def crop(self, maps: Float[Tensor, "*n s s"]) -> Float[Tensor, "*n h w"]:
+        """The part of (..., S, S) maps that the picture covers, (..., *inner)."""
+        (top, left), (height, width) = self.corner, self.inner
+        return maps[..., top : top + height, left : left + width]
+
+    def enlarge(self, maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h0 w0"]:
+        """Cropped maps at the size of the source, (N, H0, W0), bilinear."""
+        size = (self.height, self.width)
+        if tuple(maps.shape[1:]) == size:
+            return maps
+        return interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,58 @@
+"""A figure of a prediction; the only place here that imports matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecmvae.data.video import stream_frames
+from ecmvae.inference import render
+from ecmvae.inference.result import VideoResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_result(result: VideoResult, count: int = 6) -> Figure:
+    """Frames with masks in a row; below, loudness, masked area and mean uncertainty over time.
+
+    Args:
+        result: A prediction.
+        count: How many frames to show, evenly spread.
+
+    Raises:
+        ValueError: When `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"a plot shows at least one frame, got {count}")
+    from matplotlib.figure import Figure
+
+    chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
+    pictures = _frames(result.path, {result.first_index + int(position) for position in chosen})
+    figure = Figure(figsize=(2.2 * len(chosen), 4.0), layout="constrained")
+    grid = figure.add_gridspec(2, len(chosen), height_ratios=(2, 1))
+    for column, position in enumerate(chosen):
+        answer = result.frame(int(position))
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
+        axes.set_title(f"{answer.time:.2f} s")
+        axes.set_axis_off()
+    axes = figure.add_subplot(grid[1, :])
+    axes.plot(result.timestamps, result.audio_activity, label="loudness")
+    axes.plot(result.timestamps, result.masked_area, label="masked area")
+    axes.plot(result.key_times, result.key_uncertainty.float().mean(dim=(1, 2)), label="uncertainty")
+    axes.set(xlabel="seconds", ylim=(0, 1))
+    axes.legend(loc="upper right")
+    return figure
+
+
+def _frames(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:
+    found: dict[int, np.ndarray] = {}
+    for frame in stream_frames(path):
+        if frame.index in wanted:
+            found[frame.index] = frame.rgb()
+            if len(found) == len(wanted):
+                break
+    return found

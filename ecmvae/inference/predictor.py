@@ -1,0 +1,363 @@
+"""Any video in, sounding objects out, in bounded memory.
+
+The picture is cut into *key frames*, `fps` of them a second, each at the middle of its step and with the second of
+sound around it. The model was trained on clips of T frames that lie one second apart (AVSBench, AVS-Collage), and its
+attention looks across all frames of a clip; so key frames are not fed in a row but *interleaved*. At four key frames a
+second, a block of T seconds becomes four clips::
+
+    clip 0:  0.125  1.125  2.125  3.125  4.125 s
+    clip 1:  0.375  1.375  2.375  3.375  4.375 s
+    clip 2:  0.625  ...
+    clip 3:  0.875  ...
+
+so that every clip has the spacing and the span of a training clip, and every second of sound is heard in each. Block
+follows block; the last one reaches back so that it, too, spans T seconds where the video is that long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ecmvae.checkpoint import load_model
+from ecmvae.data.audio import log_mel_patches
+from ecmvae.data.letterbox import Letterbox
+from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
+from ecmvae.data.video.clips import frames_at_rate
+from ecmvae.errors import UserError
+from ecmvae.inference.default_model import default_model
+from ecmvae.inference.result import VideoResult
+from ecmvae.inference.temporal import smooth, smoothing_reach
+from ecmvae.models import ECMVAE
+
+_SECOND = SAMPLE_RATE  # samples heard with each key frame
+_LOUDNESS_WINDOW = 0.1  # seconds
+_QUIET_DB = -60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictorOptions:
+    """How a video is looked at."""
+
+    fps: float = 4.0
+    """Key frames a second that go through the model; masks of the frames between are interpolated."""
+    samples: int = 1
+    """Latent samples K: 1 takes the latents' means (deterministic), more average K masks and give an uncertainty that
+    includes the latents' spread."""
+    threshold: float = 0.5
+    """A pixel is in the mask where its probability is above this."""
+    batch: int = 4
+    """Clips in one pass through the model."""
+    half: bool = False
+    """Half precision inside the model: float16 on a GPU, bfloat16 on a CPU."""
+    smoothing: float = 0.25
+    """Standard deviation in seconds of a Gaussian over time on the key frames' probabilities; 0 = off."""
+    squash: bool = False
+    """Stretch the picture to the model's square instead of keeping its aspect with bars."""
+    audio_track: int = 0
+    """Which audio track of the video to hear, from 0."""
+    seed: int = 0
+    """Seed of the latent samples."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            UserError: Naming the option.
+        """
+        if not 0 < self.fps <= 1000:
+            raise UserError(f"fps must be above 0 and at most 1000, got {self.fps:g}")
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"threshold is a probability between 0 and 1, got {self.threshold:g}")
+        if self.samples < 1 or self.batch < 1:
+            raise UserError(f"samples and batch must be at least 1, got {self.samples} and {self.batch}")
+        if self.smoothing < 0:
+            raise UserError(f"smoothing is a number of seconds, 0 for none, got {self.smoothing:g}")
+
+    @property
+    def stride(self) -> int:
+        """Key frames from one frame of a clip to the next: as many as make about one second."""
+        return max(round(self.fps), 1)
+
+
+class VideoPredictor:
+    """Cuts the sounding objects out of videos.
+
+    Example:
+        >>> predictor = VideoPredictor("runs/demo")  # doctest: +SKIP
+        >>> result = predictor.predict("dog.mp4")  # doctest: +SKIP
+        >>> result.save("dog.overlay.mp4")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model_or_path: nn.Module | str | Path | None = None,
+        device: str = "auto",
+        options: PredictorOptions | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model_or_path: An `ECMVAE`, the path of a model folder or run, or None for the packaged model, else the
+                newest `runs/demo`.
+            device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+            options: How videos are looked at; None = the defaults.
+
+        Raises:
+            UserError: When there is no such model or device.
+        """
+        self.device = choose_device(device)
+        self.options = options or PredictorOptions()
+        if isinstance(model_or_path, nn.Module):
+            self.model = cast(ECMVAE, model_or_path.to(self.device).eval())
+        else:
+            self.model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
+        data = self.model.config.data
+        self.image_size: int = data.image_size
+        self.num_frames: int = data.num_frames
+
+    def predict(self, path: str | Path) -> VideoResult:
+        """Masks of a whole video.
+
+        The result holds small maps, about 130 kB per second of video at 224 pixels and four key frames a second.
+
+        Args:
+            path: Any video that FFmpeg reads.
+
+        Raises:
+            UserError: When the file cannot be read.
+        """
+        return VideoResult.join(list(self.stream(path)))
+
+    def stream(self, path: str | Path) -> Iterator[VideoResult]:
+        """Masks of a video window by window, with memory that does not depend on its length.
+
+        A window is about T seconds long (T frames a clip, 5 by default), more when `options.batch` asks for it.
+
+        Args:
+            path: Any video that FFmpeg reads.
+
+        Yields:
+            Results of consecutive windows; together they hold every frame of the video once.
+
+        Raises:
+            UserError: When the file cannot be read.
+        """
+        path = Path(path)
+        info = probe(path)
+        options = self.options
+        geometry = Letterbox(
+            height=info.height,
+            width=info.width,
+            side=self.image_size,
+            squash=options.squash,
+            sample_aspect=info.sample_aspect,
+        )
+        frame_times: deque[float] = deque()
+        # Two readers, because key frames are prepared ahead of the frames that are given out.
+        loudness = SoundReader(path, track=options.audio_track, origin=info.start, warn=False)
+        with loudness, SoundReader(path, track=options.audio_track, origin=info.start) as sound:
+            keys = frames_at_rate(_noting_times(stream_frames(path), frame_times), options.fps)
+            tail = _SmoothedTail(options.smoothing * options.fps)
+            first_index = 0
+            for times, maps, last in self._predicted_blocks(keys, geometry, sound):
+                tail.append(times, maps)
+                ready = tail.take(last=last)
+                if ready is None:
+                    continue
+                key_times, smoothed = ready
+                end = float("inf") if last else float(key_times[-1])
+                shown = [frame_times.popleft() for _ in range(sum(time < end for time in frame_times))]
+                if not shown:
+                    continue
+                yield VideoResult(
+                    path=path,
+                    geometry=geometry,
+                    threshold=options.threshold,
+                    first_index=first_index,
+                    audio_track=options.audio_track,
+                    timestamps=np.asarray(shown, np.float64),
+                    audio_activity=_activity(loudness, shown),
+                    key_times=key_times,
+                    key_probabilities=smoothed.half(),
+                    key_uncertainty=binary_entropy(smoothed).half(),
+                )
+                first_index += len(shown)
+
+    def _predicted_blocks(
+        self, keys: Iterator[tuple[float, SourceFrame]], geometry: Letterbox, sound: SoundReader
+    ) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        """Times (n,) and probabilities (n, h, w) of successive key frames, and whether they are the last."""
+        block = self.num_frames * self.options.stride * max(self.options.batch // self.options.stride, 1)
+        clip = self.num_frames * self.options.stride
+        before: list[tuple[float, Tensor, Tensor]] = []  # prepared key frames of the block before
+        current = self._prepared(keys, block, geometry, sound)
+        while current:
+            following = self._prepared(keys, block, geometry, sound)
+            context = before[-(clip - len(current)) :] if len(current) < clip else []
+            together = context + current
+            frames = torch.stack([frame for _, frame, _ in together])
+            log_mel = torch.stack([patch for _, _, patch in together])
+            probabilities = self.probabilities(frames, log_mel)[len(context) :]
+            times = torch.tensor([time for time, _, _ in current], dtype=torch.float64)
+            yield times, geometry.crop(probabilities), not following
+            before, current = current, following
+
+    def _prepared(
+        self, keys: Iterator[tuple[float, SourceFrame]], count: int, geometry: Letterbox, sound: SoundReader
+    ) -> list[tuple[float, Tensor, Tensor]]:
+        """The next key frames: time, frame (3, S, S) and log-mel patch (1, 96, 64) of the second around it."""
+        prepared = []
+        shown: tuple[int, Tensor] | None = None  # a slow video shows one frame for many steps
+        for time, frame in islice(keys, count):
+            if shown is None or shown[0] != frame.index:
+                shown = (frame.index, geometry.fit(frame.rgb()))
+            start = round((time - 0.5) * SAMPLE_RATE)
+            heard = torch.from_numpy(sound.read(start, start + _SECOND))
+            prepared.append((time, shown[1], log_mel_patches(heard, SAMPLE_RATE, 1.0, num_patches=1)[0]))
+        return prepared
+
+    @torch.inference_mode()
+    def probabilities(
+        self, frames: Float[Tensor, "n 3 s s"], log_mel: Float[Tensor, "n 1 96 64"]
+    ) -> Float[Tensor, "n s s"]:
+        """Probabilities of equally spaced key frames, fed to the model as interleaved clips.
+
+        Args:
+            frames: (n, 3, S, S) ImageNet-normalised, `options.fps` a second.
+            log_mel: (n, 1, 96, 64), the sound around each.
+
+        Returns:
+            (n, S, S) float32 on the CPU, the mean over the latent samples.
+        """
+        result = frames.new_empty(frames.shape[0], *frames.shape[2:])
+        for clips in interleaved_clips(len(frames), self.num_frames, self.options.stride, self.options.batch):
+            pictures = frames[clips].to(self.device)  # (B, T, 3, S, S)
+            patches = log_mel[clips].to(self.device)
+            with self._precision(), torch.random.fork_rng(self._rng_devices()):
+                torch.manual_seed(self.options.seed)  # the same noise in every block: less flicker
+                audio = self.model.encode_audio(patches)
+                if self.options.samples == 1:
+                    logits = self.model(pictures, audio, latents="mean").logits[None]
+                else:
+                    logits = self.model.sample_logits(pictures, audio, self.options.samples)
+            result[clips] = logits.float().sigmoid().mean(dim=0)[:, :, 0].cpu()
+        return result
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        if not self.options.half:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.device.type == "cpu" else torch.float16)
+
+    def _rng_devices(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+
+def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Tensor]:
+    """Index tables (B, T) that put `count` key frames into clips of frames `stride` apart.
+
+    Every frame is in a clip. Where `count` is no multiple of T * stride, the last clips reach back over frames that
+    earlier ones hold already, so that they are full; clips are short only where there are not that many frames at all.
+
+    Args:
+        count: Key frames at hand.
+        num_frames: T of a full clip.
+        stride: Key frames from one frame of a clip to the next.
+        batch: Clips a table at most.
+
+    Yields:
+        Tables of clips of equal length.
+    """
+    span = num_frames * stride
+    starts = [min(start, max(count - span, 0)) for start in range(0, count, span)]
+    clips = [
+        torch.arange(start + phase, min(start + span, count), stride)
+        for start in starts
+        for phase in range(min(stride, count - start))
+    ]
+    waiting: list[Tensor] = []
+    for clip in clips:
+        if waiting and (len(waiting) == batch or len(clip) != len(waiting[0])):
+            yield torch.stack(waiting)
+            waiting = []
+        waiting.append(clip)
+    if waiting:
+        yield torch.stack(waiting)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name: "auto" is a CUDA GPU, else Apple's, else the CPU; anything else is taken at its word.
+
+    Raises:
+        UserError: When this machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available here: use auto, cpu, cuda or mps") from error
+    return device
+
+
+def binary_entropy(probability: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Entropy in bits of a yes-no answer: 0 where the probability is 0 or 1, 1 where it is one half."""
+    inside = probability.clamp(1e-6, 1 - 1e-6)
+    return -(inside * inside.log2() + (1 - inside) * (1 - inside).log2())
+
+
+class _SmoothedTail:
+    """Key frames on their way through the temporal filter, which looks a few of them ahead."""
+
+    def __init__(self, sigma: float) -> None:
+        self._sigma = sigma
+        self._reach = smoothing_reach(sigma)
+        self._times = torch.empty(0, dtype=torch.float64)
+        self._maps: Tensor | None = None
+        self._done = 0  # how many of the kept key frames are given out already
+
+    def append(self, times: Tensor, maps: Tensor) -> None:
+        self._times = torch.cat([self._times, times])
+        self._maps = maps if self._maps is None else torch.cat([self._maps, maps])
+
+    def take(self, *, last: bool) -> tuple[Tensor, Tensor] | None:
+        """Smoothed key frames that no later one can change, led by the one given out last; None when there is none."""
+        assert self._maps is not None
+        final = len(self._times) if last else len(self._times) - self._reach
+        first = max(self._done - 1, 0)  # the frames between two windows are interpolated from both sides
+        if final <= self._done:
+            return None
+        result = self._times[first:final], smooth(self._maps, self._sigma)[first:final]
+        drop = max(final - 1 - self._reach, 0)  # what the filter will not look back at any more
+        self._times, self._maps, self._done = self._times[drop:], self._maps[drop:], final - drop
+        return result
+
+
+def _noting_times(frames: Iterator[SourceFrame], times: deque[float]) -> Iterator[SourceFrame]:
+    for frame in frames:
+        times.append(frame.time)
+        yield frame
+
+
+def _activity(sound: SoundReader, times: list[float]) -> Float[np.ndarray, " f"]:
+    """Loudness around each time, from -60 dB (0) to full scale (1)."""
+    width = round(_LOUDNESS_WINDOW * SAMPLE_RATE)
+    levels = np.zeros(len(times), np.float32)
+    for index, time in enumerate(times):
+        start = round(time * SAMPLE_RATE) - width // 2
+        power = float(np.square(sound.read(start, start + width)).mean())
+        levels[index] = np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1)
+    return levels

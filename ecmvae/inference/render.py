@@ -1,0 +1,152 @@
+"""Masks made visible: overlays, heat-maps, spotlights, a loudness strip. The only door to OpenCV.
+
+All pictures are (H, W, 3) uint8 RGB, all maps (H, W) float32 in [0, 1]; inputs are never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+Style = Literal["contour", "heatmap", "spotlight"]
+
+TINT = (255, 64, 64)
+"""Colour of masks, RGB."""
+_TINT_STRENGTH = 0.45
+_DIMMED = 0.3  # brightness of what a spotlight leaves in the dark
+_STRIP_SHARE = 0.08  # of the picture's height
+_BAR_COLOUR = (80, 220, 120)
+_CURSOR_COLOUR = (255, 255, 255)
+
+
+def overlay(
+    frame: UInt8[np.ndarray, "h w 3"],
+    probability: Float[np.ndarray, "h w"],
+    *,
+    mask: Bool[np.ndarray, "h w"],
+    style: Style = "contour",
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw where an object sounds.
+
+    Args:
+        frame: The source frame.
+        probability: That a pixel belongs to a sounding object.
+        mask: The thresholded probability.
+        style: "contour" tints the mask and outlines it; "heatmap" lays the probability over the whole picture;
+            "spotlight" darkens everything that is silent.
+    """
+    if style == "heatmap":
+        return _blend(frame, heat(probability), 0.15 + 0.5 * probability)
+    if style == "spotlight":
+        dimmed = np.round(np.arange(256) * _DIMMED).astype(np.uint8)[frame]
+        return np.where(mask[..., None], frame, dimmed)
+    tinted = frame.copy()
+    tinted[mask] = np.round(frame[mask] * (1 - _TINT_STRENGTH) + np.array(TINT) * _TINT_STRENGTH).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(tinted, contours, -1, TINT, thickness=max(round(min(frame.shape[:2]) / 240), 1))
+    return tinted
+
+
+def heat(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Values in [0, 1] as colours from black over red and yellow to white."""
+    levels = np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.asarray(coloured, np.uint8)
+
+
+def cutout(frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
+    """The masked part of a frame on a transparent ground, RGBA."""
+    return np.dstack([np.where(mask[..., None], frame, np.uint8(0)), mask.astype(np.uint8) * 255])
+
+
+def mask_picture(mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """White where the mask is, black elsewhere."""
+    return np.repeat(mask.astype(np.uint8)[..., None] * 255, 3, axis=2)
+
+
+def with_loudness_strip(picture: UInt8[np.ndarray, "h w 3"], activity: Sequence[float]) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay the loudness of the last moments over the foot of a picture: newest at the right.
+
+    Args:
+        picture: Any picture.
+        activity: Loudness values in [0, 1], oldest first; they are spread over the whole width.
+    """
+    height, width = picture.shape[:2]
+    strip = max(round(height * _STRIP_SHARE), 1)
+    result = picture.copy()
+    result[height - strip :] //= 3
+    levels = np.interp(np.arange(width), np.linspace(0, width - 1, len(activity)), activity)
+    rows = np.arange(strip, 0, -1)[:, None]  # height of each row above the foot
+    bars = rows <= np.round(levels * strip)[None, :]
+    result[height - strip :][bars] = _BAR_COLOUR
+    result[height - strip :, -1] = _CURSOR_COLOUR
+    return result
+
+
+def beside(left: UInt8[np.ndarray, "h w 3"], right: UInt8[np.ndarray, "h v 3"]) -> UInt8[np.ndarray, "h wv 3"]:
+    """Two pictures of equal height side by side."""
+    return np.concatenate([left, right], axis=1)
+
+
+def strip(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
+    probabilities: Sequence[Float[np.ndarray, "h w"]],
+    activity: Float[np.ndarray, " s"],
+    *,
+    threshold: float = 0.5,
+    cell: int = 160,
+    gap: int = 4,
+) -> UInt8[np.ndarray, "sh sw 3"]:
+    """One picture for a page: a row of frames, a row of overlays, a row of probabilities, and the sound below.
+
+    Args:
+        frames: Equally sized frames, left to right.
+        probabilities: One map a frame.
+        activity: Loudness over the whole stretch, in [0, 1].
+        threshold: Of the masks.
+        cell: Width of a frame in pixels.
+        gap: Pixels between the cells.
+
+    Raises:
+        ValueError: When there is no frame, or not one map a frame.
+    """
+    if not frames or len(frames) != len(probabilities):
+        raise ValueError(f"a strip needs as many maps as frames, got {len(probabilities)} and {len(frames)}")
+    size = (cell, max(round(cell * frames[0].shape[0] / frames[0].shape[1]), 1))
+    small = [np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8) for frame in frames]
+    maps = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_LINEAR)) for each in probabilities]
+    rows = [
+        small,
+        [overlay(frame, each, mask=each > threshold) for frame, each in zip(small, maps, strict=True)],
+        [heat(each) for each in maps],
+    ]
+    width = len(frames) * (cell + gap) - gap
+    ground = np.full((gap, width, 3), 255, np.uint8)
+    bands = []
+    for row in rows:
+        band = np.full((size[1], width, 3), 255, np.uint8)
+        for index, picture in enumerate(row):
+            band[:, index * (cell + gap) : index * (cell + gap) + cell] = picture
+        bands += [band, ground]
+    return np.concatenate([*bands, _loudness_picture(activity, width, max(cell // 4, 8))])
+
+
+def _loudness_picture(activity: Float[np.ndarray, " s"], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Loudness as bars that grow both ways from a middle line, dark on white."""
+    levels = np.interp(np.linspace(0, len(activity) - 1, width), np.arange(len(activity)), activity)
+    distance = np.abs(np.arange(height) - (height - 1) / 2)[:, None]
+    bars = distance <= np.maximum(levels * height / 2, 0.5)[None, :]
+    return np.where(bars[..., None], np.array((40, 90, 60), np.uint8), np.uint8(255))
+
+
+def _blend(
+    below: UInt8[np.ndarray, "h w 3"], above: UInt8[np.ndarray, "h w 3"], share: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """`share` of the upper picture, the rest of the lower one."""
+    weight = share[..., None]
+    mixed: np.ndarray = np.round(below * (1 - weight) + above * weight).astype(np.uint8)
+    return mixed

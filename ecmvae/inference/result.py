@@ -1,0 +1,186 @@
+"""What a prediction is: small maps at key frames, and masks of every source frame made from them when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, Float64
+from torch import Tensor
+
+from ecmvae.data.letterbox import Letterbox
+from ecmvae.inference.temporal import interpolate_in_time
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The answer for one source frame, at source size.
+
+    Attributes:
+        index: Number of the frame in the source, from 0.
+        time: Seconds since the first frame.
+        probability: (H0, W0) float32, that this pixel belongs to a sounding object.
+        uncertainty: (H0, W0) float32 in [0, 1], entropy in bits of the mean probability.
+        mask: (H0, W0) bool.
+        audio_activity: Loudness in [0, 1]: 0 is -60 dB of full scale or less, 1 is full scale.
+    """
+
+    index: int
+    time: float
+    probability: Float[np.ndarray, "h w"]
+    uncertainty: Float[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"]
+    audio_activity: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoResult:
+    """Masks of a video, or of a window of it.
+
+    Kept small: maps of the model's size at the key frames, in half precision. `masks`, `probabilities` and
+    `uncertainty` are computed at source size on access, for all frames at once; for a long video go through the
+    frames one by one instead (`for frame in result`).
+
+    Attributes:
+        path: The video.
+        geometry: How the source lies in the model's square.
+        threshold: A pixel is in the mask where its probability is above it.
+        first_index: Number of the first frame of this window in the source.
+        audio_track: Which audio track was heard.
+        timestamps: (F,) float64, seconds of every source frame since the first of the video.
+        audio_activity: (F,) float32 in [0, 1], loudness around every frame on a scale from -60 dB to full scale.
+        key_times: (K,) float64, seconds of the key frames.
+        key_probabilities: (K, h, w) float16.
+        key_uncertainty: (K, h, w) float16.
+    """
+
+    path: Path
+    geometry: Letterbox
+    threshold: float
+    first_index: int
+    audio_track: int
+    timestamps: Float64[np.ndarray, " f"]
+    audio_activity: Float[np.ndarray, " f"]
+    key_times: Float64[Tensor, " k"]
+    key_probabilities: Float16[Tensor, "k h w"]
+    key_uncertainty: Float16[Tensor, "k h w"]
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        """The frames in order; one at source size is in memory at a time."""
+        for position in range(len(self)):
+            yield self.frame(position)
+
+    def frame(self, position: int) -> FrameResult:
+        """The answer for frame number `position` of this result."""
+        probability = self._enlarged(self.key_probabilities, slice(position, position + 1))[0]
+        return FrameResult(
+            index=self.first_index + position,
+            time=float(self.timestamps[position]),
+            probability=probability,
+            uncertainty=self._enlarged(self.key_uncertainty, slice(position, position + 1))[0],
+            mask=probability > self.threshold,
+            audio_activity=float(self.audio_activity[position]),
+        )
+
+    @cached_property
+    def masks(self) -> Bool[np.ndarray, "f h w"]:
+        """(F, H0, W0) bool, True where an object sounds."""
+        masks = np.empty((len(self), self.geometry.height, self.geometry.width), bool)
+        for position in range(len(self)):
+            masks[position] = self._enlarged(self.key_probabilities, slice(position, position + 1))[0] > self.threshold
+        return masks
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, "f h w"]:
+        """(F, H0, W0) float32 in [0, 1]."""
+        return self._enlarged(self.key_probabilities, slice(None))
+
+    @property
+    def uncertainty(self) -> Float[np.ndarray, "f h w"]:
+        """(F, H0, W0) float32 in [0, 1]: entropy of the mean probability, in bits."""
+        return self._enlarged(self.key_uncertainty, slice(None))
+
+    @property
+    def masked_area(self) -> Float[np.ndarray, " f"]:
+        """(F,) float32: share of each frame that is in the mask, measured at the model's size."""
+        times = torch.from_numpy(self.timestamps)
+        small = interpolate_in_time(self.key_probabilities, self.key_times, times)
+        share: np.ndarray = (small > self.threshold).float().mean(dim=(1, 2)).numpy()
+        return share
+
+    def with_threshold(self, threshold: float) -> VideoResult:
+        """The same prediction cut at another threshold."""
+        return replace(self, threshold=threshold)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the result; the form follows from the name.
+
+        Args:
+            path: `.mp4` = overlay with the video's own sound, `.webm` = cut-out with transparency, `.npz` = arrays,
+                `.json` = COCO run-length masks, a name without suffix = a folder of PNG masks.
+            overwrite: Replace what is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            UserError: When the path exists, or its suffix names no known form.
+        """
+        from ecmvae.inference.saving import save_result
+
+        return save_result(self, Path(path), overwrite=overwrite)
+
+    def plot(self, count: int = 6) -> Figure:
+        """A figure: frames with their masks, and below them loudness, masked area and uncertainty over time.
+
+        Args:
+            count: How many frames to show.
+        """
+        from ecmvae.inference.plot import plot_result
+
+        return plot_result(self, count)
+
+    @staticmethod
+    def join(windows: Sequence[VideoResult]) -> VideoResult:
+        """One result of consecutive windows of the same video.
+
+        Raises:
+            ValueError: When there is no window.
+        """
+        if not windows:
+            raise ValueError("nothing to join: there is no window")
+        # Neighbouring windows share a key frame or two: each is kept once.
+        times: list[Tensor] = []
+        probabilities: list[Tensor] = []
+        uncertainty: list[Tensor] = []
+        last = -float("inf")
+        for window in windows:
+            fresh = window.key_times > last
+            times.append(window.key_times[fresh])
+            probabilities.append(window.key_probabilities[fresh])
+            uncertainty.append(window.key_uncertainty[fresh])
+            last = float(window.key_times[-1])
+        return replace(
+            windows[0],
+            timestamps=np.concatenate([window.timestamps for window in windows]),
+            audio_activity=np.concatenate([window.audio_activity for window in windows]),
+            key_times=torch.cat(times),
+            key_probabilities=torch.cat(probabilities),
+            key_uncertainty=torch.cat(uncertainty),
+        )
+
+    def _enlarged(self, maps: Tensor, which: slice) -> Float[np.ndarray, "f h w"]:
+        times = torch.from_numpy(self.timestamps[which])
+        small = interpolate_in_time(maps, self.key_times, times)
+        return self.geometry.enlarge(small).numpy()

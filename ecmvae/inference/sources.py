@@ -1,0 +1,112 @@
+"""What the user names on the command line - files, folders, globs, lists - as a plain list of videos."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecmvae.data.video import show_path
+from ecmvae.errors import UserError
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
+    | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+"""What is taken for a video inside a folder; a file that is named itself may have any suffix."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video to look at.
+
+    Attributes:
+        path: Where it lies.
+        label: Name of its outputs without their endings, relative to the output folder; a folder's inner structure is
+            kept, a name that two videos would share carries the suffix too.
+    """
+
+    path: Path
+    label: Path
+
+
+def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> list[Source]:
+    """Find the videos behind the names.
+
+    Args:
+        names: Each a file, a folder (searched with its sub-folders), a glob pattern, or a `.txt` file with one path a
+            line (relative to the list; `#` starts a comment).
+        leave_out: Endings of files in folders and globs that are no sources: outputs of an earlier run.
+
+    Returns:
+        The videos in the order of the names, inside a folder by name; a video named twice is taken once.
+
+    Raises:
+        UserError: When a name matches nothing, or two videos' outputs would have the same name.
+    """
+    endings = tuple(leave_out)
+    found: dict[Path, Path] = {}  # video -> output name with suffix
+    for name in names:
+        for path, label in _expand(name, endings):
+            found.setdefault(path, label)
+    stems = [label.with_suffix("") for label in found.values()]
+    sources = []
+    for path, label in found.items():
+        stem = label.with_suffix("")
+        sources.append(Source(path, label if stems.count(stem) > 1 else stem))
+    _refuse_clashes(sources)
+    return sources
+
+
+def _expand(name: str, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
+    path = Path(name)
+    if path.is_dir():
+        videos = sorted(
+            each
+            for each in path.rglob("*")
+            if each.suffix.lower() in VIDEO_SUFFIXES
+            and not each.name.startswith(".")
+            and not each.name.endswith(endings)
+            and each.is_file()
+        )
+        if not videos:
+            raise UserError(f"there is no video in the folder {show_path(path)}")
+        yield from ((each, each.relative_to(path)) for each in videos)
+    elif path.suffix.lower() == ".txt" and path.is_file():
+        yield from _listed(path, endings)
+    elif not path.exists() and glob.has_magic(name):
+        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
+        matches = [each for each in found if not each.endswith(endings)]
+        if not matches:
+            raise UserError(f"no file matches {show_path(path)}: check the pattern, and quote it against the shell")
+        for match in matches:
+            if Path(match).is_file():
+                yield Path(match), Path(Path(match).name)
+    else:
+        yield path, Path(path.name)  # whether it is a video is seen when it is opened
+
+
+def _listed(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{show_path(path)} is no list of paths: it is not UTF-8 text") from error
+    entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    if not entries:
+        raise UserError(f"{show_path(path)} lists no video: write one path a line")
+    for entry in entries:
+        if Path(entry).suffix.lower() == ".txt":
+            raise UserError(f"{show_path(path)} lists another list ({entry}): name videos")
+        yield from _expand(str(path.parent / entry), endings)
+
+
+def _refuse_clashes(sources: Sequence[Source]) -> None:
+    taken: dict[Path, Path] = {}
+    for source in sources:
+        if source.label in taken:
+            raise UserError(
+                f"{show_path(taken[source.label])} and {show_path(source.path)} would both be written as "
+                f"{show_path(source.label)}: run them into different folders"
+            )
+        taken[source.label] = source.path
