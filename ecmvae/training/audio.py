@@ -1,0 +1,138 @@
+"""Teach an audio encoder to name what sounds, so that it can be frozen as the paper freezes VGGish.
+
+AudioSet's VGGish weights are not always to be had. A VGGish-style encoder is trained here to tell, for mixtures of
+nought to three recordings, which classes are heard in a second (binary cross-entropy for each class). The classifier is
+thrown away; what stays is the embedding of width 128 under it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ecmvae.backbones.vggish import EMBEDDING_DIM, build_audio_encoder
+from ecmvae.data.files import replacing
+from ecmvae.errors import UserError
+from ecmvae.training.progress import progress_bar
+from ecmvae.training.schedule import one_cycle
+from ecmvae.training.sounds import Lessons, NamedPatches, Sounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioReport:
+    """How well the trained encoder names single recordings; fractions in [0, 1], None where there are none.
+
+    Attributes:
+        known: Share of the recordings it was trained on whose class it ranks first.
+        held_out: The same for recordings it never heard.
+        steps: Optimiser steps.
+        seconds: Wall time.
+    """
+
+    known: float | None
+    held_out: float | None
+    steps: int
+    seconds: float
+
+
+def train_audio(
+    sounds: Sounds,
+    out: str | Path,
+    *,
+    name: Literal["vggish", "vggish_small"] = "vggish_small",
+    steps: int = 600,
+    max_minutes: float | None = None,
+    learning_rate: float = 3e-3,
+    scenes: int = 8,
+    workers: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+) -> AudioReport:
+    """Train an encoder and write its folder: ``model.safetensors``, ``config.yaml`` and ``report.json``.
+
+    Args:
+        sounds: What to learn from.
+        out: The folder; ``model.audio.weights`` accepts it. It must not exist.
+        name: Which encoder.
+        steps: Optimiser steps at the most.
+        max_minutes: Stop after this time, with the learning rate's cycle complete.
+        learning_rate: Peak learning rate.
+        scenes: Scenes of twelve seconds in a batch.
+        workers: Processes that mix sounds.
+        seed: Seed of weights and mixtures.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        The accuracies.
+
+    Raises:
+        UserError: When `out` exists.
+        FloatingPointError: When the loss is no longer finite.
+    """
+    out = Path(out)
+    if out.exists():
+        raise UserError(f"{out} exists already: choose another --out, or move it away")
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    if device == "auto":
+        device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+    encoder: nn.Module = build_audio_encoder(name).to(device)
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module
+    classifier = nn.Linear(EMBEDDING_DIM, len(sounds.classes)).to(device)
+    parameters = [*encoder.parameters(), *classifier.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
+    lessons = Lessons(sounds, batches=steps, scenes=scenes, seed=seed)
+    loader = DataLoader(lessons, batch_size=None, num_workers=workers, generator=torch.Generator())
+    progress, done = 0.0, 0
+    with progress_bar(f"naming {len(sounds.classes)} sounds", total=1000) as advance:
+        for batch in loader:
+            advanced = max(done / steps, 0 if max_minutes is None else (time.monotonic() - started) / max_minutes / 60)
+            if advanced >= 1:
+                break
+            advance(round(1000 * advanced) - round(1000 * progress))
+            progress = advanced
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate * one_cycle(progress)
+            logits = classifier(encoder(batch.log_mel.to(device)))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.classes.to(device))
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the loss is no longer a finite number at step {done}: lower learning_rate")
+            optimiser.zero_grad()
+            torch.autograd.backward(loss * len(sounds.classes))
+            optimiser.step()
+            done += 1
+        advance(1000 - round(1000 * progress))
+    encoder.eval()
+    report = AudioReport(
+        known=accuracy(encoder, classifier, sounds.singles(held_out=False), device),
+        held_out=accuracy(encoder, classifier, sounds.singles(held_out=True), device),
+        steps=done,
+        seconds=round(time.monotonic() - started, 1),
+    )
+    with replacing(out) as folder:
+        folder.mkdir()
+        save_file(
+            {key: value.cpu().contiguous() for key, value in encoder.state_dict().items()}, folder / "model.safetensors"
+        )
+        settings = {"name": name, "classes": list(sounds.classes), "learning_rate": learning_rate, "seed": seed}
+        (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+@torch.no_grad()
+def accuracy(encoder: nn.Module, classifier: nn.Module, patches: NamedPatches, device: str = "cpu") -> float | None:
+    """Share of single-class patches whose class is ranked first; None when there is no patch."""
+    if len(patches.log_mel) == 0:
+        return None
+    logits = classifier(encoder(patches.log_mel.to(device))).cpu()
+    return float((logits.argmax(1) == patches.classes.argmax(1)).float().mean())
