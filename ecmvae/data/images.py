@@ -55,6 +55,18 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
     return np.asarray(image).astype(np.uint8)
 
 
+def read_probability(path: Path) -> NDArray[np.float32]:
+    """Read a predicted mask as (H, W) float32 in [0, 1]: grey levels over 255; 0 or 1 for 1-bit and palette files.
+
+    Raises:
+        UserError: When the file is missing or is no picture.
+    """
+    image = _open(path)
+    if image.mode in ("1", "P"):
+        return read_mask(path).astype(np.float32)
+    return np.asarray(image.convert("L"), np.float32) / np.float32(255)
+
+
 def _open(path: Path) -> Image.Image:
     try:
         image = Image.open(path)

@@ -1,0 +1,160 @@
+"""From paths to reports: what `ecmvae evaluate` does around the evaluator."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ecmvae import __version__
+from ecmvae.checkpoint import find_model_folder, load_model, weights_sha256
+from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.images import read_mask
+from ecmvae.data.layout import TASKS, read_clips, tasks_in
+from ecmvae.errors import UserError
+from ecmvae.inference.evaluate import EvaluateSettings, evaluate, evaluate_predictions
+from ecmvae.inference.predictions import PredictionFolder
+from ecmvae.inference.predictor import choose_device
+from ecmvae.inference.report import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRun:
+    """One call of `ecmvae evaluate`; see `ecmvae.inference.evaluate.evaluate_command` for the fields.
+
+    Raises:
+        UserError: When what is to be scored is missing or named twice.
+    """
+
+    checkpoint: str | None
+    data: str | None
+    split: str
+    task: str
+    predictions: str | None
+    save_predictions: str | None
+    visual_only: str | None
+    limit: int | None
+    device: str
+    out: str
+    settings: EvaluateSettings
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.predictions is None):
+            raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
+        if self.data is None:
+            raise UserError("say on which data: --data FOLDER, the one that holds Single-source or Multi-sources")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"limit={self.limit} must be at least 1")
+        if self.predictions is not None and not Path(self.predictions).is_dir():
+            raise UserError(f"{self.predictions}: no such folder of predictions")
+
+    def run(self) -> dict[str, Report]:
+        """Score every task; print and write a report of each."""
+        assert self.data is not None
+        tasks = tasks_in(self.data) if self.task == "auto" else [self.task]
+        if not tasks:
+            wanted = " nor ".join(f"{task.folder}/{task.table}" for task in TASKS.values())
+            raise UserError(f"{self.data}: holds neither {wanted}; see docs/data.md for the expected folders")
+        score = self._predictions if self.checkpoint is None else self._model()
+        reports = {task: score(task) for task in tasks}
+        folder = _fresh(Path(self.out))
+        for task, report in reports.items():
+            _show(report, report.write(folder / f"{task}_{self.split}"))
+        return reports
+
+    def _model(self) -> Any:
+        """How to score a task with the model; it is loaded once."""
+        assert self.checkpoint is not None
+        device = choose_device(self.device)
+        model = load_model(self.checkpoint, device)
+        rival = None if self.visual_only is None else load_model(self.visual_only, device)
+        knobs = model.config.data
+        save_to = None if self.save_predictions is None else PredictionFolder(self.save_predictions)
+        about = {
+            "checkpoint": str(find_model_folder(self.checkpoint)),
+            "sha256": weights_sha256(self.checkpoint),
+            "config": model.config.to_dict(),
+        }
+
+        def score(task: str) -> Report:
+            clips = self._clips(task, knobs.image_size, num_frames=knobs.num_frames, hop_seconds=knobs.hop_seconds)
+            told = {**self._about(task, knobs.image_size), **about}
+            return evaluate(model, clips, self.settings, visual_only=rival, save_to=save_to, about=told)
+
+        return score
+
+    def _predictions(self, task: str) -> Report:
+        """Score the folder of masks at the size of the ground truth."""
+        assert self.predictions is not None
+        assert self.data is not None
+        size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
+        clips = self._clips(task, size)
+        folder = PredictionFolder(self.predictions)
+        return evaluate_predictions(folder, clips, clips.clips, self.settings, about=self._about(task, size))
+
+    def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset:
+        assert self.data is not None
+        clips = AVSBenchDataset(self.data, task, self.split, image_size=size, **knobs)  # type: ignore[arg-type]
+        clips.clips = clips.clips[: self.limit]
+        return clips
+
+    def _about(self, task: str, size: int) -> dict[str, Any]:
+        return {
+            "task": task,
+            "split": self.split,
+            "data": self.data,
+            "image_size": size,
+            "ecmvae": __version__,
+            "commit": _commit(),
+        }
+
+
+def _show(report: Report, folder: Path) -> None:
+    about = report.about
+    table = Table(title=f"{about['task']} {about['split']}, {about['clips']} clips (fractions)")
+    headings = (
+        "answer",
+        "mIoU per clip",
+        "F",
+        f"avsbench b{about['batch_clips']}",
+        "F",
+        "data set",
+        "F",
+        "right of two",
+    )
+    for k, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if k == 0 else "right")
+    rows = {**{f"{name} sound": s for name, s in report.scores.items()}, **report.floors}
+    for name, scores in rows.items():
+        numbers = [*scores.per_clip, *scores.avsbench, *scores.dataset[:2], scores.right_of_two]
+        table.add_row(name.replace("_", " "), *("-" if n is None else f"{n:.4f}" for n in numbers))
+    console = Console()
+    console.print(table)
+    console.print(f"written: {folder}/report.json, report.md, clips.csv", soft_wrap=True)
+
+
+def _fresh(folder: Path) -> Path:
+    """The folder, or the first of folder-2, folder-3, ... that does not exist."""
+    candidate, number = folder, 1
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def _commit() -> str:
+    """The commit of a source checkout; "" for an installed package."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return ""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"  # no git here: the version must do
+    return done.stdout.strip()
