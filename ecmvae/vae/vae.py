@@ -19,6 +19,7 @@ from ecmvae.vae import bounds
 from ecmvae.vae.autoencoder import check_batch_statistics
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
+from ecmvae.vae.mixtures import GaussianMixture
 
 
 class Posterior(Protocol):
@@ -157,13 +158,16 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.decode(z))
 
     def log_weights(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k) - log q(z_k|x) for K draws of a Gaussian posterior, for `bounds.iwae`.
+        """Log p(x, z_k) - log q(z_k|x) for K draws of a posterior with a density, for `bounds.iwae`.
 
         Raises:
-            ValueError: When `num_samples` is below 1, or the posterior is not Gaussian.
+            ValueError: When `num_samples` is below 1, or the posterior has no density (relaxed categorical).
         """
         self.likelihood.check(x)
-        return _log_weights(x, self.encode(x), None, self.decode, self.likelihood, num_samples)
+        posterior = as_posterior(self.encoder(x))
+        if not isinstance(posterior, DiagonalGaussian | GaussianMixture):
+            raise ValueError(f"importance weights need a Gaussian or a mixture, not {type(posterior).__name__}")
+        return _log_weights(x, posterior, None, self.decode, self.likelihood, num_samples)
 
     def log_likelihood(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, " n"]:
         """Importance-sampling estimate of log p(x), (n,) nats, from below on average."""
@@ -298,7 +302,7 @@ def _gaussian(output: Posterior | tuple[Tensor, ...]) -> DiagonalGaussian:
 
 def _log_weights(
     x: Tensor,
-    posterior: DiagonalGaussian,
+    posterior: DiagonalGaussian | GaussianMixture,
     prior: DiagonalGaussian | None,
     decode: Callable[[Tensor], Tensor],
     likelihood: Likelihood,
@@ -306,7 +310,7 @@ def _log_weights(
 ) -> Tensor:
     z = posterior.rsample(num_samples)  # (K, n, L)
     if prior is None:
-        zeros = torch.zeros_like(posterior.mean)
+        zeros = torch.zeros_like(z)
         prior = DiagonalGaussian(zeros, zeros)
     parameters = decode(rearrange(z, "k n l -> (k n) l"))
     parameters = rearrange(parameters, "(k n) ... -> k n ...", k=num_samples)

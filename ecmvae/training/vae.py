@@ -1,0 +1,331 @@
+"""`ecmvae vae train | sample | traverse | score`: base autoencoders and VAEs on labelled images.
+
+A run is a folder: ``config.yaml``, ``model.safetensors`` (best weights), ``last.pt`` (to resume), ``history.json`` and
+TensorBoard's files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ecmvae.data.files import replacing
+from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
+from ecmvae.errors import UserError
+from ecmvae.training.vae_loop import FitSettings, fit
+from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.latent_space import box_samples, manifold_grid, traverse
+from ecmvae.vae.metrics import active_units, bound_report, kl_per_dimension
+from ecmvae.vae.plots import image_canvas, save_canvas
+from ecmvae.vae.vae import VAE, ConditionalVAE
+from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which images."""
+
+    name: ImageSet = "mnist"
+    """mnist, fashion or digits (8x8, no download)."""
+    pad_to: int | None = None
+    """Pad with black to this height and width, for instance 32 for the Keras models."""
+    limit: int | None = None
+    """Use only the first so many training images."""
+    validation: int = 0
+    """Hold out the last so many training images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    """A whole run: a YAML file has these three sections."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+def train(
+    config: str | None = None,
+    out: str = "runs/vae",
+    resume: bool = False,
+    latent_dim: int | None = None,
+    beta: float | None = None,
+    data: ImageSet | None = None,
+    limit: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+) -> int:
+    """Train an autoencoder or a VAE on MNIST, Fashion-MNIST or scikit-learn's digits.
+
+    Examples:
+        ecmvae vae train --config configs/vae/mnist.yaml --out runs/mnist-vae
+        ecmvae vae train --config configs/vae/digits.yaml --latent_dim 2 --epochs 50
+        ecmvae vae train --out runs/mnist-vae --resume true
+
+    Options that are given replace the file's settings.
+
+    Args:
+        config: YAML file with the sections model, data and fit; none is the 784-256-10 VAE on MNIST.
+        out: Folder of the run.
+        resume: Go on in that folder, with its own configuration.
+        latent_dim: Width of the latent.
+        beta: Weight of the KL.
+        data: mnist, fashion or digits.
+        limit: Use only so many training images.
+        epochs: Passes over the training data.
+        batch_size: Samples a step.
+        learning_rate: Of Adam.
+        seed: Of initialisation, order and sampling.
+        device: auto, cpu, cuda or mps.
+    """
+    folder = Path(out)
+    if not resume and (folder / "last.pt").exists():
+        raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume true")
+    settings = load_vae_config(folder / "config.yaml" if resume else config)
+    settings = VAEConfig(
+        model=_override(settings.model, latent_dim=latent_dim, beta=beta),
+        data=_override(settings.data, name=data, limit=limit),
+        fit=_override(
+            settings.fit, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device
+        ),
+    )
+    images = _images(settings.data)
+    torch.manual_seed(settings.fit.seed)
+    model = _build(settings, images)
+    with replacing(folder / "config.yaml") as part:
+        part.write_text(yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False))
+    held_out = len(images.train_images) - settings.data.validation
+    batches = batch_for(model, images.train_images, images.train_labels)
+    validation = {name: x[held_out:] for name, x in batches.items()} if settings.data.validation else None
+    result = fit(
+        model,
+        {name: x[:held_out] for name, x in batches.items()},
+        settings.fit,
+        validation=validation,
+        folder=folder,
+        resume=resume,
+    )
+    with replacing(folder / "model.safetensors") as part:
+        save_file(model.state_dict(), part)
+    best = result.history[result.best_epoch]
+    print(f"{folder}: epoch {result.best_epoch + 1}, " + ", ".join(f"{k} {v:.3f}" for k, v in best.items()))
+    return 0
+
+
+def sample(run: str, out: str = "samples.png", count: int = 64, seed: int = 0) -> int:
+    """Draw new images and write them as one PNG.
+
+    A VAE samples its prior, a conditional one row a class; an autoencoder has no prior and samples the box of its
+    training codes.
+
+    Args:
+        run: Folder left by `ecmvae vae train`.
+        out: Picture to write.
+        count: How many images, in rows of ten.
+        seed: Of the draws.
+    """
+    model, settings = load_vae(run)
+    save_canvas(image_canvas(_rows(draw(model, settings, count, seed))), _picture(out), scale=2)
+    print(out)
+    return 0
+
+
+def traverse_command(
+    run: str, out: str = "traverse.png", first: int = 0, second: int = 1, steps: int = 11, span: float = 2.5
+) -> int:
+    """Vary two latent dimensions and write the decoded grid as one PNG.
+
+    A model of two latents shows its whole manifold, at equal steps of the prior's probability; a larger one varies two
+    dimensions around the code of the first test image.
+
+    Args:
+        run: Folder left by `ecmvae vae train`.
+        out: Picture to write.
+        first: Dimension that changes downwards.
+        second: Dimension that changes across.
+        steps: Rows and columns.
+        span: The dimensions go from -span to span.
+    """
+    model, settings = load_vae(run)
+    if not isinstance(model, AutoEncoder | VAE):
+        raise UserError(f"traverse needs an autoencoder or an unconditional VAE, {run} is {settings.model.name}")
+    images = _images(settings.data)
+    if isinstance(model, VAE) and model.latent_dim == 2:
+        grid = manifold_grid(steps).float()
+    else:
+        code = codes_of(model, {"x": images.test_images[:1]})[0]
+        grid = traverse(code, (first, second), torch.linspace(-span, span, steps))
+    with torch.no_grad():
+        decoded = model.likelihood.mean(model.decode(grid.flatten(0, 1)))
+    decoded = rearrange(decoded, "(r c) ... -> r c ...", r=len(grid))
+    save_canvas(image_canvas(decoded), _picture(out), scale=2)
+    print(out)
+    return 0
+
+
+def score(run: str, num_samples: int = 50, limit: int | None = None, seed: int = 0) -> int:
+    """Score a model on the test images: -ELBO, -IWAE(K), KL and active latents, in nats per sample.
+
+    Prints the numbers and leaves them in the run's score.json.
+
+    Args:
+        run: Folder left by `ecmvae vae train`.
+        num_samples: K, importance samples.
+        limit: Use only the first so many test images.
+        seed: Of the draws.
+    """
+    model, settings = load_vae(run)
+    images = _images(settings.data)
+    x, labels = images.test_images[:limit], images.test_labels[:limit]
+    torch.manual_seed(seed)
+    numbers: dict[str, Any] = {"test_images": len(x)}
+    if isinstance(model, VAE):
+        numbers |= bound_report(model, x, num_samples=num_samples)
+        codes = codes_of(model, {"x": x})
+        numbers["active_units"] = int(active_units(codes).sum())
+        numbers["latent_dim"] = model.latent_dim
+        numbers["kl_per_dimension"] = _kl_table(model, x)
+    else:
+        batch = batch_for(model, x, labels)
+        with torch.no_grad():
+            output = model(**batch) if isinstance(model, AutoEncoder | ConditionalVAE) else model(batch)
+        numbers |= {name: float(value) for name, value in output.named().items()}
+    with replacing(Path(run) / "score.json") as part:
+        part.write_text(json.dumps(numbers, indent=1))
+    print(json.dumps(numbers, indent=1))
+    return 0
+
+
+VAE_COMMANDS: dict[str, Callable[..., int]] = {
+    "train": train,
+    "sample": sample,
+    "traverse": traverse_command,
+    "score": score,
+}
+"""Sub-command of `ecmvae vae` -> function; its typed arguments are the command's options."""
+
+
+def load_vae_config(path: str | Path | None) -> VAEConfig:
+    """Read a run's YAML file; None gives the defaults.
+
+    Raises:
+        UserError: For a missing file, or an unknown section, key or value.
+    """
+    if path is None:
+        return VAEConfig()
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    sections = {each.name: each.default_factory for each in dataclasses.fields(VAEConfig)}
+    if not isinstance(loaded, Mapping) or not set(loaded) <= set(sections):
+        raise UserError(f"{path} may hold the sections {', '.join(sections)}, not {', '.join(map(str, loaded))}")
+    built: dict[str, Any] = {}
+    for name, values in loaded.items():
+        known = {each.name for each in dataclasses.fields(sections[name])}  # type: ignore[arg-type]
+        unknown = sorted(set(values or {}) - known)
+        if unknown:
+            raise UserError(f"{path}: unknown key {name}.{unknown[0]}: choose from {', '.join(sorted(known))}")
+        built[name] = sections[name](**(values or {}))  # type: ignore[operator]
+    return VAEConfig(**built)
+
+
+def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
+    """The best model of a run, in eval mode, and its configuration.
+
+    Raises:
+        UserError: When the folder holds no finished run.
+    """
+    folder = Path(run)
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(f"{folder} holds no trained model: give a folder left by ecmvae vae train")
+    settings = load_vae_config(folder / "config.yaml")
+    shape = (1, *[settings.data.pad_to or (8 if settings.data.name == "digits" else 28)] * 2)
+    model = build_vae(settings.model, shape)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return model.eval(), settings
+
+
+@torch.no_grad()
+def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor:
+    """New images (count, C, H, W): from the prior; class by class where there are classes; from the box of an AE."""
+    generator = torch.Generator().manual_seed(seed)
+    if isinstance(model, AutoEncoder):
+        codes = codes_of(model, {"x": _images(settings.data).train_images})
+        return model.likelihood.mean(model.decode(box_samples(codes, count, generator)))
+    if isinstance(model, ConditionalVAE):
+        labels = torch.arange(count) % 10
+        return model.sample(torch.nn.functional.one_hot(labels, 10).float(), generator)
+    drawn = model.sample(count, generator)
+    return drawn if isinstance(drawn, Tensor) else drawn["image"]
+
+
+def _images(settings: DataSettings) -> LabelledImages:
+    images = load_images(settings.name)
+    if settings.pad_to is not None:
+        missing = settings.pad_to - images.train_images.shape[-1]
+        if missing < 0:
+            raise UserError(f"data.pad_to {settings.pad_to} is smaller than the images: leave it out")
+        margin = (missing // 2, missing - missing // 2) * 2
+        images = replace(
+            images,
+            train_images=torch.nn.functional.pad(images.train_images, margin),
+            test_images=torch.nn.functional.pad(images.test_images, margin),
+        )
+    images = replace(
+        images,
+        train_images=images.train_images[: settings.limit],
+        train_labels=images.train_labels[: settings.limit],
+    )
+    if not 0 <= settings.validation < len(images.train_images):
+        raise UserError(
+            f"data.validation {settings.validation} leaves nothing of {len(images.train_images)} training images"
+        )
+    return images
+
+
+def _build(settings: VAEConfig, images: LabelledImages) -> Model:
+    try:
+        return build_vae(settings.model, tuple(images.train_images.shape[1:]))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _override(settings: Any, **values: Any) -> Any:
+    return replace(settings, **{name: value for name, value in values.items() if value is not None})
+
+
+def _kl_table(model: VAE, x: Tensor) -> list[float]:
+    try:
+        with torch.no_grad():
+            return [round(value, 4) for value in kl_per_dimension(model.encode(x)).tolist()]
+    except ValueError:  # a mixture has no closed form by dimension
+        return []
+
+
+def _rows(images: Tensor, columns: int = 10) -> Tensor:
+    """(n, C, H, W) -> (rows, columns, C, H, W), the last row filled with black."""
+    missing = -len(images) % columns
+    padded = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
+    return rearrange(padded, "(r c) ... -> r c ...", c=columns)
+
+
+def _picture(out: str) -> Path:
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,302 @@
+"""One small training loop for every model of `ecmvae.vae`, on Lightning Fabric.
+
+The whole data set lives in tensors and a batch is an index into them: a DataLoader over single samples costs more than
+the small models themselves. Logging reads a number from the device only every `log_every` steps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.logger import Logger
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from ecmvae.data.files import replacing
+from ecmvae.errors import UserError
+from ecmvae.vae.multimodal import MultimodalVAE
+
+
+class Output(Protocol):
+    """What every model of `ecmvae.vae` returns."""
+
+    @property
+    def loss(self) -> Tensor:
+        """Scalar, nats per sample."""
+
+    def named(self) -> dict[str, Tensor]:
+        """Scalars to log, the loss among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How to train."""
+
+    epochs: int = 20
+    """Passes over the training data."""
+    batch_size: int = 100
+    """Samples a step."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    seed: int = 0
+    """Of the batches' order and of all sampling."""
+    patience: int | None = None
+    """Stop when the validation loss has not improved for so many epochs."""
+    log_every: int = 50
+    """Steps between two points in TensorBoard."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot train.
+
+        Raises:
+            UserError: For a count below 1 or a learning rate that is not positive.
+        """
+        for name in ("epochs", "batch_size", "log_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate must be > 0, got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a run left.
+
+    Attributes:
+        history: One dictionary of mean training terms an epoch, with ``validation/...`` where there was such data.
+        best_epoch: Epoch (from 0) whose weights the model now has: the best by validation loss, else the last.
+        stopped_early: Whether patience ran out.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    stopped_early: bool
+
+
+def fit(
+    model: nn.Module,
+    train: Mapping[str, Tensor],
+    settings: FitSettings,
+    *,
+    validation: Mapping[str, Tensor] | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Train a model on tensors of n samples each.
+
+    Args:
+        model: Called with `train`'s batches as keyword arguments (`MultimodalVAE`: with one mapping).
+        train: Name -> (n, ...).
+        settings: How.
+        validation: The same names, for early stopping and for choosing the best epoch.
+        folder: Where ``last.pt`` (to resume), ``history.json`` and TensorBoard's files go; None writes nothing.
+        resume: Go on from ``last.pt``, to the same end as if the run had never stopped.
+        progress: Show a bar on standard error.
+
+    Returns:
+        The history. The model holds the best weights, in eval mode, on the CPU.
+
+    Raises:
+        UserError: When patience is set without validation data, or there is nothing to resume.
+        FloatingPointError: When the loss is no longer finite.
+    """
+    if settings.patience is not None and validation is None:
+        raise UserError("patience needs validation data: hold some out, or leave patience out")
+    if resume and (folder is None or not (folder / "last.pt").is_file()):
+        raise UserError(f"nothing to resume: {folder or 'no folder given'} has no last.pt")
+    loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")] if folder else []
+    fabric = Fabric(accelerator=settings.device, devices=1, loggers=loggers)
+    torch.manual_seed(settings.seed)
+    order = torch.Generator().manual_seed(settings.seed)
+    objective, optimizer = fabric.setup(_Objective(model), torch.optim.Adam(model.parameters(), settings.learning_rate))
+    train = {name: fabric.to_device(x) for name, x in train.items()}
+    validation = validation and {name: fabric.to_device(x) for name, x in validation.items()}
+    state = _State(model, optimizer, order)
+    if resume and folder is not None:
+        state.load(folder / "last.pt")
+    step = _Stepper(fabric, objective, optimizer, settings, len(next(iter(train.values()))))
+    with _bar(progress) as bar:
+        task = bar.add_task("training", total=settings.epochs * step.per_epoch, completed=state.epoch * step.per_epoch)
+        while state.epoch < settings.epochs and not state.out_of_patience(settings.patience):
+            terms = step.epoch(train, order, state.epoch, lambda text: bar.update(task, advance=1, description=text))
+            if validation is not None:
+                terms |= {f"validation/{k}": v for k, v in evaluate(objective, validation, settings.batch_size).items()}
+            fabric.log_dict({f"epoch/{name}": value for name, value in terms.items()}, step=state.epoch)
+            state.finish_epoch(terms)
+            if folder is not None:
+                state.save(folder)
+    for logger in loggers:
+        logger.finalize("success")
+    model.load_state_dict(state.best_weights)
+    model.cpu().eval()
+    return FitResult(
+        history=state.history,
+        best_epoch=state.best_epoch,
+        stopped_early=state.epoch < settings.epochs,
+    )
+
+
+class _Objective(nn.Module):
+    """A model that answers with plain tensors: Fabric walks through outputs and stops at frozen dataclasses."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and every scalar to log."""
+        output: Output = self.model(batch) if isinstance(self.model, MultimodalVAE) else self.model(**batch)
+        with torch.no_grad():
+            terms = output.named()
+        return output.loss, terms
+
+
+@torch.no_grad()
+def evaluate(objective: nn.Module, data: Mapping[str, Tensor], batch_size: int) -> dict[str, float]:
+    """Mean terms over data, in eval mode, with a random state of its own so that training goes on undisturbed."""
+    objective.eval()
+    totals: dict[str, float] = {}
+    count = len(next(iter(data.values())))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for start in range(0, count, batch_size):
+            batch = {name: x[start : start + batch_size] for name, x in data.items()}
+            share = min(batch_size, count - start) / count
+            for name, value in objective(batch)[1].items():
+                totals[name] = totals.get(name, 0.0) + share * value.item()
+    return totals
+
+
+class _Stepper:
+    """One epoch of optimiser steps."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        objective: nn.Module,
+        optimizer: Any,
+        settings: FitSettings,
+        count: int,
+    ) -> None:
+        self.fabric, self.objective, self.optimizer, self.settings = fabric, objective, optimizer, settings
+        self.starts = list(range(0, count, settings.batch_size))
+        if len(self.starts) > 1 and count - self.starts[-1] == 1:
+            self.starts.pop()  # batch norm cannot learn from a last batch of one sample
+        self.per_epoch = len(self.starts)
+
+    def epoch(
+        self, data: Mapping[str, Tensor], order: torch.Generator, epoch: int, advance: Callable[[str], None]
+    ) -> dict[str, float]:
+        """Train on every sample once; mean terms."""
+        self.objective.train()
+        first = next(iter(data.values()))
+        shuffled = torch.randperm(len(first), generator=order).to(first.device)
+        label = f"epoch {epoch + 1}/{self.settings.epochs}"
+        sums: dict[str, Tensor] = {}
+        for number, start in enumerate(self.starts):
+            index = shuffled[start : start + self.settings.batch_size]
+            loss, terms = self.objective({name: x[index] for name, x in data.items()})
+            self.fabric.backward(loss)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            for name, value in terms.items():
+                sums[name] = sums[name] + value if name in sums else value
+            if number % self.settings.log_every == 0:
+                self._log(terms, epoch * self.per_epoch + number)
+            advance(label)
+        means = {name: float(value) / self.per_epoch for name, value in sums.items()}
+        self._check(means["loss"], epoch)
+        return means
+
+    def _log(self, terms: dict[str, Tensor], step: int) -> None:
+        values = {name: float(value) for name, value in terms.items()}
+        self._check(values["loss"], step // self.per_epoch)
+        self.fabric.log_dict({f"train/{name}": value for name, value in values.items()}, step=step)
+
+    def _check(self, loss: float, epoch: int) -> None:
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {loss} in epoch {epoch + 1}: lower learning_rate ({self.settings.learning_rate}) or look "
+                "for wild values in the data"
+            )
+
+
+class _State:
+    """What a run needs to go on bit for bit."""
+
+    def __init__(self, model: nn.Module, optimizer: Any, order: torch.Generator) -> None:
+        self.model, self.optimizer, self.order = model, optimizer, order
+        self.epoch, self.best_epoch, self.best_loss = 0, 0, math.inf
+        self.history: list[dict[str, float]] = []
+        self.best_weights = _copy(model.state_dict())
+
+    def finish_epoch(self, terms: dict[str, float]) -> None:
+        """Count the epoch, and keep its weights where it is the best (without validation: the last)."""
+        self.history.append(terms)
+        loss = terms.get("validation/loss")
+        if loss is None or loss < self.best_loss:
+            self.best_epoch, self.best_loss = self.epoch, math.inf if loss is None else loss
+            self.best_weights = _copy(self.model.state_dict())
+        self.epoch += 1
+
+    def out_of_patience(self, patience: int | None) -> bool:
+        """Whether the best epoch lies more than `patience` epochs back."""
+        return patience is not None and self.epoch - 1 - self.best_epoch >= patience and self.epoch > 0
+
+    def save(self, folder: Path) -> None:
+        """Write last.pt and history.json, each whole or not at all."""
+        with replacing(folder / "last.pt") as part:
+            torch.save(
+                {
+                    "model": self.model.state_dict(),
+                    "best_weights": self.best_weights,
+                    "optimizer": self.optimizer.state_dict(),
+                    "epoch": self.epoch,
+                    "best_epoch": self.best_epoch,
+                    "best_loss": self.best_loss,
+                    "history": self.history,
+                    "order": self.order.get_state(),
+                    "random": torch.get_rng_state(),
+                },
+                part,
+            )
+        with replacing(folder / "history.json") as part:
+            part.write_text(json.dumps(self.history, indent=1))
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote; nothing but tensors and plain values is unpickled."""
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.order.set_state(saved["order"])
+        torch.set_rng_state(saved["random"])
+        self.epoch, self.best_epoch, self.best_loss = saved["epoch"], saved["best_epoch"], saved["best_loss"]
+        self.history, self.best_weights = saved["history"], saved["best_weights"]
+
+
+def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+
+def _bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, quiet=not shown),
+        refresh_per_second=2,
+    )

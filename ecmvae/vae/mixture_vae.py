@@ -1,0 +1,50 @@
+"""A VAE whose q(z|x) is a mixture of Gaussians with learnt weights: one of the richer posteriors.
+
+Morningstar et al., "Automatic differentiation variational inference with mixtures", 2021 (arXiv:2003.01687): the ELBO
+is stratified over the components, so that gradients reach the weights too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from ecmvae.vae.autoencoder import check_batch_statistics
+from ecmvae.vae.mixtures import GaussianMixture
+from ecmvae.vae.vae import VAE, VAEOutput, as_posterior
+
+
+class MixtureVAE(VAE):
+    """`VAE` with an encoder that ends in a `MixtureHead`."""
+
+    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> VAEOutput:
+        """Draw from every component, weigh the scores; `latents="mean"` decodes the heaviest component's mean.
+
+        Raises:
+            ValueError: When the encoder gives no mixture, and as `VAE.forward`.
+        """
+        posterior = as_posterior(self.encoder(x))
+        if not isinstance(posterior, GaussianMixture):
+            raise ValueError(f"MixtureVAE needs a MixtureHead, this encoder gives {type(posterior).__name__}: use VAE")
+        if latents == "mean":
+            return super().forward(x, latents)
+        self.likelihood.check(x)
+        check_batch_statistics(self, x)
+        z = posterior.rsample_each()  # (C, n, L)
+        weights = posterior.log_weights.exp()  # (C, n)
+        parameters = rearrange(self.decode(rearrange(z, "c n l -> (c n) l")), "(c n) ... -> c n ...", c=len(z))
+        zeros = torch.zeros_like(z)
+        divergence = posterior.log_prob(z) - type(posterior.components)(zeros, zeros).log_prob(z)
+        best = int(weights.mean(1).argmax())
+        return VAEOutput(
+            parameters=parameters[best],
+            posterior=posterior,
+            z=z[best],
+            log_likelihood=(weights * self.likelihood.log_prob(parameters, x)).sum(0),
+            kl=(weights * divergence).sum(0),
+            beta=self.beta,
+        )
