@@ -7,7 +7,7 @@ still pictures that glide over a photo, and recordings without natural synchrony
 from __future__ import annotations
 
 import zlib
-from typing import Literal
+from typing import cast
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ class CollageClips(Dataset[AVClip]):
     def __init__(
         self,
         sources: CollageSources,
-        kind: Kind | Literal["both"] = "both",
+        kind: str = "both",
         split: str = "train",
         length: int = 1200,
         size: int = 128,
@@ -93,7 +93,8 @@ class CollageClips(Dataset[AVClip]):
             raise UserError(f"AVS-Collage has no kind {kind!r}; there are s4, ms3 and both")
         if split not in SPLITS:
             raise UserError(f"AVS-Collage has no split {split!r}; there are {', '.join(SPLITS)}")
-        self.sources, self._kind, self.split, self.length = sources, kind, split, length
+        self.sources, self.split, self.length = sources, split, length
+        self._kinds: tuple[Kind, ...] = ("s4", "ms3") if kind == "both" else (cast(Kind, kind),)
         self.size, self.seed, self.remix, self.hop_seconds = size, seed, remix, hop_seconds
         self.keep_frames = keep_frames
         self.epoch = 0
@@ -109,9 +110,7 @@ class CollageClips(Dataset[AVClip]):
 
     def kind(self, index: int) -> Kind:
         """s4 or ms3."""
-        if self._kind == "both":
-            return "ms3" if index % 2 else "s4"
-        return self._kind
+        return self._kinds[index % len(self._kinds)]
 
     def name(self, index: int) -> str:
         """Name of the clip; the same scene has the same name."""

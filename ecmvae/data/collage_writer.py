@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.data.audio import SAMPLE_RATE, write_wave
-from ecmvae.data.collage import SPLITS, CollageClips, CollageSources, Kind, sounding_masks
+from ecmvae.data.collage import SPLITS, CollageClips, CollageSources, sounding_masks
 from ecmvae.data.collage_montage import save_montage
 from ecmvae.data.collage_render import stream
 from ecmvae.data.files import replacing
@@ -56,13 +56,13 @@ class CollageSettings:
 
     size: int = 224
     splits: tuple[str, ...] = SPLITS
-    kinds: tuple[Kind, ...] = ("s4", "ms3")
+    kinds: tuple[str, ...] = ("s4", "ms3")
     clips_per_set: int = 200
     train_clips: int = 1000
     seed: int = 0
     raw_video: bool = True
 
-    def jobs(self) -> Iterator[tuple[Kind, str, int]]:
+    def jobs(self) -> Iterator[tuple[str, str, int]]:
         """(kind, split, index) of every clip, in the order of the tables."""
         for kind in self.kinds:
             for split in self.splits:
@@ -78,7 +78,7 @@ def write_collage(
     splits: Sequence[str] = SPLITS,
     clips_per_set: int = 200,
     train_clips: int = 1000,
-    kinds: Sequence[Kind] = ("s4", "ms3"),
+    kinds: Sequence[str] = ("s4", "ms3"),
     seed: int = 0,
     workers: int = 2,
     raw_video: bool = True,
@@ -191,11 +191,11 @@ def _write_clips(
     return [json.loads(_record_file(stage, job).read_text(encoding="utf-8")) for job in jobs]
 
 
-def _record_file(stage: Path, job: tuple[Kind, str, int]) -> Path:
+def _record_file(stage: Path, job: tuple[str, str, int]) -> Path:
     return stage / _DONE / "{}_{}_{}.json".format(*job)
 
 
-def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[Kind, str, int]) -> None:
+def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[str, str, int]) -> None:
     """Write all files of one clip and then, as the sign that it is complete, its record."""
     record_file = _record_file(stage, job)
     if record_file.is_file():
@@ -241,7 +241,7 @@ def _open_sources(root: Path) -> CollageSources:
     return CollageSources(root)
 
 
-def _clips(root: Path, kind: Kind, split: str, length: int, size: int, seed: int) -> CollageClips:
+def _clips(root: Path, kind: str, split: str, length: int, size: int, seed: int) -> CollageClips:
     return CollageClips(_open_sources(root), kind, split, length, size=size, seed=seed, remix=False)
 
 
@@ -249,7 +249,7 @@ def _save(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path, compress_level=4)
 
 
-def _write_tables(stage: Path, kind: Kind, settings: CollageSettings, records: Sequence[dict[str, Any]]) -> None:
+def _write_tables(stage: Path, kind: str, settings: CollageSettings, records: Sequence[dict[str, Any]]) -> None:
     """The csv, ``clips.json`` and the contact sheets of one kind."""
     layout = TASKS[kind]
     folder = stage / layout.folder
