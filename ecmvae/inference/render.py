@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 Style = Literal["contour", "heatmap", "spotlight"]
 
-TINT = (255, 64, 64)
+TINT = (255, 32, 160)
 """Colour of masks, RGB."""
 _TINT_STRENGTH = 0.45
 _DIMMED = 0.3  # brightness of what a spotlight leaves in the dark
@@ -68,7 +68,9 @@ def mask_picture(mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.repeat(mask.astype(np.uint8)[..., None] * 255, 3, axis=2)
 
 
-def with_loudness_strip(picture: UInt8[np.ndarray, "h w 3"], activity: Sequence[float]) -> UInt8[np.ndarray, "h w 3"]:
+def with_loudness_strip(
+    picture: UInt8[np.ndarray, "h w 3"], activity: Float[np.ndarray, " s"]
+) -> UInt8[np.ndarray, "h w 3"]:
     """Lay the loudness of the last moments over the foot of a picture: newest at the right.
 
     Args:

@@ -1,0 +1,57 @@
+"""There and back again: a picture in the square and a mask at source size."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from ecmvae.data.letterbox import Letterbox
+from ecmvae.data.transforms import ClipTransform, normalise
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "inner"),
+    [(720, 1280, (72, 128)), (1280, 720, (128, 72)), (9, 9, (128, 128)), (1, 8192, (1, 128))],
+)
+def test_aspect_is_kept_and_the_picture_centred(height: int, width: int, inner: tuple[int, int]) -> None:
+    box = Letterbox(height=height, width=width, side=128)
+    assert box.inner == inner
+    frame = np.full((height, width, 3), 255, np.uint8)
+    square = box.fit(frame)
+    assert square.shape == (3, 128, 128)
+    white = normalise(torch.full((1, 1, 3), 255, dtype=torch.uint8))[:, 0, 0]
+    covered = (square == white[:, None, None]).all(dim=0)
+    assert covered.sum() == inner[0] * inner[1]
+    assert torch.all(square[:, ~covered] == 0)  # the ImageNet mean
+    rows, columns = torch.nonzero(covered, as_tuple=True)
+    assert abs(int(rows.min()) - (127 - int(rows.max()))) <= 1
+    assert abs(int(columns.min()) - (127 - int(columns.max()))) <= 1
+
+
+def test_a_mask_finds_its_way_back() -> None:
+    box = Letterbox(height=90, width=160, side=64)
+    truth = np.zeros((90, 160), bool)
+    truth[30:60, 100:150] = True
+    frame = np.repeat(truth[..., None] * np.uint8(255), 3, axis=2)
+    square = box.fit(frame)
+    bright = (square[0] > 0.5).float()
+    back = box.enlarge(box.crop(bright[None]))[0].numpy() > 0.5
+    assert (back & truth).sum() / (back | truth).sum() > 0.85
+
+
+def test_squashing_is_the_training_transform() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
+    box = Letterbox(height=45, width=80, side=32, squash=True)
+    assert torch.equal(box.fit(frame), ClipTransform(32)(frame[None])[0][0])
+
+
+def test_square_pictures_are_the_training_transform_too() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (70, 70, 3), dtype=np.uint8)
+    assert torch.equal(Letterbox(height=70, width=70, side=32).fit(frame), ClipTransform(32)(frame[None])[0][0])
+
+
+def test_anamorphic_video_is_letterboxed_as_it_is_shown() -> None:
+    box = Letterbox(height=576, width=720, side=128, sample_aspect=Fraction(64, 45))  # 16:9 DVD
+    assert box.inner == (72, 128)
+    assert box.enlarge(torch.zeros(1, *box.inner)).shape == (1, 576, 720)

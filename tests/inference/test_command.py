@@ -1,0 +1,129 @@
+"""The predict command as a user runs it: outputs, resuming, refusing, going on after a bad file."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
+from listening_model import ListeningModel
+
+from ecmvae.data.video import probe, write_video
+from ecmvae.errors import UserError
+from ecmvae.inference import predictor
+from ecmvae.inference.command import predict
+from ecmvae.inference.default_model import default_model
+
+
+@pytest.fixture(autouse=True)
+def _known_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 2).to(device))
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "one.mp4", flash_frames(count=24, flash=4), FPS, beep(seconds=1.0), SAMPLE_RATE)
+    (folder / "two.mp4").write_bytes((folder / "one.mp4").read_bytes())
+    return folder
+
+
+def run(*sources: Path, out: Path, **options: object) -> int:
+    return predict([str(source) for source in sources], out=out, checkpoint="any", device="cpu", **options)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_folder_out(tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(videos / "one.mp4", out=tmp_path / "out", masks=True, npz=True) == 0
+    assert names(tmp_path / "out") == ["one.masks", "one.npz", "one.overlay.mp4"]
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert "24 frames" in line
+
+
+def test_file_out(tmp_path: Path, videos: Path) -> None:
+    assert run(videos / "one.mp4", out=tmp_path / "x.mp4", coco=True) == 0
+    assert names(tmp_path) == ["videos", "x.coco.json", "x.mp4"]
+    assert run(videos / "one.mp4", out=tmp_path / "y.webm") == 0
+    assert probe(tmp_path / "y.webm").codec == "vp9"
+
+
+def test_never_overwrites_without_force(tmp_path: Path, videos: Path) -> None:
+    run(videos / "one.mp4", out=tmp_path / "x.mp4")
+    before = (tmp_path / "x.mp4").stat().st_mtime_ns
+    with pytest.raises(UserError, match="exists: choose another --out, or replace it with --force"):
+        run(videos / "one.mp4", out=tmp_path / "x.mp4")
+    assert (tmp_path / "x.mp4").stat().st_mtime_ns == before
+    assert run(videos / "one.mp4", out=tmp_path / "x.mp4", force=True) == 0
+    assert (tmp_path / "x.mp4").stat().st_mtime_ns != before
+
+
+def test_never_writes_over_the_source(videos: Path) -> None:
+    with pytest.raises(UserError, match="is the source itself"):
+        run(videos / "one.mp4", out=videos / "one.mp4", force=True)
+
+
+def test_folder_goes_on_after_a_bad_file_and_can_be_resumed(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (videos / "broken.mp4").write_text("no video")
+    (videos / "silent\nnight.mp4").write_bytes((videos / "one.mp4").read_bytes())
+    with caplog.at_level(logging.ERROR, "ecmvae"):
+        assert run(videos, out=tmp_path / "out") == 2
+    assert names(tmp_path / "out") == ["one.overlay.mp4", "silent\nnight.overlay.mp4", "two.overlay.mp4"]
+    assert [record.message.count("\n") for record in caplog.records] == [0, 0]
+    assert "broken.mp4 is not a video" in caplog.text
+    assert "1 of 4 videos failed" in caplog.text
+    capsys.readouterr()
+    (tmp_path / "out/two.overlay.mp4").unlink()
+    write_video(videos / "broken.mp4", flash_frames(count=6, flash=1), FPS)
+    assert run(videos, out=tmp_path / "out") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith("done before, skipped") for line in lines] == [False, True, True, False]
+    assert len(names(tmp_path / "out")) == 4
+
+
+def test_outputs_beside_the_sources_are_no_sources_next_time(videos: Path) -> None:
+    run(videos, out=videos, masks=True)
+    assert run(videos, out=videos, masks=True) == 0
+    assert names(videos) == ["one.masks", "one.mp4", "one.overlay.mp4", "two.masks", "two.mp4", "two.overlay.mp4"]
+
+
+def test_a_single_bad_file_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_text("no video")
+    with pytest.raises(UserError, match="not a video"):
+        run(tmp_path / "bad.mp4", out=tmp_path / "out", masks=True, cutout=True)
+    assert names(tmp_path) == ["bad.mp4"]
+
+
+def test_wanting_nothing_is_a_mistake(tmp_path: Path, videos: Path) -> None:
+    with pytest.raises(UserError, match="no output is wanted"):
+        run(videos / "one.mp4", out=tmp_path / "out", overlay=False)
+
+
+def test_file_out_for_several_sources_is_a_mistake(tmp_path: Path, videos: Path) -> None:
+    (tmp_path / "x.mp4").touch()
+    with pytest.raises(UserError, match="need a folder"):
+        run(videos, out=tmp_path / "x.mp4")
+
+
+def test_without_a_model_it_says_make_demo(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run make demo"):
+        default_model(tmp_path / "none", tmp_path / "runs")
+
+
+def test_packaged_model_comes_first_then_the_newest_demo(tmp_path: Path) -> None:
+    def model(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+        (folder / "model.safetensors").touch()
+        return folder
+
+    old = model(tmp_path / "runs/demo-1/best")
+    (tmp_path / "runs/demo-interrupted").mkdir()
+    assert default_model(tmp_path / "weights", tmp_path / "runs") == old
+    packaged = model(tmp_path / "weights/small")
+    assert default_model(tmp_path / "weights", tmp_path / "runs") == packaged
