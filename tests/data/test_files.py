@@ -17,12 +17,21 @@ def test_file_appears_at_the_end(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def _make_twice(folder: Path) -> None:
+    for _ in range(2):
+        folder.mkdir()
+
+
+def _half_written(path: Path) -> None:
+    path.write_text("half")
+    raise RuntimeError
+
+
 def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError), replacing(path) as part:
-        part.write_text("half")
-        raise RuntimeError
+        _half_written(part)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -33,9 +42,8 @@ def test_folders_too(tmp_path: Path) -> None:
             part.mkdir()
             (part / content).touch()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["two"]
-    with pytest.raises(RuntimeError), replacing(tmp_path / "folder") as part:
-        part.mkdir()
-        raise RuntimeError
+    with pytest.raises(FileExistsError), replacing(tmp_path / "folder") as part:
+        _make_twice(part)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
