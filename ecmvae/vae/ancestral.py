@@ -28,7 +28,7 @@ class NonlinearLatentModel:
             ValueError: When `variance` is not positive.
         """
         self.function, self.latent_dim = function, latent_dim
-        self.likelihood = GaussianLikelihood(variance).double()
+        self.likelihood = GaussianLikelihood(variance)
 
     def sample(self, count: int) -> tuple[Float[Tensor, "n l"], Float[Tensor, "n d"]]:
         """Ancestral sampling: z from its prior, then x given z.

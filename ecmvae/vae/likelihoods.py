@@ -66,7 +66,9 @@ class GaussianLikelihood(nn.Module):
         super().__init__()
         if not variance > 0:
             raise ValueError(f"variance must be > 0, got {variance}")
-        self.logvar = nn.Parameter(torch.tensor(math.log(variance)), requires_grad=learn_variance)
+        # A fixed variance is a number, not a tensor: it keeps its digits in a model of any dtype.
+        logvar = math.log(variance)
+        self.logvar: float | nn.Parameter = nn.Parameter(torch.tensor(logvar)) if learn_variance else logvar
 
     def check(self, x: Float[Tensor, "..."]) -> None:
         """Refuse data that is not finite.
@@ -80,7 +82,7 @@ class GaussianLikelihood(nn.Module):
         """Log p(x|z) of means (..., n, *event) for data (n, *event) -> (..., n)."""
         _check_event(parameters, x)
         mean = parameters.flatten(parameters.ndim - x.ndim + 1)
-        return DiagonalGaussian(mean, self.logvar.to(mean.dtype).expand_as(mean)).log_prob(x.flatten(1))
+        return self._around(mean).log_prob(x.flatten(1))
 
     def mean(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """E[x|z], the decoder's output."""
@@ -88,7 +90,11 @@ class GaussianLikelihood(nn.Module):
 
     def sample(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Draw x."""
-        return DiagonalGaussian(parameters, self.logvar.to(parameters.dtype).expand_as(parameters)).rsample()
+        return self._around(parameters).rsample()
+
+    def _around(self, mean: Tensor) -> DiagonalGaussian:
+        logvar = torch.as_tensor(self.logvar, dtype=mean.dtype, device=mean.device)
+        return DiagonalGaussian(mean, logvar.expand_as(mean))
 
 
 class HeteroscedasticGaussianLikelihood(nn.Module):

@@ -55,7 +55,7 @@ class LinearVAE(nn.Module):
         log_likelihood = self.likelihood.log_prob(parameters, x)
         if exact:
             spread = (self.decoder.weight**2 * posterior.variance.unsqueeze(-2)).sum((-1, -2))
-            log_likelihood = log_likelihood - 0.5 * spread / self.likelihood.logvar.exp()
+            log_likelihood = log_likelihood - 0.5 * spread / torch.as_tensor(self.likelihood.logvar).exp()
         return VAEOutput(
             parameters=parameters,
             posterior=posterior,
