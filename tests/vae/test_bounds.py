@@ -147,7 +147,7 @@ def test_club_brute_force():
 @pytest.mark.parametrize(("count", "expected"), [(2, 0.575), (8, 1.569), (32, 2.223), (128, 2.639)])
 def test_info_nce_at_the_best_critic(count, expected):
     values = []
-    for _ in range(max(60, 12_000 // count)):
+    for _ in range(max(40, 2_000 // count)):
         x, y = correlated(count, 20, 0.5)
         values.append(bounds.info_nce(log_ratio(x, y, 0.5)).item())
     assert np.mean(values) == pytest.approx(expected, abs=4 * np.std(values) / math.sqrt(len(values)) + 5e-4)
@@ -163,9 +163,9 @@ def test_info_nce_brute_force():
 
 def test_donsker_varadhan_and_nwj_reach_the_information():
     exact = exact_information(2, 0.6)
-    ratios = [log_ratio(*correlated(1500, 2, 0.6), 0.6) for _ in range(8)]
-    assert np.mean([bounds.donsker_varadhan(r).item() for r in ratios]) == pytest.approx(exact, abs=0.03)
-    assert np.mean([bounds.nwj(1.0 + r).item() for r in ratios]) == pytest.approx(exact, abs=0.03)
+    ratios = [log_ratio(*correlated(500, 2, 0.6), 0.6) for _ in range(12)]
+    assert np.mean([bounds.donsker_varadhan(r).item() for r in ratios]) == pytest.approx(exact, abs=0.04)
+    assert np.mean([bounds.nwj(1.0 + r).item() for r in ratios]) == pytest.approx(exact, abs=0.04)
     assert bounds.nwj(0.5 * ratios[0]).item() <= bounds.donsker_varadhan(0.5 * ratios[0]).item()
 
 
