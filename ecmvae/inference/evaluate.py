@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -218,7 +219,8 @@ def _batches(clips: ClipSource, settings: EvaluateSettings) -> Iterator[tuple[Te
         collate_fn=AVBatch.collate,
     )
     start = 0
-    for batch in track(loader, "scoring", disable=not settings.progress, transient=True):
+    console = Console(stderr=True)
+    for batch in track(loader, "scoring", console=console, disable=not settings.progress, transient=True):
         assert isinstance(batch, AVBatch)
         yield torch.arange(start, start + len(batch.names)), batch
         start += len(batch.names)

@@ -115,23 +115,18 @@ class EvaluationRun:
 
 def _show(report: Report, folder: Path) -> None:
     about = report.about
-    table = Table(title=f"{about['task']} {about['split']}, {about['clips']} clips (fractions)")
-    headings = (
-        "answer",
-        "mIoU per clip",
-        "F",
-        f"avsbench b{about['batch_clips']}",
-        "F",
-        "data set",
-        "F",
-        "right of two",
+    batch = f"b{about['batch_clips']}"
+    table = Table(
+        title=f"{about['task']} {about['split']}, {about['clips']} clips (fractions)",
+        caption=f"clip: per clip, the headline; {batch}: AVSBench's protocol, {about['batch_clips']} clips a batch; "
+        "set: whole data set",
     )
-    for k, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if k == 0 else "right")
-    rows = {**{f"{name} sound": s for name, s in report.scores.items()}, **report.floors}
-    for name, scores in rows.items():
+    table.add_column("answer", no_wrap=True)
+    for heading in ("clip mIoU", "F", f"{batch} mIoU", "F", "set IoU", "F", "right of two"):
+        table.add_column(heading, justify="right")
+    for name, scores in {**report.scores, **report.floors}.items():
         numbers = [*scores.per_clip, *scores.avsbench, *scores.dataset[:2], scores.right_of_two]
-        table.add_row(name.replace("_", " "), *("-" if n is None else f"{n:.4f}" for n in numbers))
+        table.add_row(name.replace("_", " "), *("-" if n is None else f"{n:.3f}" for n in numbers))
     console = Console()
     console.print(table)
     console.print(f"written: {folder}/report.json, report.md, clips.csv", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -50,7 +51,8 @@ class Voices:
         self._sounds: list[Tensor] = []
         if shuffled:
             read = getattr(clips, "log_mel", None) or (lambda index: clips[index].log_mel)
-            indices = track(range(len(clips)), "listening", disable=not progress, transient=True)
+            console = Console(stderr=True)
+            indices = track(range(len(clips)), "listening", console=console, disable=not progress, transient=True)
             self._sounds = [self._embed(read(index).unsqueeze(0)).squeeze(0).cpu() for index in indices]
 
     def of(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
