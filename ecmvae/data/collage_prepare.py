@@ -169,7 +169,7 @@ def recording(content: bytes, path: Path, ending: str = "") -> None:
     `ending` is the original's, such as ``.mp3``: some formats are not known by their content alone.
     """
     original = path.with_name(f"{path.stem}.original{ending}")
-    original.write_bytes(content)
+    original.write_bytes(_without_id3(content))
     try:
         samples = condense(resample(*read_wave(original)).numpy())
     finally:
@@ -179,6 +179,16 @@ def recording(content: bytes, path: Path, ending: str = "") -> None:
         raise UserError(f"{path.stem}: the recording is silent or shorter than {_MIN_SECONDS} s")
     gain = min(0.1 / level, 0.99 / float(np.abs(samples).max()))
     write_wave(path, torch.from_numpy(samples * np.float32(gain)))
+
+
+def _without_id3(content: bytes) -> bytes:
+    """An mp3 without the tag before it: the decoder prints warnings about odd ones."""
+    if content[:3] != b"ID3" or len(content) < 10:
+        return content
+    size = 0
+    for byte in content[6:10]:  # seven bits each
+        size = size << 7 | byte
+    return content[10 + size :]
 
 
 def condense(samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, " k"]:

@@ -75,6 +75,16 @@ class TestRecording:
         recording(wav(tone(1, rate=44100), 44100), tmp_path / "a.wav")
         assert len(read_wave(tmp_path / "a.wav")[0]) == pytest.approx(16000, abs=160)
 
+    def test_mp3_with_and_without_a_tag(self, tmp_path):
+        file = io.BytesIO()
+        soundfile.write(file, tone(1), 16000, format="MP3")
+        tag = b"ID3\x04\0\0" + bytes([0, 0, 1, 72]) + b"?" * 200
+        for number, content in enumerate((file.getvalue(), tag + file.getvalue())):
+            recording(content, tmp_path / f"{number}.wav", ".mp3")
+        first, second = (read_wave(tmp_path / f"{number}.wav")[0] for number in range(2))
+        assert len(first) / 16000 == pytest.approx(1, abs=0.1)
+        assert torch.equal(first, second)
+
     @pytest.mark.parametrize("samples", [np.zeros(16000, np.float32), tone(0.1), tone(1, level=1e-6)])
     def test_silent_and_tiny_ones_are_refused(self, tmp_path, samples):
         with pytest.raises(UserError, match=r"silent|zero samples"):
