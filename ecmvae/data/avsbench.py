@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ecmvae.data.audio import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
-from ecmvae.data.images import read_indices, read_mask, read_rgb
+from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
 from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.transforms import ClipTransform
@@ -126,7 +126,7 @@ class AVSBenchDataset(Dataset[AVClip]):
             optional = frame > 0 and self.split == "train" and self.supervised != "all"
             if optional and (self.supervised == "first" or not path.is_file()):
                 continue
-            masks[frame] = _of_size(path, read_mask(path).astype(np.uint8), size)
+            masks[frame] = of_size(path, read_mask(path).astype(np.uint8), size)
             supervised[frame] = True
         return masks, supervised
 
@@ -137,7 +137,7 @@ class AVSBenchDataset(Dataset[AVClip]):
         if composed is None or not paths[0].is_file():
             return None, None
         sounding = torch.tensor(composed["sounding"], dtype=torch.bool)
-        objects = np.stack([_of_size(path, read_indices(path), size) for path in paths])
+        objects = np.stack([of_size(path, read_indices(path), size) for path in paths])
         if sounding.ndim != 2 or len(sounding) < self.num_frames or objects.max() > sounding.shape[1]:
             raise UserError(f"clips.json: {clip.name} must say for {self.num_frames} seconds who of its objects sounds")
         return objects, sounding[: self.num_frames]
@@ -158,11 +158,4 @@ def read_composition(path: Path) -> dict[str, dict[str, Any]]:
 
 def _same_size(pictures: list[tuple[Path, np.ndarray]]) -> list[np.ndarray]:
     size = pictures[0][1].shape[:2]
-    return [_of_size(path, pixels, size) for path, pixels in pictures]
-
-
-def _of_size(path: Path, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if pixels.shape[:2] != size:
-        here, there = (f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, size))
-        raise UserError(f"{path}: is {here} pixels but the clip's first frame is {there}")
-    return pixels
+    return [of_size(path, pixels, size) for path, pixels in pictures]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,18 @@ def read_probability(path: Path) -> NDArray[np.float32]:
     if image.mode in ("1", "P"):
         return read_mask(path).astype(np.float32)
     return np.asarray(image.convert("L"), np.float32) / np.float32(255)
+
+
+def of_size(path: Path, pixels: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """`pixels` (H, W, ...) of the picture at `path`, once it is sure that they are as large as their clip.
+
+    Raises:
+        UserError: When they are not.
+    """
+    if pixels.shape[:2] != size:
+        here, there = (f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, size))
+        raise UserError(f"{path}: is {here} pixels but the clip's first frame is {there}")
+    return pixels
 
 
 def _open(path: Path) -> Image.Image:

@@ -1,0 +1,250 @@
+"""AVSBench-semantic (AVSS): 70 classes and background, clips of five or ten seconds, from the released folders.
+
+Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190). Three subsets share one table:
+`v1s` (S4's clips, in training with the first label only), `v1m` (MS3's clips) and `v2` (ten seconds, all labelled).
+Clips of five seconds are padded to ten; `valid` says which frames are real.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ecmvae.data.audio import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
+from ecmvae.data.images import of_size, read_rgb
+from ecmvae.data.layout import read_table
+from ecmvae.data.transforms import ClipTransform
+from ecmvae.errors import UserError
+from ecmvae.types import AVClip
+
+NUM_CLASSES = 71
+"""Background (0) and 70 categories."""
+
+SUBSET_SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}
+"""Frames of a clip in each subset."""
+
+COLUMNS = ("uid", "split", "label")
+"""Columns of metadata.csv that are read; the release has vid, s_min, s_sec and a_obj too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticClip(AVClip):
+    """A clip with a class for every pixel.
+
+    Attributes:
+        labels: (T, H, W) int64, 0 = background. `masks` is where they are not background.
+        valid: (T,) bool, False where a short clip was padded.
+    """
+
+    labels: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVSSFiles:
+    """One row of AVSS' table and where the clip's files lie.
+
+    Attributes:
+        root: Folder that holds metadata.csv.
+        name: The row's uid.
+        split: train, val or test.
+        subset: v1s, v1m or v2.
+    """
+
+    root: Path
+    name: str
+    split: str
+    subset: str
+
+    @property
+    def folder(self) -> Path:
+        """The clip's folder."""
+        return self.root / self.subset / self.name
+
+    @property
+    def seconds(self) -> int:
+        """Frames of the clip."""
+        return SUBSET_SECONDS[self.subset]
+
+    @property
+    def labelled(self) -> int:
+        """How many of the frames, from the first on, have a label."""
+        return 1 if self.subset == "v1s" and self.split == "train" else self.seconds
+
+    def frame(self, k: int) -> Path:
+        """The picture of second `k`, counted from 0."""
+        return self.folder / "frames" / f"{k}.jpg"
+
+    def label(self, k: int) -> Path:
+        """The coloured label of second `k`, counted from 0."""
+        return self.folder / "labels_rgb" / f"{k}.png"
+
+    @property
+    def wav(self) -> Path:
+        """The sound."""
+        return self.folder / "audio.wav"
+
+
+def read_avss(root: str | Path, split: str | None = None) -> list[AVSSFiles]:
+    """The clips of AVSS in the order of metadata.csv.
+
+    Raises:
+        UserError: When the table is missing, lacks a column, names another subset or has no clip of the split.
+    """
+    root = Path(root)
+    table = root / "metadata.csv"
+    if not table.is_file():
+        raise UserError(f"{root}: holds no metadata.csv; give the folder of AVSBench-semantic")
+    clips = []
+    for row in read_table(table, COLUMNS):
+        if row["label"] not in SUBSET_SECONDS:
+            raise UserError(f"{table}: {row['uid']} has label {row['label']!r}; known are {', '.join(SUBSET_SECONDS)}")
+        clips.append(AVSSFiles(root=root, name=row["uid"], split=row["split"], subset=row["label"]))
+    chosen = [clip for clip in clips if split is None or clip.split == split]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(clip.split for clip in clips))
+        raise UserError(f"{table}: no clip has split {split!r}; choose from {known}" if clips else f"{table}: no rows")
+    return chosen
+
+
+class AVSSDataset(Dataset[SemanticClip]):
+    """The clips of one split of AVSS.
+
+    Args:
+        root: Folder that holds metadata.csv, v1s, v1m and v2.
+        split: train, val or test.
+        image_size: Side of the square frames in pixels.
+        num_frames: Frames T that every clip is padded or cut to.
+        hop_seconds: Seconds between two log-mel patches.
+        subsets: Which subsets to read.
+        geometry: "crop" scales the short side and cuts out the centre, "squash" ignores the aspect. "auto" crops in
+            training and squashes elsewhere, as the release does.
+
+    Raises:
+        UserError: When table or split are missing or wrong. Reading a clip raises it for a file that is missing,
+            damaged, of another size or of a colour that is no class.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        *,
+        image_size: int = 224,
+        num_frames: int = 10,
+        hop_seconds: float = RELEASED_HOP_SECONDS,
+        subsets: tuple[str, ...] = ("v1s", "v1m", "v2"),
+        geometry: Literal["auto", "crop", "squash"] = "auto",
+    ) -> None:
+        self.clips = [clip for clip in read_avss(root, split) if clip.subset in subsets]
+        if not self.clips:
+            raise UserError(f"{root}: split {split!r} has no clip of {', '.join(subsets)}")
+        self.num_frames, self.hop_seconds = num_frames, hop_seconds
+        self.crop = geometry == "crop" or (geometry == "auto" and split == "train")
+        self.transform = ClipTransform(image_size)
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> SemanticClip:
+        clip = self.clips[index]
+        real, labelled = min(clip.seconds, self.num_frames), min(clip.labelled, self.num_frames)
+        pictures = [read_rgb(clip.frame(k)) for k in range(real)]
+        size = pictures[0].shape[:2]
+        pictures = [of_size(clip.frame(k), pixels, size) for k, pixels in enumerate(pictures)]
+        labels = [of_size(clip.label(k), read_classes(clip.label(k)), size) for k in range(labelled)]
+        classes = np.zeros((self.num_frames, *size), np.uint8)
+        classes[:labelled] = labels
+        shown = np.zeros((self.num_frames, *size, 3), np.uint8)
+        shown[:real] = pictures
+        if self.crop:
+            shown, classes = _centre(shown), _centre(classes)
+        frames, moved = self.transform(shown, classes)
+        assert moved is not None
+        position = torch.arange(self.num_frames)
+        frames[real:] = 0  # as the release pads: zeros after normalisation
+        return SemanticClip(
+            name=clip.name,
+            frames=frames,
+            log_mel=self.log_mel(index),
+            masks=(moved > 0).float().unsqueeze(1),
+            supervised=position < labelled,
+            labels=moved.long(),
+            valid=position < real,
+        )
+
+    def log_mel(self, index: int) -> Tensor:
+        """Log-mel patches (T, 1, 96, 64) of one clip; what lies after its end is silence."""
+        waveform, rate = read_wave(self.clips[index].wav)
+        return log_mel_patches(waveform, rate, self.hop_seconds, self.num_frames)
+
+
+def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """Read a coloured label as class numbers (H, W).
+
+    Raises:
+        UserError: When the file is missing or unreadable, or holds a colour that belongs to no class.
+    """
+    pixels = read_rgb(path).astype(np.int64)
+    codes = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
+    palette = voc_palette().astype(np.int64)
+    known = (palette[:, 0] << 16) | (palette[:, 1] << 8) | palette[:, 2]
+    order = np.argsort(known)
+    slot = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
+    classes: NDArray[np.intp] = order[slot]
+    wrong = known[classes] != codes
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        raise UserError(f"{path}: colour {tuple(pixels[y, x].tolist())} at ({x}, {y}) belongs to no class")
+    return classes.astype(np.uint8)
+
+
+def voc_palette(count: int = NUM_CLASSES) -> UInt8[np.ndarray, "c 3"]:
+    """The colours of the PASCAL VOC convention: the bits of a class number, dealt to R, G and B from the top down."""
+    numbers = np.arange(count)
+    palette = np.zeros((count, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
+
+
+def class_names(root: str | Path) -> list[str]:
+    """Names of the classes by number, from label2idx.json.
+
+    Raises:
+        UserError: When the file is missing or does not number its names 0, 1, 2, ...
+    """
+    path = Path(root) / "label2idx.json"
+    try:
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+        names = sorted(numbers, key=lambda name: int(numbers[name]))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read as a table of class numbers ({error})") from error
+    if [int(numbers[name]) for name in names] != list(range(len(names))):
+        raise UserError(f"{path}: classes must be numbered 0, 1, 2, ... without a gap")
+    return names
+
+
+def _centre(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The central square of (T, H, W, ...)."""
+    height, width = pixels.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[:, top : top + side, left : left + side]
+
+
+def save_classes(path: Path, classes: UInt8[np.ndarray, "h w"]) -> None:
+    """Write class numbers (H, W) as the coloured label that `read_classes` reads."""
+    Image.fromarray(voc_palette()[classes]).save(path)
