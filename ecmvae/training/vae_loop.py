@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.fabric import Fabric
@@ -26,6 +26,7 @@ from ecmvae.errors import UserError
 from ecmvae.vae.multimodal import MultimodalVAE
 
 
+@runtime_checkable
 class Output(Protocol):
     """What every model of `ecmvae.vae` returns."""
 

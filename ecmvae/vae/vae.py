@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -22,6 +22,7 @@ from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
 from ecmvae.vae.mixtures import GaussianMixture
 
 
+@runtime_checkable
 class Posterior(Protocol):
     """What an encoder must return: `DiagonalGaussian`, `GumbelCategorical` and `GaussianMixture` fit."""
 
@@ -208,7 +209,7 @@ class ConditionalVAE(nn.Module):
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
 
     def forward(
-        self, x: Float[Tensor, "n ..."], y: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample"
+        self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], latents: Literal["sample", "mean"] = "sample"
     ) -> VAEOutput:
         """Encode (x, y), draw, decode with y, and score against x.
 
@@ -251,7 +252,7 @@ class ConditionalVAE(nn.Module):
         return self.likelihood.mean(self.decode(self.prior(y).rsample(generator=generator), y))
 
     def log_weights(
-        self, x: Float[Tensor, "n ..."], y: Float[Tensor, "n ..."], num_samples: int
+        self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], num_samples: int
     ) -> Float[Tensor, "k n"]:
         """Log p(x, z_k|y) - log q(z_k|x, y) for K draws, for `bounds.iwae`.
 
