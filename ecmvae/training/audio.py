@@ -52,7 +52,7 @@ def train_audio(
     steps: int = 600,
     max_minutes: float | None = None,
     learning_rate: float = 3e-3,
-    scenes: int = 8,
+    batch_size: int = 48,
     workers: int = 1,
     seed: int = 0,
     device: str = "auto",
@@ -66,7 +66,7 @@ def train_audio(
         steps: Optimiser steps at the most.
         max_minutes: Stop after this time, with the learning rate's cycle complete.
         learning_rate: Peak learning rate.
-        scenes: Scenes of twelve seconds in a batch.
+        batch_size: Seconds of sound in a batch.
         workers: Processes that mix sounds.
         seed: Seed of weights and mixtures.
         device: "auto", "cpu", "cuda" or "mps".
@@ -84,13 +84,13 @@ def train_audio(
     started = time.monotonic()
     torch.manual_seed(seed)
     if device == "auto":
-        device = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+        device = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     encoder: nn.Module = build_audio_encoder(name).to(device)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module
     classifier = nn.Linear(EMBEDDING_DIM, len(sounds.classes)).to(device)
     parameters = [*encoder.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
-    lessons = Lessons(sounds, batches=steps, scenes=scenes, seed=seed)
+    lessons = Lessons(sounds, batches=steps, batch_size=batch_size, seed=seed)
     loader = DataLoader(lessons, batch_size=None, num_workers=workers, generator=torch.Generator())
     progress, done = 0.0, 0
     with progress_bar(f"naming {len(sounds.classes)} sounds", total=1000) as advance:

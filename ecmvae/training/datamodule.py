@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -23,6 +23,7 @@ from ecmvae.errors import UserError
 from ecmvae.types import AVBatch, AVClip
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """A data set of clips: what `build_datasets` returns, and what may be given to `train` instead."""
 

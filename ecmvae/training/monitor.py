@@ -54,7 +54,7 @@ class History(Callback):
             file.write(json.dumps(row) + "\n")
 
 
-def read_history(path: Path) -> list[dict[str, float]]:
+def read_history(path: Path) -> list[dict[str, Any]]:
     """The rows of ``history.jsonl``; none when the run has not logged yet."""
     if not path.exists():
         return []

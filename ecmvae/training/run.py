@@ -68,7 +68,7 @@ def train(
     with _quiet_lightning():
         if config.train.cache_features:
             module.cache_features(data)
-        trainer = _trainer(config, folder, data, used_seconds=time.monotonic() - started)
+        trainer = build_trainer(config, folder, data, used_seconds=time.monotonic() - started)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
@@ -93,7 +93,15 @@ def _checkpoint_of(run: Path) -> Path:
     return checkpoint
 
 
-def _trainer(config: Config, folder: Path, data: ClipDataModule, used_seconds: float) -> Trainer:
+def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_seconds: float) -> Trainer:
+    """Lightning's trainer with everything that watches over a run.
+
+    Args:
+        config: The run's configuration.
+        folder: Folder of the run.
+        data: Its data, which says how many steps an epoch has.
+        used_seconds: Part of ``train.max_minutes`` that is gone already.
+    """
     options = config.train
     schedule = Schedule(options, options.epochs * data.batches_per_epoch, used_seconds)
     callbacks: list[Callback] = [

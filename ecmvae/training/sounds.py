@@ -6,21 +6,23 @@ The mixtures come from the composer that makes the clips themselves, so that the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.data.audio import log_mel_patches
-from ecmvae.data.collage import CollageSources, mix_audio, sample_scene
+from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.collage import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
-_SECONDS = 12
-_SOUNDING = (0.08, 0.5, 0.3, 0.12)
-"""Chances that none, one, two or three of a scene's objects sound in a second."""
+_SOUNDING = (0.06, 0.54, 0.28, 0.12)
+"""Chances that none, one, two or three recordings sound in a second."""
+
+_AUDIBLE = 0.01
+"""Root mean square above which a second of a recording (active level 0.1) counts as heard, not as its pause."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,13 @@ class NamedPatches:
     classes: Float[Tensor, "n k"]
 
 
+@runtime_checkable
 class Sounds(Protocol):
     """Where an audio encoder's lessons come from."""
 
     classes: tuple[str, ...]
 
-    def mixtures(self, seed: int, scenes: int) -> NamedPatches:
+    def mixtures(self, seed: int, patches: int) -> NamedPatches:
         """Mixtures of nought to three classes, the same for the same seed."""
 
     def singles(self, held_out: bool) -> NamedPatches:
@@ -49,7 +52,7 @@ class Sounds(Protocol):
 
 
 class CollageSounds:
-    """The recordings of AVS-Collage.
+    """The recordings of AVS-Collage, mixed as its composer mixes them but by the second.
 
     Args:
         sources: Where they are.
@@ -58,26 +61,40 @@ class CollageSounds:
     def __init__(self, sources: CollageSources) -> None:
         self.sources = sources
         self.classes = sources.eligible()
+        self._tuned: dict[tuple[str, int], Float32[np.ndarray, " s"]] = {}
 
-    def mixtures(self, seed: int, scenes: int) -> NamedPatches:
-        """Each scene: three classes for twelve seconds, with random gain, pitch, place and noise."""
+    def mixtures(self, seed: int, patches: int) -> NamedPatches:
+        """Nought to three recordings of different classes a second: random place, pause, pitch, gain and noise."""
         rng = np.random.default_rng([seed, 0x50])
-        patches = []
-        for _ in range(scenes):
-            scene = sample_scene(rng, self.sources, "ms3", "train")
-            active = np.zeros((_SECONDS, len(scene.objects)), dtype=bool)
-            for second, count in enumerate(rng.choice(len(_SOUNDING), size=_SECONDS, p=_SOUNDING)):
-                active[second, rng.permutation(len(scene.objects))[:count]] = True
-            log_mel = log_mel_patches(
-                torch.from_numpy(mix_audio(scene, active, rng, augment=True, sources=self.sources)),
-                hop_seconds=1.0,
-                num_patches=_SECONDS,
-            )
-            named = torch.zeros(_SECONDS, len(self.classes))
-            for column, thing in enumerate(scene.objects):
-                named[:, self.classes.index(thing.category)] = torch.from_numpy(active[:, column]).float()
-            patches.append(NamedPatches(log_mel, named))
-        return join(patches)
+        level = 0.1 * 10 ** (-rng.uniform(20, 50, (patches, 1)) / 20)
+        mixed = rng.standard_normal((patches, SAMPLE_RATE), dtype=np.float32) * level.astype(np.float32)
+        named = torch.zeros(patches, len(self.classes))
+        for row, count in enumerate(rng.choice(len(_SOUNDING), size=patches, p=_SOUNDING)):
+            for number in rng.choice(len(self.classes), size=count, replace=False):
+                second = self._second(rng, self.classes[number])
+                mixed[row] += second * np.float32(10 ** (rng.uniform(-6, 3) / 20))
+                if np.sqrt(np.mean(np.square(second))) > _AUDIBLE:
+                    named[row, number] = 1
+        mixed *= np.minimum(1, 0.98 / np.abs(mixed).max(axis=1, keepdims=True))
+        log_mel = log_mel_patches(torch.from_numpy(mixed).flatten(), hop_seconds=1.0, num_patches=patches)
+        return NamedPatches(log_mel, named)
+
+    def _second(self, rng: np.random.Generator, category: str) -> Float32[np.ndarray, " s"]:
+        """A second of one of the class's recordings, which repeats with a random pause, from a random place."""
+        sounds = self.sources.sounds(category)
+        recording = self._recording(sounds[int(rng.integers(len(sounds)))], semitones=int(rng.integers(-2, 3)))
+        turn = len(recording) + int(rng.uniform(0, 0.3) * SAMPLE_RATE)
+        place = (int(rng.integers(turn)) + np.arange(SAMPLE_RATE)) % turn
+        heard: np.ndarray = np.where(place < len(recording), recording[np.minimum(place, len(recording) - 1)], 0)
+        return heard.astype(np.float32)
+
+    def _recording(self, sound: str, semitones: int) -> Float32[np.ndarray, " s"]:
+        """A recording at another pitch; kept, for there are few of them."""
+        if (sound, semitones) not in self._tuned:
+            plain = self.sources.load_sound(sound)
+            times = np.arange(0, len(plain) - 1, 2 ** (semitones / 12))
+            self._tuned[sound, semitones] = np.interp(times, np.arange(len(plain)), plain).astype(np.float32)
+        return self._tuned[sound, semitones]
 
     def singles(self, held_out: bool) -> NamedPatches:
         """Every recording on its own, in its loudest second: repeated where it is shorter."""
@@ -99,10 +116,11 @@ class SyntheticSounds:
     def __init__(self) -> None:
         self.classes = tuple(shape.name for shape in SHAPES)
 
-    def mixtures(self, seed: int, scenes: int) -> NamedPatches:
-        """Clips of the MS3-like kind."""
-        clips = SyntheticAVS("ms3", length=scenes, seed=seed + 10_000)
-        return join([self._named(clips, index) for index in range(scenes)])
+    def mixtures(self, seed: int, patches: int) -> NamedPatches:
+        """Clips of the MS3-like kind, five patches each."""
+        clips = SyntheticAVS("ms3", length=-(-patches // 5), seed=seed + 10_000)
+        mixed = join([self._named(clips, index) for index in range(clips.length)])
+        return NamedPatches(mixed.log_mel[:patches], mixed.classes[:patches])
 
     def singles(self, held_out: bool) -> NamedPatches:
         """Clips in which one shape sounds throughout; none is held out."""
@@ -122,18 +140,18 @@ class Lessons(Dataset[NamedPatches]):
     Args:
         sounds: Where the mixtures come from.
         batches: Length of the course.
-        scenes: Scenes in a batch.
+        batch_size: Patches in a batch.
         seed: Seed of the course.
     """
 
-    def __init__(self, sounds: Sounds, *, batches: int, scenes: int, seed: int) -> None:
-        self.sounds, self.batches, self.scenes, self.seed = sounds, batches, scenes, seed
+    def __init__(self, sounds: Sounds, *, batches: int, batch_size: int, seed: int) -> None:
+        self.sounds, self.batches, self.batch_size, self.seed = sounds, batches, batch_size, seed
 
     def __len__(self) -> int:
         return self.batches
 
     def __getitem__(self, index: int) -> NamedPatches:
-        return self.sounds.mixtures(self.seed * 1_000_000 + index, self.scenes)
+        return self.sounds.mixtures(self.seed * 1_000_000 + index, self.batch_size)
 
 
 def join(parts: list[NamedPatches]) -> NamedPatches:

@@ -1,0 +1,122 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ecmvae.config import Config
+from ecmvae.data.synthetic import SyntheticAVS
+from ecmvae.errors import UserError
+from ecmvae.training.datamodule import SILENT_LOG_MEL, ClipDataModule, EpochClips, EpochSampler, mirrored
+from ecmvae.types import AVBatch
+
+
+def names(batches: list[AVBatch]) -> list[str]:
+    return [name for batch in batches for name in batch.names]
+
+
+def test_order_is_a_permutation_that_changes_with_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[tuple[int, int]]:
+        sampler = EpochSampler(20, seed)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert sorted(index for _, index in order(1, 0)) == list(range(20))
+    assert {epoch for epoch, _ in order(1, 3)} == {3}
+    assert order(1, 3) == order(1, 3)
+    assert [i for _, i in order(1, 3)] != [i for _, i in order(1, 4)]
+    assert [i for _, i in order(1, 3)] != [i for _, i in order(2, 3)]
+
+
+def test_a_resumed_sampler_goes_on_where_it_stopped() -> None:
+    whole, resumed = EpochSampler(10, 5), EpochSampler(10, 5)
+    whole.set_epoch(2)
+    resumed.set_epoch(2, skipped=4)
+    resumed.set_epoch(2)  # Lightning says the epoch again: nothing changes
+    assert list(resumed) == list(whole)[4:]
+    resumed.set_epoch(3)
+    assert len(list(resumed)) == 10
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_the_same_with_and_without_workers(tiny, workers: int) -> None:
+    data = ClipDataModule(tiny(data__workers=workers))
+    loader = data.train_dataloader()
+    seen = []
+    for epoch in range(2):
+        data.sampler.set_epoch(epoch)
+        seen.append(list(loader))
+    clips = SyntheticAVS("both", length=12, size=64, seed=1234)
+    clips.set_epoch(1)
+    expected = {clips[i].name: clips[i] for i in range(12)}
+    for batch in seen[1]:  # a worker alive since epoch 0 must compose epoch 1's sound
+        for row, name in enumerate(batch.names):
+            assert torch.equal(batch.log_mel[row], expected[name].log_mel)
+            assert torch.equal(batch.masks[row], expected[name].masks)
+    assert names(seen[0]) != names(seen[1])
+
+
+def test_resuming_in_the_middle_of_an_epoch_skips_what_was_seen(tiny) -> None:
+    whole, resumed = ClipDataModule(tiny()), ClipDataModule(tiny())
+    assert whole.batches_per_epoch == 3
+    whole.sampler.set_epoch(2)
+    resumed.resume_at(2 * 3 + 1)
+    assert names(list(resumed.train_dataloader())) == names(list(whole.train_dataloader()))[4:]
+
+
+def test_validation_keeps_the_order_of_the_data_set(tiny) -> None:
+    data = ClipDataModule(tiny())
+    assert names(list(data.val_dataloader())) == [data.val_clips.clips[i].name for i in range(4)]
+
+
+def test_a_mirrored_clip_is_mirrored_in_everything_seen() -> None:
+    clip = SyntheticAVS("s4", length=1, size=64)[0]
+    flipped = mirrored(clip)
+    assert torch.equal(flipped.frames, clip.frames[..., range(63, -1, -1)])
+    assert torch.equal(flipped.masks, clip.masks[..., range(63, -1, -1)])
+    assert torch.equal(flipped.objects, clip.objects[..., range(63, -1, -1)])
+    assert torch.equal(flipped.log_mel, clip.log_mel)
+
+
+def test_the_mirror_falls_as_often_as_asked_and_the_same_again() -> None:
+    clips = SyntheticAVS("s4", length=40, size=32)
+    wrapped = EpochClips(clips, seed=3, flip=0.3)
+    flips = [not torch.equal(wrapped[0, i].frames, clips[i].frames) for i in range(40)]
+    again = [not torch.equal(wrapped[0, i].frames, clips[i].frames) for i in range(40)]
+    assert flips == again
+    assert abs(sum(flips) - 12) <= 3 * math.sqrt(40 * 0.3 * 0.7)
+
+
+def test_silence_is_what_the_front_end_makes_of_silence() -> None:
+    from ecmvae.data.audio import log_mel_patches
+
+    heard = EpochClips(SyntheticAVS("s4", length=2, size=32), seed=0, source="silent")[0, 0].log_mel
+    silence = log_mel_patches(torch.zeros(5 * 16_000), hop_seconds=1.0, num_patches=5)
+    torch.testing.assert_close(heard, silence)
+    assert math.isclose(SILENT_LOG_MEL, math.log(0.01), rel_tol=1e-6)
+
+
+def test_shuffled_sound_is_always_another_clips() -> None:
+    clips = SyntheticAVS("s4", length=5, size=32)
+    shuffled = EpochClips(clips, seed=0, source="shuffled")
+    own = [clips.log_mel(i) for i in range(5)]
+    heard = [shuffled[0, i].log_mel for i in range(5)]
+    givers = [next(j for j in range(5) if torch.equal(own[j], h)) for h in heard]
+    assert sorted(givers) == list(range(5))
+    assert all(giver != i for i, giver in enumerate(givers))
+
+
+def test_first_only_marks_the_first_frame() -> None:
+    clip = EpochClips(SyntheticAVS("s4", length=1, size=32), seed=0, first_only=True)[0, 0]
+    assert clip.supervised.tolist() == [True, False, False, False, False]
+
+
+def test_nothing_to_shuffle_is_the_users_mistake() -> None:
+    with pytest.raises(UserError, match="two clips"):
+        EpochClips(SyntheticAVS("s4", length=1, size=32), seed=0, source="shuffled")
+
+
+def test_avsbench_without_a_root_says_what_to_do(tiny) -> None:
+    config: Config = tiny()
+    with pytest.raises(UserError, match=r"--data\.root"):
+        ClipDataModule(replace(config, data=replace(config.data, name="ms3")))

@@ -1,0 +1,160 @@
+"""Runs at toy size: what a run leaves, and that stopping and resuming changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+
+from ecmvae.checkpoint import load_model
+from ecmvae.config import load_config
+from ecmvae.data.synthetic import SyntheticAVS
+from ecmvae.errors import UserError
+from ecmvae.training.datamodule import ClipDataModule
+from ecmvae.training.monitor import read_history
+from ecmvae.training.run import build_trainer, new_folder, train
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    """Every number of model, loss heads and optimiser after a run."""
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    moments = checkpoint["optimizer_states"][0]["state"]
+    return checkpoint["state_dict"] | {
+        f"{index}.{name}": value for index, each in moments.items() for name, value in each.items()
+    }
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    first, second = state(one), state(other)
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert different == []
+    assert read_history(one / "history.jsonl") == read_history(other / "history.jsonl")
+
+
+class Interrupting(SyntheticAVS):
+    """Sends this process a SIGTERM when a certain clip of epoch 1 is composed."""
+
+    calls = 0
+
+    def __getitem__(self, index: int):
+        self.calls += self.epoch == 1
+        if self.epoch == 1 and self.calls == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().__getitem__(index)
+
+
+def test_a_run_leaves_what_it_promises(tiny) -> None:
+    config = tiny(train__log_images=1)
+    run = train(config)
+    assert run.name == "debug-001"
+    assert load_config(run / "config.yaml") == config
+    assert {"best", "checkpoints", "config.yaml", "history.jsonl", "curves.png"} <= {
+        path.name for path in run.iterdir()
+    }
+    rows = read_history(run / "history.jsonl")
+    assert [row["step"] for row in rows] == [1, 3, 6]
+    assert {"train/structure", "train/kl_visual", "train/total"} <= rows[0].keys()
+    best = max(row["val/miou"] for row in rows[1:])
+    metadata = json.loads((run / "best" / "metadata.json").read_text())
+    assert metadata["val/miou"] == best
+    assert load_model(run).config == config
+
+
+def test_best_is_the_model_that_scored_best(tiny) -> None:
+    from ecmvae.inference.evaluate import EvaluateSettings, evaluate
+    from ecmvae.training.datamodule import build_datasets
+
+    config = tiny(data__val_length=6)
+    run = train(config)
+    rows = [row for row in read_history(run / "history.jsonl") if "val/miou" in row]
+    report = evaluate(load_model(run), build_datasets(config)[1], EvaluateSettings(sounds=("real",), progress=False))
+    assert report.miou == pytest.approx(max(row["val/miou"] for row in rows), abs=2e-3)  # the cache holds float16
+
+
+@pytest.mark.parametrize("clip", [5, 12], ids=["mid-epoch", "last-batch"])
+def test_a_stopped_run_resumes_to_the_bit(tiny, clip: int) -> None:
+    config = tiny(train__epochs=3)
+
+    def clips(kind: type[SyntheticAVS]) -> SyntheticAVS:
+        return kind("both", length=12, size=64, seed=7)
+
+    val = SyntheticAVS("both", length=4, size=64, seed=8, remix=False)
+    whole = train(config, train_clips=clips(SyntheticAVS), val_clips=val)
+    interrupted = clips(Interrupting)
+    interrupted.at = clip
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        train(config, train_clips=interrupted, val_clips=val)
+    assert left.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    stopped = whole.with_name("debug-002")
+    assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3 + -(-clip // 4)
+    resumed = train(config, resume=stopped, train_clips=clips(SyntheticAVS), val_clips=val)
+    assert resumed == stopped
+    assert_same_run(whole, resumed)
+
+
+def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
+    config = tiny(train__epochs=4, data__length=32, data__workers=1)
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    command = [sys.executable, "-m", "ecmvae", "train"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--config", str(tmp_path / "run.yaml")], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    stopped = Path(config.train.out) / "debug-001"
+    deadline = time.monotonic() + 120
+    while len(read_history(stopped / "history.jsonl")) < 2 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    checkpoint = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 8 <= checkpoint["global_step"] < 32, "the test must stop the run before its end"
+    resumed = subprocess.run([*command, "--resume", str(stopped)], env=environment, capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(train(config), stopped)
+
+
+def test_run_folders_are_numbered_and_never_reused(tmp_path: Path) -> None:
+    assert [new_folder(tmp_path, "a").name for _ in range(3)] == ["a-001", "a-002", "a-003"]
+    assert new_folder(tmp_path, "b").name == "b-001"
+
+
+def test_a_loss_that_explodes_names_the_term(tiny) -> None:
+    with pytest.raises(FloatingPointError, match=r"no longer a finite number at step \d+ \(first in: \w+\)"):
+        train(tiny(train__learning_rate=1e30, train__schedule="constant"))
+
+
+def test_a_time_budget_ends_the_run_with_a_model(tiny) -> None:
+    run = train(tiny(train__epochs=10_000, train__max_minutes=0.05))
+    rows = read_history(run / "history.jsonl")
+    assert rows[-1]["step"] < 30_000
+    assert (run / "best" / "model.safetensors").is_file()
+
+
+def test_patience_counts_epochs_not_validations(tiny) -> None:
+    config = tiny(train__patience=5, train__check_val_every_n_epochs=2)
+    trainer = build_trainer(config, Path(config.train.out), ClipDataModule(config), used_seconds=0.0)
+    (stop,) = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))
+    assert (stop.monitor, stop.mode, stop.patience) == ("val/miou", "max", 3)
+
+
+def test_nothing_to_resume(tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        train(tiny(), resume=tmp_path)
+
+
+def test_a_mistake_leaves_no_run_behind(tiny) -> None:
+    config = tiny(model__visual__weights="nowhere.pth")
+    with pytest.raises(UserError):
+        train(config)
+    assert not Path(config.train.out).exists()
