@@ -82,8 +82,9 @@ def of_size(path: Path, pixels: NDArray[Any], size: tuple[int, ...]) -> NDArray[
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path)
-        image.load()
+        with path.open("rb") as file:
+            image = Image.open(file)
+            image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

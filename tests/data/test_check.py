@@ -1,0 +1,140 @@
+"""The data checker against roots with one known fault each."""
+
+import json
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ecmvae.data.audio import write_wave
+from ecmvae.data.avss import read_avss
+from ecmvae.data.check import check_data, expected_files, inspect
+from ecmvae.data.fingerprints import fingerprint, near_duplicates
+from ecmvae.data.layout import read_clips
+from ecmvae.data.miniature import ShapeScenes, write_miniature
+from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.errors import UserError
+
+COUNTS = {"train": 2, "test": 1}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    for task in ("s4", "ms3"):
+        write_miniature(root, task, COUNTS, source=ShapeScenes(task, 40))
+    return root
+
+
+@pytest.fixture
+def root(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "root")
+
+
+def findings(root, task="s4"):
+    return [(f.severity, f.kind, f.message) for f in inspect(expected_files(root, task), COUNTS)]
+
+
+def test_nothing_to_find(whole):
+    assert findings(whole, "s4") == []
+    assert findings(whole, "ms3") == []
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+FAULTS = {
+    "missing frame": (lambda clip: clip.frame(2).unlink(), "missing-file", r"_2\.png: missing"),
+    "missing mask": (lambda clip: clip.mask(1).unlink(), "missing-file", "gt_masks"),
+    "cut frame": (lambda clip: cut(clip.frame(5)), "bad-file", r"_5\.png: cannot be read"),
+    "small mask": (lambda clip: Image.new("L", (9, 9)).save(clip.mask(1)), "bad-file", "9 x 9 pixels but"),
+    "no sound file": (lambda clip: clip.wav.unlink(), "missing-file", r"\.wav: missing"),
+    "broken sound": (lambda clip: cut(clip.log_mel), "bad-file", r"\.pkl: not a pickled plain tensor"),
+    "short sound": (lambda clip: write_wave(clip.wav, torch.rand(16000)), "short-audio", r"1\.00 s of sound, 4\.80 s"),
+    "few patches": (
+        lambda clip: clip.log_mel.write_bytes(pickle.dumps(torch.zeros(4, 1, 96, 64))),
+        "bad-file",
+        r"shape \(4, 1, 96, 64\) instead of \(5, 1, 96, 64\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("task", ["s4", "ms3"])
+def test_errors(root, fault, task):
+    damage, kind, message = FAULTS[fault]
+    damage(read_clips(root, task, "test")[0])
+    ((severity, found, text),) = findings(root, task)
+    assert (severity, found) == ("error", kind)
+    assert re.search(message, text)
+    assert "\n" not in text
+
+
+def test_warnings(root):
+    train, test = read_clips(root, "s4", "train"), read_clips(root, "s4", "test")
+    write_wave(train[0].wav, torch.zeros(80000))
+    Image.new("1", (40, 40)).save(train[1].mask(1))
+    picture = Image.open(train[0].frame(3)).point(lambda v: v * 0.9).resize((80, 80)).resize((40, 40))
+    picture.save(test[0].frame(1), quality=80)
+    found = findings(root)
+    assert [(severity, kind) for severity, kind, _ in found] == [
+        ("warning", "silent-audio"),
+        ("warning", "empty-mask"),
+        ("warning", "near-duplicate"),
+    ]
+    assert train[0].name in found[2][2]
+    assert test[0].name in found[2][2]
+
+
+def test_a_clip_named_twice(root):
+    table = root / "Multi-sources/ms3_meta_data.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]) + "\n")
+    assert ("error", "bad-file") in [found[:2] for found in findings(root, "ms3")]
+
+
+def test_composed_roots_have_more_files(tmp_path):
+    write_miniature(tmp_path, "s4", COUNTS, source=ShapeScenes("s4", 40), composed=True)
+    assert findings(tmp_path) == []
+    clip = read_clips(tmp_path, "s4", "train")[0]
+    clip.mask(4, "object_masks").unlink()
+    clip.mask(5).unlink()
+    assert [kind for _, kind, _ in findings(tmp_path)] == ["missing-file", "missing-file"]
+
+
+def test_avss(tmp_path):
+    root = write_miniature_avss(tmp_path / "root", COUNTS, single=ShapeScenes("s4", 40), several=ShapeScenes("ms3", 40))
+    known = {"train": 6, "test": 3}
+    assert inspect(expected_files(root, "avss"), known) == []
+    clip = read_avss(root, "test")[2]
+    Image.new("RGB", (40, 40), (1, 1, 1)).save(clip.label(9))
+    (found,) = inspect(expected_files(root, "avss"), known)
+    assert "belongs to no class" in found.message
+
+
+def test_command(root, whole, tmp_path, capsys):
+    assert check_data(str(whole), out=str(tmp_path / "found.json")) == 0
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report["s4"]["clips"] == COUNTS
+    assert report["ms3"]["findings"][0]["kind"] == "counts"  # a miniature is not as large as the release
+    clip = read_clips(root, "ms3", "test")[0]
+    clip.frame(1).unlink()
+    assert check_data(str(root), "ms3") == 2
+    assert f"error: {clip.frame(1)}: missing" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds none of"):
+        check_data(str(tmp_path / "nowhere"))
+
+
+def test_fingerprints_of_unrelated_pictures_are_far_apart():
+    pictures = [ShapeScenes("s4", 64).scene(k).pictures[0] for k in range(12)]
+    prints = [fingerprint(picture) for picture in pictures]
+    assert max(float(a @ b) for i, a in enumerate(prints) for b in prints[:i]) < 0.7
+    assert fingerprint(np.full((50, 50, 3), 7, np.uint8)) is None
+    assert near_duplicates([]) == []
+    same = [("train", "a", prints[0]), ("train", "b", prints[0]), ("test", "c", prints[0])]
+    assert near_duplicates(same) == [(("train", "a"), ("test", "c")), (("train", "b"), ("test", "c"))]
