@@ -21,7 +21,7 @@ from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "demo": ("ecmvae.training.demo:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
+    "demo": ("ecmvae.demo:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
     "predict": ("ecmvae.inference.command:predict", "cut the sounding objects out of videos"),
     "app": ("ecmvae.inference.command:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.commands:train", "train a segmentation model"),

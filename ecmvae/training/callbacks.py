@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ecmvae.checkpoint import save_model
 from ecmvae.data.files import replacing
-from ecmvae.training.datamodule import seed_everything
+from ecmvae.training.datamodule import ClipDataModule, seed_everything
+from ecmvae.training.module import SegmentationModule
 
 
 class Resumable(Callback):
@@ -26,10 +27,11 @@ class Resumable(Callback):
     Args:
         path: The checkpoint.
         seed: Seed of the run.
+        data: Told where to go on.
     """
 
-    def __init__(self, path: Path, seed: int) -> None:
-        self.path, self.seed = path, seed
+    def __init__(self, path: Path, seed: int, data: ClipDataModule) -> None:
+        self.path, self.seed, self.data = path, seed, data
         self._generators: dict[str, Any] | None = None
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
@@ -69,7 +71,7 @@ class Resumable(Callback):
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the generators' states, and go to the batch after the last one seen."""
         self._generators = checkpoint["generators"]
-        trainer.datamodule.resume_at(checkpoint["global_step"])
+        self.data.resume_at(checkpoint["global_step"])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Give the signals back."""
@@ -109,6 +111,7 @@ class BestModel(Callback):
             return
         self.score = scores["val/miou"]
         metadata = {"epoch": trainer.current_epoch, "step": trainer.global_step, **scores}
+        assert isinstance(pl_module, SegmentationModule)
         save_model(pl_module.model, self.folder, pl_module.config, metadata)
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -40,7 +41,7 @@ def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
     return _DATASETS[config.data.name](config)
 
 
-def _avsbench(config: Config) -> tuple[ClipSource, ClipSource]:
+def _avsbench(config: Config, task: Literal["s4", "ms3"]) -> tuple[ClipSource, ClipSource]:
     from ecmvae.data.avsbench import AVSBenchDataset
 
     data = config.data
@@ -49,7 +50,7 @@ def _avsbench(config: Config) -> tuple[ClipSource, ClipSource]:
     train, val = (
         AVSBenchDataset(
             data.root,
-            data.name,
+            task,
             split,
             image_size=data.image_size,
             num_frames=data.num_frames,
@@ -62,9 +63,11 @@ def _avsbench(config: Config) -> tuple[ClipSource, ClipSource]:
 
 
 def _collage(config: Config) -> tuple[ClipSource, ClipSource]:
-    from ecmvae.data.collage import CollageClips, CollageSources
+    from ecmvae.data.collage import SECONDS, CollageClips, CollageSources
 
     data, seed = config.data, config.train.seed
+    if data.num_frames != SECONDS:
+        raise UserError(f"AVS-Collage composed on the fly has {SECONDS} frames a clip, not {data.num_frames}")
     sources = CollageSources.fetch(data.root)
     train, val = (
         CollageClips(
@@ -76,6 +79,7 @@ def _collage(config: Config) -> tuple[ClipSource, ClipSource]:
             seed=seed,
             remix=split == "train",
             hop_seconds=data.hop_seconds,
+            keep_frames=config.train.cache_features,
         )
         for split, length in (("train", data.length), ("val", data.val_length))
     )
@@ -102,8 +106,8 @@ def _synthetic(config: Config) -> tuple[ClipSource, ClipSource]:
 
 
 _DATASETS: dict[str, Callable[[Config], tuple[ClipSource, ClipSource]]] = {
-    "s4": _avsbench,
-    "ms3": _avsbench,
+    "s4": partial(_avsbench, task="s4"),
+    "ms3": partial(_avsbench, task="ms3"),
     "collage": _collage,
     "synthetic": _synthetic,
 }
@@ -151,8 +155,11 @@ class EpochClips(Dataset[AVClip]):
         # One shift of the whole data set a seed and epoch: nobody hears himself, everybody is heard once.
         shift = int(torch.randint(1, len(self), (), generator=_generator(self.seed, epoch)))
         other = (index + shift) % len(self)
-        log_mel = getattr(self.clips, "log_mel", None)  # without drawing the other clip's pictures
-        return self.clips[other].log_mel if log_mel is None else log_mel(other)
+        source: Any = self.clips
+        if hasattr(source, "log_mel"):  # without drawing the other clip's pictures
+            heard: Tensor = source.log_mel(other)
+            return heard
+        return self.clips[other].log_mel
 
 
 SILENT_LOG_MEL = float(torch.log(torch.tensor(0.01)))

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ecmvae.data.transforms import normalise
 from ecmvae.models import ECMVAE
 from ecmvae.training.datamodule import ClipSource
 from ecmvae.training.progress import progress_bar
@@ -52,15 +53,17 @@ class FeatureCache:
         """
         backbone = self._model.backbone
         # EfficientNet's depthwise convolutions are more than twice as fast on channels-last memory.
-        backbone.to(device=device, memory_format=torch.channels_last)
+        backbone.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         pictures = _Pictures(clips)
+        # A data set that keeps the scenes it drew must draw them here, before the workers of training are forked.
+        workers = 0 if getattr(clips, "keep_frames", False) else workers
         loader = DataLoader(pictures, batch_size=4, num_workers=workers, collate_fn=_stack_pictures)
         with progress_bar(f"features of {label or 'clips'}", total=len(pictures)) as advance:
             for names, frames in loader:
                 if any(name not in self for name in names):
                     self._keep(names, frames.to(device))
                 advance(len(names))
-        backbone.to(memory_format=torch.contiguous_format)
+        backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def lookup(self, names: Sequence[str], device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
         """Maps of these clips, finest first, each (B, T, C, h, w) float32 on `device`.
@@ -89,6 +92,9 @@ class _Pictures(Dataset[tuple[str, Tensor]]):
         return len(self.clips)
 
     def __getitem__(self, index: int) -> tuple[str, Tensor]:
+        draw, name = getattr(self.clips, "frames", None), getattr(self.clips, "name", None)
+        if draw is not None and name is not None:
+            return name(index), normalise(torch.from_numpy(draw(index)[0]))
         clip = self.clips[index]
         return clip.name, clip.frames
 

@@ -39,6 +39,7 @@ class SegmentationModule(LightningModule):
         self._scores = PerClipProtocol()
         self._nonempty = NonEmptyIoU()
         self._right = RightOfTwo()
+        self._validated = 0
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: str = "sample") -> ECMVAEOutput:
         """Run the model on a batch.
@@ -96,8 +97,8 @@ class SegmentationModule(LightningModule):
         if batch.masks is None:
             raise ValueError("validation needs clips with masks")
         logits = self(batch, latents="mean").logits
-        start = batch_idx * self.trainer.datamodule.batch_size
-        index = torch.arange(start, start + len(batch.names), device=logits.device)
+        index = torch.arange(self._validated, self._validated + len(batch.names), device=logits.device)
+        self._validated += len(batch.names)
         sums = ClipSums.measure(logits, batch.masks)
         self._scores.add(sums, index)
         self._nonempty.add(sums, index)
@@ -113,6 +114,7 @@ class SegmentationModule(LightningModule):
         self.log_dict(values)
         for metric in (self._scores, self._nonempty, self._right):
             metric.reset()
+        self._validated = 0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW where there is weight decay, else Adam, over everything that is not frozen."""

@@ -114,7 +114,7 @@ def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_secon
     if options.patience > 0:
         checks = math.ceil(options.patience / options.check_val_every_n_epochs)
         callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks))
-    callbacks.append(Resumable(folder / CHECKPOINT, options.seed))  # last: it saves what the others have done
+    callbacks.append(Resumable(folder / CHECKPOINT, options.seed, data))  # last: saves what the others did
     return Trainer(
         accelerator="gpu" if options.device == "cuda" else options.device,
         devices=1,

@@ -1,0 +1,306 @@
+"""`ecmvae demo`: data, training, scores and an overlay video in minutes on two CPU cores, one step after the other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ecmvae.config import Config, load_config
+from ecmvae.errors import UserError
+
+if TYPE_CHECKING:
+    from ecmvae.data.collage import CollageSources
+    from ecmvae.inference.report import Report
+
+TASKS: tuple[Literal["s4"], Literal["ms3"]] = ("s4", "ms3")
+_SPLIT = "test_seen"
+
+
+def demo(
+    out: str = "runs/demo",
+    data: Literal["auto", "collage", "synthetic"] = "auto",
+    cache: str | None = None,
+    config: str | None = None,
+    minutes: float = 8.0,
+    audio_minutes: float = 1.25,
+    clips: int = 200,
+    seed: int = 0,
+) -> None:
+    """Make data, train, score and draw: everything that ecmvae does, in at most a quarter of an hour on two cores.
+
+    Fetches real photos and recordings (synthetic shapes and voices where there is no network), composes AVS-Collage
+    from them, trains an audio encoder and then ECMVAE, scores it with the right, no and another clip's sound, and cuts
+    the sounding object out of a test clip's video. An older demo is moved aside.
+
+    Examples:
+        ecmvae demo
+        ecmvae demo --data synthetic --minutes 1 --clips 20
+
+    Args:
+        out: Folder for the results.
+        data: collage, synthetic, or auto: collage if it can be fetched.
+        cache: Where fetched packages are kept; by default in the user's cache folder.
+        config: Settings of the training in place of configs/collage_demo.yaml.
+        minutes: Longest time for training ECMVAE.
+        audio_minutes: Longest time for training the audio encoder.
+        clips: Test clips of each of the two sets.
+        seed: Seed of data and training.
+    """
+    Demo(Path(out), data, cache, config, minutes, audio_minutes, clips, seed).run()
+
+
+class Demo:
+    """One demo; its steps are its methods, in their order. See `demo` for the arguments."""
+
+    def __init__(
+        self,
+        out: Path,
+        data: Literal["auto", "collage", "synthetic"],
+        cache: str | None,
+        config: str | None,
+        minutes: float,
+        audio_minutes: float,
+        clips: int,
+        seed: int,
+    ) -> None:
+        if clips < 2:
+            raise UserError(f"clips={clips} must be at least 2: one is heard with the other's sound")
+        self.out, self.data, self.cache = out, data, cache
+        self.minutes, self.audio_minutes, self.clips, self.seed = minutes, audio_minutes, clips, seed
+        self.settings = load_config(config or _packaged_config())
+        self.steps: dict[str, float] = {}
+
+    def run(self) -> Path:
+        """Do everything; returns the report's path."""
+        started = time.monotonic()
+        with self._step("fetch"):
+            sources = self._sources()
+        _move_aside(self.out)
+        self.out.mkdir(parents=True)
+        with self._step("compose"):
+            self._compose(sources)
+        with self._step("train_audio"):
+            self._train_audio(sources)
+        with self._step("train"):
+            run, resolved = self._train(sources)
+        with self._step("evaluate"):
+            reports = {task: self._evaluate(task) for task in TASKS}
+        with self._step("overlay"):
+            shown = self._overlay(reports["s4"])
+        told = {
+            "data": "synthetic" if sources is None else "collage",
+            **_scores(reports["s4"]),
+            "ms3": _scores(reports["ms3"]),
+            "floors": {task: _floors(report) for task, report in reports.items()},
+            "seconds": round(time.monotonic() - started, 1),
+            "seconds_by_step": self.steps,
+            "clips": self.clips,
+            "overlay": shown,
+            "audio": json.loads((self.out / "audio" / "report.json").read_text(encoding="utf-8")),
+            "steps": json.loads((run / "best" / "metadata.json").read_text(encoding="utf-8")),
+            "config": resolved.to_dict(),
+        }
+        return self._tell(told)
+
+    def _sources(self) -> CollageSources | None:
+        """The material of AVS-Collage; None for synthetic data."""
+        from ecmvae.data.collage import CollageSources
+
+        if self.data == "synthetic":
+            return None
+        try:
+            return CollageSources.fetch(self.cache)
+        except UserError as error:
+            if self.data == "collage":
+                raise
+            print(f"AVS-Collage cannot be fetched ({error}): going on with synthetic shapes and voices.")
+            return None
+
+    def _compose(self, sources: CollageSources | None) -> None:
+        """The two test sets on disk, and ``montage.png``."""
+        from ecmvae.data.collage_writer import write_collage
+        from ecmvae.data.miniature import ShapeScenes, write_miniature
+
+        size, root = self.settings.data.image_size, self.out / "data"
+        if sources is not None:
+            write_collage(root, sources, size=size, splits=(_SPLIT,), clips_per_set=self.clips, seed=self.seed)
+        else:
+            for task in TASKS:
+                scenes = ShapeScenes(task, size=size, seed=self.seed + 99)
+                write_miniature(root, task, {_SPLIT: self.clips}, source=scenes, composed=True)
+        self._montage(root)
+
+    def _montage(self, root: Path) -> None:
+        from ecmvae.data.avsbench import read_composition
+        from ecmvae.data.collage_montage import save_montage
+        from ecmvae.data.layout import find_table, read_clips
+
+        chosen, records = [], []
+        for task in TASKS:
+            composed = read_composition(find_table(root, task).parent / "clips.json")
+            some = read_clips(root, task, _SPLIT)[:5]
+            chosen += some
+            records += [composed[clip.name] for clip in some]
+        save_montage(self.out / "montage.png", chosen, records)
+
+    def _train_audio(self, sources: CollageSources | None) -> None:
+        from ecmvae.training.audio import train_audio
+        from ecmvae.training.sounds import CollageSounds, SyntheticSounds
+
+        train_audio(
+            SyntheticSounds() if sources is None else CollageSounds(sources),
+            self.out / "audio",
+            name=self.settings.model.audio.name,
+            max_minutes=self.audio_minutes,
+            seed=self.seed,
+            device=self.settings.train.device,
+        )
+
+    def _train(self, sources: CollageSources | None) -> tuple[Path, Config]:
+        """The run, whose best model becomes ``best/``, and its configuration."""
+        from ecmvae.training.run import train as run_training
+
+        settings, train = self.settings, self.settings.train
+        config = replace(
+            settings,
+            model=replace(settings.model, audio=replace(settings.model.audio, weights=str(self.out / "audio"))),
+            data=replace(
+                settings.data,
+                name="synthetic" if sources is None else "collage",
+                root=self.cache,
+            ),
+            train=replace(train, out=str(self.out), max_minutes=self.minutes, seed=train.seed + self.seed),
+        )
+        run = run_training(config)
+        shutil.copytree(run / "best", self.out / "best")
+        shutil.copyfile(run / "curves.png", self.out / "curves.png")
+        return run, config
+
+    def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
+        from ecmvae.checkpoint import load_model
+        from ecmvae.data.avsbench import AVSBenchDataset
+        from ecmvae.inference.evaluate import EvaluateSettings, evaluate
+
+        data = self.settings.data
+        clips = AVSBenchDataset(
+            self.out / "data",
+            task,
+            _SPLIT,
+            image_size=data.image_size,
+            num_frames=data.num_frames,
+            hop_seconds=data.hop_seconds,
+            audio="wav",
+        )
+        about = {"task": task, "split": _SPLIT}
+        report = evaluate(load_model(self.out), clips, EvaluateSettings(seed=self.seed, workers=1), about=about)
+        report.write(self.out / "scores" / task)
+        return report
+
+    def _overlay(self, report: Report) -> dict[str, Any]:
+        """Draw the best-scored S4-like test clip into ``overlay.mp4``; returns which one it is."""
+        from ecmvae.data.layout import read_clips
+        from ecmvae.inference.command import predict
+
+        best = max(report.clips["real"], key=lambda clip: clip.miou)
+        (clip,) = (clip for clip in read_clips(self.out / "data", "s4", _SPLIT) if clip.name == best.name)
+        video = clip.raw_video
+        if not video.is_file():
+            video = _still_video(self.out / f"{best.name}.mp4", clip.frame, clip.wav)
+        predict([str(video)], out=self.out / "overlay.mp4", checkpoint=str(self.out))
+        return {"clip": best.name, "chosen": "highest mIoU of the S4-like test clips", "miou": best.miou}
+
+    def _tell(self, told: dict[str, Any]) -> Path:
+        """Write ``report.json``, last of all, and show the table."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from ecmvae.data.files import replacing
+
+        path = self.out / "report.json"
+        with replacing(path) as part:
+            part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        rows = ("miou", "miou_nonempty", "fscore", "right_of_two", "miou_silent", "miou_shuffled")
+        table = Table(title=f"{told['data']}, {self.clips} {_SPLIT} clips a set (fractions), {told['seconds']:.0f} s")
+        for heading in ("", "S4-like", "MS3-like", "S4-like: all objects", "MS3-like: all objects"):
+            table.add_column(heading, justify="right" if heading else "left")
+        floors = [told["floors"][task].get("all_objects", {}) for task in TASKS]
+        for row in rows:
+            values = [told.get(row), told["ms3"].get(row), *(floor.get(row) for floor in floors)]
+            table.add_row(row.replace("_", " "), *("" if value is None else f"{value:.3f}" for value in values))
+        console = Console()
+        console.print(table)
+        for name, line in (
+            ("overlay.mp4", "a test clip with what is heard cut out"),
+            ("montage.png", "what the data looks like"),
+            ("curves.png", "how training went"),
+            ("report.json", "all numbers and settings"),
+        ):
+            console.print(f"  {self.out / name}  {line}", soft_wrap=True)
+        console.print(f"Your own video: ecmvae predict VIDEO.mp4 --checkpoint {self.out} --out OUT.mp4", soft_wrap=True)
+        return path
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.steps[name] = round(time.monotonic() - started, 1)
+
+
+def _packaged_config() -> Path:
+    """configs/collage_demo.yaml of the clone that this package lies in."""
+    path = Path(__file__).parents[1] / "configs" / "collage_demo.yaml"
+    if not path.is_file():
+        raise UserError("configs/collage_demo.yaml is not part of an installed package: name a file with --config")
+    return path
+
+
+def _move_aside(folder: Path) -> None:
+    if not folder.exists():
+        return
+    number = 1
+    while (older := folder.with_name(f"{folder.name}-{number:03d}")).exists():
+        number += 1
+    folder.rename(older)
+    print(f"the older {folder} is now {older}")
+
+
+def _scores(report: Report) -> dict[str, float | None]:
+    real, others = report.scores["real"], report.scores
+    return {
+        "miou": real.per_clip.miou,
+        "fscore": real.per_clip.fscore,
+        "miou_nonempty": real.miou_nonempty,
+        "miou_silent": others["silent"].per_clip.miou,
+        "miou_shuffled": others["shuffled"].per_clip.miou,
+        "right_of_two": real.right_of_two,
+    }
+
+
+def _floors(report: Report) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {
+            "miou": scores.per_clip.miou,
+            "fscore": scores.per_clip.fscore,
+            "miou_nonempty": scores.miou_nonempty,
+            "right_of_two": scores.right_of_two,
+        }
+        for name, scores in report.floors.items()
+    }
+
+
+def _still_video(path: Path, frame: Any, wav: Path, seconds: int = 5, fps: int = 24) -> Path:
+    """A video for clips that have none: each annotated frame stands still for its second."""
+    from ecmvae.data.audio import read_wave
+    from ecmvae.data.images import read_rgb
+    from ecmvae.data.video import write_video
+
+    pictures = [read_rgb(frame(second)) for second in range(1, seconds + 1)]
+    waveform, rate = read_wave(wav)
+    write_video(path, (pictures[k // fps] for k in range(seconds * fps)), fps, waveform.numpy(), rate)
+    return path

@@ -1,0 +1,196 @@
+import importlib
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from ecmvae import cli
+from ecmvae.config import Config
+from ecmvae.errors import UserError
+
+HEAVY = ("torch", "lightning", "timm", "av", "cv2", "gradio", "matplotlib")
+
+
+def functions() -> dict[str, object]:
+    """Every command with its function, sub-commands too."""
+    found = {}
+    for name, (target, _) in cli.COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        function = getattr(importlib.import_module(module), attribute)
+        if isinstance(function, Mapping):
+            found |= {f"{name} {key}": each for key, each in function.items()}
+        else:
+            found[name] = function
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch):
+    """Makes `ecmvae it ...` call a function of the test's."""
+
+    def install(function) -> None:
+        monkeypatch.setattr(cli, "COMMANDS", {"it": (f"{__name__}:_installed", "a test's")})
+        monkeypatch.setitem(globals(), "_installed", function)
+
+    return install
+
+
+def test_every_command_teaches_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, function in functions().items():
+        with pytest.raises(SystemExit) as left:
+            cli.main([*name.split(), "--help"])
+        assert left.value.code == 0
+        text = capsys.readouterr().out
+        assert (function.__doc__ or "").strip().partition("\n")[0][:40] in text, name
+        for parameter in cli.inspect.signature(function).parameters:
+            documented = f"    {parameter}: " in function.__doc__
+            assert documented, f"{name}: the docstring says nothing about {parameter}"
+
+
+def test_help_of_train_tells_every_knob(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--model.latent.dim DIM Width L of each latent. (type: int, default: 16)" in text
+    assert "--data.horizontal_flip" in text
+    assert "CONFIG" not in text
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["train", "--help"], ["train-audio", "--help"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import sys\nfrom ecmvae.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        f"sys.exit(','.join(name for name in {HEAVY!r} if name in sys.modules) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ecmvae" in done.stdout
+
+
+def test_options_become_arguments(command) -> None:
+    got = {}
+
+    def it(
+        files: list[str], out: Path, size: int = 3, kind: Literal["a", "b"] = "a", rate: float | None = None
+    ) -> None:
+        """Test.
+
+        Args:
+            files: Words.
+            out: Where to.
+            size: A number.
+            kind: A choice.
+            rate: Maybe.
+        """
+        got.update(locals())
+
+    command(it)
+    assert cli.main(["it", "x", "y", "z", "--size", "4", "--kind=b"]) == 0
+    assert (got["files"], got["size"], got["kind"], got["rate"]) == (["x", "y"], 4, "b", None)
+    assert got["out"] == Path("z")
+
+
+def test_a_configuration_is_files_then_options(tmp_path: Path) -> None:
+    def it(config: Config, name: str = "n") -> None:
+        """Test."""
+
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text("model: {latent: {dim: 2, kind: single}}\ntrain: {epochs: 3}")
+    two.write_text("train: {epochs: 4}")
+    words = ["--config", str(one), f"--config={two}", "--model.latent.dim", "8", "--name", "m", "--loss.kl=1e-3"]
+    arguments = cli.parse(it, "ecmvae it", words)
+    config = arguments["config"]
+    assert arguments["name"] == "m"
+    assert (config.model.latent.dim, config.model.latent.kind, config.train.epochs) == (8, "single", 4)
+    assert config.loss.kl == 1e-3
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
+    from ecmvae.training.commands import train
+
+    (tmp_path / "config.yaml").write_text("train: {epochs: 3, seed: 5}")
+    config = cli.parse(train, "ecmvae train", ["--resume", str(tmp_path), "--train.epochs", "9"])["config"]
+    assert (config.train.epochs, config.train.seed) == (9, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "unknown command 'trian': did you mean train?"),
+        (["vae", "trian"], "unknown command 'trian': did you mean"),
+        (["train", "--config", "nowhere.yaml"], "config file not found: nowhere.yaml"),
+        (["train", "--model.latnt.dim", "3"], "unknown config key 'model.latnt': did you mean 'model.latent'?"),
+        (["train", "--model.latent.dim", "many"], "config key model.latent.dim must be of type int, not 'many'"),
+        (["train", "--model.latent.dim"], "option --model.latent.dim needs a value"),
+        (["train", "--model", "x.yaml"], "config key model must hold a mapping, not 'x.yaml'"),
+        (["train", "--resmue", "x"], "unknown option --resmue: did you mean --resume?"),
+        (["train-audio", "--name", "vgg"], "vggish_small"),
+        (["predict"], "sources"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("ecmvae: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("bad\nfile"), 2, "ecmvae: error: bad file\n"),
+        (OSError(28, "No space left on device"), 1, "ecmvae: failed: [Errno 28] No space left on device\n"),
+        (FloatingPointError("the loss is NaN"), 1, "ecmvae: failed: the loss is NaN\n"),
+        (KeyboardInterrupt(), 130, "ecmvae: interrupted\n"),
+    ],
+)
+def test_exit_codes(command, error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def it() -> None:
+        """Fail."""
+        raise error
+
+    command(it)
+    assert cli.main(["it"]) == code
+    assert capsys.readouterr().err == line
+
+
+def test_a_commands_own_exit_code_is_handed_on(command) -> None:
+    def it() -> int:
+        """Some of the files failed."""
+        return 2
+
+    command(it)
+    assert cli.main(["it"]) == 2
+
+
+def test_sigterm_exits_143(command) -> None:
+    def it() -> None:
+        """Wait to be killed."""
+        signal.raise_signal(signal.SIGTERM)
+
+    command(it)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["it"])
+    assert left.value.code == 143
+
+
+def test_python_m_ecmvae_is_ecmvae() -> None:
+    done = subprocess.run([sys.executable, "-m", "ecmvae", "nonsense"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ecmvae: error: unknown command 'nonsense'")

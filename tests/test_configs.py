@@ -1,0 +1,91 @@
+"""Every YAML file of configs/ is loaded, built and stepped once at toy size; an ablation changes one switch only."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ecmvae.config import Config, load_config
+from ecmvae.data.synthetic import SyntheticAVS
+from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.models import build_model
+from ecmvae.types import AVBatch
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RUNS = sorted(CONFIGS.glob("*.yaml"))
+ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
+
+# One clip of 64 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
+TOY: dict[str, Any] = {
+    "model.visual.weights": None,
+    "model.audio.name": "vggish_small",
+    "model.audio.weights": None,
+    "model.audio.frozen": False,
+    "data.image_size": 64,
+    "model.channels": 8,
+}
+SMALLEST = {"pvt_v2_b5": "pvt_v2_b0"}
+
+
+def leaves(config: Any, where: str = "") -> dict[str, Any]:
+    """Every knob by its dotted name."""
+    found = {}
+    for field in fields(config):
+        value, name = getattr(config, field.name), f"{where}{field.name}"
+        found |= leaves(value, f"{name}.") if is_dataclass(value) else {name: value}
+    return found
+
+
+def step(config: Config) -> None:
+    """Build model and loss, and take one optimiser step on one clip."""
+    model = build_model(config.model, image_size=config.data.image_size)
+    loss = ECMVAELoss.from_config(config)
+    clip = SyntheticAVS("ms3", length=1, size=config.data.image_size)[0]
+    batch = AVBatch.collate([clip])
+    parameters = [p for p in [*model.parameters(), *loss.parameters()] if p.requires_grad]
+    optimiser = torch.optim.SGD(parameters, lr=1e-3)
+    output = model(batch.frames, model.encode_audio(batch.log_mel), batch.masks, batch.supervised)
+    total = loss(output, batch.masks, batch.supervised).total
+    total.backward()
+    before = [p.detach().clone() for p in parameters]
+    optimiser.step()
+    assert torch.isfinite(total)
+    assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
+    assert output.logits.shape == batch.masks.shape
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_a_config_builds_and_steps(path: Path) -> None:
+    config = load_config(path)
+    backbone = SMALLEST.get(config.model.visual.name, config.model.visual.name)
+    step(load_config(path, TOY | {"model.visual.name": backbone}))
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_an_ablation_changes_one_switch_and_steps(path: Path) -> None:
+    base = CONFIGS / "ms3_pvt.yaml"
+    plain, ablated = leaves(load_config(base)), leaves(load_config([base, path]))
+    changed = [name for name in plain if plain[name] != ablated[name]]
+    assert len(changed) == 1, f"{path.name} changes {changed}"
+    backbone = SMALLEST.get(ablated["model.visual.name"], ablated["model.visual.name"])
+    toy = {name: value for name, value in TOY.items() if name not in changed} | {"model.visual.name": backbone}
+    step(load_config([base, path], toy))
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_a_config_says_what_it_is_for(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_published_form() -> None:
+    for task, epochs, semantic in (("s4", 15, 0.0), ("ms3", 30, 0.5)):
+        for backbone in ("pvt_v2_b5", "resnet50"):
+            config = load_config(CONFIGS / f"{task}_{'pvt' if backbone == 'pvt_v2_b5' else backbone}.yaml")
+            assert config.model.visual.name == backbone
+            assert (config.model.channels, config.model.latent.dim, config.data.image_size) == (128, 16, 224)
+            assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (epochs, 4, 1e-4)
+            assert (config.loss.kl, config.loss.semantic) == (0.01, semantic)
+            assert (config.model.fusion.kind, config.model.latent.fusion) == ("tpavi", "concat")
+            assert config.supervised_first_only == (task == "s4")
