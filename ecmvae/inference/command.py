@@ -1,4 +1,4 @@
-"""`ecmvae predict`: videos in, overlays and masks out."""
+"""`ecmvae predict`: videos in, overlays and masks out; the neighbours `doctor` and `export` for the command line."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.data.video import probe, show_path
 from ecmvae.errors import UserError
+from ecmvae.inference.doctor import doctor
+from ecmvae.inference.export import export
 from ecmvae.inference.outputs import OutputKind, OverlayOptions
 from ecmvae.inference.predictor import PredictorOptions, VideoPredictor
 from ecmvae.inference.render import Style
 from ecmvae.inference.saving import ENDINGS, Summary, kind_of, write_outputs
 from ecmvae.inference.sources import Source, resolve_sources
+
+__all__ = ["doctor", "export", "predict"]
 
 logger = logging.getLogger(__name__)
 

@@ -36,6 +36,7 @@ from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stre
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.inference.default_model import default_model
+from ecmvae.inference.export import OnnxModel
 from ecmvae.inference.result import VideoResult
 from ecmvae.inference.temporal import smooth, smoothing_reach
 from ecmvae.models import ECMVAE
@@ -108,8 +109,8 @@ class VideoPredictor:
         """Load a model.
 
         Args:
-            model_or_path: An `ECMVAE`, the path of a model folder or run, or None for the packaged model, else the
-                newest `runs/demo`.
+            model_or_path: An `ECMVAE`, the path of a model folder or run or of an exported `.onnx` file (which runs
+                on the CPU), or None for the packaged model, else the newest `runs/demo`.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             options: How videos are looked at; None = the defaults.
 
@@ -118,8 +119,12 @@ class VideoPredictor:
         """
         self.device = choose_device(device)
         self.options = options or PredictorOptions()
+        self.model: ECMVAE | OnnxModel
         if isinstance(model_or_path, nn.Module):
             self.model = cast(ECMVAE, model_or_path.to(self.device).eval())
+        elif model_or_path is not None and str(model_or_path).endswith(".onnx"):
+            self.device = torch.device("cpu")
+            self.model = OnnxModel(Path(model_or_path))
         else:
             self.model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
         data = self.model.config.data

@@ -7,7 +7,7 @@ from ecmvae.data.video.clips import RawClip, read_clip, stream_clips
 from ecmvae.data.video.container import AudioTrack, VideoInfo, probe, show_path
 from ecmvae.data.video.frames import SourceFrame, stream_frames
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundReader
-from ecmvae.data.video.writing import VideoWriter, write_video
+from ecmvae.data.video.writing import VideoWriter, missing_encoders, write_video
 
 __all__ = [
     "SAMPLE_RATE",
@@ -17,6 +17,7 @@ __all__ = [
     "SourceFrame",
     "VideoInfo",
     "VideoWriter",
+    "missing_encoders",
     "probe",
     "read_clip",
     "show_path",

@@ -227,6 +227,14 @@ def write_video(
             writer.write(frame)
 
 
+def missing_encoders() -> list[str]:
+    """Encoders that our outputs need and that this build of FFmpeg lacks; empty for PyAV's own wheels."""
+    from av.codec import codecs_available
+
+    needed = [name for name, _ in _ENCODERS.values()] + ["aac", "libopus"]
+    return [name for name in needed if name not in codecs_available]
+
+
 def _exact_rate(fps: int | float | Fraction) -> Fraction:
     """23.976 becomes 24000/1001; anything else the nearest simple fraction."""
     return Fraction(fps).limit_denominator(1001)
