@@ -26,10 +26,13 @@ from ecmvae.data.files import replacing
 from ecmvae.data.images import read_indices, read_rgb
 from ecmvae.data.layout import TASKS, ClipFiles, find_table
 from ecmvae.data.synthetic import SyntheticAVS
+from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
 
 RELEASED_SIDE = 224
 """Side of AVSBench's frames and masks in pixels."""
+
+_RAW_FPS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,7 @@ def write_miniature(
     *,
     source: SceneSource | None = None,
     composed: bool = False,
+    raw_video: bool = False,
 ) -> Path:
     """Write a miniature S4 or MS3 in the released layout.
 
@@ -151,6 +155,7 @@ def write_miniature(
         counts: Clips of each split; None = 4 train, 2 val, 2 test.
         source: Where scenes come from; None = moving shapes.
         composed: Also write `object_masks/` and `clips.json`, as AVS-Collage has them, and every training mask.
+        raw_video: Also write `raw_videos/`: each picture stands still for its second.
 
     Returns:
         The task's folder.
@@ -180,6 +185,10 @@ def write_miniature(
                 )
                 first_only = task == "s4" and split == "train" and not composed
                 _write_clip(clip, scene, masks=1 if first_only else len(scene.pictures), composed=composed)
+                if raw_video:
+                    stills = np.repeat(scene.pictures, _RAW_FPS, axis=0)
+                    clip.raw_video.parent.mkdir(parents=True, exist_ok=True)
+                    write_video(clip.raw_video, iter(stills), _RAW_FPS, scene.waveform.numpy(), SAMPLE_RATE)
                 rows.append(_row(clip))
                 about[name] = {"objects": list(scene.classes), "sounding": scene.sounding.tolist()}
                 index += 1

@@ -1,0 +1,245 @@
+"""From raw videos to AVSBench's layout: frames, 16 kHz sound and log-mel patches beside the masks.
+
+AVSBench hands out its masks together with a table, and videos that were cut to five seconds. The released preparation
+takes for second l the frame of index ``int(l F + 15/16 F)``, where F is the frame rate rounded to a whole number, and
+the last frame where a video is too short; it squashes frames to 224 x 224. The `exact` rule takes the frame that is
+shown at ``l + 15/16`` seconds by the file's own timestamps, which differs where the frame rate is not whole or varies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import pickle
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from ecmvae.data.audio import log_mel_patches, num_log_mel_patches, read_wave, write_wave
+from ecmvae.data.files import replacing
+from ecmvae.data.layout import ClipFiles, find_table, read_clips
+from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
+from ecmvae.errors import UserError
+
+MANIFEST = "preparation.json"
+"""Written beside the csv: what each clip was made of, or why it was skipped."""
+
+INSTANT = 15 / 16
+"""Where in each second the frame is taken: the last of sixteen instants."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """How raw videos become clips.
+
+    Attributes:
+        rule: "released" counts frames at the rounded frame rate, "exact" goes by timestamps.
+        seconds: Frames of a clip, one a second.
+        size: Side of the square frames in pixels.
+    """
+
+    rule: Literal["released", "exact"] = "released"
+    seconds: int = 5
+    size: int = 224
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What became of one clip.
+
+    Attributes:
+        status: "pending" (ours, not finished), "done", "kept" (was done before) or "skipped".
+        reason: Why it was skipped.
+        sha256: Hash of the raw video.
+        duration: Seconds of picture that the file declares; None where it does not say.
+        fps: Average frame rate of the raw video.
+        silent: Whether the raw video has no sound at all.
+    """
+
+    status: Literal["pending", "done", "kept", "skipped"]
+    reason: str = ""
+    sha256: str = ""
+    duration: float | None = None
+    fps: float | None = None
+    silent: bool = False
+
+
+def prepare(
+    root: str | Path,
+    task: Literal["s4", "ms3"],
+    settings: PrepareSettings | None = None,
+    *,
+    workers: int = 1,
+    force: bool = False,
+    progress: bool = True,
+) -> dict[str, Prepared]:
+    """Make frames, sound and log-mel patches of every raw video under a task's folder.
+
+    Clips that an earlier call finished with the same settings and the same video are kept. Frames and sounds that are
+    there but were not made by us, such as the released ones, are left alone unless `force` is set.
+
+    Args:
+        root: Folder that holds `Single-source` or `Multi-sources` with the csv and `raw_videos`.
+        task: "s4" or "ms3".
+        settings: How; None = as released.
+        workers: Processes.
+        force: Make everything anew.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        What became of each clip, by name. The same is in `preparation.json`.
+
+    Raises:
+        UserError: When the table is missing or wrong, or when an earlier call used other settings.
+    """
+    settings = settings or PrepareSettings()
+    clips = read_clips(root, task)
+    manifest = find_table(root, task).parent / MANIFEST
+    known = {} if force else _read_manifest(manifest, settings)
+    for clip in clips:
+        # Noted before anything is written, so that what a killed run left behind is known to be ours.
+        if clip.name not in known and (force or not any(path.is_file() for path in _outputs(clip, settings))):
+            known[clip.name] = Prepared(status="pending")
+    _write_manifest(manifest, settings, known)
+    work = partial(_prepare_one, settings=settings)
+    results: dict[str, Prepared] = {}
+    jobs = [(clip, known.get(clip.name)) for clip in clips]
+    shown = track(
+        _run(work, jobs, workers),
+        "preparing",
+        total=len(jobs),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not progress,
+    )
+    try:
+        for clip, result in zip(clips, shown, strict=True):
+            results[clip.name] = result
+    finally:  # an interrupted run goes on from here
+        _write_manifest(manifest, settings, known | results)
+    return results
+
+
+def sample_frames(path: Path, settings: PrepareSettings) -> list[NDArray[np.uint8]]:
+    """One frame (H, W, 3) RGB for every second of a video; the last one again where the video is too short.
+
+    Raises:
+        UserError: When the video cannot be read or has no frame.
+    """
+    rate = round(float(probe(path).fps))
+    chosen: list[NDArray[np.uint8]] = []
+    before: SourceFrame | None = None
+    for frame in stream_frames(path):
+        while len(chosen) < settings.seconds and before is not None and _is_late(frame, len(chosen), rate, settings):
+            chosen.append(before.rgb())
+        if len(chosen) == settings.seconds:
+            return chosen
+        before = frame
+    if before is None:
+        raise UserError(f"{path}: has no frame")
+    return chosen + [before.rgb()] * (settings.seconds - len(chosen))
+
+
+def _is_late(frame: SourceFrame, second: int, rate: int, settings: PrepareSettings) -> bool:
+    """Whether a frame comes after the one that stands for a second."""
+    if settings.rule == "released":
+        return frame.index > int(second * rate + INSTANT * rate)
+    return frame.time > second + INSTANT + 1e-6
+
+
+def _outputs(clip: ClipFiles, settings: PrepareSettings) -> list[Path]:
+    return [*(clip.frame(k) for k in range(1, settings.seconds + 1)), clip.wav, clip.log_mel]
+
+
+def _prepare_one(job: tuple[ClipFiles, Prepared | None], settings: PrepareSettings) -> Prepared:
+    """Make one clip's files; without an entry in the manifest, what is there is not ours."""
+    clip, entry = job
+    there = [path.is_file() for path in _outputs(clip, settings)]
+    if not clip.raw_video.is_file():
+        return Prepared(status="skipped", reason=f"{clip.raw_video}: no such video")
+    sha256 = _hash(clip.raw_video)
+    if entry is not None and entry.status in ("done", "kept") and entry.sha256 == sha256 and all(there):
+        return replace(entry, status="kept")
+    if any(there) and (entry is None or entry.status == "skipped"):
+        return Prepared(status="skipped", reason="frames or sound exist and were not made here", sha256=sha256)
+    try:
+        info = probe(clip.raw_video)
+        waveform, silent = _read_sound(clip.raw_video, info.duration, settings)
+        pictures = sample_frames(clip.raw_video, settings)
+    except UserError as error:
+        return Prepared(status="skipped", reason=str(error), sha256=sha256)
+    _write_sound(clip, waveform, settings)
+    for k, pixels in enumerate(pictures, start=1):
+        with replacing(clip.frame(k)) as path:
+            # Bilinear between neighbours, without antialiasing, is what the released preparation's resize does.
+            picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+            small = torch.nn.functional.interpolate(picture, (settings.size, settings.size), mode="bilinear")
+            Image.fromarray(small[0].permute(1, 2, 0).numpy()).save(path)
+    return Prepared(status="done", sha256=sha256, duration=info.duration, fps=float(info.fps), silent=silent)
+
+
+def _read_sound(path: Path, duration: float | None, settings: PrepareSettings) -> tuple[Float[np.ndarray, " s"], bool]:
+    """The sound of the picture's first seconds at 16 kHz, and whether the video has no sound at all."""
+    seconds = min(duration or settings.seconds, settings.seconds)
+    with SoundReader(path, warn=False) as reader:
+        waveform, silent = reader.read(0, round(seconds * SAMPLE_RATE)), reader.silent
+    if num_log_mel_patches(len(waveform)) == 0:
+        raise UserError(f"{path}: {seconds:.2f} s are too short for one log-mel patch (0.98 s)")
+    return waveform, silent
+
+
+def _write_sound(clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: PrepareSettings) -> None:
+    """Write the wav and the pickled patches."""
+    clip.wav.parent.mkdir(parents=True, exist_ok=True)
+    write_wave(clip.wav, torch.from_numpy(waveform))
+    heard, rate = read_wave(clip.wav)
+    patches = log_mel_patches(heard, rate, num_patches=None if settings.rule == "released" else settings.seconds)
+    # As released: a short clip's last patch stands in for the missing ones.
+    patches = patches[torch.arange(settings.seconds).clamp(max=len(patches) - 1)]
+    with replacing(clip.log_mel) as path:
+        path.write_bytes(pickle.dumps(patches))
+
+
+def _run(work: Any, jobs: Sequence[Any], workers: int) -> Iterator[Prepared]:
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(work, jobs)
+
+
+def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]:
+    """What earlier calls with the same settings finished."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        clips = {name: Prepared(**entry) for name, entry in content["clips"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read as a manifest ({error}); remove it to start anew") from error
+    if content.get("settings") != asdict(settings):
+        raise UserError(f"{path}: the clips were made with {content.get('settings')}; use these, or force to make anew")
+    return clips
+
+
+def _write_manifest(path: Path, settings: PrepareSettings, clips: dict[str, Prepared]) -> None:
+    content = {"settings": asdict(settings), "clips": {name: asdict(clip) for name, clip in clips.items()}}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
