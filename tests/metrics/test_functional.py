@@ -1,20 +1,16 @@
 """IoU and F-measure against the released code's numbers and against plain loops."""
 
 import json
-import sys
 import time
 from pathlib import Path
 
+import naive
 import pytest
+import reference_inputs
 import torch
 
 from ecmvae.errors import UserError
 from ecmvae.metrics.functional import avsbench_fscore, avsbench_fscore_curve, avsbench_iou, threshold_counts
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
-sys.path.insert(0, str(Path(__file__).parent))
-import naive
-import reference_inputs
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 

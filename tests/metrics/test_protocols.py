@@ -2,9 +2,9 @@
 
 import json
 import random
-import sys
 from pathlib import Path
 
+import naive
 import numpy as np
 import pytest
 import torch
@@ -12,9 +12,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from ecmvae.metrics import AVSBenchProtocol, DatasetProtocol, NonEmptyIoU, PerClipProtocol, RightOfTwo
-
-sys.path.insert(0, str(Path(__file__).parent))
-import naive
 
 CLIPS, FRAMES, SIDE = 7, 3, 24
 
