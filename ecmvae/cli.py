@@ -23,13 +23,13 @@ from ecmvae.errors import UserError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("ecmvae.demo:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
     "predict": ("ecmvae.inference.command:predict", "cut the sounding objects out of videos"),
-    "app": ("ecmvae.inference.command:app", "the same in a browser, on this machine"),
+    "app": ("ecmvae.inference.app:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.commands:train", "train a segmentation model"),
     "train-audio": ("ecmvae.training.commands:train_audio", "teach an audio encoder to name what sounds"),
     "evaluate": ("ecmvae.inference.evaluate:evaluate_command", "score a model by the three published protocols"),
-    "export": ("ecmvae.inference.command:export", "write a model as ONNX"),
+    "export": ("ecmvae.inference.export:export", "write a model as ONNX"),
     "check-data": ("ecmvae.data.check:check_data", "name what is missing or wrong in a data folder"),
-    "doctor": ("ecmvae.inference.command:doctor", "show versions, devices and what is installed"),
+    "doctor": ("ecmvae.inference.doctor:doctor", "show versions, devices and what is installed"),
     "vae": ("ecmvae.training.vae:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),
 }
 """Command -> (module:function, one line of help). A dictionary in place of the function holds sub-commands."""
@@ -114,9 +114,11 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*configs, *lists})
     if configs:
         _add_config(parser)
-    parser.usage = " ".join(
-        [program, *(f"{name.upper()} [{name.upper()} ...]" for name in lists), "[--option VALUE ...]"]
-    )
+    needed = [
+        name for name in parameters if parameters[name].default is inspect.Parameter.empty and name not in configs
+    ]
+    shapes = [f"{name.upper()} [{name.upper()} ...]" if name in lists else name.upper() for name in needed]
+    parser.usage = " ".join([program, *shapes, "[--option VALUE ...]"])
     words, files, overrides = _take_config(words) if configs else (list(words), [], {})
     try:
         values = vars(parser.parse_args(words))

@@ -71,12 +71,18 @@ class Schedule(Callback):
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] = rate
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the last epoch, whatever the distance of validations."""
+        if trainer.current_epoch + 1 == self.config.epochs:
+            trainer.check_val_every_n_epoch = 1
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop once the budget is used up."""
+        """Validate and stop once the budget is used up."""
         if self.config.max_minutes is not None and self.progress(trainer.global_step) >= 1:
             trainer.should_stop = True
+            trainer.check_val_every_n_epoch = 1
 
     def state_dict(self) -> dict[str, Any]:
         """Time used so far, for a resumed run."""

@@ -1,0 +1,39 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecmvae.backbones.vggish import build_audio_encoder, load_audio_weights
+from ecmvae.errors import UserError
+from ecmvae.training.audio import train_audio
+from ecmvae.training.sounds import SyntheticSounds
+
+
+def test_a_trained_encoder_names_the_voices_and_can_be_loaded(tmp_path: Path) -> None:
+    out = tmp_path / "audio"
+    report = train_audio(SyntheticSounds(), out, steps=60, batch_size=30, workers=0, device="cpu")
+    assert report.known > 0.9  # of six voices: chance is 0.17
+    assert report.held_out is None
+    assert json.loads((out / "report.json").read_text())["known"] == report.known
+    encoder = build_audio_encoder("vggish_small").eval()
+    load_audio_weights(encoder, out)
+    patches = SyntheticSounds().singles(held_out=False)
+    with torch.no_grad():
+        embedding = encoder(patches.log_mel)
+    # What is kept is the embedding: each voice lies nearest to the mean of its own kind.
+    centres = torch.stack([embedding[patches.classes[:, k] == 1].mean(0) for k in range(6)])
+    nearest = torch.cdist(embedding, centres).argmin(1)
+    assert (nearest == patches.classes.argmax(1)).float().mean() > 0.9
+
+
+def test_a_time_budget_ends_the_course(tmp_path: Path) -> None:
+    report = train_audio(
+        SyntheticSounds(), tmp_path / "a", steps=10_000, max_minutes=0.03, batch_size=10, workers=0, device="cpu"
+    )
+    assert 1 <= report.steps < 10_000
+
+
+def test_an_older_encoder_is_not_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists already"):
+        train_audio(SyntheticSounds(), tmp_path, steps=1)
