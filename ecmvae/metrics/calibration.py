@@ -1,0 +1,85 @@
+"""Is a probability of 0.8 right four times in five, and does the model know where it is wrong?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from ecmvae.metrics.functional import MaskLogits, MaskTarget
+
+
+class CalibrationError(Metric):
+    """Expected calibration error of pixels (Guo et al., arXiv:1706.04599), from sums in equal bins of probability.
+
+    The average gap, over all pixels, between the mean probability of a bin and the share of its pixels that sound. It
+    keeps 3 numbers a bin, so it takes any number of pixels, in any batches and on any number of processes.
+
+    Args:
+        num_bins: Bins of [0, 1].
+    """
+
+    full_state_update = False
+    higher_is_better = False
+    is_differentiable = False
+    pixels: Tensor
+    probability: Tensor
+    sounding: Tensor
+
+    def __init__(self, num_bins: int = 15, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_bins = num_bins
+        for name in ("pixels", "probability", "sounding"):
+            self.add_state(name, default=torch.zeros(num_bins, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, logits: MaskLogits, target: MaskTarget) -> None:
+        """Add frames.
+
+        Args:
+            logits: (n, H, W) or (n, 1, H, W).
+            target: The same shape, exactly 0 or 1.
+        """
+        probability = torch.sigmoid(logits.double()).flatten()
+        inside = (probability * self.num_bins).long().clamp(max=self.num_bins - 1)
+        for state, weight in (
+            (self.pixels, torch.ones_like(probability)),
+            (self.probability, probability),
+            (self.sounding, target.flatten().double()),
+        ):
+            state += torch.bincount(inside, weights=weight, minlength=self.num_bins).to(state)
+
+    def compute(self) -> Float[Tensor, ""]:
+        """The error in [0, 1]; NaN before any frame."""
+        error: Tensor = (self.probability - self.sounding).abs().sum() / self.pixels.sum()
+        return error
+
+    def curve(self) -> Float[Tensor, "bins 2"]:
+        """Mean probability and share of sounding pixels of each bin, NaN where it is empty: a reliability diagram."""
+        return torch.stack([self.probability / self.pixels, self.sounding / self.pixels], dim=1)
+
+
+def predictive_entropy(logits: Float[Tensor, "k *n"]) -> Float[Tensor, "*n"]:
+    """Entropy in bits of the mean probability over K latent samples: 0 where the model is sure, 1 at one half."""
+    mean = torch.sigmoid(logits.float()).mean(dim=0)
+    return torch.special.entr(mean).add(torch.special.entr(1 - mean)) / torch.log(torch.tensor(2.0))
+
+
+def risk_coverage(
+    uncertainty: Float[Tensor, " n"], risk: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Mean risk of the most certain answers, for every share of answers kept (Geifman & El-Yaniv, arXiv:1705.08500).
+
+    Args:
+        uncertainty: (n,) of each answer, in any unit: only its order counts.
+        risk: (n,) of each answer, such as 1 - IoU.
+
+    Returns:
+        Coverage k / n for k = 1 ... n, and the mean risk of the k most certain answers. The mean of the latter is
+        the area under the curve.
+    """
+    order = uncertainty.argsort(stable=True)
+    count = torch.arange(1, len(risk) + 1, device=risk.device)
+    return count / len(risk), risk[order].cumsum(dim=0) / count
