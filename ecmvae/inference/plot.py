@@ -1,4 +1,4 @@
-"""A figure of a prediction; the only place here that imports matplotlib."""
+"""Figures of a prediction; the only place in inference that imports matplotlib."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ecmvae.inference import render
 from ecmvae.inference.result import VideoResult
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -39,13 +40,25 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
         axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
         axes.set_title(f"{answer.time:.2f} s")
         axes.set_axis_off()
-    axes = figure.add_subplot(grid[1, :])
+    _draw_timeline(figure.add_subplot(grid[1, :]), result)
+    return figure
+
+
+def plot_timeline(result: VideoResult) -> Figure:
+    """Loudness, masked area and mean uncertainty over time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.2), layout="constrained")
+    _draw_timeline(figure.add_subplot(), result)
+    return figure
+
+
+def _draw_timeline(axes: Axes, result: VideoResult) -> None:
     axes.plot(result.timestamps, result.audio_activity, label="loudness")
     axes.plot(result.timestamps, result.masked_area, label="masked area")
     axes.plot(result.key_times, result.key_uncertainty.float().mean(dim=(1, 2)), label="uncertainty")
     axes.set(xlabel="seconds", ylim=(0, 1))
     axes.legend(loc="upper right")
-    return figure
 
 
 def _frames(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:
