@@ -1,4 +1,4 @@
-"""`ecmvae predict`: videos in, overlays and masks out. Its neighbours on the command line are passed on from here."""
+"""`ecmvae predict`: videos in, overlays and masks out."""
 
 from __future__ import annotations
 
@@ -13,16 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.data.video import probe, show_path
 from ecmvae.errors import UserError
-from ecmvae.inference.app import app
-from ecmvae.inference.doctor import doctor
-from ecmvae.inference.export import export
 from ecmvae.inference.outputs import OutputKind, OverlayOptions
 from ecmvae.inference.predictor import PredictorOptions, VideoPredictor
 from ecmvae.inference.render import Style
 from ecmvae.inference.saving import ENDINGS, Summary, kind_of, write_outputs
 from ecmvae.inference.sources import Source, resolve_sources
-
-__all__ = ["app", "doctor", "export", "predict"]
 
 logger = logging.getLogger(__name__)
 
