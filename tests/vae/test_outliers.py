@@ -1,0 +1,91 @@
+"""Outlier scores, thresholds, rarity weights and the memorisation check."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecmvae.vae.classic import digits
+from ecmvae.vae.fully_connected import mlp_autoencoder, mlp_vae
+from ecmvae.vae.metrics import auroc
+from ecmvae.vae.outliers import OutlierThreshold, memorisation_check, outlier_scores, rarity_weights
+
+
+def test_scores_are_the_negative_bounds():
+    x = torch.rand(7, 6)
+    autoencoder = mlp_autoencoder((6,), 8, 2).eval()
+    torch.testing.assert_close(outlier_scores(autoencoder, x, batch_size=3), -autoencoder(x).log_likelihood)
+    model = mlp_vae((6,), 8, 2).eval()
+    torch.manual_seed(0)
+    expected = -model.log_likelihood(x, 5)
+    torch.manual_seed(0)
+    torch.testing.assert_close(outlier_scores(model, x, num_samples=5), expected)
+
+
+def test_noise_stands_out_from_digits():
+    images = torch.from_numpy(digits()[0]).flatten(1)
+    model = mlp_vae((64,), 64, 4)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model(images[torch.randint(1200, (100,))]).loss.backward()
+        optimizer.step()
+    model.eval()
+    calibration, inliers = outlier_scores(model, images[1200:1500]), outlier_scores(model, images[1500:])
+    noise = outlier_scores(model, torch.rand(200, 64))
+    scores = torch.cat([inliers, noise])
+    assert auroc(scores, torch.arange(len(scores)) >= len(inliers)) > 0.99
+    threshold = OutlierThreshold.calibrate(calibration, 0.1)
+    assert threshold.flag(inliers).float().mean().item() == pytest.approx(0.1, abs=0.07)
+    assert threshold.flag(noise).float().mean() > 0.95
+
+
+def test_calibrated_rate():
+    scores = torch.randn(20_000)
+    for rate in (0.01, 0.2):
+        threshold = OutlierThreshold.calibrate(scores[:10_000], rate)
+        assert threshold.flag(scores[10_000:]).float().mean().item() == pytest.approx(
+            rate, abs=4 * (2 * rate / 10_000) ** 0.5
+        )
+
+
+def test_rarity_weights_against_the_histogram_formula():
+    codes = torch.randn(300, 2, dtype=torch.float64)
+    densities = []
+    for column in codes.numpy().T:
+        counts, edges = np.histogram(column, bins=6)
+        index = np.clip(np.searchsorted(edges, column, side="right") - 1, 0, 5)
+        densities.append(counts[index] / 300 + 0.01)
+    expected = 1 / np.prod(densities, 0)
+    found = rarity_weights(codes, bins=6, smoothing=0.01).numpy()
+    np.testing.assert_allclose(found, expected / expected.mean(), rtol=1e-9)
+    assert found.mean() == pytest.approx(1.0)
+
+
+def test_a_rare_group_is_drawn_more_often():
+    codes = torch.cat([torch.randn(950, 2), torch.randn(50, 2) * 0.3 + 5.0])
+    weights = rarity_weights(codes)
+    assert weights[950:].sum() / weights.sum() > 0.2  # against 0.05 in the data
+
+
+def test_memorisation_tells_copies_from_fresh_samples():
+    train, test = torch.randn(300, 4), torch.randn(200, 4)
+    copies = memorisation_check(train[:100] + 0.01 * torch.randn(100, 4), train, test)
+    fresh = memorisation_check(torch.randn(200, 4), train, test)
+    assert copies.nearer_share > 0.98
+    assert fresh.nearer_share == pytest.approx(0.5, abs=0.12)
+    assert copies.sample_distance < 0.1 * copies.test_distance
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: outlier_scores(mlp_vae((4,), 8, 2), torch.rand(2, 4), num_samples=0), "num_samples"),
+        (lambda: OutlierThreshold.calibrate(torch.rand(4), 1.0), "between 0 and 1"),
+        (lambda: OutlierThreshold.calibrate(torch.rand(0), 0.1), "inlier scores"),
+        (lambda: rarity_weights(torch.rand(4, 2), bins=0), "bins"),
+        (lambda: rarity_weights(torch.rand(4, 2), smoothing=0.0), "smoothing"),
+    ],
+)
+def test_bad_input_says_what_to_do(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

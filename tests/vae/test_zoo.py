@@ -1,0 +1,49 @@
+"""Every named model builds, learns from a step, and refuses settings that it ignores."""
+
+from typing import get_args
+
+import pytest
+import torch
+
+from ecmvae.vae.multimodal import MultimodalVAE
+from ecmvae.vae.zoo import ModelName, ModelSettings, batch_for, build_vae, codes_of
+
+SHAPES = {"keras_autoencoder": (1, 32, 32), "keras_vae": (1, 32, 32), "face_vae": (3, 32, 32)}
+
+
+@pytest.mark.parametrize("name", get_args(ModelName))
+def test_every_model_learns_from_a_step(name):
+    shape = SHAPES.get(name, (1, 8, 8))
+    model = build_vae(ModelSettings(name=name, latent_dim=4), shape)
+    images, labels = torch.rand(6, *shape), torch.arange(6)
+    batch = batch_for(model, images, labels)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    before = [p.clone() for p in model.parameters()]
+    output = model(batch) if isinstance(model, MultimodalVAE) else model(**batch)
+    output.loss.backward()
+    optimizer.step()
+    assert output.named()["loss"].item() == output.loss.item()
+    assert sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)) >= len(before) - 2
+    assert codes_of(model.eval(), batch).shape[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "message"),
+    [
+        ({"name": "autoencoder", "beta": 4.0}, (1, 8, 8), "beta has no effect on autoencoder"),
+        ({"name": "vae", "noise_std": 0.1}, (1, 8, 8), "noise_std has no effect on vae"),
+        ({"name": "mvae", "private_dim": 7}, (1, 8, 8), "private_dim has no effect on mvae"),
+        ({"name": "keras_vae"}, (1, 28, 28), "pad_to: 32"),
+        ({"name": "face_vae"}, (1, 32, 32), "RGB"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings, shape, message):
+    with pytest.raises(ValueError, match=message):
+        build_vae(ModelSettings(**settings), shape)
+
+
+def test_one_hot_classes_go_where_a_model_wants_them():
+    images, labels = torch.rand(3, 1, 8, 8), torch.tensor([2, 0, 9])
+    conditional = batch_for(build_vae(ModelSettings(name="conditional_vae"), (1, 8, 8)), images, labels)
+    multimodal = batch_for(build_vae(ModelSettings(name="mvae"), (1, 8, 8)), images, labels)
+    assert conditional["y"].argmax(1).tolist() == multimodal["label"].argmax(1).tolist() == [2, 0, 9]

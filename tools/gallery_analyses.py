@@ -1,0 +1,193 @@
+"""Gallery sections that ask something of the trained models: outliers, rarity, memorisation, batch size."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from gallery_models import SIZES, big_vae, decode
+from gallery_store import Gallery
+from torchmetrics.functional.classification import binary_roc
+
+from ecmvae.data.mnist import load_images
+from ecmvae.vae.latent_space import attribute_direction, edit, nearest, recall_at_k, traverse, uniformity
+from ecmvae.vae.metrics import auroc, bound_report
+from ecmvae.vae.outliers import OutlierThreshold, memorisation_check, outlier_scores, rarity_weights
+from ecmvae.vae.plots import figure, latent_histograms
+from ecmvae.vae.vae import VAE
+from ecmvae.vae.zoo import ModelSettings, codes_of
+
+
+def histograms(gallery: Gallery) -> None:
+    """Sampled codes of each of 50 latents against the prior."""
+    settings = ModelSettings(name="vae", hidden=256, latent_dim=50)
+    model = gallery.model("vae_50d", settings, 5, images=gallery.mnist.train_images[:20_000])
+    assert isinstance(model, VAE)
+    with torch.no_grad():
+        codes = model.encode(gallery.mnist.test_images).rsample(generator=torch.Generator().manual_seed(0))
+    gallery.figure("histograms", latent_histograms(codes))
+    distances = uniformity(codes)
+    gallery.report(
+        "Codes of 10,000 test digits, one draw of q(z|x) each, against the density of N(0, 1). Distances are "
+        "Kolmogorov-Smirnov's, of the p-values from the uniform distribution.",
+        median_distance=float(distances.median()),
+        largest_distance=float(distances.max()),
+    )
+
+
+def editing(gallery: Gallery) -> None:
+    """Encode, sample, modify, decode, sample: along the direction of stroke thickness."""
+    model, train, test = big_vae(gallery), gallery.mnist.train_images, gallery.mnist.test_images
+    ink = train.mean((1, 2, 3))
+    codes, residual = codes_of(model, {"x": train}), ink.clone()
+    for label in range(10):  # thickness within a class, not "is a zero"
+        chosen = gallery.mnist.train_labels == label
+        residual[chosen] -= ink[chosen].mean()
+    direction = attribute_direction(codes[residual > residual.quantile(0.9)], codes[residual < residual.quantile(0.1)])
+    steps = (-2.0, -1.0, 0.0, 1.0, 2.0)
+    columns = [edit(model, test[:8], lambda z, a=a: z + a * direction).images for a in steps]
+    gallery.grid("editing", torch.stack([test[:8], *columns], 1).transpose(0, 1), scale=2)
+    gallery.report(
+        "Top row: test digits. Below, the same with -2, -1, 0, 1, 2 times the direction `mean code of thick digits - "
+        "mean code of thin ones` added to the code.",
+        mean_ink_of_the_five_rows=[float(images.mean()) for images in columns],
+    )
+
+
+def traversal(gallery: Gallery) -> None:
+    """Two latents of one digit varied, the others kept."""
+    model, test = big_vae(gallery), gallery.mnist.test_images
+    code = codes_of(model, {"x": test[:1]})[0]
+    spread = codes_of(model, {"x": test}).std(0)
+    first, second = (int(i) for i in spread.topk(2).indices)
+    grid = traverse(code, (first, second), torch.linspace(-3, 3, 13))
+    gallery.grid("traversal", decode(model, grid))
+    gallery.report(
+        f"The code of the first test digit, a 7, with z{first + 1} (down) and z{second + 1} (across) from -3 to 3."
+    )
+
+
+def retrieval(gallery: Gallery) -> None:
+    """Nearest training digits by code."""
+    model, mnist = big_vae(gallery), gallery.mnist
+    queries, codes = codes_of(model, {"x": mnist.test_images}), codes_of(model, {"x": mnist.train_images})
+    found = nearest(queries[:6], codes, 9)[1]
+    gallery.grid("retrieval", torch.cat([mnist.test_images[:6, None], mnist.train_images[found]], 1), scale=2)
+    some = slice(0, 2000)
+    gallery.report(
+        "Left, test digits; right, the nine training digits with the nearest codes of ten numbers.",
+        nearest_has_the_same_class=recall_at_k(queries[some], mnist.test_labels[some], codes, mnist.train_labels),
+        by_chance=0.1,
+    )
+
+
+def anomaly(gallery: Gallery) -> None:
+    """Ten VAEs, each without one digit: does that digit stand out?"""
+    mnist, generator = gallery.mnist, torch.Generator().manual_seed(0)
+    clothes = load_images("fashion").test_images[::10]
+    drawn, axis = figure(size=5)
+    numbers: dict[str, object] = {}
+    areas, rates = [], []
+    for digit in range(10):
+        chosen = mnist.train_labels != digit
+        chosen &= torch.arange(60_000) < 30_000
+        settings = ModelSettings(name="vae", **SIZES)
+        model = gallery.model(
+            f"without_{digit}", settings, 8, images=mnist.train_images[chosen], labels=mnist.train_labels[chosen]
+        )
+        assert isinstance(model, VAE)
+        torch.manual_seed(0)
+        calibration = outlier_scores(model, mnist.train_images[50_000:][mnist.train_labels[50_000:] != digit][:5000])
+        scores, outlier = outlier_scores(model, mnist.test_images), mnist.test_labels == digit
+        areas.append(auroc(scores, outlier))
+        rates.append(float(OutlierThreshold.calibrate(calibration, 0.05).flag(scores[~outlier]).float().mean()))
+        ranks = scores.argsort().argsort() / len(scores)
+        false_positive, true_positive, _ = binary_roc(ranks, outlier.long())
+        axis.plot(false_positive, true_positive, label=f"{digit}: {areas[-1]:.3f}", linewidth=1)
+    noise = torch.rand(1000, 1, 28, 28, generator=generator)
+    inliers = outlier_scores(model, mnist.test_images[mnist.test_labels != 9][:2000])
+    for name, images in (("clothes_of_Fashion-MNIST", clothes), ("noise", noise)):
+        scores = torch.cat([inliers, outlier_scores(model, images)])
+        numbers[f"AUROC_of_{name}"] = auroc(scores, torch.arange(len(scores)) >= len(inliers))
+    axis.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)
+    axis.set(xlabel="false positive rate", ylabel="true positive rate", title="-ELBO of a digit never seen")
+    axis.legend(fontsize=7)
+    gallery.figure("anomaly", drawn)
+    gallery.report(
+        "Each VAE (784-256-10, 8 epochs on the first 30,000 digits) has never seen one digit. The score is -ELBO, in "
+        "nats. Strokes that other digits share - a 1 inside a 7, a 9 inside a 4 - are no outliers to it: those digits stay "
+        "below 0.9, and a bar of ink is the easiest picture of all.",
+        **{f"AUROC_without_{digit}": area for digit, area in enumerate(areas)},
+        mean_AUROC=sum(areas) / 10,
+        digits_above_0_9=sum(area > 0.9 for area in areas),
+        false_positive_rate_at_a_threshold_set_for_5_percent=[min(rates), max(rates)],
+        **numbers,
+    )
+
+
+def debiasing(gallery: Gallery) -> None:
+    """A training set with few ones: rarity weights bring them back."""
+    model, mnist = big_vae(gallery), gallery.mnist
+    few = torch.cat([
+        (mnist.train_labels[:20_000] != 1).nonzero()[:, 0], (mnist.train_labels[:20_000] == 1).nonzero()[:100, 0]
+    ])  # fmt: skip
+    weights = rarity_weights(codes_of(model, {"x": mnist.train_images[few]}))
+    rare = mnist.train_labels[few] == 1
+    order = weights.argsort(descending=True)
+    rows = torch.stack([mnist.train_images[few][order[:12]], mnist.train_images[few][order[-12:]]])
+    gallery.grid("debiasing", rows, scale=2)
+    gallery.report(
+        "18,000 digits of which only 100 are ones. Above, the twelve with the largest sampling weights, below, "
+        "with the smallest: weights go against the product of latent histograms, so odd digits are drawn more often.",
+        share_of_ones_in_the_data=float(rare.float().mean()),
+        share_of_ones_when_drawn_by_weight=float(weights[rare].sum() / weights.sum()),
+        mean_weight=float(weights.mean()),
+    )
+
+
+def memorisation(gallery: Gallery) -> None:
+    """Are samples nearer to the training data than test digits are? And the extreme case: ten digits by heart."""
+    mnist, model = gallery.mnist, big_vae(gallery)
+    train = mnist.train_images[:20_000]
+    with torch.no_grad():
+        samples = model.sample(2000, torch.Generator().manual_seed(0))
+    whole = memorisation_check(samples, train, mnist.test_images[:2000])
+    ten, labels = mnist.train_images[:10], mnist.train_labels[:10]
+    extreme = gallery.model(
+        "ten_digits", ModelSettings(name="vae", beta=0.1, **SIZES), 3000, images=ten, labels=labels, batch_size=10
+    )
+    assert isinstance(extreme, VAE)
+    with torch.no_grad():
+        codes = extreme.encode(ten).rsample(20, torch.Generator().manual_seed(0)).flatten(0, 1)
+        copies = decode(extreme, codes)
+        drawn = extreme.sample(10, torch.Generator().manual_seed(0))
+    ten_check = memorisation_check(copies, ten, mnist.test_images[:2000])
+    gallery.grid("memorisation", torch.stack([ten, copies[:10], drawn]), scale=2)
+    gallery.report(
+        "Above, ten training digits; in the middle, samples near their codes from a VAE (beta 0.1) that saw nothing "
+        "else for 3,000 epochs; below, its prior samples. Distances to the nearest training digit, in pixel space.",
+        samples_of_the_60000_digit_VAE_nearer_than_test_digits=whole.nearer_share,
+        median_distances_samples_and_test=[whole.sample_distance, whole.test_distance],
+        samples_of_the_ten_digit_VAE_nearer=ten_check.nearer_share,
+        median_distances_of_the_ten_digit_VAE=[ten_check.sample_distance, ten_check.test_distance],
+    )
+
+
+def batch_size(gallery: Gallery) -> None:
+    """The same model and epochs with five batch sizes."""
+    images, test = gallery.mnist.train_images[:10_000], gallery.mnist.test_images[:2000]
+    drawn, axis = figure(size=3.6)
+    sizes, bounds, numbers = (10, 32, 100, 316, 1000), [], {}
+    for size in sizes:
+        began = time.perf_counter()
+        model = gallery.model(f"batch_{size}", ModelSettings(name="vae", **SIZES), 10, images=images, batch_size=size)
+        seconds = time.perf_counter() - began
+        assert isinstance(model, VAE)
+        bounds.append(bound_report(model, test, num_samples=5)["negative_elbo"])
+        numbers[f"batch_{size}"] = f"-ELBO {bounds[-1]:.1f} nats after {10 * -(-10_000 // size)} steps"
+        if seconds > 1:
+            numbers[f"batch_{size}"] += f", {seconds:.0f} s"
+    axis.plot(sizes, bounds, marker="o")
+    axis.set(xscale="log", xlabel="batch size", ylabel="test -ELBO (nats)", title="10 epochs on 10,000 digits")
+    gallery.figure("batch_size", drawn)
+    gallery.report("Ten epochs each at one learning rate: small batches take more steps and more seconds.", **numbers)
