@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -64,7 +65,8 @@ class CalibrationError(Metric):
 def predictive_entropy(logits: Float[Tensor, "k *n"]) -> Float[Tensor, "*n"]:
     """Entropy in bits of the mean probability over K latent samples: 0 where the model is sure, 1 at one half."""
     mean = torch.sigmoid(logits.float()).mean(dim=0)
-    return torch.special.entr(mean).add(torch.special.entr(1 - mean)) / torch.log(torch.tensor(2.0))
+    nats: Tensor = torch.special.entr(mean) + torch.special.entr(1 - mean)
+    return nats / math.log(2)
 
 
 def risk_coverage(
