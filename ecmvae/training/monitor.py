@@ -15,13 +15,13 @@ from torch import Tensor
 from ecmvae.data.files import replacing
 from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from ecmvae.models.latents import FactorizedLatents
-from ecmvae.training.module import LOG_EVERY_STEPS
+from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.types import AVBatch
 from ecmvae.vae.gaussian import DiagonalGaussian
 
 
 class History(Callback):
-    """Appends every logged number to ``history.jsonl``, one line a log: {"step", "epoch", "train/total", ...}.
+    """Writes loss terms to TensorBoard, and every number to ``history.jsonl``: {"step", "epoch", "train/total", ...}.
 
     Args:
         folder: Folder of the run.
@@ -41,17 +41,21 @@ class History(Callback):
     ) -> None:
         """Write the loss terms at the steps that logged them."""
         if (trainer.global_step - 1) % LOG_EVERY_STEPS == 0:
-            self._append(trainer, trainer.logged_metrics | trainer.callback_metrics, "train/")
+            assert isinstance(pl_module, SegmentationModule)
+            assert trainer.logger is not None
+            terms = {f"train/{name}": value for name, value in pl_module.logged.items()}
+            terms["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+            trainer.logger.log_metrics(terms, step=trainer.global_step)
+            self._append(trainer, terms)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the scores."""
-        self._append(trainer, trainer.callback_metrics, "val/")
+        scores = trainer.callback_metrics
+        self._append(trainer, {name: float(scores[name]) for name in sorted(scores) if name.startswith("val/")})
 
-    def _append(self, trainer: Trainer, metrics: dict[str, Tensor], prefix: str) -> None:
-        values = {name: float(value) for name, value in metrics.items() if name.startswith(prefix)}
-        row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **values}
+    def _append(self, trainer: Trainer, values: dict[str, float]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"step": trainer.global_step, "epoch": trainer.current_epoch, **values}) + "\n")
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -60,9 +60,7 @@ class RunProgress(ProgressBar):
     ) -> None:
         """Move the bar."""
         if self._progress is not None:
-            text = f"epoch {trainer.current_epoch + 1}/{self.epochs}"
-            if (total := trainer.callback_metrics.get("train/total")) is not None:
-                text += f"  loss {float(total):.3f}"
+            text = f"epoch {trainer.current_epoch + 1}/{self.epochs}  {_loss(pl_module)}"
             self._progress.update(self._task, completed=self.schedule.progress(trainer.global_step), description=text)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,8 +78,8 @@ class RunProgress(ProgressBar):
             for name, value in sorted(metrics.items())
             if name.startswith("val/")
         )
-        loss = f"loss {float(metrics['train/total']):.3f}  " if "train/total" in metrics else ""
-        self._progress.console.print(f"epoch {trainer.current_epoch + 1}/{self.epochs}  {loss}{scores}", soft_wrap=True)
+        line = f"epoch {trainer.current_epoch + 1}/{self.epochs}  {_loss(pl_module)}  {scores}"
+        self._progress.console.print(line, soft_wrap=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
@@ -101,3 +99,8 @@ class RunProgress(ProgressBar):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def _loss(module: LightningModule) -> str:
+    logged = getattr(module, "logged", {})
+    return f"loss {logged['total']:.3f}" if "total" in logged else ""
