@@ -10,7 +10,7 @@ import reference_inputs
 import torch
 
 from ecmvae.errors import UserError
-from ecmvae.metrics.functional import avsbench_fscore, avsbench_fscore_curve, avsbench_iou, threshold_counts
+from ecmvae.metrics.functional import _passed, avsbench_fscore, avsbench_fscore_curve, avsbench_iou, threshold_counts
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -74,6 +74,14 @@ def test_logits_on_the_thresholds_themselves():
     target = torch.ones_like(logits)
     expected = torch.from_numpy(naive.frame_curve(logits[0], target[0])).float()
     torch.testing.assert_close(avsbench_fscore_curve(logits, target)[0], expected, atol=1e-6, rtol=0)
+
+
+def test_probabilities_next_to_the_thresholds():
+    """One float below a threshold does not pass it, one above does."""
+    thresholds = torch.linspace(0, 1 - 1e-10, 255)
+    up, down = (torch.nextafter(thresholds, torch.tensor(end)).clamp(0, 1) for end in (2.0, -1.0))
+    probability = torch.cat([thresholds, up, down, torch.rand(10_000)])[None]
+    assert torch.equal(_passed(probability), torch.bucketize(probability, thresholds, right=True, out_int32=True))
 
 
 def test_channel_dimension_and_dtypes_do_not_matter():
