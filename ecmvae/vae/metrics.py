@@ -94,8 +94,8 @@ def frechet_distance(
 ) -> Float[Tensor, ""]:
     """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of two Gaussians; works for singular covariances."""
     values, vectors = torch.linalg.eigh(covariance_a)
-    root = (vectors * values.clamp_min(0.0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp_min(0.0).sqrt().sum()
+    root = (vectors * _root(values)) @ vectors.T
+    cross = _root(torch.linalg.eigvalsh(root @ covariance_b @ root)).sum()
     distance: Tensor = ((mean_a - mean_b) ** 2).sum() + covariance_a.trace() + covariance_b.trace() - 2.0 * cross
     return distance
 
@@ -151,6 +151,12 @@ def inception_score(probabilities: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
 def compression_ratio(event_shape: Sequence[int], latent_dim: int) -> float:
     """Numbers in over numbers in the code: 1024 pixels to 2 latents is 512."""
     return math.prod(event_shape) / check_count(latent_dim, "latent_dim")
+
+
+def _root(eigenvalues: Tensor) -> Tensor:
+    """Square root; what is rounding noise beside the largest counts as 0, for its root would be 1e-8 of it."""
+    noise = eigenvalues.abs().max() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
+    return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
 
 
 def _with_width(features: nn.Module, example: Tensor) -> nn.Module:

@@ -19,10 +19,8 @@ def double(values):
 
 def test_frechet_distance_known_answers(known):
     for case in known("frechet_inception")["frechet"]:
-        distance = metrics.frechet_distance(
-            double(case["m1"]), double(case["S1"]), double(case["m2"]), double(case["S2"])
-        )
-        assert distance.item() == pytest.approx(case["fid"], abs=1e-6)
+        distance = metrics.frechet_distance(*(double(case[key]) for key in ("m1", "S1", "m2", "S2")))
+        assert distance.item() == pytest.approx(case["fid"], abs=1e-7)
 
 
 def test_inception_score_known_answers(known):
@@ -53,7 +51,7 @@ def test_classifier_inception_score_is_that_of_the_table():
 def test_auroc_against_scikit_learn_also_for_large_and_tied_scores():
     outlier = torch.rand(400) < 0.3
     for scores in (torch.randn(400), 500 + 10 * torch.randn(400) + 5 * outlier, torch.randint(0, 4, (400,)).float()):
-        assert metrics.auroc(scores, outlier) == pytest.approx(roc_auc_score(outlier.numpy(), scores.numpy()), abs=1e-9)
+        assert metrics.auroc(scores, outlier) == pytest.approx(roc_auc_score(outlier.numpy(), scores.numpy()), abs=1e-6)
 
 
 def test_bound_report_agrees_with_its_parts():
@@ -106,8 +104,7 @@ def test_numpy_agrees_on_a_random_frechet_distance():
 
     a, b = np.random.default_rng(0).normal(size=(2, 50, 4))
     covariances = np.cov(a.T), np.cov((2 * b).T)
-    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(
-        sum(covariances) - 2 * sqrtm(covariances[0] @ covariances[1]).real
-    )
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sum(covariances) - 2 * root)
     found = metrics.frechet_distance(*map(torch.from_numpy, (a.mean(0), covariances[0], b.mean(0), covariances[1])))
     assert found.item() == pytest.approx(expected, abs=1e-9)
