@@ -114,6 +114,16 @@ class AVSBenchDataset(Dataset[AVClip]):
         """The sound of one clip, one channel in [-1, 1], and its rate in Hz."""
         return read_wave(self.clips[index].wav)
 
+    def name(self, index: int) -> str:
+        """Name of one clip."""
+        return self.clips[index].name
+
+    def classes(self, index: int) -> tuple[str, ...]:
+        """Classes of one clip's visible objects; of released clips only the category is known, of MS3 nothing."""
+        clip = self.clips[index]
+        composed = self._composed.get(clip.name, {})
+        return tuple(composed.get("objects", [clip.category] if clip.category else []))
+
     def _each(self, path_of: Any) -> list[Path]:
         return [path_of(k) for k in range(1, self.num_frames + 1)]
 

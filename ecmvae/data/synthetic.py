@@ -151,7 +151,7 @@ class SyntheticAVS(Dataset[AVClip]):
         masks = heard.gather(1, numbers.flatten(1)).reshape(numbers.shape)
         constant = bool((sounding == sounding[0]).all()) and int(sounding[0].sum()) == 1
         return AVClip(
-            name=f"shapes_{self.seed}_{index:05d}",
+            name=self.name(index),
             frames=frames,
             log_mel=log_mel,
             masks=masks.float().unsqueeze(1),
@@ -160,6 +160,10 @@ class SyntheticAVS(Dataset[AVClip]):
             sounding=sounding,
             category=self.classes(index)[int(sounding[0].long().argmax())] if constant else "",
         )
+
+    def name(self, index: int) -> str:
+        """Name of a clip."""
+        return f"shapes_{self.seed}_{index:05d}"
 
     def classes(self, index: int) -> tuple[str, ...]:
         """Names of the shapes of a clip; number k in its object maps is the k-th."""
