@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.config import Config, LossConfig
-from ecmvae.losses.latent import MutualInformationBound, orthogonality_loss
+from ecmvae.losses.latent import MutualInformationBound, match_loss, orthogonality_loss
 from ecmvae.losses.segmentation import semantic_loss, structure_loss
 from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
 from ecmvae.models.latents import FactorizedLatents, LatentSamples
@@ -131,6 +131,12 @@ class ECMVAELoss(nn.Module):
                 for branch in branches().values()
             ]
             add("semantic", weights.semantic, torch.stack(each).sum())
+        if weights.match > 0 and output.prior_branch.matches:
+            # Unlabelled frames count as silent ones: neither has pixels that are known to sound.
+            labelled = flat_masks * rearrange(flat_known, "n -> n 1 1 1")
+            clips = torch.arange(len(masks), device=masks.device).repeat_interleave(masks.shape[1])
+            each = [match_loss(branch.matches, labelled, clips) for branch in branches().values()]
+            add("match", weights.match, torch.stack(each).mean())
         if output.posterior is None or output.prior is None or output.posterior_branch is None:
             return LossTerms(values, factors)
 

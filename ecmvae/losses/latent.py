@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from collections.abc import Sequence
 
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecmvae.models.attention import Match
 from ecmvae.vae.bounds import barber_agakov
 from ecmvae.vae.gaussian import DiagonalGaussian
 
@@ -69,3 +73,35 @@ class MutualInformationBound(nn.Module):
         """Mean log q(t | z_v) over the batch, in nats; higher is better."""
         conditional, target = self.project(visual, audio)
         return barber_agakov(target, conditional, 0.0)
+
+
+def match_loss(
+    matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """InfoNCE between the sounding pixels of a frame and its sound, against the sounds of the other clips.
+
+    The keys are averaged over the mask and scaled back to length 1; the score of frame i with sound j is the gate's own
+    (van den Oord et al., arXiv 1807.03748). Seconds of the same clip are no negatives: they often sound alike.
+
+    Args:
+        matches: Of the gates at the scales.
+        masks: (N, 1, H, W) in {0, 1}; frames in which nothing sounds are left out.
+        clips: (N,), the clip each frame belongs to.
+
+    Returns:
+        Mean over scales and frames, in nats; 0 when nothing sounds in the batch.
+    """
+    sounding = masks.flatten(1).any(1)
+    if not bool(sounding.any()):
+        return masks.new_zeros(())
+    clips = clips[sounding]
+    same_clip = (clips[:, None] == clips[None, :]) & ~torch.eye(len(clips), dtype=torch.bool, device=clips.device)
+    losses = []
+    for match in matches:
+        size = match.keys.shape[2], match.keys.shape[3]
+        share = F.adaptive_avg_pool2d(masks[sounding], size)
+        keys = F.normalize((match.keys[sounding].to(masks.dtype) * share).sum((2, 3)), dim=1)
+        scores = torch.einsum("id,jd->ij", keys, match.queries[sounding].to(masks.dtype))
+        scores = scores.masked_fill(same_clip, -torch.inf)
+        losses.append(F.cross_entropy(scores, torch.arange(len(clips), device=scores.device)))
+    return torch.stack(losses).mean()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ecmvae.backbones.visual import VisualBackbone
 from ecmvae.config import Config
 from ecmvae.errors import UserError
-from ecmvae.models.attention import build_fusion
+from ecmvae.models.attention import Match, build_fusion
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.latents import (
     FactorizedLatentEncoder,
@@ -39,12 +39,14 @@ class BranchOutput:
         samples: The latents that were drawn; None without latents.
         fused: Four fused maps (N, C, h, w), finest first.
         audio: The sound as the fusion returned it, (N, A), L2-normalised.
+        matches: How the gates of the four scales compared pixels and sounds; empty without gates.
     """
 
     logits: Tensor
     samples: LatentSamples | None
     fused: tuple[Tensor, ...]
     audio: Tensor
+    matches: tuple[Match, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,15 @@ class Branch(nn.Module):
         if latents is not None:
             samples = self.latent_fusion(latents, mode)
             necks = [*necks[:-1], self.injection(necks[-1], samples)]
-        fused = []
+        fused: list[Tensor] = []
+        matches: list[Match] = []
         heard = audio
         for block, each in zip(fusion, necks, strict=True):
-            clip_map, heard = block(rearrange(each, "(b t) c h w -> b t c h w", b=batch), audio)
+            clip_map, heard, *match = block(rearrange(each, "(b t) c h w -> b t c h w", b=batch), audio)
             fused.append(rearrange(clip_map, "b t c h w -> (b t) c h w"))
+            matches += match
         logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=batch)
-        return BranchOutput(logits, samples, tuple(fused), rearrange(heard, "b t a -> (b t) a"))
+        return BranchOutput(logits, samples, tuple(fused), rearrange(heard, "b t a -> (b t) a"), tuple(matches))
 
 
 class ECMVAE(nn.Module):

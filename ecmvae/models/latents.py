@@ -191,8 +191,8 @@ class LatentFusion(nn.Module):
             return LatentSamples(shared, None, None, shared, shared)
         visual, audio = draw(latents.visual, mode), draw(latents.audio, mode)
         if self.kind == "concat":
-            fused_visual = self.visual(torch.cat([visual, shared], dim=1))
-            fused_audio = self.audio(torch.cat([audio, shared], dim=1))
+            fused_visual = self.visual(torch.cat([visual, shared], dim=1)).to(visual.dtype)
+            fused_audio = self.audio(torch.cat([audio, shared], dim=1)).to(audio.dtype)
         else:
             fused_visual = draw(product_of_experts([latents.visual, latents.shared]), mode)
             fused_audio = draw(product_of_experts([latents.audio, latents.shared]), mode)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ecmvae.losses.latent import MutualInformationBound, cross_covariance, orthogonality_loss
+from ecmvae.losses.latent import MutualInformationBound, cross_covariance, match_loss, orthogonality_loss
+from ecmvae.models.attention import Match
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "vae" / "difference_loss.json").read_text())
 
@@ -60,3 +61,28 @@ def test_the_released_form_lets_the_target_train() -> None:
     bound(torch.randn(5, 4), audio).backward()
     assert audio.grad is not None
     assert bound.target.weight.grad is not None
+
+
+def test_match_loss_written_out() -> None:
+    """Two clips of two frames; the last frame is silent. Frame by frame, with the other second of a clip left out."""
+    keys = torch.nn.functional.normalize(torch.randn(4, 6, 2, 2), dim=1)
+    queries = 10 * torch.nn.functional.normalize(torch.randn(4, 6), dim=1)
+    masks = torch.zeros(4, 1, 4, 4)
+    masks[0, 0, :2, :2] = 1  # one cell of the 2x2 map
+    masks[1, 0, :, :2] = 1  # two cells
+    masks[2, 0, 2:, 2:] = 1
+    clips = torch.tensor([0, 0, 1, 1])
+    got = match_loss([Match(keys, queries, torch.zeros(4, 1, 2, 2))], masks, clips)
+    seen = [keys[0, :, 0, 0], (keys[1, :, 0, 0] + keys[1, :, 1, 0]), keys[2, :, 1, 1]]
+    rivals = {0: [0, 2], 1: [1, 2], 2: [2, 0, 1]}
+    losses = []
+    for i, others in rivals.items():
+        key = seen[i] / seen[i].norm()
+        scores = torch.stack([key @ queries[j] for j in others])
+        losses.append(scores.logsumexp(0) - scores[0])
+    torch.testing.assert_close(got, torch.stack(losses).mean())
+
+
+def test_match_loss_of_a_silent_batch_is_zero() -> None:
+    match = Match(torch.randn(2, 3, 2, 2), torch.randn(2, 3), torch.zeros(2, 1, 2, 2))
+    assert match_loss([match], torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])) == 0

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from einops import rearrange
+from torch.nn import functional as F
 
 from ecmvae.models.attention import TPAVI, AudioGate, build_fusion, unit_length
 
@@ -73,30 +74,27 @@ def test_gate_uses_its_own_second_only() -> None:
     assert not torch.allclose(before[:, 1], after[:, 1])
 
 
-def test_gate_equals_a_plain_loop_over_frames() -> None:
-    gate = AudioGate(8, audio_dim=4, heads=2).eval()
-    visual, audio = torch.randn(2, 3, 8, 4, 5), torch.randn(2, 3, 4)
-    fused, _ = gate(visual, audio)
+def test_gate_equals_a_plain_loop_over_pixels() -> None:
+    gate = AudioGate(8, audio_dim=4, inner=6).double().eval()
+    torch.nn.init.normal_(gate.bias)
+    visual, audio = torch.randn(2, 3, 8, 4, 5).double(), torch.randn(2, 3, 4).double()
+    fused, _, match = gate(visual, audio)
     for b in range(2):
         for t in range(3):
-            frame = visual[b, t]
-            key = gate.key(frame[None])[0]
-            query = gate.query(unit_length(audio[b, t], -1))
-            scores = [
-                (key[4 * k : 4 * k + 4] * query[4 * k : 4 * k + 4, None, None]).sum(0) / 2 + gate.bias[k]
-                for k in range(2)
-            ]
-            gated = torch.cat([frame[4 * k : 4 * k + 4] * scores[k].sigmoid() for k in range(2)])
-            expected = frame + gate.out(torch.cat([gated, torch.stack(scores)])[None])[0]
-            torch.testing.assert_close(fused[b, t], expected, atol=1e-5, rtol=1e-4)
+            key = gate.key(visual[b, t][None])[0]
+            query = gate.query(unit_length(audio[b, t], -1)[None])[0]
+            scores = torch.empty(1, 4, 5).double()
+            for y in range(4):
+                for x in range(5):
+                    cosine = F.cosine_similarity(key[:, y, x], query, dim=0)
+                    scores[0, y, x] = gate.scale * cosine + gate.bias
+            gated = torch.cat([visual[b, t] * scores.sigmoid(), scores])
+            expected = visual[b, t] + gate.out(gated[None])[0]
+            torch.testing.assert_close(match.scores[3 * b + t], scores, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(fused[b, t], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_no_fusion_leaves_the_picture_alone() -> None:
     visual = torch.randn(1, 2, 8, 3, 3)
     fused, _ = build_fusion("none", 8)(visual, torch.randn(1, 2, 128))
     assert torch.equal(rearrange(fused, "b t c h w -> (b t) c h w"), visual[0])
-
-
-def test_heads_must_divide_the_channels() -> None:
-    with pytest.raises(ValueError, match="10 channels over 4 heads"):
-        AudioGate(10)
