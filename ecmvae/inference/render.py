@@ -18,6 +18,9 @@ TINT = (255, 32, 160)
 """Colour of masks, RGB."""
 _TINT_STRENGTH = 0.45
 _DIMMED = 0.3  # brightness of what a spotlight leaves in the dark
+_LEVELS = np.arange(256)[None, :, None]
+_TINTING = np.round(_LEVELS * (1 - _TINT_STRENGTH) + np.array(TINT) * _TINT_STRENGTH).astype(np.uint8)  # (1, 256, 3)
+_DIMMING = np.round(np.repeat(_LEVELS, 3, axis=2) * _DIMMED).astype(np.uint8)
 _STRIP_SHARE = 0.08  # of the picture's height
 _BAR_COLOUR = (80, 220, 120)
 _CURSOR_COLOUR = (255, 255, 255)
@@ -41,12 +44,11 @@ def overlay(
     """
     if style == "heatmap":
         return _blend(frame, heat(probability), 0.15 + 0.5 * probability)
+    inside = mask.astype(np.uint8)
     if style == "spotlight":
-        dimmed = np.round(np.arange(256) * _DIMMED).astype(np.uint8)[frame]
-        return np.where(mask[..., None], frame, dimmed)
-    tinted = frame.copy()
-    tinted[mask] = np.round(frame[mask] * (1 - _TINT_STRENGTH) + np.array(TINT) * _TINT_STRENGTH).astype(np.uint8)
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        return np.asarray(cv2.copyTo(frame, inside, cv2.LUT(frame, _DIMMING)), np.uint8)
+    tinted = np.asarray(cv2.copyTo(cv2.LUT(frame, _TINTING), inside, frame.copy()), np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(tinted, contours, -1, TINT, thickness=max(round(min(frame.shape[:2]) / 240), 1))
     return tinted
 

@@ -20,25 +20,44 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FrameResult:
-    """The answer for one source frame, at source size.
+    """The answer for one source frame; maps at source size are made when they are first asked for.
 
     Attributes:
         index: Number of the frame in the source, from 0.
         time: Seconds since the first frame.
-        probability: (H0, W0) float32, that this pixel belongs to a sounding object.
-        uncertainty: (H0, W0) float32 in [0, 1], entropy in bits of the mean probability.
-        mask: (H0, W0) bool.
         audio_activity: Loudness in [0, 1]: 0 is -60 dB of full scale or less, 1 is full scale.
+        threshold: A pixel is in the mask where its probability is above it.
+        geometry: How the source lies in the model's square.
+        small_probability: (1, h, w) float32, at the model's size.
+        small_uncertainty: (1, h, w) float32, at the model's size.
     """
 
     index: int
     time: float
-    probability: Float[np.ndarray, "h w"]
-    uncertainty: Float[np.ndarray, "h w"]
-    mask: Bool[np.ndarray, "h w"]
     audio_activity: float
+    threshold: float
+    geometry: Letterbox
+    small_probability: Float[Tensor, "1 h w"]
+    small_uncertainty: Float[Tensor, "1 h w"]
+
+    @cached_property
+    def probability(self) -> Float[np.ndarray, "h0 w0"]:
+        """(H0, W0) float32, that this pixel belongs to a sounding object."""
+        full: np.ndarray = self.geometry.enlarge(self.small_probability)[0].numpy()
+        return full
+
+    @cached_property
+    def uncertainty(self) -> Float[np.ndarray, "h0 w0"]:
+        """(H0, W0) float32 in [0, 1], entropy in bits of the mean probability."""
+        full: np.ndarray = self.geometry.enlarge(self.small_uncertainty)[0].numpy()
+        return full
+
+    @cached_property
+    def mask(self) -> Bool[np.ndarray, "h0 w0"]:
+        """(H0, W0) bool, True where an object sounds."""
+        return self.probability > self.threshold
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,39 +102,40 @@ class VideoResult:
 
     def frame(self, position: int) -> FrameResult:
         """The answer for frame number `position` of this result."""
-        probability = self._enlarged(self.key_probabilities, slice(position, position + 1))[0]
         return FrameResult(
             index=self.first_index + position,
             time=float(self.timestamps[position]),
-            probability=probability,
-            uncertainty=self._enlarged(self.key_uncertainty, slice(position, position + 1))[0],
-            mask=probability > self.threshold,
             audio_activity=float(self.audio_activity[position]),
+            threshold=self.threshold,
+            geometry=self.geometry,
+            small_probability=self._small(self.key_probabilities, slice(position, position + 1)),
+            small_uncertainty=self._small(self.key_uncertainty, slice(position, position + 1)),
         )
 
     @cached_property
     def masks(self) -> Bool[np.ndarray, "f h w"]:
         """(F, H0, W0) bool, True where an object sounds."""
         masks = np.empty((len(self), self.geometry.height, self.geometry.width), bool)
-        for position in range(len(self)):
-            masks[position] = self._enlarged(self.key_probabilities, slice(position, position + 1))[0] > self.threshold
+        for position, frame in enumerate(self):
+            masks[position] = frame.mask
         return masks
 
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]."""
-        return self._enlarged(self.key_probabilities, slice(None))
+        full: np.ndarray = self.geometry.enlarge(self._small(self.key_probabilities, slice(None))).numpy()
+        return full
 
     @property
     def uncertainty(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]: entropy of the mean probability, in bits."""
-        return self._enlarged(self.key_uncertainty, slice(None))
+        full: np.ndarray = self.geometry.enlarge(self._small(self.key_uncertainty, slice(None))).numpy()
+        return full
 
     @property
     def masked_area(self) -> Float[np.ndarray, " f"]:
         """(F,) float32: share of each frame that is in the mask, measured at the model's size."""
-        times = torch.from_numpy(self.timestamps)
-        small = interpolate_in_time(self.key_probabilities, self.key_times, times)
+        small = self._small(self.key_probabilities, slice(None))
         share: np.ndarray = (small > self.threshold).float().mean(dim=(1, 2)).numpy()
         return share
 
@@ -180,7 +200,6 @@ class VideoResult:
             key_uncertainty=torch.cat(uncertainty),
         )
 
-    def _enlarged(self, maps: Tensor, which: slice) -> Float[np.ndarray, "f h w"]:
-        times = torch.from_numpy(self.timestamps[which])
-        small = interpolate_in_time(maps, self.key_times, times)
-        return self.geometry.enlarge(small).numpy()
+    def _small(self, maps: Tensor, which: slice) -> Tensor:
+        """Maps of some source frames, float32 at the model's size."""
+        return interpolate_in_time(maps, self.key_times, torch.from_numpy(self.timestamps[which]))
