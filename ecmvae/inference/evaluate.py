@@ -238,6 +238,8 @@ def evaluate_command(
     samples: int = 1,
     batch_clips: int = 4,
     batch_size: int = 4,
+    robustness: bool = False,
+    snr: float = 0.0,
     limit: int | None = None,
     seed: int = 0,
     workers: int = 0,
@@ -263,6 +265,8 @@ def evaluate_command(
         samples: How many samples of the latents to average over.
         batch_clips: Clips a batch of AVSBench's own protocol; its F-measure depends on it.
         batch_size: Clips that the model sees at once.
+        robustness: Also let the model hear silence, noise, other classes, other moments and off-screen sounds.
+        snr: Level of the clip's own sound above noise and off-screen sounds, in decibels.
         limit: Score only the first clips.
         seed: Seed of latents, of the shuffled sound and of the random floor.
         workers: Processes that read clips.
@@ -273,6 +277,7 @@ def evaluate_command(
         UserError: When checkpoint or data are missing or do not fit together.
     """
     from ecmvae.inference.evaluate_run import EvaluationRun
+    from ecmvae.inference.robustness import RobustnessSettings
 
     settings = EvaluateSettings(
         batch_clips=batch_clips,
@@ -290,6 +295,7 @@ def evaluate_command(
         predictions=predictions,
         save_predictions=save_predictions,
         visual_only=visual_only,
+        robustness=RobustnessSettings(snr_db=snr, seed=seed) if robustness else None,
         limit=limit,
         device=device,
         out=out,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ecmvae.inference.evaluate import EvaluateSettings, evaluate, evaluate_predi
 from ecmvae.inference.predictions import PredictionFolder
 from ecmvae.inference.predictor import choose_device
 from ecmvae.inference.report import Report
+from ecmvae.inference.robustness import RobustnessReport, RobustnessSettings, robustness
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class EvaluationRun:
     predictions: str | None
     save_predictions: str | None
     visual_only: str | None
+    robustness: RobustnessSettings | None
     limit: int | None
     device: str
     out: str
@@ -47,6 +50,8 @@ class EvaluationRun:
             raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
         if self.data is None:
             raise UserError("say on which data: --data FOLDER, the one that holds Single-source or Multi-sources")
+        if self.robustness is not None and self.checkpoint is None:
+            raise UserError("robustness needs a model that can listen: give --checkpoint, not --predictions")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"limit={self.limit} must be at least 1")
         if self.predictions is not None and not Path(self.predictions).is_dir():
@@ -60,13 +65,17 @@ class EvaluationRun:
             wanted = " nor ".join(f"{task.folder}/{task.table}" for task in TASKS.values())
             raise UserError(f"{self.data}: holds neither {wanted}; see docs/data.md for the expected folders")
         score = self._predictions if self.checkpoint is None else self._model()
-        reports = {task: score(task) for task in tasks}
-        folder = _fresh(Path(self.out))
-        for task, report in reports.items():
-            _show(report, report.write(folder / f"{task}_{self.split}"))
-        return reports
+        found = {task: score(task) for task in tasks}
+        parent = _fresh(Path(self.out))
+        for task, (report, robust) in found.items():
+            folder = report.write(parent / f"{task}_{self.split}")
+            _show(report, folder)
+            if robust is not None:
+                robust.write(folder)
+                _show_robustness(robust, folder)
+        return {task: report for task, (report, _) in found.items()}
 
-    def _model(self) -> Any:
+    def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:
         """How to score a task with the model; it is loaded once."""
         assert self.checkpoint is not None
         device = choose_device(self.device)
@@ -80,21 +89,22 @@ class EvaluationRun:
             "config": model.config.to_dict(),
         }
 
-        def score(task: str) -> Report:
+        def score(task: str) -> tuple[Report, RobustnessReport | None]:
             clips = self._clips(task, knobs.image_size, num_frames=knobs.num_frames, hop_seconds=knobs.hop_seconds)
             told = {**self._about(task, knobs.image_size), **about}
-            return evaluate(model, clips, self.settings, visual_only=rival, save_to=save_to, about=told)
+            report = evaluate(model, clips, self.settings, visual_only=rival, save_to=save_to, about=told)
+            return report, robustness(model, clips, self.robustness) if self.robustness is not None else None
 
         return score
 
-    def _predictions(self, task: str) -> Report:
+    def _predictions(self, task: str) -> tuple[Report, None]:
         """Score the folder of masks at the size of the ground truth."""
         assert self.predictions is not None
         assert self.data is not None
         size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
         clips = self._clips(task, size)
         folder = PredictionFolder(self.predictions)
-        return evaluate_predictions(folder, clips, clips.clips, self.settings, about=self._about(task, size))
+        return evaluate_predictions(folder, clips, clips.clips, self.settings, about=self._about(task, size)), None
 
     def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset:
         assert self.data is not None
@@ -130,6 +140,20 @@ def _show(report: Report, folder: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"written: {folder}/report.json, report.md, clips.csv", soft_wrap=True)
+
+
+def _show_robustness(report: RobustnessReport, folder: Path) -> None:
+    area = report.settings.reject_area
+    table = Table(title="with a wrong sound (fractions)")
+    table.add_column("condition", no_wrap=True)
+    for heading in ("clips", "mIoU", "false positives", f"reject@{area}", "sensitivity", "robust score"):
+        table.add_column(heading, justify="right")
+    for name, row in report.conditions.items():
+        numbers = (row.miou, row.false_positive_rate, row.rejected, row.audio_sensitivity, row.robust_score)
+        table.add_row(name, str(row.clips), *("-" if n is None else f"{n:.3f}" for n in numbers))
+    console = Console()
+    console.print(table)
+    console.print(f"written: {folder}/robustness.json, robustness.csv", soft_wrap=True)
 
 
 def _fresh(folder: Path) -> Path:

@@ -7,6 +7,7 @@ but the sound itself tells them apart. The definitions of the numbers are ours.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,12 +132,14 @@ class RobustnessReport:
         conditions = {name: asdict(scores) for name, scores in self.conditions.items()}
         return {"settings": asdict(self.settings), "audio_gain": self.audio_gain, "conditions": conditions}
 
-    def write_manifest(self, path: Path) -> None:
-        """Write a csv with a row for every clip and condition."""
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    def write(self, folder: Path) -> None:
+        """Write robustness.json, and robustness.csv with the manifest: a row for every clip and condition."""
+        with replacing(folder / "robustness.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(Heard.__dataclass_fields__))
             writer.writeheader()
             writer.writerows(asdict(heard) for heard in self.manifest)
+        with replacing(folder / "robustness.json") as path:
+            path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def robustness(model: Any, clips: SoundedClips, settings: RobustnessSettings | None = None) -> RobustnessReport:

@@ -64,9 +64,16 @@ def test_model_then_its_saved_masks_score_the_same(checkpoint, root, tmp_path, c
 
 
 def test_one_task_few_clips(checkpoint, root, tmp_path):
-    evaluate_command(str(checkpoint), str(root), task="ms3", limit=2, device="cpu", out=str(tmp_path / "out"))
-    assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["ms3_test"]
-    assert read(tmp_path / "out/ms3_test")["about"]["clips"] == 2
+    out = tmp_path / "out"
+    evaluate_command(
+        str(checkpoint), str(root), task="ms3", limit=2, device="cpu", robustness=True, snr=6.0, out=str(out)
+    )
+    assert [folder.name for folder in out.iterdir()] == ["ms3_test"]
+    report, robust = read(out / "ms3_test"), json.loads((out / "ms3_test/robustness.json").read_text())
+    assert report["about"]["clips"] == robust["conditions"]["noise"]["clips"] == 2
+    assert robust["settings"]["snr_db"] == 6.0
+    assert robust["conditions"]["original"]["miou"] == pytest.approx(report["miou"], abs=1e-6)
+    assert robust["audio_gain"] == pytest.approx(report["audio_gain"]["silent"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +87,7 @@ def test_one_task_few_clips(checkpoint, root, tmp_path):
         ({"checkpoint": "CHECKPOINT", "data": "DATA", "split": "tset"}, "choose from test"),
         ({"predictions": "nowhere", "data": "DATA"}, "no such folder of predictions"),
         ({"predictions": "EMPTY", "data": "DATA"}, "no prediction for clip"),
+        ({"predictions": "EMPTY", "data": "DATA", "robustness": True}, "needs a model that can listen"),
         ({"checkpoint": "CHECKPOINT", "data": "DATA", "limit": 0}, "limit=0"),
     ],
 )

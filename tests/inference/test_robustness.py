@@ -1,6 +1,7 @@
 """Robustness against models of which is known what they hear: everything, loudness, nothing."""
 
 import csv
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -69,8 +70,9 @@ def test_a_deaf_model(clips):
 def test_manifest_names_sounds_of_other_classes(clips, tmp_path):
     settings = RobustnessSettings(progress=False, snr_db=3.0)
     report = robustness(Listener(), clips, settings)
-    report.write_manifest(tmp_path / "manifest.csv")
-    with (tmp_path / "manifest.csv").open() as file:
+    report.write(tmp_path)
+    assert json.loads((tmp_path / "robustness.json").read_text()) == report.to_dict()
+    with (tmp_path / "robustness.csv").open() as file:
         rows = list(csv.DictReader(file))
     places = {clips.name(i): i for i in range(len(clips))}
     swapped = [row for row in rows if row["condition"] == "swapped"]
