@@ -137,7 +137,8 @@ class Gallery:
         if path.is_file():
             model.load_state_dict(load_file(path))
         else:
-            train()
+            with torch.enable_grad():  # a section may ask for a model while it draws
+                train()
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file(model.state_dict(), path)
         return model.eval()

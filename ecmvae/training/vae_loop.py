@@ -160,7 +160,7 @@ class _Objective(nn.Module):
         """The loss, and every scalar to log."""
         output: Output = self.model(batch) if isinstance(self.model, MultimodalVAE) else self.model(**batch)
         with torch.no_grad():
-            terms = output.named()
+            terms = {name: value.detach() for name, value in output.named().items()}
         return output.loss, terms
 
 

@@ -1,0 +1,120 @@
+"""`ecmvae vae ...` on scikit-learn's digits, through the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ecmvae.cli import main
+from ecmvae.errors import UserError
+from ecmvae.training.vae import VAEConfig, draw, load_vae, load_vae_config
+from ecmvae.vae.zoo import build_vae
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "vae").glob("*.yaml"))
+SHAPES = {"mnist": (1, 28, 28), "fashion": (1, 28, 28), "digits": (1, 8, 8)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run on the digits."""
+    folder = tmp_path_factory.mktemp("vae") / "run"
+    assert main(["vae", "train", "--data", "digits", "--latent_dim", "2", "--epochs", "3", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_loads_builds_and_steps(path):
+    config = load_vae_config(path)
+    shape = SHAPES[config.data.name]
+    if config.data.pad_to:
+        shape = (1, config.data.pad_to, config.data.pad_to)
+    model = build_vae(config.model, shape)
+    from ecmvae.vae.multimodal import MultimodalVAE
+    from ecmvae.vae.zoo import batch_for
+
+    batch = batch_for(model, torch.rand(4, *shape), torch.arange(4))
+    output = model(batch) if isinstance(model, MultimodalVAE) else model(**batch)
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+
+
+def test_a_run_is_a_folder(run):
+    assert {path.name for path in run.iterdir()} >= {"config.yaml", "model.safetensors", "last.pt", "history.json"}
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert saved["model"]["latent_dim"] == 2
+    assert saved["fit"]["epochs"] == 3
+    assert len(json.loads((run / "history.json").read_text())) == 3
+
+
+def test_score_prints_and_keeps_true_bounds(run, capsys):
+    assert main(["vae", "score", str(run), "--num_samples", "10"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers == json.loads((run / "score.json").read_text())
+    assert numbers["negative_iwae_10"] <= numbers["negative_elbo"]
+    assert numbers["test_images"] == 297
+    assert sum(numbers["kl_per_dimension"]) == pytest.approx(numbers["kl"], abs=1e-3)
+
+
+def test_sample_and_traverse_write_pictures(run, tmp_path):
+    assert main(["vae", "sample", str(run), "--out", str(tmp_path / "s.png"), "--count", "12"]) == 0
+    assert Image.open(tmp_path / "s.png").size == (2 * (10 * 9 - 1), 2 * (2 * 9 - 1))
+    assert main(["vae", "traverse", str(run), "--out", str(tmp_path / "t.png"), "--steps", "5"]) == 0
+    first = np.asarray(Image.open(tmp_path / "t.png"))
+    assert first.shape == (2 * (5 * 9 - 1),) * 2
+    assert first.std() > 5
+
+
+def test_loading_gives_the_trained_model(run):
+    model, config = load_vae(run)
+    assert isinstance(config, VAEConfig)
+    assert torch.equal(draw(model, config, 3), draw(model, config, 3))
+    fresh = build_vae(config.model, (1, 8, 8))
+    assert not torch.equal(model.decoder.layers[0].weight, fresh.decoder.layers[0].weight)
+
+
+def test_resume_goes_on_and_a_second_start_is_refused(run, capsys):
+    assert main(["vae", "train", "--out", str(run), "--resume", "true", "--epochs", "4"]) == 0
+    assert len(json.loads((run / "history.json").read_text())) == 4
+    assert main(["vae", "train", "--data", "digits", "--out", str(run)]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "conditional_vae", "mvae"])
+def test_other_kinds_train_sample_and_score(name, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump({"model": {"name": name}, "data": {"name": "digits"}, "fit": {"epochs": 1}}))
+    folder = str(tmp_path / "run")
+    assert main(["vae", "train", "--config", str(config), "--out", folder, "--device", "cpu"]) == 0
+    assert main(["vae", "sample", folder, "--out", str(tmp_path / "s.png")]) == 0
+    assert main(["vae", "score", folder]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {nam: vae}", "unknown key model.nam"),
+        ("modell: {name: vae}", "model, data, fit"),
+        ("- 1", "sections"),
+        ("model: {", "not valid YAML"),
+        ("fit: {epochs: 0}", "epochs must be at least 1"),
+    ],
+)
+def test_bad_configs_say_what_to_do(text, message, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_vae_config(path)
+
+
+def test_mistakes_end_with_two_and_one_line(tmp_path, capsys):
+    assert main(["vae", "score", str(tmp_path)]) == 2
+    assert main(["vae", "train", "--config", str(tmp_path / "none.yaml")]) == 2
+    assert main(["vae", "train", "--data", "digits", "--beta", "-1", "--out", str(tmp_path / "run")]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 3
+    assert "no trained model" in lines[0]
+    assert "beta" in lines[2]

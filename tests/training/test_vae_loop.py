@@ -1,0 +1,134 @@
+"""The VAE trainer: resume bit for bit, early stopping, best weights, bad losses."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from ecmvae.errors import UserError
+from ecmvae.training.vae_loop import FitSettings, fit
+from ecmvae.vae.classic import digits
+from ecmvae.vae.decoders import MLPDecoder
+from ecmvae.vae.encoders import ConvEncoder, GaussianHead
+from ecmvae.vae.fully_connected import mlp_autoencoder, mlp_vae
+from ecmvae.vae.likelihoods import GaussianLikelihood
+from ecmvae.vae.vae import VAE
+
+
+@pytest.fixture
+def data():
+    images = torch.from_numpy(digits()[0]).flatten(1)
+    return {"x": images[:400]}, {"x": images[400:500]}
+
+
+def make(beta=1.0):
+    torch.manual_seed(5)
+    return mlp_vae((64,), 32, 4, beta=beta)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_training_lowers_the_loss_and_reports_its_terms(data):
+    model = make()
+    result = fit(model, data[0], FitSettings(epochs=5, device="cpu"), progress=False)
+    losses = [epoch["loss"] for epoch in result.history]
+    assert losses[-1] < losses[0] - 1
+    assert not model.training
+    for epoch in result.history:
+        assert epoch["loss"] == pytest.approx(-epoch["elbo"], rel=1e-5)
+        assert epoch["elbo"] == pytest.approx(epoch["log_likelihood"] - epoch["kl"], rel=1e-5)
+
+
+def test_the_loop_is_adam_on_the_loss(data):
+    """The first epoch against the same steps written out."""
+    settings = FitSettings(epochs=1, seed=3, device="cpu")
+    ours, plain = make(), make()
+    fit(ours, data[0], settings, progress=False)
+    torch.manual_seed(3)
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(3))
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
+    for start in range(0, 400, 100):
+        optimizer.zero_grad()
+        plain(data[0]["x"][order[start : start + 100]]).loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(plain), rtol=0, atol=1e-7)
+
+
+def test_two_runs_of_one_seed_are_equal(data):
+    models = make(), make()
+    for model in models:
+        fit(model, data[0], FitSettings(epochs=2, device="cpu"), progress=False)
+    assert torch.equal(*map(weights, models))
+
+
+def test_resume_ends_as_if_it_had_never_stopped(data, tmp_path):
+    whole, stopped = make(), make()
+    expected = fit(whole, data[0], FitSettings(epochs=4, device="cpu"), validation=data[1], progress=False)
+    fit(stopped, data[0], FitSettings(epochs=2, device="cpu"), validation=data[1], folder=tmp_path, progress=False)
+    resumed = make(beta=1.0)
+    result = fit(
+        resumed,
+        data[0],
+        FitSettings(epochs=4, device="cpu"),
+        validation=data[1],
+        folder=tmp_path,
+        resume=True,
+        progress=False,
+    )
+    assert torch.equal(weights(whole), weights(resumed))
+    assert result.history == expected.history
+    assert json.loads((tmp_path / "history.json").read_text()) == result.history
+    assert list(tmp_path.glob("tensorboard/events*"))
+
+
+def test_early_stop_keeps_the_best_weights(data):
+    model = make()
+    settings = FitSettings(epochs=60, patience=2, learning_rate=0.1, device="cpu")
+    result = fit(model, data[0], settings, validation=data[1], progress=False)
+    losses = [epoch["validation/loss"] for epoch in result.history]
+    assert result.best_epoch == losses.index(min(losses))
+    assert result.stopped_early
+    assert len(losses) == result.best_epoch + 3
+    torch.manual_seed(0)
+    assert model(data[1]["x"]).loss.item() == pytest.approx(min(losses), rel=1e-3)
+
+
+def test_validation_does_not_disturb_training(data):
+    models = make(), make()
+    fit(models[0], data[0], FitSettings(epochs=1, device="cpu"), progress=False)
+    fit(models[1], data[0], FitSettings(epochs=1, device="cpu"), validation=data[1], progress=False)
+    assert torch.equal(*map(weights, models))
+
+
+def test_a_last_batch_of_one_is_left_out_for_batch_norm():
+    encoder = ConvEncoder(1, (4,), 8)
+    model = VAE(nn.Sequential(encoder, GaussianHead(encoder.out_features, 2)), MLPDecoder(2, (8,), (1, 8, 8)), 2)
+    result = fit(
+        model, {"x": torch.rand(11, 1, 8, 8)}, FitSettings(epochs=1, batch_size=5, device="cpu"), progress=False
+    )
+    assert len(result.history) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(data):
+    model = mlp_autoencoder((64,), 32, 4, likelihood=GaussianLikelihood())
+    with torch.no_grad():
+        model.decoder.layers[-1].bias[0] = torch.inf
+    with pytest.raises(FloatingPointError, match="lower learning_rate"):
+        fit(model, data[0], FitSettings(epochs=1, device="cpu"), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda data, path: FitSettings(epochs=0), "epochs must be at least 1"),
+        (lambda data, path: FitSettings(learning_rate=0.0), "learning_rate"),
+        (lambda data, path: fit(make(), data[0], FitSettings(patience=1)), "patience needs validation"),
+        (lambda data, path: fit(make(), data[0], FitSettings(), folder=path, resume=True), "nothing to resume"),
+    ],
+)
+def test_bad_input_says_what_to_do(data, tmp_path, call, message):
+    with pytest.raises(UserError, match=message):
+        call(data, tmp_path)
