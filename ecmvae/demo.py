@@ -175,7 +175,13 @@ class Demo:
                 name="synthetic" if sources is None else "collage",
                 root=self.cache,
             ),
-            train=replace(train, out=str(self.out), max_minutes=self.minutes, seed=train.seed + self.seed),
+            train=replace(
+                train,
+                out=str(self.out),
+                max_minutes=self.minutes,
+                precision=_cpu_precision() if train.device == "cpu" else train.precision,
+                seed=train.seed + self.seed,
+            ),
         )
         run = run_training(config)
         shutil.copytree(run / "best", self.out / "best")

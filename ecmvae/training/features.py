@@ -72,7 +72,8 @@ class FeatureCache:
             KeyError: For a clip that was never filled in.
         """
         rows = [self._maps[name] for name in names]
-        return tuple(torch.stack(scale).to(device).float() for scale in zip(*rows, strict=True))
+        # Widened before they are stacked: under autocast a CPU cannot stack float16.
+        return tuple(torch.stack([each.float() for each in scale]).to(device) for scale in zip(*rows, strict=True))
 
     def _keep(self, names: Sequence[str], frames: Float[Tensor, "b t 3 h w"]) -> None:
         clips, length = frames.shape[:2]

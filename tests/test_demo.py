@@ -1,0 +1,109 @@
+"""The demo at toy size, without a network: what it leaves is what its report and the README promise."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ecmvae import demo as module
+from ecmvae.config import load_config
+from ecmvae.data.collage import CollageSources
+from ecmvae.data.video import probe
+from ecmvae.demo import Demo, demo
+from ecmvae.errors import UserError
+
+DEBUG = Path(__file__).parents[1] / "configs" / "debug.yaml"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of seconds: 64 pixels, a backbone with random weights."""
+    config = load_config(DEBUG, {"data.length": 16, "train.epochs": 1, "train.device": "cpu", "train.log_images": 0})
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(replace(config, model=replace(config.model, channels=8)).to_yaml())
+    return path
+
+
+@pytest.fixture(scope="module")
+def left(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a demo that ran where an older one lay, on a machine without a network."""
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    out.mkdir()
+    (out / "report.json").write_text("the older one")
+
+    def no_network(*_: object, **__: object) -> None:
+        raise UserError("there is no network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CollageSources, "fetch", no_network)
+        demo(str(out), config=str(small), minutes=1.0, audio_minutes=0.02, clips=4)
+    return out
+
+
+def test_the_report_has_every_promised_number(left: Path) -> None:
+    report = json.loads((left / "report.json").read_text())
+    assert report["data"] == "synthetic"
+    scores = ("miou", "fscore", "miou_silent", "miou_shuffled", "right_of_two")
+    for found in (report, report["ms3"]):
+        assert all(0 <= found[name] <= 1 for name in scores)
+    assert 0 <= report["ms3"]["miou_nonempty"] <= 1
+    assert report["floors"]["s4"]["all_background"]["miou"] == 0
+    assert report["seconds"] >= sum(report["seconds_by_step"].values()) - 1
+    assert report["config"]["data"]["name"] == "synthetic"
+    assert report["config"]["train"]["max_minutes"] == 1.0
+
+
+def test_the_report_is_what_evaluate_says(left: Path) -> None:
+    report = json.loads((left / "report.json").read_text())
+    for task, told in (("s4", report), ("ms3", report["ms3"])):
+        scored = json.loads((left / "scores" / task / "report.json").read_text())
+        assert told["miou"] == scored["miou"]
+        assert told["miou"] - told["miou_silent"] == pytest.approx(scored["audio_gain"]["silent"])
+
+
+def test_the_overlay_is_a_test_clip_with_its_sound(left: Path) -> None:
+    info = probe(left / "overlay.mp4")
+    assert info.frame_count >= 100
+    assert len(info.audio_tracks) == 1
+    assert info.duration == pytest.approx(5, abs=0.1)
+
+
+def test_the_pictures_are_there(left: Path) -> None:
+    with Image.open(left / "montage.png") as montage:
+        assert montage.size[0] == 5 * 160
+    with Image.open(left / "curves.png") as curves:
+        assert curves.size[0] > 500
+
+
+def test_the_older_demo_is_moved_aside(left: Path) -> None:
+    assert (left.parent / "demo-001" / "report.json").read_text() == "the older one"
+
+
+def test_predict_finds_the_demos_model(left: Path) -> None:
+    from ecmvae.inference.default_model import default_model
+
+    assert default_model(packaged=left / "nothing", runs=left.parent) == left / "best"
+
+
+def test_collage_on_demand_does_not_fall_back(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise UserError("there is no network")
+
+    monkeypatch.setattr(CollageSources, "fetch", no_network)
+    with pytest.raises(UserError, match="no network"):
+        demo(str(tmp_path / "demo"), data="collage", config=str(small))
+    assert not (tmp_path / "demo").exists()
+
+
+def test_one_clip_cannot_be_shuffled(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at least 2"):
+        Demo(tmp_path / "demo", "synthetic", None, str(small), 1.0, 1.0, 1, 0)
+
+
+def test_half_precision_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    assert module._cpu_precision() == "bf16-mixed"
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_f": True})
+    assert module._cpu_precision() == "32-true"
