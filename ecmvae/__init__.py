@@ -1,1 +1,67 @@
+"""ecmvae: cut out of a video the objects that sound.
+
+```python
+import ecmvae
+
+result = ecmvae.VideoPredictor("runs/demo").predict("my_video.mp4")
+result.save("masks")
+```
+
+The names below are imported when they are first used, so that ``import ecmvae`` is quick and needs no optional package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecmvae.checkpoint import load_model, save_model
+    from ecmvae.config import Config, load_config
+    from ecmvae.errors import UserError
+    from ecmvae.inference.predictor import VideoPredictor
+    from ecmvae.inference.result import VideoResult
+    from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
+    from ecmvae.types import AVBatch, AVClip
+    from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "ECMVAE",
+    "AVBatch",
+    "AVClip",
+    "Config",
+    "DiagonalGaussian",
+    "ECMVAEOutput",
+    "UserError",
+    "VideoPredictor",
+    "VideoResult",
+    "build_model",
+    "load_config",
+    "load_model",
+    "product_of_experts",
+    "save_model",
+]
+
+_HOMES = {
+    "ecmvae.checkpoint": ("load_model", "save_model"),
+    "ecmvae.config": ("Config", "load_config"),
+    "ecmvae.errors": ("UserError",),
+    "ecmvae.inference.predictor": ("VideoPredictor",),
+    "ecmvae.inference.result": ("VideoResult",),
+    "ecmvae.models": ("ECMVAE", "ECMVAEOutput", "build_model"),
+    "ecmvae.types": ("AVBatch", "AVClip"),
+    "ecmvae.vae.gaussian": ("DiagonalGaussian", "product_of_experts"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'ecmvae' has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
