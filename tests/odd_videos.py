@@ -72,6 +72,8 @@ def _audio_frame(track: Track, sample_format: str, at: int) -> av.AudioFrame:
     channels = block.shape[0]
     if sample_format.startswith("s16"):
         block = np.round(block * 32767).astype(np.int16)
+    elif sample_format.startswith("s32"):
+        block = np.round(block * float(2**31 - 256)).astype(np.int32)
     elif sample_format.startswith("u8"):
         block = np.round(block * 127 + 128).astype(np.uint8)
     if not sample_format.endswith("p"):

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
+from odd_videos import OddVideo, Track
 
 from ecmvae.data.video import VideoWriter, probe, read_clip, write_video
 
@@ -159,3 +160,38 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="12345 Hz"):
         VideoWriter(tmp_path / "a.mp4", **size, waveform=beep(), sample_rate=12_345)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "container"),
+    [
+        ("a.mkv", "libmp3lame", ".mp4"),
+        ("b.mkv", "ac3", ".mp4"),
+        ("c.ts", "aac", ".mp4"),
+        ("d.mov", "alac", ".mp4"),
+        ("e.mkv", "libopus", ".webm"),
+        ("f.mkv", "flac", ".mp4"),  # encoded again
+        ("g.mov", "pcm_s16le", ".webm"),  # encoded again
+    ],
+)
+@pytest.mark.parametrize(("start", "late"), [(0.0, 0.0), (1.0, 0.5), (1.0, -0.5)])
+def test_copied_sound_stays_in_time(
+    tmp_path: Path, name: str, codec: str, container: str, start: float, late: float
+) -> None:
+    sound = np.stack([beep(sample_rate=48_000)] * 2)
+    track = Track(sound, 48_000, "stereo", codec, start=start + late)
+    source = OddVideo(flash_frames(), start=start, tracks=[track]).write(tmp_path / name)
+    target = tmp_path / f"out{container}"
+    vp9 = container == ".webm"
+    with VideoWriter(
+        target, width=120, height=90, fps=FPS, codec="vp9" if vp9 else "h264", copy_audio_from=source
+    ) as writer:
+        for frame in flash_frames():
+            writer.write(frame)
+    given, kept = read_clip(source), read_clip(target)
+    assert probe(target).audio_tracks[0].codec == {
+        "libmp3lame": "mp3", "flac": "aac", "pcm_s16le": "opus", "libopus": "opus",
+    }.get(codec, codec)  # fmt: skip
+    assert loud_span(given.waveform) == pytest.approx((1.0 + late, 1.2 + late), abs=0.03)
+    assert loud_span(kept.waveform) == pytest.approx(loud_span(given.waveform), abs=5e-3)
+    assert flash_time(kept.frames, kept.timestamps) == pytest.approx(1.0, abs=2e-3)
