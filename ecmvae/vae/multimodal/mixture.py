@@ -41,8 +41,8 @@ class MMVAE(MultimodalVAE):
             *args: See `MultimodalVAE`.
             num_samples: K.
             gradient: "dreg" takes the doubly reparameterised gradient of the same value, as Shi et al. do: lower
-                variance for K > 1. It is unbiased for one modality or K = 1; for more, samples of one expert are weighed
-                by the density of the mixture, for which the identity behind it holds only nearly.
+                variance for K > 1. It is unbiased for one modality or K = 1; for more, samples of one expert are
+                weighed by the density of the mixture, for which the identity behind it holds only nearly.
             **kwargs: See `MultimodalVAE`.
 
         Raises:
