@@ -143,10 +143,10 @@ def _show(report: Report, folder: Path) -> None:
 
 
 def _show_robustness(report: RobustnessReport, folder: Path) -> None:
-    area = report.settings.reject_area
-    table = Table(title="with a wrong sound (fractions)")
+    caption = f"rejected: less than {report.settings.reject_area} of the frame predicted"
+    table = Table(title="with a wrong sound (fractions)", caption=caption)
     table.add_column("condition", no_wrap=True)
-    for heading in ("clips", "mIoU", "false positives", f"reject@{area}", "sensitivity", "robust score"):
+    for heading in ("clips", "mIoU", "false pos.", "rejected", "sensitivity", "score"):
         table.add_column(heading, justify="right")
     for name, row in report.conditions.items():
         numbers = (row.miou, row.false_positive_rate, row.rejected, row.audio_sensitivity, row.robust_score)

@@ -5,7 +5,6 @@ import pickle
 import re
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,7 +12,6 @@ from PIL import Image
 from ecmvae.data.audio import write_wave
 from ecmvae.data.avss import read_avss
 from ecmvae.data.check import check_data, expected_files, inspect
-from ecmvae.data.fingerprints import fingerprint, near_duplicates
 from ecmvae.data.layout import read_clips
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.miniature_avss import write_miniature_avss
@@ -128,13 +126,3 @@ def test_command(root, whole, tmp_path, capsys):
     assert f"error: {clip.frame(1)}: missing" in capsys.readouterr().out
     with pytest.raises(UserError, match="holds none of"):
         check_data(str(tmp_path / "nowhere"))
-
-
-def test_fingerprints_of_unrelated_pictures_are_far_apart():
-    pictures = [ShapeScenes("s4", 64).scene(k).pictures[0] for k in range(12)]
-    prints = [fingerprint(picture) for picture in pictures]
-    assert max(float(a @ b) for i, a in enumerate(prints) for b in prints[:i]) < 0.7
-    assert fingerprint(np.full((50, 50, 3), 7, np.uint8)) is None
-    assert near_duplicates([]) == []
-    same = [("train", "a", prints[0]), ("train", "b", prints[0]), ("test", "c", prints[0])]
-    assert near_duplicates(same) == [(("train", "a"), ("test", "c")), (("train", "b"), ("test", "c"))]
