@@ -79,7 +79,6 @@ class Workshop:
             folder: Results go into sub-folders of it.
         """
         self._predictor = VideoPredictor(model, device)
-        self._device = device
         self._limits = limits
         self._folder = folder
 
@@ -115,7 +114,7 @@ class Workshop:
         folder = self._folder / visitor
         shutil.rmtree(folder, ignore_errors=True)
         options = PredictorOptions(threshold=threshold, samples=samples, smoothing=smoothing)
-        predictor = VideoPredictor(cast(nn.Module, self._predictor.model), self._device, options)
+        predictor = self._predictor.with_options(options)
         windows: list[VideoResult] = []
         duration = probe(video).duration or self._limits.seconds
 

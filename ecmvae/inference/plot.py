@@ -28,6 +28,8 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
     """
     if count < 1:
         raise ValueError(f"a plot shows at least one frame, got {count}")
+    if result.path is None:
+        raise ValueError("this result was predicted from arrays: there is no video to show, see plot_timeline")
     from matplotlib.figure import Figure
 
     chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))

@@ -16,23 +16,25 @@ follows block; the last one reaches back so that it, too, spans T seconds where 
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ecmvae.checkpoint import load_model
-from ecmvae.data.audio import log_mel_patches
+from ecmvae.data.audio import log_mel_patches, resample
 from ecmvae.data.letterbox import Letterbox
-from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
+from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.inference.default_model import default_model
@@ -134,7 +136,7 @@ class VideoPredictor:
     def predict(self, path: str | Path) -> VideoResult:
         """Masks of a whole video.
 
-        The result holds small maps, about 130 kB per second of video at 224 pixels and four key frames a second.
+        The result holds small maps: at most 0.8 MB per second of video at 224 pixels and four key frames a second.
 
         Args:
             path: Any video that FFmpeg reads.
@@ -160,47 +162,85 @@ class VideoPredictor:
         """
         path = Path(path)
         info = probe(path)
-        options = self.options
-        geometry = Letterbox(
-            height=info.height,
-            width=info.width,
-            side=self.image_size,
-            squash=options.squash,
-            sample_aspect=info.sample_aspect,
-        )
-        frame_times: deque[float] = deque()
+        track = self.options.audio_track
+        geometry = self._geometry(info.height, info.width, info.sample_aspect)
         # Two readers, because key frames are prepared ahead of the frames that are given out.
-        loudness = SoundReader(path, track=options.audio_track, origin=info.start, warn=False)
-        with loudness, SoundReader(path, track=options.audio_track, origin=info.start) as sound:
-            keys = frames_at_rate(_noting_times(stream_frames(path), frame_times), options.fps)
-            tail = _SmoothedTail(options.smoothing * options.fps)
-            first_index = 0
-            for times, maps, last in self._predicted_blocks(keys, geometry, sound):
-                tail.append(times, maps)
-                ready = tail.take(last=last)
-                if ready is None:
-                    continue
-                key_times, smoothed = ready
-                end = float("inf") if last else float(key_times[-1])
-                shown = [frame_times.popleft() for _ in range(sum(time < end for time in frame_times))]
-                if not shown:
-                    continue
-                yield VideoResult(
-                    path=path,
-                    geometry=geometry,
-                    threshold=options.threshold,
-                    first_index=first_index,
-                    audio_track=options.audio_track,
-                    timestamps=np.asarray(shown, np.float64),
-                    audio_activity=_activity(loudness, shown),
-                    key_times=key_times,
-                    key_probabilities=smoothed.half(),
-                    key_uncertainty=binary_entropy(smoothed).half(),
-                )
-                first_index += len(shown)
+        with (
+            SoundReader(path, track=track, origin=info.start) as sound,
+            SoundReader(path, track=track, origin=info.start, warn=False) as loudness,
+        ):
+            yield from self._windows(stream_frames(path), geometry, sound, loudness, path)
+
+    def predict_arrays(
+        self,
+        frames: UInt8[np.ndarray, "f h w 3"],
+        fps: float,
+        waveform: Float[np.ndarray, " s"],
+        sample_rate: int = SAMPLE_RATE,
+    ) -> VideoResult:
+        """Masks of frames and sound that are in memory; the result has no video to be drawn over.
+
+        Args:
+            frames: (F, H, W, 3) uint8 RGB; PIL pictures become this by `np.stack`.
+            fps: Frames a second.
+            waveform: (S,) mono in [-1, 1], from the first frame on; silence follows where it is too short.
+            sample_rate: Of the waveform, in Hz.
+
+        Raises:
+            UserError: When there is no frame.
+        """
+        if not len(frames):
+            raise UserError("there is no frame to look at")
+        heard = resample(torch.from_numpy(waveform).float(), sample_rate).numpy()
+        sound = SoundArray(heard)
+        shown = (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
+        geometry = self._geometry(*frames.shape[1:3])
+        return VideoResult.join(list(self._windows(shown, geometry, sound, sound, None)))
+
+    def with_options(self, options: PredictorOptions) -> VideoPredictor:
+        """The same model, looking at videos in another way."""
+        other = copy.copy(self)
+        other.options = options
+        return other
+
+    def _geometry(self, height: int, width: int, sample_aspect: Fraction = Fraction(1)) -> Letterbox:
+        squash = self.options.squash
+        return Letterbox(height=height, width=width, side=self.image_size, squash=squash, sample_aspect=sample_aspect)
+
+    def _windows(
+        self, frames: Iterator[SourceFrame], geometry: Letterbox, sound: Sound, loudness: Sound, path: Path | None
+    ) -> Iterator[VideoResult]:
+        options = self.options
+        frame_times: deque[float] = deque()
+        keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
+        tail = _SmoothedTail(options.smoothing * options.fps)
+        first_index = 0
+        for times, maps, last in self._predicted_blocks(keys, geometry, sound):
+            tail.append(times, maps)
+            ready = tail.take(last=last)
+            if ready is None:
+                continue
+            key_times, smoothed = ready
+            end = float("inf") if last else float(key_times[-1])
+            shown = [frame_times.popleft() for _ in range(sum(time < end for time in frame_times))]
+            if not shown:
+                continue
+            yield VideoResult(
+                path=path,
+                geometry=geometry,
+                threshold=options.threshold,
+                first_index=first_index,
+                audio_track=options.audio_track,
+                timestamps=np.asarray(shown, np.float64),
+                audio_activity=_activity(loudness, shown),
+                key_times=key_times,
+                key_probabilities=smoothed.half(),
+                key_uncertainty=binary_entropy(smoothed).half(),
+            )
+            first_index += len(shown)
 
     def _predicted_blocks(
-        self, keys: Iterator[tuple[float, SourceFrame]], geometry: Letterbox, sound: SoundReader
+        self, keys: Iterator[tuple[float, SourceFrame]], geometry: Letterbox, sound: Sound
     ) -> Iterator[tuple[Tensor, Tensor, bool]]:
         """Times (n,) and probabilities (n, h, w) of successive key frames, and whether they are the last."""
         block = self.num_frames * self.options.stride * max(self.options.batch // self.options.stride, 1)
@@ -219,7 +259,7 @@ class VideoPredictor:
             before, current = current, following
 
     def _prepared(
-        self, keys: Iterator[tuple[float, SourceFrame]], count: int, geometry: Letterbox, sound: SoundReader
+        self, keys: Iterator[tuple[float, SourceFrame]], count: int, geometry: Letterbox, sound: Sound
     ) -> list[tuple[float, Tensor, Tensor]]:
         """The next key frames: time, frame (3, S, S) and log-mel patch (1, 96, 64) of the second around it."""
         prepared = []
@@ -357,7 +397,7 @@ def _noting_times(frames: Iterator[SourceFrame], times: deque[float]) -> Iterato
         yield frame
 
 
-def _activity(sound: SoundReader, times: list[float]) -> Float[np.ndarray, " f"]:
+def _activity(sound: Sound, times: list[float]) -> Float[np.ndarray, " f"]:
     """Loudness around each time, from -60 dB (0) to full scale (1)."""
     width = round(_LOUDNESS_WINDOW * SAMPLE_RATE)
     levels = np.zeros(len(times), np.float32)

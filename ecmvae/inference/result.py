@@ -69,7 +69,7 @@ class VideoResult:
     frames one by one instead (`for frame in result`).
 
     Attributes:
-        path: The video.
+        path: The video; None for a prediction from arrays, which cannot be drawn.
         geometry: How the source lies in the model's square.
         threshold: A pixel is in the mask where its probability is above it.
         first_index: Number of the first frame of this window in the source.
@@ -81,7 +81,7 @@ class VideoResult:
         key_uncertainty: (K, h, w) float16.
     """
 
-    path: Path
+    path: Path | None
     geometry: Letterbox
     threshold: float
     first_index: int

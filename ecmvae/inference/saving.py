@@ -122,6 +122,8 @@ def save_result(result: VideoResult, path: Path, *, overwrite: bool = False) -> 
     kind = kind_of(path)
     if path.exists() and not overwrite:
         raise UserError(f"{show_path(path)} exists: choose another name, or pass overwrite=True")
+    if result.path is None:
+        raise UserError("this result was predicted from arrays: there is no video to go with it, use its masks")
     if result.first_index:
         raise UserError(
             f"this window starts at frame {result.first_index}: join the windows from the first on, then save"

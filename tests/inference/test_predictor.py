@@ -8,7 +8,7 @@ import torch
 from flash_clip import SAMPLE_RATE
 from listening_model import ListeningModel
 
-from ecmvae.data.video import write_video
+from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.inference.predictor import (
     PredictorOptions,
@@ -155,6 +155,20 @@ def test_half_precision_agrees(ten_seconds: Path) -> None:
     full = VideoPredictor(ListeningModel(32), "cpu").predict(ten_seconds)
     half = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(half=True)).predict(ten_seconds)
     assert (full.masks == half.masks).mean() > 0.99
+
+
+def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> None:
+    clip = read_clip(ten_seconds)
+    predictor = VideoPredictor(ListeningModel(32), "cpu")
+    from_file, from_arrays = predictor.predict(ten_seconds), predictor.predict_arrays(clip.frames, 10.0, clip.waveform)
+    assert np.array_equal(from_file.masks, from_arrays.masks)
+    assert from_arrays.audio_activity == pytest.approx(from_file.audio_activity, abs=1e-6)
+    with pytest.raises(UserError, match="from arrays"):
+        from_arrays.save(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="from arrays"):
+        from_arrays.plot()
+    with pytest.raises(UserError, match="no frame"):
+        predictor.predict_arrays(clip.frames[:0], 10.0, clip.waveform)
 
 
 def test_threshold_can_be_moved_afterwards(ten_seconds: Path) -> None:

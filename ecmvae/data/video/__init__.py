@@ -6,13 +6,15 @@ Every time is in seconds from the first picture; sound for a model is mono, 16 k
 from ecmvae.data.video.clips import RawClip, read_clip, stream_clips
 from ecmvae.data.video.container import AudioTrack, VideoInfo, probe, show_path
 from ecmvae.data.video.frames import SourceFrame, stream_frames
-from ecmvae.data.video.sound import SAMPLE_RATE, SoundReader
+from ecmvae.data.video.sound import SAMPLE_RATE, Sound, SoundArray, SoundReader
 from ecmvae.data.video.writing import VideoWriter, missing_encoders, write_video
 
 __all__ = [
     "SAMPLE_RATE",
     "AudioTrack",
     "RawClip",
+    "Sound",
+    "SoundArray",
     "SoundReader",
     "SourceFrame",
     "VideoInfo",

@@ -29,10 +29,13 @@ class SourceFrame:
     """Seconds since the first frame."""
     duration: float
     """Seconds that the file says it is shown, or one average frame."""
-    picture: VideoFrame
+    picture: VideoFrame | NDArray[np.uint8]
+    """As decoded, or (H, W, 3) uint8 RGB."""
 
     def rgb(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, upright; any pixel format and bit depth comes out as 8 bits, alpha is dropped."""
+        if isinstance(self.picture, np.ndarray):
+            return self.picture
         pixels = self.picture.to_ndarray(format="rgb24")
         return np.ascontiguousarray(np.rot90(pixels, quarter_turns(self.picture)))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,29 @@ SoundBlock = tuple[int, NDArray[np.floating]]
 
 _JITTER = 0.06  # seconds: container timestamps are this coarse; only a larger step is a true gap
 _LAYOUTS = {1: "mono", 2: "stereo"}
+
+
+@runtime_checkable
+class Sound(Protocol):
+    """Mono 16 kHz sound that can be asked for any stretch of time."""
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Samples `start` to `stop`, counted from the first picture; silence where there is no sound."""
+
+
+class SoundArray:
+    """Sound that is in memory: (S,) float32 at 16 kHz, starting with the first picture."""
+
+    def __init__(self, waveform: NDArray[np.float32]) -> None:
+        self._waveform = waveform
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Samples `start` to `stop`; silence before the first and after the last."""
+        sound = np.zeros(stop - start, np.float32)
+        first, last = max(start, 0), min(stop, len(self._waveform))
+        if first < last:
+            sound[first - start : last - start] = self._waveform[first:last]
+        return sound
 
 
 class SoundReader:
