@@ -15,8 +15,9 @@ from typing import Literal
 
 import torch
 import yaml
+from jaxtyping import Float
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ecmvae.backbones.vggish import EMBEDDING_DIM, build_audio_encoder
@@ -118,6 +119,7 @@ def train_audio(
         steps=done,
         seconds=round(time.monotonic() - started, 1),
     )
+    scale_to_one(encoder, sounds.mixtures(seed=2**31 + seed, patches=96).log_mel.to(device))
     with replacing(out) as folder:
         folder.mkdir()
         save_file(
@@ -127,6 +129,20 @@ def train_audio(
         (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     return report
+
+
+@torch.no_grad()
+def scale_to_one(encoder: nn.Module, log_mel: Float[Tensor, "n 1 96 64"]) -> None:
+    """Divide the embedding by its root mean square over these patches, in place.
+
+    The last layer is linear under a ReLU, so this changes nothing but the scale. Without it entries reach 20 and more,
+    and latent encoders that read them start thousands of nats from each other.
+    """
+    size = encoder(log_mel).square().mean().sqrt()
+    last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
+    if size > 0:
+        last.weight.div_(size)
+        last.bias.div_(size)
 
 
 @torch.no_grad()

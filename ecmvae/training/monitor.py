@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +66,28 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def draw_curves(history: Path, out: Path) -> None:
-    """Draw loss terms and validation scores over the steps into a PNG file.
+def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
+    """Draw every logged number over the steps, each in a panel of its own scale, into a PNG file.
 
     Args:
         history: ``history.jsonl`` of a run.
         out: The picture.
+        columns: Panels in a row.
     """
     from matplotlib.figure import Figure
 
     rows = read_history(history)
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    for axes, prefix, title in zip(
-        figure.subplots(1, 2), ("train/", "val/"), ("loss terms", "validation"), strict=True
-    ):
-        for name in sorted({key for row in rows for key in row if key.startswith(prefix)} - {"train/learning_rate"}):
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            axes.plot(*zip(*points, strict=True), marker="." if prefix == "val/" else None, label=name[len(prefix) :])
-        axes.set(title=title, xlabel="step")
-        if axes.lines:
-            axes.legend(fontsize="small")
+    names = sorted({key for row in rows for key in row} - {"step", "epoch"}, reverse=True)  # scores first
+    lines = max(1, math.ceil(len(names) / columns))
+    figure = Figure(figsize=(3 * columns, 2.2 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    for axes, name in zip(panels, names, strict=False):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None)
+        axes.set_title(name, fontsize="small")
+        axes.tick_params(labelsize="x-small")
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
     with replacing(out) as part:
         figure.savefig(part, dpi=110)
 

@@ -6,7 +6,7 @@ import torch
 
 from ecmvae.backbones.vggish import build_audio_encoder, load_audio_weights
 from ecmvae.errors import UserError
-from ecmvae.training.audio import train_audio
+from ecmvae.training.audio import scale_to_one, train_audio
 from ecmvae.training.sounds import SyntheticSounds
 
 
@@ -25,6 +25,19 @@ def test_a_trained_encoder_names_the_voices_and_can_be_loaded(tmp_path: Path) ->
     centres = torch.stack([embedding[patches.classes[:, k] == 1].mean(0) for k in range(6)])
     nearest = torch.cdist(embedding, centres).argmin(1)
     assert (nearest == patches.classes.argmax(1)).float().mean() > 0.9
+    with torch.no_grad():
+        mixed = encoder(SyntheticSounds().mixtures(seed=1, patches=60).log_mel)
+    assert mixed.square().mean().sqrt().item() == pytest.approx(1, abs=0.15)
+
+
+def test_scaling_changes_nothing_but_the_scale() -> None:
+    encoder = build_audio_encoder("vggish").eval()
+    patches = torch.randn(3, 1, 96, 64)
+    with torch.no_grad():
+        before = encoder(patches)
+        scale_to_one(encoder, patches)
+        after = encoder(patches)
+    torch.testing.assert_close(after, before / before.square().mean().sqrt())
 
 
 def test_a_time_budget_ends_the_course(tmp_path: Path) -> None:
