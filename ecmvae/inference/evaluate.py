@@ -26,8 +26,7 @@ from ecmvae.inference.floors import floor_logits
 from ecmvae.inference.listening import ClipSource, Sound, Voices, answers, device_of, eval_mode, mean_logits, silence
 from ecmvae.inference.predictions import PredictionFolder
 from ecmvae.inference.report import Report
-from ecmvae.inference.scoring import Scorer
-from ecmvae.metrics.functional import avsbench_iou
+from ecmvae.inference.scoring import Scorer, UncertaintyScorer
 from ecmvae.types import AVBatch, AVClip
 
 
@@ -162,15 +161,14 @@ class _Board:
         self._settings = settings
         self._answers: dict[str, Scorer] = {}
         self._floors: dict[str, Scorer] = {}
-        self._iou_of_draws = torch.zeros(settings.samples, dtype=torch.float64)
+        self._uncertainty = UncertaintyScorer(settings.samples)
 
     def answer(self, sound: str, drawn: Float[Tensor, "k b t 1 h w"], batch: AVBatch, index: Int[Tensor, " b"]) -> None:
         """Add what the model answered to a sound, under K latent draws."""
         scorer = self._answers.setdefault(sound, Scorer(self._settings.batch_clips))
         scorer.update(mean_logits(drawn), batch, index)
-        if sound == "real" and len(drawn) > 1:
-            ious = [avsbench_iou(draw.flatten(0, 1), batch.flat_masks).double().sum() for draw in drawn]
-            self._iou_of_draws += torch.stack(ious)
+        if sound == "real":
+            self._uncertainty.update(drawn, batch)
 
     def floor(self, name: str, drawn: Float[Tensor, "k b t 1 h w"], batch: AVBatch, index: Int[Tensor, " b"]) -> None:
         """Add the answer of a model that hears nothing."""
@@ -198,7 +196,6 @@ class _Board:
             "batch_clips": self._settings.batch_clips,
             "seed": self._settings.seed,
         }
-        several = len(self._iou_of_draws) > 1
         return Report(
             about={**about, **told},
             scores={sound: scorer.compute() for sound, scorer in self._answers.items()},
@@ -206,7 +203,7 @@ class _Board:
             categories=real.categories(),
             clips={sound: scorer.clips for sound, scorer in self._answers.items()},
             heard_instead=[real.clips[other].name for other in others],
-            miou_spread=float((self._iou_of_draws / frames).std()) if several else None,
+            uncertainty=self._uncertainty.compute(),
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecmvae.data.files import replacing
-from ecmvae.inference.scoring import AnswerScores, CategoryScores, ClipScores
+from ecmvae.inference.scoring import AnswerScores, CategoryScores, ClipScores, UncertaintyScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +20,20 @@ class Report:
     Attributes:
         about: What was scored and how: data, checkpoint, its hash and config, settings, code version.
         scores: By what the model heard: "real", and where asked "silent" and "shuffled".
+        uncertainty: How far the probabilities under the real sound can be trusted.
         floors: Answers without hearing, by name; "visual_only" is a model where one was given.
         categories: Clips and per-clip scores of each category, heard for real.
         clips: One entry a clip, by what the model heard.
         heard_instead: For each clip, whose sound it was given as "shuffled".
-        miou_spread: Standard deviation of mIoU over latent samples; None for a single one.
     """
 
     about: Mapping[str, Any]
     scores: Mapping[str, AnswerScores]
+    uncertainty: UncertaintyScores
     floors: Mapping[str, AnswerScores] = field(default_factory=dict)
     categories: Mapping[str, CategoryScores] = field(default_factory=dict)
     clips: Mapping[str, Sequence[ClipScores]] = field(default_factory=dict)
     heard_instead: Sequence[str] = ()
-    miou_spread: float | None = None
 
     @property
     def miou(self) -> float:
@@ -57,7 +57,7 @@ class Report:
             "miou": self.miou,
             "fscore": self.fscore,
             "audio_gain": self.audio_gain,
-            "miou_spread": self.miou_spread,
+            "uncertainty": asdict(self.uncertainty),
             "scores": {name: _plain(scores) for name, scores in self.scores.items()},
             "floors": {name: _plain(scores) for name, scores in self.floors.items()},
             "categories": {name: asdict(row) for name, row in self.categories.items()},
@@ -79,6 +79,8 @@ class Report:
         answers = [(f"{name} sound", scores) for name, scores in self.scores.items()]
         answers += [(f"floor: {name.replace('_', ' ')}", scores) for name, scores in self.floors.items()]
         lines += [_row(name, scores) for name, scores in answers]
+        told = {key: value for key, value in asdict(self.uncertainty).items() if value is not None}
+        lines += ["", *(f"- {key.replace('_', ' ')}: {value:.4f}" for key, value in told.items())]
         if self.categories:
             lines += ["", "| category | clips | per clip mIoU | F |", "|---|---|---|---|"]
             lines += [

@@ -6,9 +6,11 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ecmvae.inference.listening import mean_logits
 from ecmvae.metrics import (
     AVSBenchProtocol,
     DatasetProtocol,
@@ -18,7 +20,9 @@ from ecmvae.metrics import (
     RightOfTwo,
     Scores,
 )
+from ecmvae.metrics.calibration import CalibrationError, predictive_entropy, risk_coverage
 from ecmvae.metrics.clip_sums import ClipSums
+from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.types import AVBatch
 
 
@@ -61,6 +65,24 @@ class CategoryScores:
     clips: int
     miou: float
     fscore: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class UncertaintyScores:
+    """How far the model's probabilities can be trusted.
+
+    Attributes:
+        calibration_error: Expected calibration error of pixels in [0, 1].
+        entropy: Mean entropy of a pixel's mean probability over the latent draws, in bits.
+        risk_coverage_area: Mean of 1 - IoU over the most certain frames, averaged over all shares of frames kept; as
+            small as possible where the least certain frames are the worst ones.
+        miou_spread: Standard deviation of mIoU over latent draws; None for a single one.
+    """
+
+    calibration_error: float
+    entropy: float
+    risk_coverage_area: float
+    miou_spread: float | None
 
 
 class Scorer:
@@ -127,6 +149,41 @@ class Scorer:
             )
             for name, clips in sorted(grouped.items())
         }
+
+
+class UncertaintyScorer:
+    """How far the model's probabilities can be trusted, and how much its latent draws differ.
+
+    Args:
+        draws: Latent draws K of each answer.
+    """
+
+    def __init__(self, draws: int) -> None:
+        self._iou_of_draws = torch.zeros(draws, dtype=torch.float64)
+        self._calibration = CalibrationError()
+        self._entropy: list[Tensor] = []
+        self._risk: list[Tensor] = []
+
+    def update(self, drawn: Float[Tensor, "k b t 1 h w"], batch: AVBatch) -> None:
+        """Add the answers to a batch with masks, under K latent draws."""
+        frames = drawn.flatten(1, 2)  # (K, N, 1, H, W)
+        mean = mean_logits(drawn).flatten(0, 1)
+        self._calibration.update(mean, batch.flat_masks)
+        self._entropy.append(predictive_entropy(frames).flatten(1).mean(dim=1))
+        self._risk.append(1 - avsbench_iou(mean, batch.flat_masks))
+        if len(frames) > 1:
+            self._iou_of_draws += torch.stack([avsbench_iou(draw, batch.flat_masks).double().sum() for draw in frames])
+
+    def compute(self) -> UncertaintyScores:
+        """Scores of all frames seen."""
+        entropy, risk = torch.cat(self._entropy), torch.cat(self._risk)
+        spread = float((self._iou_of_draws / len(risk)).std()) if len(self._iou_of_draws) > 1 else None
+        return UncertaintyScores(
+            calibration_error=float(self._calibration.compute()),
+            entropy=float(entropy.mean()),
+            risk_coverage_area=float(risk_coverage(entropy, risk)[1].mean()),
+            miou_spread=spread,
+        )
 
 
 def _known(value: float) -> float | None:

@@ -39,7 +39,7 @@ def avsbench_iou(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, " n"]:
 
     Args:
         logits: (n, H, W) or (n, 1, H, W).
-        target: The same shape, exactly 0 or 1.
+        target: (n, H, W) or (n, 1, H, W), exactly 0 or 1.
 
     Returns:
         (n,) float32 in [0, 1].
@@ -69,7 +69,7 @@ def avsbench_fscore_curve(logits: MaskLogits, target: MaskTarget) -> Float[Tenso
 
     Args:
         logits: (n, H, W) or (n, 1, H, W).
-        target: The same shape, exactly 0 or 1.
+        target: (n, H, W) or (n, 1, H, W), exactly 0 or 1.
 
     Returns:
         (n, 255) float32 in [0, 1]; column j belongs to threshold j / 254.
@@ -92,7 +92,7 @@ def avsbench_fscore(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, ""]
 
     Args:
         logits: (n, H, W) or (n, 1, H, W): all frames of the batch.
-        target: The same shape, exactly 0 or 1.
+        target: (n, H, W) or (n, 1, H, W), exactly 0 or 1.
 
     Returns:
         A scalar in [0, 1], float32.
@@ -154,6 +154,7 @@ def _thresholds(device: torch.device) -> Tensor:
 
 def _flatten(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (n, H*W) in float32 and ground truth (n, H*W) as bool, checked."""
+    logits, target = (each.squeeze(1) if each.ndim == 4 else each for each in (logits, target))
     if logits.shape != target.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must have the same shape")
     truth = target != 0

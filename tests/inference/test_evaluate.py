@@ -136,8 +136,12 @@ def test_samples(clips):
     )
     assert mean.miou == pytest.approx(1)
     assert one.miou < many.miou < mean.miou  # the mean over draws is better than a draw
-    assert one.miou_spread is None
-    assert 0 < many.miou_spread < 0.1
+    assert one.uncertainty.miou_spread is None
+    assert 0 < many.uncertainty.miou_spread < 0.1
+    assert mean.uncertainty.calibration_error < 0.01  # it says 0.9975 where it is right
+    assert one.uncertainty.calibration_error > 0.05  # it is sure of its noise
+    assert many.uncertainty.entropy > one.uncertainty.entropy > mean.uncertainty.entropy
+    assert mean.uncertainty.risk_coverage_area == pytest.approx(0, abs=1e-6)
     assert evaluate(noisy, clips, EvaluateSettings(progress=False, latents="sample", sounds=("real",))) != mean
 
 
