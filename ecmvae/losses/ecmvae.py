@@ -5,7 +5,7 @@ Mao et al., ICCV 2023, arXiv 2310.08303. Latent terms are in nats, summed over L
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.config import Config, LossConfig
+from ecmvae.losses import released
 from ecmvae.losses.latent import MutualInformationBound, match_loss, orthogonality_loss
 from ecmvae.losses.segmentation import semantic_loss, structure_loss
 from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
 from ecmvae.models.latents import FactorizedLatents, LatentSamples
+from ecmvae.vae.gaussian import DiagonalGaussian
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,47 @@ class LossTerms:
     def named(self) -> dict[str, Tensor]:
         """The unweighted terms and the total, detached, for logging."""
         return {**{name: value.detach() for name, value in self.values.items()}, "total": self.total.detach()}
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """The functions behind the terms; every choice of ``loss.formulas`` is one such set.
+
+    Attributes:
+        structure: logits, masks -> (N,) or a scalar.
+        semantic: fused maps, audio, logits -> (N,).
+        kl: posterior, prior -> (N,).
+        js: posterior, prior, number of samples -> (N,).
+        orthogonality: two codes -> scalar.
+        mutual_information: bound, visual code, audio code -> scalar.
+    """
+
+    structure: Callable[[Tensor, Tensor], Tensor]
+    semantic: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+    kl: Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]
+    js: Callable[[DiagonalGaussian, DiagonalGaussian, int], Tensor]
+    orthogonality: Callable[[Tensor, Tensor], Tensor]
+    mutual_information: Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+FORMULAS = {
+    "principled": Formulas(
+        structure=structure_loss,
+        semantic=semantic_loss,
+        kl=lambda posterior, prior: posterior.kl(prior),
+        js=lambda posterior, prior, num_samples: posterior.js(prior, num_samples),
+        orthogonality=orthogonality_loss,
+        mutual_information=lambda bound, visual, audio: bound(visual, audio),
+    ),
+    "released": Formulas(
+        structure=released.structure_loss,
+        semantic=released.semantic_loss,
+        kl=released.kl,
+        js=released.js,
+        orthogonality=released.orthogonality_loss,
+        mutual_information=released.mutual_information,
+    ),
+}
 
 
 class ECMVAELoss(nn.Module):
@@ -68,12 +111,16 @@ class ECMVAELoss(nn.Module):
     ) -> None:
         super().__init__()
         self.weights = weights
+        self.formulas = FORMULAS[weights.formulas]
         self.shared_divergence = shared_divergence
         self.js_samples = js_samples
         self.bounds = nn.ModuleDict()
         if latent_kind == "factorized" and weights.mutual_information > 0:
             self.bounds = nn.ModuleDict(
-                {branch: MutualInformationBound(latent_dim) for branch in ("prior", "posterior")}
+                {
+                    branch: MutualInformationBound(latent_dim, fixed_target=weights.formulas == "principled")
+                    for branch in ("prior", "posterior")
+                }
             )
 
     @classmethod
@@ -121,13 +168,15 @@ class ECMVAELoss(nn.Module):
 
         def mask_loss(branch: BranchOutput) -> Tensor:
             logits = rearrange(branch.logits, "b t c h w -> (b t) c h w")
-            return structure_loss(logits[flat_known], flat_masks[flat_known]).mean()
+            return self.formulas.structure(logits[flat_known], flat_masks[flat_known]).mean()
 
         if weights.structure > 0:
             add("structure", weights.structure, mask_loss(output.prior_branch))
         if weights.semantic > 0:
             each = [
-                semantic_loss(branch.fused, branch.audio, rearrange(branch.logits, "b t c h w -> (b t) c h w")).mean()
+                self.formulas.semantic(
+                    branch.fused, branch.audio, rearrange(branch.logits, "b t c h w -> (b t) c h w")
+                ).mean()
                 for branch in branches().values()
             ]
             add("semantic", weights.semantic, torch.stack(each).sum())
@@ -154,11 +203,11 @@ class ECMVAELoss(nn.Module):
                 add(
                     "orthogonality",
                     weights.orthogonality,
-                    torch.stack([orthogonality_loss(specific, shared) for specific, shared in pairs]).sum(),
+                    torch.stack([self.formulas.orthogonality(specific, shared) for specific, shared in pairs]).sum(),
                 )
         if self.bounds:
             bounds = [
-                self.bounds[name](drawn.fused_visual, drawn.fused_audio)
+                self.formulas.mutual_information(self.bounds[name], drawn.fused_visual, drawn.fused_audio)
                 for name, drawn in samples.items()
                 if drawn is not None
             ]
@@ -172,9 +221,9 @@ class ECMVAELoss(nn.Module):
         computed = {}
         for name in ours:
             if name == "shared" and self.shared_divergence == "js":
-                computed["js_shared"] = ours[name].js(theirs[name], self.js_samples)
+                computed["js_shared"] = self.formulas.js(ours[name], theirs[name], self.js_samples)
             else:
-                computed[f"kl_{name}"] = ours[name].kl(theirs[name])
+                computed[f"kl_{name}"] = self.formulas.kl(ours[name], theirs[name])
         return computed
 
 

@@ -24,12 +24,16 @@ def boundary_weight(masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]
     return 1 + 5 * (mean - masks).abs()
 
 
+def smooth_labels(masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
+    """Labels 0 and 1 drawn 0.0005 towards each other."""
+    return (1 - _LABEL_SMOOTHING) * masks + _LABEL_SMOOTHING / 2
+
+
 def weighted_bce(
     logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"], weight: Float[Tensor, "n 1 h w"]
 ) -> Float[Tensor, " n"]:
     """Binary cross-entropy, averaged over each frame by weight: sum(w * bce) / sum(w). Labels are smoothed by 0.001."""
-    smooth = (1 - _LABEL_SMOOTHING) * masks + _LABEL_SMOOTHING / 2
-    per_pixel = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
+    per_pixel = F.binary_cross_entropy_with_logits(logits, smooth_labels(masks), reduction="none")
     return (weight * per_pixel).sum((1, 2, 3)) / weight.sum((1, 2, 3))
 
 

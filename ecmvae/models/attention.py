@@ -62,17 +62,28 @@ class TPAVI(nn.Module):
         Returns:
             The fused map (B, T, C, h, w) and the L2-normalised audio (B, T, A).
         """
-        batch, frames, _, height, width = visual.shape
         tokens = unit_length(rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1)  # (B, T, h*w, C)
         audio = unit_length(audio, dim=-1)
-        # g is linear: its sum over a frame is g of the summed tokens, with the bias counted once a pixel.
-        summed = tokens.sum(2) @ self.g.weight.T + height * width * self.g.bias  # (B, T, inner)
-        context = torch.einsum("bti,btj->bij", self.phi(audio), summed) / (frames * height * width)
+        fused = self.attend(tokens, audio)
+        return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), audio
+
+    def attend(
+        self, tokens: Float[Tensor, "b t p c"], audio: Float[Tensor, "b t a"] | None
+    ) -> Float[Tensor, "b t p c"]:
+        """The block's arithmetic on P pixels a frame; without audio every pixel attends to all pixels of its clip."""
+        batch, frames, pixels, _ = tokens.shape
+        if audio is None:
+            context = torch.einsum("btpi,btpj->bij", self.phi(tokens), self.g(tokens))
+        else:
+            # g is linear: its sum over a frame is g of the summed tokens, with the bias counted once a pixel.
+            summed = tokens.sum(2) @ self.g.weight.T + pixels * self.g.bias  # (B, T, inner)
+            context = torch.einsum("bti,btj->bij", self.phi(audio), summed)
+        context = context / (frames * pixels)
         # out(theta(x) @ context) with the two right-hand matrices multiplied first: they are small.
         attended = self.theta(rearrange(tokens, "b t p c -> b (t p) c")) @ (context @ self.out.weight.T) + self.out.bias
         attended = self.out_norm(rearrange(attended, "b l c -> (b l) c"))
-        fused = self.norm(rearrange(attended, "(b t p) c -> b t p c", b=batch, t=frames) + tokens)
-        return rearrange(fused, "b t (h w) c -> b t c h w", h=height, w=width), audio
+        fused: Tensor = self.norm(rearrange(attended, "(b t p) c -> b t p c", b=batch, t=frames) + tokens)
+        return fused
 
 
 class Match(NamedTuple):
