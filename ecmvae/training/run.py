@@ -70,6 +70,7 @@ def train(
             module.cache_features(data)
         trainer = build_trainer(config, folder, data, used_seconds=time.monotonic() - started)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    (folder / "hparams.yaml").unlink(missing_ok=True)  # left empty by the TensorBoard logger; config.yaml says all
     draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
 

@@ -102,7 +102,7 @@ def test_a_stopped_run_resumes_to_the_bit(tiny, clip: int) -> None:
 
 
 def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
-    config = tiny(train__epochs=4, data__length=32, data__workers=1)
+    config = tiny(train__epochs=3, data__length=32, data__workers=1)
     (tmp_path / "run.yaml").write_text(config.to_yaml())
     process = subprocess.Popen(
         [sys.executable, "-m", "ecmvae", "train", "--config", str(tmp_path / "run.yaml")],
@@ -111,7 +111,7 @@ def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path)
         text=True,
     )
     stopped = Path(config.train.out) / "debug-001"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while len(read_history(stopped / "history.jsonl")) < 2 and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -119,7 +119,7 @@ def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
     checkpoint = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 8 <= checkpoint["global_step"] < 32, "the test must stop the run before its end"
+    assert 8 <= checkpoint["global_step"] < 24, "the test must stop the run before its end"
     train(load_config(stopped / "config.yaml"), resume=stopped)
     assert_same_run(train(config), stopped)
 
