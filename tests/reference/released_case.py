@@ -7,10 +7,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import reference_inputs
 import torch
 
 ANSWERS = Path(__file__).parent / "released"
+
+measured: dict[str, tuple[float, str]] = {}
+"""What was compared so far: its largest difference and the tolerance. tools/parity.py makes a table of it."""
+
+
+def close(
+    what: str, actual: torch.Tensor | float, expected: torch.Tensor | float, *, atol: float = 0, rtol: float = 0
+) -> None:
+    """Assert that no entry differs by more than atol, or by more than the share rtol of its own size."""
+    ours, theirs = (torch.as_tensor(each, dtype=torch.float64) for each in (actual, expected))
+    assert ours.shape == theirs.shape, f"{what}: {tuple(ours.shape)} against {tuple(theirs.shape)}"
+    gap = (ours - theirs).abs()
+    if rtol:
+        gap = gap / theirs.abs().clamp_min(1e-12)
+    largest = gap.max().item()
+    before = measured.get(what, (0.0, ""))[0]
+    measured[what] = max(largest, before), f"{rtol:g} relative" if rtol else f"{atol:g}"
+    if not largest <= (rtol or atol):
+        pytest.fail(f"{what}: differs by {largest:.3g}, {measured[what][1]} is allowed")
 
 
 def arrays(name: str) -> dict[str, torch.Tensor]:
