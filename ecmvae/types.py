@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -111,13 +112,13 @@ class AVBatch:
 
     def to(self, device: torch.device | str) -> AVBatch:
         """The same batch with every tensor on `device`."""
-        moved = {}
+        moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
                 moved[field.name] = value.to(device)
         if self.features is not None:
-            moved["features"] = tuple(feature.to(device) for feature in self.features)  # type: ignore[assignment]
+            moved["features"] = tuple(feature.to(device) for feature in self.features)
         return replace(self, **moved)
 
 
