@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "vae.md").read_text()
 
 
-def tests_below(*folders):
+def named_tests(*folders: str):
     sources = [path for folder in folders for path in (ROOT / folder).rglob("test_*.py")]
     return {path: re.findall(r"^def (test_\w+)", path.read_text(), re.M) for path in sources}
 
@@ -21,7 +21,7 @@ def test_every_named_test_file_exists(name):
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"(?:::|`)(test_\w+\*?)`", PAGE))))
 def test_every_named_test_exists(name):
-    known = [test for tests in tests_below("tests").values() for test in tests]
+    known = [test for tests in named_tests("tests").values() for test in tests]
     stem = name.removesuffix("*")
     assert any(test == name or (name.endswith("*") and test.startswith(stem)) for test in known)
 
