@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from ecmvae.backbones.vggish import EMBEDDING_DIM
 
+FusionKind = Literal["tpavi", "tpavi_avsbench", "gate", "none"]
+
 _EPSILON = 1e-6
 
 
@@ -86,6 +88,36 @@ class TPAVI(nn.Module):
         return fused
 
 
+class AlignedTPAVI(TPAVI):
+    """TPAVI as AVSBench has it: the audio is first brought to the map's width, and nothing is L2-normalised.
+
+    Args:
+        channels: C of the visual map; 256 in AVSBench.
+        audio_dim: A, width of the audio embedding.
+        inner: Width of theta, phi and g; C / 2 in AVSBench.
+    """
+
+    def __init__(self, channels: int, audio_dim: int = EMBEDDING_DIM, inner: int | None = None) -> None:
+        super().__init__(channels, channels, inner)
+        self.align = nn.Linear(audio_dim, channels)
+
+    def forward(
+        self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
+    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c"]]:
+        """Fuse one scale.
+
+        Args:
+            visual: (B, T, C, h, w).
+            audio: (B, T, A).
+
+        Returns:
+            The fused map (B, T, C, h, w) and the aligned audio (B, T, C).
+        """
+        aligned = self.align(audio)
+        fused = self.attend(rearrange(visual, "b t c h w -> b t (h w) c"), aligned)
+        return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), aligned
+
+
 class Match(NamedTuple):
     """How a gate compared the pixels of N frames with their sounds.
 
@@ -154,8 +186,10 @@ class NoFusion(nn.Module):
         return visual, unit_length(audio, dim=-1)
 
 
-def build_fusion(kind: Literal["tpavi", "gate", "none"], channels: int, audio_dim: int = EMBEDDING_DIM) -> nn.Module:
+def build_fusion(kind: FusionKind, channels: int, audio_dim: int = EMBEDDING_DIM) -> nn.Module:
     """One fusion block of the named kind."""
     if kind == "tpavi":
         return TPAVI(channels, audio_dim)
+    if kind == "tpavi_avsbench":
+        return AlignedTPAVI(channels, audio_dim)
     return AudioGate(channels, audio_dim) if kind == "gate" else NoFusion()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ecmvae.backbones.visual import VisualBackbone
 from ecmvae.config import Config
 from ecmvae.errors import UserError
-from ecmvae.models.attention import Match, build_fusion
+from ecmvae.models.attention import FusionKind, Match, build_fusion
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.latents import (
     FactorizedLatentEncoder,
@@ -38,7 +38,7 @@ class BranchOutput:
         logits: (B, T, 1, H, W).
         samples: The latents that were drawn; None without latents.
         fused: Four fused maps (N, C, h, w), finest first.
-        audio: The sound as the fusion returned it, (N, A), L2-normalised.
+        audio: The sound as the fusion returned it, (N, A): L2-normalised, or aligned by "tpavi_avsbench" (A = C).
         matches: How the gates of the four scales compared pixels and sounds; empty without gates.
     """
 
@@ -137,7 +137,7 @@ class ECMVAE(nn.Module):
         image_size: Side of the square frames in pixels; the latent encoders are built for it.
         channels: C, width of neck, fusion and decoder.
         neck: "basic" or "aspp".
-        fusion: "tpavi", "gate" or "none".
+        fusion: "tpavi", "tpavi_avsbench", "gate" or "none".
         latent_kind: "factorized", "single" or "none".
         latent_fusion: "concat" or "poe".
         latent_dim: L.
@@ -157,7 +157,7 @@ class ECMVAE(nn.Module):
         image_size: int = 224,
         channels: int = 128,
         neck: Literal["basic", "aspp"] = "basic",
-        fusion: Literal["tpavi", "gate", "none"] = "tpavi",
+        fusion: FusionKind = "tpavi",
         latent_kind: Literal["none", "single", "factorized"] = "factorized",
         latent_fusion: Literal["concat", "poe"] = "concat",
         latent_dim: int = 16,

@@ -1,0 +1,211 @@
+"""Released checkpoints in all their spellings, and what is refused."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from released_case import drawn, released_shapes
+
+from ecmvae.backbones.vggish import VGGishPostprocessor
+from ecmvae.backbones.visual import VisualBackbone
+from ecmvae.backbones.weight_files import read_weight_file, to_timm_names
+from ecmvae.checkpoint import load_model
+from ecmvae.config import config_from_dict
+from ecmvae.errors import UserError
+from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.models import ECMVAE, build_model
+from ecmvae.released_weights import (
+    load_released_loss,
+    load_released_state_dict,
+    released_config,
+    released_name,
+    released_tensors,
+    to_released,
+)
+
+State = dict[str, torch.Tensor]
+DECODER, SIMPLE = "fusion_block_", "short_connect_with_decode_module."
+
+
+@pytest.fixture(scope="module")
+def resnet() -> State:
+    return drawn(released_shapes("resnet"))
+
+
+@pytest.fixture(scope="module")
+def model(resnet: State) -> ECMVAE:
+    return load_released_state_dict(resnet, "resnet50")
+
+
+def _hollow(name: str) -> State:
+    """Keys and shapes alone."""
+    return {key: torch.empty(shape, device="meta") for key, shape in released_shapes(name).items()}
+
+
+def _swin() -> State:
+    """The released Swin encoder in place of the PVT of a whole model."""
+    rest = {key: value for key, value in _hollow("pvt").items() if not key.startswith("encoder.")}
+    widths = {"0": 128, "1": 256, "2": 512, "3": 1024}
+    for key, value in rest.items():
+        if ".reduce.0.conv." in key:
+            rest[key] = torch.empty((128, widths[key.split(".")[2]], 1, 1), device="meta")
+        assert value.device.type == "meta"
+    return rest | {f"encoder.{key}": value for key, value in _hollow("swin_encoder_only").items()}
+
+
+@pytest.mark.parametrize(
+    ("hollow", "backbone"),
+    [
+        (lambda: _hollow("resnet"), "resnet50"),
+        (lambda: _hollow("resnet_aspp"), "resnet50"),
+        (lambda: _hollow("pvt"), "pvt_v2_b5"),
+        (_swin, "swin_b"),
+    ],
+    ids=["resnet", "resnet_aspp", "pvt", "swin"],
+)
+def test_every_released_key_has_its_place(hollow: Callable[[], State], backbone: str) -> None:
+    """The table, held against the key lists of the released models: nothing is left over on either side."""
+    state = released_tensors(hollow())
+    config = released_config(state, backbone, "the list")
+    with torch.device("meta"):
+        model = build_model(config.model, with_audio_encoder=False)
+        loss = ECMVAELoss.from_config(config)
+    ours = {released_name(name): tensor.shape for name, tensor in {**model.state_dict(), **loss.state_dict()}.items()}
+    assert ours == {name: tensor.shape for name, tensor in state.items()}
+
+
+def test_other_spellings_are_the_same_model(resnet: State, model: ECMVAE) -> None:
+    def spelled(name: str) -> str:
+        for block in range(4):
+            name = name.replace(f"{DECODER}{block + 1}.", f"{SIMPLE}{block}.")
+        return f"module.{name}"
+
+    other = load_released_state_dict({spelled(name): tensor for name, tensor in resnet.items()}, "resnet50")
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_what_is_exported_loads_again(resnet: State, model: ECMVAE) -> None:
+    loss = load_released_loss(resnet)
+    exported = to_released(model, loss)
+    assert exported.keys() <= resnet.keys()
+    assert all(torch.equal(tensor, resnet[name]) for name, tensor in exported.items())
+    gone = resnet.keys() - exported.keys()
+    assert all(name.startswith("audio_neck.") or ".fusion_block_1.resConfUnit1." in name for name in gone)
+    assert len(gone) == 2 + 2 * 12
+
+
+def test_a_file_for_inference_gets_a_posterior_of_copies(resnet: State, model: ECMVAE) -> None:
+    marks = ("_post", "_y.", "posterior", "audio_neck", "ba_lower_bound")
+    half = {name: tensor for name, tensor in resnet.items() if not any(mark in name for mark in marks)}
+    other = load_released_state_dict(half, "resnet50")
+    same = [*(("prior_branch", name) for name in model.prior_branch.state_dict())]
+    assert all(torch.equal(other.state_dict()[".".join(n)], model.state_dict()[".".join(n)]) for n in same)
+    prior, posterior = other.prior_branch.state_dict(), other.posterior_branch.state_dict()
+    for part in ("neck", "decoder", "latent_fusion", "injection", "latent_encoder.visual.head"):
+        assert all(torch.equal(prior[name], posterior[name]) for name in prior if name.startswith(part))
+    with pytest.raises(UserError, match=r"missing: .*ba_lower_bound"):
+        load_released_loss(half)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: s.pop("mm_vae_model.enc_vs.fc1.weight"), r"1 missing: mm_vae_model.enc_vs.fc1.weight$"),
+        (lambda s: s.update({"encoder.odd": torch.zeros(1)}), r"1 unexpected: encoder.odd$"),
+        (
+            lambda s: s.update({"neck_prior.conv_list.0.reduce.0.conv.weight": torch.zeros(128, 64, 1, 1)}),
+            r"1 wrong shape: neck_prior\S+ \(128, 64, 1, 1\) instead of \(128, 256, 1, 1\)$",
+        ),
+        (lambda s: s.pop("mm_vae_model.sc1_posterior.bias"), r"1 missing: mm_vae_model.sc1_posterior.bias$"),
+        (lambda s: s.pop("mm_vae_model.sc1_prior.weight"), "no released ECMVAE checkpoint"),
+        (lambda s: s.update({"epoch": 3}), "no named tensor at epoch"),
+    ],
+)
+def test_what_does_not_fit_is_named(resnet: State, spoil: Callable[[State], object], message: str) -> None:
+    state = dict(resnet)
+    spoil(state)
+    with pytest.raises(UserError, match=message):
+        load_released_state_dict(state, "resnet50")
+
+
+def test_a_checkpoint_of_another_backbone_is_refused() -> None:
+    with pytest.raises(UserError, match=r"missing: encoder\..*unexpected: encoder\."):
+        load_released_state_dict(_hollow("resnet"), "swin_b")
+    with pytest.raises(UserError, match="choose from resnet50, pvt_v2_b5, swin_b"):
+        load_released_state_dict(_hollow("resnet"), "vgg")
+
+
+class _Evil:
+    def __reduce__(self) -> tuple:
+        return (os.system, ("touch /tmp/ecmvae-was-here",))
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "whole.pth")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
+    torch.save({"a": _Evil()}, tmp_path / "code.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for name, message in {
+        "none.pth": "not found",
+        "cut.pth": "not a plain weight file",
+        "code.pth": "asks to run code",
+        "list.pth": "holds a list, not named tensors",
+    }.items():
+        with pytest.raises(UserError, match=message) as raised:
+            read_weight_file(tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+
+def test_the_pca_file_may_hold_numpy_arrays(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    vectors, means = generator.normal(size=(128, 128)), generator.normal(size=128)
+    torch.save({"pca_eigen_vectors": vectors, "pca_means": means}, tmp_path / "pca.pth")
+    post = VGGishPostprocessor.from_file(tmp_path / "pca.pth")
+    x = generator.normal(size=(3, 128)).astype(np.float32)
+    np.testing.assert_allclose(post.project(torch.from_numpy(x)).numpy(), (vectors @ (x - means).T).T, atol=1e-4)
+
+
+def test_swin_maps_are_what_enters_each_stage() -> None:
+    """Hooks on the plain network see the same maps; its own names and its authors' load alike."""
+    late = VisualBackbone("swin_b", image_size=64).eval()
+    state = late.network.state_dict()
+    early = VisualBackbone("swin_b_pre", image_size=64).eval()
+    authors = {}
+    for name, tensor in state.items():
+        stage = int(name[7]) if name.startswith("layers_") else 0
+        if ".downsample." in name:
+            stage -= 1
+        authors[name.replace(name[:8], f"layers.{stage}", 1) if name.startswith("layers_") else name] = tensor
+    authors["layers.0.blocks.1.attn_mask"] = torch.zeros(1)
+    early.load_named(to_timm_names({**authors, "head.weight": torch.zeros(1)}), "the state dict")
+    seen: list[torch.Tensor] = []
+    for level in range(4):
+        late.network[f"layers_{level}"].blocks.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        late(x)
+        maps = early(x)
+    for ours, theirs in zip(maps, seen, strict=True):
+        torch.testing.assert_close(ours, theirs.permute(0, 3, 1, 2))
+
+
+def test_the_command_writes_a_model_folder_or_nothing(resnet: State, model: ECMVAE, tmp_path: Path) -> None:
+    torch.save(resnet, tmp_path / "released.pth")
+    command = [sys.executable, "tools/convert_weights.py", tmp_path / "released.pth", "--backbone"]
+    root = Path(__file__).parents[1]
+    wrong = subprocess.run([*command, "pvt_v2_b5", "--out", tmp_path / "b"], cwd=root, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert not (tmp_path / "b").exists()
+    done = subprocess.run([*command, "resnet50", "--out", tmp_path / "a"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    again = load_model(tmp_path / "a")
+    assert again.config == config_from_dict(
+        {"model": {"visual": {"name": "resnet50"}}, "loss": {"formulas": "released"}}
+    )
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))

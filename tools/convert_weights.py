@@ -1,0 +1,79 @@
+"""Turn a released weight file into a model folder: convert_weights.py SOURCE --backbone NAME --out DIR.
+
+SOURCE is a released ECMVAE checkpoint (--backbone resnet50, pvt_v2_b5 or swin_b) or vggish-10086976.pth
+(--backbone vggish). The backbones' own ImageNet files need no conversion: name them in model.visual.weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from ecmvae.checkpoint import CONFIG_FILE, WEIGHTS_FILE, save_model
+from ecmvae.data.files import replacing
+from ecmvae.errors import UserError
+from ecmvae.released_weights import (
+    BACKBONES,
+    has_posterior,
+    load_released_loss,
+    load_released_state_dict,
+    load_released_vggish,
+    released_tensors,
+)
+
+__all__ = ["convert", "load_released_loss", "load_released_state_dict", "load_released_vggish"]
+
+
+def convert(source: Path, backbone: str, out: Path) -> Path:
+    """Write the model folder of a released file.
+
+    Args:
+        source: The file.
+        backbone: "resnet50", "pvt_v2_b5", "swin_b", or "vggish".
+        out: Folder to make; it must not hold anything yet.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: For a file that does not fit, or a folder that is in use. Nothing is written then.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"{out} exists already: choose another --out, or remove it")
+    if backbone == "vggish":
+        vggish = load_released_vggish(source)
+        with replacing(out) as folder:
+            folder.mkdir()
+            save_file(vggish.state_dict(), folder / WEIGHTS_FILE)
+        return out
+    state = released_tensors(source)
+    model = load_released_state_dict(state, backbone)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = {"source": source.name, "source_sha256": digest, "posterior": has_posterior(state)}
+    return save_model(model, out, model.config, origin)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 2 means a mistake that the user can mend."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the released file")
+    parser.add_argument("--backbone", required=True, choices=[*BACKBONES, "vggish"], help="whose weights these are")
+    parser.add_argument("--out", required=True, type=Path, help="folder to make")
+    options = parser.parse_args(arguments)
+    try:
+        folder = convert(options.source, options.backbone, options.out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    named = "model.audio.weights" if options.backbone == "vggish" else f"--checkpoint ({CONFIG_FILE}, {WEIGHTS_FILE})"
+    print(f"wrote {folder}: use it as {named}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
