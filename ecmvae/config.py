@@ -213,6 +213,11 @@ class Config:
         for loss in dataclasses.fields(self.loss):
             value = getattr(self.loss, loss.name)
             _require(isinstance(value, str) or value >= 0, f"loss.{loss.name}={value} must not be negative")
+        _require(
+            self.loss.semantic == 0 or self.model.channels == 128,
+            f"loss.semantic compares visual with audio features, which are 128 wide: set model.channels to 128 (it is "
+            f"{self.model.channels}) or loss.semantic to 0",
+        )
         for key in ("epochs", "batch_size", "check_val_every_n_epochs"):
             _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
         _require(self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be above 0")

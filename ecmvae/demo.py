@@ -259,11 +259,12 @@ class Demo:
 
 
 def _packaged_config() -> Path:
-    """configs/collage_demo.yaml of the clone that this package lies in."""
-    path = Path(__file__).parents[1] / "configs" / "collage_demo.yaml"
-    if not path.is_file():
-        raise UserError("configs/collage_demo.yaml is not part of an installed package: name a file with --config")
-    return path
+    """collage_demo.yaml: of the clone that this package lies in, or of the wheel."""
+    package = Path(__file__).parent
+    for folder in (package.parent / "configs", package / "configs"):
+        if (folder / "collage_demo.yaml").is_file():
+            return folder / "collage_demo.yaml"
+    raise UserError("configs/collage_demo.yaml is missing from this installation: name a file with --config")
 
 
 def _cpu_precision() -> Literal["32-true", "bf16-mixed"]:

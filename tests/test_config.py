@@ -36,6 +36,7 @@ def test_yaml_round_trip_is_exact() -> None:
         ({"model": 3}, "config key model must hold a mapping"),
         ({"data": {"image_size": 100}}, "multiple of 32"),
         ({"loss": {"kl": -1}}, "loss.kl=-1.0 must not be negative"),
+        ({"loss": {"semantic": 0.5}, "model": {"channels": 32}}, "set model.channels to 128 (it is 32)"),
         ({"train": {"cache_features": True}}, "needs model.visual.frozen"),
     ],
 )
