@@ -144,9 +144,9 @@ def samples(gallery: Gallery) -> None:
     gallery.report(
         "Two rows of an autoencoder that decodes codes drawn evenly from the box its training codes span, then two of "
         "a VAE of the same size that decodes its prior; first with two latents, as in the lecture, then with ten. "
-        "Frechet distance in the feature space of a small digit classifier, 10,000 each: lower is nearer to real digits, "
-        "and only numbers of this table compare. With two latents the VAE is nearer; with ten the autoencoder's sharper "
-        "strokes outweigh its misfits for this judge.",
+        "Frechet distance in the feature space of a small digit classifier, 10,000 each: lower is nearer to real "
+        "digits, and only numbers of this table compare. With two latents the VAE is nearer; with ten the sharper "
+        "strokes of the autoencoder outweigh its misfits for this judge.",
         **numbers,
         frechet_distance_training_digits=feature_fid(test, gallery.mnist.train_images[:10_000], features),
         inception_score_test_digits=classifier_inception_score(test, gallery.judge),
