@@ -214,7 +214,7 @@ class Config:
             value = getattr(self.loss, loss.name)
             _require(isinstance(value, str) or value >= 0, f"loss.{loss.name}={value} must not be negative")
         _require(
-            self.loss.semantic == 0 or self.model.channels == 128,
+            self.loss.semantic == 0 or self.model.channels == 128 or self.model.fusion.kind == "tpavi_avsbench",
             f"loss.semantic compares visual with audio features, which are 128 wide: set model.channels to 128 (it is "
             f"{self.model.channels}) or loss.semantic to 0",
         )

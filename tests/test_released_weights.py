@@ -1,14 +1,13 @@
 """Released checkpoints in all their spellings, and what is refused."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from released_case import drawn, released_shapes
 
 from ecmvae.backbones.vggish import VGGishPostprocessor
@@ -27,6 +26,7 @@ from ecmvae.released_weights import (
     released_tensors,
     to_released,
 )
+from tools.convert_weights import main
 
 State = dict[str, torch.Tensor]
 DECODER, SIMPLE = "fusion_block_", "short_connect_with_decode_module."
@@ -140,6 +140,28 @@ def test_a_checkpoint_of_another_backbone_is_refused() -> None:
         load_released_state_dict(_hollow("resnet"), "vgg")
 
 
+def test_pvt_norms_have_the_epsilons_of_its_authors() -> None:
+    with torch.device("meta"):
+        network = VisualBackbone("pvt_v2_b5").network
+    norms = {name: module.eps for name, module in network.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    assert len(norms) == 4 + 2 * 52 + 49 + 4
+    for name, epsilon in norms.items():
+        coarse = name.startswith("patch_embed") or ".downsample." in name or name.endswith(".attn.norm")
+        assert epsilon == (1e-5 if coarse else 1e-6), name
+
+
+def test_torchvisions_resnet_file_is_read_and_computes_the_same(tmp_path: Path) -> None:
+    theirs = torchvision.models.resnet50().eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet50-19c8e357.pth")
+    ours = VisualBackbone("resnet50", weights=str(tmp_path / "resnet50-19c8e357.pth")).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        last = ours(x)[-1]
+        for layer in list(theirs.children())[:-2]:  # up to layer4
+            x = layer(x)
+    torch.testing.assert_close(last, x)
+
+
 class _Evil:
     def __reduce__(self) -> tuple:
         return (os.system, ("touch /tmp/ecmvae-was-here",))
@@ -150,6 +172,8 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:2000])
     torch.save({"a": _Evil()}, tmp_path / "code.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"model": {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "wrapped.pth")
+    assert read_weight_file(tmp_path / "wrapped.pth") == {"a": torch.ones(1)}
     for name, message in {
         "none.pth": "not found",
         "cut.pth": "not a plain weight file",
@@ -194,18 +218,18 @@ def test_swin_maps_are_what_enters_each_stage() -> None:
         torch.testing.assert_close(ours, theirs.permute(0, 3, 1, 2))
 
 
-def test_the_command_writes_a_model_folder_or_nothing(resnet: State, model: ECMVAE, tmp_path: Path) -> None:
+def test_the_command_writes_a_model_folder_or_nothing(
+    resnet: State, model: ECMVAE, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(resnet, tmp_path / "released.pth")
-    command = [sys.executable, "tools/convert_weights.py", tmp_path / "released.pth", "--backbone"]
-    root = Path(__file__).parents[1]
-    wrong = subprocess.run([*command, "pvt_v2_b5", "--out", tmp_path / "b"], cwd=root, capture_output=True, text=True)
-    assert wrong.returncode == 2
-    assert wrong.stderr.count("\n") == 1
+    command = [str(tmp_path / "released.pth"), "--backbone"]
+    assert main([*command, "vggish", "--out", str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "b").exists()
-    done = subprocess.run([*command, "resnet50", "--out", tmp_path / "a"], cwd=root, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert main([*command, "resnet50", "--out", str(tmp_path / "a")]) == 0
     again = load_model(tmp_path / "a")
     assert again.config == config_from_dict(
         {"model": {"visual": {"name": "resnet50"}}, "loss": {"formulas": "released"}}
     )
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert main([*command, "resnet50", "--out", str(tmp_path / "a")]) == 2  # in use

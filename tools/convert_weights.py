@@ -1,7 +1,9 @@
 """Turn a released weight file into a model folder: convert_weights.py SOURCE --backbone NAME --out DIR.
 
 SOURCE is a released ECMVAE checkpoint (--backbone resnet50, pvt_v2_b5 or swin_b) or vggish-10086976.pth
-(--backbone vggish). The backbones' own ImageNet files need no conversion: name them in model.visual.weights.
+(--backbone vggish). The released checkpoints do not contain the audio encoder: --vggish FILE puts it into the folder,
+without it the model cannot hear. The backbones' own ImageNet files need no conversion: name them in
+model.visual.weights.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ecmvae.checkpoint import CONFIG_FILE, WEIGHTS_FILE, save_model
+from ecmvae.backbones.vggish import VGGish
+from ecmvae.checkpoint import WEIGHTS_FILE, save_model
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
+from ecmvae.models import ECMVAE, build_model
 from ecmvae.released_weights import (
     BACKBONES,
     has_posterior,
@@ -28,13 +32,14 @@ from ecmvae.released_weights import (
 __all__ = ["convert", "load_released_loss", "load_released_state_dict", "load_released_vggish"]
 
 
-def convert(source: Path, backbone: str, out: Path) -> Path:
+def convert(source: Path, backbone: str, out: Path, vggish: Path | None = None) -> Path:
     """Write the model folder of a released file.
 
     Args:
         source: The file.
         backbone: "resnet50", "pvt_v2_b5", "swin_b", or "vggish".
         out: Folder to make; it must not hold anything yet.
+        vggish: The audio encoder's file, to go into the same folder.
 
     Returns:
         The folder.
@@ -45,17 +50,27 @@ def convert(source: Path, backbone: str, out: Path) -> Path:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"{out} exists already: choose another --out, or remove it")
     if backbone == "vggish":
-        vggish = load_released_vggish(source)
         with replacing(out) as folder:
             folder.mkdir()
-            save_file(vggish.state_dict(), folder / WEIGHTS_FILE)
+            save_file(load_released_vggish(source).state_dict(), folder / WEIGHTS_FILE)
         return out
     state = released_tensors(source)
     model = load_released_state_dict(state, backbone)
+    if vggish is not None:
+        model = with_audio_encoder(model, load_released_vggish(vggish))
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = {"source": source.name, "source_sha256": digest, "posterior": has_posterior(state)}
     return save_model(model, out, model.config, origin)
+
+
+def with_audio_encoder(model: ECMVAE, vggish: VGGish) -> ECMVAE:
+    """The same model, with that audio encoder."""
+    hearing = build_model(model.config.model, image_size=model.image_size, with_audio_encoder=True)
+    heard = {f"audio_encoder.{name}": tensor for name, tensor in vggish.state_dict().items()}
+    hearing.load_state_dict({**model.state_dict(), **heard})
+    hearing.config = model.config
+    return hearing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,15 +78,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the released file")
     parser.add_argument("--backbone", required=True, choices=[*BACKBONES, "vggish"], help="whose weights these are")
+    parser.add_argument("--vggish", type=Path, help="vggish-10086976.pth, to go into the model folder")
     parser.add_argument("--out", required=True, type=Path, help="folder to make")
     options = parser.parse_args(arguments)
     try:
-        folder = convert(options.source, options.backbone, options.out)
+        folder = convert(options.source, options.backbone, options.out, options.vggish)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    named = "model.audio.weights" if options.backbone == "vggish" else f"--checkpoint ({CONFIG_FILE}, {WEIGHTS_FILE})"
-    print(f"wrote {folder}: use it as {named}")
+    print(f"wrote {folder}: use it as {'model.audio.weights' if options.backbone == 'vggish' else '--checkpoint'}")
     return 0
 
 

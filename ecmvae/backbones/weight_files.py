@@ -17,9 +17,10 @@ from torch import Tensor
 from ecmvae.errors import UserError
 
 # What a pickled numpy array consists of: the released PCA file holds two. None of it can do more than make an array.
+_REBUILD: Callable[..., Any] = np.empty(0).__reduce__()[0]  # type: ignore[assignment]  # its stub says str
 _NUMPY_PARTS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
+    (_REBUILD, "numpy.core.multiarray._reconstruct"),
+    (_REBUILD, "numpy._core.multiarray._reconstruct"),
     np.ndarray,
     np.dtype,
     type(np.dtype(np.float32)),

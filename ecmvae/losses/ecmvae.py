@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -55,7 +56,7 @@ class Formulas:
         kl: posterior, prior -> (N,).
         js: posterior, prior, number of samples -> (N,).
         orthogonality: two codes -> scalar.
-        mutual_information: bound, visual code, audio code -> scalar.
+        mutual_information: `MutualInformationBound`, visual code, audio code -> scalar.
     """
 
     structure: Callable[[Tensor, Tensor], Tensor]
@@ -63,7 +64,7 @@ class Formulas:
     kl: Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]
     js: Callable[[DiagonalGaussian, DiagonalGaussian, int], Tensor]
     orthogonality: Callable[[Tensor, Tensor], Tensor]
-    mutual_information: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    mutual_information: Callable[[Any, Tensor, Tensor], Tensor]
 
 
 FORMULAS = {
