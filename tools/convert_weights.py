@@ -54,13 +54,12 @@ def convert(source: Path, backbone: str, out: Path, vggish: Path | None = None) 
             folder.mkdir()
             save_file(load_released_vggish(source).state_dict(), folder / WEIGHTS_FILE)
         return out
-    state = released_tensors(source)
-    model = load_released_state_dict(state, backbone)
+    model = load_released_state_dict(source, backbone)
     if vggish is not None:
         model = with_audio_encoder(model, load_released_vggish(vggish))
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    origin = {"source": source.name, "source_sha256": digest, "posterior": has_posterior(state)}
+    origin = {"source": source.name, "source_sha256": digest, "posterior": has_posterior(released_tensors(source))}
     return save_model(model, out, model.config, origin)
 
 
