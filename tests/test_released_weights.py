@@ -10,7 +10,7 @@ import torch
 import torchvision
 from released_case import drawn, released_shapes
 
-from ecmvae.backbones.vggish import VGGishPostprocessor
+from ecmvae.backbones.vggish import VGGish, VGGishPostprocessor
 from ecmvae.backbones.visual import VisualBackbone
 from ecmvae.backbones.weight_files import read_weight_file, to_timm_names
 from ecmvae.checkpoint import load_model
@@ -26,7 +26,7 @@ from ecmvae.released_weights import (
     released_tensors,
     to_released,
 )
-from tools.convert_weights import main
+from tools.convert_weights import main, with_audio_encoder
 
 State = dict[str, torch.Tensor]
 DECODER, SIMPLE = "fusion_block_", "short_connect_with_decode_module."
@@ -233,3 +233,11 @@ def test_the_command_writes_a_model_folder_or_nothing(
     )
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     assert main([*command, "resnet50", "--out", str(tmp_path / "a")]) == 2  # in use
+
+
+def test_the_audio_encoder_may_come_along(model: ECMVAE) -> None:
+    vggish = VGGish()
+    hearing = with_audio_encoder(model, vggish)
+    assert torch.equal(hearing.audio_encoder.embeddings[4].weight, vggish.embeddings[4].weight)
+    assert torch.equal(hearing.prior_branch.injection.mix.weight, model.prior_branch.injection.mix.weight)
+    assert not any(parameter.requires_grad for parameter in hearing.audio_encoder.parameters())
