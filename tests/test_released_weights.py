@@ -183,6 +183,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message) as raised:
             read_weight_file(tmp_path / name)
         assert "\n" not in str(raised.value)
+    assert not Path("/tmp/ecmvae-was-here").exists()
 
 
 def test_the_pca_file_may_hold_numpy_arrays(tmp_path: Path) -> None:
