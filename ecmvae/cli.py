@@ -13,7 +13,7 @@ import signal
 import sys
 import typing
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -120,6 +120,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     shapes = [f"{name.upper()} [{name.upper()} ...]" if name in lists else name.upper() for name in needed]
     parser.usage = " ".join([program, *shapes, "[--option VALUE ...]"])
     words, files, overrides = _take_config(words) if configs else (list(words), [], {})
+    words = _spell_out(words, {name for name in parameters if hints[name] is bool})
     try:
         values = vars(parser.parse_args(words))
     except ArgumentError as error:
@@ -137,6 +138,19 @@ def _add_config(parser: Any) -> None:
     parser.add_class_arguments(Config)
     for group in parser._action_groups:  # without jsonargparse's own way to name a file for a part of the settings
         group._group_actions = [action for action in group._group_actions if action.metavar != "CONFIG"]
+
+
+def _spell_out(words: Sequence[str], switches: Collection[str]) -> list[str]:
+    """Options as the parser knows them: --save-masks is --save_masks, and a bare switch --force means --force=true."""
+    spelt = []
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        option, equals, value = word.partition("=")
+        if option.startswith("--"):
+            option = "--" + option[2:].replace("-", "_")
+            if option[2:] in switches and not equals and after.lower() not in ("true", "false"):
+                equals, value = "=", "true"
+        spelt.append(f"{option}{equals}{value}")
+    return spelt
 
 
 def _is_list(hint: Any) -> bool:

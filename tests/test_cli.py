@@ -102,6 +102,33 @@ def test_options_become_arguments(command) -> None:
     assert got["out"] == Path("z")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a.mp4", "--force"], (["a.mp4"], True, False)),
+        (["--force", "a.mp4", "--save-masks"], (["a.mp4"], True, True)),
+        (["a.mp4", "--save_masks", "true", "--force=false"], (["a.mp4"], False, True)),
+        (["a.mp4"], (["a.mp4"], False, False)),
+    ],
+)
+def test_a_bare_switch_means_true(words: list[str], expected: tuple[list[str], bool, bool], command) -> None:
+    seen = []
+
+    def it(sources: list[str], *, force: bool = False, save_masks: bool = False) -> None:
+        """Do.
+
+        Args:
+            sources: Files.
+            force: Overwrite.
+            save_masks: Keep.
+        """
+        seen.append((sources, force, save_masks))
+
+    command(it)
+    assert cli.main(["it", *words]) == 0
+    assert seen == [expected]
+
+
 def test_a_configuration_is_files_then_options(tmp_path: Path) -> None:
     def it(config: Config, name: str = "n") -> None:
         """Test."""

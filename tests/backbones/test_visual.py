@@ -73,7 +73,7 @@ def test_weights_that_cannot_be_had(name: str, weights: str | None, message: str
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "odd.pth")
-    with pytest.raises(UserError, match="as weights of pvt_v2_b0 does not fit: 176 missing: .*; 1 unexpected: conv1.weight"):
+    with pytest.raises(UserError, match=r"pvt_v2_b0 does not fit: 176 missing: .*; 1 unexpected: conv1\.weight"):
         VisualBackbone("pvt_v2_b0", weights=str(tmp_path / "odd.pth"))
     (tmp_path / "text.pth").write_text("not weights")
     with pytest.raises(UserError, match="not a plain weight file"):
