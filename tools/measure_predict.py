@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from ecmvae.data.video import VideoWriter, read_clip, stream_frames
-from ecmvae.inference.predictor import PredictorOptions, VideoPredictor
+from ecmvae.inference.options import PredictorOptions
+from ecmvae.inference.predictor import VideoPredictor
 from ecmvae.inference.saving import write_outputs
 
 BEEP_EVERY, BEEP_SECONDS, RATE = 10.0, 0.1, 16_000

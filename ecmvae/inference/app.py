@@ -19,9 +19,10 @@ from torch import nn
 
 from ecmvae.data.video import probe
 from ecmvae.errors import UserError
+from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.outputs import OutputKind, OverlayOptions
 from ecmvae.inference.plot import plot_timeline
-from ecmvae.inference.predictor import PredictorOptions, VideoPredictor
+from ecmvae.inference.predictor import VideoPredictor
 from ecmvae.inference.render import Style
 from ecmvae.inference.result import VideoResult
 from ecmvae.inference.saving import ENDINGS, write_outputs

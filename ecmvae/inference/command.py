@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.data.video import probe, show_path
 from ecmvae.errors import UserError
+from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.outputs import OutputKind, OverlayOptions
-from ecmvae.inference.predictor import PredictorOptions, VideoPredictor
+from ecmvae.inference.predictor import VideoPredictor
 from ecmvae.inference.render import Style
 from ecmvae.inference.saving import ENDINGS, Summary, kind_of, write_outputs
 from ecmvae.inference.sources import Source, resolve_sources

@@ -20,7 +20,6 @@ import copy
 from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -39,6 +38,7 @@ from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.inference.default_model import default_model
 from ecmvae.inference.export import OnnxModel
+from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.result import VideoResult
 from ecmvae.inference.temporal import smooth, smoothing_reach
 from ecmvae.models import ECMVAE
@@ -46,51 +46,6 @@ from ecmvae.models import ECMVAE
 _SECOND = SAMPLE_RATE  # samples heard with each key frame
 _LOUDNESS_WINDOW = 0.1  # seconds
 _QUIET_DB = -60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictorOptions:
-    """How a video is looked at."""
-
-    fps: float = 4.0
-    """Key frames a second that go through the model; masks of the frames between are interpolated."""
-    samples: int = 1
-    """Latent samples K: 1 takes the latents' means (deterministic), more average K masks and give an uncertainty that
-    includes the latents' spread."""
-    threshold: float = 0.5
-    """A pixel is in the mask where its probability is above this."""
-    batch: int = 4
-    """Clips in one pass through the model."""
-    half: bool = False
-    """Half precision inside the model: float16 on a GPU, bfloat16 on a CPU."""
-    smoothing: float = 0.25
-    """Standard deviation in seconds of a Gaussian over time on the key frames' probabilities; 0 = off."""
-    squash: bool = False
-    """Stretch the picture to the model's square instead of keeping its aspect with bars."""
-    audio_track: int = 0
-    """Which audio track of the video to hear, from 0."""
-    seed: int = 0
-    """Seed of the latent samples."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work.
-
-        Raises:
-            UserError: Naming the option.
-        """
-        if not 0 < self.fps <= 1000:
-            raise UserError(f"fps must be above 0 and at most 1000, got {self.fps:g}")
-        if not 0 <= self.threshold <= 1:
-            raise UserError(f"threshold is a probability between 0 and 1, got {self.threshold:g}")
-        if self.samples < 1 or self.batch < 1:
-            raise UserError(f"samples and batch must be at least 1, got {self.samples} and {self.batch}")
-        if self.smoothing < 0:
-            raise UserError(f"smoothing is a number of seconds, 0 for none, got {self.smoothing:g}")
-
-    @property
-    def stride(self) -> int:
-        """Key frames from one frame of a clip to the next: as many as make about one second."""
-        return max(round(self.fps), 1)
 
 
 class VideoPredictor:

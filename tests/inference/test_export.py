@@ -17,7 +17,8 @@ from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
 from ecmvae.inference import export as module
 from ecmvae.inference.export import DeterministicModel, OnnxModel, export, export_onnx, quantise_onnx
-from ecmvae.inference.predictor import PredictorOptions, VideoPredictor
+from ecmvae.inference.options import PredictorOptions
+from ecmvae.inference.predictor import VideoPredictor
 from ecmvae.models import ECMVAE
 
 SHAPES = [(1, 1), (2, 3), (3, 5), (1, 7)]
