@@ -35,8 +35,13 @@ def save_model(model: ECMVAE, folder: str | Path, config: Config, metadata: Mapp
 
     Returns:
         The folder.
+
+    Raises:
+        UserError: When something else than a model lies there: nothing is replaced but an older model.
     """
     folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no model folder: choose another name for the model")
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

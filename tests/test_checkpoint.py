@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ecmvae.checkpoint import load_model, save_model, weights_sha256
+from ecmvae.config import Config, config_from_dict
+from ecmvae.errors import UserError
+from ecmvae.models import build_model
+
+VALUES = {
+    "model": {"visual": {"name": "efficientnet_lite0", "weights": "package"}, "channels": 8, "latent": {"dim": 4}},
+    "data": {"image_size": 64},
+}
+
+
+def _config(**model: object) -> Config:
+    return config_from_dict({**VALUES, "model": {**VALUES["model"], **model}})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = _config(audio={"name": "vggish_small", "frozen": False})
+    model = build_model(config.model, image_size=64)
+    return save_model(model, tmp_path / "run" / "best", config, {"miou": 0.5})
+
+
+def test_a_model_comes_back_as_it_was(saved: Path) -> None:
+    torch.manual_seed(0)
+    config = _config(audio={"name": "vggish_small", "frozen": False})
+    original = build_model(config.model, image_size=64).eval()
+    for path in (saved, saved.parent):  # the model folder, or the run that holds it
+        loaded = load_model(path)
+        assert loaded.config == config
+        assert not loaded.training
+        frames, log_mel = torch.randn(1, 2, 3, 64, 64), torch.randn(1, 2, 1, 96, 64)
+        with torch.no_grad():
+            expected, got = (
+                model(frames, model.encode_audio(log_mel), latents="mean").logits for model in (original, loaded)
+            )
+        assert torch.equal(got, expected)
+    assert json.loads((saved / "metadata.json").read_text()) == {"miou": 0.5}
+
+
+def test_weights_named_in_the_config_are_not_fetched_again(tmp_path: Path) -> None:
+    """The folder is enough: the audio weights it was built from may be gone."""
+    torch.manual_seed(0)
+    built = build_model(_config(audio={"name": "vggish_small", "frozen": False}).model, image_size=64)
+    config = _config(audio={"name": "vggish_small", "weights": "gone/audio"})
+    loaded = load_model(save_model(built, tmp_path / "m", config))
+    assert loaded.encode_audio(torch.randn(1, 1, 1, 96, 64)).shape == (1, 1, 128)
+    assert not any(p.requires_grad for p in loaded.audio_encoder.parameters())
+
+
+def test_a_checkpoint_of_another_config_is_named(saved: Path) -> None:
+    text = (saved / "config.yaml").read_text().replace("channels: 8", "channels: 16")
+    (saved / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match="checkpoint of another config") as raised:
+        load_model(saved)
+    assert "\n" not in str(raised.value)
+
+
+def test_damaged_and_missing_folders(saved: Path, tmp_path: Path) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="is damaged"):
+        load_model(saved)
+    with pytest.raises(UserError, match="checkpoint not found"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="is not a model folder"):
+        load_model(tmp_path)
+
+
+def test_saving_replaces_models_only(saved: Path, tmp_path: Path) -> None:
+    before = weights_sha256(saved)
+    torch.manual_seed(1)
+    config = _config()
+    model = build_model(config.model, image_size=64)
+    save_model(model, saved, config)
+    assert weights_sha256(saved) != before
+    assert sorted(each.name for each in saved.iterdir()) == ["config.yaml", "metadata.json", "model.safetensors"]
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("dear")
+    with pytest.raises(UserError, match="is no model folder"):
+        save_model(model, tmp_path / "thesis", config)
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "dear"
+
+
+def test_a_failed_save_leaves_the_old_model(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = weights_sha256(saved)
+    config = _config()
+    monkeypatch.setattr(Config, "to_yaml", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_model(build_model(config.model, image_size=64), saved, config)
+    assert weights_sha256(saved) == before
+    assert [each.name for each in saved.parent.iterdir()] == ["best"]
