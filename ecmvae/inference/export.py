@@ -117,12 +117,16 @@ class OnnxModel:
         Raises:
             UserError: When it is missing or was not written by `export`.
         """
-        from onnxruntime import InferenceSession
+        from onnxruntime import InferenceSession, SessionOptions
 
         if not path.is_file():
             raise UserError(f"checkpoint not found: {show_path(path)}")
+        options = SessionOptions()
+        options.intra_op_num_threads = (
+            torch.get_num_threads()
+        )  # OMP_NUM_THREADS and torch.set_num_threads count here, too
         try:
-            self._session = InferenceSession(path, providers=["CPUExecutionProvider"])
+            self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own, without a common base
             raise UserError(f"{show_path(path)} is no ONNX model that onnxruntime reads: export it again") from error
         properties = self._session.get_modelmeta().custom_metadata_map
