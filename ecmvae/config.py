@@ -135,7 +135,8 @@ class DataConfig:
     hop_seconds: float = 0.96
     """Seconds between two log-mel patches: 0.96 as AVSBench was released, 1.0 for Collage and for prediction."""
     supervised: Literal["auto", "first", "all"] = "auto"
-    """Which frames' masks train the model: auto = first for s4, all otherwise."""
+    """Which frames' masks train the model: auto = every frame that has a mask (S4 as released: the first one only),
+    first = only the first, even where there are more (S4's protocol on any data), all = all, and all must exist."""
     length: int = 1200
     """collage and synthetic: distinct training scenes. Who sounds is drawn anew every epoch."""
     val_length: int = 64
@@ -224,11 +225,6 @@ class Config:
         if self.train.cache_features:
             _require(self.model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
             _require(self.data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")
-
-    @property
-    def supervised_first_only(self) -> bool:
-        """Whether only a clip's first mask trains the model (S4's protocol)."""
-        return self.data.supervised == "first" or (self.data.supervised == "auto" and self.data.name == "s4")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as written to config.yaml."""

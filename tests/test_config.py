@@ -61,13 +61,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
-def test_s4_trains_on_the_first_frame_only_unless_told_otherwise() -> None:
-    assert config_from_dict({"data": {"name": "s4"}}).supervised_first_only
-    assert not config_from_dict({"data": {"name": "ms3"}}).supervised_first_only
-    assert not config_from_dict({"data": {"name": "s4", "supervised": "all"}}).supervised_first_only
-    assert config_from_dict({"data": {"name": "collage", "supervised": "first"}}).supervised_first_only
-
-
 def test_every_knob_is_documented() -> None:
     """An attribute docstring follows every field: it is what --help shows."""
     import ast

@@ -93,4 +93,4 @@ def test_the_published_form() -> None:
             assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (epochs, 4, 1e-4)
             assert (config.loss.kl, config.loss.semantic) == (0.01, semantic)
             assert (config.model.fusion.kind, config.model.latent.fusion) == ("tpavi", "concat")
-            assert config.supervised_first_only == (task == "s4")
+            assert (config.data.name, config.data.supervised) == (task, "auto")

@@ -36,8 +36,9 @@ class AVSBenchDataset(Dataset[AVClip]):
         hop_seconds: Seconds between two log-mel patches; 0.96 as released.
         audio: "log_mel" reads the released pickles, "wav" computes the patches from the sound. "auto" takes a pickle
             where there is one and `hop_seconds` is the pickles' 0.96, else the sound.
-        supervised: Which masks may train. "auto" = those that exist: the first one in S4's released training split,
-            all elsewhere. "first" = only the first, even where there are more. "all" = all, and all must exist.
+        supervised: Which masks of the training split may train. "auto" = those that exist: of S4 as released only the
+            first, of MS3 and AVS-Collage all. "first" = only the first, even where there are more. "all" = all, and
+            all must exist, as they must in every other split.
         transform: Geometry and normalisation of a clip; None = resize to `image_size`, no augmentation.
 
     Raises:

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.data.audio import log_mel_patches
+from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
 from ecmvae.data.collage_render import render
 from ecmvae.data.collage_scene import (
     SECONDS,
@@ -97,6 +97,7 @@ class CollageClips(Dataset[AVClip]):
         self._kinds: tuple[Kind, ...] = ("s4", "ms3") if kind == "both" else (cast(Kind, kind),)
         self.size, self.seed, self.remix, self.hop_seconds = size, seed, remix, hop_seconds
         self.keep_frames = keep_frames
+        self.num_frames = SECONDS
         self.epoch = 0
         self._frames: dict[int, UInt8[np.ndarray, "t h w 3"]] = {}
         self._objects: dict[int, bytes] = {}
@@ -115,6 +116,10 @@ class CollageClips(Dataset[AVClip]):
     def name(self, index: int) -> str:
         """Name of the clip; the same scene has the same name."""
         return f"{self.split}_{self.kind(index)}_{index:05d}"
+
+    def classes(self, index: int) -> tuple[str, ...]:
+        """Classes of the objects of clip `index`; number k in its object maps is the k-th."""
+        return tuple(placed.category for placed in self.scene(index).objects)
 
     def scene(self, index: int) -> Scene:
         """What is seen in clip `index`, with the recordings of epoch 0."""
@@ -154,6 +159,14 @@ class CollageClips(Dataset[AVClip]):
         log_mel = log_mel_patches(torch.from_numpy(waveform), hop_seconds=self.hop_seconds, num_patches=SECONDS)
         masks = sounding_masks(self.objects(index), activity)
         return log_mel, torch.from_numpy(activity), torch.from_numpy(masks).unsqueeze(1).float()
+
+    def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
+        """The sound of clip `index` in the current epoch, one channel in [-1, 1], and its rate in Hz."""
+        return torch.from_numpy(self.heard(index, self.epoch)[2]), SAMPLE_RATE
+
+    def log_mel(self, index: int) -> Float[Tensor, "t 1 96 64"]:
+        """The log-mel patches of clip `index` in the current epoch, without rendering its pictures."""
+        return log_mel_patches(*self.waveform(index), self.hop_seconds, SECONDS)
 
     def __getitem__(self, index: int) -> AVClip:
         if not 0 <= index < self.length:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -13,22 +13,13 @@ from rich.progress import track
 from torch import Tensor
 
 from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.clips import ClipSource as ClipSource
+from ecmvae.data.clips import log_mel_of
 from ecmvae.errors import UserError
-from ecmvae.types import AVBatch, AVClip
+from ecmvae.types import AVBatch
 
 Sound = Literal["real", "silent", "shuffled"]
 """The clip's own sound, digital silence through the same front end, or the sound of another clip."""
-
-
-@runtime_checkable
-class ClipSource(Protocol):
-    """A data set of clips. If it has ``log_mel(index)`` too, sounds are read without pictures."""
-
-    def __len__(self) -> int:
-        """Number of clips."""
-
-    def __getitem__(self, index: int) -> AVClip:
-        """Clip number `index`."""
 
 
 class Voices:
@@ -50,10 +41,9 @@ class Voices:
         self.others = derangement(len(clips), seed) if shuffled else []
         self._sounds: list[Tensor] = []
         if shuffled:
-            read = getattr(clips, "log_mel", None) or (lambda index: clips[index].log_mel)
             console = Console(stderr=True)
             indices = track(range(len(clips)), "listening", console=console, disable=not progress, transient=True)
-            self._sounds = [self._embed(read(index).unsqueeze(0)).squeeze(0).cpu() for index in indices]
+            self._sounds = [self._embed(log_mel_of(clips, index).unsqueeze(0)).squeeze(0).cpu() for index in indices]
 
     def of(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
         """Embeddings (B, T, 128) of a batch whose clips have these places in the data set."""

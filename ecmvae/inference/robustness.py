@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -20,13 +20,14 @@ from rich.progress import track
 from torch import Tensor
 
 from ecmvae.data.audio import log_mel_patches, resample
+from ecmvae.data.clips import SoundedClips
 from ecmvae.data.files import replacing
 from ecmvae.data.sound_conditions import shifted, with_noise, with_sound
 from ecmvae.errors import UserError
 from ecmvae.inference.listening import answers, device_of, eval_mode
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.metrics.robustness import audio_sensitivity, false_positive_rate, rejected, robust_score
-from ecmvae.types import AVBatch, AVClip
+from ecmvae.types import AVBatch
 
 Condition = Literal["original", "silence", "noise", "swapped", "shifted", "offscreen"]
 
@@ -35,29 +36,6 @@ EMPTY_ANSWER = ("silence", "swapped")
 
 SAME_ANSWER = ("original", "noise", "offscreen")
 """Conditions in which the right answer is that of the original sound."""
-
-
-@runtime_checkable
-class SoundedClips(Protocol):
-    """A data set whose clips' waveforms can be had, and the classes that are in them."""
-
-    num_frames: int
-    hop_seconds: float
-
-    def __len__(self) -> int:
-        """Number of clips."""
-
-    def __getitem__(self, index: int) -> AVClip:
-        """Clip number `index`."""
-
-    def name(self, index: int) -> str:
-        """Its name."""
-
-    def waveform(self, index: int) -> tuple[Tensor, int]:
-        """Its sound (S,) and rate in Hz."""
-
-    def classes(self, index: int) -> tuple[str, ...]:
-        """Names of its visible objects, as far as they are known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import lightning
 import torch
@@ -20,16 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ecmvae.config import Config
+from ecmvae.data.clips import ClipSource, log_mel_of
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch, AVClip
-
-
-@runtime_checkable
-class ClipSource(Protocol):
-    """A data set of clips: what `build_datasets` returns, and what may be given to `train` instead."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> AVClip: ...
 
 
 def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
@@ -155,11 +148,7 @@ class EpochClips(Dataset[AVClip]):
         # One shift of the whole data set a seed and epoch: nobody hears himself, everybody is heard once.
         shift = int(torch.randint(1, len(self), (), generator=_generator(self.seed, epoch)))
         other = (index + shift) % len(self)
-        source: Any = self.clips
-        if hasattr(source, "log_mel"):  # without drawing the other clip's pictures
-            heard: Tensor = source.log_mel(other)
-            return heard
-        return self.clips[other].log_mel
+        return log_mel_of(self.clips, other)
 
 
 SILENT_LOG_MEL = float(torch.log(torch.tensor(0.01)))
@@ -225,7 +214,7 @@ class ClipDataModule(LightningDataModule):
             train,
             seed=config.train.seed,
             flip=data.horizontal_flip,
-            first_only=config.supervised_first_only,
+            first_only=data.supervised == "first",
             source=source,
         )
         self.val_clips = EpochClips(val, seed=config.train.seed, source=source)

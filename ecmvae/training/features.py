@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ecmvae.data.clips import ClipSource
 from ecmvae.data.transforms import normalise
 from ecmvae.models import ECMVAE
-from ecmvae.training.datamodule import ClipSource
 from ecmvae.training.progress import progress_bar
 
 

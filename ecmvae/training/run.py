@@ -15,10 +15,11 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from ecmvae.config import Config
+from ecmvae.data.clips import ClipSource
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
 from ecmvae.training.callbacks import BestModel, Resumable
-from ecmvae.training.datamodule import ClipDataModule, ClipSource, seed_everything
+from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.training.monitor import History, Previews, draw_curves
 from ecmvae.training.progress import RunProgress

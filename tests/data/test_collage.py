@@ -68,6 +68,18 @@ class TestClip:
         assert not torch.equal(released, clips_of(sources)[1].log_mel)
         assert torch.equal(released[0], clips_of(sources)[1].log_mel[0])
 
+    def test_its_sound_comes_without_its_pictures(self, sources):
+        clips = clips_of(sources)
+        clips.set_epoch(2)
+        for index in range(4):
+            clip = clips[index]
+            assert torch.equal(clips.log_mel(index), clip.log_mel)
+            waveform, rate = clips.waveform(index)
+            assert (waveform.shape, rate) == ((5 * 16_000,), 16_000)
+            np.testing.assert_array_equal(waveform.numpy(), clips.heard(index, 2)[2])
+            assert len(clips.classes(index)) == clip.sounding.shape[1]
+            assert clip.category in ("", *clips.classes(index))
+
     def test_beyond_the_end(self, sources):
         with pytest.raises(IndexError):
             clips_of(sources)[8]

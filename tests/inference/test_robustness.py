@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from collage_fixture import make_sources
 from torch import nn
 
 from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.collage import CollageClips
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
@@ -93,6 +95,15 @@ def test_released_folders(tmp_path):
     s4, ms3 = (AVSBenchDataset(tmp_path, task, "test", image_size=32) for task in ("s4", "ms3"))
     assert "swapped" in robustness(Listener(), s4, QUIET).conditions
     assert set(robustness(Listener(), ms3, QUIET).conditions) == {"original", "silence", "noise", "shifted"}
+
+
+def test_clips_composed_on_the_fly(tmp_path):
+    clips = CollageClips(make_sources(tmp_path / "sources"), "both", "val", length=6, size=32)
+    report = robustness(Listener(), clips, QUIET)
+    assert report.conditions["silence"].rejected == 1
+    swapped = [heard for heard in report.manifest if heard.condition == "swapped"]
+    assert {heard.clip for heard in swapped} <= {clips.name(index) for index in range(6)}
+    assert swapped
 
 
 def test_no_clips():

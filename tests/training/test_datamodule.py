@@ -1,10 +1,16 @@
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from collage_fixture import make_sources
 
 from ecmvae.config import Config
+from ecmvae.data.collage import CollageClips
+from ecmvae.data.collage_writer import write_collage
+from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 from ecmvae.training.datamodule import SILENT_LOG_MEL, ClipDataModule, EpochClips, EpochSampler, mirrored
@@ -106,9 +112,49 @@ def test_shuffled_sound_is_always_another_clips() -> None:
     assert all(giver != i for i, giver in enumerate(givers))
 
 
-def test_first_only_marks_the_first_frame() -> None:
-    clip = EpochClips(SyntheticAVS("s4", length=1, size=32), seed=0, first_only=True)[0, 0]
-    assert clip.supervised.tolist() == [True, False, False, False, False]
+class Undrawn(CollageClips):
+    """Shows one clip only; of the others nothing but the sound may be asked for."""
+
+    def frames(self, index: int):
+        assert index == 0, "another clip's pictures were drawn for its sound"
+        return super().frames(index)
+
+
+def test_shuffled_sound_of_a_collage_draws_no_other_pictures(tmp_path: Path) -> None:
+    sources = make_sources(tmp_path / "sources")
+    undrawn, plain = (kind(sources, "both", length=4, size=32) for kind in (Undrawn, CollageClips))
+    heard = EpochClips(undrawn, seed=0, source="shuffled")[3, 0].log_mel
+    assert sum(torch.equal(heard, plain.sound(other, 3)[0]) for other in (1, 2, 3)) == 1
+
+
+EXPECTED_MASKS = {"auto": 5, "first": 1, "all": 5}
+
+
+def supervised(config: Config, rule: str, **data: Any) -> int:
+    """Supervised frames of the first training clip; validation must have all five in any case."""
+    built = ClipDataModule(replace(config, data=replace(config.data, supervised=rule, num_frames=5, **data)))
+    assert bool(built.val_clips[0, 0].supervised.all())
+    return int(built.train_clips[0, 0].supervised.sum())
+
+
+@pytest.mark.parametrize(("rule", "masks"), EXPECTED_MASKS.items())
+def test_supervised_means_the_same_for_every_data_set(tiny, tmp_path: Path, rule: str, masks: int) -> None:
+    """Synthetic, Collage written in S4's and MS3's layout, MS3 as released: they all have every mask."""
+    config: Config = tiny()
+    assert supervised(config, rule) == masks
+    sources = make_sources(tmp_path / "sources")
+    small = {"size": 64, "splits": ("train", "val"), "clips_per_set": 1, "train_clips": 1, "raw_video": False}
+    root = write_collage(tmp_path / "collage", sources, **small, workers=1, progress=False)
+    for task in ("s4", "ms3"):
+        assert supervised(config, rule, name=task, root=str(root), hop_seconds=1.0) == masks
+
+
+def test_s4_as_released_has_the_first_mask_alone(tiny, tmp_path: Path) -> None:
+    write_miniature(tmp_path, "s4", {"train": 1, "val": 1}, source=ShapeScenes("s4", 32))
+    for rule in ("auto", "first"):
+        assert supervised(tiny(), rule, name="s4", root=str(tmp_path)) == 1
+    with pytest.raises(UserError, match="no such file"):
+        supervised(tiny(), "all", name="s4", root=str(tmp_path))
 
 
 def test_nothing_to_shuffle_is_the_users_mistake() -> None:
