@@ -48,7 +48,8 @@ def save_model(model: ECMVAE, folder: str | Path, config: Config, metadata: Mapp
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(state, temporary / WEIGHTS_FILE)
         (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
-        (temporary / METADATA_FILE).write_text(json.dumps(dict(metadata or {}), indent=2) + "\n", encoding="utf-8")
+        told = {**(metadata or {}), **({"class_names": model.class_names} if model.class_names else {})}
+        (temporary / METADATA_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         temporary.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -93,6 +94,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> ECMVAE:
         )
     model.load_state_dict(state)
     model.config = config
+    model.class_names = _class_names(folder / METADATA_FILE)
     return model.to(device).eval()
 
 
@@ -118,6 +120,16 @@ def weights_sha256(path: str | Path) -> str:
     """SHA-256 of a model folder's weights, as hexadecimal digits."""
     with (find_model_folder(path) / WEIGHTS_FILE).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _class_names(metadata: Path) -> tuple[str, ...]:
+    """Names of the classes, where the model folder tells them."""
+    if not metadata.is_file():
+        return ()
+    try:
+        return tuple(json.loads(metadata.read_text(encoding="utf-8")).get("class_names", ()))
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{metadata} is damaged: {error}: copy the model folder again") from error
 
 
 def _without_weights(config: ModelConfig) -> ModelConfig:

@@ -90,6 +90,9 @@ class ModelConfig:
     """Width C of neck, fusion and decoder. The paper uses 128."""
     neck: Literal["basic", "aspp"] = "basic"
     """basic (1x1, 3x3, 3x3 convolutions with BatchNorm) or aspp (sum of four dilated 3x3 convolutions)."""
+    num_classes: int = 1
+    """Channels of the logits. 1: does a pixel sound? Above 1: which of so many classes is it, 0 being the background
+    (71 for avss)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,11 @@ class LossConfig:
     """Structure loss (weighted BCE + weighted soft IoU) of the prior branch, the one used at test time."""
     posterior_structure: float = 1.0
     """Structure loss of the posterior branch: the reconstruction term of the conditional ELBO."""
+    cross_entropy: float = 1.0
+    """Cross-entropy over the classes of the prior branch; there is none with model.num_classes 1. The structure terms
+    then compare "anything but background" with the mask."""
+    posterior_cross_entropy: float = 1.0
+    """Cross-entropy over the classes of the posterior branch; likewise."""
     kl: float = 0.01
     """Divergence of posterior from prior, summed over c, s_a and s_v."""
     kl_warmup_epochs: float = 0.0
@@ -109,7 +117,8 @@ class LossConfig:
     mutual_information: float = 0.001
     """Barber-Agakov lower bound between the fused visual and audio latents; it is maximised."""
     semantic: float = 0.0
-    """Semantic-aware term: masked visual features against the frame's sound (the paper's MS3 runs: 0.5)."""
+    """Semantic-aware term: masked visual features against the frame's sound (the paper's MS3 runs: 0.5). It knows no
+    classes, in spite of its name."""
     match: float = 0.0
     """InfoNCE between what sounds and its sound, inside the gate, at every scale; not in the paper. A gate learns to
     hear several times sooner with it."""
@@ -121,17 +130,17 @@ class LossConfig:
 class DataConfig:
     """What is trained on, and how a clip becomes tensors."""
 
-    name: Literal["s4", "ms3", "collage", "synthetic"] = "s4"
-    """s4 and ms3: a folder in AVSBench's released layout (AVS-Collage is written in it, too). collage: AVS-Collage
-    composed on the fly. synthetic: moving shapes with timbres, needs no download."""
+    name: Literal["s4", "ms3", "avss", "collage", "synthetic"] = "s4"
+    """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). collage:
+    AVS-Collage composed on the fly. synthetic: moving shapes with timbres, needs no download."""
     root: str | None = None
-    """s4, ms3: the folder that holds the csv. collage: the cache of fetched packages."""
+    """s4, ms3, avss: the folder that holds the csv. collage: the cache of fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
     image_size: int = 224
     """Side of the square frames the model sees, in pixels; a multiple of 32."""
     num_frames: int = 5
-    """Frames T of a clip; any T works."""
+    """Frames T of a clip; any T works. avss: shorter clips are padded to T, longer ones cut (10 keeps all)."""
     hop_seconds: float = 0.96
     """Seconds between two log-mel patches: 0.96 as AVSBench was released, 1.0 for Collage and for prediction."""
     supervised: Literal["auto", "first", "all"] = "auto"
@@ -209,6 +218,17 @@ class Config:
         _require(self.data.hop_seconds > 0, f"data.hop_seconds={self.data.hop_seconds} must be above 0")
         _require(0 <= self.data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
         _require(self.model.channels >= 8, f"model.channels={self.model.channels} must be at least 8")
+        classes = self.model.num_classes
+        _require(classes >= 1, f"model.num_classes={classes} must be at least 1")
+        _require(
+            classes == 1 or self.data.name == "avss",
+            f"model.num_classes={classes} needs labelled classes, which data.name={self.data.name} has not: set "
+            "data.name to avss or model.num_classes to 1",
+        )
+        _require(
+            self.data.name != "avss" or self.data.supervised != "all",
+            "data.supervised=all cannot be had: avss labels only the first frame of a training clip of v1s; use auto",
+        )
         _require(self.model.latent.dim >= 1, f"model.latent.dim={self.model.latent.dim} must be at least 1")
         _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
         for loss in dataclasses.fields(self.loss):

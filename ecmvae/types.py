@@ -30,6 +30,8 @@ class AVClip:
             data has it. Needed for the floors and for right-of-two.
         sounding: (T, O) bool, which object sounds in which frame; column k-1 belongs to object k.
         category: Class of the sounding object where a data set names one, else "".
+        labels: (T, H, W) int64, class of every pixel, 0 = background; `masks` is where it is another.
+        valid: (T,) bool, False where a short clip was padded.
     """
 
     name: str
@@ -40,6 +42,8 @@ class AVClip:
     objects: Tensor | None = None
     sounding: Tensor | None = None
     category: str = ""
+    labels: Tensor | None = None
+    valid: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,8 @@ class AVBatch:
         sounding: (B, T, O) bool padded with False to the batch's largest O, or None.
         categories: B category names.
         features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
+        labels: (B, T, H, W) int64, or None.
+        valid: (B, T) bool, or None (= all frames).
     """
 
     names: tuple[str, ...]
@@ -67,6 +73,8 @@ class AVBatch:
     sounding: Tensor | None = None
     categories: tuple[str, ...] = ()
     features: tuple[Tensor, ...] | None = None
+    labels: Tensor | None = None
+    valid: Tensor | None = None
 
     @classmethod
     def collate(cls, clips: Sequence[AVClip]) -> AVBatch:
@@ -92,6 +100,8 @@ class AVBatch:
             objects=_stack([clip.objects for clip in clips]),
             sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
             categories=tuple(clip.category for clip in clips),
+            labels=_stack([clip.labels for clip in clips]),
+            valid=_stack([clip.valid for clip in clips]),
         )
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -35,19 +36,6 @@ SUBSET_SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}
 
 COLUMNS = ("uid", "split", "label")
 """Columns of metadata.csv that are read; the release has vid, s_min, s_sec and a_obj too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SemanticClip(AVClip):
-    """A clip with a class for every pixel.
-
-    Attributes:
-        labels: (T, H, W) int64, 0 = background. `masks` is where they are not background.
-        valid: (T,) bool, False where a short clip was padded.
-    """
-
-    labels: Tensor
-    valid: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +105,7 @@ def read_avss(root: str | Path, split: str | None = None) -> list[AVSSFiles]:
     return chosen
 
 
-class AVSSDataset(Dataset[SemanticClip]):
+class AVSSDataset(Dataset[AVClip]):
     """The clips of one split of AVSS.
 
     Args:
@@ -149,15 +137,20 @@ class AVSSDataset(Dataset[SemanticClip]):
         self.clips = [clip for clip in read_avss(root, split) if clip.subset in subsets]
         if not self.clips:
             raise UserError(f"{root}: split {split!r} has no clip of {', '.join(subsets)}")
-        self.num_frames, self.hop_seconds = num_frames, hop_seconds
+        self.root, self.num_frames, self.hop_seconds = Path(root), num_frames, hop_seconds
         self.crop = geometry == "crop" or (geometry == "auto" and split == "train")
         self.transform = ClipTransform(image_size)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by number."""
+        return tuple(class_names(self.root))
 
     def __len__(self) -> int:
         """Number of clips."""
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> SemanticClip:
+    def __getitem__(self, index: int) -> AVClip:
         clip = self.clips[index]
         real, labelled = min(clip.seconds, self.num_frames), min(clip.labelled, self.num_frames)
         pictures = [read_rgb(clip.frame(k)) for k in range(real)]
@@ -174,7 +167,7 @@ class AVSSDataset(Dataset[SemanticClip]):
         assert moved is not None
         position = torch.arange(self.num_frames)
         frames[real:] = 0  # as the release pads: zeros after normalisation
-        return SemanticClip(
+        return AVClip(
             name=clip.name,
             frames=frames,
             log_mel=self.log_mel(index),

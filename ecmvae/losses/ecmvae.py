@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ecmvae.config import Config, LossConfig
 from ecmvae.losses import released
 from ecmvae.losses.latent import MutualInformationBound, match_loss, orthogonality_loss
-from ecmvae.losses.segmentation import semantic_loss, structure_loss
+from ecmvae.losses.segmentation import class_loss, semantic_loss, structure_loss
+from ecmvae.models.decoder import foreground_logits
 from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
 from ecmvae.models.latents import FactorizedLatents, LatentSamples
 from ecmvae.vae.gaussian import DiagonalGaussian
@@ -142,6 +143,9 @@ class ECMVAELoss(nn.Module):
         masks: Float[Tensor, "b t 1 h w"],
         supervised: Bool[Tensor, "b t"] | None = None,
         kl_factor: float = 1.0,
+        *,
+        labels: Int[Tensor, "b t h w"] | None = None,
+        valid: Bool[Tensor, "b t"] | None = None,
     ) -> LossTerms:
         """Compute the terms.
 
@@ -150,9 +154,14 @@ class ECMVAELoss(nn.Module):
             masks: (B, T, 1, H, W) in {0, 1}.
             supervised: (B, T), frames whose masks count; None = all.
             kl_factor: Warm-up of the KL weight, 0 to 1.
+            labels: (B, T, H, W) class of each pixel; needed by a model with several classes.
+            valid: (B, T), frames that are no padding; the others count nowhere. None = all.
 
         Returns:
             The named terms.
+
+        Raises:
+            ValueError: When the model tells classes apart and `labels` is missing.
         """
         weights = self.weights
         known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
@@ -167,19 +176,31 @@ class ECMVAELoss(nn.Module):
             both = {"prior": output.prior_branch, "posterior": output.posterior_branch}
             return {name: branch for name, branch in both.items() if branch is not None}
 
+        def real(rows: Tensor) -> Tensor:
+            """Of N rows those whose frame is no padding."""
+            return rows if valid is None else rows[rearrange(valid, "b t -> (b t)")]
+
         def mask_loss(branch: BranchOutput) -> Tensor:
-            logits = rearrange(branch.logits, "b t c h w -> (b t) c h w")
+            logits = rearrange(foreground_logits(branch.logits), "b t c h w -> (b t) c h w")
             return self.formulas.structure(logits[flat_known], flat_masks[flat_known]).mean()
 
+        def cross_entropy(branch: BranchOutput) -> Tensor:
+            if labels is None:
+                raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
+            logits = rearrange(branch.logits, "b t c h w -> (b t) c h w")
+            return class_loss(logits[flat_known], rearrange(labels, "b t h w -> (b t) h w")[flat_known]).mean()
+
+        several = output.logits.shape[2] > 1
         if weights.structure > 0:
             add("structure", weights.structure, mask_loss(output.prior_branch))
+        if weights.cross_entropy > 0 and several:
+            add("cross_entropy", weights.cross_entropy, cross_entropy(output.prior_branch))
         if weights.semantic > 0:
-            each = [
-                self.formulas.semantic(
-                    branch.fused, branch.audio, rearrange(branch.logits, "b t c h w -> (b t) c h w")
-                ).mean()
-                for branch in branches().values()
-            ]
+            each = []
+            for branch in branches().values():
+                flat_logits = rearrange(foreground_logits(branch.logits), "b t c h w -> (b t) c h w")
+                fused = [real(stage) for stage in branch.fused]
+                each.append(self.formulas.semantic(fused, real(branch.audio), real(flat_logits)).mean())
             add("semantic", weights.semantic, torch.stack(each).sum())
         if weights.match > 0 and output.prior_branch.matches:
             # Unlabelled frames count as silent ones: neither has pixels that are known to sound.
@@ -192,12 +213,18 @@ class ECMVAELoss(nn.Module):
 
         if weights.posterior_structure > 0:
             add("posterior_structure", weights.posterior_structure, mask_loss(output.posterior_branch))
+        if weights.posterior_cross_entropy > 0 and several:
+            add("posterior_cross_entropy", weights.posterior_cross_entropy, cross_entropy(output.posterior_branch))
         if weights.kl > 0:
             assert output.informed is not None
+            informed = real(output.informed)
             divergences = self.divergences(output.posterior, output.prior)
             for name, divergence in divergences.items():
-                add(name, weights.kl * kl_factor, divergence[output.informed].mean())
-        samples = {name: branch.samples for name, branch in branches().items()}
+                add(name, weights.kl * kl_factor, real(divergence)[informed].mean())
+        samples = {
+            name: branch.samples if valid is None or branch.samples is None else branch.samples.at(valid.flatten())
+            for name, branch in branches().items()
+        }
         if weights.orthogonality > 0:
             pairs = [pair for drawn in samples.values() if drawn is not None for pair in _shared_and_specific(drawn)]
             if pairs:

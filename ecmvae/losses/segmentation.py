@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -59,6 +59,18 @@ def structure_loss(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h
     """
     weight = boundary_weight(masks)
     return weighted_bce(logits, masks, weight) + weighted_soft_iou(logits, masks, weight)
+
+
+def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+    """Cross-entropy over the classes, mean over the pixels of each frame, all classes alike: AVSS' mask loss.
+
+    Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190).
+
+    Args:
+        logits: (N, K, H, W).
+        labels: (N, H, W) class numbers below K, 0 = background.
+    """
+    return F.cross_entropy(logits, labels, reduction="none").mean((1, 2))
 
 
 def semantic_loss(

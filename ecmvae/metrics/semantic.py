@@ -105,13 +105,24 @@ class SemanticProtocol(Metric):
         """
         if logits.isnan().any():
             raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken")
+        self.add(logits.argmax(dim=2), labels, valid)
+
+    def add(
+        self,
+        predicted: Int[Tensor, "b t h w"],
+        labels: Int[Tensor, "b t h w"],
+        valid: Bool[Tensor, "b t"] | None = None,
+    ) -> None:
+        """Add clips whose classes (B, T, H, W) are decided already; otherwise as `update`."""
         keep = torch.ones_like(labels[:, :, 0, 0], dtype=torch.bool) if valid is None else valid
         for state, sums in zip(
             (self.iou, self.fscore, self.frames),
-            class_sums(logits.argmax(dim=2)[keep], labels[keep], self.num_classes),
+            class_sums(predicted[keep], labels[keep], self.num_classes),
             strict=True,
         ):
             state += sums.to(state)
+        self._update_count += 1  # torchmetrics warns when compute comes before any update
+        self._computed = None
 
     def compute(self) -> SemanticScores:
         """Scores of all frames seen; NaN where no class but the background occurred."""

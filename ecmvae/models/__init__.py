@@ -33,6 +33,7 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
         image_size=image_size,
         channels=config.channels,
         neck=config.neck,
+        num_classes=config.num_classes,
         fusion=config.fusion.kind,
         latent_kind=config.latent.kind,
         latent_fusion=config.latent.fusion,

@@ -115,6 +115,18 @@ class SegmentationDecoder(nn.Module):
         return logits
 
 
+def foreground_logits(logits: Float[Tensor, "*n k h w"]) -> Float[Tensor, "*n 1 h w"]:
+    """Logits of "anything but background": the probability of all classes but the first, as one number.
+
+    sigmoid(log sum_{c>0} exp(x_c) - x_0) = 1 - softmax(x)_0, so nothing is lost on the way. A single channel is that
+    already and comes back as it is.
+    """
+    if logits.shape[-3] == 1:
+        return logits
+    background, classes = logits[..., :1, :, :], logits[..., 1:, :, :]
+    return classes.logsumexp(dim=-3, keepdim=True) - background
+
+
 def _basic_reduction(before: int, after: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(before, after, 1, bias=False),

@@ -19,7 +19,7 @@ from ecmvae.backbones.visual import VisualBackbone
 from ecmvae.config import Config
 from ecmvae.errors import UserError
 from ecmvae.models.attention import FusionKind, Match, build_fusion
-from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
+from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.latents import (
     FactorizedLatentEncoder,
     FactorizedLatents,
@@ -35,7 +35,7 @@ class BranchOutput:
     """What the prior or the posterior branch computed.
 
     Attributes:
-        logits: (B, T, 1, H, W).
+        logits: (B, T, K, H, W), K = 1 or the number of classes.
         samples: The latents that were drawn; None without latents.
         fused: Four fused maps (N, C, h, w), finest first.
         audio: The sound as the fusion returned it, (N, A): L2-normalised, or aligned by "tpavi_avsbench" (A = C).
@@ -54,8 +54,8 @@ class ECMVAEOutput:
     """Result of `ECMVAE.forward`; the posterior parts are set exactly when masks were given.
 
     Attributes:
-        logits: (B, T, 1, H, W) of the prior branch, the one used at test time.
-        posterior_logits: (B, T, 1, H, W) of the posterior branch.
+        logits: (B, T, K, H, W) of the prior branch, the one used at test time; K = 1 or the number of classes.
+        posterior_logits: (B, T, K, H, W) of the posterior branch.
         prior: Latent distributions of the N frames; None when the model has no latents.
         posterior: The same of the posterior.
         informed: (N,) bool, frames whose posterior saw a mask; at the others it equals the prior.
@@ -137,6 +137,8 @@ class ECMVAE(nn.Module):
         image_size: Side of the square frames in pixels; the latent encoders are built for it.
         channels: C, width of neck, fusion and decoder.
         neck: "basic" or "aspp".
+        num_classes: K, channels of the logits: 1 for binary masks, else classes of which 0 is the background. The
+            posterior is shown the binary mask either way: it learns where, not what.
         fusion: "tpavi", "tpavi_avsbench", "gate" or "none".
         latent_kind: "factorized", "single" or "none".
         latent_fusion: "concat" or "poe".
@@ -149,6 +151,9 @@ class ECMVAE(nn.Module):
     config: Config
     """The run's whole configuration; `ecmvae.checkpoint` sets it on models it saves and loads."""
 
+    class_names: tuple[str, ...] = ()
+    """Names of the classes by number, where they are known; saved and loaded with the model."""
+
     def __init__(
         self,
         backbone: VisualBackbone,
@@ -157,6 +162,7 @@ class ECMVAE(nn.Module):
         image_size: int = 224,
         channels: int = 128,
         neck: Literal["basic", "aspp"] = "basic",
+        num_classes: int = 1,
         fusion: FusionKind = "tpavi",
         latent_kind: Literal["none", "single", "factorized"] = "factorized",
         latent_fusion: Literal["concat", "poe"] = "concat",
@@ -167,6 +173,7 @@ class ECMVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.image_size = image_size
+        self.num_classes = num_classes
         self.weak_posterior = weak_posterior
         self.backbone = backbone
         self.audio_encoder = audio_encoder
@@ -174,7 +181,7 @@ class ECMVAE(nn.Module):
         self.prior_branch = Branch(
             "prior",
             FeatureNeck(backbone.channels, channels, neck),
-            SegmentationDecoder(channels),
+            SegmentationDecoder(channels, num_classes),
             channels=channels,
             image_size=image_size,
             latent_kind=latent_kind,
@@ -275,8 +282,8 @@ class ECMVAE(nn.Module):
         audio: Float[Tensor, "b t a"],
         num_samples: int,
         features: Sequence[Tensor] | None = None,
-    ) -> Float[Tensor, "k b t 1 h w"]:
-        """Logits under K draws of the latents, (K, B, T, 1, H, W); the backbone runs once.
+    ) -> Float[Tensor, "s b t k h w"]:
+        """Logits under S draws of the latents, (S, B, T, K, H, W); the backbone runs once.
 
         Raises:
             ValueError: When `num_samples` is below 1.
@@ -302,7 +309,8 @@ class ECMVAE(nn.Module):
         known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
         shown = masks
         if self.weak_posterior != "labelled":
-            stand_in = masks[:, :1] if self.weak_posterior == "repeat_first" else (prior_logits.detach() > 0).float()
+            guess = (foreground_logits(prior_logits.detach()) > 0).float()
+            stand_in = masks[:, :1] if self.weak_posterior == "repeat_first" else guess
             shown = torch.where(rearrange(known, "b t -> b t 1 1 1"), masks, stand_in)
             known = torch.ones_like(known)
         informed = rearrange(known, "b t -> (b t)")

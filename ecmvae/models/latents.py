@@ -64,6 +64,16 @@ class LatentSamples:
     fused_visual: Tensor
     fused_audio: Tensor
 
+    def at(self, frames: Bool[Tensor, " n"]) -> LatentSamples:
+        """The values of the frames marked in (N,)."""
+        return LatentSamples(
+            shared=self.shared[frames],
+            visual=None if self.visual is None else self.visual[frames],
+            audio=None if self.audio is None else self.audio[frames],
+            fused_visual=self.fused_visual[frames],
+            fused_audio=self.fused_audio[frames],
+        )
+
 
 def draw(distribution: DiagonalGaussian, mode: LatentMode) -> Tensor:
     """One reparameterised sample, or the mean."""

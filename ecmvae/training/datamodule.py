@@ -55,6 +55,23 @@ def _avsbench(config: Config, task: Literal["s4", "ms3"]) -> tuple[ClipSource, C
     return train, val
 
 
+def _avss(config: Config) -> tuple[ClipSource, ClipSource]:
+    from ecmvae.data.avss import NUM_CLASSES, AVSSDataset
+
+    data, classes = config.data, config.model.num_classes
+    if data.root is None:
+        raise UserError("data.name is avss: say where its folder lies with --data.root FOLDER")
+    if classes not in (1, NUM_CLASSES):
+        raise UserError(f"avss has {NUM_CLASSES} classes, not {classes}: set model.num_classes to {NUM_CLASSES}")
+    train, val = (
+        AVSSDataset(
+            data.root, split, image_size=data.image_size, num_frames=data.num_frames, hop_seconds=data.hop_seconds
+        )
+        for split in ("train", "val")
+    )
+    return train, val
+
+
 def _collage(config: Config) -> tuple[ClipSource, ClipSource]:
     from ecmvae.data.collage import SECONDS, CollageClips, CollageSources
 
@@ -101,6 +118,7 @@ def _synthetic(config: Config) -> tuple[ClipSource, ClipSource]:
 _DATASETS: dict[str, Callable[[Config], tuple[ClipSource, ClipSource]]] = {
     "s4": partial(_avsbench, task="s4"),
     "ms3": partial(_avsbench, task="ms3"),
+    "avss": _avss,
     "collage": _collage,
     "synthetic": _synthetic,
 }
@@ -156,11 +174,9 @@ SILENT_LOG_MEL = float(torch.log(torch.tensor(0.01)))
 
 
 def mirrored(clip: AVClip) -> AVClip:
-    """The clip seen in a mirror: frames, masks and objects with left and right exchanged."""
-    flipped = {
-        name: value.flip(-1) for name in ("frames", "masks", "objects") if (value := getattr(clip, name)) is not None
-    }
-    return replace(clip, **flipped)
+    """The clip seen in a mirror: frames, masks, objects and labels with left and right exchanged."""
+    maps = ("frames", "masks", "objects", "labels")
+    return replace(clip, **{name: value.flip(-1) for name in maps if (value := getattr(clip, name)) is not None})
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -210,6 +226,7 @@ class ClipDataModule(LightningDataModule):
                 raise UserError(f"there are no {key} clips in {config.data.root or config.data.name}")
         data, source = config.data, config.model.audio.source
         self.config = config
+        self.class_names: tuple[str, ...] = train.class_names if config.model.num_classes > 1 else ()  # type: ignore
         self.train_clips = EpochClips(
             train,
             seed=config.train.seed,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule
@@ -11,6 +13,7 @@ from ecmvae.config import Config
 from ecmvae.losses.ecmvae import ECMVAELoss
 from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
 from ecmvae.metrics.clip_sums import ClipSums
+from ecmvae.metrics.semantic import SemanticProtocol
 from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache
@@ -45,6 +48,7 @@ class SegmentationModule(LightningModule):
         self._scores = PerClipProtocol()
         self._nonempty = NonEmptyIoU()
         self._right = RightOfTwo()
+        self._semantic = SemanticProtocol(config.model.num_classes) if config.model.num_classes > 1 else None
         self._validated = 0
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: str = "sample") -> ECMVAEOutput:
@@ -88,7 +92,14 @@ class SegmentationModule(LightningModule):
             FloatingPointError: When it is not finite; the message says which term went first.
         """
         output = self(batch, learn=True)
-        terms = self.loss(output, batch.masks, batch.supervised, kl_factor=self.kl_factor())
+        terms = self.loss(
+            output,
+            batch.masks,
+            batch.supervised,
+            kl_factor=self.kl_factor(),
+            labels=batch.labels,
+            valid=batch.valid,
+        )
         total: Tensor = terms.total
         if not torch.isfinite(total):
             raise FloatingPointError(_diverged(self.global_step, terms.named()))
@@ -101,6 +112,11 @@ class SegmentationModule(LightningModule):
         if batch.masks is None:
             raise ValueError("validation needs clips with masks")
         logits = self(batch, latents="mean").logits
+        if self._semantic is not None:
+            if batch.labels is None:
+                raise ValueError("validating a model with several classes needs clips with labels")
+            self._semantic.update(logits, batch.labels, batch.valid)
+            return
         index = torch.arange(self._validated, self._validated + len(batch.names), device=logits.device)
         self._validated += len(batch.names)
         sums = ClipSums.measure(logits, batch.masks)
@@ -110,7 +126,16 @@ class SegmentationModule(LightningModule):
             self._right.update(logits, batch.objects, batch.sounding, index)
 
     def on_validation_epoch_end(self) -> None:
-        """Log mIoU, F, non-empty mIoU and, where the objects are known, right-of-two: fractions in [0, 1]."""
+        """Log the scores, fractions in [0, 1].
+
+        Masks: mIoU, F, non-empty mIoU and, where the objects are known, right-of-two. Classes: mIoU and F over the
+        classes that occur in real frames, with and without the background.
+        """
+        if self._semantic is not None:
+            scores = self._semantic.compute()._asdict()
+            self.log_dict({f"val/{name}": score for name, score in scores.items() if math.isfinite(score)})
+            self._semantic.reset()
+            return
         miou, fscore = self._scores.compute()
         values = {"val/miou": miou, "val/fscore": fscore, "val/miou_nonempty": self._nonempty.compute()}
         if self._right.update_called:

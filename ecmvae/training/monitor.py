@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, Int
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
+from ecmvae.data.avss import voc_palette
 from ecmvae.data.files import replacing
 from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from ecmvae.models.latents import FactorizedLatents
@@ -125,7 +127,8 @@ class Previews(Callback):
             output = pl_module(batch, learn=True, latents="mean")
             assert batch.masks is not None
             for row in range(min(len(batch.names), self.clips - drawn)):
-                strip = mask_strip(batch.frames[row], batch.masks[row], output.logits[row])
+                labels = None if batch.labels is None else batch.labels[row]
+                strip = mask_strip(batch.frames[row], batch.masks[row], output.logits[row], labels)
                 board.add_image(f"masks/{batch.names[row]}", strip, step)
                 drawn += 1
         if self._batches and output.posterior is not None and output.prior is not None:
@@ -148,10 +151,20 @@ def _single(latent: DiagonalGaussian) -> DiagonalGaussian:
 
 
 def mask_strip(
-    frames: Float[Tensor, "t 3 h w"], masks: Float[Tensor, "t 1 h w"], logits: Float[Tensor, "t 1 h w"]
+    frames: Float[Tensor, "t 3 h w"],
+    masks: Float[Tensor, "t 1 h w"],
+    logits: Float[Tensor, "t k h w"],
+    labels: Int[Tensor, "t h w"] | None = None,
 ) -> Float[Tensor, "3 height width"]:
-    """A picture of one clip, values in [0, 1]: frames in the top row, truth below, predicted probability last."""
+    """A picture of one clip, values in [0, 1]: frames in the top row, truth below, the answer last.
+
+    The answer is a probability, or for several classes the likeliest class in its colour, as is the truth then.
+    """
     mean, std = (torch.tensor(value, device=frames.device)[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
     pictures = (frames * std + mean).clamp(0, 1)
-    rows = [pictures, masks.expand_as(pictures), torch.sigmoid(logits.float()).expand_as(pictures)]
+    if labels is None or logits.shape[1] == 1:
+        rows = [pictures, masks.expand_as(pictures), torch.sigmoid(logits.float()).expand_as(pictures)]
+    else:
+        colours = torch.from_numpy(voc_palette(logits.shape[1])).to(pictures) / 255
+        rows = [pictures, *(rearrange(colours[each], "t h w c -> t c h w") for each in (labels, logits.argmax(1)))]
     return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2).cpu()

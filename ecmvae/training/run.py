@@ -62,6 +62,7 @@ def train(
     seed_everything(config.train.seed, epoch=-1)
     data = ClipDataModule(config, train_clips, val_clips)
     module = SegmentationModule(config)
+    module.model.class_names = data.class_names
     # Only now, so that a mistake in data or weights leaves no empty run behind.
     folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
     with replacing(folder / "config.yaml") as part:
