@@ -1,6 +1,6 @@
 """Every YAML file of configs/ is loaded, built and stepped once at toy size; an ablation changes one switch only."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,19 @@ def step(config: Config) -> None:
     model = build_model(config.model, image_size=config.data.image_size)
     loss = ECMVAELoss.from_config(config)
     clip = SyntheticAVS("ms3", length=1, size=config.data.image_size)[0]
+    if config.model.num_classes > 1:
+        clip = replace(clip, labels=clip.objects * clip.masks[:, 0].long())
     batch = AVBatch.collate([clip])
     parameters = [p for p in [*model.parameters(), *loss.parameters()] if p.requires_grad]
     optimiser = torch.optim.SGD(parameters, lr=1e-3)
     output = model(batch.frames, model.encode_audio(batch.log_mel), batch.masks, batch.supervised)
-    total = loss(output, batch.masks, batch.supervised).total
+    total = loss(output, batch.masks, batch.supervised, labels=batch.labels).total
     total.backward()
     before = [p.detach().clone() for p in parameters]
     optimiser.step()
     assert torch.isfinite(total)
     assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
-    assert output.logits.shape == batch.masks.shape
+    assert output.logits.shape == batch.masks.expand(-1, -1, config.model.num_classes, -1, -1).shape
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
@@ -94,3 +96,20 @@ def test_the_published_form() -> None:
             assert (config.loss.kl, config.loss.semantic) == (0.01, semantic)
             assert (config.model.fusion.kind, config.model.latent.fusion) == ("tpavi", "concat")
             assert (config.data.name, config.data.supervised) == (task, "auto")
+
+
+def test_the_form_for_classes_is_that_of_ms3_with_a_wider_head() -> None:
+    for backbone in ("pvt", "resnet50"):
+        several, plain = (leaves(load_config(CONFIGS / f"{task}_{backbone}.yaml")) for task in ("avss", "ms3"))
+        changed = {name for name in plain if plain[name] != several[name]}
+        assert changed == {
+            "model.num_classes",
+            "loss.structure",
+            "loss.posterior_structure",
+            "data.name",
+            "data.root",
+            "data.num_frames",
+            "train.name",
+            "train.epochs",
+            "train.check_val_every_n_epochs",
+        }

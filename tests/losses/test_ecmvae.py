@@ -8,6 +8,8 @@ from ecmvae.config import Config, config_from_dict
 from ecmvae.losses.ecmvae import ECMVAELoss
 from ecmvae.losses.segmentation import structure_loss
 from ecmvae.models import ECMVAEOutput, build_model
+from ecmvae.models.ecmvae import BranchOutput
+from ecmvae.models.latents import LatentSamples
 
 
 def _config(**parts: dict) -> Config:
@@ -108,3 +110,72 @@ def test_without_latents_the_loss_is_the_structure_loss() -> None:
     terms = loss(output, masks)
     assert set(terms.values) == {"structure"}
     assert dataclasses.asdict(_config().loss)["structure"] == 1.0
+
+
+CLASSES = 5
+
+
+def _several_classes(**loss: float) -> tuple[ECMVAELoss, ECMVAEOutput, torch.Tensor, torch.Tensor]:
+    """Two clips of three frames, the last one padding, of which the first alone has a label."""
+    values = {"structure": 0.0, "posterior_structure": 0.0, "semantic": 0.5, **loss}
+    config = _config(model={"num_classes": CLASSES}, data={"image_size": 64, "name": "avss"}, loss=values)
+    torch.manual_seed(0)
+    model = build_model(config.model, image_size=64)
+    labels = torch.randint(0, CLASSES, (2, 3, 64, 64))
+    masks = (labels > 0).float().unsqueeze(2)
+    output = model(torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks, FIRST)
+    return ECMVAELoss.from_config(config), output, masks, labels
+
+
+FIRST = torch.tensor([[True, False, False]]).expand(2, -1)
+REAL = torch.tensor([[True, True, False]]).expand(2, -1)
+
+
+def test_classes_learn_by_cross_entropy_at_labelled_frames() -> None:
+    loss, output, masks, labels = _several_classes()
+    terms = loss(output, masks, FIRST, labels=labels, valid=REAL)
+    for name, logits in (("cross_entropy", output.logits), ("posterior_cross_entropy", output.posterior_logits)):
+        chosen = logits[:, 0].log_softmax(1).gather(1, labels[:, 0, None])
+        assert terms.values[name].item() == pytest.approx(-chosen.mean().item(), rel=1e-5)
+        assert terms.weights[name] == 1.0
+    assert "structure" not in terms.values
+    with pytest.raises(ValueError, match="learns from labels"):
+        loss(output, masks, FIRST)
+
+
+def test_the_structure_term_of_classes_asks_for_anything_but_background() -> None:
+    loss, output, masks, labels = _several_classes(structure=1.0, cross_entropy=0.0)
+    terms = loss(output, masks, FIRST, labels=labels)
+    foreground = torch.logit(1 - output.logits[:, 0].double().softmax(1)[:, :1]).float()
+    expected = structure_loss(foreground, masks[:, 0]).mean()
+    torch.testing.assert_close(terms.values["structure"], expected, rtol=1e-4, atol=1e-5)
+    assert "cross_entropy" not in terms.values
+
+
+def test_padded_frames_count_nowhere() -> None:
+    loss, output, masks, labels = _several_classes()
+    padding = ~REAL.flatten()
+
+    def broken(rows: torch.Tensor) -> torch.Tensor:
+        flat = rows.detach().flatten(0, rows.ndim - 4 if rows.ndim == 5 else 0).clone()
+        flat[padding] = torch.nan
+        return flat.reshape(rows.shape)
+
+    def broken_branch(branch: BranchOutput) -> BranchOutput:
+        return dataclasses.replace(
+            branch,
+            logits=broken(branch.logits),
+            samples=LatentSamples(**{name: broken(each) for name, each in vars(branch.samples).items()}),
+            fused=tuple(broken(stage) for stage in branch.fused),
+            audio=broken(branch.audio),
+        )
+
+    prior, posterior = broken_branch(output.prior_branch), broken_branch(output.posterior_branch)
+    poisoned = dataclasses.replace(
+        output, logits=prior.logits, posterior_logits=posterior.logits, prior_branch=prior, posterior_branch=posterior
+    )
+    torch.manual_seed(1)
+    terms = loss(output, masks, FIRST, labels=labels, valid=REAL)
+    torch.manual_seed(1)
+    assert loss(poisoned, masks, FIRST, labels=labels, valid=REAL).total.item() == pytest.approx(terms.total.item())
+    assert {"orthogonality", "mutual_information", "semantic", "cross_entropy", "js_shared"} <= set(terms.values)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecmvae.losses.segmentation import boundary_weight, semantic_loss, structure_loss
+from ecmvae.losses.segmentation import boundary_weight, class_loss, semantic_loss, structure_loss
 
 
 def plain_structure_loss(logits: np.ndarray, mask: np.ndarray) -> float:
@@ -73,3 +73,18 @@ def test_semantic_loss_against_numpy() -> None:
 def test_semantic_loss_needs_equal_widths() -> None:
     with pytest.raises(ValueError, match=r"set model\.channels to 128"):
         semantic_loss([torch.rand(1, 4, 2, 2)], torch.rand(1, 6), torch.rand(1, 1, 8, 8))
+
+
+def test_class_loss_against_closed_forms() -> None:
+    labels = torch.tensor([[[0, 1], [2, 2]], [[4, 4], [4, 4]]])
+    sure = 3.0  # logit of the right class, the four others at 0
+    logits = torch.zeros(2, 5, 2, 2, dtype=torch.float64)
+    logits[1].index_fill_(0, torch.tensor(4), sure)
+    assert class_loss(logits, labels).tolist() == pytest.approx([math.log(5), math.log(1 + 4 * math.exp(-sure))])
+
+
+def test_class_loss_of_two_classes_is_binary_cross_entropy() -> None:
+    logits, labels = torch.randn(3, 2, 6, 6, dtype=torch.float64), torch.randint(0, 2, (3, 6, 6))
+    probability = 1 / (1 + (logits[:, 0] - logits[:, 1]).exp())
+    expected = -torch.where(labels == 1, probability.log(), (1 - probability).log()).mean((1, 2))
+    torch.testing.assert_close(class_loss(logits, labels), expected)

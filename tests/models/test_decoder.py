@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from ecmvae.models.decoder import DecoderBlock, FeatureNeck, SegmentationDecoder
+from ecmvae.models.decoder import DecoderBlock, FeatureNeck, SegmentationDecoder, foreground_logits
 
 
 def _count(module: torch.nn.Module) -> int:
@@ -41,3 +41,10 @@ def test_the_dilated_neck_sums_its_branches() -> None:
     branches = neck.scales[0].branches
     expected = sum(F.conv2d(x, b.weight, padding=r, dilation=r) for b, r in zip(branches, (3, 6, 12, 18), strict=True))
     torch.testing.assert_close(neck([x])[0], expected)
+
+
+def test_foreground_is_everything_but_the_background() -> None:
+    logits = torch.randn(2, 3, 71, 4, 4, dtype=torch.float64) * 5
+    expected = 1 - logits.softmax(dim=2)[:, :, :1]
+    torch.testing.assert_close(foreground_logits(logits).sigmoid(), expected)
+    torch.testing.assert_close(foreground_logits(logits[:, :, :1]), logits[:, :, :1])

@@ -7,8 +7,37 @@ from typing import Any
 import pytest
 
 from ecmvae.config import Config, load_config
+from ecmvae.data.miniature import ShapeScenes
+from ecmvae.data.miniature_avss import write_miniature_avss
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
+
+
+SIDE = 32
+
+
+@pytest.fixture(scope="session")
+def avss_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature AVSS of 32 pixels: in each subset two clips of moving shapes to train on, one to validate with."""
+    folder = tmp_path_factory.mktemp("avss") / "root"
+    counts = {"train": 2, "val": 1, "test": 1}
+    return write_miniature_avss(folder, counts, single=ShapeScenes("s4", SIDE), several=ShapeScenes("ms3", SIDE))
+
+
+@pytest.fixture
+def tiny_avss(tiny: Callable[..., Config], avss_root: Path) -> Callable[..., Config]:
+    """The same toy run with a head of 71 classes on the miniature AVSS."""
+    classes = {
+        "model__num_classes": 71,
+        "loss__structure": 0.0,
+        "loss__posterior_structure": 0.0,
+        "data__name": "avss",
+        "data__root": str(avss_root),
+        "data__image_size": SIDE,
+        "data__num_frames": 10,
+        "train__batch_size": 2,
+    }
+    return lambda **overrides: tiny(**(classes | overrides))
 
 
 @pytest.fixture
