@@ -31,6 +31,9 @@ from ecmvae.types import AVClip
 NUM_CLASSES = 71
 """Background (0) and 70 categories."""
 
+RELEASED_SIZE = 224
+"""Side in pixels at which the release evaluates, whatever the size of the pictures."""
+
 SUBSET_SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}
 """Frames of a clip in each subset."""
 
@@ -177,10 +180,26 @@ class AVSSDataset(Dataset[AVClip]):
             valid=position < real,
         )
 
+    def name(self, index: int) -> str:
+        """The clip's uid."""
+        return self.clips[index].name
+
+    def classes(self, index: int) -> tuple[str, ...]:
+        """None: the labels name only what sounds."""
+        return ()
+
+    def waveform(self, index: int) -> tuple[Tensor, int]:
+        """The clip's sound (S,) and its rate in Hz."""
+        return read_wave(self.clips[index].wav)
+
     def log_mel(self, index: int) -> Tensor:
         """Log-mel patches (T, 1, 96, 64) of one clip; what lies after its end is silence."""
-        waveform, rate = read_wave(self.clips[index].wav)
-        return log_mel_patches(waveform, rate, self.hop_seconds, self.num_frames)
+        return log_mel_patches(*self.waveform(index), self.hop_seconds, self.num_frames)
+
+
+def holds_avss(root: str | Path) -> bool:
+    """Whether AVSBench-semantic's table lies in `root`."""
+    return (Path(root) / "metadata.csv").is_file()
 
 
 def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:

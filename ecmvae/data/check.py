@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import track
 
 from ecmvae.data.audio import RELEASED_HOP_SECONDS, SAMPLE_RATE, read_wave
-from ecmvae.data.avss import AVSSFiles, read_avss, read_classes
+from ecmvae.data.avss import AVSSFiles, holds_avss, read_avss, read_classes
 from ecmvae.data.files import replacing
 from ecmvae.data.fingerprints import fingerprint, near_duplicates
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
-from ecmvae.data.layout import TASKS, ClipFiles, find_table, read_clips, tasks_in
+from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.errors import UserError
 
@@ -171,7 +171,7 @@ def expected_files(root: str | Path, task: str) -> list[Expected]:
 
 
 def _expected(clip: ClipFiles, composed: bool) -> Expected:
-    seconds = range(1, 6)
+    seconds = range(1, FRAMES + 1)
     first_only = clip.task == "s4" and clip.split == "train" and not composed
     # A data set without pickles at all is fine: patches are then computed from the sound.
     pickled = (clip.base / "audio_log_mel").is_dir()
@@ -273,7 +273,7 @@ def _print(console: Console, task: str, counts: dict[str, int], findings: Sequen
 
 def _tasks(root: str) -> list[str]:
     found = tasks_in(root)
-    if (Path(root) / "metadata.csv").is_file():
+    if holds_avss(root):
         found.append("avss")
     if not found:
         tables = ", ".join(f"{task.folder}/{task.table}" for task in TASKS.values())

@@ -21,6 +21,15 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return np.asarray(_open(path).convert("RGB"))
 
 
+def picture_mode(path: Path) -> str:
+    """PIL's mode of a picture: 1, L, P, RGB ...
+
+    Raises:
+        UserError: When the file is missing or is no picture.
+    """
+    return _open(path).mode
+
+
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a mask as (H, W) bool: True where a pixel is anything but 0.
 

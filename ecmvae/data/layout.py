@@ -42,6 +42,9 @@ class Task:
         return tuple(column for column in (self.name_column, self.category_column, "split") if column)
 
 
+FRAMES = 5
+"""Frames of a clip of S4 and MS3, one a second."""
+
 TASKS: dict[str, Task] = {
     "s4": Task(
         folder="Single-source",

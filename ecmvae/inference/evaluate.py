@@ -101,7 +101,7 @@ def evaluate(
         voices = Voices(
             model, source, shuffled="shuffled" in settings.sounds, seed=settings.seed, progress=settings.progress
         )
-        for index, batch in _batches(source, settings):
+        for index, batch in clip_batches(source, settings):
             board.floors_of(batch, index)
             there, seed = batch.to(device), settings.seed * 1_000_003 + int(index[0])
             features = model.extract_features(there.frames)
@@ -146,7 +146,7 @@ def evaluate_predictions(
     """
     settings = settings or EvaluateSettings()
     board = _Board(settings)
-    for index, batch in _batches(clips, settings):
+    for index, batch in clip_batches(clips, settings):
         frames, size = batch.frames.shape[1], batch.frames.shape[-1]
         logits = torch.stack([predictions.read(files[i], frames, size) for i in index.tolist()])
         board.floors_of(batch, index)
@@ -207,7 +207,7 @@ class _Board:
         )
 
 
-def _batches(clips: ClipSource, settings: EvaluateSettings) -> Iterator[tuple[Tensor, AVBatch]]:
+def clip_batches(clips: ClipSource, settings: EvaluateSettings) -> Iterator[tuple[Tensor, AVBatch]]:
     """Clips in the order of the data set, with their places."""
     loader: DataLoader[AVClip] = DataLoader(
         clips,  # type: ignore[arg-type]  # a map-style data set needs no more than __len__ and __getitem__
@@ -227,7 +227,7 @@ def evaluate_command(
     checkpoint: str | None = None,
     data: str | None = None,
     split: str = "test",
-    task: Literal["auto", "s4", "ms3"] = "auto",
+    task: Literal["auto", "s4", "ms3", "avss"] = "auto",
     predictions: str | None = None,
     save_predictions: str | None = None,
     visual_only: str | None = None,
@@ -245,18 +245,20 @@ def evaluate_command(
 ) -> None:
     """Score a model, or a folder of predicted masks, by the three published protocols.
 
-    Prints a table and writes report.json, report.md and clips.csv. Examples:
+    Prints a table and writes report.json, report.md and clips.csv; for AVSS, whose models tell classes apart, also
+    classes.csv. Examples:
 
         ecmvae evaluate --checkpoint runs/train --data AVSBench --split test
         ecmvae evaluate --predictions their_masks --data AVSBench --task s4
+        ecmvae evaluate --checkpoint runs/avss_pvt-001 --data AVSS
 
     Args:
         checkpoint: A model folder, or the run folder that holds it.
-        data: Folder that holds Single-source or Multi-sources.
+        data: Folder that holds Single-source or Multi-sources, or AVSS' metadata.csv.
         split: Value of the csv's split column.
-        task: s4, ms3, or auto: every task that the folder holds.
-        predictions: Score the PNG masks in this folder instead of a model.
-        save_predictions: Write the model's masks into this folder, as PNG in AVSBench's naming.
+        task: s4, ms3, avss, or auto: every task that the folder holds.
+        predictions: Score the PNG masks (avss: coloured classes) in this folder instead of a model.
+        save_predictions: Write the model's masks or classes into this folder, as PNG in the released naming.
         visual_only: A second checkpoint that is given silence only, as a floor.
         latents: Take the latents' means, or sample them.
         samples: How many samples of the latents to average over.

@@ -14,14 +14,18 @@ from rich.table import Table
 from ecmvae import __version__
 from ecmvae.checkpoint import find_model_folder, load_model, weights_sha256
 from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset, holds_avss
 from ecmvae.data.images import read_mask
-from ecmvae.data.layout import TASKS, read_clips, tasks_in
+from ecmvae.data.layout import FRAMES, TASKS, read_clips, tasks_in
 from ecmvae.errors import UserError
+from ecmvae.inference.class_predictions import ClassFolder
 from ecmvae.inference.evaluate import EvaluateSettings, evaluate, evaluate_predictions
 from ecmvae.inference.predictions import PredictionFolder
 from ecmvae.inference.predictor import choose_device
 from ecmvae.inference.report import Report
 from ecmvae.inference.robustness import RobustnessReport, RobustnessSettings, robustness
+from ecmvae.inference.semantic import evaluate_class_predictions, evaluate_semantic
+from ecmvae.inference.semantic_report import SemanticReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,58 +53,85 @@ class EvaluationRun:
         if (self.checkpoint is None) == (self.predictions is None):
             raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
         if self.data is None:
-            raise UserError("say on which data: --data FOLDER, the one that holds Single-source or Multi-sources")
+            raise UserError(
+                "say on which data: --data FOLDER, the one that holds Single-source or Multi-sources, or metadata.csv"
+            )
         if self.robustness is not None and self.checkpoint is None:
             raise UserError("robustness needs a model that can listen: give --checkpoint, not --predictions")
+        if self.robustness is not None and "avss" in self._tasks():
+            raise UserError("robustness is defined for masks of s4 and ms3, not for the classes of avss: leave it out")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"limit={self.limit} must be at least 1")
         if self.predictions is not None and not Path(self.predictions).is_dir():
             raise UserError(f"{self.predictions}: no such folder of predictions")
 
-    def run(self) -> dict[str, Report]:
+    def run(self) -> dict[str, Report | SemanticReport]:
         """Score every task; print and write a report of each."""
-        assert self.data is not None
-        tasks = tasks_in(self.data) if self.task == "auto" else [self.task]
+        tasks = self._tasks()
         if not tasks:
-            wanted = " nor ".join(f"{task.folder}/{task.table}" for task in TASKS.values())
+            wanted = " nor ".join([*(f"{task.folder}/{task.table}" for task in TASKS.values()), "metadata.csv"])
             raise UserError(f"{self.data}: holds neither {wanted}; see docs/data.md for the expected folders")
         score = self._predictions if self.checkpoint is None else self._model()
         found = {task: score(task) for task in tasks}
         parent = _fresh(Path(self.out))
         for task, (report, robust) in found.items():
             folder = report.write(parent / f"{task}_{self.split}")
-            _show(report, folder)
+            if isinstance(report, SemanticReport):
+                console = Console()
+                report.show(console)
+                console.print(f"written: {folder}/report.json, report.md, clips.csv, classes.csv", soft_wrap=True)
+            else:
+                _show(report, folder)
             if robust is not None:
                 robust.write(folder)
                 _show_robustness(robust, folder)
         return {task: report for task, (report, _) in found.items()}
 
-    def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:
+    def _tasks(self) -> list[str]:
+        """What to score."""
+        assert self.data is not None
+        if self.task != "auto":
+            return [self.task]
+        return [*tasks_in(self.data), *(["avss"] if holds_avss(self.data) else [])]
+
+    def _model(self) -> Callable[[str], tuple[Report | SemanticReport, RobustnessReport | None]]:
         """How to score a task with the model; it is loaded once."""
         assert self.checkpoint is not None
         device = choose_device(self.device)
         model = load_model(self.checkpoint, device)
         rival = None if self.visual_only is None else load_model(self.visual_only, device)
         knobs = model.config.data
-        save_to = None if self.save_predictions is None else PredictionFolder(self.save_predictions)
+        target = self.save_predictions
         about = {
             "checkpoint": str(find_model_folder(self.checkpoint)),
             "sha256": weights_sha256(self.checkpoint),
             "config": model.config.to_dict(),
         }
 
-        def score(task: str) -> tuple[Report, RobustnessReport | None]:
-            clips = self._clips(task, knobs.image_size, num_frames=knobs.num_frames, hop_seconds=knobs.hop_seconds)
+        def score(task: str) -> tuple[Report | SemanticReport, RobustnessReport | None]:
             told = {**self._about(task, knobs.image_size), **about}
+            if task == "avss":
+                labelled = self._labelled(knobs.image_size, num_frames=knobs.num_frames, hop_seconds=knobs.hop_seconds)
+                into = None if target is None else ClassFolder(target)
+                told["num_frames"] = knobs.num_frames
+                return evaluate_semantic(
+                    model, labelled, self.settings, visual_only=rival, save_to=into, about=told
+                ), None
+            frames = min(knobs.num_frames, FRAMES)  # a model of ten-second clips meets shorter ones here
+            clips = self._clips(task, knobs.image_size, num_frames=frames, hop_seconds=knobs.hop_seconds)
+            save_to = None if target is None else PredictionFolder(target)
             report = evaluate(model, clips, self.settings, visual_only=rival, save_to=save_to, about=told)
             return report, robustness(model, clips, self.robustness) if self.robustness is not None else None
 
         return score
 
-    def _predictions(self, task: str) -> tuple[Report, None]:
-        """Score the folder of masks at the size of the ground truth."""
+    def _predictions(self, task: str) -> tuple[Report | SemanticReport, None]:
+        """Score the folder: masks at the size of the ground truth, classes at the size of the released evaluation."""
         assert self.predictions is not None
         assert self.data is not None
+        if task == "avss":
+            labelled, told = self._labelled(RELEASED_SIZE), self._about(task, RELEASED_SIZE)
+            return evaluate_class_predictions(ClassFolder(self.predictions), labelled, self.settings, about=told), None
         size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
         clips = self._clips(task, size)
         folder = PredictionFolder(self.predictions)
@@ -109,6 +140,13 @@ class EvaluationRun:
     def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset:
         assert self.data is not None
         clips = AVSBenchDataset(self.data, task, self.split, image_size=size, **knobs)  # type: ignore[arg-type]
+        clips.clips = clips.clips[: self.limit]
+        return clips
+
+    def _labelled(self, size: int, **knobs: Any) -> AVSSDataset:
+        assert self.data is not None
+        # As the release evaluates on every split: squashed, not cropped.
+        clips = AVSSDataset(self.data, self.split, image_size=size, geometry="squash", **knobs)
         clips.clips = clips.clips[: self.limit]
         return clips
 

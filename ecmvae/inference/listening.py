@@ -16,6 +16,7 @@ from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
 from ecmvae.data.clips import ClipSource as ClipSource
 from ecmvae.data.clips import log_mel_of
 from ecmvae.errors import UserError
+from ecmvae.models.decoder import foreground_logits
 from ecmvae.types import AVBatch
 
 Sound = Literal["real", "silent", "shuffled"]
@@ -90,12 +91,49 @@ def answers(
     samples: int = 1,
     seed: int = 0,
 ) -> Float[Tensor, "k b t 1 h w"]:
-    """Logits of K latent draws, on the CPU in float32; the same seed draws the same noise whatever is heard."""
-    device = batch.frames.device
+    """Logits of K latent draws, on the CPU in float32; the same seed draws the same noise whatever is heard.
+
+    Of a model with several classes they are those of "anything but background".
+    """
+    with _noise_of(seed, batch.frames.device):
+        drawn = [
+            foreground_logits(model(batch.frames, audio, latents=latents, features=features).logits)
+            for _ in range(samples)
+        ]
+    return torch.stack(drawn).float().cpu()
+
+
+def class_answers(
+    model: Any,
+    batch: AVBatch,
+    audio: Float[Tensor, "b t a"],
+    *,
+    features: Sequence[Tensor] | None = None,
+    latents: Literal["mean", "sample"] = "mean",
+    samples: int = 1,
+    seed: int = 0,
+) -> Int[Tensor, "b t h w"]:
+    """The class of largest mean probability over K latent draws, on the CPU.
+
+    Raises:
+        UserError: When a logit is NaN.
+    """
+    with _noise_of(seed, batch.frames.device):
+        mean = torch.zeros(())
+        for _ in range(samples):  # one draw in memory at a time: 71 channels are large
+            logits = model(batch.frames, audio, latents=latents, features=features).logits.float()
+            mean = logits if samples == 1 else mean.to(logits) + logits.softmax(dim=2) / samples
+    if mean.isnan().any():
+        raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken")
+    return mean.argmax(dim=2).cpu()
+
+
+@contextmanager
+def _noise_of(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside the block the generators start from a seed; after it they are as they were."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        drawn = [model(batch.frames, audio, latents=latents, features=features).logits for _ in range(samples)]
-    return torch.stack(drawn).float().cpu()
+        yield
 
 
 def mean_logits(samples: Float[Tensor, "k b t 1 h w"]) -> Float[Tensor, "b t 1 h w"]:

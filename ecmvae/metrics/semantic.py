@@ -7,6 +7,7 @@ of background; leave them out with `valid`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -34,10 +35,36 @@ class SemanticScores(NamedTuple):
     fscore_without_background: float
 
 
-def class_sums(
-    predicted: Int[Tensor, "n h w"], target: Int[Tensor, "n h w"], num_classes: int
-) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """Sums over frames, for each class: IoU, F and the number of frames in which the class occurs.
+@dataclass(frozen=True)
+class ClassSums:
+    """What frames came to, class by class; sums of disjoint frames may be added.
+
+    Attributes:
+        iou: (C,) sum of IoU over the frames in which the class occurs.
+        fscore: (C,) sum of F over the same frames.
+        frames: (C,) number of these frames.
+    """
+
+    iou: Float[Tensor, " c"]
+    fscore: Float[Tensor, " c"]
+    frames: Float[Tensor, " c"]
+
+    def __add__(self, other: ClassSums) -> ClassSums:
+        return ClassSums(self.iou + other.iou, self.fscore + other.fscore, self.frames + other.frames)
+
+    def scores(self) -> SemanticScores:
+        """Means over the classes seen; NaN without the background where no other class occurred."""
+        seen = self.frames > 0
+        iou, fscore = self.iou / self.frames, self.fscore / self.frames  # (C,), NaN for classes never seen
+        named = seen.clone()
+        named[0] = False
+        return SemanticScores(
+            iou[seen].mean().item(), fscore[seen].mean().item(), iou[named].mean().item(), fscore[named].mean().item()
+        )
+
+
+def class_sums(predicted: Int[Tensor, "n h w"], target: Int[Tensor, "n h w"], num_classes: int) -> ClassSums:
+    """Sums over frames, for each class: IoU, F and the number of frames in which the class occurs, in float64.
 
     Args:
         predicted: (n, H, W) class numbers.
@@ -55,7 +82,11 @@ def class_sums(
     hits = torch.where(predicted == target, target, num_classes * n).flatten(1)
 
     def count(slots: Tensor) -> Tensor:
-        return torch.bincount(slots.flatten(), minlength=n * num_classes)[: n * num_classes].reshape(n, -1).float()
+        return (
+            torch.bincount(slots.flatten(), minlength=n * num_classes)[: n * num_classes]
+            .reshape(n, num_classes)
+            .float()
+        )
 
     truth, marked = count(frame + target.flatten(1)), count(frame + predicted.flatten(1))  # (n, C)
     both = count(torch.where(hits < num_classes, hits + frame, n * num_classes))
@@ -64,7 +95,7 @@ def class_sums(
     # 1.3 P R / (0.3 P + R) with P = both / marked and R = both / truth, cleared of fractions.
     fscore = (1 + BETA_SQUARED) * both / (BETA_SQUARED * truth + marked).clamp(min=1e-9)
     iou = both / union.clamp(min=1)
-    return iou.sum(dim=0), fscore.sum(dim=0), occurs.float().sum(dim=0)
+    return ClassSums(*(each.double().sum(dim=0) for each in (iou, fscore, occurs)))
 
 
 class SemanticProtocol(Metric):
@@ -115,21 +146,13 @@ class SemanticProtocol(Metric):
     ) -> None:
         """Add clips whose classes (B, T, H, W) are decided already; otherwise as `update`."""
         keep = torch.ones_like(labels[:, :, 0, 0], dtype=torch.bool) if valid is None else valid
-        for state, sums in zip(
-            (self.iou, self.fscore, self.frames),
-            class_sums(predicted[keep], labels[keep], self.num_classes),
-            strict=True,
-        ):
-            state += sums.to(state)
+        sums = class_sums(predicted[keep], labels[keep], self.num_classes)
+        self.iou += sums.iou
+        self.fscore += sums.fscore
+        self.frames += sums.frames
         self._update_count += 1  # torchmetrics warns when compute comes before any update
         self._computed = None
 
     def compute(self) -> SemanticScores:
         """Scores of all frames seen; NaN where no class but the background occurred."""
-        seen = self.frames > 0
-        iou, fscore = self.iou / self.frames, self.fscore / self.frames  # (C,), NaN for classes never seen
-        named = seen.clone()
-        named[0] = False
-        return SemanticScores(
-            iou[seen].mean().item(), fscore[seen].mean().item(), iou[named].mean().item(), fscore[named].mean().item()
-        )
+        return ClassSums(self.iou, self.fscore, self.frames).scores()
