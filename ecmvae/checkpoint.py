@@ -19,12 +19,12 @@ from safetensors.torch import load_file, save_file
 
 from ecmvae.config import Config, ModelConfig, load_config
 from ecmvae.errors import UserError
-from ecmvae.models import ECMVAE, build_model
+from ecmvae.models import Segmenter, build_model
 
 CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE = "config.yaml", "model.safetensors", "metadata.json"
 
 
-def save_model(model: ECMVAE, folder: str | Path, config: Config, metadata: Mapping[str, Any] | None = None) -> Path:
+def save_model(model: Segmenter, folder: str | Path, config: Config, metadata: Mapping[str, Any] | None = None) -> Path:
     """Write a model folder, atomically; an older one of that name is replaced.
 
     Args:
@@ -60,7 +60,7 @@ def save_model(model: ECMVAE, folder: str | Path, config: Config, metadata: Mapp
     return folder
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> ECMVAE:
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenter:
     """Read a model folder.
 
     Args:

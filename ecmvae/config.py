@@ -72,22 +72,23 @@ class LatentConfig:
 class FusionConfig:
     """Where sound meets picture, at each of the four scales."""
 
-    kind: Literal["tpavi", "tpavi_avsbench", "gate", "none"] = "tpavi"
-    """tpavi (the paper's: attends over all seconds of the clip), tpavi_avsbench (AVSBench's own, for the baseline:
-    the sound is projected to the map's width, nothing is L2-normalised), gate (each pixel against its own second's
-    sound), none (no fusion: the model can only hear through its latents)."""
+    kind: Literal["tpavi", "gate", "none"] = "tpavi"
+    """tpavi (the paper's: attends over all seconds of the clip), gate (each pixel against its own second's sound),
+    none (no fusion: the model can only hear through its latents)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The network."""
 
+    name: Literal["ecmvae", "tpavi"] = "ecmvae"
+    """ecmvae, or tpavi: AVSBench's baseline, which has no latents and a neck, a fusion and a decoder of its own."""
     visual: VisualConfig = field(default_factory=VisualConfig)
     audio: AudioConfig = field(default_factory=AudioConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     channels: int = 128
-    """Width C of neck, fusion and decoder. The paper uses 128."""
+    """Width C of neck, fusion and decoder. The paper uses 128, AVSBench's baseline 256."""
     neck: Literal["basic", "aspp"] = "basic"
     """basic (1x1, 3x3, 3x3 convolutions with BatchNorm) or aspp (sum of four dilated 3x3 convolutions)."""
     num_classes: int = 1
@@ -108,6 +109,9 @@ class LossConfig:
     then compare "anything but background" with the mask."""
     posterior_cross_entropy: float = 1.0
     """Cross-entropy over the classes of the posterior branch; likewise."""
+    mask: Literal["structure", "bce"] = "structure"
+    """What those two terms compute: the structure loss, or plain binary cross-entropy, with which AVSBench trains its
+    baseline."""
     kl: float = 0.01
     """Divergence of posterior from prior, summed over c, s_a and s_v."""
     kl_warmup_epochs: float = 0.0
@@ -119,6 +123,14 @@ class LossConfig:
     semantic: float = 0.0
     """Semantic-aware term: masked visual features against the frame's sound (the paper's MS3 runs: 0.5). It knows no
     classes, in spite of its name."""
+    semantic_distance: Literal["kl", "euclidean", "cosine"] = "kl"
+    """kl of their softmaxes, euclidean, or cosine: -log(max(cosine, 0) + 1e-6), AVSBench's for S4, where unused."""
+    semantic_pooling: Literal["avg", "max"] = "avg"
+    """How the predicted mask is brought to the size of each map."""
+    semantic_threshold: bool = False
+    """True: the pooled mask is cut at 0.5 and its pixels are averaged. False: all pixels are, weighed by it."""
+    semantic_normalise: bool = True
+    """Whether both features are L2-normalised before they are compared; AVSBench's MS3 runs do not."""
     match: float = 0.0
     """InfoNCE between what sounds and its sound, inside the gate, at every scale; not in the paper. A gate learns to
     hear several times sooner with it."""
@@ -235,10 +247,17 @@ class Config:
             value = getattr(self.loss, loss.name)
             _require(isinstance(value, str) or value >= 0, f"loss.{loss.name}={value} must not be negative")
         _require(
-            self.loss.semantic == 0 or self.model.channels == 128 or self.model.fusion.kind == "tpavi_avsbench",
+            self.loss.semantic == 0 or self.model.channels == 128 or self.model.name == "tpavi",
             f"loss.semantic compares visual with audio features, which are 128 wide: set model.channels to 128 (it is "
             f"{self.model.channels}) or loss.semantic to 0",
         )
+        if self.model.name == "tpavi":
+            for key, plain in (("latent", LatentConfig()), ("fusion", FusionConfig()), ("neck", "basic")):
+                _require(
+                    getattr(self.model, key) == plain,
+                    f"model.{key} has no effect on model.name: tpavi, which has no latents and a neck and a fusion of "
+                    "its own: leave it out, or set model.name to ecmvae",
+                )
         for key in ("epochs", "batch_size", "check_val_every_n_epochs"):
             _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
         _require(self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be above 0")

@@ -1,6 +1,6 @@
-"""State dicts of the released ECMVAE (OpenNLPLab/MMVAE-AVS) and VGGish, read into our models, and written back.
+"""State dicts of the released ECMVAE (OpenNLPLab/MMVAE-AVS), of AVSBench's TPAVI and of VGGish, read into our models.
 
-The one table below says what each of our tensors is called there. Read from left to right it exports, inverted over a
+One table a model says what each of our tensors is called there. Read from left to right it exports, inverted over a
 model's own tensors it imports; so what is missing, unexpected or of wrong shape follows by itself.
 """
 
@@ -18,7 +18,7 @@ from ecmvae.backbones.weight_files import compare_keys, named_tensors, read_weig
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.ecmvae import ECMVAELoss
-from ecmvae.models import ECMVAE, build_model
+from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
 
 Source = str | Path | Mapping[str, Any]
 
@@ -28,7 +28,7 @@ BACKBONES = {"resnet50": "resnet50", "pvt_v2_b5": "pvt_v2_b5", "swin_b": "swin_b
 _HEADS = "mm_vae_model.ba_lower_bound_"
 _SHORT = {"prior": "prior", "posterior": "post"}
 _ENCODERS = {"shared": "enc_vac", "visual": "enc_vs", "audio": "enc_as"}
-_FUSION = {"out": "W_z.0", "out_norm": "W_z.1", "norm": "norm_layer"}
+_FUSION = {"out": "W_z.0", "out_norm": "W_z.1", "norm": "norm_layer", "align": "align_channel"}
 _GAUSSIAN = {"mean": "fc1", "logvar": "fc2"}
 _BOUND = {"mean": "mu", "logvar": "logvar", "target": "sc_a"}
 _BRANCH = r"(prior|posterior)_branch\."
@@ -56,7 +56,8 @@ def _neck(match: re.Match[str]) -> str:
     return f"neck_{_SHORT[match[1]]}.conv_list.{match[2]}.reduce.{layer}.{('conv', 'norm')[part]}."
 
 
-_RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+_Rules = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
+_RULES: _Rules = (
     (r"backbone\.network\.", lambda m: "encoder."),
     (r"fusion\.(\d)\.(theta|phi|g|out_norm|out|norm)\.", lambda m: f"fusion_modules.{m[1]}.{_FUSION.get(m[2], m[2])}."),
     (_BRANCH + r"neck\.scales\.(\d)\.(\d)\.", _neck),
@@ -80,8 +81,29 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"bounds\.(prior|posterior)\.(mean|logvar|target)\.", lambda m: f"{_HEADS}{_BOUND[m[2]]}_{_SHORT[m[1]]}."),
 )
 
-# Computed by nobody there: kept by the released files, absent from our model.
-_DEAD = re.compile(r"audio_neck\.|decoder_(prior|post)\.fusion_block_1\.resConfUnit1\.|encoder\.layers_3\.blocks\.")
+
+def _tpavi_unit(match: re.Match[str]) -> str:
+    unit, layer = {"skip": 1, "refine": 2}[match[2]], {"first": 1, "second": 2}[match[3]]
+    return f"path{4 - int(match[1])}.resConfUnit{unit}.conv{layer}."
+
+
+_TPAVI_BACKBONES = {"resnet50": "resnet.", "pvt_v2_b5": "encoder_backbone."}
+_TPAVI_RULES: _Rules = (
+    (
+        r"fusion\.(\d)\.(theta|phi|g|out_norm|out|norm|align)\.",
+        lambda m: f"tpavi_b{int(m[1]) + 1}.{_FUSION.get(m[2], m[2])}.",
+    ),
+    (r"neck\.scales\.(\d)\.branches\.(\d)\.", lambda m: f"conv{int(m[1]) + 1}.conv2d_list.{m[2]}."),
+    (r"decoder\.blocks\.(\d)\.(skip|refine)\.(first|second)\.", _tpavi_unit),
+    (r"decoder\.head\.(\d)\.", lambda m: f"output_conv.{m[1]}."),
+)
+
+# Computed by nobody there: kept by the released files, absent from our models.
+_DEAD = re.compile(
+    r"audio_neck\.|decoder_(prior|post)\.fusion_block_1\.resConfUnit1\.|encoder\.layers_3\.blocks\."
+    r"|path4\.resConfUnit1\.|resnet\.layer[34]_2\."
+)
+_BACKBONE_PREFIXES = ("encoder.", *_TPAVI_BACKBONES.values())
 _POSTERIOR = re.compile(
     r"neck_post\.|decoder_post\.|mm_vae_model\.(enc_\w+_y\.|sc\d_posterior\.|noise_model_post\.|ba_lower_bound_\w+_post\.)"
 )
@@ -95,7 +117,11 @@ def released_name(name: str) -> str:
     Raises:
         KeyError: When there is no such tensor in the released model.
     """
-    for pattern, replace in _RULES:
+    return _renamed(name, _RULES)
+
+
+def _renamed(name: str, rules: _Rules) -> str:
+    for pattern, replace in rules:
         match = re.match(pattern, name)
         if match:
             return replace(match) + name[match.end() :]
@@ -116,8 +142,8 @@ def load_released_vggish(path_or_dict: Source) -> VGGish:
     return vggish.eval()
 
 
-def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE:
-    """Build ECMVAE from a released checkpoint.
+def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TPAVIBaseline:
+    """Build the model of a released checkpoint: ECMVAE, or AVSBench's TPAVI baseline; their keys tell which.
 
     Accepted are the ``module.`` prefix of DataParallel, both spellings of the decoder, the basic and the aspp neck
     (told apart by their keys), files with or without what is dead there, and files without the posterior half. In
@@ -126,7 +152,7 @@ def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE:
 
     Args:
         path_or_dict: The file, or its state dict.
-        backbone: "resnet50", "pvt_v2_b5" or "swin_b".
+        backbone: "resnet50", "pvt_v2_b5" or "swin_b" (ECMVAE only).
 
     Returns:
         The model in eval mode, without audio encoder, with its `config`.
@@ -138,6 +164,13 @@ def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE:
     config = released_config(state, backbone, where)
     model = build_model(config.model, image_size=config.data.image_size, with_audio_encoder=False)
     model.config = config
+    if isinstance(model, TPAVIBaseline):
+        rules = ((r"backbone\.network\.", lambda _: _TPAVI_BACKBONES[backbone]), *_TPAVI_RULES)
+        names = {name: _renamed(name, rules) for name in model.state_dict()}
+        compare_keys(where, {names[name]: tensor for name, tensor in model.state_dict().items()}, state)
+        model.load_state_dict({name: state.get(names[name], tensor) for name, tensor in model.state_dict().items()})
+        return model.eval()
+    assert isinstance(model, ECMVAE)
     given = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
     own = {released_name(name): tensor for name, tensor in model.state_dict().items()}
     if not has_posterior(state):
@@ -183,13 +216,13 @@ def to_released(model: ECMVAE, loss: ECMVAELoss | None = None) -> dict[str, Tens
 
 
 def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
-    """The tensors of a released ECMVAE in one spelling: no prefix, `fusion_block` decoders, no dead ones.
+    """The tensors of a released model in one spelling: no prefix, `fusion_block` decoders, no dead ones.
 
     Raises:
         UserError: For a file that cannot be read.
     """
-    state = {}
-    encoder = {}
+    state: dict[str, Tensor] = {}
+    backbones: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _BACKBONE_PREFIXES}
     for name, tensor in _without_module_prefix(_read(path_or_dict)).items():
         # The decoder called "simple" there counts its blocks from 0.
         name = re.sub(
@@ -197,13 +230,17 @@ def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
             lambda m: f"{m[1]}.fusion_block_{int(m[2]) + 1}.",
             name,
         )
-        if name.startswith("fusion_modules.") and tensor.ndim == 5 and tensor.shape[2:] == (1, 1, 1):
+        # AVSBench splits ResNet's last two stages into a branch of their own and one that nobody runs.
+        name = re.sub(r"^(resnet\.layer[34])_1\.", r"\1.", name)
+        if re.match(r"(fusion_modules\.|tpavi_b)\d\.", name) and tensor.ndim == 5 and tensor.shape[2:] == (1, 1, 1):
             tensor = tensor[:, :, 0, 0, 0]  # a 1x1x1 convolution there, the same linear map here
-        if name.startswith("encoder."):
-            encoder[name.removeprefix("encoder.")] = tensor
-        else:
+        prefix = next((prefix for prefix in _BACKBONE_PREFIXES if name.startswith(prefix)), None)
+        if prefix is None:
             state[name] = tensor
-    state |= {f"encoder.{name}": tensor for name, tensor in to_timm_names(encoder).items()}
+        else:
+            backbones[prefix][name.removeprefix(prefix)] = tensor
+    for prefix, encoder in backbones.items():
+        state |= {f"{prefix}{name}": tensor for name, tensor in to_timm_names(encoder).items()}
     return {name: tensor for name, tensor in state.items() if not _DEAD.match(name)}
 
 
@@ -216,13 +253,19 @@ def has_posterior(state: Mapping[str, Tensor]) -> bool:
 
 
 def released_config(state: Mapping[str, Tensor], backbone: str, where: str) -> Config:
-    """The configuration of a released checkpoint: neck and latent width follow from its tensors.
+    """The configuration of a released checkpoint: the kind of model, neck and widths follow from its tensors.
 
     Raises:
-        UserError: For an unknown backbone, or a file that is no ECMVAE at all.
+        UserError: For an unknown backbone, or a file that is neither an ECMVAE nor AVSBench's TPAVI.
     """
     if backbone not in BACKBONES:
         raise UserError(f"unknown backbone {backbone!r} of a released checkpoint: choose from {', '.join(BACKBONES)}")
+    if any(re.match(r"(tpavi_b|path)\d\.", name) for name in state):
+        if backbone not in _TPAVI_BACKBONES:
+            known = " and ".join(_TPAVI_BACKBONES)
+            raise UserError(f"{where} is a checkpoint of AVSBench's TPAVI, which has {known} only, not {backbone}")
+        model = {"name": "tpavi", "visual": {"name": backbone}, "channels": 256}
+        return config_from_dict({"model": model, "loss": {"mask": "bce"}})
     neck = "aspp" if any(".conv2d_list." in name for name in state) else "basic"
     latent = {"dim": _latent_dim(state, where)}
     return config_from_dict(
@@ -237,7 +280,7 @@ def _latent_dim(state: Mapping[str, Tensor], where: str) -> int:
     weight = state.get("mm_vae_model.sc1_prior.weight")
     if weight is None or weight.ndim != 2:
         raise UserError(
-            f"{where} is no released ECMVAE checkpoint: mm_vae_model.sc1_prior.weight is missing, "
+            f"{where} is no released checkpoint of ECMVAE or TPAVI: mm_vae_model.sc1_prior.weight is missing, "
             f"it begins with {', '.join(list(state)[:4])}"
         )
     return weight.shape[0]

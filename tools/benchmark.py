@@ -21,7 +21,7 @@ import torch
 from ecmvae.config import Config, load_config
 from ecmvae.losses.ecmvae import ECMVAELoss
 from ecmvae.metrics.functional import avsbench_fscore_curve
-from ecmvae.models import ECMVAE, build_model
+from ecmvae.models import Segmenter, build_model
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     {"model": _model, "step": _step, "fscore": _fscore}[args.what](args)
 
 
-def _network(path: str) -> tuple[Config, ECMVAE, ECMVAELoss]:
+def _network(path: str) -> tuple[Config, Segmenter, ECMVAELoss]:
     """The network of a configuration with random weights: its speed does not depend on them."""
     config = load_config(path)
     model = replace(

@@ -1,9 +1,9 @@
 """Turn a released weight file into a model folder: convert_weights.py SOURCE --backbone NAME --out DIR.
 
-SOURCE is a released ECMVAE checkpoint (--backbone resnet50, pvt_v2_b5 or swin_b) or vggish-10086976.pth
-(--backbone vggish). The released checkpoints do not contain the audio encoder: --vggish FILE puts it into the folder,
-without it the model cannot hear. The backbones' own ImageNet files need no conversion: name them in
-model.visual.weights.
+SOURCE is a released checkpoint of ECMVAE (--backbone resnet50, pvt_v2_b5 or swin_b), one of AVSBench's TPAVI baseline
+(resnet50 or pvt_v2_b5), or vggish-10086976.pth (--backbone vggish). The released checkpoints do not contain the audio
+encoder: --vggish FILE puts it into the folder, without it the model cannot hear. The backbones' own ImageNet files need
+no conversion: name them in model.visual.weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ecmvae.backbones.vggish import VGGish
 from ecmvae.checkpoint import WEIGHTS_FILE, save_model
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
-from ecmvae.models import ECMVAE, build_model
+from ecmvae.models import ECMVAE, Segmenter, build_model
 from ecmvae.released_weights import (
     BACKBONES,
     has_posterior,
@@ -54,16 +54,18 @@ def convert(source: Path, backbone: str, out: Path, vggish: Path | None = None) 
             folder.mkdir()
             save_file(load_released_vggish(source).state_dict(), folder / WEIGHTS_FILE)
         return out
-    model = load_released_state_dict(source, backbone)
+    model: Segmenter = load_released_state_dict(source, backbone)
     if vggish is not None:
         model = with_audio_encoder(model, load_released_vggish(vggish))
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    origin = {"source": source.name, "source_sha256": digest, "posterior": has_posterior(released_tensors(source))}
+    origin: dict[str, str | bool] = {"source": source.name, "source_sha256": digest}
+    if isinstance(model, ECMVAE):
+        origin["posterior"] = has_posterior(released_tensors(source))
     return save_model(model, out, model.config, origin)
 
 
-def with_audio_encoder(model: ECMVAE, vggish: VGGish) -> ECMVAE:
+def with_audio_encoder(model: Segmenter, vggish: VGGish) -> Segmenter:
     """The same model, with that audio encoder."""
     hearing = build_model(model.config.model, image_size=model.image_size, with_audio_encoder=True)
     heard = {f"audio_encoder.{name}": tensor for name, tensor in vggish.state_dict().items()}

@@ -54,7 +54,7 @@ def quirks() -> list[tuple[str, str, float, float]]:
     case = {name: torch.from_numpy(value) for name, value in reference_inputs.loss_inputs().items()}
     p, q = (DiagonalGaussian(case[f"mu_{side}"], case[f"logvar_{side}"]) for side in "pq")
     logits, masks, z1, z2 = case["logits_ms3"], case["mask_ms3"], case["z1"], case["z2"]
-    maps, sound = [case[f"v_map_{i}"] for i in range(4)], unit_length(case["a_fea_0"][0].T, dim=1)
+    maps, sound = [case[f"v_map_{i}"] for i in range(4)], [unit_length(case["a_fea_0"][0].T, dim=1)] * 4
     small = DiagonalGaussian(p.mean, torch.full_like(p.logvar, -8.0))
     bound = MutualInformationBound(16)
     rows = [

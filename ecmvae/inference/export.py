@@ -22,16 +22,16 @@ from ecmvae.data.files import replacing
 from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
 from ecmvae.inference.default_model import default_model
-from ecmvae.models import ECMVAE
+from ecmvae.models import Segmenter
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "safetensors"]
 _CONFIG_KEY = "ecmvae.config"  # metadata of the ONNX file: the model's configuration as JSON
 
 
 class DeterministicModel(nn.Module):
-    """ECMVAE with its audio encoder and with latents at their means: two tensors in, one out."""
+    """A model with its audio encoder and with latents at their means: two tensors in, one out."""
 
-    def __init__(self, model: ECMVAE) -> None:
+    def __init__(self, model: Segmenter) -> None:
         super().__init__()
         self.model = model
 
@@ -80,7 +80,7 @@ def export(
     print(f"{show_path(out)}: {out.stat().st_size / 1e6:.1f} MB")
 
 
-def export_onnx(model: ECMVAE, path: Path) -> None:
+def export_onnx(model: Segmenter, path: Path) -> None:
     """Write the deterministic model as ONNX; its configuration travels in the file's metadata.
 
     Raises:
@@ -109,7 +109,7 @@ def quantise_onnx(source: Path, target: Path) -> None:
 
 
 class OnnxModel:
-    """An exported model in onnxruntime, with as much of `ECMVAE`'s interface as prediction needs."""
+    """An exported model in onnxruntime, with as much of `Segmenter`'s interface as prediction needs."""
 
     def __init__(self, path: Path) -> None:
         """Open a file written by `export`.
@@ -171,7 +171,7 @@ def example_inputs(config: Config) -> tuple[Tensor, Tensor]:
     return torch.zeros(2, 3, 3, side, side), torch.zeros(2, 3, 1, 96, 64)
 
 
-def _program(model: ECMVAE) -> torch.export.ExportedProgram:
+def _program(model: Segmenter) -> torch.export.ExportedProgram:
     clips, frames = torch.export.Dim("clips", min=1), torch.export.Dim("frames", min=1)
     shapes = {"frames": {0: clips, 1: frames}, "log_mel": {0: clips, 1: frames}}
     constant = _with_constants(DeterministicModel(model).eval())

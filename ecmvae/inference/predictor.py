@@ -41,7 +41,7 @@ from ecmvae.inference.export import OnnxModel
 from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.result import VideoResult
 from ecmvae.inference.temporal import smooth, smoothing_reach
-from ecmvae.models import ECMVAE
+from ecmvae.models import Segmenter
 
 _SECOND = SAMPLE_RATE  # samples heard with each key frame
 _LOUDNESS_WINDOW = 0.1  # seconds
@@ -66,7 +66,7 @@ class VideoPredictor:
         """Load a model.
 
         Args:
-            model_or_path: An `ECMVAE`, the path of a model folder or run or of an exported `.onnx` file (which runs
+            model_or_path: A model, the path of a model folder or run or of an exported `.onnx` file (which runs
                 on the CPU), or None for the packaged model, else the newest `runs/demo`.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             options: How videos are looked at; None = the defaults.
@@ -76,9 +76,9 @@ class VideoPredictor:
         """
         self.device = choose_device(device)
         self.options = options or PredictorOptions()
-        self.model: ECMVAE | OnnxModel
+        self.model: Segmenter | OnnxModel
         if isinstance(model_or_path, nn.Module):
-            self.model = cast(ECMVAE, model_or_path.to(self.device).eval())
+            self.model = cast(Segmenter, model_or_path.to(self.device).eval())
         elif model_or_path is not None and str(model_or_path).endswith(".onnx"):
             self.device = torch.device("cpu")
             self.model = OnnxModel(Path(model_or_path))

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from ecmvae.config import Config, LossConfig
 from ecmvae.losses import released
 from ecmvae.losses.latent import MutualInformationBound, match_loss, orthogonality_loss
-from ecmvae.losses.segmentation import class_loss, semantic_loss, structure_loss
+from ecmvae.losses.segmentation import (
+    SemanticForm,
+    binary_cross_entropy,
+    class_loss,
+    semantic_loss,
+    structure_loss,
+)
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
 from ecmvae.models.latents import FactorizedLatents, LatentSamples
@@ -53,7 +59,7 @@ class Formulas:
 
     Attributes:
         structure: logits, masks -> (N,) or a scalar.
-        semantic: fused maps, audio, logits -> (N,).
+        semantic: fused maps, the sound at each, logits, `SemanticForm` -> (N,).
         kl: posterior, prior -> (N,).
         js: posterior, prior, number of samples -> (N,).
         orthogonality: two codes -> scalar.
@@ -61,7 +67,7 @@ class Formulas:
     """
 
     structure: Callable[[Tensor, Tensor], Tensor]
-    semantic: Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
+    semantic: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor, SemanticForm], Tensor]
     kl: Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]
     js: Callable[[DiagonalGaussian, DiagonalGaussian, int], Tensor]
     orthogonality: Callable[[Tensor, Tensor], Tensor]
@@ -114,6 +120,13 @@ class ECMVAELoss(nn.Module):
         super().__init__()
         self.weights = weights
         self.formulas = FORMULAS[weights.formulas]
+        self.mask_loss = binary_cross_entropy if weights.mask == "bce" else self.formulas.structure
+        self.semantic_form = SemanticForm(
+            distance=weights.semantic_distance,
+            pooling=weights.semantic_pooling,
+            threshold=weights.semantic_threshold,
+            normalise=weights.semantic_normalise,
+        )
         self.shared_divergence = shared_divergence
         self.js_samples = js_samples
         self.bounds = nn.ModuleDict()
@@ -131,7 +144,7 @@ class ECMVAELoss(nn.Module):
         latent = config.model.latent
         return cls(
             config.loss,
-            latent_kind=latent.kind,
+            latent_kind=latent.kind if config.model.name == "ecmvae" else "none",
             latent_dim=latent.dim,
             shared_divergence=latent.shared_divergence,
             js_samples=latent.js_samples,
@@ -182,7 +195,7 @@ class ECMVAELoss(nn.Module):
 
         def mask_loss(branch: BranchOutput) -> Tensor:
             logits = rearrange(foreground_logits(branch.logits), "b t c h w -> (b t) c h w")
-            return self.formulas.structure(logits[flat_known], flat_masks[flat_known]).mean()
+            return self.mask_loss(logits[flat_known], flat_masks[flat_known]).mean()
 
         def cross_entropy(branch: BranchOutput) -> Tensor:
             if labels is None:
@@ -199,8 +212,8 @@ class ECMVAELoss(nn.Module):
             each = []
             for branch in branches().values():
                 flat_logits = rearrange(foreground_logits(branch.logits), "b t c h w -> (b t) c h w")
-                fused = [real(stage) for stage in branch.fused]
-                each.append(self.formulas.semantic(fused, real(branch.audio), real(flat_logits)).mean())
+                fused, sounds = ([real(stage) for stage in stages] for stages in (branch.fused, branch.audio))
+                each.append(self.formulas.semantic(fused, sounds, real(flat_logits), self.semantic_form).mean())
             add("semantic", weights.semantic, torch.stack(each).sum())
         if weights.match > 0 and output.prior_branch.matches:
             # Unlabelled frames count as silent ones: neither has pixels that are known to sound.

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecmvae.losses.latent import MutualInformationBound, cross_covariance
-from ecmvae.losses.segmentation import boundary_weight, smooth_labels, weighted_soft_iou
+from ecmvae.losses.segmentation import SemanticForm, boundary_weight, smooth_labels, weighted_soft_iou
 from ecmvae.vae.gaussian import DiagonalGaussian
 
 
@@ -69,20 +69,20 @@ def orthogonality_loss(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]
 
 
 def semantic_loss(
-    fused: Sequence[Tensor], audio: Float[Tensor, "n a"], logits: Float[Tensor, "n 1 h w"]
+    fused: Sequence[Tensor],
+    audio: Sequence[Tensor],
+    logits: Float[Tensor, "n 1 h w"],
+    form: SemanticForm | None = None,
 ) -> Float[Tensor, " n"]:
-    """KL(softmax(audio) || softmax(masked visual mean)) of each frame, times the number of frames.
+    """The semantic-aware term of each frame; KL is multiplied by the number of frames.
 
-    Quirks: logits are averaged before the sigmoid, and the frames are summed up, so the term grows with the batch (the
-    factor N makes the mean over frames that sum).
+    Quirks: logits are pooled before the sigmoid, and KL is summed up over the frames, so it grows with the batch (the
+    factor N makes the mean over frames that sum); the other distances are not.
     """
-    heard = F.log_softmax(F.normalize(audio, dim=1), dim=1)
-    total = torch.zeros_like(audio[:, 0])
-    for stage in fused:
-        mask = F.adaptive_avg_pool2d(logits, (stage.shape[2], stage.shape[3])).sigmoid()
-        seen = F.log_softmax(F.normalize((stage * mask).mean((2, 3)), dim=1), dim=1)  # (N, C)
-        total = total + (heard.exp() * (heard - seen)).sum(1)
-    return total * (len(audio) / len(fused))
+    form = form or SemanticForm()
+    stages = zip(fused, audio, strict=True)
+    terms = [form.compare(stage, heard, form.pool(logits, stage).sigmoid()) for stage, heard in stages]
+    return torch.stack(terms).mean(0) * (len(logits) if form.distance == "kl" else 1)
 
 
 def _log_densities(distribution: DiagonalGaussian, z: Float[Tensor, "n l"]) -> Float[Tensor, "n l"]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 
 _WINDOW = 31
 _LABEL_SMOOTHING = 0.001
+_EPSILON = 1e-6
 
 
 def boundary_weight(masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
@@ -61,6 +64,11 @@ def structure_loss(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h
     return weighted_bce(logits, masks, weight) + weighted_soft_iou(logits, masks, weight)
 
 
+def binary_cross_entropy(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+    """Plain binary cross-entropy of each frame, the mean over its pixels: the mask loss of AVSBench's baseline."""
+    return F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
+
+
 def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -> Float[Tensor, " n"]:
     """Cross-entropy over the classes, mean over the pixels of each frame, all classes alike: AVSS' mask loss.
 
@@ -73,30 +81,74 @@ def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -
     return F.cross_entropy(logits, labels, reduction="none").mean((1, 2))
 
 
-def semantic_loss(
-    fused: Sequence[Tensor], audio: Float[Tensor, "n a"], logits: Float[Tensor, "n 1 h w"]
-) -> Float[Tensor, " n"]:
-    """What the mask cuts out should look like what is heard: KL(softmax(audio) || softmax(masked visual mean)).
+@dataclass(frozen=True, kw_only=True)
+class SemanticForm:
+    """How the semantic-aware term compares what the mask cuts out with what is heard.
 
-    Averaged over the stages. Zhou et al., "Audio-Visual Segmentation", ECCV 2022, arXiv 2207.05042, eq. 6.
-
-    Args:
-        fused: Maps (N, C, h, w) of the stages, C = A.
-        audio: (N, A), L2-normalised.
-        logits: (N, 1, H, W); the probabilities are averaged down to each map's size.
-
-    Raises:
-        ValueError: When the maps' width differs from the audio's.
+    Attributes:
+        distance: "kl": KL(softmax(audio) || softmax(visual)); "euclidean"; "cosine": -log(max(cosine, 0) + 1e-6).
+        pooling: "avg" or "max": how the mask is brought to a map's size.
+        threshold: Cut the pooled mask at 0.5 and average its pixels; else average all pixels, weighed by it.
+        normalise: L2-normalise both features first.
     """
-    heard = F.log_softmax(audio, dim=1)
-    total = torch.zeros_like(audio[:, 0])
-    for stage in fused:
+
+    distance: Literal["kl", "euclidean", "cosine"] = "kl"
+    pooling: Literal["avg", "max"] = "avg"
+    threshold: bool = False
+    normalise: bool = True
+
+    def pool(self, masks: Float[Tensor, "n 1 h w"], stage: Float[Tensor, "n c h2 w2"]) -> Float[Tensor, "n 1 h2 w2"]:
+        """Masks at the size of a map."""
+        pool = F.adaptive_avg_pool2d if self.pooling == "avg" else F.adaptive_max_pool2d
+        return pool(masks, (stage.shape[2], stage.shape[3]))
+
+    def compare(
+        self, stage: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"], probability: Float[Tensor, "n 1 h w"]
+    ) -> Float[Tensor, " n"]:
+        """Distance of the map's masked mean from the sound, for each frame.
+
+        Raises:
+            ValueError: When the map's width differs from the sound's.
+        """
         if stage.shape[1] != audio.shape[1]:
             raise ValueError(
                 f"the semantic term compares {stage.shape[1]} visual channels with {audio.shape[1]} audio features: "
                 "set model.channels to 128, or loss.semantic to 0"
             )
-        probability = F.adaptive_avg_pool2d(logits.sigmoid(), (stage.shape[2], stage.shape[3]))
-        seen = F.normalize((stage * probability).mean((2, 3)), dim=1)  # (N, C)
-        total = total + (heard.exp() * (heard - F.log_softmax(seen, dim=1))).sum(1)
-    return total / len(fused)
+        if self.threshold:
+            inside = (probability > 0.5).to(stage.dtype)
+            seen = (stage * inside).sum((2, 3)) / (inside.sum((2, 3)) + _EPSILON)  # (N, C)
+        else:
+            seen = (stage * probability).mean((2, 3))
+        if self.normalise:
+            seen, audio = F.normalize(seen, dim=1), F.normalize(audio, dim=1)
+        if self.distance == "euclidean":
+            return F.pairwise_distance(audio, seen)
+        if self.distance == "cosine":
+            return -((audio * seen).sum(1).relu() + _EPSILON).log()
+        heard = F.log_softmax(audio, dim=1)
+        return (heard.exp() * (heard - F.log_softmax(seen, dim=1))).sum(1)
+
+
+def semantic_loss(
+    fused: Sequence[Tensor],
+    audio: Sequence[Tensor],
+    logits: Float[Tensor, "n 1 h w"],
+    form: SemanticForm | None = None,
+) -> Float[Tensor, " n"]:
+    """What the mask cuts out should look like what is heard, for each frame, averaged over the stages.
+
+    Zhou et al., "Audio-Visual Segmentation", ECCV 2022, arXiv 2207.05042, eq. 6.
+
+    Args:
+        fused: Maps (N, C, h, w) of the stages, C = A.
+        audio: The sound (N, A) of each stage.
+        logits: (N, 1, H, W); their probabilities are pooled to each map's size.
+        form: How the two are compared; None = KL of L2-normalised features.
+
+    Raises:
+        ValueError: When the maps' width differs from the audio's.
+    """
+    form, masks = form or SemanticForm(), logits.sigmoid()
+    stages = zip(fused, audio, strict=True)
+    return torch.stack([form.compare(stage, heard, form.pool(masks, stage)) for stage, heard in stages]).mean(0)

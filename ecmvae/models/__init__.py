@@ -5,12 +5,14 @@ from __future__ import annotations
 from ecmvae.backbones.vggish import build_audio_encoder, load_audio_weights
 from ecmvae.backbones.visual import VisualBackbone
 from ecmvae.config import ModelConfig
+from ecmvae.models.baselines import TPAVIBaseline
 from ecmvae.models.ecmvae import ECMVAE, ECMVAEOutput
+from ecmvae.models.segmenter import Segmenter
 
-__all__ = ["ECMVAE", "ECMVAEOutput", "build_model"]
+__all__ = ["ECMVAE", "ECMVAEOutput", "Segmenter", "TPAVIBaseline", "build_model"]
 
 
-def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encoder: bool | None = None) -> ECMVAE:
+def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encoder: bool | None = None) -> Segmenter:
     """Build the network a configuration describes, with the weights it names.
 
     Args:
@@ -27,8 +29,19 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
     if audio_encoder is not None and config.audio.weights is not None:
         load_audio_weights(audio_encoder, config.audio.weights)
+    backbone = VisualBackbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
+    if config.name == "tpavi":
+        return TPAVIBaseline(
+            backbone,
+            audio_encoder,
+            image_size=image_size,
+            channels=config.channels,
+            num_classes=config.num_classes,
+            freeze_backbone=config.visual.frozen,
+            freeze_audio=config.audio.frozen,
+        )
     return ECMVAE(
-        VisualBackbone(config.visual.name, weights=config.visual.weights, image_size=image_size),
+        backbone,
         audio_encoder,
         image_size=image_size,
         channels=config.channels,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecmvae.backbones.vggish import EMBEDDING_DIM
 
-FusionKind = Literal["tpavi", "tpavi_avsbench", "gate", "none"]
+FusionKind = Literal["tpavi", "gate", "none"]
 
 _EPSILON = 1e-6
 
@@ -190,6 +190,4 @@ def build_fusion(kind: FusionKind, channels: int, audio_dim: int = EMBEDDING_DIM
     """One fusion block of the named kind."""
     if kind == "tpavi":
         return TPAVI(channels, audio_dim)
-    if kind == "tpavi_avsbench":
-        return AlignedTPAVI(channels, audio_dim)
     return AudioGate(channels, audio_dim) if kind == "gate" else NoFusion()

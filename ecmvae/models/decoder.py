@@ -17,13 +17,19 @@ class FeatureNeck(nn.Module):
         in_channels: Channels of the backbone's maps.
         channels: C, the width of all maps from here on.
         kind: "basic": 1x1, 3x3 and 3x3 convolutions, each with BatchNorm. "aspp": the sum of four 3x3 convolutions
-            with dilations 3, 6, 12 and 18.
+            with dilations 3, 6, 12 and 18; "aspp_bias": the same, with biases, as AVSBench has it.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int, kind: Literal["basic", "aspp"] = "basic") -> None:
+    def __init__(
+        self, in_channels: Sequence[int], channels: int, kind: Literal["basic", "aspp", "aspp_bias"] = "basic"
+    ) -> None:
         super().__init__()
-        make = _basic_reduction if kind == "basic" else _DilatedSum
-        self.scales = nn.ModuleList(make(width, channels) for width in in_channels)
+        self.scales = nn.ModuleList(
+            _basic_reduction(width, channels)
+            if kind == "basic"
+            else _DilatedSum(width, channels, bias=kind == "aspp_bias")
+            for width in in_channels
+        )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """Four maps (N, C_i, H/s, W/s) -> four maps (N, C, H/s, W/s)."""
@@ -31,10 +37,10 @@ class FeatureNeck(nn.Module):
 
 
 class _DilatedSum(nn.Module):
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, *, bias: bool) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=rate, dilation=rate, bias=False) for rate in (3, 6, 12, 18)
+            nn.Conv2d(before, after, 3, padding=rate, dilation=rate, bias=bias) for rate in (3, 6, 12, 18)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,12 +113,23 @@ class SegmentationDecoder(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "n k h w"]:
         """Four maps (N, C, H/s, W/s), finest first -> logits (N, classes, H, W)."""
-        *finer, coarsest = maps
-        x = self.blocks[0](coarsest)
-        for block, skip in zip(list(self.blocks)[1:], reversed(finer), strict=True):
-            x = block(x, skip)
-        logits: Tensor = self.head(x)
+        logits: Tensor = self.head(coarse_to_fine(self.blocks, maps))
         return logits
+
+
+def coarse_to_fine(blocks: nn.ModuleList, maps: Sequence[Tensor]) -> Float[Tensor, "n c h w"]:
+    """The coarsest map through the first block, and each finer map as the skip of the next one.
+
+    Args:
+        blocks: As many as there are maps; each doubles the resolution.
+        maps: (N, C, H/s, W/s), finest first.
+    """
+    first, *others = blocks
+    *finer, coarsest = maps
+    x: Tensor = first(coarsest)
+    for block, skip in zip(others, reversed(finer), strict=True):
+        x = block(x, skip)
+    return x
 
 
 def foreground_logits(logits: Float[Tensor, "*n k h w"]) -> Float[Tensor, "*n 1 h w"]:

@@ -16,8 +16,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.backbones.visual import VisualBackbone
-from ecmvae.config import Config
-from ecmvae.errors import UserError
 from ecmvae.models.attention import FusionKind, Match, build_fusion
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.latents import (
@@ -28,6 +26,7 @@ from ecmvae.models.latents import (
     LatentMode,
     LatentSamples,
 )
+from ecmvae.models.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,14 @@ class BranchOutput:
         logits: (B, T, K, H, W), K = 1 or the number of classes.
         samples: The latents that were drawn; None without latents.
         fused: Four fused maps (N, C, h, w), finest first.
-        audio: The sound as the fusion returned it, (N, A): L2-normalised, or aligned by "tpavi_avsbench" (A = C).
+        audio: The sound as the fusion at each scale returned it, four times (N, A), with A = C where they are compared.
         matches: How the gates of the four scales compared pixels and sounds; empty without gates.
     """
 
     logits: Tensor
     samples: LatentSamples | None
     fused: tuple[Tensor, ...]
-    audio: Tensor
+    audio: tuple[Tensor, ...]
     matches: tuple[Match, ...] = ()
 
 
@@ -116,16 +115,17 @@ class Branch(nn.Module):
             necks = [*necks[:-1], self.injection(necks[-1], samples)]
         fused: list[Tensor] = []
         matches: list[Match] = []
-        heard = audio
+        sounds: list[Tensor] = []
         for block, each in zip(fusion, necks, strict=True):
             clip_map, heard, *match = block(rearrange(each, "(b t) c h w -> b t c h w", b=batch), audio)
             fused.append(rearrange(clip_map, "b t c h w -> (b t) c h w"))
+            sounds.append(rearrange(heard, "b t a -> (b t) a"))
             matches += match
         logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=batch)
-        return BranchOutput(logits, samples, tuple(fused), rearrange(heard, "b t a -> (b t) a"), tuple(matches))
+        return BranchOutput(logits, samples, tuple(fused), tuple(sounds), tuple(matches))
 
 
-class ECMVAE(nn.Module):
+class ECMVAE(Segmenter):
     """The paper's figure: backbone, latent encoders, fusion with sound, decoders.
 
     The prior branch sees frames and sound. The posterior branch sees the masks too and exists for training only. Both
@@ -139,7 +139,7 @@ class ECMVAE(nn.Module):
         neck: "basic" or "aspp".
         num_classes: K, channels of the logits: 1 for binary masks, else classes of which 0 is the background. The
             posterior is shown the binary mask either way: it learns where, not what.
-        fusion: "tpavi", "tpavi_avsbench", "gate" or "none".
+        fusion: "tpavi", "gate" or "none".
         latent_kind: "factorized", "single" or "none".
         latent_fusion: "concat" or "poe".
         latent_dim: L.
@@ -147,12 +147,6 @@ class ECMVAE(nn.Module):
         freeze_backbone: Keep the backbone fixed and in eval mode.
         freeze_audio: Keep the audio encoder fixed and in eval mode.
     """
-
-    config: Config
-    """The run's whole configuration; `ecmvae.checkpoint` sets it on models it saves and loads."""
-
-    class_names: tuple[str, ...] = ()
-    """Names of the classes by number, where they are known; saved and loaded with the model."""
 
     def __init__(
         self,
@@ -171,12 +165,15 @@ class ECMVAE(nn.Module):
         freeze_backbone: bool = False,
         freeze_audio: bool = True,
     ) -> None:
-        super().__init__()
-        self.image_size = image_size
-        self.num_classes = num_classes
+        super().__init__(
+            backbone,
+            audio_encoder,
+            image_size=image_size,
+            num_classes=num_classes,
+            freeze_backbone=freeze_backbone,
+            freeze_audio=freeze_audio,
+        )
         self.weak_posterior = weak_posterior
-        self.backbone = backbone
-        self.audio_encoder = audio_encoder
         self.fusion = nn.ModuleList(build_fusion(fusion, channels) for _ in backbone.channels)
         self.prior_branch = Branch(
             "prior",
@@ -201,19 +198,6 @@ class ECMVAE(nn.Module):
                 latent_fusion=latent_fusion,
                 latent_dim=latent_dim,
             )
-        self._frozen: list[nn.Module] = [backbone] if freeze_backbone else []
-        if freeze_audio and audio_encoder is not None:
-            self._frozen.append(audio_encoder)
-        for module in self._frozen:
-            module.requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> ECMVAE:
-        """Frozen parts stay in eval mode: their BatchNorm statistics are fixed too."""
-        super().train(mode)
-        for module in self._frozen:
-            module.eval()
-        return self
 
     def forward(
         self,
@@ -237,12 +221,7 @@ class ECMVAE(nn.Module):
         Raises:
             UserError: When frames have another size than the model was built for.
         """
-        if frames.shape[-2:] != (self.image_size, self.image_size):
-            raise UserError(
-                f"frames are {tuple(frames.shape[-2:])}, but the model was built for {self.image_size} pixels: "
-                "resize them, or train a model of that data.image_size"
-            )
-        maps = [rearrange(each, "b t c h w -> (b t) c h w") for each in features or self.extract_features(frames)]
+        maps = self._pyramid(frames, features)
         flat = rearrange(frames, "b t c h w -> (b t) c h w")
         heard = rearrange(audio, "b t a -> (b t) a")
         encoder = self.prior_branch.latent_encoder
@@ -253,45 +232,6 @@ class ECMVAE(nn.Module):
         posterior, informed = self._posterior(flat, heard, masks, supervised, prior, before.logits)
         after = self.posterior_branch(maps, audio, posterior, latents, self.fusion)
         return ECMVAEOutput(before.logits, after.logits, prior, posterior, informed, before, after)
-
-    def extract_features(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, ...]:
-        """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
-            maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
-        return tuple(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
-
-    def encode_audio(self, log_mel: Float[Tensor, "b t 1 96 64"]) -> Float[Tensor, "b t 128"]:
-        """Embed the sound of every frame.
-
-        Raises:
-            UserError: When the model was built without audio weights.
-        """
-        if self.audio_encoder is None:
-            raise UserError(
-                "this model has no audio encoder: set model.audio.weights to a VGGish file or to a folder made by "
-                "ecmvae train-audio, or tune one from scratch with model.audio.frozen: false"
-            )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.audio_encoder not in self._frozen):
-            embedding: Tensor = self.audio_encoder(rearrange(log_mel, "b t c f m -> (b t) c f m"))
-        return rearrange(embedding, "(b t) a -> b t a", b=log_mel.shape[0])
-
-    @torch.no_grad()
-    def sample_logits(
-        self,
-        frames: Float[Tensor, "b t 3 h w"],
-        audio: Float[Tensor, "b t a"],
-        num_samples: int,
-        features: Sequence[Tensor] | None = None,
-    ) -> Float[Tensor, "s b t k h w"]:
-        """Logits under S draws of the latents, (S, B, T, K, H, W); the backbone runs once.
-
-        Raises:
-            ValueError: When `num_samples` is below 1.
-        """
-        if num_samples < 1:
-            raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        maps = features or self.extract_features(frames)
-        return torch.stack([self(frames, audio, features=maps).logits for _ in range(num_samples)])
 
     def _posterior(
         self,

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.transforms import normalise
-from ecmvae.models import ECMVAE
+from ecmvae.models import Segmenter
 from ecmvae.training.progress import progress_bar
 
 
@@ -29,7 +29,7 @@ class FeatureCache:
         ValueError: When the model's backbone is being trained.
     """
 
-    def __init__(self, model: ECMVAE) -> None:
+    def __init__(self, model: Segmenter) -> None:
         if any(parameter.requires_grad for parameter in model.backbone.parameters()):
             raise ValueError("only a frozen backbone's features can be cached: set model.visual.frozen: true")
         self._model = model

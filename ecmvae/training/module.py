@@ -1,4 +1,4 @@
-"""One optimisation step and one validation of ECMVAE as a Lightning module; model, loss and metrics do the work."""
+"""One optimisation step and one validation of a model as a Lightning module; model, loss and metrics do the work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecmvae.losses.ecmvae import ECMVAELoss
 from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
 from ecmvae.metrics.clip_sums import ClipSums
 from ecmvae.metrics.semantic import SemanticProtocol
-from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
+from ecmvae.models import ECMVAEOutput, Segmenter, build_model
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache
 from ecmvae.types import AVBatch
@@ -24,7 +24,7 @@ LOG_EVERY_STEPS = 20
 
 
 class SegmentationModule(LightningModule):
-    """ECMVAE with its loss, its optimiser and its validation scores.
+    """ECMVAE or the baseline, with its loss, its optimiser and its validation scores.
 
     The mutual-information heads of the loss have parameters of their own: they are optimised and saved with the model.
 
@@ -38,7 +38,7 @@ class SegmentationModule(LightningModule):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.model: ECMVAE = build_model(config.model, image_size=config.data.image_size)
+        self.model: Segmenter = build_model(config.model, image_size=config.data.image_size)
         self.model.config = config
         # Channels-last convolutions train 1.7 times as fast on a CPU, and no slower on a GPU.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module

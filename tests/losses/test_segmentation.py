@@ -53,6 +53,7 @@ def test_semantic_loss_against_numpy() -> None:
     rng = np.random.default_rng(1)
     fused = [rng.normal(size=(2, 6, side, side)) for side in (8, 4)]
     audio, logits = rng.normal(size=(2, 6)), rng.normal(size=(2, 1, 16, 16))
+    audio /= np.linalg.norm(audio, axis=1, keepdims=True)
     probability = 1 / (1 + np.exp(-logits))
 
     def softmax(x: np.ndarray) -> np.ndarray:
@@ -66,13 +67,14 @@ def test_semantic_loss_against_numpy() -> None:
         seen /= np.linalg.norm(seen, axis=1, keepdims=True)
         p, q = softmax(audio), softmax(seen)
         expected += (p * np.log(p / q)).sum(1) / 2
-    got = semantic_loss([torch.tensor(each) for each in fused], torch.tensor(audio), torch.tensor(logits))
+    sound = torch.tensor(audio)
+    got = semantic_loss([torch.tensor(each) for each in fused], [sound, sound], torch.tensor(logits))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-8)
 
 
 def test_semantic_loss_needs_equal_widths() -> None:
     with pytest.raises(ValueError, match=r"set model\.channels to 128"):
-        semantic_loss([torch.rand(1, 4, 2, 2)], torch.rand(1, 6), torch.rand(1, 1, 8, 8))
+        semantic_loss([torch.rand(1, 4, 2, 2)], [torch.rand(1, 6)], torch.rand(1, 1, 8, 8))
 
 
 def test_class_loss_against_closed_forms() -> None:

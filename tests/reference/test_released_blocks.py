@@ -168,10 +168,7 @@ def test_semantic_term_with_its_frames_summed() -> None:
     logits = torch.from_numpy(case["logits_ms3"]).requires_grad_()
     maps = [torch.from_numpy(case[f"v_map_{i}"]).requires_grad_() for i in range(4)]
     sounds = [torch.from_numpy(case[f"a_fea_{i}"])[0].T for i in range(4)]
-    # There every stage may have a sound of its own; in the model all four are the same.
-    value = torch.stack(
-        [released.semantic_loss([stage], sound, logits).mean() for stage, sound in zip(maps, sounds, strict=True)]
-    ).mean()
+    value = released.semantic_loss(maps, sounds, logits).mean()
     known = LOSSES["sim_mmvae_kl_flag_avg"]
     close("losses: semantic", value, known["value"], rtol=1e-4)
     _check_gradients(value, (logits, *maps), [*known["grad_logits"], *known["grad_v"]])
