@@ -167,7 +167,7 @@ def test_padded_frames_count_nowhere() -> None:
             logits=broken(branch.logits),
             samples=LatentSamples(**{name: broken(each) for name, each in vars(branch.samples).items()}),
             fused=tuple(broken(stage) for stage in branch.fused),
-            audio=broken(branch.audio),
+            audio=tuple(broken(sound) for sound in branch.audio),
         )
 
     prior, posterior = broken_branch(output.prior_branch), broken_branch(output.posterior_branch)
