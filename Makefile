@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs clean
+.PHONY: setup demo test lint docs notebook clean
 
 setup: .venv/.ready
 
@@ -24,6 +24,9 @@ lint: setup
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu and not network'
+
+notebook: setup
+	$(BIN)/python tools/run_notebook.py docs/notebooks/first_steps.ipynb
 
 docs: setup
 	$(BIN)/mkdocs build --strict

@@ -1,103 +1,101 @@
-"""Make docs/assets/strip.png, the picture on the README's first screen, with our own predictor.
+"""Make docs/assets/strip.webp, the moving picture on the README's first screen, with our own predictor.
 
-Public-domain drawings that no model of ours was trained on are laid over a CC0 photo; a CC0 recording sounds and stops.
-The demo's model looks and listens.
+Side by side: the video, its mask and the mask's uncertainty; below them the sound, with a cursor. Rendered at twice the
+size it is shown at. Run it again when there is a better model:
 
-    python tools/readme_strip.py --clipart FOLDER --sources FOLDER --checkpoint runs/demo
+    python tools/readme_strip.py --checkpoint runs/demo
 
---clipart is Debian's openclipart-png, unpacked (dpkg -x); --sources is the prepared cache of AVS-Collage. What is used
-is credited in docs/assets/SOURCES.md.
+The clip is made by tools/example_clip.py; docs/assets/SOURCES.md credits its sources.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 
-from ecmvae.data.audio import read_wave
-from ecmvae.data.collage import CollageSources
-from ecmvae.data.video import write_video
-from ecmvae.inference.command import predict
+from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.files import replacing
+from ecmvae.data.video import read_clip
+from ecmvae.inference import render
+from ecmvae.inference.options import PredictorOptions
+from ecmvae.inference.predictor import VideoPredictor
+from ecmvae.inference.result import FrameResult
 
-SIZE, FPS, RATE = 288, 24, 16000
-SHEEP, TIGER = "mammals/sheep-md-v0.1.png", "mammals/big_cats/color_tiger_susan_park_01.png"
-BACKGROUND = "gcompris_parthenon"
-HEARD = ("ovos_sheep", "ovos_sheep", None, None, "ovos_sheep", "ovos_sheep")
-"""What sounds in each second."""
-LABELS = {"ovos_sheep": "a sheep bleats", None: "silence"}
+EVERY = 2  # frames of the video for one of the strip
+MARGIN, GAP, LABEL, SOUND = 24, 20, 44, 132  # pixels
+INK, GREY, CURSOR = (32, 36, 44), (112, 118, 128), (255, 255, 255)
+LABELS = ("video", "what sounds: the mask", "how unsure: entropy of the mask")
+HEARD = ((0.0, "a sheep bleats"), (0.5, "a dog barks"))  # what sounds from which part of the clip on
+QUIETEST, LOUDEST = -4.0, 2.0  # of the log-mel picture
 
 
 def main() -> None:
-    """Compose the clip, cut out what sounds, and save six frames side by side."""
+    """Predict and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clipart", type=Path, required=True)
-    parser.add_argument("--sources", type=Path, required=True)
-    parser.add_argument("--checkpoint", default="runs/demo")
-    parser.add_argument("--out", type=Path, default=Path("docs/assets/strip.png"))
+    parser.add_argument("--checkpoint", help="model folder, run or name; by default the packaged model")
+    parser.add_argument("--clip", type=Path, default=Path("docs/assets/example.mp4"))
+    parser.add_argument("--out", type=Path, default=Path("docs/assets/strip.webp"))
+    parser.add_argument("--samples", type=int, default=8, help="latent samples behind mask and uncertainty")
+    parser.add_argument("--quality", type=int, default=35, help="of the WebP file, 0 to 100")
+    parser.add_argument("--frames", type=Path, help="also keep the frames as PNG files in this folder, to look at")
     args = parser.parse_args()
-    sources = CollageSources(args.sources)
-    files = {item.id: args.sources / item.file for item in sources.items}
-    with TemporaryDirectory() as folder:
-        video, overlay = Path(folder) / "clip.mp4", Path(folder) / "overlay.mp4"
-        write_video(video, _frames(args.clipart, files[BACKGROUND]), FPS, _sound(files), RATE)
-        predict([str(video)], out=overlay, checkpoint=args.checkpoint)
-        _strip(overlay).save(args.out, optimize=True)
+    result = VideoPredictor(args.checkpoint, "cpu", PredictorOptions(samples=args.samples)).predict(args.clip)
+    clip = read_clip(args.clip)
+    answers = list(result)[::EVERY]
+    pictures = list(strip(clip.frames[::EVERY], answers, clip.waveform))
+    if args.frames:
+        args.frames.mkdir(parents=True, exist_ok=True)
+        for answer, picture in zip(answers, pictures, strict=True):
+            picture.save(args.frames / f"{answer.index:03d}.png")
+    pause = round(1000 * float(result.timestamps[EVERY] - result.timestamps[0]))
+    with replacing(args.out) as part:
+        options = {"duration": pause, "loop": 0, "quality": args.quality, "method": 6}
+        pictures[0].save(part, "WEBP", save_all=True, append_images=pictures[1:], **options)
+    print(f"{args.out}: {len(pictures)} frames of {pictures[0].size}, {args.out.stat().st_size / 1e6:.2f} MB")
 
 
-def _frames(clipart: Path, background: Path) -> list[np.ndarray]:
-    photo = Image.open(background).convert("RGB")
-    side = min(photo.size)
-    left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    photo = photo.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-    folder = clipart / "usr" / "share" / "openclipart" / "png" / "animals"
-    objects = [(_cut_out(folder / SHEEP, 125), 150, 135), (_cut_out(folder / TIGER, 150), 25, 110)]
-    frames = []
-    for index in range(len(HEARD) * FPS):
-        frame = photo.copy()
-        for number, (drawing, x, y) in enumerate(objects):
-            at = round(x + 6 * np.sin(index / FPS + number)), round(y + 3 * np.cos(index / 20 + number))
-            frame.paste(drawing, at, drawing)
-        frames.append(np.asarray(frame))
-    return frames
-
-
-def _cut_out(file: Path, height: int) -> Image.Image:
-    drawing = Image.open(file).convert("RGBA")
-    drawing = drawing.crop(drawing.getchannel("A").getbbox())
-    return drawing.resize((round(drawing.width * height / drawing.height), height), Image.Resampling.LANCZOS)
-
-
-def _sound(files: dict[str, Path]) -> np.ndarray:
-    fade = np.minimum(1, np.minimum(np.arange(RATE), np.arange(RATE)[::-1]) / 400)
-    seconds = []
-    for second, name in enumerate(HEARD):
-        if name is None:
-            seconds.append(np.zeros(RATE))
-            continue
-        recording = read_wave(files[name])[0].numpy()
-        looped = np.tile(recording, 1 + len(HEARD) * RATE // len(recording))[second * RATE : (second + 1) * RATE]
-        seconds.append(fade * looped * 0.12 / max(1e-3, float(np.sqrt((looped**2).mean()))))
-    return np.concatenate(seconds).clip(-1, 1).astype(np.float32)
-
-
-def _strip(overlay: Path) -> Image.Image:
-    """The middle frame of every second, with what is heard below it."""
-    from ecmvae.data.video import read_clip
-
-    frames = read_clip(overlay).frames
-    strip = Image.new("RGB", (len(HEARD) * (SIZE + 4) - 4, SIZE + 26), "white")
-    draw = ImageDraw.Draw(strip)
-    for second, name in enumerate(HEARD):
-        frame = Image.fromarray(np.asarray(frames[second * FPS + FPS // 2])).crop((0, 0, SIZE, SIZE))
-        strip.paste(frame, (second * (SIZE + 4), 0))
-        draw.text(
-            (second * (SIZE + 4) + 4, SIZE + 6), f"{second}-{second + 1} s: {LABELS[name]}", fill="black", font_size=15
+def strip(frames: np.ndarray, answers: list[FrameResult], waveform: np.ndarray) -> Iterator[Image.Image]:
+    """The strip's frames, one for each answer."""
+    side_y, side_x = frames.shape[1:3]
+    width = 2 * MARGIN + 3 * side_x + 2 * GAP
+    top, sound_top = MARGIN + LABEL, MARGIN + 2 * LABEL + side_y + GAP
+    ground = Image.new("RGB", (width, sound_top + SOUND + LABEL + MARGIN // 2), "white")
+    draw = ImageDraw.Draw(ground)
+    columns = [MARGIN + number * (side_x + GAP) for number in range(3)]
+    for x, label in zip(columns, LABELS, strict=True):
+        draw.text((x, MARGIN), label, fill=INK, font_size=27)
+    draw.text((MARGIN, sound_top - LABEL), "sound: what the model hears, low to high", fill=INK, font_size=27)
+    span = width - 2 * MARGIN
+    ground.paste(spectrogram(waveform, (span, SOUND)), (MARGIN, sound_top))
+    for start, words in HEARD:
+        draw.text((MARGIN + start * span, sound_top + SOUND + 8), words, fill=GREY, font_size=24)
+    seconds = len(waveform) / SAMPLE_RATE
+    for frame, answer in zip(frames, answers, strict=True):
+        picture = ground.copy()
+        panels = (
+            frame,
+            render.overlay(frame, answer.probability, mask=answer.mask),
+            render.overlay(frame // 2, answer.uncertainty, mask=answer.mask, style="heatmap"),
         )
-    return strip
+        for x, panel in zip(columns, panels, strict=True):
+            picture.paste(Image.fromarray(np.ascontiguousarray(panel)), (x, top))
+        cursor = MARGIN + round(span * answer.time / seconds)
+        ImageDraw.Draw(picture).rectangle((cursor, sound_top, cursor + 3, sound_top + SOUND - 1), fill=CURSOR)
+        yield picture
+
+
+def spectrogram(waveform: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """The log-mel picture of a sound, time to the right, high notes above."""
+    padded = np.pad(waveform, (0, SAMPLE_RATE))
+    windows = log_mel_patches(torch.from_numpy(padded), SAMPLE_RATE, 0.96).flatten(0, 2)  # no gap between patches
+    levels = windows[: 100 * len(waveform) // SAMPLE_RATE].T.flip(0).numpy()
+    levels = (levels - QUIETEST) / (LOUDEST - QUIETEST)
+    return Image.fromarray(render.heat(levels)).resize(size, Image.Resampling.BICUBIC)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""The notebook runs from top to bottom, and what it shows is true."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools.run_notebook import execute
+
+PACKAGED = Path(str(files("ecmvae"))) / "weights"
+NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebooks" / "first_steps.ipynb"
+MEASURE = """
+import json
+halves = lambda mask: [int(mask[:, :230].sum()), int(mask[:, 230:].sum())]  # the sheep stands left, the dog right
+print(json.dumps({
+    "shape": result.masks.shape,
+    "halves": {name: [halves(heard.frame(k).mask) for k in (25, 75)] for name, heard in answers.items()},
+    "right": float((output.logits.sigmoid().gt(0.5) == batch.masks.bool()).float().mean()),
+    "empty": float((batch.masks == 0).float().mean()),
+}))
+"""
+
+
+@pytest.mark.skipif(not any(PACKAGED.glob("*/model.safetensors")), reason="no model is packaged")
+def test_a_fresh_run() -> None:
+    told = json.loads(execute(NOTEBOOK, extra=MEASURE).cells[-1].outputs[-1]["text"])
+    assert told["shape"] == [100, 480, 480]
+    recorded, swapped, muted = (told["halves"][name] for name in ("as recorded", "halves swapped", "muted"))
+    for sheep_then_dog in (recorded, swapped[::-1]):
+        bleating, barking = sheep_then_dog
+        assert bleating[0] > 3 * barking[0]  # the sheep's mask comes and goes with its voice
+        assert barking[1] > 3 * barking[0]  # and what barks is the dog
+    assert muted == [[0, 0], [0, 0]]
+    assert told["right"] > told["empty"] + 0.02  # better than marking nothing, after seconds of training
+
+
+def test_the_kept_outputs_are_of_one_clean_run() -> None:
+    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {kind for cell in cells for output in cell.outputs for kind in output.get("data", [output.get("name")])}
+    assert {"image/jpeg", "text/html"} <= kinds
+    assert not kinds & {"stderr", None}
+    assert NOTEBOOK.stat().st_size < 1_200_000
+
+
+@pytest.mark.parametrize("link", ["example.mp4", "SOURCES.md"])
+def test_what_it_needs_is_there(link: str) -> None:
+    assert f"../assets/{link}" in NOTEBOOK.read_text(encoding="utf-8")
+    assert (NOTEBOOK.parents[1] / "assets" / link).is_file()
