@@ -181,7 +181,7 @@ class TrainConfig:
     max_minutes: float | None = None
     """Stop after this many minutes at the latest (the learning-rate schedule is fitted to it)."""
     batch_size: int = 4
-    """Clips B in a batch."""
+    """Clips B in a batch; several devices share it."""
     learning_rate: float = 1e-4
     """Peak learning rate."""
     weight_decay: float = 0.0
@@ -202,6 +202,8 @@ class TrainConfig:
     """Seed of Python, NumPy, torch and the data."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
+    devices: int = 1
+    """Processes that train together: one a GPU, or as many on the CPU. Each takes its share of every batch."""
     log_images: int = 4
     """Validation clips whose masks are drawn into TensorBoard."""
 
@@ -258,8 +260,13 @@ class Config:
                     f"model.{key} has no effect on model.name: tpavi, which has no latents and a neck and a fusion of "
                     "its own: leave it out, or set model.name to ecmvae",
                 )
-        for key in ("epochs", "batch_size", "check_val_every_n_epochs"):
+        for key in ("epochs", "batch_size", "check_val_every_n_epochs", "devices"):
             _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
+        _require(
+            self.train.batch_size % self.train.devices == 0,
+            f"train.batch_size={self.train.batch_size} cannot be shared equally by train.devices={self.train.devices}: "
+            "choose a multiple",
+        )
         _require(self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be above 0")
         if self.train.cache_features:
             _require(self.model.visual.frozen, "train.cache_features needs model.visual.frozen: true")

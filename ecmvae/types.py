@@ -31,7 +31,8 @@ class AVClip:
         sounding: (T, O) bool, which object sounds in which frame; column k-1 belongs to object k.
         category: Class of the sounding object where a data set names one, else "".
         labels: (T, H, W) int64, class of every pixel, 0 = background; `masks` is where it is another.
-        valid: (T,) bool, False where a short clip was padded.
+        valid: (T,) bool, False where a short clip was padded; of a clip that a loader repeats, nowhere True.
+        index: Its place in the data set, where a loader says so; scores count every place once.
     """
 
     name: str
@@ -44,6 +45,7 @@ class AVClip:
     category: str = ""
     labels: Tensor | None = None
     valid: Tensor | None = None
+    index: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class AVBatch:
         features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
         labels: (B, T, H, W) int64, or None.
         valid: (B, T) bool, or None (= all frames).
+        index: (B,) int64, the clips' places in the data set, or None.
     """
 
     names: tuple[str, ...]
@@ -75,6 +78,7 @@ class AVBatch:
     features: tuple[Tensor, ...] | None = None
     labels: Tensor | None = None
     valid: Tensor | None = None
+    index: Tensor | None = None
 
     @classmethod
     def collate(cls, clips: Sequence[AVClip]) -> AVBatch:
@@ -102,6 +106,7 @@ class AVBatch:
             categories=tuple(clip.category for clip in clips),
             labels=_stack([clip.labels for clip in clips]),
             valid=_stack([clip.valid for clip in clips]),
+            index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
         )
 
     @property

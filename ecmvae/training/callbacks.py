@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +23,8 @@ class Resumable(Callback):
 
     Random generators start afresh from the seed and the epoch at every epoch; the checkpoint holds their states, too,
     for a run stopped inside one. On SIGTERM or Ctrl-C the step under way is finished, the checkpoint saved, and
-    `SystemExit` raised with 143 or 130; a second signal ends the process at once.
+    `SystemExit` raised with 143 or 130; a second signal ends the process at once. Several processes draw from
+    generators of their own, and leave together once one has been told to; there the parent sees to a second signal.
 
     Args:
         path: The checkpoint.
@@ -35,9 +37,11 @@ class Resumable(Callback):
         self._generators: dict[str, Any] | None = None
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
+        self._alone = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals, and the generators of a stopped run."""
+        self._alone = trainer.world_size == 1
         for number in (signal.SIGTERM, signal.SIGINT):
             self._previous[number] = signal.signal(number, self._remember)
         if self._generators is not None:
@@ -48,29 +52,33 @@ class Resumable(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the generators of this epoch."""
-        seed_everything(self.seed, trainer.current_epoch)
+        seed_everything(self.seed + trainer.global_rank, trainer.current_epoch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """After a signal: save and leave, except at an epoch's end, where validation comes first."""
-        if self._signal is not None and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and self._told_to_stop(trainer):
             self._leave(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save every epoch."""
-        if self._signal is not None:
+        if self._told_to_stop(trainer):
             self._leave(trainer)
         self._save(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the generators' states into the checkpoint."""
+        """Put the generators' states of every process into the checkpoint."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        checkpoint["generators"] = {"torch": torch.get_rng_state(), "python": random.getstate(), "cuda": cuda}
+        mine = {"torch": torch.get_rng_state(), "python": random.getstate(), "cuda": cuda}
+        checkpoint["generators"] = states = [mine] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(states, mine)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Take the generators' states, and go to the batch after the last one seen."""
-        self._generators = checkpoint["generators"]
+        if trainer.world_size == len(checkpoint["generators"]):  # else they start afresh at the next epoch
+            self._generators = checkpoint["generators"][trainer.global_rank]
         self.data.resume_at(checkpoint["global_step"])
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -81,16 +89,21 @@ class Resumable(Callback):
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        if self._alone:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    def _told_to_stop(self, trainer: Trainer) -> bool:
+        """Whether this process was, or any other: all must leave after the same step."""
+        return bool(trainer.strategy.reduce_boolean_decision(self._signal is not None, all=False))
 
     def _leave(self, trainer: Trainer) -> None:
-        assert self._signal is not None
         self._save(trainer)
-        raise SystemExit(128 + self._signal)
+        raise SystemExit(128 + (self._signal or signal.SIGTERM))
 
     def _save(self, trainer: Trainer) -> None:
-        with replacing(self.path) as part:
-            trainer.save_checkpoint(part)
+        # Every process takes part in making the checkpoint; the first one writes it.
+        with replacing(self.path) if trainer.is_global_zero else nullcontext(self.path) as path:
+            trainer.save_checkpoint(path)
 
 
 class BestModel(Callback):

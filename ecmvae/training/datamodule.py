@@ -146,10 +146,13 @@ class EpochClips(Dataset[AVClip]):
         return len(self.clips)
 
     def __getitem__(self, key: tuple[int, int]) -> AVClip:
-        epoch, index = key
+        epoch, place = key
+        index = place % len(self)
         if (set_epoch := getattr(self.clips, "set_epoch", None)) is not None:
             set_epoch(epoch)
-        clip = self.clips[index]
+        clip = replace(self.clips[index], index=index)
+        if place != index:  # it only fills up a process's share: no frame of it counts again
+            clip = replace(clip, valid=torch.zeros(len(clip.frames), dtype=torch.bool))
         if self.source != "real":
             clip = replace(clip, log_mel=self._other_sound(clip.log_mel, epoch, index))
         if self.first_only:
@@ -182,13 +185,20 @@ def mirrored(clip: AVClip) -> AVClip:
 class EpochSampler(Sampler[tuple[int, int]]):
     """A new order every epoch, decided by seed and epoch alone.
 
+    A last, smaller batch is left out: every epoch reshuffles, and BatchNorm dislikes a batch of one clip. Of several
+    processes each gets its share of every batch, so that together they see what one process would.
+
     Args:
         length: Clips of the data set.
-        seed: Seed of the order; None keeps the order of the data set and always says epoch 0.
+        seed: Seed of the order.
+        batch_size: Clips of a batch, all processes together.
+        rank: Number of this process.
+        processes: How many there are.
     """
 
-    def __init__(self, length: int, seed: int | None) -> None:
-        self.length, self.seed = length, seed
+    def __init__(self, length: int, seed: int, batch_size: int = 1, *, rank: int = 0, processes: int = 1) -> None:
+        self.length, self.seed, self.batch_size = length, seed, batch_size
+        self.rank, self.share = rank, batch_size // processes
         self.epoch, self.skipped = 0, 0
 
     def set_epoch(self, epoch: int, skipped: int | None = None) -> None:
@@ -197,15 +207,36 @@ class EpochSampler(Sampler[tuple[int, int]]):
             self.epoch, self.skipped = epoch, skipped or 0
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // self.batch_size * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        if self.seed is None:
-            yield from ((0, index) for index in range(self.length))
-            return
         epoch, skipped = self.epoch, self.skipped
         order = torch.randperm(self.length, generator=_generator(self.seed, epoch)).tolist()
-        yield from ((epoch, index) for index in order[skipped:])
+        for batch in range(skipped, self.length - self.batch_size + 1, self.batch_size):
+            start = batch + self.rank * self.share
+            yield from ((epoch, index) for index in order[start : start + self.share])
+
+
+class InOrder(Sampler[tuple[int, int]]):
+    """The clips in the data set's order, as of epoch 0; several processes take turns.
+
+    All processes get equally many, for they wait for each other; places beyond the end stand for clips that come again.
+
+    Args:
+        length: Clips of the data set.
+        rank: Number of this process.
+        processes: How many there are.
+    """
+
+    def __init__(self, length: int, *, rank: int = 0, processes: int = 1) -> None:
+        self.length, self.rank, self.processes = length, rank, processes
+
+    def __len__(self) -> int:
+        return -(-self.length // self.processes)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for turn in range(len(self)):
+            yield 0, turn * self.processes + self.rank
 
 
 class ClipDataModule(LightningDataModule):
@@ -215,9 +246,12 @@ class ClipDataModule(LightningDataModule):
         config: The run's configuration.
         train: Training clips; None builds what the configuration names.
         val: Validation clips, likewise.
+        rank: Number of this process among ``train.devices``.
     """
 
-    def __init__(self, config: Config, train: ClipSource | None = None, val: ClipSource | None = None) -> None:
+    def __init__(
+        self, config: Config, train: ClipSource | None = None, val: ClipSource | None = None, *, rank: int = 0
+    ) -> None:
         super().__init__()
         if train is None or val is None:
             train, val = build_datasets(config)
@@ -235,36 +269,38 @@ class ClipDataModule(LightningDataModule):
             source=source,
         )
         self.val_clips = EpochClips(val, seed=config.train.seed, source=source)
-        # A last, smaller batch is left out: every epoch reshuffles, and BatchNorm dislikes a batch of one clip.
-        self.batch_size = min(config.train.batch_size, len(train))
+        processes = config.train.devices
+        if len(train) < processes:
+            raise UserError(f"train.devices={processes} is more than the {len(train)} training clips")
+        self.share = min(config.train.batch_size, len(train)) // processes
+        self.batch_size = self.share * processes
         self.batches_per_epoch = len(train) // self.batch_size
-        self.sampler = EpochSampler(len(train), config.train.seed)
+        self.sampler = EpochSampler(len(train), config.train.seed, self.batch_size, rank=rank, processes=processes)
+        self.val_sampler = InOrder(len(val), rank=rank, processes=processes)
 
     def train_dataloader(self) -> DataLoader[AVClip]:
         """Batches of `AVBatch` in this epoch's order."""
-        return self._loader(self.train_clips, self.sampler, drop_last=True)
+        return self._loader(self.train_clips, self.sampler)
 
     def val_dataloader(self) -> DataLoader[AVClip]:
         """The validation clips, in the order of the data set."""
-        return self._loader(self.val_clips, EpochSampler(len(self.val_clips), seed=None), drop_last=False)
+        return self._loader(self.val_clips, self.val_sampler)
 
     def resume_at(self, step: int) -> None:
         """Let the next training batch be the one after `step` batches of the run."""
         epoch, batches = divmod(step, self.batches_per_epoch)
         self.sampler.set_epoch(epoch, skipped=batches * self.batch_size)
 
-    def _loader(self, clips: EpochClips, sampler: EpochSampler, drop_last: bool) -> DataLoader[AVClip]:
+    def _loader(self, clips: EpochClips, sampler: EpochSampler | InOrder) -> DataLoader[AVClip]:
         workers = self.config.data.workers
-        training = sampler.seed is not None
         return DataLoader(
             clips,
-            batch_size=self.batch_size,
+            batch_size=self.share,
             sampler=sampler,
-            drop_last=drop_last,
             num_workers=workers,
             collate_fn=AVBatch.collate,
             worker_init_fn=_quiet_worker,
-            persistent_workers=training and workers > 0,
+            persistent_workers=workers > 0 and isinstance(sampler, EpochSampler),
             pin_memory=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),
             prefetch_factor=4 if workers else None,
             # Its own generator: starting an iterator must not draw from the generator that latents are sampled by.

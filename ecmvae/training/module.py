@@ -49,7 +49,6 @@ class SegmentationModule(LightningModule):
         self._nonempty = NonEmptyIoU()
         self._right = RightOfTwo()
         self._semantic = SemanticProtocol(config.model.num_classes) if config.model.num_classes > 1 else None
-        self._validated = 0
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: str = "sample") -> ECMVAEOutput:
         """Run the model on a batch.
@@ -104,26 +103,25 @@ class SegmentationModule(LightningModule):
         if not torch.isfinite(total):
             raise FloatingPointError(_diverged(self.global_step, terms.named()))
         if self.global_step % LOG_EVERY_STEPS == 0:
-            self.logged = {name: float(term) for name, term in terms.named().items()}
+            mean = self.trainer.strategy.reduce  # over the processes
+            self.logged = {name: float(mean(term.detach())) for name, term in terms.named().items()}
         return total
 
     def validation_step(self, batch: AVBatch, batch_idx: int) -> None:
         """Score the prior branch with the latents' means: the same clips score the same."""
-        if batch.masks is None:
-            raise ValueError("validation needs clips with masks")
+        if batch.masks is None or batch.index is None:
+            raise ValueError("validation needs clips with masks, and their places in the data set")
         logits = self(batch, latents="mean").logits
         if self._semantic is not None:
             if batch.labels is None:
                 raise ValueError("validating a model with several classes needs clips with labels")
             self._semantic.update(logits, batch.labels, batch.valid)
             return
-        index = torch.arange(self._validated, self._validated + len(batch.names), device=logits.device)
-        self._validated += len(batch.names)
         sums = ClipSums.measure(logits, batch.masks)
-        self._scores.add(sums, index)
-        self._nonempty.add(sums, index)
+        self._scores.add(sums, batch.index)
+        self._nonempty.add(sums, batch.index)
         if batch.objects is not None and batch.sounding is not None:
-            self._right.update(logits, batch.objects, batch.sounding, index)
+            self._right.update(logits, batch.objects, batch.sounding, batch.index)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores, fractions in [0, 1].
@@ -133,17 +131,20 @@ class SegmentationModule(LightningModule):
         """
         if self._semantic is not None:
             scores = self._semantic.compute()._asdict()
-            self.log_dict({f"val/{name}": score for name, score in scores.items() if math.isfinite(score)})
+            self._log({f"val/{name}": score for name, score in scores.items() if math.isfinite(score)})
             self._semantic.reset()
             return
         miou, fscore = self._scores.compute()
         values = {"val/miou": miou, "val/fscore": fscore, "val/miou_nonempty": self._nonempty.compute()}
-        if self._right.update_called:
+        if self.trainer.strategy.reduce_boolean_decision(self._right.update_called, all=False):
             values["val/right_of_two"] = self._right.compute()
-        self.log_dict(values)
+        self._log(values)
         for metric in (self._scores, self._nonempty, self._right):
             metric.reset()
-        self._validated = 0
+
+    def _log(self, scores: dict[str, float]) -> None:
+        """Log scores of all clips: they are the same on every process, and so is their mean."""
+        self.log_dict(scores, sync_dist=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW where there is weight decay, else Adam, over everything that is not frozen."""

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from ecmvae.config import Config
 from ecmvae.data.clips import ClipSource
@@ -22,6 +24,7 @@ from ecmvae.training.callbacks import BestModel, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.training.monitor import History, Previews, draw_curves
+from ecmvae.training.processes import Place, run_processes
 from ecmvae.training.progress import RunProgress
 from ecmvae.training.schedule import Schedule
 
@@ -41,11 +44,14 @@ def train(
     The run's folder holds ``config.yaml`` (every knob, as resolved), ``best/`` (the model folder of the epoch with
     the best validation mIoU), ``checkpoints/last.ckpt``, ``history.jsonl``, ``curves.png`` and TensorBoard's events.
 
+    With several ``train.devices`` it is the same run, each batch shared by as many processes. They import the calling
+    script anew: guard its entry with ``if __name__ == "__main__"``.
+
     Args:
         config: The run's configuration.
         resume: The folder of a stopped run, to go on in. It ends as if it had never stopped, to the bit on a CPU.
         train_clips: Training clips, in place of those that ``config.data`` names.
-        val_clips: Validation clips, likewise; give both or none.
+        val_clips: Validation clips, likewise; give both or none. For several devices they must be picklable.
 
     Returns:
         The run's folder.
@@ -59,22 +65,78 @@ def train(
     if (train_clips is None) != (val_clips is None):
         raise UserError("give both train_clips and val_clips, or neither")
     checkpoint = None if resume is None else _checkpoint_of(Path(resume))
-    seed_everything(config.train.seed, epoch=-1)
-    data = ClipDataModule(config, train_clips, val_clips)
-    module = SegmentationModule(config)
-    module.model.class_names = data.class_names
+    _check_devices(config)
+    data, module = _build(config, train_clips, val_clips)
     # Only now, so that a mistake in data or weights leaves no empty run behind.
     folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
     with replacing(folder / "config.yaml") as part:
         part.write_text(config.to_yaml(), encoding="utf-8")
-    with _quiet_lightning():
-        if config.train.cache_features:
-            module.cache_features(data)
-        trainer = build_trainer(config, folder, data, used_seconds=time.monotonic() - started)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if config.train.devices == 1:
+        _fit(config, folder, data, module, checkpoint, time.monotonic() - started)
+    else:
+        del data, module  # every process has its own
+        used = time.monotonic() - started
+        run_processes(config.train.devices, _fit_share, config, folder, checkpoint, used, train_clips, val_clips)
     (folder / "hparams.yaml").unlink(missing_ok=True)  # left empty by the TensorBoard logger; config.yaml says all
     draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
+
+
+def _build(
+    config: Config, train_clips: ClipSource | None, val_clips: ClipSource | None, rank: int = 0
+) -> tuple[ClipDataModule, SegmentationModule]:
+    seed_everything(config.train.seed, epoch=-1)
+    data, module = ClipDataModule(config, train_clips, val_clips, rank=rank), SegmentationModule(config)
+    module.model.class_names = data.class_names
+    return data, module
+
+
+def _fit_share(
+    place: Place,
+    config: Config,
+    folder: Path,
+    checkpoint: Path | None,
+    used_seconds: float,
+    train_clips: ClipSource | None,
+    val_clips: ClipSource | None,
+) -> None:
+    """What one of several processes does."""
+    started = time.monotonic()
+    data, module = _build(config, train_clips, val_clips, place.rank)
+    _fit(config, folder, data, module, checkpoint, used_seconds + time.monotonic() - started, place)
+
+
+def _fit(
+    config: Config,
+    folder: Path,
+    data: ClipDataModule,
+    module: SegmentationModule,
+    checkpoint: Path | None,
+    used_seconds: float,
+    place: Place | None = None,
+) -> None:
+    started = time.monotonic()
+    with _quiet_lightning():
+        if config.train.cache_features:
+            module.cache_features(data)
+        trainer = build_trainer(config, folder, data, used_seconds + time.monotonic() - started, place)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _check_devices(config: Config) -> None:
+    """Refuse more devices than there are.
+
+    Raises:
+        UserError: When they cannot be had.
+    """
+    wanted, device = config.train.devices, config.train.device
+    if wanted == 1 or device == "cpu":
+        return
+    found = torch.accelerator.current_accelerator(check_available=True)
+    kind = found.type if found is not None and device == "auto" else "cpu" if device == "auto" else device
+    present = torch.accelerator.device_count() if kind == "cuda" else 1
+    if kind != "cpu" and wanted > present:
+        raise UserError(f"train.devices={wanted}, but this machine has {present} of kind {kind}: lower it")
 
 
 def new_folder(parent: str | Path, name: str) -> Path:
@@ -96,7 +158,9 @@ def _checkpoint_of(run: Path) -> Path:
     return checkpoint
 
 
-def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_seconds: float) -> Trainer:
+def build_trainer(
+    config: Config, folder: Path, data: ClipDataModule, used_seconds: float, place: Place | None = None
+) -> Trainer:
     """Lightning's trainer with everything that watches over a run.
 
     Args:
@@ -104,23 +168,28 @@ def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_secon
         folder: Folder of the run.
         data: Its data, which says how many steps an epoch has.
         used_seconds: Part of ``train.max_minutes`` that is gone already.
+        place: Of this process among several; None trains on one.
     """
     options = config.train
     schedule = Schedule(options, options.epochs * data.batches_per_epoch, used_seconds)
-    callbacks: list[Callback] = [
-        schedule,
-        RunProgress(schedule, options.epochs),
-        Previews(options.log_images),
-        History(folder),
-        BestModel(folder),
-    ]
+    callbacks: list[Callback] = [schedule]
+    first = place is None or place.rank == 0
+    if first:  # everything is shown and written once
+        callbacks += [
+            RunProgress(schedule, options.epochs),
+            Previews(options.log_images),
+            History(folder),
+            BestModel(folder),
+        ]
     if options.patience > 0:
         checks = math.ceil(options.patience / options.check_val_every_n_epochs)
         callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks))
     callbacks.append(Resumable(folder / CHECKPOINT, options.seed, data))  # last: saves what the others did
     return Trainer(
         accelerator="gpu" if options.device == "cuda" else options.device,
-        devices=1,
+        devices=options.devices,
+        # Parameters may go unused, such as those of heads whose loss has no weight.
+        strategy="auto" if place is None else DDPStrategy(cluster_environment=place, find_unused_parameters=True),
         precision=options.precision,
         max_epochs=options.epochs,
         gradient_clip_val=options.gradient_clip or None,
@@ -131,6 +200,7 @@ def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_secon
         callbacks=callbacks,
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=first,
         use_distributed_sampler=False,
     )
 
@@ -138,9 +208,10 @@ def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_secon
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Without Lightning's banners, and without warnings about what is meant here."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in (
             r"Found \d+ module\(s\) in eval mode",  # frozen parts
@@ -155,4 +226,5 @@ def _quiet_lightning() -> Iterator[None]:
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ecmvae.config import TrainConfig
@@ -60,6 +61,14 @@ class Schedule(Callback):
             share = max(share, self.elapsed() / budget)
         return min(share, 1.0)
 
+    def agreed(self, trainer: Trainer) -> float:
+        """`progress` at this step, the same on all processes though their clocks differ: that of the furthest."""
+        share = self.progress(trainer.global_step)
+        if self.config.max_minutes is None or trainer.world_size == 1:
+            return share
+        here = torch.tensor(share, dtype=torch.float64, device=trainer.strategy.root_device)
+        return float(trainer.strategy.reduce(here, reduce_op="max"))
+
     def elapsed(self) -> float:
         """Seconds of training, those before a resumed run's stop included."""
         return self._offset + time.monotonic() - self._started
@@ -67,7 +76,7 @@ class Schedule(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set this step's learning rate."""
         if self.config.schedule == "one_cycle":
-            rate = self.config.learning_rate * one_cycle(self.progress(trainer.global_step))
+            rate = self.config.learning_rate * one_cycle(self.agreed(trainer))
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] = rate
 
@@ -80,7 +89,7 @@ class Schedule(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Validate and stop once the budget is used up."""
-        if self.config.max_minutes is not None and self.progress(trainer.global_step) >= 1:
+        if self.config.max_minutes is not None and self.agreed(trainer) >= 1:
             trainer.should_stop = True
             trainer.check_val_every_n_epoch = 1
 

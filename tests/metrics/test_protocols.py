@@ -12,6 +12,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from ecmvae.metrics import AVSBenchProtocol, DatasetProtocol, NonEmptyIoU, PerClipProtocol, RightOfTwo
+from ecmvae.metrics.calibration import CalibrationError
+from ecmvae.metrics.semantic import SemanticProtocol
 
 CLIPS, FRAMES, SIDE = 7, 3, 24
 
@@ -133,3 +135,29 @@ def test_two_processes_agree_with_one(tmp_path):
     for rank in range(2):
         for both in json.loads((tmp_path / f"{rank}.json").read_text()):
             assert both == pytest.approx(one, abs=1e-9)
+
+
+def summed(places: range) -> list[float]:
+    """Scores that keep sums, of these places one by one; those beyond the end are clips that come again."""
+    logits, masks = clips()
+    semantic, calibration = SemanticProtocol(num_classes=2), CalibrationError()
+    for place in places:
+        clip, first = slice(place % CLIPS, place % CLIPS + 1), place < CLIPS
+        classes = torch.stack([-logits[clip, :, 0], logits[clip, :, 0]], dim=2)
+        semantic.update(classes, masks[clip, :, 0].long(), torch.full((1, FRAMES), first))
+        if first:
+            calibration.update(logits[clip].flatten(0, 1), masks[clip].flatten(0, 1))
+    return [*semantic.compute(), float(calibration.compute())]
+
+
+def _summing_worker(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    Path(folder, f"{rank}.json").write_text(json.dumps(summed(range(rank, CLIPS + 1, 2))))
+    dist.destroy_process_group()
+
+
+def test_sums_of_two_processes_agree_with_one(tmp_path):
+    """Seven clips on two processes: one comes twice, marked as invalid the second time."""
+    mp.start_processes(_summing_worker, (str(tmp_path),), nprocs=2, start_method="fork")
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(summed(range(CLIPS)), abs=1e-9)

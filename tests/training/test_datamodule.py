@@ -13,7 +13,7 @@ from ecmvae.data.collage_writer import write_collage
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.training.datamodule import SILENT_LOG_MEL, ClipDataModule, EpochClips, EpochSampler, mirrored
+from ecmvae.training.datamodule import SILENT_LOG_MEL, ClipDataModule, EpochClips, EpochSampler, InOrder, mirrored
 from ecmvae.types import AVBatch
 
 
@@ -42,6 +42,40 @@ def test_a_resumed_sampler_goes_on_where_it_stopped() -> None:
     assert list(resumed) == list(whole)[4:]
     resumed.set_epoch(3)
     assert len(list(resumed)) == 10
+
+
+def test_processes_share_the_batches_of_one() -> None:
+    """Batch by batch the shares put together are what a single process sees; also after a stop."""
+
+    def order(skipped: int = 0, **place: int) -> list[tuple[int, int]]:
+        sampler = EpochSampler(14, 3, batch_size=6, **place)
+        sampler.set_epoch(1, skipped=skipped)
+        return list(sampler)
+
+    for skipped in (0, 6):
+        alone = order(skipped)
+        assert len(alone) == 12 - skipped
+        shares = [order(skipped, rank=rank, processes=3) for rank in range(3)]
+        together = [
+            clip for start in range(0, len(shares[0]), 2) for share in shares for clip in share[start : start + 2]
+        ]
+        assert together == alone
+
+
+@pytest.mark.parametrize(("length", "processes"), [(7, 2), (6, 3), (1, 4), (5, 1)])
+def test_validation_is_shared_equally_and_repeats_are_marked(length: int, processes: int) -> None:
+    places = [list(InOrder(length, rank=rank, processes=processes)) for rank in range(processes)]
+    assert len({len(mine) for mine in places}) == 1
+    clips = EpochClips(SyntheticAVS("s4", length=length, size=32), seed=0)
+    seen = [clips[key] for mine in places for key in mine]
+    assert sorted(clip.index for clip in seen if clip.valid is None) == list(range(length))
+    assert not any(clip.valid.any() for clip in seen if clip.valid is not None)
+    assert {clip.index for clip in seen} == set(range(length))
+
+
+def test_more_devices_than_clips(tiny) -> None:
+    with pytest.raises(UserError, match="more than the 2 training clips"):
+        ClipDataModule(tiny(data__length=2, train__devices=4))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
