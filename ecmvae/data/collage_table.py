@@ -109,18 +109,22 @@ def find_licence(statement: str, path: str) -> Licence | None:
 
     That is Debian's machine-readable ``copyright`` file, where files are patterns and the last match counts, and also
     the README files in gcompris's activities. A pattern fits a file of another ending, too (packages turn jpg into
-    webp and leave the statement as it was).
+    webp and leave the statement as it was), unless the file itself is named: dog.ogg does not inherit from dog.webp.
     """
-    found = None
+    named: Licence | None = None
+    found: Licence | None = None
     stem = str(PurePosixPath(path).with_suffix(""))
     for paragraph in re.split(r"\n\s*\n", statement):
         fields = _fields(paragraph)
+        author = " ".join(fields.get("copyright", "").split())
+        licence = Licence(fields.get("license", "").split("\n")[0].strip(), author)
         for pattern in fields.get("files", "").split():
             bare = re.sub(r"\.\w{2,4}$", "", pattern)
-            if fnmatch.fnmatchcase(path, pattern) or (bare and fnmatch.fnmatchcase(stem, bare)):
-                author = " ".join(fields.get("copyright", "").split())
-                found = Licence(fields.get("license", "").split("\n")[0].strip(), author)
-    return found
+            if path == pattern:
+                named = licence
+            elif fnmatch.fnmatchcase(path, pattern) or (bare and fnmatch.fnmatchcase(stem, bare)):
+                found = licence
+    return named or found
 
 
 def _fields(paragraph: str) -> dict[str, str]:

@@ -64,6 +64,9 @@ class TestPackagedTable:
         assert counts["test"] >= 15
 
 
+GPL = Licence("GPLv3", "F")
+
+
 class TestLicence:
     DEBIAN = """Format: x
 
@@ -92,6 +95,7 @@ License: GPL-3+
             (README, "usa/navajo.webp", Licence("Public Domain", "D. E.")),
             (README, "usa/navajo.jpg", Licence("Public Domain", "D. E.")),
             (README, "usa/nobody.webp", None),
+            ("Copyright: F\nLicense: GPLv3\nFiles:\ndog.ogg\n\n" + README.replace("usa/navajo", "dog"), "dog.ogg", GPL),
         ],
     )
     def test_last_match_counts(self, statement, path, expected):
