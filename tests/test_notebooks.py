@@ -17,12 +17,13 @@ halves = lambda mask: [int(mask[:, :230].sum()), int(mask[:, 230:].sum())]  # th
 print(json.dumps({
     "shape": result.masks.shape,
     "halves": {name: [halves(heard.frame(k).mask) for k in (25, 75)] for name, heard in answers.items()},
-    "right": float((output.logits.sigmoid().gt(0.5) == batch.masks.bool()).float().mean()),
-    "empty": float((batch.masks == 0).float().mean()),
+    "heard": float(output.logits.sigmoid()[batch.masks.bool()].mean()),
+    "silent": float(output.logits.sigmoid()[(batch.objects[:, :, None] > 0) & ~batch.masks.bool()].mean()),
 }))
 """
 
 
+@pytest.mark.timeout(900)  # seconds on a free core, minutes on a busy machine
 @pytest.mark.skipif(not any(PACKAGED.glob("*/model.safetensors")), reason="no model is packaged")
 def test_a_fresh_run() -> None:
     told = json.loads(execute(NOTEBOOK, extra=MEASURE).cells[-1].outputs[-1]["text"])
@@ -33,7 +34,9 @@ def test_a_fresh_run() -> None:
         assert bleating[0] > 3 * barking[0]  # the sheep's mask comes and goes with its voice
         assert barking[1] > 3 * barking[0]  # and what barks is the dog
     assert muted == [[0, 0], [0, 0]]
-    assert told["right"] > told["empty"] + 0.02  # better than marking nothing, after seconds of training
+    assert (
+        told["heard"] > 1.5 * told["silent"]
+    )  # after seconds of training: shapes that sound against shapes that do not
 
 
 def test_the_kept_outputs_are_of_one_clean_run() -> None:
