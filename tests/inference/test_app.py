@@ -1,17 +1,25 @@
-"""The page: a real server on this machine, asked by Gradio's own client; and the workshop behind it."""
+"""The page over HTTP: a real server on this machine, asked by Gradio's own client; the command as a process."""
 
+import os
+import signal
+import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from listening_model import ListeningModel
 
-from ecmvae.data.video import probe, read_clip, write_video
+from ecmvae.checkpoint import save_model
+from ecmvae.config import config_from_dict
+from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
-from ecmvae.inference.app import Answer, Cancelled, Limits, Workshop, build_page, launch
+from ecmvae.inference.app import app, build_page, launch, own_folder
+from ecmvae.inference.workshop import Limits, Visits, Workshop
+from ecmvae.models import build_model
 
 LIMITS = Limits(seconds=5.0, megabytes=1)
 
@@ -24,83 +32,92 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(ListeningModel(32, 2, level=0.5), "cpu", LIMITS, tmp_path)
+def served() -> Iterator[tuple[str, Path]]:
+    """Address and folder of a page."""
+    with own_folder() as folder:
+        page = build_page(Workshop(ListeningModel(32, 2, level=0.5), "cpu", LIMITS), LIMITS, Visits(folder))
+        yield launch(page, LIMITS), folder
+        page.close(verbose=False)
+    assert not folder.exists()
 
 
-def run(workshop: Workshop, video: Path, cancelled: Event | None = None) -> tuple[Answer, list[float]]:
-    shares: list[float] = []
-    answer = workshop.run(
-        video,
-        style="contour",
-        threshold=0.5,
-        samples=1,
-        smoothing=0.0,
-        visitor="me",
-        progress=shares.append,
-        cancelled=cancelled or Event(),
-    )
-    return answer, shares
-
-
-def test_a_job_gives_files_and_a_timeline(workshop: Workshop, clip: Path, tmp_path: Path) -> None:
-    answer, shares = run(workshop, clip)
-    assert probe(answer.overlay).duration == pytest.approx(2.0, abs=0.05)
-    assert sorted(path.name for path in (tmp_path / "me").iterdir()) == [
-        "result.coco.json", "result.mask.mp4", "result.npz", "result.overlay.mp4",
-    ]  # fmt: skip
-    assert shares == sorted(shares)
-    assert shares[-1] > 0.95
-    assert len(answer.timeline.axes[0].lines) == 3
-    assert answer.summary.startswith("48 frames")
-
-
-def test_limits_are_kept(workshop: Workshop, tmp_path: Path) -> None:
-    long = tmp_path / "long.mp4"
-    write_video(long, (frame for _ in range(5) for frame in flash_frames(32, 32)[:25]), 25.0)
-    run(workshop, long)
-    write_video(long, (frame for _ in range(7) for frame in flash_frames(32, 32)[:25]), 25.0)
-    with pytest.raises(UserError, match="7 s, more than 5 s"):
-        run(workshop, long)
-    (tmp_path / "big.mp4").write_bytes(long.read_bytes() + bytes(2_000_000))
-    small = Workshop(ListeningModel(32), "cpu", Limits(seconds=60.0, megabytes=1), tmp_path)
-    with pytest.raises(UserError, match="2 MB, more than 1"):
-        run(small, tmp_path / "big.mp4")
-
-
-def test_cancelling_leaves_nothing(workshop: Workshop, clip: Path, tmp_path: Path) -> None:
-    stop = Event()
-    stop.set()
-    with pytest.raises(Cancelled):
-        run(workshop, clip, stop)
-    assert not list((tmp_path / "me").iterdir())
-
-
-@pytest.fixture
-def address(workshop: Workshop, tmp_path: Path) -> Iterator[str]:
-    page = build_page(workshop, LIMITS)
-    yield launch(page, LIMITS, str(tmp_path), block=False)
-    page.close()
-
-
-def test_upload_to_download_over_http(address: str, clip: Path, tmp_path: Path) -> None:
+def test_upload_to_download_over_http(served: tuple[str, Path], clip: Path, tmp_path: Path) -> None:
     from gradio_client import Client, handle_file
 
+    address, folder = served
     client = Client(address, download_files=tmp_path / "downloads", verbose=False)
-    overlay, _, files, summary = client.predict(handle_file(str(clip)), "contour", 0.5, 1, 0.0, api_name="/segment")
+    answer = client.predict(handle_file(str(clip)), "contour", 0.5, 1, 0.0, False, api_name="/segment")
+    overlay, summary, timeline, *downloads = answer
     played = read_clip(Path(overlay["video"] if isinstance(overlay, dict) else overlay))
     source = read_clip(clip)
     assert len(played.frames) == len(source.frames)
     change = abs(played.frames.astype(int) - source.frames).mean(axis=(1, 2, 3))
     assert change[24] > 20  # the flash sounds: it is tinted
     assert change[:8].max() < 8  # compression, and the loudness strip at the foot
-    assert len(files) == 4
     assert summary.startswith("48 frames")
+    assert timeline.count("<polygon") == 3
+    assert len(downloads) == 5  # the cut-out's button is empty
+    # Uploads and results lie in our own folder and nowhere else, and no result twice.
+    assert sorted(path.name for path in folder.rglob("flash.*")) == [
+        "flash.coco.json", "flash.mask.mp4", "flash.mp4", "flash.npz", "flash.overlay.mp4",
+    ]  # fmt: skip
 
 
-def test_page_asks_nobody_else_for_anything(address: str) -> None:
+def test_page_asks_nobody_else_for_anything(served: tuple[str, Path]) -> None:
+    address, _ = served
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(address, timeout=10) as response:
+        policy = response.headers["content-security-policy"]
         html = response.read().decode()
     assert "fonts.googleapis.com" not in html
     assert "What sounds here?" in html
+    sources = {word for rule in policy.split(";") for word in rule.split()[1:]}
+    assert sources == {"'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"password": ""}, "password is empty"),
+        ({"jobs": 0}, "limits must be above 0"),
+        ({"examples": [Path("none.mp4")]}, "there is no example video none.mp4"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        app(**arguments)
+
+
+def test_the_command_ends_clean(tmp_path: Path) -> None:
+    """A real process: it says where it listens, answers there, and SIGTERM leaves no folder behind."""
+    config = config_from_dict(
+        {
+            "model": {"visual": {"name": "efficientnet_lite0"}, "audio": {"name": "vggish_small"}, "channels": 8},
+            "data": {"image_size": 64},
+        }
+    )
+    model = save_model(build_model(config.model, image_size=64), tmp_path / "model", config)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "temp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecmvae", "app", "--checkpoint", str(model), "--port", str(port)],
+        env={**os.environ, "TMPDIR": str(tmp_path / "temp")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
+            assert list((tmp_path / "temp").glob("ecmvae-app-*"))
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=120) as response:
+                assert response.status == 200
+            with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}"):
+                app(checkpoint=str(model), port=port)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(120) == 143
+        finally:
+            process.kill()
+    assert not list((tmp_path / "temp").glob("ecmvae-app-*"))

@@ -1,0 +1,18 @@
+// The time line follows the result as it plays, and a click on it goes there.
+const resultVideo = () => document.querySelector("#result video");
+const curves = () => document.querySelector("#timeline .timeline");
+
+document.addEventListener("timeupdate", (event) => {
+  if (curves() && event.target === resultVideo()) {
+    const share = event.target.currentTime / Math.max(curves().dataset.seconds, 1e-3);
+    curves().style.setProperty("--now", Math.min(share, 1));
+  }
+}, true);
+
+document.addEventListener("click", (event) => {
+  const lanes = event.target.closest("#timeline .lanes");
+  if (lanes && resultVideo()) {
+    const box = lanes.getBoundingClientRect();
+    resultVideo().currentTime = (event.clientX - box.left) / box.width * curves().dataset.seconds;
+  }
+});
