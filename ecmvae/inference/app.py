@@ -192,6 +192,13 @@ def launch(
     return str(address)
 
 
+def own_examples() -> list[Path]:
+    """The clip to try: beside this file in an installed package, among the documents in a checkout."""
+    package = Path(str(files("ecmvae")))
+    places = (_LOOKS / "example.mp4", package.parent / "docs" / "assets" / "example.mp4")
+    return [place for place in places if place.is_file()][:1]
+
+
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """A temporary folder that Gradio, too, puts its files into, and that is deleted at the end."""
@@ -228,7 +235,7 @@ def app(
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everyone in the network.
         port: Port to listen on.
         password: Ask visitors for it (user name: ecmvae).
-        examples: Videos offered on the page: [a.mp4, b.mp4].
+        examples: Videos offered on the page: [a.mp4, b.mp4]; without it a clip of ours.
         max_megabytes: Largest upload.
         max_seconds: Longest video.
         jobs: Predictions at the same time; others wait.
@@ -247,7 +254,7 @@ def app(
     workshop = Workshop(checkpoint, device, limits)
     with own_folder() as folder:
         visits = Visits(folder)
-        page = build_page(workshop, limits, visits, examples or [])
+        page = build_page(workshop, limits, visits, own_examples() if examples is None else examples)
         try:
             address = launch(page, limits, host=host, port=port, password=password)
         except OSError as error:

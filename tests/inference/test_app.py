@@ -17,7 +17,7 @@ from ecmvae.checkpoint import save_model
 from ecmvae.config import config_from_dict
 from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
-from ecmvae.inference.app import app, build_page, launch, own_folder
+from ecmvae.inference.app import app, build_page, launch, own_examples, own_folder
 from ecmvae.inference.workshop import Limits, Visits, Workshop
 from ecmvae.models import build_model
 
@@ -73,6 +73,11 @@ def test_page_asks_nobody_else_for_anything(served: tuple[str, Path]) -> None:
     assert "What sounds here?" in html
     sources = {word for rule in policy.split(";") for word in rule.split()[1:]}
     assert sources == {"'self'", "'none'", "'unsafe-inline'", "'unsafe-eval'", "data:", "blob:"}
+
+
+def test_there_is_a_clip_to_try() -> None:
+    (clip,) = own_examples()
+    assert abs(read_clip(clip).waveform).max() > 0.1
 
 
 @pytest.mark.parametrize(

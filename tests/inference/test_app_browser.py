@@ -3,6 +3,8 @@
 Screenshots go into pytest's temporary folder, or into the one that ECMVAE_SCREENSHOTS names.
 """
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from listening_model import ListeningModel, Output
+from PIL import Image
 
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.inference.app import build_page, launch, own_folder
@@ -71,12 +74,14 @@ class Site:
     address: str
     folder: Path
     model: GatedModel
-    browser: Any
+    context: Any
     screenshots: Path
     requests: list[str] = field(default_factory=list)
 
     def visit(self, width: int = 1280, scheme: str = "light") -> Any:
-        page = self.browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page = self.context.new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
         page.set_default_timeout(WAIT)
         page.on("request", lambda request: self.requests.append(request.url))
         page.goto(self.address)
@@ -110,7 +115,7 @@ def site(browser: Any, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     workshop = Workshop(model, "cpu", LIMITS)
     with own_folder() as folder:
         page = build_page(workshop, LIMITS, Visits(folder), [clip])
-        yield Site(launch(page, LIMITS), folder, model, browser, screenshots)
+        yield Site(launch(page, LIMITS), folder, model, browser.new_context(), screenshots)
         page.close(verbose=False)
     assert not folder.exists()
 
@@ -138,7 +143,7 @@ def find_what_sounds(page: Any) -> str:
 
 def shown(page: Any, box: str, time: float) -> np.ndarray:
     """(H, W, 3) pixels that the video in `box` shows at a moment, as the browser draws them."""
-    values = page.evaluate(
+    picture = page.evaluate(
         """async ([box, time]) => {
             const video = document.querySelector(box + " video");
             const seeked = new Promise((done) => video.addEventListener("seeked", done, {once: true}));
@@ -146,13 +151,13 @@ def shown(page: Any, box: str, time: float) -> np.ndarray:
             await seeked;
             const canvas = document.createElement("canvas");
             [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-            const context = canvas.getContext("2d");
-            context.drawImage(video, 0, 0);
-            return [canvas.width, canvas.height, ...context.getImageData(0, 0, canvas.width, canvas.height).data];
+            canvas.getContext("2d").drawImage(video, 0, 0);
+            return canvas.toDataURL("image/png");
         }""",
         [box, time],
     )
-    return np.array(values[2:], np.uint8).reshape(values[1], values[0], 4)[..., :3]
+    png = base64.b64decode(picture.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 def change(page: Any, time: float, where: tuple[slice, slice]) -> float:
@@ -313,8 +318,7 @@ def test_webcam(site: Site, page: Any) -> None:
     assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(length, abs=0.2)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_layout(site: Site, clip: Path, width: int, scheme: str) -> None:
     page = site.visit(width, scheme)
     upload(page, clip)
@@ -351,7 +355,7 @@ def test_password(site: Site) -> None:
     with own_folder() as folder:
         page = build_page(Workshop(site.model, "cpu", LIMITS), LIMITS, Visits(folder))
         address = launch(page, LIMITS, password="open sesame")
-        tab = site.browser.new_page()
+        tab = site.context.new_page()
         requests: list[str] = []
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto(address)
