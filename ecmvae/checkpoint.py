@@ -1,11 +1,11 @@
-"""A model is a folder: config.yaml + model.safetensors + metadata.json.
+"""A model is a folder: config.yaml + model.safetensors + metadata.json (+ README.md, its card).
 
-Nothing is unpickled, and a folder appears whole or not at all.
+A folder is found by its path, by a name (`ecmvae.registry`) or on the hub (``hf://owner/name``, `ecmvae.hub`). Nothing
+is unpickled, and a folder appears whole or not at all.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -19,12 +19,28 @@ from safetensors.torch import load_file, save_file
 
 from ecmvae.config import Config, ModelConfig, load_config
 from ecmvae.errors import UserError
+from ecmvae.hub import HubAddress, fetch, looks_like_repository, sha256_of
 from ecmvae.models import Segmenter, build_model
+from ecmvae.registry import (
+    CARD_FILE,
+    CONFIG_FILE,
+    METADATA_FILE,
+    MODEL_FILES,
+    WEIGHTS_FILE,
+    did_you_mean,
+    named_models,
+)
 
-CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE = "config.yaml", "model.safetensors", "metadata.json"
 
-
-def save_model(model: Segmenter, folder: str | Path, config: Config, metadata: Mapping[str, Any] | None = None) -> Path:
+def save_model(
+    model: Segmenter,
+    folder: str | Path,
+    config: Config,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    half: bool = False,
+    card: str | None = None,
+) -> Path:
     """Write a model folder, atomically; an older one of that name is replaced.
 
     Args:
@@ -32,12 +48,15 @@ def save_model(model: Segmenter, folder: str | Path, config: Config, metadata: M
         folder: Where to.
         config: The configuration that built the model.
         metadata: Anything worth keeping beside it, as JSON: scores, seed, versions.
+        half: Store floating-point numbers in 16 bits: half the size. `load_model` makes 32 bits of them again.
+        card: Text of its README.md; None = none.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: When something else than a model lies there: nothing is replaced but an older model.
+        UserError: When something else than a model lies there (nothing is replaced but an older model), or when a
+            weight is too large for 16 bits.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
@@ -46,10 +65,12 @@ def save_model(model: Segmenter, folder: str | Path, config: Config, metadata: M
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, temporary / WEIGHTS_FILE)
+        save_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
         (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
         told = {**(metadata or {}), **({"class_names": model.class_names} if model.class_names else {})}
         (temporary / METADATA_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        if card is not None:
+            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         temporary.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)
@@ -64,11 +85,12 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmente
     """Read a model folder.
 
     Args:
-        path: The folder, or a run folder that holds it as ``best``.
+        path: The folder, a run folder that holds it as ``best``, a name of `ecmvae models`, or
+            ``hf://owner/name[@revision]`` on the hub.
         device: Where the model is to live.
 
     Returns:
-        The model in eval mode, with its `config`.
+        The model in eval mode and in 32 bits, with its `config`.
 
     Raises:
         UserError: When the folder is missing or incomplete, or its weights are not those of its configuration.
@@ -98,28 +120,55 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmente
     return model.to(device).eval()
 
 
-def find_model_folder(path: str | Path) -> Path:
-    """The model folder at `path`: itself, or its ``best`` when it is a run folder.
+def find_model_folder(path: str | Path, *, local_only: bool = False, token: str | bool | None = None) -> Path:
+    """The folder of a model: a path comes before a name, and only ``hf://`` or a name that stands for it is fetched.
+
+    Args:
+        path: See `load_model`.
+        local_only: Fetch nothing; a model of the hub must be in the cache.
+        token: For a private repository on the hub.
 
     Raises:
-        UserError: When there is none.
+        UserError: When there is none, with the nearest name that there is.
     """
-    folder = Path(path)
+    asked, folder = str(path), Path(path)
+    if address := HubAddress.parse(asked):
+        folder = fetch(address, MODEL_FILES, local_only=local_only, token=token)
+    elif not folder.exists():
+        named = named_models().get(asked)
+        if named is None:
+            raise UserError(f"checkpoint not found: {_nearby(folder)}")
+        return named.folder(local_only=local_only)
     for candidate in (folder, folder / "best"):
         if (candidate / CONFIG_FILE).is_file() and (candidate / WEIGHTS_FILE).is_file():
             return candidate
-    if not folder.exists():
-        raise UserError(f"checkpoint not found: {folder}")
     raise UserError(
-        f"{folder} is not a model folder: it needs {CONFIG_FILE} and {WEIGHTS_FILE} (ecmvae train writes both to "
+        f"{asked} is not a model folder: it needs {CONFIG_FILE} and {WEIGHTS_FILE} (ecmvae train writes both to "
         "RUN/best)"
     )
 
 
 def weights_sha256(path: str | Path) -> str:
     """SHA-256 of a model folder's weights, as hexadecimal digits."""
-    with (find_model_folder(path) / WEIGHTS_FILE).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(find_model_folder(path) / WEIGHTS_FILE)
+
+
+def _nearby(missing: Path) -> str:
+    """The path that does not exist, and what may have been meant."""
+    siblings = missing.parent.iterdir() if missing.parent.is_dir() else ()
+    prefix = "" if missing.parent == Path() else f"{missing.parent}/"
+    hint = did_you_mean(str(missing), tuple(f"{prefix}{each.name}" for each in siblings if each.is_dir()))
+    if looks_like_repository(str(missing)) and "did you mean" not in hint:
+        hint += f"; a repository of the hub is written hf://{missing}"
+    return f"{missing}{hint}"
+
+
+def _halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    lost = [name for name, tensor in halved.items() if not tensor.isfinite().all() and state[name].isfinite().all()]
+    if lost:
+        raise UserError(f"{len(lost)} tensors hold numbers too large for 16 bits ({lost[0]}): save them in 32")
+    return halved
 
 
 def _class_names(metadata: Path) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "train-audio": ("ecmvae.training.commands:train_audio", "teach an audio encoder to name what sounds"),
     "evaluate": ("ecmvae.inference.evaluate:evaluate_command", "score a model by the three published protocols"),
     "export": ("ecmvae.inference.export:export", "write a model as ONNX"),
+    "models": ("ecmvae.inference.model_list:models", "list the models that can be asked for by name"),
     "check-data": ("ecmvae.data.check:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.inference.doctor:doctor", "show versions, devices and what is installed"),
     "vae": ("ecmvae.training.vae:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),

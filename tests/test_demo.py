@@ -81,10 +81,11 @@ def test_the_older_demo_is_moved_aside(left: Path) -> None:
     assert (left.parent / "demo-001" / "report.json").read_text() == "the older one"
 
 
-def test_predict_finds_the_demos_model(left: Path) -> None:
+def test_predict_finds_the_demos_model(left: Path, tmp_path: Path) -> None:
     from ecmvae.inference.default_model import default_model
 
-    assert default_model(packaged=left / "nothing", runs=left.parent) == left / "best"
+    (tmp_path / "models.yaml").write_text("{}")
+    assert default_model(packaged=tmp_path, runs=left.parent) == left / "best"
 
 
 def test_collage_on_demand_does_not_fall_back(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,8 @@ def app(
     """Open a page where a video is dropped or recorded, and what sounds in it is marked.
 
     Args:
-        checkpoint: Model folder or run; without it the packaged model, else the newest runs/demo.
+        checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
+            newest runs/demo.
         device: auto, cpu, cuda, cuda:1 or mps.
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everyone in the network.
         port: Port to listen on.

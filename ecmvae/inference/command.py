@@ -60,7 +60,8 @@ def predict(
         sources: Videos: files, folders, glob patterns, or a .txt file with one path a line.
         out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
             .webm = cut-out, .json = COCO masks, .npz = arrays.
-        checkpoint: Model folder or run; without it the packaged model, else the newest runs/demo.
+        checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
+            newest runs/demo.
         overlay: Write NAME.overlay.mp4, the video with its masks drawn in.
         masks: Write NAME.masks/000000.png ..., one mask a frame.
         cutout: Write NAME.cutout.webm, the sounding objects on a transparent ground.

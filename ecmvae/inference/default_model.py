@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from ecmvae.checkpoint import find_model_folder
 from ecmvae.errors import UserError
-
-PACKAGED = Path(str(files("ecmvae"))) / "weights"
-"""Model folders that come with the wheel."""
+from ecmvae.registry import CONFIG_FILE, named_models
 
 
-def default_model(packaged: Path = PACKAGED, runs: Path = Path("runs")) -> Path:
+def default_model(packaged: Path | None = None, runs: Path = Path("runs")) -> Path:
     """The folder of the model that `ecmvae predict` uses when no model is named.
 
     Args:
-        packaged: Folder with the model folders of the wheel; the first by name wins.
+        packaged: Folder with the list of named models, whose first packaged one wins; None = the one of the wheel.
         runs: Folder in which `make demo` leaves its runs (`demo`, older ones moved aside); the newest wins.
 
     Raises:
-        UserError: When there is neither.
+        UserError: When there is neither, or the packaged one is damaged.
     """
-    demos = sorted(runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in [*sorted(packaged.glob("*")), *demos]:
+    for model in named_models(packaged).values():
+        if model.packaged and (model.home / model.name / CONFIG_FILE).is_file():
+            return model.folder()
+    for folder in sorted(runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime, reverse=True):
         try:
             return find_model_folder(folder)
         except UserError:

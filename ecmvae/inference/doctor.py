@@ -12,13 +12,16 @@ import torch
 from ecmvae import __version__
 from ecmvae.data.video import missing_encoders
 from ecmvae.errors import UserError
+from ecmvae.hub import cache_folder, is_offline
 from ecmvae.inference.default_model import default_model
+from ecmvae.registry import named_models
 
 _PACKAGES = {  # distribution -> what it is needed for
     "torch": "everything",
     "torchvision": "everything",
     "torchaudio": "resampling",
     "timm": "backbones",
+    "huggingface-hub": "models of the hub",
     "av": "video",
     "opencv-python-headless": "overlays",
     "soundfile": "sound files",
@@ -38,7 +41,7 @@ def doctor() -> int:
         0 when prediction can run, else 1.
     """
     problems: list[str] = []
-    for line in [*_versions(problems), *_devices(), *_codecs(problems), *_models()]:
+    for line in [*_versions(problems), *_devices(), *_codecs(problems), *_models(problems)]:
         print(line)
     for problem in problems:
         print(f"PROBLEM: {problem}")
@@ -79,7 +82,13 @@ def _codecs(problems: list[str]) -> Iterator[str]:
         problems.append(f"this build of PyAV lacks {', '.join(missing)}: install the wheel from PyPI")
 
 
-def _models() -> Iterator[str]:
+def _models(problems: list[str]) -> Iterator[str]:
+    yield f"  hub cache               {cache_folder()}{' (offline)' if is_offline() else ''}"
+    for model in named_models().values():
+        where, reason = model.state()
+        yield f"  model {model.name:18}{where}, {model.size / 1e6:.1f} MB, {model.licence}"
+        if where == "damaged":
+            problems.append(reason)
     try:
         yield f"  default model           {default_model()}"
     except UserError as error:

@@ -253,7 +253,7 @@ def evaluate_command(
         ecmvae evaluate --checkpoint runs/avss_pvt-001 --data AVSS
 
     Args:
-        checkpoint: A model folder, or the run folder that holds it.
+        checkpoint: A model folder, the run folder that holds it, a name (see ecmvae models) or hf://owner/name.
         data: Folder that holds Single-source or Multi-sources, or AVSS' metadata.csv.
         split: Value of the csv's split column.
         task: s4, ms3, avss, or auto: every task that the folder holds.

@@ -98,13 +98,14 @@ class EvaluationRun:
         """How to score a task with the model; it is loaded once."""
         assert self.checkpoint is not None
         device = choose_device(self.device)
-        model = load_model(self.checkpoint, device)
+        folder = find_model_folder(self.checkpoint)
+        model = load_model(folder, device)
         rival = None if self.visual_only is None else load_model(self.visual_only, device)
         knobs = model.config.data
         target = self.save_predictions
         about = {
-            "checkpoint": str(find_model_folder(self.checkpoint)),
-            "sha256": weights_sha256(self.checkpoint),
+            "checkpoint": str(folder),
+            "sha256": weights_sha256(folder),
             "config": model.config.to_dict(),
         }
 

@@ -54,7 +54,8 @@ def export(
     prepares frames and sound for it.
 
     Args:
-        checkpoint: Model folder or run; without it the packaged model, else the newest runs/demo.
+        checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
+            newest runs/demo.
         out: File to write.
         format: onnx, onnx-int8 (weights and activations quantised dynamically: a quarter of the size, not faster on
             every CPU), torch-export (.pt2, read with torch.export.load) or safetensors (weights only).

@@ -66,8 +66,9 @@ class VideoPredictor:
         """Load a model.
 
         Args:
-            model_or_path: A model, the path of a model folder or run or of an exported `.onnx` file (which runs
-                on the CPU), or None for the packaged model, else the newest `runs/demo`.
+            model_or_path: A model; the path of a model folder or run or of an exported `.onnx` file (which runs
+                on the CPU); a name of `ecmvae models`, or ``hf://owner/name`` on the hub; or None for the packaged
+                model, else the newest `runs/demo`.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             options: How videos are looked at; None = the defaults.
 

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.backbones.visual import VisualBackbone
-from ecmvae.config import Config
 from ecmvae.errors import UserError
+from ecmvae.models.pretrained import Pretrained
 
 
-class Segmenter(nn.Module):
+class Segmenter(Pretrained):
     """Base of `ECMVAE` and `TPAVIBaseline`.
 
     A subclass adds ``forward(frames, audio, masks, supervised, latents, features) -> ECMVAEOutput``, so that training,
@@ -28,9 +28,6 @@ class Segmenter(nn.Module):
         freeze_backbone: Keep the backbone fixed and in eval mode.
         freeze_audio: Keep the audio encoder fixed and in eval mode.
     """
-
-    config: Config
-    """The run's whole configuration; `ecmvae.checkpoint` sets it on models it saves and loads."""
 
     class_names: tuple[str, ...] = ()
     """Names of the classes by number, where they are known; saved and loaded with the model."""

@@ -1,6 +1,8 @@
 """The predict command as a user runs it: outputs, resuming, refusing, going on after a bad file."""
 
+import json
 import logging
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -111,8 +113,9 @@ def test_file_out_for_several_sources_is_a_mistake(tmp_path: Path, videos: Path)
 
 
 def test_without_a_model_it_says_make_demo(tmp_path: Path) -> None:
+    (tmp_path / "models.yaml").write_text("{}")
     with pytest.raises(UserError, match="run make demo"):
-        default_model(tmp_path / "none", tmp_path / "runs")
+        default_model(tmp_path, tmp_path / "runs")
 
 
 def test_packaged_model_comes_first_then_the_newest_demo(tmp_path: Path) -> None:
@@ -124,6 +127,13 @@ def test_packaged_model_comes_first_then_the_newest_demo(tmp_path: Path) -> None
 
     old = model(tmp_path / "runs/demo-1/best")
     (tmp_path / "runs/demo-interrupted").mkdir()
-    assert default_model(tmp_path / "weights", tmp_path / "runs") == old
-    packaged = model(tmp_path / "weights/small")
-    assert default_model(tmp_path / "weights", tmp_path / "runs") == packaged
+    listed = {"summary": "", "sha256": sha256(b"").hexdigest(), "size": 0, "licence": "MIT"}
+    far, near = {**listed, "source": "hf://someone/far@v1"}, {**listed, "source": "package"}
+    (tmp_path / "models.yaml").write_text(json.dumps({"far": far, "small": near, "later": near}))
+    assert default_model(tmp_path, tmp_path / "runs") == old  # listed, but not part of this installation
+    packaged = model(tmp_path / "small")
+    model(tmp_path / "later")
+    assert default_model(tmp_path, tmp_path / "runs") == packaged
+    (packaged / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(UserError, match=r"damaged.*reinstall ecmvae"):
+        default_model(tmp_path, tmp_path / "runs")

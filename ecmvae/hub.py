@@ -1,0 +1,197 @@
+"""Model folders on the Hugging Face hub: fetched into its own cache, and pushed. The only door to huggingface_hub.
+
+The cache is the one that every tool of the hub shares: ``HF_HUB_CACHE``, by default ``~/.cache/huggingface/hub``. No
+network is touched unless a repository is asked for, nor at all with ``HF_HUB_OFFLINE=1`` or ``ECMVAE_OFFLINE=1``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecmvae.errors import UserError
+
+_REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)")
+_ADDRESS = re.compile(rf"hf:/+{_REPOSITORY.pattern}(?:@([\w./-]+))?")  # Path() makes one slash of two
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """A repository on the hub and, where it matters, which state of it.
+
+    Attributes:
+        repository: ``owner/name``.
+        revision: Branch, tag or commit; None = the newest.
+    """
+
+    repository: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> HubAddress | None:
+        """Read ``hf://owner/name`` or ``hf://owner/name@revision``; None for anything else."""
+        match = _ADDRESS.fullmatch(text)
+        return cls(match[1], match[2]) if match else None
+
+    def __str__(self) -> str:
+        return f"hf://{self.repository}" + (f"@{self.revision}" if self.revision else "")
+
+
+def looks_like_repository(text: str) -> bool:
+    """Whether `text` could be a repository's ``owner/name``."""
+    return _REPOSITORY.fullmatch(text) is not None
+
+
+def cache_folder() -> Path:
+    """Where fetched models are kept."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def is_offline() -> bool:
+    """Whether the network is forbidden, by ``ECMVAE_OFFLINE`` or by the hub's own ``HF_HUB_OFFLINE``."""
+    from huggingface_hub import constants
+
+    return constants.is_offline_mode() or os.environ.get("ECMVAE_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def fetch(
+    address: HubAddress, files: Collection[str], *, local_only: bool = False, token: str | bool | None = None
+) -> Path:
+    """A folder in the cache with those files of a repository; only what is missing is downloaded.
+
+    The hub names the content of large files by their SHA-256, and so does its cache: they are checked against it.
+
+    Args:
+        address: The repository.
+        files: Names of files; those that the repository does not have are left out.
+        local_only: Use the cache alone.
+        token: Of an account, for private repositories; None = the one that is logged in, if any.
+
+    Raises:
+        UserError: When the repository or the network cannot be had, or a file is not what it should be.
+    """
+    from huggingface_hub import snapshot_download
+
+    local_only = local_only or is_offline()
+    with _explaining(str(address), local_only=local_only):
+        folder = Path(
+            snapshot_download(
+                address.repository,
+                revision=address.revision,
+                allow_patterns=list(files),
+                local_files_only=local_only,
+                token=token,
+                library_name="ecmvae",
+            )
+        )
+    for path in sorted(folder / name for name in files):
+        content = path.resolve()
+        if _HASH.fullmatch(content.name):
+            check_sha256(path, content.name, f"delete {content} and fetch {address} again")
+    return folder
+
+
+def push(
+    folder: Path,
+    repository: str,
+    files: Collection[str],
+    *,
+    new_only: Collection[str] = (),
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    message: str = "Push a model with ecmvae",
+) -> str:
+    """Upload those files of a folder as one commit; the repository is made when it does not exist.
+
+    Args:
+        folder: The folder.
+        repository: ``owner/name``.
+        files: Names of files.
+        new_only: Those of them that replace nothing: left out where the repository has one.
+        private: Whether a new repository is private; None = as the account has it.
+        token: Of the account; None = the one that is logged in.
+        revision: Branch to push to.
+        message: Of the commit.
+
+    Returns:
+        The commit's address.
+
+    Raises:
+        UserError: When there is no network, no such account, or no right to write there.
+    """
+    from huggingface_hub import HfApi
+
+    if is_offline():
+        raise UserError(f"cannot push to hf://{repository}: offline mode is on (HF_HUB_OFFLINE or ECMVAE_OFFLINE)")
+    with _explaining(f"hf://{repository}", local_only=False):
+        api = HfApi(token=token, library_name="ecmvae")
+        made = api.create_repo(repository, private=private, exist_ok=True)
+        there = [name for name in new_only if api.file_exists(made.repo_id, name, revision=revision)]
+        done = api.upload_folder(
+            repo_id=made.repo_id,
+            folder_path=folder,
+            allow_patterns=[name for name in files if name not in there],
+            revision=revision,
+            commit_message=message,
+        )
+    return str(done.commit_url)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, wanted: str, advice: str) -> None:
+    """Refuse a file with another content than it should have.
+
+    Raises:
+        UserError: Saying `advice`.
+    """
+    found = sha256_of(path)
+    if found != wanted:
+        raise UserError(f"{path} is damaged: its SHA-256 is {found[:12]}..., not {wanted[:12]}...: {advice}")
+
+
+@contextmanager
+def _explaining(what: str, *, local_only: bool) -> Iterator[None]:
+    """Turn the many errors of the hub's library into one line."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.IncompleteSnapshotError as error:
+        raise UserError(f"{what} is only partly in {cache_folder()}: load it again with a network") from error
+    except errors.LocalEntryNotFoundError as error:
+        if local_only:
+            raise UserError(
+                f"{what} is not in {cache_folder()}, and offline mode forbids fetching it: unset HF_HUB_OFFLINE and "
+                "ECMVAE_OFFLINE, or copy the model's folder here and name that"
+            ) from error
+        raise UserError(
+            f"{what} is not in {cache_folder()} and the hub cannot be reached: is there a network?"
+        ) from error
+    except errors.GatedRepoError as error:
+        raise UserError(f"{what} asks for consent: accept its terms on its page, then log in: hf auth login") from error
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(f"the hub has no {what}, or it is private: check the name, or log in: hf auth login") from error
+    except errors.RevisionNotFoundError as error:
+        raise UserError(f"the hub has no such revision: {what}") from error
+    except errors.HFValidationError as error:
+        raise UserError(f"{what} is no name of a repository: write owner/name") from error
+    except Exception as error:  # the library lets its transport's errors through, whatever that transport is
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"the transfer of {what} failed ({said}): nothing was kept of it; try again") from error

