@@ -66,6 +66,7 @@ def save_model(
     try:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
+        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors keeps its files to their owner
         (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
         told = {**(metadata or {}), **({"class_names": model.class_names} if model.class_names else {})}
         (temporary / METADATA_FILE).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -60,15 +60,22 @@ def write_card(facts: CardFacts) -> str:
         _numbers(facts),
         _training(facts),
         _sources(facts.sources),
-        _LIMITS.format(count=len(facts.sources.classes), classes=", ".join(facts.sources.classes).replace("_", " ")),
+        _LIMITS.format(
+            count=len(facts.sources.classes),
+            classes=", ".join(facts.sources.classes).replace("_", " "),
+            images=_trained_on(facts.sources, "image"),
+            sounds=_trained_on(facts.sources, "sound"),
+        ),
         _LICENCE,
     )
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 
 _INTRODUCTION = """
-{summary}. It comes with ecmvae, so that prediction works right after installation; it is small, and it is there to show
-that everything works.
+{summary}.
+
+It comes with ecmvae, so that prediction works right after installation. It is small, and it is there to show that
+everything works.
 
 ```python
 import ecmvae
@@ -89,18 +96,20 @@ _LIMITS = """
 - It learned from **composed** clips: still cut-outs that glide over photos, with recordings that no movement goes with.
   It has never seen a filmed animal or a player's hands, nor a camera that moves.
 - Speech, people, music with many voices, and several things of one class in a picture were not trained.
-- Of most classes it has seen one or two pictures and heard one or two recordings. On those that it has not met
-  (`test_unseen*`) it is much worse; where no such row stands above, that was not measured.
+- It has seen {images} pictures and heard {sounds} recordings of them, in many mixtures. Expect less on others: that is
+  what the `test_unseen*` splits are for. Where no such row stands above, it was not measured.
 - No AVSBench score was measured: that data could not be had.
-- Its probabilities are calibrated on composed clips only. Do not use it where a wrong mask does harm.
+- How far its probabilities can be trusted was looked at on composed clips only. Do not use it where a wrong mask does
+  harm.
 """
 
 _LICENCE = """
 ## Licence
 
-The weights are offered under Apache-2.0, as ecmvae is. **Some of the material they were trained on is under the GPL and
-CC-BY-SA** (table above). None of it is contained in these files, and nobody has settled whether trained weights are a
-derived work of their training material. If that matters to you, ask your lawyer, or train your own from other material.
+The weights are offered under Apache-2.0, as ecmvae is. **Much of the material they were trained on is under the GPL
+(2 and 3), some under CC-BY-SA, CC-BY and the Free Art Licence** (table above). None of it is contained in these files,
+and nobody has settled whether trained weights are a derived work of their training material. If that matters to you,
+ask your lawyer, or train your own from other material.
 """
 
 
@@ -192,8 +201,8 @@ def _sources(sources: CollageSources) -> str:
     lines = [
         "## What it was trained on",
         "",
-        "AVS-Collage: clips composed on the fly from public packages; validation chose among its checkpoints. Licences "
-        "are those that the packages state, file by file.",
+        "AVS-Collage: clips composed on the fly from public packages (counts include the backgrounds of validation,",
+        "which chose among the checkpoints). Licences are those that the packages state, file by file.",
         "",
         "| package | licence | used |",
         "|---|---|---|",
@@ -206,6 +215,10 @@ def _sources(sources: CollageSources) -> str:
     if named:
         lines += ["", "Works whose licence asks for their authors' names:", "", *named]
     return "\n".join(lines)
+
+
+def _trained_on(sources: CollageSources, kind: str) -> int:
+    return sum(item.kind == kind and item.pool in _USED[kind] for item in sources.items)
 
 
 def _wants_credit(item: SourceItem) -> bool:

@@ -28,19 +28,19 @@ def models(card: str | None = None) -> None:
     Raises:
         UserError: When there is no such model, or it has no card.
     """
-    console = Console()
     if card is not None:
-        text = _card(card)
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print(_card(card))
         return
-    table = Table(caption=f"hub cache: {cache_folder()}" + (" (offline)" if is_offline() else ""))
+    table = Table()
     for heading in ("name", "MB", "licence", "where", "what"):
         table.add_column(heading, no_wrap=heading == "name")
     for model in named_models().values():
         where, _ = model.state()
         table.add_row(model.name, f"{model.size / 1e6:.1f}", model.licence, where, model.summary)
+    console = Console()
     console.print(table)
-    console.print("Use one: ecmvae predict VIDEO --checkpoint NAME; read about it: ecmvae models --card NAME")
+    console.print(f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True)
+    console.print("Use one: ecmvae predict VIDEO --checkpoint NAME; read about it: ecmvae models --card NAME", soft_wrap=True)
 
 
 def _card(name: str) -> str:
