@@ -40,7 +40,7 @@ def models(card: str | None = None) -> None:
     console = Console()
     console.print(table)
     console.print(f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True)
-    console.print("Use one: ecmvae predict VIDEO --checkpoint NAME; read about it: ecmvae models --card NAME", soft_wrap=True)
+    console.print("Use: ecmvae predict VIDEO --checkpoint NAME; its card: ecmvae models --card NAME", soft_wrap=True)
 
 
 def _card(name: str) -> str:
