@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -67,16 +69,23 @@ def train(
     checkpoint = None if resume is None else _checkpoint_of(Path(resume))
     _check_devices(config)
     data, module = _build(config, train_clips, val_clips)
+    if checkpoint is not None:
+        _check_checkpoint(checkpoint, module)
     # Only now, so that a mistake in data or weights leaves no empty run behind.
     folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
     with replacing(folder / "config.yaml") as part:
         part.write_text(config.to_yaml(), encoding="utf-8")
-    if config.train.devices == 1:
-        _fit(config, folder, data, module, checkpoint, time.monotonic() - started)
-    else:
-        del data, module  # every process has its own
-        used = time.monotonic() - started
-        run_processes(config.train.devices, _fit_share, config, folder, checkpoint, used, train_clips, val_clips)
+    try:
+        if config.train.devices == 1:
+            _fit(config, folder, data, module, checkpoint, time.monotonic() - started)
+        else:
+            del data, module  # every process has its own
+            used = time.monotonic() - started
+            run_processes(config.train.devices, _fit_share, config, folder, checkpoint, used, train_clips, val_clips)
+    except UserError:
+        if not (folder / CHECKPOINT).exists():  # a damaged clip of the first epoch: nothing worth keeping was made
+            shutil.rmtree(folder)
+        raise
     (folder / "hparams.yaml").unlink(missing_ok=True)  # left empty by the TensorBoard logger; config.yaml says all
     draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
@@ -156,6 +165,26 @@ def _checkpoint_of(run: Path) -> Path:
     if not checkpoint.is_file():
         raise UserError(f"nothing to resume in {run}: {checkpoint} does not exist")
     return checkpoint
+
+
+def _check_checkpoint(path: Path, module: SegmentationModule) -> None:
+    """Refuse what no run of this configuration has left.
+
+    Raises:
+        UserError: When the file is damaged, holds code, or is of another model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about pickles that it will refuse
+            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        shapes = {name: value.shape for name, value in saved["state_dict"].items()}
+        _ = saved["generators"], saved["global_step"]
+    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no checkpoint of ecmvae train, or damaged: start a new run") from error
+    ours = {name: value.shape for name, value in module.state_dict().items()}
+    odd = sorted(name for name in ours.keys() | shapes.keys() if ours.get(name) != shapes.get(name))
+    if odd:
+        raise UserError(f"{path} is of another model, first in {odd[0]}: resume with the settings it was started with")
 
 
 def build_trainer(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
+from PIL import Image
 
 from ecmvae.checkpoint import load_model
 from ecmvae.config import load_config
+from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 from ecmvae.training.datamodule import ClipDataModule
@@ -151,6 +154,58 @@ def test_patience_counts_epochs_not_validations(tiny) -> None:
 def test_nothing_to_resume(tiny, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
         train(tiny(), resume=tmp_path)
+
+
+class Code:
+    """A pickle of it asks to make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (self.folder,)
+
+
+def test_checkpoints_that_cannot_be_resumed(tiny, tmp_path: Path) -> None:
+    run = train(tiny(train__epochs=1, train__cache_features=False))
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    whole, files = checkpoint.read_bytes(), sorted(run.rglob("*"))
+    torch.save({"state_dict": {}}, tmp_path / "other.pth")
+    torch.save({"state_dict": Code(tmp_path / "ran")}, tmp_path / "code.pth")
+    pickled = pickle.dumps(Code(tmp_path / "ran"))
+    others = (
+        whole[: len(whole) // 2],
+        *((tmp_path / name).read_bytes() for name in ("other.pth", "code.pth")),
+        pickled,
+    )
+    for damaged in others:
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(UserError, match="no checkpoint of ecmvae train, or damaged"):
+            train(load_config(run / "config.yaml"), resume=run)
+    assert not (tmp_path / "ran").exists()
+    checkpoint.write_bytes(whole)
+    with pytest.raises(UserError, match=r"of another model, first in model\."):
+        train(load_config(run / "config.yaml", {"model.channels": 16}), resume=run)
+    assert load_config(run / "config.yaml").model.channels == 8
+    assert sorted(run.rglob("*")) == files
+
+
+@pytest.mark.parametrize("fault", ["mask of another size", "pickle with code"])
+def test_a_bad_clip_leaves_no_run_behind(tiny, tmp_path: Path, fault: str) -> None:
+    root = tmp_path / "mini"
+    write_miniature(root, "s4", {"train": 4, "val": 1}, source=ShapeScenes("s4", 64))
+    if fault == "pickle with code":
+        for path in root.rglob("*.pkl"):
+            path.write_bytes(pickle.dumps(Code(tmp_path / "ran")))
+    else:
+        for path in root.rglob("gt_masks/train/*/*/*_1.png"):
+            Image.new("L", (30, 40)).save(path)
+    data = {"name": "s4", "root": str(root), "hop_seconds": 0.96}
+    config = tiny(train__cache_features=False, **{f"data__{key}": value for key, value in data.items()})
+    with pytest.raises(UserError, match="refused" if fault == "pickle with code" else "30 x 40"):
+        train(config)
+    assert not list(Path(config.train.out).iterdir())
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_mistake_leaves_no_run_behind(tiny) -> None:
