@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -61,7 +61,7 @@ class Letterbox:
         (top, left), (height, width) = self.corner, self.inner
         return pad(picture, (left, self.side - width - left, top, self.side - height - top))
 
-    def crop(self, maps: Float[Tensor, "*n s s"]) -> Float[Tensor, "*n h w"]:
+    def crop(self, maps: Shaped[Tensor, "*n s s"]) -> Shaped[Tensor, "*n h w"]:
         """The part of (..., S, S) maps that the picture covers, (..., *inner)."""
         (top, left), (height, width) = self.corner, self.inner
         return maps[..., top : top + height, left : left + width]

@@ -26,6 +26,7 @@ from ecmvae.models import Segmenter
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "safetensors"]
 _CONFIG_KEY = "ecmvae.config"  # metadata of the ONNX file: the model's configuration as JSON
+_CLASSES_KEY = "ecmvae.class_names"  # likewise: the names of its classes
 
 
 class DeterministicModel(nn.Module):
@@ -37,7 +38,7 @@ class DeterministicModel(nn.Module):
 
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], log_mel: Float[Tensor, "b t 1 96 64"]
-    ) -> Float[Tensor, "b t 1 h w"]:
+    ) -> Float[Tensor, "b t k h w"]:
         """Logits of ImageNet-normalised frames and of the log-mel patch around each."""
         logits: Tensor = self.model(frames, self.model.encode_audio(log_mel), latents="mean").logits
         return logits
@@ -49,9 +50,9 @@ def export(
     """Write a model for other programs.
 
     ONNX and torch-export hold the deterministic model with its audio encoder: `frames` (B, T, 3, S, S), ImageNet-
-    normalised, and `log_mel` (B, T, 1, 96, 64) give `logits` (B, T, 1, S, S). B and T are free, S is the model's own.
-    `ecmvae predict --checkpoint model.onnx` and `VideoPredictor("model.onnx")` run an ONNX file; PyTorch still
-    prepares frames and sound for it.
+    normalised, and `log_mel` (B, T, 1, 96, 64) give `logits` (B, T, K, S, S), K = 1 or the number of classes. B and T
+    are free, S is the model's own. `ecmvae predict --checkpoint model.onnx` and `VideoPredictor("model.onnx")` run an
+    ONNX file; PyTorch still prepares frames and sound for it.
 
     Args:
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
@@ -97,7 +98,8 @@ def export_onnx(model: Segmenter, path: Path) -> None:
     assert program is not None
     proto = program.model_proto
     del proto.graph.value_info[:]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
-    onnx.helper.set_model_props(proto, {_CONFIG_KEY: json.dumps(model.config.to_dict())})
+    told = {_CONFIG_KEY: model.config.to_dict(), _CLASSES_KEY: model.class_names}
+    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in told.items()})
     onnx.checker.check_model(proto)
     onnx.save_model(proto, path)
 
@@ -134,6 +136,7 @@ class OnnxModel:
         if _CONFIG_KEY not in properties:
             raise UserError(f"{show_path(path)} was not written by ecmvae export: its configuration is missing")
         self.config = config_from_dict(json.loads(properties[_CONFIG_KEY]))
+        self.class_names = tuple(json.loads(properties.get(_CLASSES_KEY, "[]")))
 
     def encode_audio(self, log_mel: Float[Tensor, "b t 1 96 64"]) -> Float[Tensor, "b t 1 96 64"]:
         """The patches themselves: the exported graph holds the audio encoder."""
@@ -142,7 +145,7 @@ class OnnxModel:
     def __call__(
         self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t 1 96 64"], latents: str = "mean"
     ) -> OnnxOutput:
-        """Logits (B, T, 1, H, W) with latents at their means."""
+        """Logits (B, T, K, H, W) with latents at their means."""
         inputs = {"frames": frames.float().numpy(), "log_mel": audio.float().numpy()}
         return OnnxOutput(torch.from_numpy(self._session.run(["logits"], inputs)[0]))
 
@@ -160,7 +163,7 @@ class OnnxOutput:
     """Like `ECMVAEOutput`, as far as prediction looks at it.
 
     Attributes:
-        logits: (B, T, 1, H, W).
+        logits: (B, T, K, H, W), K = 1 or the number of classes.
     """
 
     logits: Tensor

@@ -21,6 +21,7 @@ from PIL import Image
 from ecmvae.data.files import replacing
 from ecmvae.data.video import VideoInfo, VideoWriter
 from ecmvae.inference import render
+from ecmvae.inference.classes import PALETTE, by_area, class_name
 from ecmvae.inference.result import FrameResult
 
 OutputKind = Literal["overlay", "cutout", "mask-video", "masks", "coco", "npz"]
@@ -87,7 +88,7 @@ class OverlayVideo(FrameWriter):
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Append a source frame and its answer."""
-        picture = render.overlay(frame, result.probability, mask=result.mask, style=self._options.style)
+        picture = _drawn(frame, result, self._options.style)
         if self._options.loudness:
             self._recent.append((result.time, result.audio_activity))
             while self._recent[0][0] < result.time - _LOUDNESS_SECONDS:
@@ -147,7 +148,10 @@ class MaskVideo(FrameWriter):
 
 
 class MaskPictures(FrameWriter):
-    """A folder with one 8-bit PNG (0 or 255) a frame: `000000.png`, `000001.png` ..."""
+    """A folder with one 8-bit PNG a frame: `000000.png`, `000001.png` ...
+
+    Masks are 0 or 255. Of a model with classes a pixel is the number of its class, and the palette has its colour.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -156,14 +160,19 @@ class MaskPictures(FrameWriter):
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Append the mask; the frame itself is not needed."""
-        picture = Image.fromarray(result.mask.astype(np.uint8) * 255)
+        if result.classes is None:
+            picture = Image.fromarray(result.mask.astype(np.uint8) * 255)
+        else:
+            picture = Image.fromarray(result.classes)
+            picture.putpalette(PALETTE.tobytes())
         picture.save(self._folder / f"{result.index:06d}.png")
 
 
 class CocoMasks(FrameWriter):
-    """COCO annotations as JSON: one image and one uncompressed run-length mask a frame.
+    """COCO annotations as JSON: one image a frame and an uncompressed run-length mask of what sounds in it.
 
-    Pictures without a mask have no annotation. The category is always 1, "sounding object".
+    Pictures without a mask have no annotation. The category is 1, "sounding object"; a model with classes gives a mask
+    for each class of the frame, whose category is the number of the class.
     """
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
@@ -174,31 +183,40 @@ class CocoMasks(FrameWriter):
         self._name, self._height, self._width = info.path.name, info.height, info.width
         self._images: list[tuple[int, float]] = []
         self._annotations = 0
-        categories = [{"id": 1, "name": "sounding object"}]
-        self._file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
+        self._categories: dict[int, str] = {}
+        self._file.write('{"annotations": [')
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Append the mask; the frame itself is not needed."""
         self._images.append((result.index, result.time))
-        if not result.mask.any():
+        if result.classes is None:
+            self._categories[1] = "sounding object"
+            if result.mask.any():
+                self._annotate(result, result.mask, category=1)
             return
-        rows, columns = np.flatnonzero(result.mask.any(axis=1)), np.flatnonzero(result.mask.any(axis=0))
+        for number in by_area(result.classes):
+            self._categories[number] = class_name(number, result.class_names)
+            self._annotate(result, result.classes == number, category=number)
+
+    def _annotate(self, result: FrameResult, mask: Bool[np.ndarray, "h w"], category: int) -> None:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         left, top = int(columns[0]), int(rows[0])
         annotation = {
             "id": self._annotations + 1,
             "image_id": result.index,
-            "category_id": 1,
+            "category_id": category,
             "iscrowd": 1,  # COCO's mark for run-length masks
-            "area": int(result.mask.sum()),
+            "area": int(mask.sum()),
             "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
-            "score": round(float(result.probability[result.mask].mean()), 4),
-            "segmentation": {"size": [self._height, self._width], "counts": run_lengths(result.mask)},
+            "score": round(float(result.probability[mask].mean()), 4),
+            "segmentation": {"size": [self._height, self._width], "counts": run_lengths(mask)},
         }
         self._file.write((",\n" if self._annotations else "\n") + json.dumps(annotation))
         self._annotations += 1
 
     def _finish(self) -> None:
-        self._file.write('\n],\n"images": [')
+        categories = [{"id": number, "name": name} for number, name in self._categories.items()]
+        self._file.write(f'\n],\n"categories": {json.dumps(categories)},\n"images": [')
         for number, (index, time) in enumerate(self._images):
             image = {
                 "id": index,
@@ -215,36 +233,72 @@ class CocoMasks(FrameWriter):
 class ArrayFile(FrameWriter):
     """NumPy's `.npz`: `masks` (F, H, W) bool, `timestamps` (F,), `audio_activity` (F,), `mean_probability` (F,).
 
-    The masks are collected in a compressed file beside it, since the length stands before them in the format.
+    A model with classes adds `classes` (F, H, W) uint8, 0 outside the masks, and `class_names`.
+
+    The frames are collected in compressed files beside it, since the length stands before them in the format.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = self._stack.enter_context(replacing(path))
-        self._spool_path = self._path.with_suffix(".spool")
-        self._stack.callback(self._spool_path.unlink, missing_ok=True)
-        spool = gzip.open(self._spool_path, "wb", compresslevel=1)  # noqa: SIM115  # the stack closes it
-        self._spool = self._stack.enter_context(spool)
-        self._shape: tuple[int, ...] = ()
+        self._spools: dict[str, _Spool] = {}
+        self._class_names: tuple[str, ...] = ()
         self._rows: list[tuple[float, float, float]] = []
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Append the mask; the frame itself is not needed."""
-        self._shape = result.mask.shape
-        self._spool.write(result.mask.tobytes())
+        self._append("masks", result.mask)
+        if result.classes is not None:
+            self._append("classes", result.classes)
+            self._class_names = result.class_names
         self._rows.append((result.time, result.audio_activity, float(result.probability.mean())))
 
+    def _append(self, name: str, pixels: np.ndarray) -> None:
+        """Add one frame to the array of that name."""
+        if name not in self._spools:
+            path = self._path.with_suffix(f".{name}.spool")
+            self._stack.callback(path.unlink, missing_ok=True)
+            file = gzip.open(path, "wb", compresslevel=1)  # noqa: SIM115  # the stack closes it
+            self._spools[name] = _Spool(path, self._stack.enter_context(file), pixels.dtype.str, pixels.shape)
+        self._spools[name].file.write(pixels.tobytes())
+
     def _finish(self) -> None:
-        self._spool.close()
-        header = {"descr": "|b1", "fortran_order": False, "shape": (len(self._rows), *self._shape)}
         columns = np.array(self._rows, np.float64).reshape(-1, 3).T
+        arrays = dict(zip(("timestamps", "audio_activity", "mean_probability"), columns, strict=True))
+        if "classes" in self._spools:
+            arrays["class_names"] = np.array(self._class_names, dtype=str)
         with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED) as archive:
-            with archive.open("masks.npy", "w", force_zip64=True) as entry, gzip.open(self._spool_path) as spool:
-                np.lib.format.write_array_header_1_0(entry, header)
-                shutil.copyfileobj(spool, entry)
-            for name, column in zip(("timestamps", "audio_activity", "mean_probability"), columns, strict=True):
+            for name, spool in self._spools.items():
+                spool.file.close()
+                header = {"descr": spool.descr, "fortran_order": False, "shape": (len(self._rows), *spool.shape)}
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry, gzip.open(spool.path) as frames:
+                    np.lib.format.write_array_header_1_0(entry, header)
+                    shutil.copyfileobj(frames, entry)
+            for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w") as entry:
-                    np.lib.format.write_array(entry, np.ascontiguousarray(column), allow_pickle=False)
+                    np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+
+
+@dataclass(frozen=True)
+class _Spool:
+    """Frames on their way into an array: a compressed file, and the type and shape of one frame."""
+
+    path: Path
+    file: gzip.GzipFile
+    descr: str
+    shape: tuple[int, ...]
+
+
+def _drawn(frame: UInt8[np.ndarray, "h w 3"], result: FrameResult, style: render.Style) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with its masks, and with the names of its classes where there are any."""
+    if result.classes is None:
+        return render.overlay(frame, result.probability, mask=result.mask, style=style)
+    if style == "contour":
+        picture = render.class_overlay(frame, result.classes, PALETTE)
+    else:
+        picture = render.overlay(frame, result.probability, mask=result.mask, style=style)
+    entries = [(class_name(k, result.class_names), tuple(PALETTE[k].tolist())) for k in by_area(result.classes)]
+    return render.with_legend(picture, entries)
 
 
 def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:

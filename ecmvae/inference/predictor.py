@@ -36,6 +36,7 @@ from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
+from ecmvae.inference.classes import where_and_what
 from ecmvae.inference.default_model import default_model
 from ecmvae.inference.export import OnnxModel
 from ecmvae.inference.options import PredictorOptions
@@ -85,6 +86,7 @@ class VideoPredictor:
             self.model = OnnxModel(Path(model_or_path))
         else:
             self.model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
+        self.class_names: tuple[str, ...] = tuple(getattr(self.model, "class_names", ()))
         data = self.model.config.data
         self.image_size: int = data.image_size
         self.num_frames: int = data.num_frames
@@ -171,12 +173,12 @@ class VideoPredictor:
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
         tail = _SmoothedTail(options.smoothing * options.fps)
         first_index = 0
-        for times, maps, last in self._predicted_blocks(keys, geometry, sound):
-            tail.append(times, maps)
+        for times, maps, classes, last in self._predicted_blocks(keys, geometry, sound):
+            tail.append(times, maps, classes)
             ready = tail.take(last=last)
             if ready is None:
                 continue
-            key_times, smoothed = ready
+            key_times, smoothed, key_classes = ready
             end = float("inf") if last else float(key_times[-1])
             shown = [frame_times.popleft() for _ in range(sum(time < end for time in frame_times))]
             if not shown:
@@ -192,13 +194,15 @@ class VideoPredictor:
                 key_times=key_times,
                 key_probabilities=smoothed.half(),
                 key_uncertainty=binary_entropy(smoothed).half(),
+                key_classes=key_classes,
+                class_names=self.class_names,
             )
             first_index += len(shown)
 
     def _predicted_blocks(
         self, keys: Iterator[tuple[float, SourceFrame]], geometry: Letterbox, sound: Sound
-    ) -> Iterator[tuple[Tensor, Tensor, bool]]:
-        """Times (n,) and probabilities (n, h, w) of successive key frames, and whether they are the last."""
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, bool]]:
+        """Times (n,), probabilities and classes (n, h, w) of successive key frames, and whether they are the last."""
         block = self.num_frames * self.options.stride * max(self.options.batch // self.options.stride, 1)
         clip = self.num_frames * self.options.stride
         before: list[tuple[float, Tensor, Tensor]] = []  # prepared key frames of the block before
@@ -209,9 +213,11 @@ class VideoPredictor:
             together = context + current
             frames = torch.stack([frame for _, frame, _ in together])
             log_mel = torch.stack([patch for _, _, patch in together])
-            probabilities = self.probabilities(frames, log_mel)[len(context) :]
+            probabilities, classes = self.answers(frames, log_mel)
             times = torch.tensor([time for time, _, _ in current], dtype=torch.float64)
-            yield times, geometry.crop(probabilities), not following
+            fresh = slice(len(context), None)
+            kinds = None if classes is None else geometry.crop(classes[fresh])
+            yield times, geometry.crop(probabilities[fresh]), kinds, not following
             before, current = current, following
 
     def _prepared(
@@ -229,19 +235,21 @@ class VideoPredictor:
         return prepared
 
     @torch.inference_mode()
-    def probabilities(
+    def answers(
         self, frames: Float[Tensor, "n 3 s s"], log_mel: Float[Tensor, "n 1 96 64"]
-    ) -> Float[Tensor, "n s s"]:
-        """Probabilities of equally spaced key frames, fed to the model as interleaved clips.
+    ) -> tuple[Float[Tensor, "n s s"], UInt8[Tensor, "n s s"] | None]:
+        """Probabilities and classes of equally spaced key frames, fed to the model as interleaved clips.
 
         Args:
             frames: (n, 3, S, S) ImageNet-normalised, `options.fps` a second.
             log_mel: (n, 1, 96, 64), the sound around each.
 
         Returns:
-            (n, S, S) float32 on the CPU, the mean over the latent samples.
+            Both (n, S, S) on the CPU: probability that something sounds, float32, the mean over the latent samples;
+            the likeliest class but the background, or None from a model that knows no classes.
         """
         result = frames.new_empty(frames.shape[0], *frames.shape[2:])
+        several: Tensor | None = None
         for clips in interleaved_clips(len(frames), self.num_frames, self.options.stride, self.options.batch):
             pictures = frames[clips].to(self.device)  # (B, T, 3, S, S)
             patches = log_mel[clips].to(self.device)
@@ -252,8 +260,12 @@ class VideoPredictor:
                     logits = self.model(pictures, audio, latents="mean").logits[None]
                 else:
                     logits = self.model.sample_logits(pictures, audio, self.options.samples)
-            result[clips] = logits.float().sigmoid().mean(dim=0)[:, :, 0].cpu()
-        return result
+            probability, classes = where_and_what(logits.float())
+            result[clips] = probability.cpu()
+            if classes is not None:
+                several = torch.empty(result.shape, dtype=torch.uint8) if several is None else several
+                several[clips] = classes.cpu()
+        return result, several
 
     def _precision(self) -> torch.autocast | nullcontext[None]:
         if not self.options.half:
@@ -328,22 +340,26 @@ class _SmoothedTail:
         self._reach = smoothing_reach(sigma)
         self._times = torch.empty(0, dtype=torch.float64)
         self._maps: Tensor | None = None
+        self._classes: Tensor | None = None
         self._done = 0  # how many of the kept key frames are given out already
 
-    def append(self, times: Tensor, maps: Tensor) -> None:
+    def append(self, times: Tensor, maps: Tensor, classes: Tensor | None) -> None:
         self._times = torch.cat([self._times, times])
         self._maps = maps if self._maps is None else torch.cat([self._maps, maps])
+        self._classes = classes if classes is None or self._classes is None else torch.cat([self._classes, classes])
 
-    def take(self, *, last: bool) -> tuple[Tensor, Tensor] | None:
+    def take(self, *, last: bool) -> tuple[Tensor, Tensor, Tensor | None] | None:
         """Smoothed key frames that no later one can change, led by the one given out last; None when there is none."""
         assert self._maps is not None
         final = len(self._times) if last else len(self._times) - self._reach
         first = max(self._done - 1, 0)  # the frames between two windows are interpolated from both sides
         if final <= self._done:
             return None
-        result = self._times[first:final], smooth(self._maps, self._sigma)[first:final]
+        classes = None if self._classes is None else self._classes[first:final]
+        result = self._times[first:final], smooth(self._maps, self._sigma)[first:final], classes
         drop = max(final - 1 - self._reach, 0)  # what the filter will not look back at any more
         self._times, self._maps, self._done = self._times[drop:], self._maps[drop:], final - drop
+        self._classes = None if self._classes is None else self._classes[drop:]
         return result
 
 

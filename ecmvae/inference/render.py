@@ -53,6 +53,42 @@ def overlay(
     return tinted
 
 
+def class_overlay(
+    frame: UInt8[np.ndarray, "h w 3"], classes: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "c 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Tint and outline what sounds in the colours of its classes.
+
+    Args:
+        frame: The source frame.
+        classes: Class of each pixel, 0 = nothing sounds.
+        palette: (C, 3) RGB, colour of each class.
+    """
+    inside = (classes > 0).astype(np.uint8)
+    mixed = cv2.addWeighted(frame, 1 - _TINT_STRENGTH, palette[classes], _TINT_STRENGTH, 0)
+    tinted = np.asarray(cv2.copyTo(mixed, inside, frame.copy()), np.uint8)
+    thickness = max(round(min(frame.shape[:2]) / 240), 1)
+    for number in np.unique(classes[classes > 0]).tolist():
+        contours, _ = cv2.findContours((classes == number).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(tinted, contours, -1, palette[number].tolist(), thickness=thickness)
+    return tinted
+
+
+def with_legend(
+    picture: UInt8[np.ndarray, "h w 3"], entries: Sequence[tuple[str, tuple[int, int, int]]]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Names beside swatches of their colours, from the upper left corner down."""
+    result = picture.copy()
+    row = max(round(picture.shape[0] / 18), 12)
+    scale, pen = row / 30, max(row // 16, 1)
+    for place, (name, colour) in enumerate(entries):
+        top = row // 2 + place * row
+        cv2.rectangle(result, (row // 2, top), (row, top + row * 2 // 3), colour, thickness=cv2.FILLED)
+        foot = (row + row // 3, top + row * 2 // 3)
+        for shade, width in (((0, 0, 0), 3 * pen), ((255, 255, 255), pen)):
+            cv2.putText(result, name, foot, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
+    return result
+
+
 def heat(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """Values in [0, 1] as colours from black over red and yellow to white."""
     levels = np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float16, Float64
+from jaxtyping import Bool, Float, Float16, Float64, UInt8
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.inference.temporal import interpolate_in_time
@@ -32,6 +33,8 @@ class FrameResult:
         geometry: How the source lies in the model's square.
         small_probability: (1, h, w) float32, at the model's size.
         small_uncertainty: (1, h, w) float32, at the model's size.
+        small_classes: (h, w) uint8, likeliest class of the nearest key frame; None from a model that knows no classes.
+        class_names: Names of the classes by number, where they are known.
     """
 
     index: int
@@ -41,6 +44,8 @@ class FrameResult:
     geometry: Letterbox
     small_probability: Float[Tensor, "1 h w"]
     small_uncertainty: Float[Tensor, "1 h w"]
+    small_classes: UInt8[Tensor, "h w"] | None = None
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def probability(self) -> Float[np.ndarray, "h0 w0"]:
@@ -58,6 +63,15 @@ class FrameResult:
     def mask(self) -> Bool[np.ndarray, "h0 w0"]:
         """(H0, W0) bool, True where an object sounds."""
         return self.probability > self.threshold
+
+    @cached_property
+    def classes(self) -> UInt8[np.ndarray, "h0 w0"] | None:
+        """(H0, W0) uint8, class of every pixel in the mask and 0 elsewhere; None from a model without classes."""
+        if self.small_classes is None:
+            return None
+        size = (self.geometry.height, self.geometry.width)
+        full: np.ndarray = interpolate(self.small_classes[None, None], size=size, mode="nearest-exact")[0, 0].numpy()
+        return full * self.mask
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,6 +93,8 @@ class VideoResult:
         key_times: (K,) float64, seconds of the key frames.
         key_probabilities: (K, h, w) float16.
         key_uncertainty: (K, h, w) float16.
+        key_classes: (K, h, w) uint8, the likeliest class but the background; None from a model without classes.
+        class_names: Names of the classes by number, where they are known.
     """
 
     path: Path | None
@@ -91,6 +107,8 @@ class VideoResult:
     key_times: Float64[Tensor, " k"]
     key_probabilities: Float16[Tensor, "k h w"]
     key_uncertainty: Float16[Tensor, "k h w"]
+    key_classes: UInt8[Tensor, "k h w"] | None = None
+    class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -110,6 +128,8 @@ class VideoResult:
             geometry=self.geometry,
             small_probability=self._small(self.key_probabilities, slice(position, position + 1)),
             small_uncertainty=self._small(self.key_uncertainty, slice(position, position + 1)),
+            small_classes=self._nearest_classes(float(self.timestamps[position])),
+            class_names=self.class_names,
         )
 
     @cached_property
@@ -119,6 +139,11 @@ class VideoResult:
         for position, frame in enumerate(self):
             masks[position] = frame.mask
         return masks
+
+    @property
+    def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
+        """(F, H0, W0) uint8, class of every pixel in the masks and 0 elsewhere; None from a model without classes."""
+        return None if self.key_classes is None else np.stack([frame.classes for frame in self])
 
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
@@ -184,12 +209,15 @@ class VideoResult:
         times: list[Tensor] = []
         probabilities: list[Tensor] = []
         uncertainty: list[Tensor] = []
+        classes: list[Tensor] = []
         last = -float("inf")
         for window in windows:
             fresh = window.key_times > last
             times.append(window.key_times[fresh])
             probabilities.append(window.key_probabilities[fresh])
             uncertainty.append(window.key_uncertainty[fresh])
+            if window.key_classes is not None:
+                classes.append(window.key_classes[fresh])
             last = float(window.key_times[-1])
         return replace(
             windows[0],
@@ -198,7 +226,12 @@ class VideoResult:
             key_times=torch.cat(times),
             key_probabilities=torch.cat(probabilities),
             key_uncertainty=torch.cat(uncertainty),
+            key_classes=torch.cat(classes) if classes else None,
         )
+
+    def _nearest_classes(self, time: float) -> Tensor | None:
+        """Class map of the key frame nearest to a time: between two classes there is nothing to interpolate."""
+        return None if self.key_classes is None else self.key_classes[int((self.key_times - time).abs().argmin())]
 
     def _small(self, maps: Tensor, which: slice) -> Tensor:
         """Maps of some source frames, float32 at the model's size."""

@@ -150,3 +150,29 @@ def test_a_model_without_ears_cannot_be_exported(tmp_path: Path) -> None:
     deaf = ECMVAE(TinyBackbone(), None, image_size=64, channels=16, latent_dim=4)
     with pytest.raises(UserError, match="no audio encoder"):
         export_onnx(deaf, tmp_path / "a.onnx")
+
+
+@pytest.mark.slow
+def test_classes_and_their_names_travel_along(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ECMVAE(
+        TinyBackbone(),
+        build_audio_encoder("vggish_small"),
+        image_size=32,
+        channels=8,
+        num_classes=3,
+        latent_kind="none",
+        fusion="none",
+        freeze_audio=False,
+    ).eval()
+    model.config = Config(model=ModelConfig(num_classes=3), data=DataConfig(name="avss", image_size=32))
+    model.class_names = ("background", "cat", "dog")
+    export_onnx(model, tmp_path / "model.onnx")
+    exported = OnnxModel(tmp_path / "model.onnx")
+    assert exported.class_names == model.class_names
+    frames, log_mel = torch.randn(2, 4, 3, 32, 32), torch.randn(2, 4, 1, 96, 64)
+    with torch.no_grad():
+        expected = model(frames, model.encode_audio(log_mel)).logits
+    got = exported(frames, exported.encode_audio(log_mel)).logits
+    assert got.shape == (2, 4, 3, 32, 32)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
