@@ -71,7 +71,8 @@ class FrameResult:
             return None
         size = (self.geometry.height, self.geometry.width)
         full: np.ndarray = interpolate(self.small_classes[None, None], size=size, mode="nearest-exact")[0, 0].numpy()
-        return full * self.mask
+        marked: np.ndarray = full * self.mask
+        return marked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,7 +144,8 @@ class VideoResult:
     @property
     def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
         """(F, H0, W0) uint8, class of every pixel in the masks and 0 elsewhere; None from a model without classes."""
-        return None if self.key_classes is None else np.stack([frame.classes for frame in self])
+        each = [frame.classes for frame in self]
+        return None if self.key_classes is None else np.stack([one for one in each if one is not None])
 
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
