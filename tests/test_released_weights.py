@@ -1,6 +1,8 @@
 """Released checkpoints in all their spellings, and what is refused."""
 
+import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from plain_networks import avsbench_shapes
 from released_case import drawn, released_shapes
 
 from ecmvae.backbones.vggish import VGGish, VGGishPostprocessor
@@ -17,7 +20,7 @@ from ecmvae.checkpoint import load_model
 from ecmvae.config import config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.ecmvae import ECMVAELoss
-from ecmvae.models import ECMVAE, build_model
+from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
 from ecmvae.released_weights import (
     load_released_loss,
     load_released_state_dict,
@@ -138,6 +141,61 @@ def test_a_checkpoint_of_another_backbone_is_refused() -> None:
         load_released_state_dict(_hollow("resnet"), "swin_b")
     with pytest.raises(UserError, match="choose from resnet50, pvt_v2_b5, swin_b"):
         load_released_state_dict(_hollow("resnet"), "vgg")
+
+
+def _tpavi(backbone: str) -> State:
+    """Keys and shapes of AVSBench's checkpoint alone; its values are under test in tests/reference."""
+    name = "pvt" if backbone == "pvt_v2_b5" else "resnet"
+    encoder = {key[8:]: shape for key, shape in released_shapes(name).items() if key.startswith("encoder.")}
+    return {key: torch.empty(shape, device="meta") for key, shape in avsbench_shapes(backbone, encoder).items()}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: s.pop("tpavi_b2.align_channel.bias"), r"1 missing: tpavi_b2\.align_channel\.bias$"),
+        (lambda s: s.pop("resnet.layer4_1.2.conv3.weight"), r"1 missing: resnet\.layer4\.2\.conv3\.weight$"),
+        (lambda s: s.update({"path1.odd": torch.zeros(1)}), r"1 unexpected: path1\.odd$"),
+        (
+            lambda s: s.update({"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}),
+            r"1 wrong shape: output_conv\.4\.weight \(71, 32, 1, 1\) instead of \(1, 32, 1, 1\)$",
+        ),
+        (lambda s: s.update({"conv3.conv2d_list.1.bias": torch.zeros(128)}), "1 wrong shape: conv3"),
+    ],
+)
+def test_what_does_not_fit_a_tpavi_is_named(spoil: Callable[[State], object], message: str) -> None:
+    state = _tpavi("resnet50")
+    spoil(state)
+    with pytest.raises(UserError, match=message):
+        load_released_state_dict(state, "resnet50")
+
+
+def test_a_tpavi_of_another_backbone_is_refused() -> None:
+    config = released_config(released_tensors(_tpavi("pvt_v2_b5")), "pvt_v2_b5", "the list")
+    assert (config.model.name, config.model.channels, config.loss.mask) == ("tpavi", 256, "bce")
+    with pytest.raises(UserError, match=r"missing: resnet\..*unexpected: encoder_backbone\."):
+        load_released_state_dict(_tpavi("pvt_v2_b5"), "resnet50")
+    with pytest.raises(UserError, match="resnet50 and pvt_v2_b5 only, not swin_b"):
+        load_released_state_dict(_tpavi("pvt_v2_b5"), "swin_b")
+
+
+@pytest.mark.slow
+def test_a_tpavi_file_becomes_a_model_folder_that_hears(tmp_path: Path) -> None:
+    alive = {
+        name: torch.full(tensor.shape, 0.01)
+        for name, tensor in _tpavi("resnet50").items()
+        if not re.match(r"path4\.resConfUnit1|resnet\.layer[34]_2", name)  # what is dead may be missing
+    }
+    torch.save(alive, tmp_path / "S4_resnet_best.pth")
+    torch.save(VGGish().state_dict(), tmp_path / "vggish.pth")
+    command = [str(tmp_path / "S4_resnet_best.pth"), "--backbone", "resnet50", "--out", str(tmp_path / "s4")]
+    assert main([*command, "--vggish", str(tmp_path / "vggish.pth")]) == 0
+    model = load_model(tmp_path / "s4")
+    assert isinstance(model, TPAVIBaseline)
+    assert (model.config.model.name, model.config.model.channels, model.config.loss.mask) == ("tpavi", 256, "bce")
+    assert (model.neck.scales[3].branches[2].weight == 0.01).all()
+    assert model.encode_audio(torch.zeros(1, 2, 1, 96, 64)).shape == (1, 2, 128)
+    assert "posterior" not in json.loads((tmp_path / "s4" / "metadata.json").read_text())
 
 
 def test_pvt_norms_have_the_epsilons_of_its_authors() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecmvae.losses.segmentation import boundary_weight, class_loss, semantic_loss, structure_loss
+from ecmvae.losses.segmentation import SemanticForm, boundary_weight, class_loss, semantic_loss, structure_loss
 
 
 def plain_structure_loss(logits: np.ndarray, mask: np.ndarray) -> float:
@@ -70,6 +70,33 @@ def test_semantic_loss_against_numpy() -> None:
     sound = torch.tensor(audio)
     got = semantic_loss([torch.tensor(each) for each in fused], [sound, sound], torch.tensor(logits))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_semantic_loss_as_avsbench_has_it_for_s4(normalise: bool) -> None:
+    """Probabilities pooled, cut at one half, the mean inside, minus the log of the cosine: a plain loop."""
+    rng = np.random.default_rng(2)
+    fused = [rng.uniform(0, 1, size=(3, 6, side, side)) for side in (8, 4)]
+    sounds, logits = [rng.uniform(0, 1, size=(3, 6)) for _ in fused], rng.normal(size=(3, 1, 16, 16))
+    logits[2] = -5  # nothing predicted: nothing to compare with
+    expected = np.zeros(3)
+    for stage, sound in zip(fused, sounds, strict=True):
+        side = stage.shape[-1]
+        step = 16 // side
+        for n in range(3):
+            inside = []
+            for y in range(side):
+                for x in range(side):
+                    window = logits[n, 0, y * step : (y + 1) * step, x * step : (x + 1) * step]
+                    if (1 / (1 + np.exp(-window))).mean() > 0.5:
+                        inside.append(stage[n, :, y, x])
+            product = float(np.mean(inside, 0) @ sound[n]) if inside else 0.0
+            if inside and normalise:
+                product /= np.linalg.norm(np.mean(inside, 0)) * np.linalg.norm(sound[n])
+            expected[n] += -np.log(product + 1e-6) / 2
+    form = SemanticForm(distance="cosine", threshold=True, normalise=normalise)
+    got = semantic_loss([torch.tensor(s) for s in fused], [torch.tensor(s) for s in sounds], torch.tensor(logits), form)
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_semantic_loss_needs_equal_widths() -> None:
