@@ -125,7 +125,7 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
             style = gr.Radio(list(_STYLES), value="contour", label="Style", elem_id="style", scale=5, min_width=280)
             threshold = gr.Slider(0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3)
             samples = gr.Slider(1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3)
-            smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing (s)", elem_id="smoothing", scale=3)
+            smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3)
         cutout = gr.Checkbox(label="Also cut out what sounds (WebM with transparency; takes longer)", elem_id="cutout")
         with gr.Row():
             start = gr.Button("Find what sounds", variant="primary", elem_id="start", scale=3)
