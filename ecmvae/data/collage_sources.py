@@ -25,7 +25,7 @@ from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
 
 INDEX_FILE = "sources.json"
-FORMAT = 1
+FORMAT = 2
 """Version of the prepared folder; another one is made afresh."""
 
 ItemKind = Literal["image", "sound", "background"]
