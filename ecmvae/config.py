@@ -82,7 +82,8 @@ class ModelConfig:
     """The network."""
 
     name: Literal["ecmvae", "tpavi"] = "ecmvae"
-    """ecmvae, or tpavi: AVSBench's baseline, which has no latents and a neck, a fusion and a decoder of its own."""
+    """ecmvae, or tpavi: AVSBench's baseline. It has no latents and a neck and a fusion of its own: model.latent,
+    model.neck and model.fusion have no effect on it."""
     visual: VisualConfig = field(default_factory=VisualConfig)
     audio: AudioConfig = field(default_factory=AudioConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
@@ -253,13 +254,6 @@ class Config:
             f"loss.semantic compares visual with audio features, which are 128 wide: set model.channels to 128 (it is "
             f"{self.model.channels}) or loss.semantic to 0",
         )
-        if self.model.name == "tpavi":
-            for key, plain in (("latent", LatentConfig()), ("fusion", FusionConfig()), ("neck", "basic")):
-                _require(
-                    getattr(self.model, key) == plain,
-                    f"model.{key} has no effect on model.name: tpavi, which has no latents and a neck and a fusion of "
-                    "its own: leave it out, or set model.name to ecmvae",
-                )
         for key in ("epochs", "batch_size", "check_val_every_n_epochs", "devices"):
             _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
         _require(

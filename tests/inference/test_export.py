@@ -19,7 +19,7 @@ from ecmvae.inference import export as module
 from ecmvae.inference.export import DeterministicModel, OnnxModel, export, export_onnx, quantise_onnx
 from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.predictor import VideoPredictor
-from ecmvae.models import ECMVAE
+from ecmvae.models import ECMVAE, TPAVIBaseline
 
 SHAPES = [(1, 1), (2, 3), (3, 5), (1, 7)]
 
@@ -128,6 +128,25 @@ def test_torch_export_and_safetensors(
     assert "m.pt2" in capsys.readouterr().out
     with pytest.raises(UserError, match="exists"):
         export("any", out=tmp_path / "m.pt2")
+
+
+@pytest.mark.slow
+def test_the_baseline_is_exported_alike(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    audio = AudioConfig(name="vggish_small", frozen=False)
+    baseline = TPAVIBaseline(TinyBackbone(), build_audio_encoder("vggish_small"), image_size=64, channels=16).eval()
+    for block in baseline.fusion:
+        nn.init.ones_(block.out_norm.weight)
+    baseline.config = Config(
+        data=DataConfig(image_size=64, num_frames=3), model=ModelConfig(name="tpavi", audio=audio, channels=16)
+    )
+    export_onnx(baseline, tmp_path / "baseline.onnx")
+    exported = OnnxModel(tmp_path / "baseline.onnx")
+    pictures, patches = inputs(2, 5)
+    with torch.no_grad():
+        expected = DeterministicModel(baseline)(pictures, patches)
+    assert expected.std() > 1e-3
+    assert (exported(pictures, patches).logits - expected).abs().max() < 1e-4
 
 
 def test_files_that_are_no_export(tmp_path: Path, model: ECMVAE) -> None:

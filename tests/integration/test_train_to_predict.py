@@ -21,7 +21,8 @@ def _signals():
     signal.signal(signal.SIGTERM, before)
 
 
-def test_train_evaluate_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["ecmvae", pytest.param("tpavi", marks=pytest.mark.slow)])
+def test_train_evaluate_predict(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scenes = ShapeScenes("s4", size=64)
     write_miniature("data", "s4", {"train": 6, "val": 2, "test": 3}, source=scenes)
@@ -30,6 +31,7 @@ def test_train_evaluate_predict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "data.root": "data",
         "data.hop_seconds": "0.96",
         "data.horizontal_flip": "0.5",
+        "model.name": name,
         "model.channels": "8",
         "train.cache_features": "false",
         "train.batch_size": "2",
