@@ -65,10 +65,3 @@ class Letterbox:
         """The part of (..., S, S) maps that the picture covers, (..., *inner)."""
         (top, left), (height, width) = self.corner, self.inner
         return maps[..., top : top + height, left : left + width]
-
-    def enlarge(self, maps: Float[Tensor, "n h w"]) -> Float[Tensor, "n h0 w0"]:
-        """Cropped maps at the size of the source, (N, H0, W0), bilinear."""
-        size = (self.height, self.width)
-        if tuple(maps.shape[1:]) == size:
-            return maps
-        return interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

@@ -20,7 +20,13 @@ _TINT_STRENGTH = 0.45
 _DIMMED = 0.3  # brightness of what a spotlight leaves in the dark
 _LEVELS = np.arange(256)[None, :, None]
 _TINTING = np.round(_LEVELS * (1 - _TINT_STRENGTH) + np.array(TINT) * _TINT_STRENGTH).astype(np.uint8)  # (1, 256, 3)
-_DIMMING = np.round(np.repeat(_LEVELS, 3, axis=2) * _DIMMED).astype(np.uint8)
+_DIMMING = np.round(_LEVELS * _DIMMED).astype(np.uint8)
+# Colours of a heat-map by level, RGB; and for laying one over a frame: how much it covers, and what it adds.
+_RAMP = np.arange(256, dtype=np.uint8)[:, None]
+_HEAT = np.asarray(cv2.cvtColor(cv2.applyColorMap(_RAMP, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB))  # (256, 1, 3)
+_COVER = (0.15 + 0.5 * _RAMP / 255)[..., None]
+_HEAT_ADDS = np.round(_HEAT * _COVER).astype(np.uint8)
+_FRAME_KEEPS = np.round(255 * (1 - _COVER)).astype(np.uint8).repeat(3, axis=2)
 _STRIP_SHARE = 0.08  # of the picture's height
 _BAR_COLOUR = (80, 220, 120)
 _CURSOR_COLOUR = (255, 255, 255)
@@ -43,12 +49,18 @@ def overlay(
             "spotlight" darkens everything that is silent.
     """
     if style == "heatmap":
-        return _blend(frame, heat(probability), 0.15 + 0.5 * probability)
-    inside = mask.astype(np.uint8)
+        levels = _levels(probability)
+        kept = cv2.multiply(frame, cv2.applyColorMap(levels, _FRAME_KEEPS), scale=1 / 255)
+        return np.asarray(cv2.add(kept, cv2.applyColorMap(levels, _HEAT_ADDS)), np.uint8)
+    inside = mask.view(np.uint8)
     if style == "spotlight":
         return np.asarray(cv2.copyTo(frame, inside, cv2.LUT(frame, _DIMMING)), np.uint8)
-    tinted = np.asarray(cv2.copyTo(cv2.LUT(frame, _TINTING), inside, frame.copy()), np.uint8)
-    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    tinted = frame.copy()
+    left, top, width, height = cv2.boundingRect(inside)
+    if width:  # only where the mask is: it is often a small part of a large picture
+        box = (slice(top, top + height), slice(left, left + width))
+        tinted[box] = cv2.copyTo(cv2.LUT(frame[box], _TINTING), inside[box], tinted[box])
+    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     cv2.drawContours(tinted, contours, -1, TINT, thickness=max(round(min(frame.shape[:2]) / 240), 1))
     return tinted
 
@@ -91,9 +103,12 @@ def with_legend(
 
 def heat(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """Values in [0, 1] as colours from black over red and yellow to white."""
-    levels = np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    return np.asarray(coloured, np.uint8)
+    return np.asarray(cv2.applyColorMap(_levels(values), _HEAT), np.uint8)
+
+
+def enlarge(values: Float[np.ndarray, "h w"], height: int, width: int) -> Float[np.ndarray, "h0 w0"]:
+    """A small float32 map at the size of its frame, bilinear between the centres of the pixels."""
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def cutout(frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
@@ -118,12 +133,13 @@ def with_loudness_strip(
     height, width = picture.shape[:2]
     strip = max(round(height * _STRIP_SHARE), 1)
     result = picture.copy()
-    result[height - strip :] //= 3
+    foot = result[height - strip :]
+    foot //= 3
     levels = np.interp(np.arange(width), np.linspace(0, width - 1, len(activity)), activity)
     rows = np.arange(strip, 0, -1)[:, None]  # height of each row above the foot
     bars = rows <= np.round(levels * strip)[None, :]
-    result[height - strip :][bars] = _BAR_COLOUR
-    result[height - strip :, -1] = _CURSOR_COLOUR
+    foot[:] = cv2.copyTo(np.full_like(foot, _BAR_COLOUR), bars.view(np.uint8), foot)
+    foot[:, -1] = _CURSOR_COLOUR
     return result
 
 
@@ -183,10 +199,6 @@ def _loudness_picture(activity: Float[np.ndarray, " s"], width: int, height: int
     return np.where(bars[..., None], np.array((40, 90, 60), np.uint8), np.uint8(255))
 
 
-def _blend(
-    below: UInt8[np.ndarray, "h w 3"], above: UInt8[np.ndarray, "h w 3"], share: Float[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """`share` of the upper picture, the rest of the lower one."""
-    weight = share[..., None]
-    mixed: np.ndarray = np.round(below * (1 - weight) + above * weight).astype(np.uint8)
-    return mixed
+def _levels(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """[0, 1] as 0 to 255, rounded; what lies above is cut off."""
+    return np.asarray(cv2.convertScaleAbs(values, alpha=255), np.uint8)

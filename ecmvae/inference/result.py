@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ecmvae.data.letterbox import Letterbox
+from ecmvae.inference import render
 from ecmvae.inference.temporal import interpolate_in_time
 
 if TYPE_CHECKING:
@@ -50,14 +52,12 @@ class FrameResult:
     @cached_property
     def probability(self) -> Float[np.ndarray, "h0 w0"]:
         """(H0, W0) float32, that this pixel belongs to a sounding object."""
-        full: np.ndarray = self.geometry.enlarge(self.small_probability)[0].numpy()
-        return full
+        return render.enlarge(self.small_probability[0].numpy(), self.geometry.height, self.geometry.width)
 
     @cached_property
     def uncertainty(self) -> Float[np.ndarray, "h0 w0"]:
         """(H0, W0) float32 in [0, 1], entropy in bits of the mean probability."""
-        full: np.ndarray = self.geometry.enlarge(self.small_uncertainty)[0].numpy()
-        return full
+        return render.enlarge(self.small_uncertainty[0].numpy(), self.geometry.height, self.geometry.width)
 
     @cached_property
     def mask(self) -> Bool[np.ndarray, "h0 w0"]:
@@ -136,10 +136,7 @@ class VideoResult:
     @cached_property
     def masks(self) -> Bool[np.ndarray, "f h w"]:
         """(F, H0, W0) bool, True where an object sounds."""
-        masks = np.empty((len(self), self.geometry.height, self.geometry.width), bool)
-        for position, frame in enumerate(self):
-            masks[position] = frame.mask
-        return masks
+        return self._at_source_size(frame.mask for frame in self)
 
     @property
     def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
@@ -150,14 +147,12 @@ class VideoResult:
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]."""
-        full: np.ndarray = self.geometry.enlarge(self._small(self.key_probabilities, slice(None))).numpy()
-        return full
+        return self._at_source_size(frame.probability for frame in self)
 
     @property
     def uncertainty(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]: entropy of the mean probability, in bits."""
-        full: np.ndarray = self.geometry.enlarge(self._small(self.key_uncertainty, slice(None))).numpy()
-        return full
+        return self._at_source_size(frame.uncertainty for frame in self)
 
     @property
     def masked_area(self) -> Float[np.ndarray, " f"]:
@@ -238,3 +233,11 @@ class VideoResult:
     def _small(self, maps: Tensor, which: slice) -> Tensor:
         """Maps of some source frames, float32 at the model's size."""
         return interpolate_in_time(maps, self.key_times, torch.from_numpy(self.timestamps[which]))
+
+    def _at_source_size(self, maps: Iterator[np.ndarray]) -> np.ndarray:
+        """(F, H0, W0): one map a frame, put together without a second copy of them all."""
+        first = next(maps)
+        together = np.empty((len(self), *first.shape), first.dtype)
+        for position, each in enumerate(chain([first], maps)):
+            together[position] = each
+        return together

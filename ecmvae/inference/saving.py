@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
 from ecmvae.data.video import VideoInfo, probe, show_path, stream_frames
 from ecmvae.errors import UserError
 from ecmvae.inference.outputs import (
@@ -109,8 +111,9 @@ def write_outputs(
             for writer in writers:
                 writer.write(pixels, answer)
             frames += 1
-            sounding += bool(answer.mask.any())
-            area += float(answer.mask.mean())
+            masked = np.count_nonzero(answer.mask)
+            sounding += masked > 0
+            area += masked / answer.mask.size
             time = answer.time
             if on_frame is not None:
                 on_frame(time)

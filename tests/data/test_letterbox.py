@@ -8,6 +8,7 @@ import torch
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.transforms import ClipTransform, normalise
+from ecmvae.inference.render import enlarge
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_a_mask_finds_its_way_back() -> None:
     frame = np.repeat(truth[..., None] * np.uint8(255), 3, axis=2)
     square = box.fit(frame)
     bright = (square[0] > 0.5).float()
-    back = box.enlarge(box.crop(bright[None]))[0].numpy() > 0.5
+    back = enlarge(box.crop(bright).numpy(), 90, 160) > 0.5
     assert (back & truth).sum() / (back | truth).sum() > 0.85
 
 
@@ -54,4 +55,3 @@ def test_square_pictures_are_the_training_transform_too() -> None:
 def test_anamorphic_video_is_letterboxed_as_it_is_shown() -> None:
     box = Letterbox(height=576, width=720, side=128, sample_aspect=Fraction(64, 45))  # 16:9 DVD
     assert box.inner == (72, 128)
-    assert box.enlarge(torch.zeros(1, *box.inner)).shape == (1, 576, 720)

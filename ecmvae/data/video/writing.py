@@ -80,6 +80,8 @@ class VideoWriter:
         Raises:
             ValueError: When the options contradict each other.
         """
+        from av.video.reformatter import VideoReformatter
+
         if waveform is not None and sample_rate is None:
             raise ValueError("a waveform needs its sample_rate in Hz")
         if waveform is not None and copy_audio_from is not None:
@@ -91,6 +93,7 @@ class VideoWriter:
         self._last_pts = -1
         self._end = 0.0
         self._frame_seconds = float(1 / fps)
+        self._converter = VideoReformatter()  # kept, since setting one up takes longer than a small frame
         with ExitStack() as stack:
             self._container = self._open(stack, path)
             self._stream = self._add_stream(codec, alpha, quality, _exact_rate(fps), sample_aspect)
@@ -147,9 +150,10 @@ class VideoWriter:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         start = self._next * self._frame_seconds if time is None else time
         self._next += 1
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgba" if channels == 4 else "rgb24")
-        picture = picture.reformat(
-            format=self._stream.codec_context.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
+        pixels = np.ascontiguousarray(frame)  # shared with FFmpeg, which only reads it to make a picture of its own
+        shared = av.VideoFrame.from_numpy_buffer(pixels, format="rgba" if channels == 4 else "rgb24")
+        picture = self._converter.reformat(
+            shared, format=self._stream.codec_context.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
         )
         self._last_pts = max(self._last_pts + 1, round(start / _CLOCK))  # strictly rising, as MP4 wants it
         picture.pts, picture.time_base = self._last_pts, _CLOCK
