@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TASKS: tuple[Literal["s4"], Literal["ms3"]] = ("s4", "ms3")
 _SPLIT = "test_seen"
+_VIDEO_SIZE = 384  # pixels of the video that the overlay is drawn on
 
 
 def demo(
@@ -92,7 +93,7 @@ class Demo:
         with self._step("evaluate"):
             reports = {task: self._evaluate(task) for task in TASKS}
         with self._step("overlay"):
-            shown = self._overlay(reports["s4"])
+            shown = self._overlay(reports["s4"], sources)
         told = {
             "data": "synthetic" if sources is None else "collage",
             **_scores(reports["s4"]),
@@ -208,18 +209,29 @@ class Demo:
         report.write(self.out / "scores" / task)
         return report
 
-    def _overlay(self, report: Report) -> dict[str, Any]:
-        """Draw the best-scored S4-like test clip into ``overlay.mp4``; returns which one it is."""
+    def _overlay(self, report: Report, sources: CollageSources | None) -> dict[str, Any]:
+        """Draw the best-scored S4-like test clip, larger than it was scored, into ``overlay.mp4``; returns which."""
         from ecmvae.data.layout import read_clips
         from ecmvae.inference.command import predict
 
         best = max(report.clips["real"], key=lambda clip: clip.miou)
-        (clip,) = (clip for clip in read_clips(self.out / "data", "s4", _SPLIT) if clip.name == best.name)
-        video = clip.raw_video
-        if not video.is_file():
-            video = _still_video(self.out / f"{best.name}.mp4", clip.frame, clip.wav)
+        video = self.out / f"{best.name}.mp4"
+        if sources is None:
+            (clip,) = (clip for clip in read_clips(self.out / "data", "s4", _SPLIT) if clip.name == best.name)
+            _still_video(video, clip.frame, clip.wav)
+        else:
+            self._moving_video(video, best.name, sources)
         predict([str(video)], out=self.out / "overlay.mp4", checkpoint=str(self.out))
         return {"clip": best.name, "chosen": "highest mIoU of the S4-like test clips", "miou": best.miou}
+
+    def _moving_video(self, path: Path, name: str, sources: CollageSources) -> None:
+        """The clip of that name, composed again at a size worth looking at."""
+        from ecmvae.data.collage import CollageClips
+        from ecmvae.data.collage_writer import write_moving_clip
+
+        clips = CollageClips(sources, "s4", _SPLIT, self.clips, size=_VIDEO_SIZE, seed=self.seed, remix=False)
+        (index,) = (index for index in range(len(clips)) if clips.name(index) == name)
+        write_moving_clip(path, clips, index)
 
     def _tell(self, told: dict[str, Any]) -> Path:
         """Write ``report.json``, last of all, and show the table."""

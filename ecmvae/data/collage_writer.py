@@ -217,11 +217,7 @@ def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job:
         _save(files.mask(second + 1, "object_masks"), objects[second])
     write_wave(files.wav, torch.from_numpy(waveform))
     if settings.raw_video and split.startswith("test"):
-        from ecmvae.data.video import write_video
-
-        times = [number / VIDEO_FPS for number in range(VIDEO_FPS * scene.seconds)]
-        moving = (frame for frame, _ in stream(scene, times, settings.size, clips.sources))
-        write_video(files.raw_video, moving, VIDEO_FPS, waveform, SAMPLE_RATE)
+        write_moving_clip(files.raw_video, clips, index)
     record = {
         "kind": kind,
         "name": files.name,
@@ -234,6 +230,16 @@ def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job:
         "background": scene.background,
     }
     _write_json(record_file, record)
+
+
+def write_moving_clip(path: Path, clips: CollageClips, index: int) -> None:
+    """Write clip `index` as an mp4 with its sound, `VIDEO_FPS` frames a second of `clips.size` pixels."""
+    from ecmvae.data.video import write_video
+
+    scene, _, waveform = clips.heard(index)
+    times = [number / VIDEO_FPS for number in range(VIDEO_FPS * scene.seconds)]
+    moving = (frame for frame, _ in stream(scene, times, clips.size, clips.sources))
+    write_video(path, moving, VIDEO_FPS, waveform, SAMPLE_RATE)
 
 
 @lru_cache(maxsize=2)

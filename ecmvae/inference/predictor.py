@@ -20,6 +20,7 @@ import copy
 from collections import deque
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from ecmvae.checkpoint import load_model
@@ -40,7 +42,7 @@ from ecmvae.inference.classes import where_and_what
 from ecmvae.inference.default_model import default_model
 from ecmvae.inference.export import OnnxModel
 from ecmvae.inference.options import PredictorOptions
-from ecmvae.inference.result import VideoResult
+from ecmvae.inference.result import FrameResult, VideoResult
 from ecmvae.inference.temporal import smooth, smoothing_reach
 from ecmvae.models import Segmenter
 
@@ -154,6 +156,26 @@ class VideoPredictor:
         shown = (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
         geometry = self._geometry(*frames.shape[1:3])
         return VideoResult.join(list(self._windows(shown, geometry, sound, sound, None)))
+
+    def predict_image(
+        self,
+        image: Image | UInt8[np.ndarray, "h w 3"],
+        waveform: Float[np.ndarray, " s"],
+        sample_rate: int = SAMPLE_RATE,
+    ) -> FrameResult:
+        """The mask of one picture; heard is the second in the middle of the sound.
+
+        The picture stands alone, so nothing is averaged over time; `.uncertainty` is that of `options.samples` masks.
+
+        Args:
+            image: A PIL picture of any mode, or (H, W, 3) uint8 RGB.
+            waveform: (S,) mono in [-1, 1]; shorter than a second it is followed by silence.
+            sample_rate: Of the waveform, in Hz.
+        """
+        pixels = image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))
+        rate = 1 / max(len(waveform) / sample_rate, 1.0)  # one key frame, in the middle
+        once = self.with_options(replace(self.options, fps=rate))
+        return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
 
     def with_options(self, options: PredictorOptions) -> VideoPredictor:
         """The same model, looking at videos in another way."""

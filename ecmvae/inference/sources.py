@@ -43,13 +43,17 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
         The videos in the order of the names, inside a folder by name; a video named twice is taken once.
 
     Raises:
-        UserError: When a name matches nothing, or two videos' outputs would have the same name.
+        UserError: When a name matches nothing or may not be read, or two videos' outputs would have the same name.
     """
     endings = tuple(leave_out)
     found: dict[Path, Path] = {}  # video -> output name with suffix
     for name in names:
-        for path, label in _expand(name, endings):
-            found.setdefault(path, label)
+        try:
+            for path, label in _expand(name, endings):
+                found.setdefault(path, label)
+        except PermissionError as error:
+            shown = show_path(Path(name))
+            raise UserError(f"cannot read {shown} ({error.strerror}): check the path and its permissions") from error
     stems = [label.with_suffix("") for label in found.values()]
     sources = []
     for path, label in found.items():

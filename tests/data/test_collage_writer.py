@@ -12,7 +12,7 @@ from ecmvae.data import collage_writer
 from ecmvae.data.audio import read_wave
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.collage import CollageClips
-from ecmvae.data.collage_writer import MANIFEST, write_collage
+from ecmvae.data.collage_writer import MANIFEST, write_collage, write_moving_clip
 from ecmvae.data.images import read_rgb
 from ecmvae.data.layout import read_clips
 from ecmvae.data.video import read_clip
@@ -102,6 +102,15 @@ class TestLayout:
             assert len(heard) >= 79000
             similar = torch.nn.functional.cosine_similarity(heard, waveform[: len(heard)], dim=0)
             assert similar > 0.95
+
+    def test_a_larger_video_shows_the_same_scene(self, sources, tmp_path):
+        small, large = (CollageClips(sources, "s4", "test_seen", 2, size=size, remix=False) for size in (32, 96))
+        write_moving_clip(tmp_path / "large.mp4", large, 1)
+        video = read_clip(tmp_path / "large.mp4", fps=1.0)
+        assert video.frames.shape == (5, 96, 96, 3)
+        shrunk = video.frames.reshape(5, 32, 3, 32, 3, 3).mean(axis=(2, 4))
+        assert np.abs(shrunk - small.frames(1)[0]).mean() < 10
+        assert np.abs(shrunk - small.frames(0)[0]).mean() > 20
 
     def test_only_test_clips_have_videos(self, root):
         videos = sorted(path.stem for path in root.rglob("*.mp4"))

@@ -4,6 +4,7 @@ import logging
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,8 @@ def corpus(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
         (folder / name).write_bytes(content)
     soundfile.write(folder / "song.wav", np.zeros(16_000), 16_000)
     (folder / "song.wav").rename(folder / "song.mp4")
-    messages = {name: message for name, (_, message) in bad.items()} | {"song.mp4": "has only sound"}
+    messages = {name: message for name, (_, message) in bad.items()}
+    messages |= {"song.mp4": "has only sound", "locked.mp4": "Permission denied"}
     day = bytearray(data)
     at = day.index(b"mvhd") + 16
     day[at + 4 : at + 8] = (int.from_bytes(day[at : at + 4], "big") * 86_400).to_bytes(4, "big")
@@ -57,26 +59,81 @@ def corpus(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
     OddVideo(small, rotation=90, tracks=[Track(SOUND, layout="stereo", codec="aac")]).write(folder / "phone.mp4")
     once = OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo", codec="aac")]).write(folder / "once.ts")
     (folder / "jumps back.ts").write_bytes(once.read_bytes() * 2)
+    (folder / "cut short.mp4").write_bytes(data[: body + (len(data) - body) * 2 // 3])
+    holed = bytearray(data)
+    middle = body + (len(data) - body) // 2
+    holed[middle : middle + 600] = b"\xff" * 600
+    (folder / "corrupt.mp4").write_bytes(holed)
+    times = [0.0, 0.04, 0.5, 0.54, 0.58, 2.0]
+    OddVideo(small, times=times, tracks=[Track(SOUND, layout="stereo")]).write(folder / "uneven.mkv")
+    deep = {"pixel_format": "yuv420p10le", "codec": "ffv1", "options": {}}
+    OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo")], **deep).write(folder / "10 bit.mkv")
+    six = Track(np.repeat(SOUND[:1], 6, axis=0), layout="5.1", codec="aac")
+    OddVideo(flash_frames(), tracks=[six]).write(folder / "surround.mp4")
+    OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo", start=0.5)]).write(folder / "late.mkv")
+    OddVideo(flash_frames(), tracks=[Track(SOUND[:, :57_600], layout="stereo")]).write(folder / "ends early.mkv")
+    tracks = [Track(SOUND, layout="stereo"), Track(0 * SOUND, layout="stereo")]
+    OddVideo(flash_frames(), tracks=tracks).write(folder / "two tracks.mkv")
+    (folder / "locked.mp4").write_bytes(data)
+    (folder / "folder.mp4").mkdir()
     frames = {
         "good.mp4": 48, "day.mp4": 48, "it's a \"film\".mp4": 48, "two\nlines.mp4": 48, NOT_UTF_8: 48,
         "video only.mp4": 48, "one.mkv": 1, "1x1.mp4": 6, "1x1.mov": 6, "wide.mp4": 6, "odd.mkv": 6, "1fps.mp4": 6,
-        "240fps.mp4": 480, "phone.mp4": 6, "once.ts": 48, "jumps back.ts": 96,
+        "240fps.mp4": 480, "phone.mp4": 6, "once.ts": 48, "jumps back.ts": 96, "uneven.mkv": 6, "10 bit.mkv": 48,
+        "surround.mp4": 48, "late.mkv": 48, "ends early.mkv": 48, "two tracks.mkv": 48,
+        "cut short.mp4": len(read_clip(folder / "cut short.mp4").frames),
+        "corrupt.mp4": len(read_clip(folder / "corrupt.mp4").frames),
     }  # fmt: skip
+    assert 1 < frames["cut short.mp4"] < 48
+    assert 24 < frames["corrupt.mp4"] <= 48
     return frames, messages
 
 
+BEEPS = dict.fromkeys(
+    ["good.mp4", "day.mp4", "it's a \"film\".mp4", "two\nlines.mp4", NOT_UTF_8, "once.ts", "10 bit.mkv", "surround.mp4",
+     "ends early.mkv", "two tracks.mkv"], 1.1
+) | {"late.mkv": 1.6}  # fmt: skip
+"""When the box is heard, in seconds."""
+
+
+def assert_right_masks(path: Path, heard: float) -> None:
+    """The box is masked when it is heard, and nothing half a second of hearing and a bit of smoothing before."""
+    with np.load(path) as arrays:
+        masks, times = arrays["masks"], arrays["timestamps"]
+    index = int(np.abs(times - heard).argmin())
+    truth = np.zeros((90, 120), bool)
+    left = 120 * index // 96
+    truth[22:67, left : left + 40] = True
+    assert (masks[index] & truth).sum() / (masks[index] | truth).sum() > 0.6
+    assert not masks[times < heard - 1.0].any()
+
+
+@pytest.fixture
+def _locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`locked.mp4` may not be read, whoever runs the tests: root may read everything."""
+    real = Path.open
+
+    def guarded(path: Path, *args: Any, **options: Any) -> Any:
+        if path.name == "locked.mp4" and not options and args == ("rb",):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", guarded)
+
+
+@pytest.mark.usefixtures("_locked")
 def test_everything_at_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 5, level=0.6).to(device))
+    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 5, level=0.5).to(device))
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()
     frames, messages = corpus(sources)
     with caplog.at_level(logging.ERROR, "ecmvae"):
-        assert predict([str(sources)], out=out, checkpoint="any", device="cpu", loudness=False) == 2
+        assert predict([str(sources)], out=out, checkpoint="any", device="cpu", loudness=False, npz=True) == 2
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == len(messages) + 1
     assert all("\n" not in error for error in errors)
@@ -84,7 +141,7 @@ def test_everything_at_once(
         assert any(name in error and message in error for error in errors)
     assert errors[-1] == f"{len(messages)} of {len(messages) + len(frames)} videos failed"
     assert len(capsys.readouterr().out.splitlines()) == len(frames)
-    assert len(list(out.iterdir())) == len(frames)
+    assert len(list(out.iterdir())) == 2 * len(frames)
     for name, count in frames.items():
         stem = name if name.startswith("1x1") else Path(name).stem  # two files share that stem
         drawn, source = out / f"{stem}.overlay.mp4", sources / name
@@ -97,3 +154,5 @@ def test_everything_at_once(
         if original.waveform.any():  # the sound is still there, in time
             kept, given = clip.waveform[:overlap], original.waveform[:overlap]
             assert np.corrcoef(kept, given)[0, 1] > 0.98
+        if name in BEEPS:
+            assert_right_masks(out / f"{stem}.npz", BEEPS[name])

@@ -5,11 +5,13 @@ import logging
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from listening_model import ListeningModel
+from odd_videos import OddVideo, Track
 
-from ecmvae.data.video import probe, write_video
+from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.inference import predictor
 from ecmvae.inference.command import predict
@@ -92,6 +94,25 @@ def test_outputs_beside_the_sources_are_no_sources_next_time(videos: Path) -> No
     run(videos, out=videos, masks=True)
     assert run(videos, out=videos, masks=True) == 0
     assert names(videos) == ["one.masks", "one.mp4", "one.overlay.mp4", "two.masks", "two.mp4", "two.overlay.mp4"]
+
+
+def test_the_chosen_track_is_heard_and_kept(tmp_path: Path) -> None:
+    tone = beep(sample_rate=48_000)[None]
+    tracks = [Track(0 * tone, codec="aac"), Track(tone, codec="aac")]
+    source = OddVideo(flash_frames(), tracks=tracks).write(tmp_path / "two.mp4")
+    for track, loudest in ((0, 0.0), (1, 0.85)):  # a sine of amplitude 0.5 has -9 dB
+        assert run(source, out=tmp_path / "out", npz=True, audio_track=track, force=True) == 0
+        with np.load(tmp_path / "out/two.npz") as arrays:
+            assert arrays["audio_activity"].max() == pytest.approx(loudest, abs=0.02)
+        assert len(probe(tmp_path / "out/two.overlay.mp4").audio_tracks) == 1
+        assert read_clip(tmp_path / "out/two.overlay.mp4").waveform.any() == bool(track)
+
+
+def test_a_folder_without_a_video_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").mkdir()
+    with pytest.raises(UserError, match="no video in the folder"):
+        run(tmp_path / "film.mp4", out=tmp_path / "out")
+    assert names(tmp_path) == ["film.mp4"]
 
 
 def test_a_single_bad_file_leaves_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every kind of output, read back by other libraries: PyAV, OpenCV, PIL, NumPy and plain loops."""
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
+from listening_model import ListeningModel
+from odd_videos import OddVideo, Track
 from PIL import Image
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
+from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.outputs import OverlayOptions, run_lengths
+from ecmvae.inference.predictor import VideoPredictor
 from ecmvae.inference.result import VideoResult
 from ecmvae.inference.saving import ENDINGS, kind_of, write_outputs
 
@@ -73,6 +78,54 @@ def test_overlay_keeps_size_rate_sound_and_time(tmp_path: Path, video: Path, res
     assert change[:24, : -strip - 2].mean() < 4  # nothing sounds yet: only compression
     assert change[30:, : -strip - 2, : WIDTH // 2 - 2].mean() > 25  # tinted
     assert change[30:, : -strip - 2, WIDTH // 2 + 4 :].mean() < 4
+
+
+def flashes_and_beeps(path: Path) -> tuple[list[float], list[float]]:
+    """Where they begin, in seconds, decoded by PyAV alone."""
+    flashes, beeps, bright, loud_until = [], [], False, -1.0
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0, audio=0):
+            if isinstance(frame, av.VideoFrame):
+                luma = frame.to_ndarray(format="gray").mean()
+                if luma > 140 and not bright:
+                    flashes.append(frame.time)
+                bright = luma > 140
+                continue
+            loud = np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1) / frame.sample_rate + frame.time
+            if len(loud) and loud[0] - loud_until > 1.0:
+                beeps.append(float(loud[0]))
+            loud_until = float(loud[-1]) if len(loud) else loud_until
+    return flashes, beeps
+
+
+@pytest.mark.parametrize(
+    ("rate", "codec", "suffix"),
+    [
+        (Fraction(25), "aac", ".mp4"),
+        (Fraction(30_000, 1001), "aac", ".mp4"),
+        (Fraction(24), "libopus", ".mkv"),  # encoded again
+    ],
+)
+def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Fraction, codec: str, suffix: str) -> None:
+    """A minute with a flash and a beep every ten seconds; the first and the last are within a frame of each other."""
+    count = round(60 * rate)
+    flash = {round((5 + 10 * number) * rate) for number in range(6)}
+    clock = np.arange(60 * 48_000) / 48_000
+    loud = np.zeros(len(clock), bool)
+    for index in flash:
+        start = float(index / rate)
+        loud |= (clock >= start) & (clock < start + 0.1)
+    tone = (0.5 * np.sin(2 * np.pi * 440 * clock) * loud).astype(np.float32)
+    frames = [np.full((32, 48, 3), 255 if index in flash else 20, np.uint8) for index in range(count)]
+    source = OddVideo(frames, rate=rate, tracks=[Track(tone[None], codec=codec)]).write(tmp_path / f"source{suffix}")
+    options = PredictorOptions(fps=0.5)
+    predictor = VideoPredictor(ListeningModel(32), "cpu", options)
+    write_outputs(predictor.stream(source), source, {"overlay": tmp_path / "overlay.mp4"})
+    flashes, beeps = flashes_and_beeps(tmp_path / "overlay.mp4")
+    assert len(flashes) == len(beeps) == 6
+    assert np.array(flashes) == pytest.approx([float(index / rate) for index in sorted(flash)], abs=2e-3)
+    for event in (0, -1):
+        assert abs(beeps[event] - flashes[event]) < float(1 / rate) / 2  # half a frame, to be strict
 
 
 def test_overlay_with_uncertainty_has_a_second_picture(tmp_path: Path, video: Path, result: VideoResult) -> None:

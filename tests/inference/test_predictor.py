@@ -7,6 +7,7 @@ import pytest
 import torch
 from flash_clip import SAMPLE_RATE
 from listening_model import ListeningModel
+from PIL import Image
 
 from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
@@ -169,6 +170,44 @@ def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> N
         from_arrays.plot()
     with pytest.raises(UserError, match="no frame"):
         predictor.predict_arrays(clip.frames[:0], 10.0, clip.waveform)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "loud_from", "heard"), [(1.0, 0.0, True), (0.5, 0.0, True), (9.0, 4.0, True), (9.0, 5.5, False)]
+)
+def test_a_picture_with_its_second_of_sound(seconds: float, loud_from: float, heard: bool) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    pixels[10:30, 20:50] = 255
+    time = np.arange(round(seconds * 48_000)) / 48_000
+    tone = (0.5 * np.sin(2 * np.pi * 440 * time) * (time >= loud_from)).astype(np.float32)
+    predictor = VideoPredictor(ListeningModel(), "cpu")
+    answer = predictor.predict_image(pixels, tone, 48_000)
+    assert answer.mask.shape == (48, 64)
+    assert answer.mask.any() == heard
+    palette = Image.fromarray(pixels).convert("P")  # neither RGB nor an array
+    assert np.array_equal(predictor.predict_image(palette, tone, 48_000).mask, answer.mask)
+    if heard:
+        truth = pixels[..., 0] > 0
+        assert (answer.mask & truth).sum() / (answer.mask | truth).sum() > 0.8
+
+
+class CoinModel(ListeningModel):
+    """Every sample is sure of itself, and a coin decides of what."""
+
+    def sample_logits(self, frames: torch.Tensor, audio: torch.Tensor, num_samples: int) -> torch.Tensor:
+        shape = (num_samples, *frames.shape[:2], 1, *frames.shape[3:])
+        return torch.where(torch.rand(shape) < 0.5, 20.0, -20.0)
+
+
+def test_samples_that_disagree_are_uncertain(ten_seconds: Path) -> None:
+    def uncertainty(samples: int) -> float:
+        options = PredictorOptions(samples=samples, smoothing=0.0, fps=1.0)
+        key = VideoPredictor(CoinModel(32), "cpu", options).predict(ten_seconds).key_uncertainty
+        return float(key.float().mean())
+
+    assert uncertainty(1) < 0.01  # the means of the latents: one answer
+    # the entropy of the share of heads in four throws: 0.811 bits x 1/2 + 1 bit x 3/8
+    assert uncertainty(4) == pytest.approx(0.811278 / 2 + 3 / 8, abs=0.02)
 
 
 def test_threshold_can_be_moved_afterwards(ten_seconds: Path) -> None:

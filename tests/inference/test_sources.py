@@ -71,3 +71,12 @@ def test_outputs_that_would_have_one_name_are_refused(tree: Path) -> None:
     (tree / "deep/a.mp4").touch()
     with pytest.raises(UserError, match="different folders"):
         resolve_sources([str(tree / "a.mp4"), str(tree / "deep/a.mp4")])
+
+
+def test_what_may_not_be_entered_is_one_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", deny)
+    with pytest.raises(UserError, match="Permission denied"):
+        resolve_sources([str(tree / "a.mp4")])

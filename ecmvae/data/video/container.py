@@ -79,12 +79,12 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     import av
 
     name = show_path(path)
-    if path.is_dir():
-        raise UserError(f"{name} is a folder: name the video files in it")
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
         raise UserError(f"{name} does not exist: check the path") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{name} is a folder: name the video files in it") from error
     except OSError as error:
         raise UserError(f"cannot read {name} ({error.strerror}): check the path and its permissions") from error
     with file:
