@@ -172,7 +172,7 @@ class VideoPredictor:
             waveform: (S,) mono in [-1, 1]; shorter than a second it is followed by silence.
             sample_rate: Of the waveform, in Hz.
         """
-        pixels = image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))
+        pixels = image if isinstance(image, np.ndarray) else np.array(image.convert("RGB"))
         rate = 1 / max(len(waveform) / sample_rate, 1.0)  # one key frame, in the middle
         once = self.with_options(replace(self.options, fps=rate))
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)

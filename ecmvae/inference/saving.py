@@ -111,7 +111,7 @@ def write_outputs(
             for writer in writers:
                 writer.write(pixels, answer)
             frames += 1
-            masked = np.count_nonzero(answer.mask)
+            masked = int(np.count_nonzero(answer.mask))
             sounding += masked > 0
             area += masked / answer.mask.size
             time = answer.time

@@ -101,16 +101,15 @@ def flashes_and_beeps(path: Path) -> tuple[list[float], list[float]]:
 @pytest.mark.parametrize(
     ("rate", "codec", "suffix"),
     [
-        (Fraction(25), "aac", ".mp4"),
         (Fraction(30_000, 1001), "aac", ".mp4"),
         (Fraction(24), "libopus", ".mkv"),  # encoded again
     ],
 )
 def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Fraction, codec: str, suffix: str) -> None:
-    """A minute with a flash and a beep every ten seconds; the first and the last are within a frame of each other."""
-    count = round(60 * rate)
-    flash = {round((5 + 10 * number) * rate) for number in range(6)}
-    clock = np.arange(60 * 48_000) / 48_000
+    """Half a minute with a flash and a beep every ten seconds; the first and the last are within a frame of each other."""
+    count = round(30 * rate)
+    flash = {round((5 + 10 * number) * rate) for number in range(3)}
+    clock = np.arange(30 * 48_000) / 48_000
     loud = np.zeros(len(clock), bool)
     for index in flash:
         start = float(index / rate)
@@ -122,7 +121,7 @@ def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Frac
     predictor = VideoPredictor(ListeningModel(32), "cpu", options)
     write_outputs(predictor.stream(source), source, {"overlay": tmp_path / "overlay.mp4"})
     flashes, beeps = flashes_and_beeps(tmp_path / "overlay.mp4")
-    assert len(flashes) == len(beeps) == 6
+    assert len(flashes) == len(beeps) == 3
     assert np.array(flashes) == pytest.approx([float(index / rate) for index in sorted(flash)], abs=2e-3)
     for event in (0, -1):
         assert abs(beeps[event] - flashes[event]) < float(1 / rate) / 2  # half a frame, to be strict

@@ -142,6 +142,7 @@ class VideoWriter:
             ValueError: When the frame has another size than the video.
         """
         import av
+        from av.video.reformatter import ColorRange, Colorspace
 
         if frame.shape != self._shape:
             raise ValueError(f"a frame of shape {frame.shape} does not fit a video of {self._shape}")
@@ -153,7 +154,10 @@ class VideoWriter:
         pixels = np.ascontiguousarray(frame)  # shared with FFmpeg, which only reads it to make a picture of its own
         shared = av.VideoFrame.from_numpy_buffer(pixels, format="rgba" if channels == 4 else "rgb24")
         picture = self._converter.reformat(
-            shared, format=self._stream.codec_context.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
+            shared,
+            format=self._stream.codec_context.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
         )
         self._last_pts = max(self._last_pts + 1, round(start / _CLOCK))  # strictly rising, as MP4 wants it
         picture.pts, picture.time_base = self._last_pts, _CLOCK
