@@ -106,7 +106,7 @@ def flashes_and_beeps(path: Path) -> tuple[list[float], list[float]]:
     ],
 )
 def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Fraction, codec: str, suffix: str) -> None:
-    """Half a minute with a flash and a beep every ten seconds; the first and the last are within a frame of each other."""
+    """Half a minute with a flash and a beep every ten seconds: the first pair and the last stay together."""
     count = round(30 * rate)
     flash = {round((5 + 10 * number) * rate) for number in range(3)}
     clock = np.arange(30 * 48_000) / 48_000
