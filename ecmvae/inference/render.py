@@ -95,9 +95,11 @@ def with_legend(
     for place, (name, colour) in enumerate(entries):
         top = row // 2 + place * row
         cv2.rectangle(result, (row // 2, top), (row, top + row * 2 // 3), colour, thickness=cv2.FILLED)
-        foot = (row + row // 3, top + row * 2 // 3)
-        for shade, width in (((0, 0, 0), 3 * pen), ((255, 255, 255), pen)):
-            cv2.putText(result, name, foot, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
+        left, foot = row + row // 3, top + row * 2 // 3
+        # The rim is the name itself, moved: a thicker pen would draw wider letters.
+        for x, y, shade in ((-pen, 0, 0), (pen, 0, 0), (0, -pen, 0), (0, pen, 0), (0, 0, 255)):
+            place_of = (left + x, foot + y)
+            cv2.putText(result, name, place_of, cv2.FONT_HERSHEY_SIMPLEX, scale, (shade,) * 3, pen, cv2.LINE_AA)
     return result
 
 

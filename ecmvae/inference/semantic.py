@@ -164,11 +164,12 @@ class _Board:
     def report(self, about: dict[str, Any], heard_instead: list[str] | None = None) -> SemanticReport:
         """The report of all clips gone by."""
         real = self._answers["real sound"]
+        ordered = sorted(self._answers.items(), key=lambda item: item[0].startswith("floor"))  # floors last
         sums = real.real
         seen = [k for k in range(NUM_CLASSES) if sums.frames[k] > 0]
         return SemanticReport(
             about={**about, "clips": len(real.clips), "frames": sum(clip.frames for clip in real.clips)},
-            scores={name: answer.scores() for name, answer in self._answers.items()},
+            scores={name: answer.scores() for name, answer in ordered},
             classes=[
                 ClassScores(
                     number=k,
@@ -179,7 +180,7 @@ class _Board:
                 )
                 for k in seen
             ],
-            clips={name: answer.clips for name, answer in self._answers.items()},
+            clips={name: answer.clips for name, answer in ordered},
             heard_instead=heard_instead or [],
         )
 
