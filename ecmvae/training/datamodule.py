@@ -260,7 +260,8 @@ class ClipDataModule(LightningDataModule):
                 raise UserError(f"there are no {key} clips in {config.data.root or config.data.name}")
         data, source = config.data, config.model.audio.source
         self.config = config
-        self.class_names: tuple[str, ...] = train.class_names if config.model.num_classes > 1 else ()  # type: ignore
+        # Clips given to `train` may have labels without names for them.
+        self.class_names: tuple[str, ...] = getattr(train, "class_names", ()) if config.model.num_classes > 1 else ()
         self.train_clips = EpochClips(
             train,
             seed=config.train.seed,
