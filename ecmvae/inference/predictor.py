@@ -269,6 +269,9 @@ class VideoPredictor:
         Returns:
             Both (n, S, S) on the CPU: probability that something sounds, float32, the mean over the latent samples;
             the likeliest class but the background, or None from a model that knows no classes.
+
+        Raises:
+            UserError: When the model answers NaN.
         """
         result = frames.new_empty(frames.shape[0], *frames.shape[2:])
         several: Tensor | None = None
@@ -282,6 +285,8 @@ class VideoPredictor:
                     logits = self.model(pictures, audio, latents="mean").logits[None]
                 else:
                     logits = self.model.sample_logits(pictures, audio, self.options.samples)
+            if torch.isnan(logits).any():
+                raise UserError("the model answers NaN: its checkpoint is broken, or --half is too coarse for it")
             probability, classes = where_and_what(logits.float())
             result[clips] = probability.cpu()
             if classes is not None:

@@ -73,7 +73,7 @@ def train(
     Examples:
         ecmvae vae train --config configs/vae/mnist.yaml --out runs/mnist-vae
         ecmvae vae train --config configs/vae/digits.yaml --latent_dim 2 --epochs 50
-        ecmvae vae train --out runs/mnist-vae --resume true
+        ecmvae vae train --out runs/mnist-vae --resume
 
     Options that are given replace the file's settings.
 
@@ -93,7 +93,7 @@ def train(
     """
     folder = Path(out)
     if not resume and (folder / "last.pt").exists():
-        raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume true")
+        raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume")
     settings = load_vae_config(folder / "config.yaml" if resume else config)
     settings = VAEConfig(
         model=_override(settings.model, latent_dim=latent_dim, beta=beta),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from flash_clip import SAMPLE_RATE
-from listening_model import ListeningModel
+from listening_model import ListeningModel, Output
 from PIL import Image
 
 from ecmvae.data.video import read_clip, write_video
@@ -150,6 +150,14 @@ def test_samples_are_seeded_and_spread_shows_as_uncertainty(ten_seconds: Path) -
 def test_uncertainty_is_binary_entropy_in_bits() -> None:
     values = binary_entropy(torch.tensor([0.0, 0.5, 1.0, 0.25]))
     assert values.tolist() == pytest.approx([0.0, 1.0, 0.0, 0.811278], abs=3e-5)
+
+
+def test_a_broken_model_is_refused(ten_seconds: Path, tmp_path: Path) -> None:
+    model = ListeningModel()
+    model.register_forward_hook(lambda _module, _inputs, output: Output(output.logits * torch.nan))
+    with pytest.raises(UserError, match="answers NaN"):
+        VideoPredictor(model, "cpu").predict(ten_seconds).save(tmp_path / "out.mp4")
+    assert not list(tmp_path.iterdir())
 
 
 def test_half_precision_agrees(ten_seconds: Path) -> None:
