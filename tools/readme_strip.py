@@ -30,7 +30,7 @@ EVERY = 2  # frames of the video for one of the strip
 MARGIN, GAP, LABEL, SOUND = 24, 20, 44, 132  # pixels
 INK, GREY, CURSOR = (32, 36, 44), (112, 118, 128), (255, 255, 255)
 LABELS = ("video", "what sounds: the mask", "how unsure: entropy of the mask")
-HEARD = ((0.0, "a sheep bleats"), (0.5, "a dog barks"))  # what sounds from which part of the clip on
+HEARD = ((0.0, "a cow moos"), (0.5, "a sheep bleats"))  # what sounds from which part of the clip on
 QUIETEST, LOUDEST = -4.0, 2.0  # of the log-mel picture
 
 
