@@ -56,8 +56,8 @@ SPEED = [
     Case("1080p", 1920, 1080, 25, 20),
 ]
 MEMORY = [
-    Case("1 min", 1920, 1080, 2, 60, key_fps=0.5, speed=0),
-    Case("60 min", 1920, 1080, 2, 3600, key_fps=0.5, speed=0),
+    Case("1 min", 1920, 1080, 2, 60, key_fps=2.0, speed=0),
+    Case("60 min", 1920, 1080, 2, 3600, key_fps=2.0, speed=0),
     Case("1 min at 25 fps", 1920, 1080, 25, 60, speed=0),
     Case("10 min at 25 fps", 1920, 1080, 25, 600, speed=0),
 ]

@@ -122,7 +122,7 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
         if clips:
             gr.Examples(clips, inputs=[source], label="Or try one of these")
         with gr.Row(elem_id="choices"):
-            style = gr.Radio(list(_STYLES), value="contour", label="Style", elem_id="style", scale=5, min_width=280)
+            style = gr.Radio(list(_STYLES), value="contour", label="Style", elem_id="style", scale=5, min_width=350)
             threshold = gr.Slider(0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3)
             samples = gr.Slider(1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3)
             smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3)
