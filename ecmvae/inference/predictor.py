@@ -43,7 +43,7 @@ from ecmvae.inference.default_model import default_model
 from ecmvae.inference.export import OnnxModel
 from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.result import FrameResult, VideoResult
-from ecmvae.inference.temporal import smooth, smoothing_reach
+from ecmvae.inference.temporal import SmoothedTail
 from ecmvae.models import Segmenter
 
 _SECOND = SAMPLE_RATE  # samples heard with each key frame
@@ -193,7 +193,7 @@ class VideoPredictor:
         options = self.options
         frame_times: deque[float] = deque()
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
-        tail = _SmoothedTail(options.smoothing * options.fps)
+        tail = SmoothedTail(options.smoothing * options.fps)
         first_index = 0
         for times, maps, classes, last in self._predicted_blocks(keys, geometry, sound):
             tail.append(times, maps, classes)
@@ -357,37 +357,6 @@ def binary_entropy(probability: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Entropy in bits of a yes-no answer: 0 where the probability is 0 or 1, 1 where it is one half."""
     inside = probability.clamp(1e-6, 1 - 1e-6)
     return -(inside * inside.log2() + (1 - inside) * (1 - inside).log2())
-
-
-class _SmoothedTail:
-    """Key frames on their way through the temporal filter, which looks a few of them ahead."""
-
-    def __init__(self, sigma: float) -> None:
-        self._sigma = sigma
-        self._reach = smoothing_reach(sigma)
-        self._times = torch.empty(0, dtype=torch.float64)
-        self._maps: Tensor | None = None
-        self._classes: Tensor | None = None
-        self._done = 0  # how many of the kept key frames are given out already
-
-    def append(self, times: Tensor, maps: Tensor, classes: Tensor | None) -> None:
-        self._times = torch.cat([self._times, times])
-        self._maps = maps if self._maps is None else torch.cat([self._maps, maps])
-        self._classes = classes if classes is None or self._classes is None else torch.cat([self._classes, classes])
-
-    def take(self, *, last: bool) -> tuple[Tensor, Tensor, Tensor | None] | None:
-        """Smoothed key frames that no later one can change, led by the one given out last; None when there is none."""
-        assert self._maps is not None
-        final = len(self._times) if last else len(self._times) - self._reach
-        first = max(self._done - 1, 0)  # the frames between two windows are interpolated from both sides
-        if final <= self._done:
-            return None
-        classes = None if self._classes is None else self._classes[first:final]
-        result = self._times[first:final], smooth(self._maps, self._sigma)[first:final], classes
-        drop = max(final - 1 - self._reach, 0)  # what the filter will not look back at any more
-        self._times, self._maps, self._done = self._times[drop:], self._maps[drop:], final - drop
-        self._classes = None if self._classes is None else self._classes[drop:]
-        return result
 
 
 def _noting_times(frames: Iterator[SourceFrame], times: deque[float]) -> Iterator[SourceFrame]:

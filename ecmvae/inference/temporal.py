@@ -52,3 +52,39 @@ def interpolate_in_time(
     share = ((times - key_times[left]) / (key_times[right] - key_times[left])).clamp(0, 1)
     weight = share.float()[:, None, None]
     return torch.lerp(maps[left].float(), maps[right].float(), weight)
+
+
+class SmoothedTail:
+    """Key frames on their way through the temporal filter, which looks a few of them ahead.
+
+    Args:
+        sigma: Standard deviation of the filter in key frames.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        self._sigma = sigma
+        self._reach = smoothing_reach(sigma)
+        self._times = torch.empty(0, dtype=torch.float64)
+        self._maps: Tensor | None = None
+        self._classes: Tensor | None = None
+        self._done = 0  # how many of the kept key frames are given out already
+
+    def append(self, times: Tensor, maps: Tensor, classes: Tensor | None) -> None:
+        """Take in further key frames: times (k,), maps (k, h, w) and, where there are any, classes (k, h, w)."""
+        self._times = torch.cat([self._times, times])
+        self._maps = maps if self._maps is None else torch.cat([self._maps, maps])
+        self._classes = classes if classes is None or self._classes is None else torch.cat([self._classes, classes])
+
+    def take(self, *, last: bool) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """Smoothed key frames that no later one can change, led by the one given out last; None when there is none."""
+        assert self._maps is not None
+        final = len(self._times) if last else len(self._times) - self._reach
+        first = max(self._done - 1, 0)  # the frames between two windows are interpolated from both sides
+        if final <= self._done:
+            return None
+        classes = None if self._classes is None else self._classes[first:final]
+        result = self._times[first:final], smooth(self._maps, self._sigma)[first:final], classes
+        drop = max(final - 1 - self._reach, 0)  # what the filter will not look back at any more
+        self._times, self._maps, self._done = self._times[drop:], self._maps[drop:], final - drop
+        self._classes = None if self._classes is None else self._classes[drop:]
+        return result
