@@ -41,6 +41,7 @@ from ecmvae.errors import UserError
 from ecmvae.inference.classes import where_and_what
 from ecmvae.inference.default_model import default_model
 from ecmvae.inference.export import OnnxModel
+from ecmvae.inference.memory import release_free_memory
 from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.result import FrameResult, VideoResult
 from ecmvae.inference.temporal import SmoothedTail
@@ -236,6 +237,7 @@ class VideoPredictor:
             frames = torch.stack([frame for _, frame, _ in together])
             log_mel = torch.stack([patch for _, _, patch in together])
             probabilities, classes = self.answers(frames, log_mel)
+            release_free_memory()  # before the frames are drawn and encoded
             times = torch.tensor([time for time, _, _ in current], dtype=torch.float64)
             fresh = slice(len(context), None)
             kinds = None if classes is None else geometry.crop(classes[fresh])
