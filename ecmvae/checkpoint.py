@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ from ecmvae.registry import (
     did_you_mean,
     named_models,
 )
+
+_NOT_IN_THE_WEIGHTS = ("weights", "frozen", "source", "shared_divergence", "js_samples", "weak_posterior")
+"""Last parts of the keys below `model` that any network of the same shape may change."""
 
 
 def save_model(
@@ -106,19 +109,45 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmente
     model = build_model(
         _without_weights(config.model), image_size=config.data.image_size, with_audio_encoder=with_audio
     )
-    own = model.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    if missing or unexpected or wrong:
+    if misfits := _misfits(model.state_dict(), state):
         raise UserError(
-            f"{folder / WEIGHTS_FILE} is a checkpoint of another config than {folder / CONFIG_FILE}: "
-            f"{len(missing)} tensors missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
-            f"{len(wrong)} of another shape {wrong[:3]}"
+            f"{folder / WEIGHTS_FILE} is a checkpoint of another config than {folder / CONFIG_FILE}: {misfits}"
         )
     model.load_state_dict(state)
     model.config = config
     model.class_names = _class_names(folder / METADATA_FILE)
     return model.to(device).eval()
+
+
+def initial_model(config: Config) -> Segmenter:
+    """The model that a run starts with.
+
+    Args:
+        config: The run's. Where ``train.initial_checkpoint`` is set, all weights come from there.
+
+    Returns:
+        The network of ``config.model``, in training mode.
+
+    Raises:
+        UserError: When the weights cannot be had, or the trained model is another network.
+    """
+    source, size = config.train.initial_checkpoint, config.data.image_size
+    if source is None:
+        return build_model(config.model, image_size=size)
+    trained = load_model(source)
+    network = _without_weights(config.model)
+    state = trained.state_dict()
+    if trained.audio_encoder is None:
+        network = replace(network, audio=config.model.audio)
+        model = build_model(network, image_size=size)
+        state |= {name: value for name, value in model.state_dict().items() if name.startswith("audio_encoder.")}
+    else:
+        model = build_model(network, image_size=size, with_audio_encoder=True)
+    if misfits := _misfits(model.state_dict(), state):
+        why = _differences(trained.config, config) or misfits
+        raise UserError(f"train.initial_checkpoint={source} is another network ({why}): give both the same settings")
+    model.load_state_dict(state)
+    return model
 
 
 def find_model_folder(path: str | Path, *, local_only: bool = False, token: str | bool | None = None) -> Path:
@@ -180,6 +209,36 @@ def _class_names(metadata: Path) -> tuple[str, ...]:
         return tuple(json.loads(metadata.read_text(encoding="utf-8")).get("class_names", ()))
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{metadata} is damaged: {error}: copy the model folder again") from error
+
+
+def _misfits(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> str:
+    """How a state differs from a network's own in names and shapes; empty where it fits."""
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    if not (missing or unexpected or wrong):
+        return ""
+    return (
+        f"{len(missing)} tensors missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
+        f"{len(wrong)} of another shape {wrong[:3]}"
+    )
+
+
+def _differences(trained: Config, wanted: Config) -> str:
+    """Settings of the network that are not the same, such as "model.channels is 32 there and 128 here"."""
+    there, here = (
+        {"data.image_size": config.data.image_size, **_dotted("model", asdict(config.model))}
+        for config in (trained, wanted)
+    )
+    odd = [key for key in here if there[key] != here[key] and key.rpartition(".")[2] not in _NOT_IN_THE_WEIGHTS]
+    return ", ".join(f"{key} is {there[key]} there and {here[key]} here" for key in odd)
+
+
+def _dotted(prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        name = f"{prefix}.{key}"
+        flat |= _dotted(name, value) if isinstance(value, Mapping) else {name: value}
+    return flat
 
 
 def _without_weights(config: ModelConfig) -> ModelConfig:

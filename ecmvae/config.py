@@ -177,6 +177,9 @@ class TrainConfig:
     """Run folders are made here, numbered; none is ever overwritten."""
     name: str = "train"
     """Name of the run folder."""
+    initial_checkpoint: str | None = None
+    """Start from the weights of this trained model (run, model folder or name) in place of those of `model.visual` and
+    `model.audio`; it must be of the same network. MS3 is commonly started from a model trained on S4."""
     epochs: int = 15
     """Passes over the training clips."""
     max_minutes: float | None = None

@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from ecmvae.checkpoint import load_model, save_model, weights_sha256
+from ecmvae.checkpoint import initial_model, load_model, save_model, weights_sha256
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.models import build_model
@@ -96,3 +97,34 @@ def test_a_failed_save_leaves_the_old_model(saved: Path, monkeypatch: pytest.Mon
         save_model(build_model(config.model, image_size=64), saved, config)
     assert weights_sha256(saved) == before
     assert [each.name for each in saved.parent.iterdir()] == ["best"]
+
+
+def _starting(folder: Path, **model: object) -> Config:
+    config = _config(**{"audio": {"name": "vggish_small"}, **model})
+    return replace(config, train=replace(config.train, initial_checkpoint=str(folder)))
+
+
+def test_a_run_starts_with_every_weight_of_the_trained_model(saved: Path) -> None:
+    torch.manual_seed(1)  # other random weights than the fixture's
+    model = initial_model(_starting(saved, latent={"dim": 4, "shared_divergence": "kl"}))
+    expected = load_model(saved).state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert model.training
+    assert not any(each.requires_grad for each in model.audio_encoder.parameters()), "frozen is the new run's choice"
+
+
+def test_a_trained_model_without_ears_takes_those_of_the_run(saved: Path, tmp_path: Path) -> None:
+    config = _config(audio={"name": "vggish_small"})
+    deaf = save_model(build_model(config.model, image_size=64), tmp_path / "deaf", config)
+    model = initial_model(_starting(deaf, audio={"name": "vggish_small", "frozen": False}))
+    assert model.audio_encoder is not None
+    expected = load_model(deaf).state_dict()
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in expected.items())
+
+
+def test_a_run_cannot_start_with_another_network(saved: Path) -> None:
+    with pytest.raises(UserError, match=r"another network \(model.latent.dim is 4 there and 8 here\)"):
+        initial_model(_starting(saved, latent={"dim": 8}))
+    with pytest.raises(UserError, match="checkpoint not found"):
+        initial_model(_starting(saved / "nowhere"))

@@ -151,6 +151,15 @@ def test_patience_counts_epochs_not_validations(tiny) -> None:
     assert (stop.monitor, stop.mode, stop.patience) == ("val/miou", "max", 3)
 
 
+def test_a_run_starts_from_a_trained_model(tiny) -> None:
+    first = train(tiny(train__epochs=1))
+    trained = dict(load_model(first).named_parameters())
+    still = {"train__learning_rate": 1e-12, "train__schedule": "constant", "train__seed": 5}
+    second = train(tiny(train__epochs=1, train__initial_checkpoint=str(first), **still))
+    for name, value in load_model(second).named_parameters():
+        assert torch.allclose(value, trained[name], atol=1e-9), name
+
+
 def test_nothing_to_resume(tiny, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
         train(tiny(), resume=tmp_path)
