@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecmvae.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path` when the block ends well and vanishes when it does not.
 
-    The temporary name is hidden, carries this process's id (two processes never share one) and keeps the suffix, by
-    which libraries choose a format. The block may make a file or a folder of that name; a folder replaces nothing but
-    an older folder of our own kind.
+    The temporary name is hidden, carries this machine and this process's id (two processes never share one) and keeps
+    the suffix, by which libraries choose a format. The block may make a file or a folder of that name; a folder
+    replaces nothing but an older folder of our own kind.
 
     Args:
         path: Where the finished file or folder shall lie. Missing parent folders are made.
@@ -25,15 +28,76 @@ def replacing(path: Path) -> Iterator[Path]:
         The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    key = zlib.crc32(os.fsencode(path.name))  # two long names may begin alike
-    temporary = path.with_name(f".{path.stem[:30]}.{key:08x}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f"{_stub(path)}{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
             shutil.rmtree(path)  # rename cannot put a folder over one that is not empty
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what processes that were killed (`kill -9`, a power cut) have left of `path`.
+
+    Only what was begun on this machine and by a process that is no more. On Windows nothing is done: asking after a
+    process could end it there.
+    """
+    if os.name != "posix" or not path.parent.is_dir():
+        return
+    stub = _stub(path)
+    for each in list(path.parent.iterdir()):
+        process, part, _ = each.name.removeprefix(stub).partition(".part")
+        if each.name.startswith(stub) and part and process.isdecimal() and not _is_alive(int(process)):
+            _remove(each)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Say early that a file cannot be written, before hours of work are lost.
+
+    Args:
+        path: File or folder that will be made, with the folders above it that are missing.
+
+    Raises:
+        UserError: When its name is too long, something above it is no folder, or may not be written to.
+    """
+    try:
+        path.exists()  # raises where a name is too long
+        above = next(each for each in path.absolute().parents if each.exists())
+    except OSError as error:
+        raise UserError(f"cannot write {show_path(path)} ({error.strerror}): choose another name or folder") from error
+    if not above.is_dir():
+        raise UserError(f"cannot write {show_path(path)}: {show_path(above)} is not a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {show_path(path)}: the folder {show_path(above)} may not be written to")
+
+
+def show_path(path: Path) -> str:
+    """The path on one printable line, quoted where it holds newlines or bytes that are not UTF-8."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def _stub(path: Path) -> str:
+    """How all temporary names of `path` on this machine begin."""
+    key = zlib.crc32(os.fsencode(path.name))  # two long names may begin alike
+    machine = zlib.crc32(platform.node().encode())
+    return f".{path.stem[:30]}.{key:08x}.{machine:08x}-"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # someone else's
+        return True
+    return True

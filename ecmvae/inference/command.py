@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ecmvae.data.video import probe, show_path
+from ecmvae.data.files import refuse_unwritable, remove_leftovers
+from ecmvae.data.video import VideoInfo, probe, show_path
 from ecmvae.errors import UserError
 from ecmvae.inference.options import PredictorOptions
 from ecmvae.inference.outputs import OutputKind, OverlayOptions
@@ -111,15 +112,19 @@ def predict(
     if not any(targets for _, targets in plans):
         raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
     _refuse_overwriting(plans, force=force)
+    refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
     predictor = VideoPredictor(checkpoint, device, options)
     failed = 0
     for number, (video, targets) in enumerate(plans, start=1):
-        open_targets = {kind: path for kind, path in targets.items() if force or not path.exists()}
+        open_targets = {kind: path for kind, path in targets.items() if force or not _is_there(path)}
         position = f"[{number}/{len(plans)}] " if len(plans) > 1 else ""
         if not open_targets:
             print(f"{position}{show_path(video.path)}: done before, skipped")
             continue
         try:
+            for target in open_targets.values():
+                refuse_unwritable(target)
+                remove_leftovers(target)
             print(position + _one(predictor, video.path, open_targets, look, progress=progress))
         except UserError as error:
             if len(plans) == 1:
@@ -141,20 +146,25 @@ def _one(
 ) -> str:
     """Predict one video; returns its summary line."""
     started = time.monotonic()
-    with _progress(path, shown=progress) as on_frame:
+    info, track = probe(path), predictor.options.audio_track
+    if len(info.audio_tracks) > 1:
+        names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
+        logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
+    with _progress(info, shown=progress) as on_frame:
         summary: Summary = write_outputs(
             predictor.stream(path),
             path,
             targets,
             overlay=look,
-            audio_track=predictor.options.audio_track,
+            audio_track=track,
             on_frame=on_frame,
         )
     took = time.monotonic() - started
     names = ", ".join(show_path(target) for target in targets.values())
+    count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
     return (
-        f"{show_path(path)}: {summary.frames} frames, {summary.seconds:.1f} s, masks on {summary.sounding:.0%} of the "
-        f"frames covering {summary.area:.1%} of the picture, {took:.1f} s -> {names}"
+        f"{show_path(path)}: {count}, {summary.seconds:.1f} s, masks on {summary.sounding:.0%} of the "
+        f"frames covering {summary.area:.1%} of the picture, done in {took:.1f} s -> {names}"
     )
 
 
@@ -177,18 +187,25 @@ def _refuse_overwriting(plans: list[tuple[Source, dict[OutputKind, Path]]], *, f
     """
     for video, targets in plans:
         for target in targets.values():
-            if target.exists() and video.path.exists() and target.samefile(video.path):
+            if _is_there(target) and _is_there(video.path) and target.samefile(video.path):
                 raise UserError(f"{show_path(target)} is the source itself: choose another --out")
-    existing = [target for _, targets in plans for target in targets.values() if target.exists()]
+    existing = [target for _, targets in plans for target in targets.values() if _is_there(target)]
     if len(plans) == 1 and existing and not force:
         raise UserError(f"{show_path(existing[0])} exists: choose another --out, or replace it with --force")
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the file system, or a folder that may not be entered: said when it is written
+        return False
+
+
 @contextmanager
-def _progress(path: Path, *, shown: bool) -> Iterator[Callable[[float], None]]:
+def _progress(info: VideoInfo, *, shown: bool) -> Iterator[Callable[[float], None]]:
     """A bar on the terminal's error stream, with the time left where the file declares its duration."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task(show_path(Path(path.name)), total=probe(path).duration)
+        task = bar.add_task(show_path(Path(info.path.name)), total=info.duration)
         yield lambda seconds: bar.update(task, completed=seconds)

@@ -51,7 +51,7 @@ class Summary:
 
     frames: int
     seconds: float
-    """Time of the last frame."""
+    """End of the last frame."""
     sounding: float
     """Share of frames with a mask."""
     area: float
@@ -99,13 +99,14 @@ def write_outputs(
     answers = chain.from_iterable(windows)
     first = next(answers)  # the predictor may refuse the file: before any output is begun
     frames = sounding = 0
-    area = time = 0.0
+    area = end = 0.0
     with ExitStack() as stack:
         writers = [
             stack.enter_context(_writer(kind, path, info, overlay or OverlayOptions(), audio_track))
             for kind, path in targets.items()
         ]
-        pictures = islice(stream_frames(source), first.index, None)
+        decoded = stream_frames(source, warn=False)  # what is damaged has been said while it was predicted
+        pictures = islice(decoded, first.index, None)
         for picture, answer in zip(pictures, chain([first], answers), strict=True):
             pixels = picture.rgb()
             for writer in writers:
@@ -114,10 +115,10 @@ def write_outputs(
             masked = int(np.count_nonzero(answer.mask))
             sounding += masked > 0
             area += masked / answer.mask.size
-            time = answer.time
+            end = answer.time + picture.duration
             if on_frame is not None:
-                on_frame(time)
-    return Summary(frames, time, sounding / frames, area / frames)
+                on_frame(answer.time)
+    return Summary(frames, end, sounding / frames, area / frames)
 
 
 def save_result(result: VideoResult, path: Path, *, overwrite: bool = False) -> Path:

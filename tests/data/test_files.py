@@ -1,10 +1,14 @@
 """Files appear whole or not at all."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ecmvae.data.files import replacing
+from ecmvae.data.files import refuse_unwritable, remove_leftovers, replacing
+from ecmvae.errors import UserError
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -52,3 +56,50 @@ def test_long_names_have_room_for_the_temporary_suffix(tmp_path: Path) -> None:
     with replacing(path) as part:
         part.touch()
     assert path.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ecmvae.data.files import replacing
+with replacing(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    part.with_suffix(".spool").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    assert subprocess.run([sys.executable, "-c", KILLED, path], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path / "other.npz")
+    assert len(list(tmp_path.iterdir())) == 2
+    path.write_text("whole")
+    with replacing(path) as part:
+        part.write_text("being written by a process that lives")
+        remove_leftovers(path)
+        assert sorted(tmp_path.iterdir()) == sorted([part, path])
+    remove_leftovers(tmp_path / "no folder" / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x" * 252 + ".mp4", "File name too long"),
+        ("file/a.mp4", "file is not a folder"),
+        ("file/new/a.mp4", "file is not a folder"),
+        ("locked/new/a.mp4", "locked may not be written to"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(
+    tmp_path: Path, name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "locked").mkdir()
+    allowed = os.access  # the tests may run as root, who may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and allowed(path, mode))
+    with pytest.raises(UserError, match=message):
+        refuse_unwritable(tmp_path / name)
+    refuse_unwritable(tmp_path / "new/folders/a.mp4")
+    assert len(list(tmp_path.iterdir())) == 2

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import signal
+from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from ecmvae.errors import UserError
 from ecmvae.inference import predictor
 from ecmvae.inference.command import predict
 from ecmvae.inference.default_model import default_model
+from ecmvae.inference.outputs import ArrayFile
+from ecmvae.inference.result import FrameResult
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +101,9 @@ def test_outputs_beside_the_sources_are_no_sources_next_time(videos: Path) -> No
     assert names(videos) == ["one.masks", "one.mp4", "one.overlay.mp4", "two.masks", "two.mp4", "two.overlay.mp4"]
 
 
-def test_the_chosen_track_is_heard_and_kept(tmp_path: Path) -> None:
+def test_the_chosen_track_is_heard_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tone = beep(sample_rate=48_000)[None]
-    tracks = [Track(0 * tone, codec="aac"), Track(tone, codec="aac")]
+    tracks = [Track(0 * tone, codec="aac", language="deu"), Track(tone, codec="aac", language="eng")]
     source = OddVideo(flash_frames(), tracks=tracks).write(tmp_path / "two.mp4")
     for track, loudest in ((0, 0.0), (1, 0.85)):  # a sine of amplitude 0.5 has -9 dB
         assert run(source, out=tmp_path / "out", npz=True, audio_track=track, force=True) == 0
@@ -106,6 +111,7 @@ def test_the_chosen_track_is_heard_and_kept(tmp_path: Path) -> None:
             assert arrays["audio_activity"].max() == pytest.approx(loudest, abs=0.02)
         assert len(probe(tmp_path / "out/two.overlay.mp4").audio_tracks) == 1
         assert read_clip(tmp_path / "out/two.overlay.mp4").waveform.any() == bool(track)
+        assert f"has several audio tracks (0 deu, 1 eng): {track} is heard" in caplog.text
 
 
 def test_a_folder_without_a_video_is_a_mistake(tmp_path: Path) -> None:
@@ -120,6 +126,60 @@ def test_a_single_bad_file_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a video"):
         run(tmp_path / "bad.mp4", out=tmp_path / "out", masks=True, cutout=True)
     assert names(tmp_path) == ["bad.mp4"]
+
+
+def test_a_killed_run_leaves_nothing_half_written_and_is_taken_up_again(tmp_path: Path, videos: Path) -> None:
+    out, write = tmp_path / "out", ArrayFile.write
+
+    def dying(self: ArrayFile, frame: np.ndarray, result: FrameResult) -> None:
+        write(self, frame, result)
+        if result.index == 9 and (out / "one.npz").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        ArrayFile.write = dying  # type: ignore[method-assign]
+        run(videos, out=out, masks=True, npz=True)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    left = names(out)
+    assert [name for name in left if not name.startswith(".")] == ["one.masks", "one.npz", "one.overlay.mp4"]
+    assert len(left) > 3
+    first = (out / "one.overlay.mp4").stat().st_mtime_ns
+    assert run(videos, out=out, masks=True, npz=True) == 0
+    assert names(out) == [f"{stem}{end}" for stem in ("one", "two") for end in (".masks", ".npz", ".overlay.mp4")]
+    assert (out / "one.overlay.mp4").stat().st_mtime_ns == first
+
+
+def test_a_name_too_long_for_its_outputs_does_not_stop_the_others(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (videos / ("x" * 248 + ".mp4")).write_bytes((videos / "one.mp4").read_bytes())
+    assert run(videos, out=tmp_path / "out") == 2
+    assert names(tmp_path / "out") == ["one.overlay.mp4", "two.overlay.mp4"]
+    assert "File name too long" in caplog.text
+    with pytest.raises(UserError, match="File name too long"):
+        run(videos / ("x" * 248 + ".mp4"), out=tmp_path / "out")
+
+
+def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "load_model", lambda path, device: pytest.fail("loaded"))
+    for sources in ([videos], [videos / "one.mp4"]):
+        with pytest.raises(UserError, match=r"one.mp4 is not a folder"):
+            run(*sources, out=videos / "one.mp4" / "out")
+
+
+def test_the_summary_tells_the_length_of_the_video(
+    tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    OddVideo(flash_frames(count=1, flash=0), rate=Fraction(2)).write(videos / "still.mkv")
+    run(videos, out=tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(", masks")[0].rpartition(": ")[2] for line in lines] == [
+        "24 frames, 1.0 s", "1 frame, 0.5 s", "24 frames, 1.0 s",
+    ]  # fmt: skip
 
 
 def test_wanting_nothing_is_a_mistake(tmp_path: Path, videos: Path) -> None:

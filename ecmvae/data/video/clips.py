@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import probe, show_path
+from ecmvae.data.files import show_path
+from ecmvae.data.video.container import probe
 from ecmvae.data.video.frames import SourceFrame, stream_frames
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundReader
 from ecmvae.errors import UserError

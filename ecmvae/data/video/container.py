@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecmvae.data.files import show_path
 from ecmvae.errors import UserError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def probe(path: Path) -> VideoInfo:
     """
     with open_container(path) as container:
         stream = video_stream(container, path)
-        frame = next((frame for frames in packets(container, stream) for frame in frames), None)
+        frame = next((frame for frames in decoded(container, stream, warn=False) for frame in frames), None)
         if frame is None:
             raise UserError(f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short")
         turns = quarter_turns(frame)
@@ -178,19 +179,44 @@ def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStre
     return tracks[track]
 
 
-def show_path(path: Path) -> str:
-    """The path on one printable line, quoted where it holds newlines or bytes that are not UTF-8."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
-
-
 def _reason(error: Exception) -> str:
     """FFmpeg's own words, on one line: "Invalid data found when processing input"."""
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
-def packets(container: InputContainer, stream: Stream) -> Iterator[list[Any]]:
-    """Decode a track packet by packet: broken packets are left out, a file cut short ends early; both are logged once.
+def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> Iterator[Any]:
+    """The packets of a track as far as the file can be read; one that is cut short ends early, with a line in the log.
+
+    Args:
+        container: Opened by `open_container`.
+        stream: One of its tracks.
+        warn: Log that line; whoever reads a file for the second time need not say it again.
+    """
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except IndexError:  # a track that was not there at first, as in TV recordings: PyAV knows no place for it
+            packets = container.demux(stream)  # goes on behind it
+            continue
+        except (av.FFmpegError, EOFError) as error:
+            if warn:
+                logger.warning("%s: reading stopped early (%s)", show_path(Path(container.name)), _reason(error))
+            return
+        if packet is None:
+            return
+        yield packet
+
+
+def decoded(container: InputContainer, stream: Stream, *, warn: bool = True) -> Iterator[list[Any]]:
+    """Decode a track packet by packet; broken packets are left out, and counted in one line of the log.
+
+    Args:
+        container: Opened by `open_container`.
+        stream: One of its tracks.
+        warn: As for `demuxed`.
 
     Yields:
         The frames of one packet, often one, sometimes none.
@@ -198,20 +224,13 @@ def packets(container: InputContainer, stream: Stream) -> Iterator[list[Any]]:
     import av
 
     damaged = 0
-    demuxer = container.demux(stream)
-    while True:
-        try:
-            packet = next(demuxer, None)
-        except (av.FFmpegError, EOFError) as error:
-            logger.warning("%s: reading stopped early (%s)", container.name, _reason(error))
-            break
-        if packet is None:
-            break
+    for packet in demuxed(container, stream, warn=warn):
         try:
             frames = packet.decode()
         except av.FFmpegError:
             damaged += 1
             continue
         yield frames
-    if damaged:
-        logger.warning("%s: %d damaged packet(s) of the %s track left out", container.name, damaged, stream.type)
+    if damaged and warn:
+        name = show_path(Path(container.name))
+        logger.warning("%s: %d damaged packet(s) of the %s track left out", name, damaged, stream.type)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import open_container, packets, quarter_turns, video_stream
+from ecmvae.data.video.container import decoded, open_container, quarter_turns, video_stream
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -40,11 +40,15 @@ class SourceFrame:
         return np.ascontiguousarray(np.rot90(pixels, quarter_turns(self.picture)))
 
 
-def stream_frames(path: Path) -> Iterator[SourceFrame]:
+def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
     """All frames of a video, one in memory at a time.
 
     Timestamps are the file's own, so a variable frame rate is kept; where they stand still or jump back (joined
     recordings) the clock goes on by one average frame.
+
+    Args:
+        path: Video file.
+        warn: Log a line where packets are damaged or the file is cut short.
 
     Raises:
         UserError: When the file cannot be read or has no picture track.
@@ -58,7 +62,7 @@ def stream_frames(path: Path) -> Iterator[SourceFrame]:
         offset: float | None = None
         last = -usual
         index = 0
-        for frames in packets(container, stream):
+        for frames in decoded(container, stream, warn=warn):
             for frame in frames:
                 if size is None:
                     size = (frame.width, frame.height)

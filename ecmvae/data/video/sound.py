@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import audio_stream, open_container, packets, probe, show_path
+from ecmvae.data.files import show_path
+from ecmvae.data.video.container import audio_stream, decoded, open_container, probe
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -70,7 +71,7 @@ class SoundReader:
             path: Video file.
             track: Audio track, from 0.
             origin: Time of the first picture in the file's clock; None = look it up.
-            warn: Log a line when the file has no sound.
+            warn: Log a line when the file has no sound, or a damaged one.
 
         Raises:
             UserError: When the file cannot be read or has no such track.
@@ -86,7 +87,9 @@ class SoundReader:
                 self._blocks: Iterator[SoundBlock] = iter(())
             else:
                 start = probe(path).start if origin is None else origin
-                self._blocks = decoded_sound(container, stream, origin=start, sample_rate=SAMPLE_RATE, channels=1)
+                self._blocks = decoded_sound(
+                    container, stream, origin=start, sample_rate=SAMPLE_RATE, channels=1, warn=warn
+                )
             self._stack = stack.pop_all()
         self._kept: deque[SoundBlock] = deque()
         self._decoded = -(2**62)  # end of what is decoded
@@ -135,7 +138,13 @@ class SoundReader:
 
 
 def decoded_sound(
-    container: InputContainer, stream: AudioStream, *, origin: float, sample_rate: int, channels: int
+    container: InputContainer,
+    stream: AudioStream,
+    *,
+    origin: float,
+    sample_rate: int,
+    channels: int,
+    warn: bool = True,
 ) -> Iterator[SoundBlock]:
     """Decode a track block by block onto the picture's clock.
 
@@ -145,6 +154,7 @@ def decoded_sound(
         origin: Time of the first picture in the file's clock, in seconds.
         sample_rate: Hz to deliver.
         channels: 1 = the average of all channels, 2 = stereo.
+        warn: Log a line where packets are damaged or the file is cut short.
 
     Yields:
         Positions (rising, in samples from the first picture; holes are left out) and (channels, S) float32.
@@ -156,7 +166,7 @@ def decoded_sound(
     position = 0  # where its next sample goes
     expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
     offset = -origin
-    for packet in packets(container, stream):
+    for packet in decoded(container, stream, warn=warn):
         for frame in packet:
             if frame.samples == 0:
                 continue

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import audio_stream, open_container, probe, show_path
+from ecmvae.data.files import show_path
+from ecmvae.data.video.container import audio_stream, demuxed, open_container, probe
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundBlock, decoded_sound
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def soundtrack_of(output: OutputContainer, path: Path, track: int, stack: ExitSt
     rates = _RATES[family]
     rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
     channels = min(stream.codec_context.channels, 2)
-    blocks = decoded_sound(source, stream, origin=origin, sample_rate=rate, channels=channels)
+    blocks = decoded_sound(source, stream, origin=origin, sample_rate=rate, channels=channels, warn=False)
     return _Encoded(output, blocks, rate, channels)
 
 
@@ -124,42 +125,52 @@ class _Encoded:
 
 
 class _Copied:
-    """The packets of another file's track, moved so that its first picture is at zero."""
+    """The packets of another file's track, moved so that its first picture is at zero; damaged ones are left out."""
 
     def __init__(self, output: OutputContainer, source: InputContainer, stream: AudioStream, origin: float) -> None:
-        self._output = output
+        self._output, self._name = output, source.name
         self._stream = output.add_stream_from_template(stream)
         self._packets = self._moved(source, stream, origin)
         self._waiting: Packet[AudioStream] | None = None
+        self._damaged = 0
 
     def advance(self, until: float) -> None:
+        import av
+
         while (packet := self._waiting or next(self._packets, None)) is not None:
             if float(packet.dts * packet.time_base) >= until:  # type: ignore[operator]  # _moved sets dts
                 self._waiting = packet
                 return
             self._waiting = None
             packet.stream = self._stream
-            self._output.mux(packet)
+            try:
+                self._output.mux(packet)
+            except av.InvalidDataError:  # MP4 wants a header that was overwritten here
+                self._damaged += 1
 
     def finish(self, end: float) -> None:
         self.advance(float("inf"))  # the track is kept whole, also where it outlasts the picture
+        if self._damaged:
+            logger.warning(
+                "%s: %d damaged packet(s) of the sound not copied", show_path(Path(self._name)), self._damaged
+            )
 
     @staticmethod
     def _moved(source: InputContainer, stream: AudioStream, origin: float) -> Iterator[Packet[AudioStream]]:
         unit = float(stream.time_base or 0) or 1 / SAMPLE_RATE
         offset = -round(origin / unit)
-        expected: int | None = None
-        for packet in source.demux(stream):
+        last = expected = -(2**62)  # where the packet before begins and ends
+        for packet in demuxed(source, stream, warn=False):  # who heard the track has said it
             if packet.dts is None or packet.size == 0:
                 continue
             length = packet.duration or 1
-            pts = packet.dts if packet.pts is None else packet.pts
+            pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
             if offset and (pts + offset + length) * unit < -_LEAD_IN:
                 continue
-            if expected is not None and packet.dts + offset < expected - length:
-                offset = expected - packet.dts  # the file's clock jumps back: go on where we are
+            if packet.dts + offset <= last:
+                offset = expected - packet.dts  # the file's clock jumps back or stands still: go on where we are
             packet.pts, packet.dts = pts + offset, packet.dts + offset
-            expected = packet.dts + length
+            last, expected = packet.dts, packet.dts + length
             yield packet
 
 

@@ -210,3 +210,16 @@ def test_damaged_packets_are_left_out_with_one_line(tmp_path: Path, caplog: pyte
         frames = list(stream_frames(path))
     assert 1 <= len(frames) <= 48
     assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+
+
+def test_a_track_that_appears_half_way_does_not_end_the_video(tmp_path: Path) -> None:
+    """A television recording may gain tracks, which PyAV has no place for; here one picture is given to another."""
+    data = bytearray(OddVideo(flash_frames(48, 32)).write(tmp_path / "a.ts").read_bytes())
+    picture = [at for at in range(0, len(data), 188) if (data[at + 1] & 0x1F, data[at + 2]) == (1, 0)]  # track 0x100
+    starts = [at for at in picture if data[at + 1] & 0x40]
+    assert len(starts) == 48
+    for at in picture:
+        if starts[30] <= at < starts[31]:
+            data[at + 1 : at + 3] = bytes([data[at + 1] & 0xE0 | 3, 0x33])  # track 0x333
+    (tmp_path / "b.ts").write_bytes(data)
+    assert len(list(stream_frames(tmp_path / "b.ts"))) == 47

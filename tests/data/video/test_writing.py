@@ -105,6 +105,19 @@ def test_sound_that_mp4_cannot_hold_is_encoded_again_and_says_so(
     assert loud_span(read_clip(tmp_path / "b.mp4").waveform) == pytest.approx((1.0, 1.2), abs=2e-3)
 
 
+def test_damaged_sound_is_copied_as_far_as_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """MPEG-TS repeats a header in each packet of AAC, and MP4 refuses those in which it is overwritten."""
+    tracks = [Track(np.stack([beep(sample_rate=48_000)] * 2), layout="stereo", codec="aac")]
+    data = bytearray(OddVideo(flash_frames(48, 32), tracks=tracks).write(tmp_path / "a.ts").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
+    (tmp_path / "a.ts").write_bytes(data)
+    with caplog.at_level(logging.WARNING, "ecmvae"):
+        write_video(tmp_path / "b.mp4", flash_frames(48, 32), FPS, copy_audio_from=tmp_path / "a.ts")
+    assert "damaged packet(s) of the sound not copied" in caplog.text
+    assert loud_span(read_clip(tmp_path / "b.mp4").waveform)[1] == pytest.approx(1.2, abs=0.03)
+
+
 def test_own_timestamps_are_kept(tmp_path: Path) -> None:
     times = np.array([0.0, 0.1, 0.15, 0.9, 1.0, 1.7])
     with VideoWriter(tmp_path / "v.mp4", width=120, height=90, fps=10) as writer:
