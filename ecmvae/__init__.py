@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ecmvae.provenance import __version__ as __version__
+
 if TYPE_CHECKING:
     from ecmvae.checkpoint import load_model, save_model
     from ecmvae.config import Config, load_config
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
     from ecmvae.types import AVBatch, AVClip
     from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ECMVAE",

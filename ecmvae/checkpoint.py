@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ecmvae.config import Config, ModelConfig, load_config
@@ -60,6 +61,7 @@ def save_model(
     Raises:
         UserError: When something else than a model lies there (nothing is replaced but an older model), or when a
             weight is too large for 16 bits.
+        OSError: When it cannot be written; an older model is left as it was.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
@@ -76,13 +78,27 @@ def save_model(
         if card is not None:
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
+        _put(temporary, folder)
+    except SafetensorError as error:  # its word for a full disk, too
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(f"{folder} cannot be written: {error}") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return folder
+
+
+def _put(new: Path, folder: Path) -> None:
+    """Rename a folder over an older one, which is away for the blink between two renames, not while it is deleted."""
+    retired = new.with_name(f"{new.name}.old")
+    if folder.exists():
+        folder.replace(retired)
+    try:
+        new.replace(folder)
+    except OSError:
+        retired.replace(folder)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Segmenter:

@@ -60,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, FloatingPointError, MemoryError) as error:
         print(f"ecmvae: failed: {_one_line(error) or type(error).__name__}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, for a GPU; torch is not imported here
+            raise
+        print(f"ecmvae: failed: {_one_line(error).partition('. ')[0]}: make the batch smaller", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("ecmvae: interrupted", file=sys.stderr)
         return 130

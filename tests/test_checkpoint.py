@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from ecmvae import checkpoint
 from ecmvae.checkpoint import initial_model, load_model, save_model, weights_sha256
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
@@ -94,6 +96,37 @@ def test_a_failed_save_leaves_the_old_model(saved: Path, monkeypatch: pytest.Mon
     config = _config()
     monkeypatch.setattr(Config, "to_yaml", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
+        save_model(build_model(config.model, image_size=64), saved, config)
+    assert weights_sha256(saved) == before
+    assert [each.name for each in saved.parent.iterdir()] == ["best"]
+
+
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_model(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    before, config = weights_sha256(saved), _config()
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"best cannot be written: .*No space left on device"):
+        save_model(build_model(config.model, image_size=64), saved, config)
+    assert weights_sha256(saved) == before
+    assert [each.name for each in saved.parent.iterdir()] == ["best"]
+
+
+def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.replace
+
+    def stubborn(self: Path, target: Path) -> Path:
+        if target == saved and not self.name.endswith(".old"):
+            raise PermissionError("no")
+        return rename(self, target)
+
+    before, config = weights_sha256(saved), _config()
+    monkeypatch.setattr(Path, "replace", stubborn)
+    with pytest.raises(PermissionError):
         save_model(build_model(config.model, image_size=64), saved, config)
     assert weights_sha256(saved) == before
     assert [each.name for each in saved.parent.iterdir()] == ["best"]

@@ -12,6 +12,11 @@ from ecmvae import cli
 from ecmvae.config import Config
 from ecmvae.errors import UserError
 
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names what a GPU raises."""
+
+
 HEAVY = ("torch", "lightning", "timm", "av", "cv2", "gradio", "matplotlib")
 
 
@@ -184,6 +189,7 @@ def test_a_users_mistake_is_one_line_and_exit_2(
         (UserError("bad\nfile"), 2, "ecmvae: error: bad file\n"),
         (OSError(28, "No space left on device"), 1, "ecmvae: failed: [Errno 28] No space left on device\n"),
         (FloatingPointError("the loss is NaN"), 1, "ecmvae: failed: the loss is NaN\n"),
+        (OutOfMemoryError("GPU 0 is full. Tried 2 GiB."), 1, "ecmvae: failed: GPU 0 is full: make the batch smaller\n"),
         (KeyboardInterrupt(), 130, "ecmvae: interrupted\n"),
     ],
 )

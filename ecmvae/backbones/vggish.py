@@ -157,7 +157,10 @@ def load_audio_weights(encoder: VGGish | VGGishSmall, path: str | Path) -> None:
     if file.is_dir():
         file = file / "model.safetensors"
     if not file.is_file():
-        raise UserError(f"audio weights not found: {file} (model.audio.weights; make them with ecmvae train-audio)")
+        raise UserError(
+            f"audio weights not found: {file} (model.audio.weights): docs/weights.md says where VGGish's file is from, "
+            "and ecmvae train-audio makes a folder of your own"
+        )
     fill_audio_encoder(encoder, read_weight_file(file), str(file))
 
 

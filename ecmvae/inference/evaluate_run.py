@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from ecmvae.inference.report import Report
 from ecmvae.inference.robustness import RobustnessReport, RobustnessSettings, robustness
 from ecmvae.inference.semantic import evaluate_class_predictions, evaluate_semantic
 from ecmvae.inference.semantic_report import SemanticReport
+from ecmvae.provenance import source_commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ class EvaluationRun:
             "data": self.data,
             "image_size": size,
             "ecmvae": __version__,
-            "commit": _commit(),
+            "commit": source_commit(),
         }
 
 
@@ -202,17 +202,3 @@ def _fresh(folder: Path) -> Path:
         number += 1
         candidate = folder.with_name(f"{folder.name}-{number}")
     return candidate
-
-
-def _commit() -> str:
-    """The commit of a source checkout; "" for an installed package."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"  # no git here: the version must do
-    return done.stdout.strip()

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ecmvae.checkpoint import save_model
 from ecmvae.data.files import replacing
+from ecmvae.provenance import __version__, source_commit
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import SegmentationModule
 
@@ -123,7 +124,8 @@ class BestModel(Callback):
         if trainer.sanity_checking or scores["val/miou"] <= self.score:
             return
         self.score = scores["val/miou"]
-        metadata = {"epoch": trainer.current_epoch, "step": trainer.global_step, **scores}
+        made_by = {"ecmvae": __version__, "commit": source_commit(), "torch": torch.__version__}
+        metadata = {"epoch": trainer.current_epoch, "step": trainer.global_step, **scores, **made_by}
         assert isinstance(pl_module, SegmentationModule)
         save_model(pl_module.model, self.folder, pl_module.config, metadata)
 

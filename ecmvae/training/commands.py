@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 from ecmvae.config import Config
+from ecmvae.training.settings import without_effect
 
 
 def train(config: Config, resume: str | None = None) -> None:
@@ -25,6 +27,8 @@ def train(config: Config, resume: str | None = None) -> None:
     """
     from ecmvae.training.run import train as run
 
+    for name, reason in without_effect(config).items():
+        print(f"ecmvae: note: {name} has no effect with {reason}", file=sys.stderr)
     folder = run(config, resume)
     print(f"best model: {folder / 'best'}  (use it: ecmvae predict VIDEO --checkpoint {folder} --out OUT.mp4)")
 

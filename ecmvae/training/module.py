@@ -21,7 +21,7 @@ from ecmvae.training.features import FeatureCache
 from ecmvae.types import AVBatch
 
 LOG_EVERY_STEPS = 20
-"""Loss terms are read back this often: every read waits for the device."""
+"""Loss terms are read back this often, and at an epoch's last step: every read waits for the device."""
 
 
 class SegmentationModule(LightningModule):
@@ -34,6 +34,7 @@ class SegmentationModule(LightningModule):
 
     Attributes:
         logged: The loss terms of the last step that was logged, unweighted, with their weighted "total".
+        logged_at: Number of that step, counted from 0; -1 before any.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,6 +47,7 @@ class SegmentationModule(LightningModule):
         self.loss = ECMVAELoss.from_config(config)
         self.features: FeatureCache | None = None
         self.logged: dict[str, float] = {}
+        self.logged_at = -1
         self._scores = PerClipProtocol()
         self._nonempty = NonEmptyIoU()
         self._right = RightOfTwo()
@@ -103,7 +105,8 @@ class SegmentationModule(LightningModule):
         total: Tensor = terms.total
         if not torch.isfinite(total):
             raise FloatingPointError(_diverged(self.global_step, terms.named()))
-        if self.global_step % LOG_EVERY_STEPS == 0:
+        if self.global_step % LOG_EVERY_STEPS == 0 or self.trainer.is_last_batch:
+            self.logged_at = self.global_step
             mean = self.trainer.strategy.reduce  # over the processes
             self.logged = {name: float(mean(term.detach())) for name, term in terms.named().items()}
         return total
@@ -160,5 +163,5 @@ def _diverged(step: int, terms: dict[str, Float[Tensor, ""]]) -> str:
     broken = [name for name, term in terms.items() if not torch.isfinite(term)]
     return (
         f"the loss is no longer a finite number at step {step} (first in: {broken[0]}): "
-        "lower train.learning_rate or set train.gradient_clip, and resume from checkpoints/last.ckpt"
+        "lower train.learning_rate or set train.gradient_clip, and start again; once an epoch is done --resume goes on"
     )

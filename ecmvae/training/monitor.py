@@ -18,7 +18,7 @@ from ecmvae.data.avss import voc_palette
 from ecmvae.data.files import replacing
 from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from ecmvae.models.latents import FactorizedLatents
-from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
+from ecmvae.training.module import SegmentationModule
 from ecmvae.types import AVBatch
 from ecmvae.vae.gaussian import DiagonalGaussian
 
@@ -43,8 +43,8 @@ class History(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write the loss terms at the steps that logged them."""
-        if (trainer.global_step - 1) % LOG_EVERY_STEPS == 0:
-            assert isinstance(pl_module, SegmentationModule)
+        assert isinstance(pl_module, SegmentationModule)
+        if pl_module.logged_at == trainer.global_step - 1:
             assert trainer.logger is not None
             terms = {f"train/{name}": value for name, value in pl_module.logged.items()}
             terms["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]

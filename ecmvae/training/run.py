@@ -133,15 +133,17 @@ def _fit(
 
 
 def _check_devices(config: Config) -> None:
-    """Refuse more devices than there are.
+    """Refuse a device that is not there, and more than there are.
 
     Raises:
         UserError: When they cannot be had.
     """
     wanted, device = config.train.devices, config.train.device
-    if wanted == 1 or device == "cpu":
+    if device == "cpu" or (device == "auto" and wanted == 1):
         return
     found = torch.accelerator.current_accelerator(check_available=True)
+    if device != "auto" and (found is None or found.type != device):
+        raise UserError(f"train.device={device}, but torch finds no such device here: use auto or cpu")
     kind = found.type if found is not None and device == "auto" else "cpu" if device == "auto" else device
     present = torch.accelerator.device_count() if kind == "cuda" else 1
     if kind != "cpu" and wanted > present:

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 
+import ecmvae
 from ecmvae.checkpoint import load_model
 from ecmvae.config import load_config
 from ecmvae.data.miniature import ShapeScenes, write_miniature
@@ -62,11 +63,12 @@ def test_a_run_leaves_what_it_promises(tiny) -> None:
         path.name for path in run.iterdir()
     }
     rows = read_history(run / "history.jsonl")
-    assert [row["step"] for row in rows] == [1, 3, 6]
+    assert [row["step"] for row in rows] == [1, 3, 3, 6, 6]  # the loss at the first step and each epoch's last; scores
     assert {"train/structure", "train/kl_visual", "train/total"} <= rows[0].keys()
-    best = max(row["val/miou"] for row in rows[1:])
+    best = max(row["val/miou"] for row in rows if "val/miou" in row)
     metadata = json.loads((run / "best" / "metadata.json").read_text())
     assert metadata["val/miou"] == best
+    assert (metadata["ecmvae"], metadata["torch"]) == (ecmvae.__version__, torch.__version__)
     assert load_model(run).config == config
 
 
@@ -222,3 +224,10 @@ def test_a_mistake_leaves_no_run_behind(tiny) -> None:
     with pytest.raises(UserError):
         train(config)
     assert not Path(config.train.out).exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tiny, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train.device=cuda, but torch finds no such device here: use auto or cpu"):
+        train(tiny(train__device="cuda"))
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,44 @@
+"""What a configuration asks for in vain: settings that another setting leaves without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from typing import Any
+
+from ecmvae.config import Config
+
+_ELBO = ("loss.kl", "loss.kl_warmup_epochs", "loss.posterior_*")
+_PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")
+_FACTORS = ("model.latent.fusion", "loss.orthogonality", "loss.mutual_information")
+
+
+def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Every knob of ``Config.to_dict()`` by its dotted name."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= by_dotted_name(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return found
+
+
+def without_effect(config: Config) -> dict[str, str]:
+    """The knobs that were set otherwise than by default and change nothing, each with the reason."""
+    model, loss = config.model, config.loss
+    idle: dict[str, str] = {}
+    plain, ours = by_dotted_name(Config().to_dict()), by_dotted_name(config.to_dict())
+    rules = (
+        ("model.name=tpavi", model.name == "tpavi", (*_ELBO, *_FACTORS, *_PARTS)),
+        ("model.latent.kind=none", model.latent.kind == "none", ("model.latent.*", *_ELBO, *_FACTORS)),
+        ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
+        ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
+        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind != "gate", ("loss.match",)),
+        ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
+        ("loss.semantic=0", loss.semantic == 0, ("loss.semantic_*",)),
+        ("loss.kl=0", loss.kl == 0, ("loss.kl_warmup_epochs",)),
+    )
+    for reason, holds, patterns in rules:
+        for name in ours if holds else ():
+            itself = name == reason.partition("=")[0]
+            if not itself and ours[name] != plain[name] and any(fnmatch(name, pattern) for pattern in patterns):
+                idle.setdefault(name, reason)
+    return idle
