@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import check_table
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.likelihoods import GaussianLikelihood
 
 
@@ -64,16 +64,14 @@ class NonlinearLatentModel:
             ValueError: When `num_samples` is below 1.
         """
         if proposal is None:
-            zeros = x.new_zeros(len(x), self.latent_dim)
-            proposal = DiagonalGaussian(zeros, zeros)
+            proposal = standard_normal_like(x.new_zeros(len(x), self.latent_dim))
         z = proposal.rsample(num_samples)
         return bounds.iwae(self._log_joint(z, x) - proposal.log_prob(z)).detach()
 
     def _log_joint(self, z: Tensor, x: Tensor) -> Tensor:
         """Log p(x, z) of z (K, n, L) and x (n, D) -> (K, n)."""
         mean = rearrange(self.function(rearrange(z, "k n l -> (k n) l")), "(k n) d -> k n d", k=len(z))
-        zeros = torch.zeros_like(z)
-        return self.likelihood.log_prob(mean, x) + DiagonalGaussian(zeros, zeros).log_prob(z)
+        return self.likelihood.log_prob(mean, x) + standard_normal_like(z).log_prob(z)
 
 
 def sample_chain(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ecmvae.vae.gaussian import DiagonalGaussian, geometric_mean
+from ecmvae.vae.gaussian import DiagonalGaussian, geometric_mean, standard_normal_like
 
 
 def discrete_kl(p: Float[Tensor, "... k"], q: Float[Tensor, "... k"]) -> Float[Tensor, "..."]:
@@ -103,8 +103,7 @@ def check_table(table: Float[Tensor, "... k"]) -> None:
 def _with_prior(experts: Sequence[DiagonalGaussian]) -> list[DiagonalGaussian]:
     if not experts:
         raise ValueError("a divergence of experts needs at least one: give a non-empty list")
-    zeros = torch.zeros_like(experts[0].mean)
-    return [*experts, DiagonalGaussian(zeros, zeros)]
+    return [*experts, standard_normal_like(experts[0].mean)]
 
 
 def _uniform(weights: Sequence[float] | Tensor | None, count: int) -> Sequence[float] | Tensor:

@@ -165,6 +165,12 @@ class DiagonalGaussian:
         return DiagonalGaussian(_promoted(self.mean), _promoted(self.logvar))
 
 
+def standard_normal_like(z: Float[Tensor, "... l"]) -> DiagonalGaussian:
+    """N(0, I) over the last axis, of the shape, dtype and device of `z`."""
+    zeros = torch.zeros_like(z)
+    return DiagonalGaussian(zeros, zeros)
+
+
 def product_of_experts(
     experts: Sequence[DiagonalGaussian],
     include_prior: bool = True,
@@ -196,8 +202,7 @@ def product_of_experts(
         ]
         log_weights = [torch.zeros(row.shape, device=row.device).masked_fill(~row, -math.inf) for row in present]
     if include_prior:
-        zeros = torch.zeros_like(experts[0].mean)
-        experts, log_weights = [*experts, DiagonalGaussian(zeros, zeros)], [*log_weights, 0.0]
+        experts, log_weights = [*experts, standard_normal_like(experts[0].mean)], [*log_weights, 0.0]
     return _weighted_product(experts, log_weights)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.vae.autoencoder import check_batch_statistics
+from ecmvae.vae.gaussian import standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.vae import VAE, VAEOutput, as_posterior
 
@@ -37,8 +37,7 @@ class MixtureVAE(VAE):
         z = posterior.rsample_each()  # (C, n, L)
         weights = posterior.log_weights.exp()  # (C, n)
         parameters = rearrange(self.decode(rearrange(z, "c n l -> (c n) l")), "(c n) ... -> c n ...", c=len(z))
-        zeros = torch.zeros_like(z)
-        divergence = posterior.log_prob(z) - type(posterior.components)(zeros, zeros).log_prob(z)
+        divergence = posterior.log_prob(z) - standard_normal_like(z).log_prob(z)
         best = int(weights.mean(1).argmax())
         return VAEOutput(
             parameters=parameters[best],

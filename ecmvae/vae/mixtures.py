@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.vae.encoders import GaussianHead
-from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.gaussian import DiagonalGaussian, standard_normal_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,7 @@ class GaussianMixture:
         """
         z = self.rsample_each(num_samples)  # (K, C, ..., L)
         if other is None:
-            zeros = torch.zeros_like(self.components.mean[0])
-            other = DiagonalGaussian(zeros, zeros)
+            other = standard_normal_like(self.components.mean[0])
         log_ratio = self.log_prob(z) - other.log_prob(z)
         return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * log_ratio.mean(0), 0.0).sum(0)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ecmvae.vae import bounds
 from ecmvae.vae.autoencoder import check_batch_statistics
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
 from ecmvae.vae.mixtures import GaussianMixture
 
@@ -239,8 +239,7 @@ class ConditionalVAE(nn.Module):
         """p(z|y)."""
         if self.prior_encoder is not None:
             return _gaussian(self.prior_encoder(y))
-        zeros = y.new_zeros(len(y), self.latent_dim)
-        return DiagonalGaussian(zeros, zeros)
+        return standard_normal_like(y.new_zeros(len(y), self.latent_dim))
 
     def decode(self, z: Float[Tensor, "n l"], y: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """(n, L) and its conditions -> (n, *event) logits or means."""
@@ -310,9 +309,7 @@ def _log_weights(
     num_samples: int,
 ) -> Tensor:
     z = posterior.rsample(num_samples)  # (K, n, L)
-    if prior is None:
-        zeros = torch.zeros_like(z)
-        prior = DiagonalGaussian(zeros, zeros)
+    prior = prior or standard_normal_like(z)
     parameters = decode(rearrange(z, "k n l -> (k n) l"))
     parameters = rearrange(parameters, "(k n) ... -> k n ...", k=num_samples)
     return likelihood.log_prob(parameters, x) + prior.log_prob(z) - posterior.log_prob(z)

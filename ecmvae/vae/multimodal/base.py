@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.vae import bounds
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
 from ecmvae.vae.mixtures import GaussianMixture
 
@@ -28,17 +28,44 @@ class MultimodalOutput:
 
     Attributes:
         loss: Scalar to minimise, the mean over the batch of what the class's docstring states.
-        elbo: (n,), a lower bound on log p(all present modalities) under the joint posterior.
         log_likelihoods: Modality -> log p(x_m|z) under the joint posterior, (n,), 0 where it is missing.
         kl: (n,), the divergence inside `elbo`.
         posterior: q(z | all present modalities).
     """
 
     loss: Tensor
-    elbo: Tensor
     log_likelihoods: dict[str, Tensor]
     kl: Tensor
     posterior: DiagonalGaussian | GaussianMixture
+
+    @classmethod
+    def stratified(
+        cls,
+        posterior: GaussianMixture,
+        bound: Float[Tensor, "m n"],
+        scores: Mapping[str, Float[Tensor, "k m n"]],
+        divergence: Float[Tensor, "k m n"],
+    ) -> MultimodalOutput:
+        """The output of a mixture from which K samples were drawn of each component: means by the components' weights.
+
+        Args:
+            posterior: The mixture of M components.
+            bound: (M, n), what is maximised.
+            scores: Modality -> log p(x_m|z) of the samples, (K, M, n).
+            divergence: log q(z) - log p(z) of the samples, (K, M, n).
+        """
+        weights = posterior.log_weights.exp()  # (M, n)
+        return cls(
+            loss=-(weights * bound).sum(0).mean(),
+            log_likelihoods={name: (weights * score.mean(0)).sum(0) for name, score in scores.items()},
+            kl=(weights * divergence.mean(0)).sum(0),
+            posterior=posterior,
+        )
+
+    @property
+    def elbo(self) -> Tensor:
+        """(n,), a lower bound on log p(all present modalities) under the joint posterior."""
+        return bounds.elbo(torch.stack(list(self.log_likelihoods.values())).sum(0), self.kl)
 
     def named(self) -> dict[str, Tensor]:
         """Scalars to log."""
@@ -217,9 +244,3 @@ class MultimodalVAE(nn.Module):
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise ValueError(f"unknown modality {', '.join(unknown)}: this model has {', '.join(known)}")
-
-
-def standard_normal_like(z: Tensor) -> DiagonalGaussian:
-    """N(0, I) over the last axis of z."""
-    zeros = torch.zeros_like(z)
-    return DiagonalGaussian(zeros, zeros)

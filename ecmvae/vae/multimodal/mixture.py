@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import mmjsd
-from ecmvae.vae.gaussian import check_count, product_of_experts
+from ecmvae.vae.gaussian import check_count, product_of_experts, standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.multimodal.base import (
     MaskedBatch,
@@ -22,7 +22,6 @@ from ecmvae.vae.multimodal.base import (
     MultimodalOutput,
     MultimodalVAE,
     Presence,
-    standard_normal_like,
 )
 
 
@@ -63,15 +62,9 @@ class MMVAE(MultimodalVAE):
         density = posterior if self.gradient == "iwae" else posterior.detach()
         scores = self.score(z, batch)  # each (K, M, n)
         divergence = density.log_prob(z) - standard_normal_like(z).log_prob(z)
-        weights = posterior.log_weights.exp()  # (M, n)
         log_weights = self.weighted(scores) - self.beta * divergence
         bound = bounds.iwae(log_weights) if self.gradient == "iwae" else dreg(log_weights, z)
-        scores = {name: (weights * score.mean(0)).sum(0) for name, score in scores.items()}
-        kl = (weights * divergence.mean(0)).sum(0)
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
-        return MultimodalOutput(
-            loss=-(weights * bound).sum(0).mean(), elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior
-        )
+        return MultimodalOutput.stratified(posterior, bound, scores, divergence)
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present experts."""
@@ -101,9 +94,8 @@ class MoPoE(MultimodalVAE):
         batch = self.prepare(data, present)
         posterior = self.joint_of(batch)
         scores, kl = self.score(posterior.rsample(), batch), posterior.kl_bound()
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
         loss = -bounds.elbo(self.weighted(scores), kl, self.beta).mean()
-        return MultimodalOutput(loss=loss, elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(loss=loss, log_likelihoods=scores, kl=kl, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Mixture over subsets; a subset with a missing member has weight 0."""
@@ -136,9 +128,8 @@ class MMJSD(MultimodalVAE):
         members = torch.cat([batch.present, torch.ones_like(batch.present[:1])]).to(experts[0].mean.dtype)
         divergence = mmjsd(experts, members / members.sum(0))
         scores = self.score(posterior.rsample(), batch)
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), divergence)
         loss = -bounds.elbo(self.weighted(scores), divergence, self.beta).mean()
-        return MultimodalOutput(loss=loss, elbo=elbo, log_likelihoods=scores, kl=divergence, posterior=posterior)
+        return MultimodalOutput(loss=loss, log_likelihoods=scores, kl=divergence, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present experts."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecmvae.vae import bounds
 from ecmvae.vae.encoders import GaussianHead
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts, standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.multimodal.base import (
     MaskedBatch,
@@ -23,7 +23,6 @@ from ecmvae.vae.multimodal.base import (
     MultimodalOutput,
     MultimodalVAE,
     Presence,
-    standard_normal_like,
 )
 
 Pair = tuple[DiagonalGaussian, DiagonalGaussian]
@@ -150,8 +149,7 @@ class DMVAE(PrivateSharedVAE):
             alone = self._score(shared, private, batch)
             bound = bounds.elbo(self.weighted(alone), shared.kl() + private_kl, self.beta)
             objective = objective + torch.where(row, bound, 0.0)
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
-        return MultimodalOutput(loss=-objective.mean(), elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the prior and the present shared experts."""
@@ -199,14 +197,8 @@ class MMVAEPlus(PrivateSharedVAE):
             [pairs[name][1].log_prob(w) - standard_normal_like(w).log_prob(w) for name, w in own.items()], 1
         )
         divergence = divergence + private_divergence  # (K, M, n)
-        weights = posterior.log_weights.exp()
         bound = bounds.iwae(self.weighted(scores) - self.beta * divergence)
-        scores = {name: (weights * score.mean(0)).sum(0) for name, score in scores.items()}
-        kl = (weights * divergence.mean(0)).sum(0)
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
-        return MultimodalOutput(
-            loss=-(weights * bound).sum(0).mean(), elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior
-        )
+        return MultimodalOutput.stratified(posterior, bound, scores, divergence)
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present shared experts."""

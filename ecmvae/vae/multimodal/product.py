@@ -43,8 +43,7 @@ class MVAE(MultimodalVAE):
             _, subset_scores, subset_kl = self._subset(experts, batch, subset)
             # A sample that has nothing of the subset scores 0 - beta KL(prior || prior) = 0.
             objective = objective + bounds.elbo(self.weighted(subset_scores), subset_kl, self.beta)
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
-        return MultimodalOutput(loss=-objective.mean(), elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the prior and the present experts."""
@@ -120,8 +119,7 @@ class JMVAE(MultimodalVAE):
         scores, kl = self.score(posterior.rsample(), batch), posterior.kl()
         to_single = torch.stack([posterior.kl(single) for single in self.encode(batch).values()]).sum(0)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta) - self.alpha * to_single
-        elbo = bounds.elbo(torch.stack(list(scores.values())).sum(0), kl)
-        return MultimodalOutput(loss=-objective.mean(), elbo=elbo, log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """The joint encoder for complete data, otherwise the product of the present single ones."""
