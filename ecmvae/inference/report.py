@@ -1,15 +1,16 @@
-"""What an evaluation found: one object that writes itself as JSON, CSV (a row per clip) and Markdown."""
+"""What an evaluation found: one object that shows itself, and writes itself as JSON, CSV (a row per clip), Markdown."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ecmvae.data.files import replacing
+from rich.console import Console
+from rich.table import Table
+
+from ecmvae.inference.report_files import csv_text, decimal, json_text, markdown_table, write_texts
 from ecmvae.inference.scoring import AnswerScores, CategoryScores, ClipScores, UncertaintyScores
 
 
@@ -70,22 +71,18 @@ class Report:
         lines = [f"# {title or 'Scores'}: {about['clips']} clips, {about['frames']} frames", ""]
         lines += [f"- {key}: {value}" for key, value in about.items() if not isinstance(value, Mapping)]
         lines += ["", "Fractions. Protocols: see docs/evaluate.md; `per clip` is the headline.", ""]
-        batch = about["batch_clips"]
-        lines += [
-            f"| answer | per clip mIoU | F | avsbench (batch {batch}) mIoU | F | data set IoU | F | two-class mIoU "
-            "| non-empty mIoU | right of two |",
-            "|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        answers = [(f"{name} sound", scores) for name, scores in self.scores.items()]
-        answers += [(f"floor: {name.replace('_', ' ')}", scores) for name, scores in self.floors.items()]
-        lines += [_row(name, scores) for name, scores in answers]
+        protocols = ("per clip mIoU", "F", f"avsbench (batch {about['batch_clips']}) mIoU", "F", "data set IoU", "F")
+        answers = {f"{name} sound": scores for name, scores in self.scores.items()}
+        answers |= {f"floor: {name.replace('_', ' ')}": scores for name, scores in self.floors.items()}
+        lines += markdown_table(
+            ("answer", *protocols, "two-class mIoU", "non-empty mIoU", "right of two"),
+            [(name, *map(decimal, _numbers(scores))) for name, scores in answers.items()],
+        )
         told = {key: value for key, value in asdict(self.uncertainty).items() if value is not None}
         lines += ["", *(f"- {key.replace('_', ' ')}: {value:.4f}" for key, value in told.items())]
         if self.categories:
-            lines += ["", "| category | clips | per clip mIoU | F |", "|---|---|---|---|"]
-            lines += [
-                f"| {name} | {row.clips} | {row.miou:.4f} | {row.fscore:.4f} |" for name, row in self.categories.items()
-            ]
+            rows = [(name, row.clips, decimal(row.miou), decimal(row.fscore)) for name, row in self.categories.items()]
+            lines += ["", *markdown_table(("category", "clips", "per clip mIoU", "F"), rows)]
         return "\n".join(lines) + "\n"
 
     def write(self, folder: str | Path) -> Path:
@@ -94,37 +91,44 @@ class Report:
         Returns:
             The folder.
         """
-        folder = Path(folder)
-        with replacing(folder / "clips.csv") as path:
-            self._write_clips(path)
-        with replacing(folder / "report.md") as path:
-            path.write_text(self.to_markdown(), encoding="utf-8")
-        with replacing(folder / "report.json") as path:
-            path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        return folder
+        files = {
+            "clips.csv": self._clips_csv(),
+            "report.md": self.to_markdown(),
+            "report.json": json_text(self.to_dict()),
+        }
+        return write_texts(folder, files)
 
-    def _write_clips(self, path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            others = [name for name in self.clips if name != "real"]
-            columns = ["name", "category", "frames", "sounding_frames", "miou", "fscore"]
-            writer = csv.writer(file)
-            writer.writerow([*columns, *(f"miou_{name}" for name in others), "heard_instead"])
-            for k, clip in enumerate(self.clips["real"]):
-                row = [asdict(clip)[column] for column in columns]
-                row += [self.clips[name][k].miou for name in others]
-                writer.writerow([*row, self.heard_instead[k] if self.heard_instead else ""])
+    def show(self, console: Console) -> None:
+        """Print the scores."""
+        about = self.about
+        size, batch = about["batch_clips"], f"b{about['batch_clips']}"
+        table = Table(
+            title=f"{about['task']} {about['split']}, {about['clips']} clips (fractions)",
+            caption=f"clip: per clip, the headline; {batch}: AVSBench's protocol, {size} clips a batch; "
+            "set: whole data set",
+        )
+        table.add_column("answer", no_wrap=True)
+        for heading in ("clip mIoU", "F", f"{batch} mIoU", "F", "set IoU", "F", "right of two"):
+            table.add_column(heading, justify="right")
+        for name, scores in {**self.scores, **self.floors}.items():
+            numbers = [*scores.per_clip, *scores.avsbench, *scores.dataset[:2], scores.right_of_two]
+            table.add_row(name.replace("_", " "), *(decimal(number, 3) for number in numbers))
+        console.print(table)
+
+    def _clips_csv(self) -> str:
+        others = [name for name in self.clips if name != "real"]
+        header = [*(each.name for each in fields(ClipScores)), *(f"miou_{name}" for name in others), "heard_instead"]
+        whose = self.heard_instead or [""] * len(self.clips["real"])
+        rows = [
+            (*astuple(clip), *(self.clips[name][k].miou for name in others), whose[k])
+            for k, clip in enumerate(self.clips["real"])
+        ]
+        return csv_text(header, rows)
 
 
 def _plain(scores: AnswerScores) -> dict[str, Any]:
     return {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in vars(scores).items()}
 
 
-def _row(name: str, scores: AnswerScores) -> str:
-    numbers = (
-        *scores.per_clip,
-        *scores.avsbench,
-        *scores.dataset,
-        scores.miou_nonempty,
-        scores.right_of_two,
-    )
-    return f"| {name} | " + " | ".join("-" if number is None else f"{number:.4f}" for number in numbers) + " |"
+def _numbers(scores: AnswerScores) -> tuple[float | None, ...]:
+    return (*scores.per_clip, *scores.avsbench, *scores.dataset, scores.miou_nonempty, scores.right_of_two)

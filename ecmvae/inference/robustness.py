@@ -6,10 +6,8 @@ but the sound itself tells them apart. The definitions of the numbers are ours.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,14 +15,15 @@ import torch
 from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 from torch import Tensor
 
-from ecmvae.data.audio import log_mel_patches, resample
+from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches, resample
 from ecmvae.data.clips import SoundedClips
-from ecmvae.data.files import replacing
 from ecmvae.data.sound_conditions import shifted, with_noise, with_sound
 from ecmvae.errors import UserError
 from ecmvae.inference.listening import answers, device_of, eval_mode
+from ecmvae.inference.report_files import csv_text, decimal, json_text, write_texts
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.metrics.robustness import audio_sensitivity, false_positive_rate, rejected, robust_score
 from ecmvae.types import AVBatch
@@ -112,12 +111,20 @@ class RobustnessReport:
 
     def write(self, folder: Path) -> None:
         """Write robustness.json, and robustness.csv with the manifest: a row for every clip and condition."""
-        with replacing(folder / "robustness.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(Heard.__dataclass_fields__))
-            writer.writeheader()
-            writer.writerows(asdict(heard) for heard in self.manifest)
-        with replacing(folder / "robustness.json") as path:
-            path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        manifest = csv_text([each.name for each in fields(Heard)], [astuple(heard) for heard in self.manifest])
+        write_texts(folder, {"robustness.csv": manifest, "robustness.json": json_text(self.to_dict())})
+
+    def show(self, console: Console) -> None:
+        """Print the scores."""
+        caption = f"rejected: less than {self.settings.reject_area} of the frame predicted"
+        table = Table(title="with a wrong sound (fractions)", caption=caption)
+        table.add_column("condition", no_wrap=True)
+        for heading in ("clips", "mIoU", "false pos.", "rejected", "sensitivity", "score"):
+            table.add_column(heading, justify="right")
+        for name, row in self.conditions.items():
+            numbers = (row.miou, row.false_positive_rate, row.rejected, row.audio_sensitivity, row.robust_score)
+            table.add_row(name, str(row.clips), *(decimal(number, 3) for number in numbers))
+        console.print(table)
 
 
 def robustness(model: Any, clips: SoundedClips, settings: RobustnessSettings | None = None) -> RobustnessReport:
@@ -180,7 +187,7 @@ def _sounds(
         "silence": (torch.zeros_like(own), heard("silence")),
         "noise": (with_noise(own, settings.snr_db, chance), heard("noise", snr=settings.snr_db)),
         "shifted": (
-            shifted(own, 16_000, settings.shift_seconds),
+            shifted(own, SAMPLE_RATE, settings.shift_seconds),
             heard("shifted", shift=settings.shift_seconds),
         ),
     }

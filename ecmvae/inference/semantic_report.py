@@ -1,9 +1,8 @@
-"""What an evaluation of classes found: it writes itself as JSON, CSV (a row a clip, a row a class) and Markdown."""
+"""What an evaluation of classes found: it shows and writes itself as `Report` does, with a row for every class too."""
 
 from __future__ import annotations
 
-import csv
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ecmvae.data.files import replacing
+from ecmvae.inference.report_files import csv_text, decimal, json_text, markdown_table, write_texts
 from ecmvae.metrics.semantic import SemanticScores
 
 COUNTING = "frames: real frames only; released: padded frames of five-second clips count as background"
@@ -112,12 +111,16 @@ class SemanticReport:
         lines = [f"# avss {about.get('split', '')}: {about['clips']} clips, {about['frames']} frames", ""]
         lines += [f"- {key}: {value}" for key, value in about.items() if not isinstance(value, Mapping)]
         lines += ["", f"Fractions, means over the classes that occur. {COUNTING}.", ""]
-        lines += ["| answer | counted | mIoU | F | mIoU without background | F |", "|---|---|---|---|---|---|"]
-        for name, answer in self.scores.items():
-            for counted, scores in _rows(answer).items():
-                lines.append(f"| {name} | {counted} | " + " | ".join(_number(each) for each in scores) + " |")
-        lines += ["", "| class | name | frames | IoU | F |", "|---|---|---|---|---|"]
-        lines += [f"| {c.number} | {c.name} | {c.frames} | {c.iou:.4f} | {c.fscore:.4f} |" for c in self.classes]
+        lines += markdown_table(
+            ("answer", "counted", "mIoU", "F", "mIoU without background", "F"),
+            [
+                (name, counted, *map(decimal, scores))
+                for name, answer in self.scores.items()
+                for counted, scores in _rows(answer).items()
+            ],
+        )
+        rows = [(c.number, c.name, c.frames, decimal(c.iou), decimal(c.fscore)) for c in self.classes]
+        lines += ["", *markdown_table(("class", "name", "frames", "IoU", "F"), rows)]
         return "\n".join(lines) + "\n"
 
     def write(self, folder: str | Path) -> Path:
@@ -126,16 +129,14 @@ class SemanticReport:
         Returns:
             The folder.
         """
-        folder = Path(folder)
-        with replacing(folder / "clips.csv") as path:
-            self._write_clips(path)
-        with replacing(folder / "classes.csv") as path:
-            _write_table(path, [each.name for each in fields(ClassScores)], [astuple(row) for row in self.classes])
-        with replacing(folder / "report.md") as path:
-            path.write_text(self.to_markdown(), encoding="utf-8")
-        with replacing(folder / "report.json") as path:
-            path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        return folder
+        classes = csv_text([each.name for each in fields(ClassScores)], [astuple(row) for row in self.classes])
+        files = {
+            "clips.csv": self._clips_csv(),
+            "classes.csv": classes,
+            "report.md": self.to_markdown(),
+            "report.json": json_text(self.to_dict()),
+        }
+        return write_texts(folder, files)
 
     def show(self, console: Console) -> None:
         """Print the scores."""
@@ -148,25 +149,18 @@ class SemanticReport:
         for name, answer in self.scores.items():
             rows = _rows(answer) if name == "real sound" else {"frames": answer.frames, "released": answer.released}
             for counted, scores in rows.items():
-                table.add_row(name, counted, *(_number(each, 3) for each in scores))
+                table.add_row(name, counted, *(decimal(each, 3) for each in scores))
         console.print(table)
 
-    def _write_clips(self, path: Path) -> None:
+    def _clips_csv(self) -> str:
         others = [name for name in self.clips if name != "real sound"]
-        columns = [each.name for each in fields(SemanticClip)]
-        header = [*columns, *(f"miou {name}" for name in others), "heard_instead"]
-        _write_table(
-            path,
-            header,
-            [
-                (
-                    *astuple(clip),
-                    *(self.clips[name][k].miou for name in others),
-                    self.heard_instead[k] if self.heard_instead else "",
-                )
-                for k, clip in enumerate(self.clips["real sound"])
-            ],
-        )
+        header = [*(each.name for each in fields(SemanticClip)), *(f"miou {name}" for name in others), "heard_instead"]
+        whose = self.heard_instead or [""] * len(self.clips["real sound"])
+        rows = [
+            (*astuple(clip), *(self.clips[name][k].miou for name in others), whose[k])
+            for k, clip in enumerate(self.clips["real sound"])
+        ]
+        return csv_text(header, rows)
 
 
 def _rows(answer: SemanticAnswer) -> dict[str, SemanticScores]:
@@ -174,15 +168,4 @@ def _rows(answer: SemanticAnswer) -> dict[str, SemanticScores]:
 
 
 def _plain(scores: SemanticScores) -> dict[str, float | None]:
-    return {name: None if value != value else value for name, value in scores._asdict().items()}  # NaN is no JSON
-
-
-def _number(value: float, digits: int = 4) -> str:
-    return "-" if value != value else f"{value:.{digits}f}"
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+    return {name: None if math.isnan(value) else value for name, value in scores._asdict().items()}  # NaN is no JSON
