@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ecmvae import __version__
 from ecmvae.checkpoint import find_model_folder, load_model, weights_sha256
@@ -16,11 +15,11 @@ from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset, holds_avss
 from ecmvae.data.images import read_mask
 from ecmvae.data.layout import FRAMES, TASKS, read_clips, tasks_in
+from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.inference.class_predictions import ClassFolder
 from ecmvae.inference.evaluate import EvaluateSettings, evaluate, evaluate_predictions
 from ecmvae.inference.predictions import PredictionFolder
-from ecmvae.inference.predictor import choose_device
 from ecmvae.inference.report import Report
 from ecmvae.inference.robustness import RobustnessReport, RobustnessSettings, robustness
 from ecmvae.inference.semantic import evaluate_class_predictions, evaluate_semantic
@@ -73,18 +72,16 @@ class EvaluationRun:
             raise UserError(f"{self.data}: holds neither {wanted}; see docs/data.md for the expected folders")
         score = self._predictions if self.checkpoint is None else self._model()
         found = {task: score(task) for task in tasks}
-        parent = _fresh(Path(self.out))
+        parent, console = _fresh(Path(self.out)), Console()
         for task, (report, robust) in found.items():
             folder = report.write(parent / f"{task}_{self.split}")
-            if isinstance(report, SemanticReport):
-                console = Console()
-                report.show(console)
-                console.print(f"written: {folder}/report.json, report.md, clips.csv, classes.csv", soft_wrap=True)
-            else:
-                _show(report, folder)
+            report.show(console)
+            classes = ", classes.csv" if isinstance(report, SemanticReport) else ""
+            console.print(f"written: {folder}/report.json, report.md, clips.csv{classes}", soft_wrap=True)
             if robust is not None:
                 robust.write(folder)
-                _show_robustness(robust, folder)
+                robust.show(console)
+                console.print(f"written: {folder}/robustness.json, robustness.csv", soft_wrap=True)
         return {task: report for task, (report, _) in found.items()}
 
     def _tasks(self) -> list[str]:
@@ -160,39 +157,6 @@ class EvaluationRun:
             "ecmvae": __version__,
             "commit": source_commit(),
         }
-
-
-def _show(report: Report, folder: Path) -> None:
-    about = report.about
-    batch = f"b{about['batch_clips']}"
-    table = Table(
-        title=f"{about['task']} {about['split']}, {about['clips']} clips (fractions)",
-        caption=f"clip: per clip, the headline; {batch}: AVSBench's protocol, {about['batch_clips']} clips a batch; "
-        "set: whole data set",
-    )
-    table.add_column("answer", no_wrap=True)
-    for heading in ("clip mIoU", "F", f"{batch} mIoU", "F", "set IoU", "F", "right of two"):
-        table.add_column(heading, justify="right")
-    for name, scores in {**report.scores, **report.floors}.items():
-        numbers = [*scores.per_clip, *scores.avsbench, *scores.dataset[:2], scores.right_of_two]
-        table.add_row(name.replace("_", " "), *("-" if n is None else f"{n:.3f}" for n in numbers))
-    console = Console()
-    console.print(table)
-    console.print(f"written: {folder}/report.json, report.md, clips.csv", soft_wrap=True)
-
-
-def _show_robustness(report: RobustnessReport, folder: Path) -> None:
-    caption = f"rejected: less than {report.settings.reject_area} of the frame predicted"
-    table = Table(title="with a wrong sound (fractions)", caption=caption)
-    table.add_column("condition", no_wrap=True)
-    for heading in ("clips", "mIoU", "false pos.", "rejected", "sensitivity", "score"):
-        table.add_column(heading, justify="right")
-    for name, row in report.conditions.items():
-        numbers = (row.miou, row.false_positive_rate, row.rejected, row.audio_sensitivity, row.robust_score)
-        table.add_row(name, str(row.clips), *("-" if n is None else f"{n:.3f}" for n in numbers))
-    console = Console()
-    console.print(table)
-    console.print(f"written: {folder}/robustness.json, robustness.csv", soft_wrap=True)
 
 
 def _fresh(folder: Path) -> Path:

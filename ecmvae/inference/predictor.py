@@ -37,6 +37,7 @@ from ecmvae.data.audio import log_mel_patches, resample
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
+from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.inference.classes import where_and_what
 from ecmvae.inference.default_model import default_model
@@ -335,24 +336,6 @@ def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> I
         waiting.append(clip)
     if waiting:
         yield torch.stack(waiting)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name: "auto" is a CUDA GPU, else Apple's, else the CPU; anything else is taken at its word.
-
-    Raises:
-        UserError: When this machine has no such device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not available here: use auto, cpu, cuda or mps") from error
-    return device
 
 
 def binary_entropy(probability: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from ecmvae.backbones.vggish import EMBEDDING_DIM, build_audio_encoder
 from ecmvae.data.files import replacing
+from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.training.progress import progress_bar
 from ecmvae.training.schedule import one_cycle
@@ -76,7 +77,7 @@ def train_audio(
         The accuracies.
 
     Raises:
-        UserError: When `out` exists.
+        UserError: When `out` exists, or there is no such device.
         FloatingPointError: When the loss is no longer finite.
     """
     out = Path(out)
@@ -84,11 +85,10 @@ def train_audio(
         raise UserError(f"{out} exists already: choose another --out, or move it away")
     started = time.monotonic()
     torch.manual_seed(seed)
-    if device == "auto":
-        device = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
-    encoder: nn.Module = build_audio_encoder(name).to(device)
+    place = choose_device(device)
+    encoder: nn.Module = build_audio_encoder(name).to(place)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module
-    classifier = nn.Linear(EMBEDDING_DIM, len(sounds.classes)).to(device)
+    classifier = nn.Linear(EMBEDDING_DIM, len(sounds.classes)).to(place)
     parameters = [*encoder.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
     lessons = Lessons(sounds, batches=steps, batch_size=batch_size, seed=seed)
@@ -103,8 +103,8 @@ def train_audio(
             progress = advanced
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * one_cycle(progress)
-            logits = classifier(encoder(batch.log_mel.to(device)))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.classes.to(device))
+            logits = classifier(encoder(batch.log_mel.to(place)))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.classes.to(place))
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the loss is no longer a finite number at step {done}: lower learning_rate")
             optimiser.zero_grad()
@@ -114,12 +114,12 @@ def train_audio(
         advance(1000 - round(1000 * progress))
     encoder.eval()
     report = AudioReport(
-        known=accuracy(encoder, classifier, sounds.singles(held_out=False), device),
-        held_out=accuracy(encoder, classifier, sounds.singles(held_out=True), device),
+        known=accuracy(encoder, classifier, sounds.singles(held_out=False)),
+        held_out=accuracy(encoder, classifier, sounds.singles(held_out=True)),
         steps=done,
         seconds=round(time.monotonic() - started, 1),
     )
-    scale_to_one(encoder, sounds.mixtures(seed=2**31 + seed, patches=96).log_mel.to(device))
+    scale_to_one(encoder, sounds.mixtures(seed=2**31 + seed, patches=96).log_mel.to(place))
     with replacing(out) as folder:
         folder.mkdir()
         save_file(
@@ -146,9 +146,9 @@ def scale_to_one(encoder: nn.Module, log_mel: Float[Tensor, "n 1 96 64"]) -> Non
 
 
 @torch.no_grad()
-def accuracy(encoder: nn.Module, classifier: nn.Module, patches: NamedPatches, device: str = "cpu") -> float | None:
+def accuracy(encoder: nn.Module, classifier: nn.Linear, patches: NamedPatches) -> float | None:
     """Share of single-class patches whose class is ranked first; None when there is no patch."""
     if len(patches.log_mel) == 0:
         return None
-    logits = classifier(encoder(patches.log_mel.to(device))).cpu()
+    logits = classifier(encoder(patches.log_mel.to(classifier.weight.device))).cpu()
     return float((logits.argmax(1) == patches.classes.argmax(1)).float().mean())

@@ -47,6 +47,9 @@ def test_a_time_budget_ends_the_course(tmp_path: Path) -> None:
     assert 1 <= report.steps < 10_000
 
 
-def test_an_older_encoder_is_not_overwritten(tmp_path: Path) -> None:
+def test_nothing_is_begun_where_an_encoder_lies_or_without_the_device(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         train_audio(SyntheticSounds(), tmp_path, steps=1)
+    with pytest.raises(UserError, match="toaster"):
+        train_audio(SyntheticSounds(), tmp_path / "new", steps=1, device="toaster")
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,25 @@
+"""Where tensors are computed: the device that a name stands for on this machine."""
+
+from __future__ import annotations
+
+import torch
+
+from ecmvae.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name: "auto" is a CUDA GPU, else Apple's, else the CPU; anything else is taken at its word.
+
+    Raises:
+        UserError: When this machine has no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available here: use auto, cpu, cuda or mps") from error
+    return device
