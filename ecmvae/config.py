@@ -293,7 +293,7 @@ def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mappin
     """
     merged: dict[str, Any] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        _merge(merged, _read_yaml(Path(path)))
+        _merge(merged, read_yaml(Path(path)))
     for dotted, value in (overrides or {}).items():
         *parents, leaf = dotted.split(".")
         nested: dict[str, Any] = {leaf: yaml.safe_load(value) if isinstance(value, str) else value}
@@ -309,11 +309,16 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: For an unknown key (with the nearest right one) or a value of the wrong kind.
     """
-    config: Config = _build(Config, values, where="")
+    config: Config = build_dataclass(Config, values)
     return config
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds; empty for an empty file.
+
+    Raises:
+        UserError: When the file is missing, unreadable, malformed or holds something else.
+    """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -337,7 +342,17 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
             base[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _build(cls: Any, values: Any, where: str) -> Any:
+def build_dataclass(cls: Any, values: Any, where: str = "") -> Any:
+    """Make a dataclass, whose fields may be dataclasses too, from nested dictionaries; what is left out is the default.
+
+    Args:
+        cls: The dataclass.
+        values: Its dictionary.
+        where: Dotted path of `values`, for the messages.
+
+    Raises:
+        UserError: For an unknown key (with the nearest right one) or a value of the wrong kind.
+    """
     if not isinstance(values, Mapping):
         raise UserError(f"config key {where or 'top level'} must hold a mapping, not {values!r}")
     hints = typing.get_type_hints(cls)
@@ -347,7 +362,8 @@ def _build(cls: Any, values: Any, where: str) -> Any:
         if key not in hints:
             raise UserError(f"unknown config key {dotted!r}{_nearest(str(key), where, hints)}")
         hint = hints[key]
-        built[key] = _build(hint, value, dotted) if dataclasses.is_dataclass(hint) else _check(hint, value, dotted)
+        nested = dataclasses.is_dataclass(hint)
+        built[key] = build_dataclass(hint, value, dotted) if nested else _check(hint, value, dotted)
     return cls(**built)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ecmvae.config import build_dataclass, read_yaml
 from ecmvae.data.files import replacing
 from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
 from ecmvae.errors import UserError
@@ -224,25 +225,8 @@ def load_vae_config(path: str | Path | None) -> VAEConfig:
     Raises:
         UserError: For a missing file, or an unknown section, key or value.
     """
-    if path is None:
-        return VAEConfig()
-    try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    sections = {each.name: each.default_factory for each in dataclasses.fields(VAEConfig)}
-    if not isinstance(loaded, Mapping) or not set(loaded) <= set(sections):
-        raise UserError(f"{path} may hold the sections {', '.join(sections)}, not {', '.join(map(str, loaded))}")
-    built: dict[str, Any] = {}
-    for name, values in loaded.items():
-        known = {each.name for each in dataclasses.fields(sections[name])}  # type: ignore[arg-type]
-        unknown = sorted(set(values or {}) - known)
-        if unknown:
-            raise UserError(f"{path}: unknown key {name}.{unknown[0]}: choose from {', '.join(sorted(known))}")
-        built[name] = sections[name](**(values or {}))  # type: ignore[operator]
-    return VAEConfig(**built)
+    config: VAEConfig = VAEConfig() if path is None else build_dataclass(VAEConfig, read_yaml(Path(path)))
+    return config
 
 
 def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:

@@ -96,9 +96,11 @@ def test_other_kinds_train_sample_and_score(name, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: {nam: vae}", "unknown key model.nam"),
-        ("modell: {name: vae}", "model, data, fit"),
-        ("- 1", "sections"),
+        ("model: {nam: vae}", "'model.nam': did you mean model.name"),
+        ("modell: {name: vae}", "did you mean 'model'"),
+        ("fit: {epochs: ten}", "fit.epochs must be of type int"),
+        ("model: {name: vea}", "choose from autoencoder, vae"),
+        ("- 1", "must hold a mapping"),
         ("model: {", "not valid YAML"),
         ("fit: {epochs: 0}", "epochs must be at least 1"),
     ],
