@@ -29,6 +29,7 @@ from ecmvae.data.collage_scene import (
 )
 from ecmvae.data.collage_sound import mix_audio
 from ecmvae.data.collage_sources import CollageSources, SourceItem
+from ecmvae.data.images import sounding_masks
 from ecmvae.data.transforms import normalise
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip
@@ -190,10 +191,3 @@ class CollageClips(Dataset[AVClip]):
     def _rng(self, purpose: str, index: int, epoch: int = 0) -> np.random.Generator:
         label = zlib.crc32(f"{purpose} {self.split} {self.kind(index)}".encode())
         return np.random.default_rng([self.seed, label, index, epoch])
-
-
-def sounding_masks(objects: UInt8[np.ndarray, "t h w"], activity: Bool[np.ndarray, "t o"]) -> Bool[np.ndarray, "t h w"]:
-    """Pixels of the objects that sound: frame t shows the union of the objects of row t that are True."""
-    table = np.concatenate([np.zeros((len(activity), 1), dtype=bool), activity], axis=1)
-    masks: np.ndarray = np.take_along_axis(table, objects.reshape(len(objects), -1).astype(np.intp), axis=1)
-    return masks.reshape(objects.shape)

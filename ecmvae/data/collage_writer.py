@@ -27,10 +27,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.data.audio import SAMPLE_RATE, write_wave
-from ecmvae.data.collage import SPLITS, CollageClips, CollageSources, sounding_masks
+from ecmvae.data.collage import SPLITS, CollageClips, CollageSources
 from ecmvae.data.collage_montage import save_montage
 from ecmvae.data.collage_render import stream
 from ecmvae.data.files import replacing
+from ecmvae.data.images import sounding_masks
 from ecmvae.data.layout import TASKS, ClipFiles
 from ecmvae.errors import UserError
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, UInt8
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -75,6 +76,18 @@ def read_probability(path: Path) -> NDArray[np.float32]:
     if image.mode in ("1", "P"):
         return read_mask(path).astype(np.float32)
     return np.asarray(image.convert("L"), np.float32) / np.float32(255)
+
+
+def sounding_masks(objects: UInt8[np.ndarray, "t h w"], sounding: Bool[np.ndarray, "t o"]) -> Bool[np.ndarray, "t h w"]:
+    """Pixels of the objects that sound: in frame t those of the objects k whose column k-1 of row t is True.
+
+    Args:
+        objects: (T, H, W), 0 = background, k = object k.
+        sounding: (T, O), which object sounds in which frame.
+    """
+    table = np.concatenate([np.zeros((len(sounding), 1), dtype=bool), sounding], axis=1)  # the background is silent
+    masks: np.ndarray = np.take_along_axis(table, objects.reshape(len(objects), -1).astype(np.intp), axis=1)
+    return masks.reshape(objects.shape)
 
 
 def of_size(path: Path, pixels: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches, read_wave, resample, write_wave
 from ecmvae.data.files import replacing
-from ecmvae.data.images import read_indices, read_rgb
+from ecmvae.data.images import read_indices, read_rgb, sounding_masks
 from ecmvae.data.layout import TASKS, ClipFiles, find_table
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.data.video import write_video
@@ -58,8 +58,7 @@ class Scene:
     @property
     def masks(self) -> NDArray[np.bool_]:
         """(T, H, W): where an object sounds."""
-        heard = np.concatenate([np.zeros((len(self.sounding), 1), bool), self.sounding], axis=1)
-        return np.stack([row[numbers] for row, numbers in zip(heard, self.objects, strict=True)])
+        return sounding_masks(self.objects, self.sounding)
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.images import sounding_masks
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.types import AVClip
 
@@ -146,17 +147,14 @@ class SyntheticAVS(Dataset[AVClip]):
         log_mel, sounding = self.sound(index, self.epoch)
         frames, moved = self.transform(pictures, objects)
         assert moved is not None
-        numbers = moved.long()
-        heard = torch.cat([torch.zeros(self.num_frames, 1, dtype=torch.bool), sounding], dim=1)  # background is silent
-        masks = heard.gather(1, numbers.flatten(1)).reshape(numbers.shape)
         constant = bool((sounding == sounding[0]).all()) and int(sounding[0].sum()) == 1
         return AVClip(
             name=self.name(index),
             frames=frames,
             log_mel=log_mel,
-            masks=masks.float().unsqueeze(1),
+            masks=torch.from_numpy(sounding_masks(objects, sounding.numpy())).unsqueeze(1).float(),
             supervised=torch.ones(self.num_frames, dtype=torch.bool),
-            objects=numbers,
+            objects=moved.long(),
             sounding=sounding,
             category=self.classes(index)[int(sounding[0].long().argmax())] if constant else "",
         )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from collage_fixture import make_sources
 
-from ecmvae.data.collage import SPLITS, CollageClips, sounding_masks
+from ecmvae.data.collage import SPLITS, CollageClips
 from ecmvae.data.collage_sources import CollageSources
 from ecmvae.data.transforms import normalise
 from ecmvae.errors import UserError
@@ -177,15 +177,6 @@ class TestDeterminism:
             assert not used["train"]["image"] & used[split]["image"]
         for split in ("test_unseen", "test_unseen_sound"):
             assert not used["train"]["sound"] & used[split]["sound"]
-
-
-def test_sounding_masks_by_hand():
-    objects = np.array([[[0, 1], [2, 3]], [[3, 3], [1, 0]]], np.uint8)
-    activity = np.array([[True, False, True], [False, True, False]])
-    assert sounding_masks(objects, activity).tolist() == [
-        [[False, True], [False, True]],
-        [[False, False], [False, False]],
-    ]
 
 
 def test_scenes_are_frozen(sources):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecmvae.data.images import read_indices, read_mask, read_rgb
+from ecmvae.data.images import read_indices, read_mask, read_rgb, sounding_masks
 from ecmvae.errors import UserError
 
 TRUTH = np.zeros((6, 8), bool)
@@ -62,3 +62,12 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:60])
     with pytest.raises(UserError, match=r"cut\.png: cannot be read as a picture"):
         read_rgb(tmp_path / "cut.png")
+
+
+def test_sounding_masks_by_hand():
+    objects = np.array([[[0, 1], [2, 3]], [[3, 3], [1, 0]]], np.uint8)
+    activity = np.array([[True, False, True], [False, True, False]])
+    assert sounding_masks(objects, activity).tolist() == [
+        [[False, True], [False, True]],
+        [[False, False], [False, False]],
+    ]
