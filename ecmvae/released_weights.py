@@ -1,7 +1,7 @@
 """State dicts of the released ECMVAE (OpenNLPLab/MMVAE-AVS), of AVSBench's TPAVI and of VGGish, read into our models.
 
-One table a model says what each of our tensors is called there. Read from left to right it exports, inverted over a
-model's own tensors it imports; so what is missing, unexpected or of wrong shape follows by itself.
+One table a model says what each of our tensors is called there, and so for all of them what a file must hold: what is
+missing, unexpected or of wrong shape follows by itself.
 """
 
 from __future__ import annotations
@@ -199,20 +199,6 @@ def load_released_loss(path_or_dict: Source) -> ECMVAELoss:
     compare_keys(where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads)
     _fill(loss, heads)
     return loss
-
-
-def to_released(model: ECMVAE, loss: ECMVAELoss | None = None) -> dict[str, Tensor]:
-    """The tensors of a model, and of its loss, under their released names and in their released shapes.
-
-    The backbone's are spelled as timm spells them, and what is dead in the released model is not there:
-    `load_released_state_dict` takes the result back.
-    """
-    own = {**model.state_dict(), **(loss.state_dict() if loss is not None else {})}
-    named = {released_name(name): tensor for name, tensor in own.items() if not name.startswith("audio_encoder.")}
-    return {
-        name: tensor[:, :, None, None, None] if name.startswith("fusion_modules.") and tensor.ndim == 2 else tensor
-        for name, tensor in named.items()
-    }
 
 
 def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:

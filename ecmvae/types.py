@@ -110,11 +110,6 @@ class AVBatch:
         )
 
     @property
-    def flat_frames(self) -> Tensor:
-        """(N, 3, H, W)."""
-        return rearrange(self.frames, "b t c h w -> (b t) c h w")
-
-    @property
     def flat_masks(self) -> Tensor:
         """(N, 1, H, W).
 

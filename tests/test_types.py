@@ -9,7 +9,7 @@ def _clip(name: str, objects: int, frames: int = 2) -> AVClip:
         name=name,
         frames=torch.rand(frames, 3, 32, 32),
         log_mel=torch.rand(frames, 1, 96, 64),
-        masks=torch.ones(frames, 1, 32, 32),
+        masks=torch.randint(2, (frames, 1, 32, 32)).float(),
         sounding=torch.ones(frames, objects, dtype=torch.bool),
     )
 
@@ -26,8 +26,9 @@ def test_collate_stacks_in_order_and_pads_the_sounding_table() -> None:
 
 def test_flattening_is_video_major() -> None:
     batch = AVBatch.collate([_clip("a", 1), _clip("b", 1)])
-    assert torch.equal(batch.flat_frames[1 * 2 + 1], batch.frames[1, 1])
+    assert batch.masks is not None
     assert batch.flat_masks.shape == (4, 1, 32, 32)
+    assert torch.equal(batch.flat_masks[1 * 2 + 1], batch.masks[1, 1])
 
 
 def test_bad_batches_are_refused() -> None:

@@ -20,10 +20,11 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ecmvae.data.clips import ClipSource
 from ecmvae.data.layout import ClipFiles
 from ecmvae.errors import UserError
 from ecmvae.inference.floors import floor_logits
-from ecmvae.inference.listening import ClipSource, Sound, Voices, answers, device_of, eval_mode, mean_logits, silence
+from ecmvae.inference.listening import Sound, Voices, answers, device_of, eval_mode, mean_logits, silence
 from ecmvae.inference.predictions import PredictionFolder
 from ecmvae.inference.report import Report
 from ecmvae.inference.scoring import Scorer, UncertaintyScorer

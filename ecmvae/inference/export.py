@@ -125,9 +125,8 @@ class OnnxModel:
         if not path.is_file():
             raise UserError(f"checkpoint not found: {show_path(path)}")
         options = SessionOptions()
-        options.intra_op_num_threads = (
-            torch.get_num_threads()
-        )  # OMP_NUM_THREADS and torch.set_num_threads count here, too
+        # onnxruntime looks neither at OMP_NUM_THREADS nor at torch.set_num_threads.
+        options.intra_op_num_threads = torch.get_num_threads()
         try:
             self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own, without a common base

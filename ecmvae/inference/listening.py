@@ -13,8 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
-from ecmvae.data.clips import ClipSource as ClipSource
-from ecmvae.data.clips import log_mel_of
+from ecmvae.data.clips import ClipSource, log_mel_of
 from ecmvae.errors import UserError
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.types import AVBatch

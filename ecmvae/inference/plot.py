@@ -24,12 +24,12 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
         count: How many frames to show, evenly spread.
 
     Raises:
-        ValueError: When `count` is below 1.
+        ValueError: When `count` is below 1, or the result was predicted from arrays.
     """
     if count < 1:
         raise ValueError(f"a plot shows at least one frame, got {count}")
     if result.path is None:
-        raise ValueError("this result was predicted from arrays: there is no video to show, see plot_timeline")
+        raise ValueError("this result was predicted from arrays: there is no video to show")
     from matplotlib.figure import Figure
 
     chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
@@ -43,15 +43,6 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
         axes.set_title(f"{answer.time:.2f} s")
         axes.set_axis_off()
     _draw_timeline(figure.add_subplot(grid[1, :]), result)
-    return figure
-
-
-def plot_timeline(result: VideoResult) -> Figure:
-    """Loudness, masked area and mean uncertainty over time."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 2.2), layout="constrained")
-    _draw_timeline(figure.add_subplot(), result)
     return figure
 
 

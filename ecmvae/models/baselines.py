@@ -58,7 +58,7 @@ class FeatureFusionBlock(nn.Module):
 
 
 class FeatureFusionDecoder(nn.Module):
-    """Four fused maps, coarsest first, to logits at the frame's size.
+    """Four fused maps to logits at the frame's size, from coarse to fine.
 
     Args:
         channels: C of the maps; 256 in AVSBench.

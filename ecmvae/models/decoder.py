@@ -99,7 +99,7 @@ class SegmentationHead(nn.Module):
 
 
 class SegmentationDecoder(nn.Module):
-    """Four fused maps, coarsest first, to logits at the frame's size.
+    """Four fused maps to logits at the frame's size, from coarse to fine.
 
     Args:
         channels: C of the maps.

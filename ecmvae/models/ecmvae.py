@@ -222,16 +222,16 @@ class ECMVAE(Segmenter):
             UserError: When frames have another size than the model was built for.
         """
         maps = self._pyramid(frames, features)
-        flat = rearrange(frames, "b t c h w -> (b t) c h w")
-        heard = rearrange(audio, "b t a -> (b t) a")
+        flat_frames = rearrange(frames, "b t c h w -> (b t) c h w")
+        flat_audio = rearrange(audio, "b t a -> (b t) a")
         encoder = self.prior_branch.latent_encoder
-        prior = None if encoder is None else encoder(flat, heard)
-        before = self.prior_branch(maps, audio, prior, latents, self.fusion)
+        prior = None if encoder is None else encoder(flat_frames, flat_audio)
+        by_prior = self.prior_branch(maps, audio, prior, latents, self.fusion)
         if masks is None or self.posterior_branch is None or prior is None:
-            return ECMVAEOutput(before.logits, None, prior, None, None, before, None)
-        posterior, informed = self._posterior(flat, heard, masks, supervised, prior, before.logits)
-        after = self.posterior_branch(maps, audio, posterior, latents, self.fusion)
-        return ECMVAEOutput(before.logits, after.logits, prior, posterior, informed, before, after)
+            return ECMVAEOutput(by_prior.logits, None, prior, None, None, by_prior, None)
+        posterior, informed = self._posterior(flat_frames, flat_audio, masks, supervised, prior, by_prior.logits)
+        by_posterior = self.posterior_branch(maps, audio, posterior, latents, self.fusion)
+        return ECMVAEOutput(by_prior.logits, by_posterior.logits, prior, posterior, informed, by_prior, by_posterior)
 
     def _posterior(
         self,

@@ -1,4 +1,4 @@
-"""Progress on the terminal, by rich: one bar with the time left, one line for every finished epoch."""
+"""Progress on the terminal, by rich: one bar with the time left, and of a run a line for every finished epoch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,27 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from ecmvae.training.schedule import Schedule
 
 
-def _bar(*extra: Any) -> Progress:
+def make_bar(*extra: ProgressColumn, shown: bool = True) -> Progress:
+    """A bar on standard error with the time gone and the time left, shown by the first of several processes only.
+
+    Args:
+        extra: Columns between the bar and the times.
+        shown: False draws nothing.
+    """
+    first = getattr(rank_zero_only, "rank", 0) == 0
     return Progress(
         TextColumn("[progress.description]{task.description}"),
         BarColumn(),
@@ -23,7 +38,7 @@ def _bar(*extra: Any) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True, quiet=getattr(rank_zero_only, "rank", 0) > 0),  # one of several processes shows it
+        console=Console(stderr=True, quiet=not (shown and first)),
         refresh_per_second=2,
     )
 
@@ -31,7 +46,7 @@ def _bar(*extra: Any) -> Progress:
 @contextmanager
 def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar over `total` items; yields the function that advances it."""
-    with _bar(MofNCompleteColumn()) as bar:
+    with make_bar(MofNCompleteColumn()) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.advance(task, done)
 
@@ -52,7 +67,7 @@ class RunProgress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the bar."""
-        self._progress = _bar()
+        self._progress = make_bar()
         self._progress.start()
         self._task = self._progress.add_task("training", total=1.0)
 

@@ -21,6 +21,9 @@ from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 _SOUNDING = (0.06, 0.54, 0.28, 0.12)
 """Chances that none, one, two or three recordings sound in a second."""
 
+_STEP = SAMPLE_RATE // 10
+"""Samples between two candidates for a recording's loudest second."""
+
 _AUDIBLE = 0.01
 """Root mean square above which a second of a recording (active level 0.1) counts as heard, not as its pause."""
 
@@ -102,10 +105,10 @@ class CollageSounds:
         for number, category in enumerate(self.classes):
             for sound in self.sources.sounds(category, held_out):
                 recording = torch.from_numpy(self.sources.load_sound(sound).copy())
-                turns = recording.repeat(-(-32_000 // len(recording)))
-                power = turns.square().unfold(0, 16_000, 1_600).mean(-1)
-                start = int(power.argmax()) * 1_600
-                log_mel = log_mel_patches(turns[start : start + 16_000], hop_seconds=1.0, num_patches=1)
+                turns = recording.repeat(-(-2 * SAMPLE_RATE // len(recording)))
+                power = turns.square().unfold(0, SAMPLE_RATE, _STEP).mean(-1)
+                start = int(power.argmax()) * _STEP
+                log_mel = log_mel_patches(turns[start : start + SAMPLE_RATE], hop_seconds=1.0, num_patches=1)
                 patches.append(NamedPatches(log_mel, _one_hot([number], len(self.classes))))
         return join(patches) if patches else NamedPatches(torch.zeros(0, 1, 96, 64), torch.zeros(0, len(self.classes)))
 

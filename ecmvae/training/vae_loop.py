@@ -17,12 +17,11 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
+from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
 
 
@@ -128,7 +127,7 @@ def fit(
     if resume and folder is not None:
         state.load(folder / "last.pt")
     step = _Stepper(fabric, objective, optimizer, settings, len(next(iter(train.values()))))
-    with _bar(progress) as bar:
+    with make_bar(shown=progress) as bar:
         task = bar.add_task("training", total=settings.epochs * step.per_epoch, completed=state.epoch * step.per_epoch)
         while state.epoch < settings.epochs and not state.out_of_patience(settings.patience):
             terms = step.epoch(train, order, state.epoch, lambda text: bar.update(task, advance=1, description=text))
@@ -289,15 +288,3 @@ class _State:
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in weights.items()}
-
-
-def _bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True, quiet=not shown),
-        refresh_per_second=2,
-    )
