@@ -9,7 +9,6 @@ no conversion: name them in model.visual.weights.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ecmvae.backbones.vggish import VGGish
 from ecmvae.checkpoint import WEIGHTS_FILE, save_model
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
+from ecmvae.hub import sha256_of
 from ecmvae.models import ECMVAE, Segmenter, build_model
 from ecmvae.released_weights import (
     BACKBONES,
@@ -57,9 +57,7 @@ def convert(source: Path, backbone: str, out: Path, vggish: Path | None = None) 
     model: Segmenter = load_released_state_dict(source, backbone)
     if vggish is not None:
         model = with_audio_encoder(model, load_released_vggish(vggish))
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    origin: dict[str, str | bool] = {"source": source.name, "source_sha256": digest}
+    origin: dict[str, str | bool] = {"source": source.name, "source_sha256": sha256_of(source)}
     if isinstance(model, ECMVAE):
         origin["posterior"] = has_posterior(released_tensors(source))
     return save_model(model, out, model.config, origin)

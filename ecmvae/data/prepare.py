@@ -8,7 +8,6 @@ shown at ``l + 15/16`` seconds by the file's own timestamps, which differs where
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import pickle
@@ -32,6 +31,7 @@ from ecmvae.data.files import replacing
 from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError
+from ecmvae.hub import sha256_of
 
 MANIFEST = "preparation.json"
 """Written beside the csv: what each clip was made of, or why it was skipped."""
@@ -169,7 +169,7 @@ def _prepare_one(job: tuple[ClipFiles, Prepared | None], settings: PrepareSettin
     there = [path.is_file() for path in _outputs(clip, settings)]
     if not clip.raw_video.is_file():
         return Prepared(status="skipped", reason=f"{clip.raw_video}: no such video")
-    sha256 = _hash(clip.raw_video)
+    sha256 = sha256_of(clip.raw_video)
     if entry is not None and entry.status in ("done", "kept") and entry.sha256 == sha256 and all(there):
         return replace(entry, status="kept")
     if any(there) and (entry is None or entry.status == "skipped"):
@@ -238,8 +238,3 @@ def _write_manifest(path: Path, settings: PrepareSettings, clips: dict[str, Prep
     content = {"settings": asdict(settings), "clips": {name: asdict(clip) for name, clip in clips.items()}}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
