@@ -96,7 +96,7 @@ def test_other_kinds_train_sample_and_score(name, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model: {nam: vae}", "'model.nam': did you mean model.name"),
+        ("model: {nam: vae}", "'model.nam': did you mean 'model.name'"),
         ("modell: {name: vae}", "did you mean 'model'"),
         ("fit: {epochs: ten}", "fit.epochs must be of type int"),
         ("model: {name: vea}", "choose from autoencoder, vae"),
