@@ -160,6 +160,13 @@ def _one(
             on_frame=on_frame,
         )
     took = time.monotonic() - started
+    if not summary.sounding:
+        logger.warning(
+            "%s: nothing reaches --threshold %g; the highest probability is %.2g, and --style heatmap shows them all",
+            show_path(path),
+            predictor.options.threshold,
+            summary.highest,
+        )
     names = ", ".join(show_path(target) for target in targets.values())
     count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -23,7 +23,7 @@ from ecmvae.inference.outputs import (
     OverlayOptions,
     OverlayVideo,
 )
-from ecmvae.inference.result import VideoResult
+from ecmvae.inference.result import FrameResult, VideoResult
 
 ENDINGS: dict[OutputKind, str] = {
     "overlay": ".overlay.mp4",
@@ -56,6 +56,8 @@ class Summary:
     """Share of frames with a mask."""
     area: float
     """Mean share of the picture in the mask."""
+    highest: float
+    """Highest probability of a key frame's pixel."""
 
 
 def kind_of(path: Path) -> OutputKind:
@@ -96,7 +98,15 @@ def write_outputs(
         UserError: When the video cannot be read.
     """
     info = probe(source)
-    answers = chain.from_iterable(windows)
+    highest = 0.0
+
+    def frames_of_windows() -> Iterator[FrameResult]:
+        nonlocal highest
+        for window in windows:
+            highest = max(highest, float(window.key_probabilities.max()))
+            yield from window
+
+    answers = frames_of_windows()
     first = next(answers)  # the predictor may refuse the file: before any output is begun
     frames = sounding = 0
     area = end = 0.0
@@ -118,7 +128,7 @@ def write_outputs(
             end = answer.time + picture.duration
             if on_frame is not None:
                 on_frame(answer.time)
-    return Summary(frames, end, sounding / frames, area / frames)
+    return Summary(frames, end, sounding / frames, area / frames, highest)
 
 
 def save_result(result: VideoResult, path: Path, *, overwrite: bool = False) -> Path:

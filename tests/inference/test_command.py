@@ -53,6 +53,14 @@ def test_folder_out(tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[
     assert "24 frames" in line
 
 
+def test_nothing_found_says_how_near_it_was(tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    highest = float(predictor.VideoPredictor("any", "cpu").predict(videos / "one.mp4").key_probabilities.max())
+    assert run(videos / "one.mp4", out=tmp_path / "found", threshold=highest / 2) == 0
+    assert "nothing reaches" not in caplog.text
+    assert run(videos / "one.mp4", out=tmp_path / "missed", threshold=min(2 * highest, 0.9999)) == 0
+    assert f"the highest probability is {highest:.2g}, and --style heatmap shows them all" in caplog.text
+
+
 def test_file_out(tmp_path: Path, videos: Path) -> None:
     assert run(videos / "one.mp4", out=tmp_path / "x.mp4", coco=True) == 0
     assert names(tmp_path) == ["videos", "x.coco.json", "x.mp4"]

@@ -210,6 +210,8 @@ def test_all_kinds_in_one_pass_and_a_summary(tmp_path: Path, video: Path, result
     assert summary.frames == 48
     assert summary.sounding == pytest.approx(result.masks.any(axis=(1, 2)).mean())
     assert summary.area == pytest.approx(result.masks.mean())
+    assert summary.highest == pytest.approx(result.key_probabilities.float().max().item())
+    assert summary.highest >= result.probabilities.max() - 1e-3  # no frame between exceeds its key frames
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path, video: Path, result: VideoResult) -> None:
