@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
+import re
 import signal
 import sys
 import typing
@@ -103,14 +104,23 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     """
     from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+    hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
+    switches = {name for name in parameters if hints[name] is bool}
+
     class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
-        """Keeps the line breaks of a docstring's examples."""
+        """Keeps the line breaks of a docstring's examples, and says things as people type them."""
+
+        def _format_action_invocation(self, action: Any) -> str:
+            off = action.dest in switches and action.default is False
+            return "--" + action.dest if off else str(super()._format_action_invocation(action))
+
+        def _expand_help(self, action: Any) -> str:
+            return _plain(super()._expand_help(action), switch=action.dest in switches)
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog=program, description=_description(function), formatter_class=Formatter, exit_on_error=False
     )
-    hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     configs = [name for name in parameters if hints[name] is Config]
     lists = [
         name for name in parameters if _is_list(hints[name]) and parameters[name].default is inspect.Parameter.empty
@@ -126,7 +136,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     shapes = [f"{name.upper()} [{name.upper()} ...]" if name in lists else name.upper() for name in needed]
     parser.usage = " ".join([program, *shapes, "[--option VALUE ...]"])
     words, files, overrides = _take_config(words) if configs else (list(words), [], {})
-    words = _spell_out(words, {name for name in parameters if hints[name] is bool})
+    words = _spell_out(words, switches)
     try:
         values = vars(parser.parse_args(words))
     except ArgumentError as error:
@@ -198,7 +208,28 @@ def _explain(message: str, parser: Any) -> str:
         options = [option for action in parser._actions for option in action.option_strings]
         close = difflib.get_close_matches(word.partition("=")[0], options, n=1, cutoff=0.5)
         return f"unknown option {word}" + (f": did you mean {close[0]}?" if close else "")
+    if wrong := re.fullmatch(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', message):
+        option, kind, value = wrong.groups()
+        return f"--{option} takes {_KINDS.get(kind) or _choices(kind) or kind}, got {value!r}"
     return message
+
+
+_KINDS = {"<class 'int'>": "a whole number", "<class 'float'>": "a number", "<class 'bool'>": "true or false"}
+
+
+def _choices(kind: str) -> str:
+    """The words of a `typing.Literal`, as its text shows them."""
+    first, *others = re.findall(r"'([^']*)'", kind) if "Literal" in kind else [""]
+    return f"{', '.join([first, *others[:-1]])} or {others[-1]}" if others else first
+
+
+def _plain(text: str, *, switch: bool) -> str:
+    """The parser's help of one option without what only programmers read, and without what its choices say already."""
+    if switch:
+        return text.replace(" (type: bool, default: False)", "").replace("type: bool, ", "")
+    text = text.replace("type: <class 'Path'>", "type: path").replace("Optional[list[Path]]", "[path, ...]")
+    text = re.sub(r"(type: \S+) \| null", r"\1", text).replace(", default: null", "").replace(" (default: null)", "")
+    return re.sub(r"type: Literal\[[^\]]*\], ", "", text)
 
 
 def _overview(program: str, lines: Mapping[str, str], summary: str = "cut out of a video what sounds") -> str:

@@ -134,6 +134,46 @@ def test_a_bare_switch_means_true(words: list[str], expected: tuple[list[str], b
     assert seen == [expected]
 
 
+def test_help_speaks_as_people_type(command, capsys: pytest.CaptureFixture[str]) -> None:
+    def it(
+        out: Path = Path("here"),
+        kind: Literal["a", "b"] = "a",
+        name: str | None = None,
+        size: int = 3,
+        force: bool = False,
+        sound: bool = True,
+        clips: list[Path] | None = None,
+    ) -> None:
+        """Test.
+
+        Args:
+            out: Where to.
+            kind: A choice.
+            name: Maybe.
+            size: A number.
+            force: Overwrite.
+            sound: Hear.
+            clips: Some.
+        """
+
+    command(it)
+    with pytest.raises(SystemExit):
+        cli.main(["it", "--help"])
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    text = " ".join(lines)
+    for line in (
+        "--out OUT Where to. (type: path, default: here)",
+        "--kind {a,b} A choice. (default: a)",
+        "--name NAME Maybe. (type: str)",
+        "--size SIZE A number. (type: int, default: 3)",
+        "--force Overwrite.",
+        "--sound {true,false} Hear. (default: True)",
+        "Some. (type: [path, ...])",
+    ):
+        assert line in text
+    assert "--force Overwrite." in lines  # nothing follows
+
+
 def test_a_configuration_is_files_then_options(tmp_path: Path) -> None:
     def it(config: Config, name: str = "n") -> None:
         """Test."""
@@ -170,6 +210,9 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         (["train", "--resmue", "x"], "unknown option --resmue: did you mean --resume?"),
         (["train-audio", "--name", "vgg"], "vggish_small"),
         (["predict"], "sources"),
+        (["predict", "x.mp4", "--style", "comic"], "--style takes contour, heatmap or spotlight, got 'comic'"),
+        (["predict", "x.mp4", "--samples", "few"], "--samples takes a whole number, got 'few'"),
+        (["predict", "x.mp4", "--smoothing", "nan"], "--smoothing takes a number, got 'nan'"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(

@@ -229,6 +229,12 @@ def app(
 ) -> None:
     """Open a page where a video is dropped or recorded, and what sounds in it is marked.
 
+    Nothing leaves this machine, and only this machine reaches the page unless --host says otherwise.
+
+    Examples:
+        ecmvae app
+        ecmvae app --host 0.0.0.0 --password WORD --max_seconds 30
+
     Args:
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo.

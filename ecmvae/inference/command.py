@@ -57,6 +57,12 @@ def predict(
     for. A run over several videos goes on when one fails, skips those whose outputs are there (so it can be resumed),
     and exits with 2 at the end if any failed.
 
+    Examples:
+        ecmvae predict dog.mp4 --out dog.overlay.mp4
+        ecmvae predict holiday/ --out marked --masks --coco
+        ecmvae predict 'clips/*.mkv' --out marked --overlay false --cutout
+        ecmvae predict dog.mp4 --out sure --samples 8 --uncertainty --style heatmap
+
     Args:
         sources: Videos: files, folders, glob patterns, or a .txt file with one path a line.
         out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
@@ -69,17 +75,17 @@ def predict(
         mask_video: Write NAME.mask.mp4, white on black.
         coco: Write NAME.coco.json, run-length masks in COCO's format.
         npz: Write NAME.npz with masks, timestamps and loudness.
-        style: Of the overlay: contour, heatmap or spotlight.
+        style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
         loudness: Draw the loudness of the last five seconds into the overlay.
         uncertainty: Add a second picture with the uncertainty to the overlay.
-        fps: Frames a second that go through the model; the masks between are interpolated.
-        samples: Latent samples to average; 1 uses the latents' means.
-        threshold: Probability above which a pixel is in the mask.
+        fps: Frames a second that go through the model, which is most of the work; the masks between are interpolated.
+        samples: Latent samples to average, which shows in the uncertainty and costs time; 1 uses the latents' means.
+        threshold: Probability above which a pixel is in the mask; lower marks more.
         smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
         squash: Stretch the picture to the model's square instead of keeping its aspect.
         audio_track: Which audio track to hear and to keep, from 0.
         batch: Clips in one pass through the model.
-        half: Half precision inside the model.
+        half: Half precision inside the model: faster on a GPU, rarely on a CPU.
         device: auto, cpu, cuda, cuda:1 or mps.
         seed: Seed of the latent samples.
         force: Replace outputs that are there.
@@ -147,7 +153,7 @@ def _one(
     """Predict one video; returns its summary line."""
     started = time.monotonic()
     info, track = probe(path), predictor.options.audio_track
-    if len(info.audio_tracks) > 1:
+    if track < len(info.audio_tracks) > 1:
         names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
         logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
     with _progress(info, shown=progress) as on_frame:

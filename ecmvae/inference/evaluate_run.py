@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from ecmvae.inference.robustness import RobustnessReport, RobustnessSettings, ro
 from ecmvae.inference.semantic import evaluate_class_predictions, evaluate_semantic
 from ecmvae.inference.semantic_report import SemanticReport
 from ecmvae.provenance import source_commit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,13 +115,13 @@ class EvaluationRun:
                 labelled = self._labelled(knobs.image_size, num_frames=knobs.num_frames, hop_seconds=knobs.hop_seconds)
                 into = None if target is None else ClassFolder(target)
                 told["num_frames"] = knobs.num_frames
-                return evaluate_semantic(
-                    model, labelled, self.settings, visual_only=rival, save_to=into, about=told
-                ), None
+                settings = self._settings(len(labelled), told)
+                return evaluate_semantic(model, labelled, settings, visual_only=rival, save_to=into, about=told), None
             frames = min(knobs.num_frames, FRAMES)  # a model of ten-second clips meets shorter ones here
             clips = self._clips(task, knobs.image_size, num_frames=frames, hop_seconds=knobs.hop_seconds)
             save_to = None if target is None else PredictionFolder(target)
-            report = evaluate(model, clips, self.settings, visual_only=rival, save_to=save_to, about=told)
+            settings = self._settings(len(clips), told)
+            report = evaluate(model, clips, settings, visual_only=rival, save_to=save_to, about=told)
             return report, robustness(model, clips, self.robustness) if self.robustness is not None else None
 
         return score
@@ -147,6 +150,14 @@ class EvaluationRun:
         clips = AVSSDataset(self.data, self.split, image_size=size, geometry="squash", **knobs)
         clips.clips = clips.clips[: self.limit]
         return clips
+
+    def _settings(self, clips: int, told: dict[str, Any]) -> EvaluateSettings:
+        """How to score so many clips; what a single one cannot give is left out, and `told` says so."""
+        if clips > 1 or "shuffled" not in self.settings.sounds:
+            return self.settings
+        told["left_out"] = "shuffled sound: with a single clip there is no other whose sound it could be given"
+        logger.warning("left out: %s", told["left_out"])
+        return replace(self.settings, sounds=tuple(sound for sound in self.settings.sounds if sound != "shuffled"))
 
     def _about(self, task: str, size: int) -> dict[str, Any]:
         return {

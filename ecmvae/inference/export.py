@@ -54,6 +54,10 @@ def export(
     are free, S is the model's own. `ecmvae predict --checkpoint model.onnx` and `VideoPredictor("model.onnx")` run an
     ONNX file; PyTorch still prepares frames and sound for it.
 
+    Examples:
+        ecmvae export --out model.onnx
+        ecmvae export --checkpoint runs/demo --format torch-export --out model.pt2
+
     Args:
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo.

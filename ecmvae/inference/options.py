@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ecmvae.errors import UserError
@@ -43,8 +44,10 @@ class PredictorOptions:
             raise UserError(f"threshold is a probability between 0 and 1, got {self.threshold:g}")
         if self.samples < 1 or self.batch < 1:
             raise UserError(f"samples and batch must be at least 1, got {self.samples} and {self.batch}")
-        if self.smoothing < 0:
+        if not 0 <= self.smoothing < math.inf:
             raise UserError(f"smoothing is a number of seconds, 0 for none, got {self.smoothing:g}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
 
     @property
     def stride(self) -> int:

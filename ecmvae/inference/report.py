@@ -102,8 +102,9 @@ class Report:
         """Print the scores."""
         about = self.about
         size, batch = about["batch_clips"], f"b{about['batch_clips']}"
+        count = "1 clip" if about["clips"] == 1 else f"{about['clips']} clips"
         table = Table(
-            title=f"{about['task']} {about['split']}, {about['clips']} clips (fractions)",
+            title=f"{about['task']} {about['split']}, {count} (fractions)",
             caption=f"clip: per clip, the headline; {batch}: AVSBench's protocol, {size} clips a batch; "
             "set: whole data set",
         )

@@ -76,6 +76,18 @@ def test_one_task_few_clips(checkpoint, root, tmp_path):
     assert robust["audio_gain"] == pytest.approx(report["audio_gain"]["silent"], abs=1e-6)
 
 
+def test_one_clip_gives_numbers_and_says_what_it_cannot_give(checkpoint, root, tmp_path, caplog, capsys):
+    out = tmp_path / "out"
+    evaluate_command(str(checkpoint), str(root), task="s4", limit=1, device="cpu", robustness=True, out=str(out))
+    report = read(out / "s4_test")
+    assert list(report["scores"]) == ["real", "silent"]
+    assert report["about"]["clips"] == 1
+    assert "shuffled sound" in report["about"]["left_out"]
+    assert "no other whose sound" in (out / "s4_test/report.md").read_text()
+    assert "left out: shuffled sound" in caplog.text
+    assert "s4 test, 1 clip (fractions)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

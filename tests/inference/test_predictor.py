@@ -231,6 +231,8 @@ def test_threshold_can_be_moved_afterwards(ten_seconds: Path) -> None:
         ({"samples": 0}, "samples"),
         ({"batch": 0}, "batch"),
         ({"smoothing": -1.0}, "smoothing"),
+        ({"smoothing": float("nan")}, "smoothing"),
+        ({"seed": 2**63}, "seed"),
     ],
 )
 def test_impossible_options_are_refused(option: dict[str, float], message: str) -> None:
