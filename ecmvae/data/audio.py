@@ -44,7 +44,7 @@ def read_wave(path: str | Path) -> tuple[Float[Tensor, " s"], int]:
         The waveform, (S,) float32 in [-1, 1] (16-bit samples divided by 32768, channels averaged), and its rate in Hz.
 
     Raises:
-        UserError: When the file is missing, is no sound file or holds no sample.
+        UserError: When the file is missing, is no sound file, or holds no sample or one that is no number.
     """
     import soundfile
 
@@ -58,7 +58,10 @@ def read_wave(path: str | Path) -> tuple[Float[Tensor, " s"], int]:
         ) from error
     if samples.shape[0] == 0:
         raise UserError(f"{path}: holds no sound, it has zero samples")
-    return torch.from_numpy(samples).mean(dim=1), int(rate)
+    waveform = torch.from_numpy(samples).mean(dim=1)
+    if not waveform.isfinite().all():
+        raise UserError(f"{path}: holds samples that are no numbers (NaN or infinity)")
+    return waveform, int(rate)
 
 
 def write_wave(path: str | Path, waveform: Float[Tensor, " s"], sample_rate: int = SAMPLE_RATE) -> None:

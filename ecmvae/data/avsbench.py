@@ -109,6 +109,8 @@ class AVSBenchDataset(Dataset[AVClip]):
         patches = load_tensor(clip.log_mel).float()
         if patches.ndim != 4 or patches.shape[1:] != (1, 96, 64) or len(patches) == 0:
             raise UserError(f"{clip.log_mel}: must have shape (T, 1, 96, 64), not {tuple(patches.shape)}")
+        if not patches.isfinite().all():
+            raise UserError(f"{clip.log_mel}: holds NaN or infinity: remove it, and it is computed from the sound")
         return patches[torch.arange(self.num_frames).clamp(max=len(patches) - 1)]
 
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:

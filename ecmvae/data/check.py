@@ -254,6 +254,8 @@ def _listen(clip: Expected, read: Callable[[Path, Callable[[Path], Any]], Any], 
                     "bad-file", clip.name, f"{clip.log_mel}: shape {shape} instead of ({len(clip.frames)}, 1, 96, 64)"
                 )
             )
+        elif patches is not None and not patches.isfinite().all():
+            look.findings.append(_error("bad-file", clip.name, f"{clip.log_mel}: holds NaN or infinity"))
 
 
 def _print(console: Console, task: str, counts: dict[str, int], findings: Sequence[Finding]) -> None:

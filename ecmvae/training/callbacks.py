@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ecmvae.checkpoint import save_model
@@ -105,6 +106,21 @@ class Resumable(Callback):
         # Every process takes part in making the checkpoint; the first one writes it.
         with replacing(self.path) if trainer.is_global_zero else nullcontext(self.path) as path:
             trainer.save_checkpoint(path)
+
+
+class CheckpointFile(TorchCheckpointIO):
+    """Writes a checkpoint into its file; Lightning's way copies it in memory and through the temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write it.
+
+        Raises:
+            OSError: When the disk is full.
+        """
+        try:
+            torch.save(checkpoint, path)
+        except RuntimeError as error:  # torch's word for it
+            raise OSError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
 
 
 class BestModel(Callback):

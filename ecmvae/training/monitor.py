@@ -62,10 +62,14 @@ class History(Callback):
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows of ``history.jsonl``; none when the run has not logged yet."""
+    """The rows of ``history.jsonl``; none when the run has not logged yet.
+
+    A last line without its end was cut off when the run was killed or the disk full, and is left out.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def draw_curves(history: Path, out: Path, columns: int = 4) -> None:

@@ -22,7 +22,7 @@ from ecmvae.config import Config
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
-from ecmvae.training.callbacks import BestModel, Resumable
+from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.training.monitor import History, Previews, draw_curves
@@ -229,6 +229,7 @@ def build_trainer(
         log_every_n_steps=LOG_EVERY_STEPS,
         logger=TensorBoardLogger(folder, name="", version=""),
         callbacks=callbacks,
+        plugins=[CheckpointFile()],
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=first,

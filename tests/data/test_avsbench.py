@@ -137,6 +137,9 @@ def test_missing_things_are_named(copy, tmp_path):
     data.clips[0].mask(3).unlink()
     with pytest.raises(UserError, match=r"_3\.png: no such file"):
         data[0]
+    data.clips[1].log_mel.write_bytes(pickle.dumps(torch.full((5, 1, 96, 64), torch.inf)))
+    with pytest.raises(UserError, match=r"\.pkl: holds NaN or infinity: remove it"):
+        data[1]
     data.clips[1].wav.unlink()
     data.clips[1].log_mel.unlink()
     with pytest.raises(UserError, match=r"\.wav: no such"):

@@ -59,6 +59,11 @@ FAULTS = {
         "bad-file",
         r"shape \(4, 1, 96, 64\) instead of \(5, 1, 96, 64\)",
     ),
+    "patches of no number": (
+        lambda clip: clip.log_mel.write_bytes(pickle.dumps(torch.full((5, 1, 96, 64), torch.nan))),
+        "bad-file",
+        "holds NaN or infinity",
+    ),
 }
 
 

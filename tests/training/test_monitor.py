@@ -43,6 +43,12 @@ def test_tensorboard_holds_masks_curves_and_kl_of_each_dimension(tiny) -> None:
     assert len([tag for tag in board["images"] if tag.startswith("masks/")]) == 2
 
 
+def test_a_line_cut_off_by_a_kill_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").write_text('{"step": 1, "epoch": 0}\n{"step": 2, "epo')
+    assert read_history(tmp_path / "history.jsonl") == [{"step": 1, "epoch": 0}]
+    assert read_history(tmp_path / "none.jsonl") == []
+
+
 def test_curves_are_drawn_from_the_history(tmp_path: Path) -> None:
     rows = [{"step": step, "epoch": 0, "train/total": 2.0 - step, "val/miou": step / 2} for step in range(2)]
     (tmp_path / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
