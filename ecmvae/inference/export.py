@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,7 +73,8 @@ def export(
     if out.exists() and not force:
         raise UserError(f"{show_path(out)} exists: choose another --out, or replace it with --force")
     model = load_model(default_model() if checkpoint is None else checkpoint)
-    with replacing(out) as part:
+    with replacing(out) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter speaks to itself
         if format == "safetensors":
             from safetensors.torch import save_file
 

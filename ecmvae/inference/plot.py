@@ -34,7 +34,7 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
 
     chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
     pictures = _frames(result.path, {result.first_index + int(position) for position in chosen})
-    figure = Figure(figsize=(2.2 * len(chosen), 4.0), layout="constrained")
+    figure = Figure(figsize=(max(2.2 * len(chosen), 6.0), 4.0), layout="constrained")
     grid = figure.add_gridspec(2, len(chosen), height_ratios=(2, 1))
     for column, position in enumerate(chosen):
         answer = result.frame(int(position))
@@ -42,16 +42,20 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
         axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
         axes.set_title(f"{answer.time:.2f} s")
         axes.set_axis_off()
-    _draw_timeline(figure.add_subplot(grid[1, :]), result)
+    _draw_timeline(figure, figure.add_subplot(grid[1, :]), result)
     return figure
 
 
-def _draw_timeline(axes: Axes, result: VideoResult) -> None:
-    axes.plot(result.timestamps, result.audio_activity, label="loudness")
-    axes.plot(result.timestamps, result.masked_area, label="masked area")
-    axes.plot(result.key_times, result.key_uncertainty.float().mean(dim=(1, 2)), label="uncertainty")
-    axes.set(xlabel="seconds", ylim=(0, 1))
-    axes.legend(loc="upper right")
+def _draw_timeline(figure: Figure, axes: Axes, result: VideoResult) -> None:
+    """Loudness on the left scale; area and uncertainty, both small as a rule, on one of their own to the right."""
+    axes.plot(result.timestamps, result.audio_activity, "C0", label="loudness (left)")
+    axes.set(xlabel="seconds", ylabel="loudness", ylim=(0, 1))
+    area, doubt = result.masked_area, result.key_uncertainty.float().mean(dim=(1, 2)).numpy()
+    right = axes.twinx()
+    right.plot(result.timestamps, area, "C1", label="masked share (right)")
+    right.plot(result.key_times, doubt, "C2", label="uncertainty, bits (right)")
+    right.set_ylim(0, 1.1 * max(float(area.max()), float(doubt.max()), 0.01))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
 
 
 def _frames(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:

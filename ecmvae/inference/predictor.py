@@ -39,6 +39,7 @@ from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, Sourc
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
+from ecmvae.inference.arrays import check_frames, check_sound
 from ecmvae.inference.classes import where_and_what
 from ecmvae.inference.default_model import default_model
 from ecmvae.inference.export import OnnxModel
@@ -149,10 +150,12 @@ class VideoPredictor:
             sample_rate: Of the waveform, in Hz.
 
         Raises:
-            UserError: When there is no frame.
+            UserError: When there is no frame, or frames or sound have another form.
         """
-        if not len(frames):
-            raise UserError("there is no frame to look at")
+        check_frames(frames)
+        check_sound(waveform, sample_rate)
+        if not fps > 0:
+            raise UserError(f"fps is a number of frames a second above 0, got {fps}")
         heard = resample(torch.from_numpy(waveform).float(), sample_rate).numpy()
         sound = SoundArray(heard)
         shown = (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
@@ -173,7 +176,11 @@ class VideoPredictor:
             image: A PIL picture of any mode, or (H, W, 3) uint8 RGB.
             waveform: (S,) mono in [-1, 1]; shorter than a second it is followed by silence.
             sample_rate: Of the waveform, in Hz.
+
+        Raises:
+            UserError: When picture or sound have another form.
         """
+        check_sound(waveform, sample_rate)
         pixels = image if isinstance(image, np.ndarray) else np.array(image.convert("RGB"))
         rate = 1 / max(len(waveform) / sample_rate, 1.0)  # one key frame, in the middle
         once = self.with_options(replace(self.options, fps=rate))

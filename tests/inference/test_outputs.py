@@ -260,6 +260,11 @@ def test_run_lengths(fill: str) -> None:
 
 def test_plot_shows_frames_and_curves(result: VideoResult) -> None:
     figure = result.plot(count=4)
-    assert len(figure.axes) == 5
-    assert [line.get_label() for line in figure.axes[-1].lines] == ["loudness", "masked area", "uncertainty"]
-    assert figure.axes[-1].lines[1].get_ydata() == pytest.approx(result.masked_area)
+    *pictures, left, right = figure.axes
+    assert [axes.get_title() for axes in pictures] == ["0.00 s", "0.67 s", "1.29 s", "1.96 s"]
+    assert [line.get_label().partition(" (")[0] for line in (*left.lines, *right.lines)] == [
+        "loudness", "masked share", "uncertainty, bits",
+    ]  # fmt: skip
+    assert left.lines[0].get_ydata() == pytest.approx(result.audio_activity)
+    assert right.lines[0].get_ydata() == pytest.approx(result.masked_area)
+    assert right.get_ylim()[1] >= result.masked_area.max()

@@ -31,7 +31,7 @@ class AudioTrack:
     """One audio track of a video file."""
 
     codec: str
-    """FFmpeg's name of the codec, such as `aac`."""
+    """FFmpeg's name of the codec, such as `aac`; "" for one that this build of PyAV cannot decode."""
     channels: int
     sample_rate: int
     """Hz."""
@@ -148,16 +148,16 @@ def probe(path: Path) -> VideoInfo:
             codec=stream.codec_context.codec.canonical_name,
             sample_aspect=1 / aspect if turns % 2 else aspect,
             start=frame.time or 0.0,
-            audio_tracks=tuple(
-                AudioTrack(
-                    codec=track.codec_context.codec.canonical_name,
-                    channels=track.codec_context.channels,
-                    sample_rate=track.codec_context.sample_rate,
-                    language=track.language or "",
-                )
-                for track in container.streams.audio
-            ),
+            audio_tracks=tuple(_told(track) for track in container.streams.audio),
         )
+
+
+def _told(track: AudioStream) -> AudioTrack:
+    language, context = track.language or "", track.codec_context
+    if context is None:
+        return AudioTrack(codec="", channels=0, sample_rate=0, language=language)
+    name = context.codec.canonical_name
+    return AudioTrack(codec=name, channels=context.channels, sample_rate=context.sample_rate, language=language)
 
 
 def quarter_turns(frame: VideoFrame) -> int:
@@ -166,7 +166,7 @@ def quarter_turns(frame: VideoFrame) -> int:
 
 
 def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStream | None:
-    """Audio track number `track`, counted from 0; None when the file has no sound at all.
+    """Audio track number `track`, counted from 0; None when the file has no sound, or none that can be decoded.
 
     Raises:
         UserError: When the file has sound, but not that track.
@@ -176,7 +176,7 @@ def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStre
         return None
     if not 0 <= track < len(tracks):
         raise UserError(f"{show_path(path)} has {len(tracks)} audio track(s), numbered from 0: there is no {track}")
-    return tracks[track]
+    return None if tracks[track].codec_context is None else tracks[track]
 
 
 def _reason(error: Exception) -> str:

@@ -80,10 +80,11 @@ class SoundReader:
             container = stack.enter_context(open_container(path))
             stream = audio_stream(container, track, path)
             self.silent = stream is None
-            """True when the file has no sound at all."""
+            """True when the file has no sound, or none that can be decoded."""
             if stream is None:
                 if warn:
-                    logger.warning("%s has no sound: treated as silence", show_path(path))
+                    what = "sound in an unknown codec" if container.streams.audio else "no sound"
+                    logger.warning("%s has %s: treated as silence", show_path(path), what)
                 self._blocks: Iterator[SoundBlock] = iter(())
             else:
                 start = probe(path).start if origin is None else origin

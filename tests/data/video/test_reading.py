@@ -212,6 +212,21 @@ def test_damaged_packets_are_left_out_with_one_line(tmp_path: Path, caplog: pyte
     assert all(later.time > earlier.time for earlier, later in pairwise(frames))
 
 
+def test_sound_in_an_unknown_codec_warns_and_is_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_video(tmp_path / "a.mp4", flash_frames(48, 32), FPS, beep(), SAMPLE_RATE)
+    data = (tmp_path / "a.mp4").read_bytes()
+    assert data.count(b"mp4a") == data.count(b"esds") == 1  # the two places that name the codec
+    (tmp_path / "b.mp4").write_bytes(data.replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzz"))
+    with caplog.at_level(logging.WARNING, "ecmvae"):
+        clip = read_clip(tmp_path / "b.mp4")
+    assert len(clip.frames) == 48
+    assert not clip.waveform.any()
+    assert "sound in an unknown codec: treated as silence" in caplog.text
+    assert probe(tmp_path / "b.mp4").audio_tracks[0].codec == ""
+    write_video(tmp_path / "c.mp4", flash_frames(48, 32), FPS, copy_audio_from=tmp_path / "b.mp4")
+    assert probe(tmp_path / "c.mp4").audio_tracks == ()
+
+
 def test_a_track_that_appears_half_way_does_not_end_the_video(tmp_path: Path) -> None:
     """A television recording may gain tracks, which PyAV has no place for; here one picture is given to another."""
     data = bytearray(OddVideo(flash_frames(48, 32)).write(tmp_path / "a.ts").read_bytes())
