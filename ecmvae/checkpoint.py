@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from ecmvae.backbones.weight_files import write_weight_file
 from ecmvae.config import Config, ModelConfig, load_config
 from ecmvae.errors import UserError
 from ecmvae.hub import HubAddress, fetch, looks_like_repository, sha256_of
@@ -70,7 +70,7 @@ def save_model(
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
+        write_weight_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
         (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors keeps its files to their owner
         (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
         told = {**(metadata or {}), **({"class_names": model.class_names} if model.class_names else {})}
@@ -79,9 +79,6 @@ def save_model(
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         temporary.chmod(0o755)
         _put(temporary, folder)
-    except SafetensorError as error:  # its word for a full disk, too
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise OSError(f"{folder} cannot be written: {error}") from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

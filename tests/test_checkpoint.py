@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from ecmvae import checkpoint
+from ecmvae.backbones import weight_files
 from ecmvae.checkpoint import initial_model, load_model, save_model, weights_sha256
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
@@ -107,8 +107,8 @@ def test_a_full_disk_is_an_os_error_and_leaves_the_old_model(saved: Path, monkey
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     before, config = weights_sha256(saved), _config()
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match=r"best cannot be written: .*No space left on device"):
+    monkeypatch.setattr(weight_files, "save_file", full)
+    with pytest.raises(OSError, match=r"safetensors cannot be written: .*No space left on device"):
         save_model(build_model(config.model, image_size=64), saved, config)
     assert weights_sha256(saved) == before
     assert [each.name for each in saved.parent.iterdir()] == ["best"]

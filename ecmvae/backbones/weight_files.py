@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ecmvae.errors import UserError
@@ -54,6 +55,18 @@ def read_weight_file(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(f"{file} is not a plain weight file: {_reason(error)}") from error
     return named_tensors(loaded, str(file))
+
+
+def write_weight_file(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write named tensors as a .safetensors file.
+
+    Raises:
+        OSError: When the disk is full or the file cannot be made.
+    """
+    try:
+        save_file(dict(state), path)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def named_tensors(loaded: Any, where: str) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ecmvae.config import Config, LossConfig
+from ecmvae.errors import UserError
 from ecmvae.losses import released
 from ecmvae.losses.latent import MutualInformationBound, match_loss, orthogonality_loss
 from ecmvae.losses.segmentation import (
@@ -44,7 +45,13 @@ class LossTerms:
 
     @property
     def total(self) -> Tensor:
-        """The scalar to minimise."""
+        """The scalar to minimise.
+
+        Raises:
+            UserError: When every term has weight 0 or needs what the model has not.
+        """
+        if not self.values:
+            raise UserError("nothing to learn from: every loss term is off; set loss.structure above 0")
         weighted = [self.weights[name] * value for name, value in self.values.items()]
         return torch.stack(weighted).sum()
 

@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 import yaml
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ecmvae.backbones.vggish import EMBEDDING_DIM, build_audio_encoder
+from ecmvae.backbones.weight_files import write_weight_file
 from ecmvae.data.files import replacing
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
@@ -122,7 +122,7 @@ def train_audio(
     scale_to_one(encoder, sounds.mixtures(seed=2**31 + seed, patches=96).log_mel.to(place))
     with replacing(out) as folder:
         folder.mkdir()
-        save_file(
+        write_weight_file(
             {key: value.cpu().contiguous() for key, value in encoder.state_dict().items()}, folder / "model.safetensors"
         )
         settings = {"name": name, "classes": list(sounds.classes), "learning_rate": learning_rate, "seed": seed}

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import yaml
 from einops import rearrange
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ecmvae.backbones.weight_files import read_weight_file, write_weight_file
 from ecmvae.config import build_dataclass, read_yaml
 from ecmvae.data.files import replacing
 from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
@@ -120,7 +120,7 @@ def train(
         resume=resume,
     )
     with replacing(folder / "model.safetensors") as part:
-        save_file(model.state_dict(), part)
+        write_weight_file(model.state_dict(), part)
     best = result.history[result.best_epoch]
     print(f"{folder}: epoch {result.best_epoch + 1}, " + ", ".join(f"{k} {v:.3f}" for k, v in best.items()))
     return 0
@@ -233,7 +233,7 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
     """The best model of a run, in eval mode, and its configuration.
 
     Raises:
-        UserError: When the folder holds no finished run.
+        UserError: When the folder holds no finished run, or a damaged one.
     """
     folder = Path(run)
     if not (folder / "model.safetensors").is_file():
@@ -241,7 +241,12 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
     settings = load_vae_config(folder / "config.yaml")
     shape = (1, *[settings.data.pad_to or (8 if settings.data.name == "digits" else 28)] * 2)
     model = build_vae(settings.model, shape)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    try:
+        model.load_state_dict(read_weight_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        raise UserError(
+            f"{folder}/model.safetensors is not of the model in {folder}/config.yaml: train anew"
+        ) from error
     return model.eval(), settings
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ecmvae.config import Config, config_from_dict
+from ecmvae.errors import UserError
 from ecmvae.losses.ecmvae import ECMVAELoss
 from ecmvae.losses.segmentation import structure_loss
 from ecmvae.models import ECMVAEOutput, build_model
@@ -179,3 +180,10 @@ def test_padded_frames_count_nowhere() -> None:
     torch.manual_seed(1)
     assert loss(poisoned, masks, FIRST, labels=labels, valid=REAL).total.item() == pytest.approx(terms.total.item())
     assert {"orthogonality", "mutual_information", "semantic", "cross_entropy", "js_shared"} <= set(terms.values)
+
+
+def test_no_term_at_all_is_the_users_mistake() -> None:
+    off = {"structure": 0.0, "posterior_structure": 0.0, "kl": 0.0, "orthogonality": 0.0, "mutual_information": 0.0}
+    loss, output, masks = _step(_config(loss=off))
+    with pytest.raises(UserError, match="every loss term is off"):
+        _ = loss(output, masks).total

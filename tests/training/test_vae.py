@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from ecmvae.cli import main
 from ecmvae.errors import UserError
@@ -116,7 +117,14 @@ def test_mistakes_end_with_two_and_one_line(tmp_path, capsys):
     assert main(["vae", "score", str(tmp_path)]) == 2
     assert main(["vae", "train", "--config", str(tmp_path / "none.yaml")]) == 2
     assert main(["vae", "train", "--data", "digits", "--beta", "-1", "--out", str(tmp_path / "run")]) == 2
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    (tmp_path / "config.yaml").write_text("model: {name: vae, latent_dim: 2, hidden: 8}\ndata: {name: digits}")
+    assert main(["vae", "score", str(tmp_path)]) == 2
+    save_file({"other": torch.zeros(1)}, tmp_path / "model.safetensors")
+    assert main(["vae", "score", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 5
+    assert "is not a plain weight file" in lines[3]
+    assert "is not of the model in" in lines[4]
     assert "no trained model" in lines[0]
     assert "beta" in lines[2]
