@@ -155,4 +155,4 @@ class TPAVIBaseline(Segmenter):
             heard.append(rearrange(sound, "b t c -> (b t) c"))
         logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=batch)
         branch = BranchOutput(logits, None, tuple(fused), tuple(heard))
-        return ECMVAEOutput(logits, None, None, None, None, branch, None)
+        return ECMVAEOutput(logits=logits, prior_branch=branch)

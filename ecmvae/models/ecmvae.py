@@ -48,7 +48,7 @@ class BranchOutput:
     matches: tuple[Match, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ECMVAEOutput:
     """Result of `ECMVAE.forward`; the posterior parts are set exactly when masks were given.
 
@@ -63,12 +63,12 @@ class ECMVAEOutput:
     """
 
     logits: Tensor
-    posterior_logits: Tensor | None
-    prior: FactorizedLatents | None
-    posterior: FactorizedLatents | None
-    informed: Tensor | None
+    posterior_logits: Tensor | None = None
+    prior: FactorizedLatents | None = None
+    posterior: FactorizedLatents | None = None
+    informed: Tensor | None = None
     prior_branch: BranchOutput
-    posterior_branch: BranchOutput | None
+    posterior_branch: BranchOutput | None = None
 
 
 class Branch(nn.Module):
@@ -228,10 +228,18 @@ class ECMVAE(Segmenter):
         prior = None if encoder is None else encoder(flat_frames, flat_audio)
         by_prior = self.prior_branch(maps, audio, prior, latents, self.fusion)
         if masks is None or self.posterior_branch is None or prior is None:
-            return ECMVAEOutput(by_prior.logits, None, prior, None, None, by_prior, None)
+            return ECMVAEOutput(logits=by_prior.logits, prior=prior, prior_branch=by_prior)
         posterior, informed = self._posterior(flat_frames, flat_audio, masks, supervised, prior, by_prior.logits)
         by_posterior = self.posterior_branch(maps, audio, posterior, latents, self.fusion)
-        return ECMVAEOutput(by_prior.logits, by_posterior.logits, prior, posterior, informed, by_prior, by_posterior)
+        return ECMVAEOutput(
+            logits=by_prior.logits,
+            posterior_logits=by_posterior.logits,
+            prior=prior,
+            posterior=posterior,
+            informed=informed,
+            prior_branch=by_prior,
+            posterior_branch=by_posterior,
+        )
 
     def _posterior(
         self,

@@ -54,9 +54,9 @@ def test_linear_vae_reaches_the_optimum_with_the_exact_expectation(known, data):
 def test_linear_vae_reaches_the_optimum_with_sampling(known, data):
     best = known("ppca")["loglik_mean"]
     model = LinearVAE(6, 2).double()
-    optimizer = torch.optim.Adam(model.parameters(), 0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3000)
-    for _ in range(3000):
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 800)
+    for _ in range(800):
         optimizer.zero_grad()
         model(data, exact=False).loss.backward()
         optimizer.step()
@@ -64,13 +64,13 @@ def test_linear_vae_reaches_the_optimum_with_sampling(known, data):
     with torch.no_grad():
         exact = -model(data).loss.item()
         sampled = -np.mean([model(data, exact=False).loss.item() for _ in range(50)])
-    assert best - 0.05 < exact <= best
+    assert best - 0.02 < exact <= best
     assert sampled == pytest.approx(exact, abs=0.05)
 
 
 def test_exact_expectation_is_the_mean_over_samples(data):
     model = LinearVAE(6, 2).double()
-    exact, many = model(data).elbo, torch.stack([model(data, exact=False).elbo for _ in range(2000)])
+    exact, many = model(data).elbo, model(data.repeat(2000, 1), exact=False).elbo.view(2000, -1)
     standard_error = many.std(0) / 2000**0.5
     assert ((many.mean(0) - exact).abs() < 5 * standard_error).all()
 
