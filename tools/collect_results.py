@@ -201,8 +201,8 @@ def _scores(report: Mapping[str, Any]) -> dict[str, float]:
 def _columns(runs: Sequence[Run], shown: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(name for run in runs for name in run.scores))
     for patterns in [shown] if shown else [(*_SHOWN, *_SHOWN_CLASSES), _SHOWN_VALIDATION]:
-        if fitting := [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]:
-            return fitting
+        if fitting := [name for pattern in patterns for name in names if fnmatch(name, pattern)]:
+            return list(dict.fromkeys(fitting))
     if shown:
         raise UserError(f"no score fits {' '.join(shown)}: there are {', '.join(names) or 'none'}")
     return []
@@ -224,7 +224,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="run folders, studies, or what holds them")
     parser.add_argument("--base", type=Path, help="a run of the row to compare with; by default the first")
-    parser.add_argument("--scores", nargs="+", default=[], metavar="PATTERN", help="what to show, such as 'val/*'")
+    parser.add_argument(
+        "--scores", nargs="+", default=[], metavar="PATTERN", help="what to show, in order, such as 'val/*'"
+    )
     parser.add_argument("--out", type=Path, help="also write TABLE.md and TABLE.csv, which has a row a run")
     options = parser.parse_args(arguments)
     try:
