@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ecmvae.checkpoint import load_model
 from ecmvae.config import Config, config_from_dict
-from ecmvae.data.files import replacing
+from ecmvae.data.files import refuse_unwritable, replacing
 from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
 from ecmvae.inference.default_model import default_model
@@ -68,10 +68,11 @@ def export(
         force: Replace a file that is there.
 
     Raises:
-        UserError: When there is no such model, or the file exists.
+        UserError: When there is no such model, the file exists, or may not be written.
     """
     if out.exists() and not force:
         raise UserError(f"{show_path(out)} exists: choose another --out, or replace it with --force")
+    refuse_unwritable(out)
     model = load_model(default_model() if checkpoint is None else checkpoint)
     with replacing(out) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter speaks to itself

@@ -165,6 +165,15 @@ def test_files_that_are_no_export(tmp_path: Path, model: ECMVAE) -> None:
         OnnxModel(tmp_path / "other.onnx")
 
 
+def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load_model", lambda checkpoint: pytest.fail("loaded"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        export("any", out=tmp_path / "file" / "model.onnx")
+
+
 def test_a_model_without_ears_cannot_be_exported(tmp_path: Path) -> None:
     deaf = ECMVAE(TinyBackbone(), None, image_size=64, channels=16, latent_dim=4)
     with pytest.raises(UserError, match="no audio encoder"):
