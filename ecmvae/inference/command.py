@@ -168,7 +168,7 @@ def _one(
     took = time.monotonic() - started
     if not summary.sounding:
         logger.warning(
-            "%s: nothing reaches --threshold %g; the highest probability is %.2g, and --style heatmap shows them all",
+            "%s: nothing reaches --threshold %g; the highest probability is %.3g, and --style heatmap shows them all",
             show_path(path),
             predictor.options.threshold,
             summary.highest,

@@ -58,7 +58,7 @@ def test_nothing_found_says_how_near_it_was(tmp_path: Path, videos: Path, caplog
     assert run(videos / "one.mp4", out=tmp_path / "found", threshold=highest / 2) == 0
     assert "nothing reaches" not in caplog.text
     assert run(videos / "one.mp4", out=tmp_path / "missed", threshold=min(2 * highest, 0.9999)) == 0
-    assert f"the highest probability is {highest:.2g}, and --style heatmap shows them all" in caplog.text
+    assert f"the highest probability is {highest:.3g}, and --style heatmap shows them all" in caplog.text
 
 
 def test_file_out(tmp_path: Path, videos: Path) -> None:

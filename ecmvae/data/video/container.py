@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_DISCONTINUOUS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and the like, where the clock may start anew
+
 # A playlist (HLS, concat) that calls itself .mp4 could make FFmpeg open other files and addresses: allow none.
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
 
@@ -182,6 +184,15 @@ def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStre
 def _reason(error: Exception) -> str:
     """FFmpeg's own words, on one line: "Invalid data found when processing input"."""
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def longest_gap(container: InputContainer) -> float:
+    """Seconds that a track may pause; a clock that runs further ahead is at fault, and what follows goes on behind.
+
+    FFmpeg's own limit (dts_delta_threshold) where the format lets the clock start anew, such as MPEG-TS, of which one
+    damaged packet can claim a pause of a day. Elsewhere a picture may well stand for long.
+    """
+    return 10.0 if container.format.flags & _DISCONTINUOUS else 3600.0
 
 
 def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import decoded, open_container, quarter_turns, video_stream
+from ecmvae.data.video.container import decoded, longest_gap, open_container, quarter_turns, video_stream
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -43,8 +43,8 @@ class SourceFrame:
 def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
     """All frames of a video, one in memory at a time.
 
-    Timestamps are the file's own, so a variable frame rate is kept; where they stand still or jump back (joined
-    recordings) the clock goes on by one average frame.
+    Timestamps are the file's own, so a variable frame rate is kept; where they stand still, jump back (joined
+    recordings) or ahead by more than `longest_gap`, the clock goes on by one average frame.
 
     Args:
         path: Video file.
@@ -58,6 +58,7 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate
         usual = float(1 / rate) if rate else 1 / 25
+        pause = longest_gap(container)
         size: tuple[int, int] | None = None
         offset: float | None = None
         last = -usual
@@ -71,7 +72,7 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
                 stamp = frame.time if frame.time is not None else last + usual - (offset or 0.0)
                 if offset is None:
                     offset = -stamp
-                if index and stamp + offset <= last:
+                if index and not last < stamp + offset <= last + pause:
                     offset = last + usual - stamp
                 last = stamp + offset
                 length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual

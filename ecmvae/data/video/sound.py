@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecmvae.data.files import show_path
-from ecmvae.data.video.container import audio_stream, decoded, open_container, probe
+from ecmvae.data.video.container import audio_stream, decoded, longest_gap, open_container, probe
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -167,13 +167,14 @@ def decoded_sound(
     position = 0  # where its next sample goes
     expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
     offset = -origin
+    pause = longest_gap(container)
     for packet in decoded(container, stream, warn=warn):
         for frame in packet:
             if frame.samples == 0:
                 continue
             time = expected if frame.time is None else frame.time + offset
-            if source is not None and time < expected - _JITTER:
-                offset += expected - time  # the file's clock jumps back: go on where we are
+            if source is not None and not expected - _JITTER <= time <= expected + pause:
+                offset += expected - time  # the file's clock jumps: go on where we are
                 time = expected
             now = (frame.sample_rate, frame.layout.nb_channels)
             if resampler is None or now != source or time > expected + _JITTER:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecmvae.data.files import show_path
-from ecmvae.data.video.container import audio_stream, demuxed, open_container, probe
+from ecmvae.data.video.container import audio_stream, demuxed, longest_gap, open_container, probe
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundBlock, decoded_sound
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ class _Copied:
     def _moved(source: InputContainer, stream: AudioStream, origin: float) -> Iterator[Packet[AudioStream]]:
         unit = float(stream.time_base or 0) or 1 / SAMPLE_RATE
         offset = -round(origin / unit)
-        last = expected = -(2**62)  # where the packet before begins and ends
+        pause = round(longest_gap(source) / unit)
+        last: int | None = None  # where the packet before begins, and ends:
+        expected = 0
         for packet in demuxed(source, stream, warn=False):  # who heard the track has said it
             if packet.dts is None or packet.size == 0:
                 continue
@@ -167,8 +169,8 @@ class _Copied:
             pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
             if offset and (pts + offset + length) * unit < -_LEAD_IN:
                 continue
-            if packet.dts + offset <= last:
-                offset = expected - packet.dts  # the file's clock jumps back or stands still: go on where we are
+            if last is not None and not last < packet.dts + offset <= expected + pause:
+                offset = expected - packet.dts  # the file's clock jumps or stands still: go on where we are
             packet.pts, packet.dts = pts + offset, packet.dts + offset
             last, expected = packet.dts, packet.dts + length
             yield packet

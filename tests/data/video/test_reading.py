@@ -131,15 +131,25 @@ def test_variable_frame_rate_keeps_its_timestamps(tmp_path: Path) -> None:
     assert read_clip(path).timestamps == pytest.approx(times, abs=2e-3)
 
 
-def test_clock_that_jumps_back_goes_on(tmp_path: Path) -> None:
-    one = OddVideo(flash_frames(), tracks=[Track(tone(48_000), codec="aac")]).write(tmp_path / "one.ts")
+@pytest.mark.parametrize("start", [0.0, 20_000.0], ids=["back", "ahead"])
+def test_clock_that_jumps_goes_on(tmp_path: Path, start: float) -> None:
     joined = tmp_path / "joined.ts"
-    joined.write_bytes(one.read_bytes() * 2)  # what `cat a.ts b.ts` makes
+    with joined.open("wb") as file:  # what `cat a.ts b.ts` makes
+        for at in (0.0, start):
+            part = OddVideo(flash_frames(), start=at, tracks=[Track(tone(48_000), codec="aac", start=at)])
+            file.write(part.write(tmp_path / "part.ts").read_bytes())
     clip = read_clip(joined)
     assert clip.timestamps.shape == (96,)
     assert np.diff(clip.timestamps) == pytest.approx(np.full(95, 1 / FPS), abs=2e-3)
     second = clip.waveform[2 * SAMPLE_RATE :]
     assert loud_span(second) == pytest.approx((1.0, 1.2), abs=0.06)
+
+
+def test_a_picture_may_stand_for_long(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 600.0]
+    assert read_clip(OddVideo(flash_frames()[:3], times=times).write(tmp_path / "a.mkv")).timestamps == pytest.approx(
+        times, abs=2e-3
+    )
 
 
 @pytest.mark.parametrize("rate", [1, 240])

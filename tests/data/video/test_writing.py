@@ -208,3 +208,19 @@ def test_copied_sound_stays_in_time(
     assert loud_span(given.waveform) == pytest.approx((1.0 + late, 1.2 + late), abs=0.03)
     assert loud_span(kept.waveform) == pytest.approx(loud_span(given.waveform), abs=5e-3)
     assert flash_time(kept.frames, kept.timestamps) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_copied_sound_goes_on_where_the_clock_jumps_ahead(tmp_path: Path) -> None:
+    source = tmp_path / "joined.ts"
+    with source.open("wb") as file:
+        for at in (0.0, 20_000.0):
+            track = Track(np.stack([beep(sample_rate=48_000)] * 2), 48_000, "stereo", "aac", start=at)
+            part = OddVideo(flash_frames(), start=at, tracks=[track]).write(tmp_path / "part.ts")
+            file.write(part.read_bytes())
+    target = tmp_path / "out.mp4"
+    with VideoWriter(target, width=120, height=90, fps=FPS, copy_audio_from=source) as writer:
+        for frame in [*flash_frames(), *flash_frames()]:
+            writer.write(frame)
+    kept = read_clip(target).waveform
+    assert len(kept) == pytest.approx(4 * SAMPLE_RATE, abs=0.1 * SAMPLE_RATE)
+    assert loud_span(kept[2 * SAMPLE_RATE :]) == pytest.approx((1.0, 1.2), abs=0.06)
