@@ -31,8 +31,6 @@ def test_yaml_round_trip_is_exact() -> None:
         ({"modle": {}}, "unknown config key 'modle': did you mean 'model'?"),
         ({"model": {"latnt": {}}}, "unknown config key 'model.latnt': did you mean 'model.latent'?"),
         ({"model": {"latent": {"kind": "factorised"}}}, "choose from none, single, factorized"),
-        ({"model": {"latent": {"dim": "wide"}}}, "model.latent.dim must be of type int, not 'wide'"),
-        ({"model": {"latent": {"dim": True}}}, "model.latent.dim must be of type int, not True"),
         ({"model": 3}, "config key model must hold a mapping"),
         ({"data": {"image_size": 100}}, "multiple of 32"),
         ({"loss": {"kl": -1}}, "loss.kl=-1.0 must not be negative"),
@@ -45,20 +43,6 @@ def test_a_mistake_is_named_in_one_line(values: dict, message: str) -> None:
         config_from_dict(values)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="config file not found"):
-        load_config(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [1\nb: }")
-    with pytest.raises(UserError, match="is not valid YAML") as raised:
-        load_config(tmp_path / "bad.yaml")
-    assert "\n" not in str(raised.value)
-    (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(UserError, match="must hold a mapping"):
-        load_config(tmp_path / "list.yaml")
-    with pytest.raises(UserError, match="cannot read config file"):
-        load_config(tmp_path)
 
 
 def test_every_knob_is_documented() -> None:

@@ -19,7 +19,6 @@ from einops import rearrange
 from torch import Tensor
 
 from ecmvae.backbones.weight_files import read_weight_file, write_weight_file
-from ecmvae.config import build_dataclass, read_yaml
 from ecmvae.data.files import replacing
 from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
 from ecmvae.errors import UserError
@@ -30,6 +29,7 @@ from ecmvae.vae.metrics import active_units, bound_report, kl_per_dimension
 from ecmvae.vae.plots import image_canvas, save_canvas
 from ecmvae.vae.vae import VAE, ConditionalVAE
 from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
+from ecmvae.yaml_reader import build_dataclass, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
