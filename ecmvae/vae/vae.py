@@ -155,7 +155,7 @@ class VAE(nn.Module):
         """
         weight = next(self.parameters())
         shape = (check_count(count, "count"), self.latent_dim)
-        z = torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
+        z = standard_normal_like(weight.new_empty(shape)).rsample(generator=generator)
         return self.likelihood.mean(self.decode(z))
 
     def log_weights(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, "k n"]:

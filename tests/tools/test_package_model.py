@@ -28,7 +28,7 @@ CONFIG = config_from_dict(
             "latent": {"dim": 2},
         },
         "data": {"name": "collage", "root": "/home/somebody/cache", "image_size": 32, "hop_seconds": 1.0},
-        "train": {"out": "/home/somebody/runs", "seed": 77},
+        "train": {"out": "/home/somebody/runs", "initial_checkpoint": "/home/somebody/first", "seed": 77},
     }
 )
 HOW = {"command": "ecmvae demo --seed 5", "commit": "0123abc", "split": "test", "clips": 2}

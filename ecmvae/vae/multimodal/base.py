@@ -162,7 +162,7 @@ class MultimodalVAE(nn.Module):
         """
         weight = next(self.parameters())
         shape = (check_count(count, "count"), self.latent_dim)
-        z = torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
+        z = standard_normal_like(weight.new_empty(shape)).rsample(generator=generator)
         return {name: self.likelihood(name).mean(decoder(z)) for name, decoder in self.decoders.items()}
 
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
