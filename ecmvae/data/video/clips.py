@@ -35,7 +35,12 @@ class RawClip:
 
 
 def read_clip(
-    path: Path, *, fps: float | None = None, start: float = 0.0, duration: float | None = None, audio_track: int = 0
+    path: str | Path,
+    *,
+    fps: float | None = None,
+    start: float = 0.0,
+    duration: float | None = None,
+    audio_track: int = 0,
 ) -> RawClip:
     """Read a stretch of a video into memory.
 
@@ -55,7 +60,7 @@ def read_clip(
 
 
 def stream_clips(
-    path: Path,
+    path: str | Path,
     *,
     window: float,
     margin: float = 0.0,
@@ -81,6 +86,7 @@ def stream_clips(
     Raises:
         UserError: When the file cannot be read, or the video ends before `start`.
     """
+    path = Path(path)
     info = probe(path)
     stop = math.inf if duration is None else start + duration
     with SoundReader(path, track=audio_track, origin=info.start) as sound:

@@ -120,12 +120,13 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: str | Path) -> VideoInfo:
     """Look into a video file: its picture, its sound, its first frame.
 
     Raises:
         UserError: When the file cannot be read, has no picture track, or not one frame can be decoded.
     """
+    path = Path(path)
     with open_container(path) as container:
         stream = video_stream(container, path)
         frame = next((frame for frames in decoded(container, stream, warn=False) for frame in frames), None)

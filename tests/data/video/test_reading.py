@@ -131,6 +131,12 @@ def test_variable_frame_rate_keeps_its_timestamps(tmp_path: Path) -> None:
     assert read_clip(path).timestamps == pytest.approx(times, abs=2e-3)
 
 
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
+    path = OddVideo(flash_frames()[:6]).write(tmp_path / "a.mkv")
+    assert probe(str(path)) == probe(path)
+    assert np.array_equal(read_clip(str(path)).frames, read_clip(path).frames)
+
+
 @pytest.mark.parametrize("start", [0.0, 20_000.0], ids=["back", "ahead"])
 def test_clock_that_jumps_goes_on(tmp_path: Path, start: float) -> None:
     joined = tmp_path / "joined.ts"
