@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from ecmvae.backbones.weight_files import write_weight_file
-from ecmvae.config import Config, ModelConfig, load_config
+from ecmvae.config import Config, ModelConfig, by_dotted_name, load_config
 from ecmvae.errors import UserError
 from ecmvae.hub import HubAddress, fetch, looks_like_repository, sha256_of
 from ecmvae.models import Segmenter, build_model
@@ -239,19 +239,11 @@ def _misfits(own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor])
 def _differences(trained: Config, wanted: Config) -> str:
     """Settings of the network that are not the same, such as "model.channels is 32 there and 128 here"."""
     there, here = (
-        {"data.image_size": config.data.image_size, **_dotted("model", asdict(config.model))}
+        {"data.image_size": config.data.image_size, **by_dotted_name(asdict(config.model), "model.")}
         for config in (trained, wanted)
     )
     odd = [key for key in here if there[key] != here[key] and key.rpartition(".")[2] not in _NOT_IN_THE_WEIGHTS]
     return ", ".join(f"{key} is {there[key]} there and {here[key]} here" for key in odd)
-
-
-def _dotted(prefix: str, nested: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = f"{prefix}.{key}"
-        flat |= _dotted(name, value) if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def _without_weights(config: ModelConfig) -> ModelConfig:

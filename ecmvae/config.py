@@ -276,6 +276,14 @@ class Config:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
+def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """The leaves of nested dictionaries, such as `Config.to_dict` makes, by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= by_dotted_name(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return found
+
+
 def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
     """Read YAML files, each laid over the one before, then dotted overrides.
 

@@ -22,12 +22,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ecmvae.config import load_config
+from ecmvae.config import by_dotted_name, load_config
 from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
 from ecmvae.hub import sha256_of
 from ecmvae.registry import CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
-from ecmvae.training.settings import by_dotted_name
 
 STUDY_FILE = "study.json"
 """What run_ablation.py keeps about its runs."""

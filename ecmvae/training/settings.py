@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fnmatch import fnmatch
-from typing import Any
 
-from ecmvae.config import Config
+from ecmvae.config import Config, by_dotted_name
 
 _ELBO = ("loss.kl", "loss.kl_warmup_epochs", "loss.posterior_*")
 _PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")
 _FACTORS = ("model.latent.fusion", "loss.orthogonality", "loss.mutual_information")
-
-
-def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Every knob of ``Config.to_dict()`` by its dotted name."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= by_dotted_name(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
-    return found
 
 
 def without_effect(config: Config) -> dict[str, str]:
