@@ -87,9 +87,11 @@ def save_model(
 
 def _put(new: Path, folder: Path) -> None:
     """Rename a folder over an older one, which is away for the blink between two renames, not while it is deleted."""
+    if not folder.exists():
+        new.replace(folder)
+        return
     retired = new.with_name(f"{new.name}.old")
-    if folder.exists():
-        folder.replace(retired)
+    folder.replace(retired)
     try:
         new.replace(folder)
     except OSError:
