@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecmvae.data.collage import SPLITS, CollageSources
-from ecmvae.data.collage_writer import write_collage
+from ecmvae.data.collage.clips import SPLITS, CollageSources
+from ecmvae.data.collage.writer import write_collage
 from ecmvae.errors import UserError
 
 

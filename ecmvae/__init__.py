@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ecmvae.checkpoint import load_model, save_model
     from ecmvae.config import Config, load_config
     from ecmvae.errors import UserError
-    from ecmvae.inference.predictor import VideoPredictor
-    from ecmvae.inference.result import VideoResult
     from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
+    from ecmvae.prediction.predictor import VideoPredictor
+    from ecmvae.prediction.result import VideoResult
     from ecmvae.types import AVBatch, AVClip
     from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
 
@@ -48,8 +48,8 @@ _HOMES = {
     "ecmvae.checkpoint": ("load_model", "save_model"),
     "ecmvae.config": ("Config", "load_config"),
     "ecmvae.errors": ("UserError",),
-    "ecmvae.inference.predictor": ("VideoPredictor",),
-    "ecmvae.inference.result": ("VideoResult",),
+    "ecmvae.prediction.predictor": ("VideoPredictor",),
+    "ecmvae.prediction.result": ("VideoResult",),
     "ecmvae.models": ("ECMVAE", "ECMVAEOutput", "build_model"),
     "ecmvae.types": ("AVBatch", "AVClip"),
     "ecmvae.vae.gaussian": ("DiagonalGaussian", "product_of_experts"),

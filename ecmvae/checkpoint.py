@@ -1,6 +1,6 @@
 """A model is a folder: config.yaml + model.safetensors + metadata.json (+ README.md, its card).
 
-A folder is found by its path, by a name (`ecmvae.registry`) or on the hub (``hf://owner/name``, `ecmvae.hub`). Nothing
+A folder is found by its path, by a name or on the hub (``hf://owner/name``), see `ecmvae.hub`. Nothing
 is unpickled, and a folder appears whole or not at all.
 """
 
@@ -17,12 +17,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ecmvae.backbones.weight_files import write_weight_file
 from ecmvae.config import Config, ModelConfig, by_dotted_name, load_config
 from ecmvae.errors import UserError
-from ecmvae.hub import HubAddress, fetch, looks_like_repository, sha256_of
-from ecmvae.models import Segmenter, build_model
-from ecmvae.registry import (
+from ecmvae.hub.client import HubAddress, fetch, looks_like_repository, sha256_of
+from ecmvae.hub.named_models import (
     CARD_FILE,
     CONFIG_FILE,
     METADATA_FILE,
@@ -31,6 +29,8 @@ from ecmvae.registry import (
     did_you_mean,
     named_models,
 )
+from ecmvae.models import Segmenter, build_model
+from ecmvae.weight_files import write_weight_file
 
 _NOT_IN_THE_WEIGHTS = ("weights", "frozen", "source", "shared_divergence", "js_samples", "weak_posterior")
 """Last parts of the keys below `model` that any network of the same shape may change."""

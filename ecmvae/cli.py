@@ -23,15 +23,15 @@ from ecmvae.errors import UserError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("ecmvae.demo:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
-    "predict": ("ecmvae.inference.command:predict", "cut the sounding objects out of videos"),
-    "app": ("ecmvae.inference.app:app", "the same in a browser, on this machine"),
+    "predict": ("ecmvae.prediction.command:predict", "cut the sounding objects out of videos"),
+    "app": ("ecmvae.serving.app:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.commands:train", "train a segmentation model"),
     "train-audio": ("ecmvae.training.commands:train_audio", "teach an audio encoder to name what sounds"),
-    "evaluate": ("ecmvae.inference.evaluate:evaluate_command", "score a model by the three published protocols"),
-    "export": ("ecmvae.inference.export:export", "write a model as ONNX"),
-    "models": ("ecmvae.inference.model_list:models", "list the models that can be asked for by name"),
+    "evaluate": ("ecmvae.evaluation.evaluate:evaluate_command", "score a model by the three published protocols"),
+    "export": ("ecmvae.prediction.export:export", "write a model as ONNX"),
+    "models": ("ecmvae.hub.model_list:models", "list the models that can be asked for by name"),
     "check-data": ("ecmvae.data.check:check_data", "name what is missing or wrong in a data folder"),
-    "doctor": ("ecmvae.inference.doctor:doctor", "show versions, devices and what is installed"),
+    "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
     "vae": ("ecmvae.training.vae:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),
 }
 """Command -> (module:function, one line of help). A dictionary in place of the function holds sub-commands."""
@@ -76,7 +76,7 @@ def _dispatch(words: list[str]) -> int:
         print(_overview("ecmvae", {name: line for name, (_, line) in COMMANDS.items()}))
         return 0
     if words[0] == "--version":
-        from ecmvae import __version__
+        from ecmvae.provenance import __version__
 
         print(f"ecmvae {__version__}")
         return 0

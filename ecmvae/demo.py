@@ -15,8 +15,8 @@ from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 
 if TYPE_CHECKING:
-    from ecmvae.data.collage import CollageSources
-    from ecmvae.inference.report import Report
+    from ecmvae.data.collage.clips import CollageSources
+    from ecmvae.evaluation.report import Report
 
 TASKS: tuple[Literal["s4"], Literal["ms3"]] = ("s4", "ms3")
 _SPLIT = "test_seen"
@@ -111,7 +111,7 @@ class Demo:
 
     def _sources(self) -> CollageSources | None:
         """The material of AVS-Collage; None for synthetic data."""
-        from ecmvae.data.collage import CollageSources
+        from ecmvae.data.collage.clips import CollageSources
 
         if self.data == "synthetic":
             return None
@@ -125,7 +125,7 @@ class Demo:
 
     def _compose(self, sources: CollageSources | None) -> None:
         """The two test sets on disk, and ``montage.png``."""
-        from ecmvae.data.collage_writer import write_collage
+        from ecmvae.data.collage.writer import write_collage
         from ecmvae.data.miniature import ShapeScenes, write_miniature
 
         size, root = self.settings.data.image_size, self.out / "data"
@@ -139,7 +139,7 @@ class Demo:
 
     def _montage(self, root: Path) -> None:
         from ecmvae.data.avsbench import read_composition
-        from ecmvae.data.collage_montage import save_montage
+        from ecmvae.data.collage.montage import save_montage
         from ecmvae.data.layout import find_table, read_clips
 
         chosen, records = [], []
@@ -192,7 +192,7 @@ class Demo:
     def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
         from ecmvae.checkpoint import load_model
         from ecmvae.data.avsbench import AVSBenchDataset
-        from ecmvae.inference.evaluate import EvaluateSettings, evaluate
+        from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
 
         data = self.settings.data
         clips = AVSBenchDataset(
@@ -212,7 +212,7 @@ class Demo:
     def _overlay(self, report: Report, sources: CollageSources | None) -> dict[str, Any]:
         """Draw the best-scored S4-like test clip, larger than it was scored, into ``overlay.mp4``; returns which."""
         from ecmvae.data.layout import read_clips
-        from ecmvae.inference.command import predict
+        from ecmvae.prediction.command import predict
 
         best = max(report.clips["real"], key=lambda clip: clip.miou)
         video = self.out / f"{best.name}.mp4"
@@ -226,8 +226,8 @@ class Demo:
 
     def _moving_video(self, path: Path, name: str, sources: CollageSources) -> None:
         """The clip of that name, composed again at a size worth looking at."""
-        from ecmvae.data.collage import CollageClips
-        from ecmvae.data.collage_writer import write_moving_clip
+        from ecmvae.data.collage.clips import CollageClips
+        from ecmvae.data.collage.writer import write_moving_clip
 
         clips = CollageClips(sources, "s4", _SPLIT, self.clips, size=_VIDEO_SIZE, seed=self.seed, remix=False)
         (index,) = (index for index in range(len(clips)) if clips.name(index) == name)
@@ -238,7 +238,7 @@ class Demo:
         from rich.console import Console
         from rich.table import Table
 
-        from ecmvae.data.files import replacing
+        from ecmvae.files import replacing
 
         path = self.out / "report.json"
         with replacing(path) as part:
@@ -323,7 +323,7 @@ def _floors(report: Report) -> dict[str, dict[str, float | None]]:
 
 def _still_video(path: Path, frame: Any, wav: Path, seconds: int = 5, fps: int = 24) -> Path:
     """A video for clips that have none: each annotated frame stands still for its second."""
-    from ecmvae.data.audio import read_wave
+    from ecmvae.audio.io import read_wave
     from ecmvae.data.images import read_rgb
     from ecmvae.data.video import write_video
 

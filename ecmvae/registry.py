@@ -1,108 +1,107 @@
-"""Models by name: which there are, where each comes from, and the SHA-256 that its weights must have.
+"""Names and objects: one registry for every extension point.
 
-The list is ``weights/models.yaml``. A model's source is ``package`` (a folder beside the list, part of the wheel) or
-``hf://owner/name@commit`` (fetched from the hub when it is first asked for). A name stays; a better model replaces what
-it stands for, and the hash with it.
+An extension point takes a registered name, an import path (``my_package.beats:BEATs``) or the object itself. Built-in
+entries are import paths too, so that listing the names imports nothing.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import Literal
-
-import yaml
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, Generic, TypeVar, cast
 
 from ecmvae.errors import UserError
-from ecmvae.hub import HubAddress, check_sha256, fetch
 
-CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE = "config.yaml", "model.safetensors", "metadata.json", "README.md"
-MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE)
-"""What a model folder consists of; the last two may be missing."""
-
-PACKAGED = Path(str(files("ecmvae"))) / "weights"
-"""The list, and the models that come with the wheel."""
-INDEX_FILE = "models.yaml"
+T = TypeVar("T")
+Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedModel:
-    """One entry of the list.
+class Registry(Generic[T]):
+    """The known choices of one extension point.
 
-    Attributes:
-        name: By which it is asked for.
-        summary: What it is, in a line.
-        source: "package" or ``hf://owner/name@commit``.
-        sha256: Of its weights.
-        size: Of its weights, in bytes.
-        licence: SPDX identifier.
-        home: Folder of the list.
+    Example:
+        >>> shapes: Registry[type] = Registry("container", {"ordered": "collections:OrderedDict", "list": list})
+        >>> shapes.get("ordered").__name__
+        'OrderedDict'
+        >>> shapes.get("collections:Counter").__name__
+        'Counter'
+        >>> shapes.get("lst")
+        Traceback (most recent call last):
+        ecmvae.errors.UserError: unknown container 'lst': did you mean list? Choose from ordered, list
+
+    Args:
+        what: What an entry is, for error messages, such as "audio encoder".
+        entries: Name -> object, or its import path ``package.module:attribute``.
+        needs: Attributes that every entry must have.
     """
 
-    name: str
-    summary: str
-    source: str
-    sha256: str
-    size: int
-    licence: str
-    home: Path
+    def __init__(self, what: str, entries: Mapping[str, T | str] | None = None, *, needs: tuple[str, ...] = ()) -> None:
+        self.what, self.needs = what, needs
+        self._entries: dict[str, T | str] = dict(entries or {})
 
-    @property
-    def packaged(self) -> bool:
-        """Whether it comes with the wheel."""
-        return self.source == "package"
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
 
-    def folder(self, *, local_only: bool = False) -> Path:
-        """The model folder, fetched if need be; its weights are those of the list.
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
-        Args:
-            local_only: Do not fetch it.
+    def register(self, name: str) -> Callable[[Entry], Entry]:
+        """Decorator that adds a class or function under a name.
 
         Raises:
-            UserError: When it cannot be had, or its weights are others.
+            ValueError: If the name is taken by something else.
         """
-        address = HubAddress.parse(self.source)
-        if address is None:
-            folder, again = self.home / self.name, "reinstall ecmvae"
-            if not all((folder / file).is_file() for file in (CONFIG_FILE, WEIGHTS_FILE)):
-                raise UserError(f"{folder} should come with ecmvae and is missing or incomplete: {again}")
-        else:
-            folder, again = fetch(address, MODEL_FILES, local_only=local_only), f"delete {self.name} from the cache"
-            if not (folder / WEIGHTS_FILE).is_file():
-                raise UserError(f"{address} holds no {WEIGHTS_FILE}: update ecmvae")
-        check_sha256(folder / WEIGHTS_FILE, self.sha256, again)
-        return folder
 
-    def state(self) -> tuple[Literal["packaged", "cached", "not fetched", "damaged"], str]:
-        """Where it is at the moment, found out without any network, and why it cannot be used ("" if it can)."""
-        try:
-            self.folder(local_only=True)
-        except UserError as error:
-            return ("damaged" if self.packaged else "not fetched"), str(error)
-        return ("packaged" if self.packaged else "cached"), ""
+        def add(entry: Entry) -> Entry:
+            if self._entries.get(name, entry) is not entry:
+                raise ValueError(f"there is a {self.what} named {name!r} already")
+            self._entries[name] = cast(T, entry)
+            return entry
+
+        return add
+
+    def get(self, choice: str | T) -> T:
+        """The object behind a name or an import path; an object is returned as it is.
+
+        Raises:
+            UserError: If the name is unknown (lists the known ones), the import fails, or the object lacks one of the
+                required attributes.
+        """
+        found = choice
+        if isinstance(choice, str):
+            entry = self._entries.get(choice)
+            if entry is None and not is_import_path(choice):
+                raise UserError(f"unknown {self.what} {choice!r}: {self.hint(choice)}")
+            target = choice if entry is None else entry
+            found = import_object(target) if isinstance(target, str) else target
+        if missing := [name for name in self.needs if not hasattr(found, name)]:
+            raise UserError(f"{choice} is not a usable {self.what}: it lacks {' and '.join(f'.{n}' for n in missing)}")
+        return cast(T, found)
+
+    def hint(self, wrong: str) -> str:
+        """The nearest known name, and all of them."""
+        close = difflib.get_close_matches(wrong, self._entries, n=1, cutoff=0.5)
+        nearest = f"did you mean {close[0]}? Choose" if close else "choose"
+        return f"{nearest} from {', '.join(self._entries)}"
 
 
-def named_models(home: Path | None = None) -> dict[str, NamedModel]:
-    """The list, by name; the first packaged one is the default of every command.
+def is_import_path(text: str) -> bool:
+    """Whether `text` has the form ``package.module:attribute``."""
+    module, colon, attribute = text.partition(":")
+    return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
-    Args:
-        home: Folder that holds the list; None = the one that comes with ecmvae.
+
+def import_object(path: str) -> Any:
+    """Import ``package.module:attribute``.
+
+    Raises:
+        UserError: If the module or the attribute does not exist.
     """
-    home = home or PACKAGED
-    entries: Mapping[str, Mapping[str, str | int]] = yaml.safe_load((home / INDEX_FILE).read_text("utf-8")) or {}
-    return {name: NamedModel(name=name, home=home, **entry) for name, entry in entries.items()}  # type: ignore[arg-type]
-
-
-def did_you_mean(wrong: str, others: tuple[str, ...] = ()) -> str:
-    """A hint at the nearest right name, to be put behind a complaint.
-
-    Args:
-        wrong: What was asked for.
-        others: Further right answers, such as folders nearby.
-    """
-    known = named_models()
-    close = difflib.get_close_matches(wrong, [*known, *others], n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f"; models by name: {', '.join(known) or 'none'} (ecmvae models)"
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise UserError(f"cannot import {path}: {error}") from error
+    except AttributeError as error:
+        raise UserError(f"cannot import {path}: {module} has no {attribute}") from error

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ecmvae.data.audio import write_wave
-from ecmvae.data.collage_sources import CollageSources, SourceItem, write_index
+from ecmvae.audio.io import write_wave
+from ecmvae.data.collage.sources import CollageSources, SourceItem, write_index
 
 CLASSES = ("bar", "cross", "disc", "ring", "square", "wedge")
 NEVER_HELD_OUT = "bar"

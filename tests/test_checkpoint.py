@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from ecmvae.backbones import weight_files
+from ecmvae import weight_files
 from ecmvae.checkpoint import initial_model, load_model, save_model, weights_sha256
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError

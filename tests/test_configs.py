@@ -10,7 +10,7 @@ import torch
 
 from ecmvae.config import Config, load_config
 from ecmvae.data.synthetic import SyntheticAVS
-from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.models import build_model
 from ecmvae.types import AVBatch
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ecmvae import demo as module
 from ecmvae.config import load_config
-from ecmvae.data.collage import CollageSources
+from ecmvae.data.collage.clips import CollageSources
 from ecmvae.data.video import probe
 from ecmvae.demo import Demo, demo
 from ecmvae.errors import UserError
@@ -82,7 +82,7 @@ def test_the_older_demo_is_moved_aside(left: Path) -> None:
 
 
 def test_predict_finds_the_demos_model(left: Path, tmp_path: Path) -> None:
-    from ecmvae.inference.default_model import default_model
+    from ecmvae.hub.default_model import default_model
 
     (tmp_path / "models.yaml").write_text("{}")
     assert default_model(packaged=tmp_path, runs=left.parent) == left / "best"

@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 
 from ecmvae.config import Config, load_config
-from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.metrics.functional import avsbench_fscore_curve
 from ecmvae.models import Segmenter, build_model
 

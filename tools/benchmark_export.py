@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ecmvae.checkpoint import load_model
 from ecmvae.data.avsbench import AVSBenchDataset
-from ecmvae.inference.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
 from ecmvae.metrics.functional import avsbench_iou
+from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
 
 Answer = Callable[[Tensor, Tensor], Tensor]
 

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from ecmvae.config import by_dotted_name, load_config
-from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
-from ecmvae.hub import sha256_of
-from ecmvae.registry import CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
+from ecmvae.files import replacing
+from ecmvae.hub.client import sha256_of
+from ecmvae.hub.named_models import CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
 
 STUDY_FILE = "study.json"
 """What run_ablation.py keeps about its runs."""

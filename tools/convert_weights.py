@@ -14,13 +14,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from ecmvae.backbones.vggish import VGGish
+from ecmvae.audio.vggish import VGGish
 from ecmvae.checkpoint import WEIGHTS_FILE, save_model
-from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
-from ecmvae.hub import sha256_of
+from ecmvae.files import replacing
+from ecmvae.hub.client import sha256_of
 from ecmvae.models import ECMVAE, Segmenter, build_model
-from ecmvae.released_weights import (
+from ecmvae.released_checkpoints import (
     BACKBONES,
     has_posterior,
     load_released_loss,

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ecmvae.data.audio import SAMPLE_RATE, read_wave
-from ecmvae.data.collage import CollageSources
-from ecmvae.data.containers import QtResources
+from ecmvae.audio.io import SAMPLE_RATE, read_wave
+from ecmvae.data.collage.clips import CollageSources
+from ecmvae.data.collage.containers import QtResources
 from ecmvae.data.video import write_video
 
 SIZE, FPS, SECONDS = 480, 20, 5

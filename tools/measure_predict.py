@@ -29,8 +29,8 @@ import av
 import numpy as np
 
 from ecmvae.data.video import VideoWriter
-from ecmvae.inference.options import PredictorOptions
-from ecmvae.inference.saving import write_outputs
+from ecmvae.prediction.options import PredictorOptions
+from ecmvae.prediction.saving import write_outputs
 
 EVENT_EVERY, BEEP_SECONDS, RATE = 10, 0.1, 16_000
 PIECE = 60  # seconds: longer videos repeat their first minute, which is encoded once
@@ -149,7 +149,7 @@ def measure(source: Path, case: Case, checkpoint: str, threads: int) -> Measured
     """Predict one video, write its overlay and look at it."""
     import torch
 
-    from ecmvae.inference.predictor import VideoPredictor
+    from ecmvae.prediction.predictor import VideoPredictor
 
     torch.set_num_threads(threads)
     predictor = VideoPredictor(checkpoint, "cpu", PredictorOptions(fps=case.key_fps))

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from ecmvae.config import Config
-from ecmvae.data.collage_sources import CollageSources, SourceItem
+from ecmvae.data.collage.sources import CollageSources, SourceItem
 
 LICENCE = "apache-2.0"
 _KINDS = {"image": "cut-out", "sound": "recording", "background": "background"}

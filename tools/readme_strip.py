@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
-from ecmvae.data.files import replacing
+from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
 from ecmvae.data.video import read_clip
-from ecmvae.inference import render
-from ecmvae.inference.options import PredictorOptions
-from ecmvae.inference.predictor import VideoPredictor
-from ecmvae.inference.result import FrameResult
+from ecmvae.files import replacing
+from ecmvae.prediction import render
+from ecmvae.prediction.options import PredictorOptions
+from ecmvae.prediction.predictor import VideoPredictor
+from ecmvae.prediction.result import FrameResult
 
 EVERY = 2  # frames of the video for one of the strip
 MARGIN, GAP, LABEL, SOUND = 24, 20, 44, 132  # pixels

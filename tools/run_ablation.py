@@ -31,10 +31,10 @@ from typing import IO
 from collect_results import FINISHED, STUDY_FILE, collect, table, write_csv
 
 from ecmvae.config import by_dotted_name, load_config
-from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
-from ecmvae.hub import sha256_of
-from ecmvae.registry import CONFIG_FILE, WEIGHTS_FILE
+from ecmvae.files import replacing
+from ecmvae.hub.client import sha256_of
+from ecmvae.hub.named_models import CONFIG_FILE, WEIGHTS_FILE
 from ecmvae.training.settings import without_effect
 
 COMMAND = [sys.executable, "-m", "ecmvae"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from ecmvae.data.files import replacing
+from ecmvae.files import replacing
 
 
 def execute(path: Path, *, extra: str = "", timeout: int = 600) -> nbformat.NotebookNode:

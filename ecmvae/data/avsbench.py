@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.data.audio import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
+from ecmvae.audio.io import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
 from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.data.audio import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
+from ecmvae.audio.io import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
 from ecmvae.data.images import of_size, read_rgb
 from ecmvae.data.layout import read_table
 from ecmvae.data.transforms import ClipTransform

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from ecmvae.data.audio import RELEASED_HOP_SECONDS, SAMPLE_RATE, read_wave
+from ecmvae.audio.io import RELEASED_HOP_SECONDS, SAMPLE_RATE, read_wave
 from ecmvae.data.avss import AVSSFiles, holds_avss, read_avss, read_classes
-from ecmvae.data.files import replacing
 from ecmvae.data.fingerprints import fingerprint, near_duplicates
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
 from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 
 KNOWN_COUNTS = {
     "s4": {"train": 3452, "val": 740, "test": 740},

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches, read_wave, resample, write_wave
-from ecmvae.data.files import replacing
+from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches, read_wave, resample, write_wave
 from ecmvae.data.images import read_indices, read_rgb, sounding_masks
 from ecmvae.data.layout import TASKS, ClipFiles, find_table
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 
 RELEASED_SIDE = 224
 """Side of AVSBench's frames and masks in pixels."""
@@ -100,7 +100,7 @@ class CollageScenes:
     """Scenes of an AVS-Collage root on disk, read back and resized.
 
     Args:
-        root: Folder that `ecmvae.data.collage` wrote.
+        root: Folder that `ecmvae.data.collage.clips` wrote.
         task: "s4" or "ms3".
         size: Side of the pictures in pixels.
     """

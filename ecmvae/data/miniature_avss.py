@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ecmvae.data.audio import SAMPLE_RATE, write_wave
+from ecmvae.audio.io import SAMPLE_RATE, write_wave
 from ecmvae.data.avss import NUM_CLASSES, SUBSET_SECONDS, AVSSFiles, save_classes
-from ecmvae.data.files import replacing
 from ecmvae.data.miniature import Scene, SceneSource, ShapeScenes
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 
 
 def write_miniature_avss(

@@ -21,8 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 
 ImageSet = Literal["mnist", "fashion", "digits"]
 """Names of the image sets."""

@@ -26,12 +26,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from ecmvae.data.audio import log_mel_patches, num_log_mel_patches, read_wave, write_wave
-from ecmvae.data.files import replacing
+from ecmvae.audio.io import log_mel_patches, num_log_mel_patches, read_wave, write_wave
 from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError
-from ecmvae.hub import sha256_of
+from ecmvae.files import replacing
+from ecmvae.hub.client import sha256_of
 
 MANIFEST = "preparation.json"
 """Written beside the csv: what each clip was made of, or why it was skipped."""

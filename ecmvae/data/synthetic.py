@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
+from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
 from ecmvae.data.images import sounding_masks
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.types import AVClip

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecmvae.models.attention import Match
+from ecmvae.models.fusion import Match
 from ecmvae.vae.bounds import barber_agakov
 from ecmvae.vae.gaussian import DiagonalGaussian
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ecmvae.backbones.vggish import build_audio_encoder, load_audio_weights
-from ecmvae.backbones.visual import VisualBackbone
+from ecmvae.audio.vggish import build_audio_encoder, load_audio_weights
 from ecmvae.config import ModelConfig
+from ecmvae.models.base import Segmenter
 from ecmvae.models.baselines import TPAVIBaseline
 from ecmvae.models.ecmvae import ECMVAE, ECMVAEOutput
-from ecmvae.models.segmenter import Segmenter
+from ecmvae.visual.backbone import VisualBackbone
 
 __all__ = ["ECMVAE", "ECMVAEOutput", "Segmenter", "TPAVIBaseline", "build_model"]
 

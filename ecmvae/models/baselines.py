@@ -14,12 +14,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecmvae.backbones.visual import VisualBackbone
-from ecmvae.models.attention import AlignedTPAVI
+from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import FeatureNeck, coarse_to_fine
 from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
+from ecmvae.models.fusion import AlignedTPAVI
 from ecmvae.models.latents import LatentMode
-from ecmvae.models.segmenter import Segmenter
+from ecmvae.visual.backbone import VisualBackbone
 
 
 class ResidualConvUnit(nn.Module):

@@ -15,9 +15,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ecmvae.backbones.visual import VisualBackbone
-from ecmvae.models.attention import FusionKind, Match, build_fusion
+from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
+from ecmvae.models.fusion import FusionKind, Match, build_fusion
 from ecmvae.models.latents import (
     FactorizedLatentEncoder,
     FactorizedLatents,
@@ -26,7 +26,7 @@ from ecmvae.models.latents import (
     LatentMode,
     LatentSamples,
 )
-from ecmvae.models.segmenter import Segmenter
+from ecmvae.visual.backbone import VisualBackbone
 
 
 @dataclass(frozen=True)

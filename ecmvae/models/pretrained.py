@@ -11,8 +11,8 @@ from torch import nn
 
 from ecmvae.config import Config
 from ecmvae.errors import UserError
-from ecmvae.hub import looks_like_repository, push
-from ecmvae.registry import CARD_FILE, MODEL_FILES, named_models
+from ecmvae.hub.client import looks_like_repository, push
+from ecmvae.hub.named_models import CARD_FILE, MODEL_FILES, named_models
 
 Model = TypeVar("Model", bound="Pretrained")
 

@@ -19,14 +19,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ecmvae.backbones.vggish import EMBEDDING_DIM, build_audio_encoder
-from ecmvae.backbones.weight_files import write_weight_file
-from ecmvae.data.files import replacing
+from ecmvae.audio.vggish import EMBEDDING_DIM, build_audio_encoder
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 from ecmvae.training.progress import progress_bar
 from ecmvae.training.schedule import one_cycle
 from ecmvae.training.sounds import Lessons, NamedPatches, Sounds
+from ecmvae.weight_files import write_weight_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ecmvae.checkpoint import save_model
-from ecmvae.data.files import replacing
+from ecmvae.files import replacing
 from ecmvae.provenance import __version__, source_commit
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import SegmentationModule

@@ -73,7 +73,7 @@ def _avss(config: Config) -> tuple[ClipSource, ClipSource]:
 
 
 def _collage(config: Config) -> tuple[ClipSource, ClipSource]:
-    from ecmvae.data.collage import SECONDS, CollageClips, CollageSources
+    from ecmvae.data.collage.clips import SECONDS, CollageClips, CollageSources
 
     data, seed = config.data, config.train.seed
     if data.num_frames != SECONDS:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ecmvae.checkpoint import initial_model
 from ecmvae.config import Config
-from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
 from ecmvae.metrics.clip_sums import ClipSums
 from ecmvae.metrics.semantic import SemanticProtocol

@@ -15,8 +15,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ecmvae.data.avss import voc_palette
-from ecmvae.data.files import replacing
 from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from ecmvae.files import replacing
 from ecmvae.models.latents import FactorizedLatents
 from ecmvae.training.module import SegmentationModule
 from ecmvae.types import AVBatch

@@ -20,8 +20,8 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from ecmvae.config import Config
 from ecmvae.data.clips import ClipSource
-from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule

@@ -14,8 +14,8 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.data.audio import SAMPLE_RATE, log_mel_patches
-from ecmvae.data.collage import CollageSources
+from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.collage.clips import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
 _SOUNDING = (0.06, 0.54, 0.28, 0.12)

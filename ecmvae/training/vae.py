@@ -18,10 +18,9 @@ import yaml
 from einops import rearrange
 from torch import Tensor
 
-from ecmvae.backbones.weight_files import read_weight_file, write_weight_file
-from ecmvae.data.files import replacing
 from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 from ecmvae.training.vae_loop import FitSettings, fit
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.latent_space import box_samples, manifold_grid, traverse
@@ -29,6 +28,7 @@ from ecmvae.vae.metrics import active_units, bound_report, kl_per_dimension
 from ecmvae.vae.plots import image_canvas, save_canvas
 from ecmvae.vae.vae import VAE, ConditionalVAE
 from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
+from ecmvae.weight_files import read_weight_file, write_weight_file
 from ecmvae.yaml_reader import build_dataclass, read_yaml
 
 

@@ -19,8 +19,8 @@ from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
 
-from ecmvae.data.files import replacing
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
 

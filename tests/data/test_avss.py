@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ecmvae.data.audio import log_mel_patches, read_wave
+from ecmvae.audio.io import log_mel_patches, read_wave
 from ecmvae.data.avss import AVSSDataset, class_names, read_classes, save_classes, voc_palette
 from ecmvae.data.miniature import ShapeScenes
 from ecmvae.data.miniature_avss import write_miniature_avss

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ecmvae.data.audio import write_wave
+from ecmvae.audio.io import write_wave
 from ecmvae.data.avss import read_avss
 from ecmvae.data.check import check_data, expected_files, inspect
 from ecmvae.data.layout import read_clips

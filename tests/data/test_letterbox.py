@@ -8,7 +8,7 @@ import torch
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.transforms import ClipTransform, normalise
-from ecmvae.inference.render import enlarge
+from ecmvae.prediction.render import enlarge
 
 
 @pytest.mark.parametrize(

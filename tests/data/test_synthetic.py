@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecmvae.data.audio import log_mel_patches
+from ecmvae.audio.io import log_mel_patches
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
 

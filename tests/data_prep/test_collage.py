@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from collage_fixture import make_sources
 
-from ecmvae.data import collage_packages
-from ecmvae.data.collage_sources import FORMAT
-from ecmvae.data.collage_table import packaged_table
+from ecmvae.data.collage import packages as collage_packages
+from ecmvae.data.collage.sources import FORMAT
+from ecmvae.data.collage.table import packaged_table
 
 COMMAND = Path(__file__).parents[2] / "data_prep" / "collage.py"
 

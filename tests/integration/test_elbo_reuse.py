@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ecmvae.config import LossConfig, config_from_dict
-from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.models import ECMVAE, build_model
 from ecmvae.models.latents import FactorizedLatents
 from ecmvae.vae import bounds

@@ -10,8 +10,8 @@ import torch
 from huggingface_hub import ModelCard
 
 from ecmvae.checkpoint import load_model, weights_sha256
-from ecmvae.inference.default_model import default_model
-from ecmvae.registry import MODEL_FILES, PACKAGED, named_models
+from ecmvae.hub.default_model import default_model
+from ecmvae.hub.named_models import MODEL_FILES, PACKAGED, named_models
 
 PRESENT = [model for model in named_models().values() if model.packaged]
 

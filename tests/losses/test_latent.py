@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ecmvae.losses.latent import MutualInformationBound, cross_covariance, match_loss, orthogonality_loss
-from ecmvae.models.attention import Match
+from ecmvae.models.fusion import Match
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "vae" / "difference_loss.json").read_text())
 

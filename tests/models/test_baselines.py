@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from ecmvae.config import Config, config_from_dict
-from ecmvae.losses.ecmvae import ECMVAELoss
+from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.models import TPAVIBaseline, build_model
 from ecmvae.models.baselines import FeatureFusionBlock, ResidualConvUnit
 

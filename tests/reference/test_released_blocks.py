@@ -6,12 +6,12 @@ import reference_inputs as ref
 import torch
 from released_case import arrays, close, drawn, numbers, released_shapes, without_noise
 
-from ecmvae.backbones.vggish import VGGishPostprocessor
-from ecmvae.data.audio import log_mel_patches
+from ecmvae.audio.io import log_mel_patches
+from ecmvae.audio.vggish import VGGishPostprocessor
 from ecmvae.losses import released
 from ecmvae.losses.segmentation import SemanticForm, binary_cross_entropy, structure_loss
-from ecmvae.models.attention import TPAVI, AlignedTPAVI
-from ecmvae.released_weights import load_released_vggish
+from ecmvae.models.fusion import TPAVI, AlignedTPAVI
+from ecmvae.released_checkpoints import load_released_vggish
 from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
 
 NAMES = {"out": "W_z.0", "out_norm": "W_z.1", "norm": "norm_layer", "align": "align_channel"}

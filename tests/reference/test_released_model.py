@@ -7,7 +7,7 @@ from released_case import arrays, close, drawn, numbers, released_shapes, withou
 
 from ecmvae.losses import released
 from ecmvae.models import ECMVAE
-from ecmvae.released_weights import load_released_loss, load_released_state_dict, released_name
+from ecmvae.released_checkpoints import load_released_loss, load_released_state_dict, released_name
 
 PARTS = {"visual": "enc_vs", "audio": "enc_as", "shared": "enc_vac"}
 RECORDED = {

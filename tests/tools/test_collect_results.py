@@ -9,7 +9,7 @@ import pytest
 from collect_results import collect, main, mean_and_spread, table
 
 from ecmvae.config import load_config
-from ecmvae.hub import sha256_of
+from ecmvae.hub.client import sha256_of
 
 
 def make_run(folder: Path, miou: float, *, finished: bool = True, **knobs: Any) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ecmvae.backbones.vggish import build_audio_encoder, load_audio_weights
+from ecmvae.audio.vggish import build_audio_encoder, load_audio_weights
 from ecmvae.errors import UserError
 from ecmvae.training.audio import scale_to_one, train_audio
 from ecmvae.training.sounds import SyntheticSounds

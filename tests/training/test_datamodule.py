@@ -8,8 +8,8 @@ import torch
 from collage_fixture import make_sources
 
 from ecmvae.config import Config
-from ecmvae.data.collage import CollageClips
-from ecmvae.data.collage_writer import write_collage
+from ecmvae.data.collage.clips import CollageClips
+from ecmvae.data.collage.writer import write_collage
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
@@ -128,7 +128,7 @@ def test_the_mirror_falls_as_often_as_asked_and_the_same_again() -> None:
 
 
 def test_silence_is_what_the_front_end_makes_of_silence() -> None:
-    from ecmvae.data.audio import log_mel_patches
+    from ecmvae.audio.io import log_mel_patches
 
     heard = EpochClips(SyntheticAVS("s4", length=2, size=32), seed=0, source="silent")[0, 0].log_mel
     silence = log_mel_patches(torch.zeros(5 * 16_000), hop_seconds=1.0, num_patches=5)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from ecmvae.checkpoint import load_model
 from ecmvae.errors import UserError
-from ecmvae.inference.evaluate import EvaluateSettings, evaluate
+from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
 from ecmvae.training import processes
 from ecmvae.training.datamodule import build_datasets
 from ecmvae.training.monitor import read_history

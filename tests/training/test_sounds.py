@@ -3,7 +3,7 @@ import pytest
 import torch
 from collage_fixture import make_sources
 
-from ecmvae.data.audio import log_mel_patches
+from ecmvae.audio.io import log_mel_patches
 from ecmvae.training.sounds import CollageSounds, Lessons, SyntheticSounds
 
 

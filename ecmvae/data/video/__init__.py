@@ -3,12 +3,12 @@
 Every time is in seconds from the first picture; sound for a model is mono, 16 kHz, float32 in [-1, 1].
 """
 
-from ecmvae.data.files import show_path
 from ecmvae.data.video.clips import RawClip, read_clip, stream_clips
 from ecmvae.data.video.container import AudioTrack, VideoInfo, probe
 from ecmvae.data.video.frames import SourceFrame, stream_frames
 from ecmvae.data.video.sound import SAMPLE_RATE, Sound, SoundArray, SoundReader
 from ecmvae.data.video.writing import VideoWriter, missing_encoders, write_video
+from ecmvae.files import show_path
 
 __all__ = [
     "SAMPLE_RATE",

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.files import show_path
 from ecmvae.data.video.container import probe
 from ecmvae.data.video.frames import SourceFrame, stream_frames
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundReader
 from ecmvae.errors import UserError
+from ecmvae.files import show_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecmvae.data.files import show_path
 from ecmvae.errors import UserError
+from ecmvae.files import show_path
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

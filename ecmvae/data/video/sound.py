@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.files import show_path
 from ecmvae.data.video.container import audio_stream, decoded, longest_gap, open_container, probe
+from ecmvae.files import show_path
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -59,7 +59,7 @@ class SoundArray:
 class SoundReader:
     """Mono 16 kHz sound of a video, read forward, silent wherever the file has none.
 
-    Channels are averaged (as VGGish's own front end does, and as `ecmvae.data.audio.read_wave` does for files), so
+    Channels are averaged (as VGGish's own front end does, and as `ecmvae.audio.io.read_wave` does for files), so
     5.1 needs no rule of its own. Sound that starts late, ends early or has holes keeps its place in time.
     Only what lies between the last two positions asked for is in memory.
     """

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.files import show_path
 from ecmvae.data.video.container import audio_stream, demuxed, longest_gap, open_container, probe
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundBlock, decoded_sound
+from ecmvae.files import show_path
 
 if TYPE_CHECKING:
     from av import Packet

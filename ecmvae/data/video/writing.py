@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.files import replacing
 from ecmvae.data.video.soundtrack import Soundtrack, soundtrack_of, waveform_soundtrack
+from ecmvae.files import replacing
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream

@@ -1,0 +1,1 @@
+"""Sound: front ends and encoders, sound files, and the conditions under which a model is tested."""

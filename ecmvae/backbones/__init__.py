@@ -1,1 +1,0 @@
-"""Visual and audio backbones: generic networks that know nothing of segmentation."""

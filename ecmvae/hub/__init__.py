@@ -1,0 +1,1 @@
+"""Model folders: on disk, by name, and on the Hugging Face hub."""

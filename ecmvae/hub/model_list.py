@@ -1,0 +1,50 @@
+"""`ecmvae models`: the models that can be asked for by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ecmvae.checkpoint import find_model_folder
+from ecmvae.errors import UserError
+from ecmvae.hub.client import cache_folder, is_offline
+from ecmvae.hub.named_models import CARD_FILE, named_models
+
+
+def models(card: str | None = None) -> None:
+    """List the models that `--checkpoint NAME` takes, or show one's card.
+
+    Nothing is fetched for the list: a model of the hub is downloaded when it is first used, or its card asked for.
+
+    Examples:
+        ecmvae models
+        ecmvae models --card collage-small
+
+    Args:
+        card: Name (or folder, or hf://owner/name) of a model: print its README.md.
+
+    Raises:
+        UserError: When there is no such model, or it has no card.
+    """
+    if card is not None:
+        print(_card(card))
+        return
+    table = Table()
+    for heading in ("name", "MB", "licence", "where", "what"):
+        table.add_column(heading, no_wrap=heading == "name")
+    for model in named_models().values():
+        where, _ = model.state()
+        table.add_row(model.name, f"{model.size / 1e6:.1f}", model.licence, where, model.summary)
+    console = Console()
+    console.print(table)
+    console.print(f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True)
+    console.print("Use: ecmvae predict VIDEO --checkpoint NAME; its card: ecmvae models --card NAME", soft_wrap=True)
+
+
+def _card(name: str) -> str:
+    path: Path = find_model_folder(name) / CARD_FILE
+    if not path.is_file():
+        raise UserError(f"{name} has no card: there is no {path}")
+    return path.read_text(encoding="utf-8")

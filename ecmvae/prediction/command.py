@@ -1,0 +1,224 @@
+"""`ecmvae predict`: videos in, overlays and masks out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ecmvae.data.video import VideoInfo, probe, show_path
+from ecmvae.errors import UserError
+from ecmvae.files import refuse_unwritable, remove_leftovers
+from ecmvae.prediction.options import PredictorOptions
+from ecmvae.prediction.outputs import OutputKind, OverlayOptions
+from ecmvae.prediction.predictor import VideoPredictor
+from ecmvae.prediction.render import Style
+from ecmvae.prediction.saving import ENDINGS, Summary, kind_of, write_outputs
+from ecmvae.prediction.sources import Source, resolve_sources
+
+logger = logging.getLogger(__name__)
+
+
+def predict(
+    sources: list[str],
+    *,
+    out: Path = Path("predictions"),
+    checkpoint: str | None = None,
+    overlay: bool = True,
+    masks: bool = False,
+    cutout: bool = False,
+    mask_video: bool = False,
+    coco: bool = False,
+    npz: bool = False,
+    style: Style = "contour",
+    loudness: bool = True,
+    uncertainty: bool = False,
+    fps: float = 4.0,
+    samples: int = 1,
+    threshold: float = 0.5,
+    smoothing: float = 0.25,
+    squash: bool = False,
+    audio_track: int = 0,
+    batch: int = 4,
+    half: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = True,
+) -> int:
+    """Cut the sounding objects out of videos.
+
+    Writes one overlay video a source, with the source's size, frame rate and own sound, and whatever else is asked
+    for. A run over several videos goes on when one fails, skips those whose outputs are there (so it can be resumed),
+    and exits with 2 at the end if any failed.
+
+    Examples:
+        ecmvae predict dog.mp4 --out dog.overlay.mp4
+        ecmvae predict holiday/ --out marked --masks --coco
+        ecmvae predict 'clips/*.mkv' --out marked --overlay false --cutout
+        ecmvae predict dog.mp4 --out sure --samples 8 --uncertainty --style heatmap
+
+    Args:
+        sources: Videos: files, folders, glob patterns, or a .txt file with one path a line.
+        out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
+            .webm = cut-out, .json = COCO masks, .npz = arrays.
+        checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
+            newest runs/demo.
+        overlay: Write NAME.overlay.mp4, the video with its masks drawn in.
+        masks: Write NAME.masks/000000.png ..., one mask a frame.
+        cutout: Write NAME.cutout.webm, the sounding objects on a transparent ground.
+        mask_video: Write NAME.mask.mp4, white on black.
+        coco: Write NAME.coco.json, run-length masks in COCO's format.
+        npz: Write NAME.npz with masks, timestamps and loudness.
+        style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
+        loudness: Draw the loudness of the last five seconds into the overlay.
+        uncertainty: Add a second picture with the uncertainty to the overlay.
+        fps: Frames a second that go through the model, which is most of the work; the masks between are interpolated.
+        samples: Latent samples to average, which shows in the uncertainty and costs time; 1 uses the latents' means.
+        threshold: Probability above which a pixel is in the mask; lower marks more.
+        smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
+        squash: Stretch the picture to the model's square instead of keeping its aspect.
+        audio_track: Which audio track to hear and to keep, from 0.
+        batch: Clips in one pass through the model.
+        half: Half precision inside the model: faster on a GPU, rarely on a CPU.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        seed: Seed of the latent samples.
+        force: Replace outputs that are there.
+        progress: Show a progress bar with the time left (on a terminal).
+
+    Returns:
+        0, or 2 when a video of several failed.
+
+    Raises:
+        UserError: When nothing can be done, or the only source fails.
+    """
+    wanted = {
+        "overlay": overlay, "masks": masks, "cutout": cutout, "mask-video": mask_video, "coco": coco, "npz": npz,
+    }  # fmt: skip
+    kinds = [kind for kind in ENDINGS if wanted[kind]]
+    videos = resolve_sources(sources, leave_out=ENDINGS.values())
+    options = PredictorOptions(
+        fps=fps,
+        samples=samples,
+        threshold=threshold,
+        batch=batch,
+        half=half,
+        smoothing=smoothing,
+        squash=squash,
+        audio_track=audio_track,
+        seed=seed,
+    )
+    look = OverlayOptions(style=style, loudness=loudness, uncertainty=uncertainty)
+    plans = [(video, _targets(video, out, kinds, single=len(videos) == 1)) for video in videos]
+    if not any(targets for _, targets in plans):
+        raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
+    _refuse_overwriting(plans, force=force)
+    refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
+    predictor = VideoPredictor(checkpoint, device, options)
+    failed = 0
+    for number, (video, targets) in enumerate(plans, start=1):
+        open_targets = {kind: path for kind, path in targets.items() if force or not _is_there(path)}
+        position = f"[{number}/{len(plans)}] " if len(plans) > 1 else ""
+        if not open_targets:
+            print(f"{position}{show_path(video.path)}: done before, skipped")
+            continue
+        try:
+            for target in open_targets.values():
+                refuse_unwritable(target)
+                remove_leftovers(target)
+            print(position + _one(predictor, video.path, open_targets, look, progress=progress))
+        except UserError as error:
+            if len(plans) == 1:
+                raise
+            failed += 1
+            logger.error("%s%s", position, error)
+    if failed:
+        logger.error("%d of %d videos failed", failed, len(plans))
+    return 2 if failed else 0
+
+
+def _one(
+    predictor: VideoPredictor,
+    path: Path,
+    targets: dict[OutputKind, Path],
+    look: OverlayOptions,
+    *,
+    progress: bool,
+) -> str:
+    """Predict one video; returns its summary line."""
+    started = time.monotonic()
+    info, track = probe(path), predictor.options.audio_track
+    if track < len(info.audio_tracks) > 1:
+        names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
+        logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
+    with _progress(info, shown=progress) as on_frame:
+        summary: Summary = write_outputs(
+            predictor.stream(path),
+            path,
+            targets,
+            overlay=look,
+            audio_track=track,
+            on_frame=on_frame,
+        )
+    took = time.monotonic() - started
+    if not summary.sounding:
+        logger.warning(
+            "%s: nothing reaches --threshold %g; the highest probability is %.3g, and --style heatmap shows them all",
+            show_path(path),
+            predictor.options.threshold,
+            summary.highest,
+        )
+    names = ", ".join(show_path(target) for target in targets.values())
+    count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
+    return (
+        f"{show_path(path)}: {count}, {summary.seconds:.1f} s, masks on {summary.sounding:.0%} of the "
+        f"frames covering {summary.area:.1%} of the picture, done in {took:.1f} s -> {names}"
+    )
+
+
+def _targets(video: Source, out: Path, kinds: list[OutputKind], *, single: bool) -> dict[OutputKind, Path]:
+    """Where each output of a video goes."""
+    if single and out.suffix and not out.is_dir():
+        named = kind_of(out)
+        beside = {kind: out.with_name(out.stem + ENDINGS[kind]) for kind in kinds if kind not in (named, "overlay")}
+        return {named: out, **beside}
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{show_path(out)} is a file: several outputs need a folder")
+    return {kind: out / video.label.with_name(video.label.name + ENDINGS[kind]) for kind in kinds}
+
+
+def _refuse_overwriting(plans: list[tuple[Source, dict[OutputKind, Path]]], *, force: bool) -> None:
+    """Protect a single source's outputs and all sources; several sources skip what is done.
+
+    Raises:
+        UserError: When something would be lost.
+    """
+    for video, targets in plans:
+        for target in targets.values():
+            if _is_there(target) and _is_there(video.path) and target.samefile(video.path):
+                raise UserError(f"{show_path(target)} is the source itself: choose another --out")
+    existing = [target for _, targets in plans for target in targets.values() if _is_there(target)]
+    if len(plans) == 1 and existing and not force:
+        raise UserError(f"{show_path(existing[0])} exists: choose another --out, or replace it with --force")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for the file system, or a folder that may not be entered: said when it is written
+        return False
+
+
+@contextmanager
+def _progress(info: VideoInfo, *, shown: bool) -> Iterator[Callable[[float], None]]:
+    """A bar on the terminal's error stream, with the time left where the file declares its duration."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+        task = bar.add_task(show_path(Path(info.path.name)), total=info.duration)
+        yield lambda seconds: bar.update(task, completed=seconds)

@@ -1,0 +1,68 @@
+"""Figures of a prediction; the only place in prediction that imports matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecmvae.data.video import stream_frames
+from ecmvae.prediction import render
+from ecmvae.prediction.result import VideoResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def plot_result(result: VideoResult, count: int = 6) -> Figure:
+    """Frames with masks in a row; below, loudness, masked area and mean uncertainty over time.
+
+    Args:
+        result: A prediction.
+        count: How many frames to show, evenly spread.
+
+    Raises:
+        ValueError: When `count` is below 1, or the result was predicted from arrays.
+    """
+    if count < 1:
+        raise ValueError(f"a plot shows at least one frame, got {count}")
+    if result.path is None:
+        raise ValueError("this result was predicted from arrays: there is no video to show")
+    from matplotlib.figure import Figure
+
+    chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
+    pictures = _frames(result.path, {result.first_index + int(position) for position in chosen})
+    figure = Figure(figsize=(max(2.2 * len(chosen), 6.0), 4.0), layout="constrained")
+    grid = figure.add_gridspec(2, len(chosen), height_ratios=(2, 1))
+    for column, position in enumerate(chosen):
+        answer = result.frame(int(position))
+        axes = figure.add_subplot(grid[0, column])
+        axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
+        axes.set_title(f"{answer.time:.2f} s")
+        axes.set_axis_off()
+    _draw_timeline(figure, figure.add_subplot(grid[1, :]), result)
+    return figure
+
+
+def _draw_timeline(figure: Figure, axes: Axes, result: VideoResult) -> None:
+    """Loudness on the left scale; area and uncertainty, both small as a rule, on one of their own to the right."""
+    axes.plot(result.timestamps, result.audio_activity, "C0", label="loudness (left)")
+    axes.set(xlabel="seconds", ylabel="loudness", ylim=(0, 1))
+    area, doubt = result.masked_area, result.key_uncertainty.float().mean(dim=(1, 2)).numpy()
+    right = axes.twinx()
+    right.plot(result.timestamps, area, "C1", label="masked share (right)")
+    right.plot(result.key_times, doubt, "C2", label="uncertainty, bits (right)")
+    right.set_ylim(0, 1.1 * max(float(area.max()), float(doubt.max()), 0.01))
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+
+
+def _frames(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:
+    found: dict[int, np.ndarray] = {}
+    for frame in stream_frames(path):
+        if frame.index in wanted:
+            found[frame.index] = frame.rgb()
+            if len(found) == len(wanted):
+                break
+    return found

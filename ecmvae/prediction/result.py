@@ -1,0 +1,243 @@
+"""What a prediction is: small maps at key frames, and masks of every source frame made from them when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, Float64, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ecmvae.data.letterbox import Letterbox
+from ecmvae.prediction import render
+from ecmvae.prediction.temporal import interpolate_in_time
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameResult:
+    """The answer for one source frame; maps at source size are made when they are first asked for.
+
+    Attributes:
+        index: Number of the frame in the source, from 0.
+        time: Seconds since the first frame.
+        audio_activity: Loudness in [0, 1]: 0 is -60 dB of full scale or less, 1 is full scale.
+        threshold: A pixel is in the mask where its probability is above it.
+        geometry: How the source lies in the model's square.
+        small_probability: (1, h, w) float32, at the model's size.
+        small_uncertainty: (1, h, w) float32, at the model's size.
+        small_classes: (h, w) uint8, likeliest class of the nearest key frame; None from a model that knows no classes.
+        class_names: Names of the classes by number, where they are known.
+    """
+
+    index: int
+    time: float
+    audio_activity: float
+    threshold: float
+    geometry: Letterbox
+    small_probability: Float[Tensor, "1 h w"]
+    small_uncertainty: Float[Tensor, "1 h w"]
+    small_classes: UInt8[Tensor, "h w"] | None = None
+    class_names: tuple[str, ...] = ()
+
+    @cached_property
+    def probability(self) -> Float[np.ndarray, "h0 w0"]:
+        """(H0, W0) float32, that this pixel belongs to a sounding object."""
+        return render.enlarge(self.small_probability[0].numpy(), self.geometry.height, self.geometry.width)
+
+    @cached_property
+    def uncertainty(self) -> Float[np.ndarray, "h0 w0"]:
+        """(H0, W0) float32 in [0, 1], entropy in bits of the mean probability."""
+        return render.enlarge(self.small_uncertainty[0].numpy(), self.geometry.height, self.geometry.width)
+
+    @cached_property
+    def mask(self) -> Bool[np.ndarray, "h0 w0"]:
+        """(H0, W0) bool, True where an object sounds."""
+        return self.probability > self.threshold
+
+    @cached_property
+    def classes(self) -> UInt8[np.ndarray, "h0 w0"] | None:
+        """(H0, W0) uint8, class of every pixel in the mask and 0 elsewhere; None from a model without classes."""
+        if self.small_classes is None:
+            return None
+        size = (self.geometry.height, self.geometry.width)
+        full: np.ndarray = interpolate(self.small_classes[None, None], size=size, mode="nearest-exact")[0, 0].numpy()
+        marked: np.ndarray = full * self.mask
+        return marked
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoResult:
+    """Masks of a video, or of a window of it.
+
+    Kept small: maps of the model's size at the key frames, in half precision. `masks`, `probabilities` and
+    `uncertainty` are computed at source size on access, for all frames at once; for a long video go through the
+    frames one by one instead (`for frame in result`).
+
+    Attributes:
+        path: The video; None for a prediction from arrays, which cannot be drawn.
+        geometry: How the source lies in the model's square.
+        threshold: A pixel is in the mask where its probability is above it.
+        first_index: Number of the first frame of this window in the source.
+        audio_track: Which audio track was heard.
+        timestamps: (F,) float64, seconds of every source frame since the first of the video.
+        audio_activity: (F,) float32 in [0, 1], loudness around every frame on a scale from -60 dB to full scale.
+        key_times: (K,) float64, seconds of the key frames.
+        key_probabilities: (K, h, w) float16.
+        key_uncertainty: (K, h, w) float16.
+        key_classes: (K, h, w) uint8, the likeliest class but the background; None from a model without classes.
+        class_names: Names of the classes by number, where they are known.
+    """
+
+    path: Path | None
+    geometry: Letterbox
+    threshold: float
+    first_index: int
+    audio_track: int
+    timestamps: Float64[np.ndarray, " f"]
+    audio_activity: Float[np.ndarray, " f"]
+    key_times: Float64[Tensor, " k"]
+    key_probabilities: Float16[Tensor, "k h w"]
+    key_uncertainty: Float16[Tensor, "k h w"]
+    key_classes: UInt8[Tensor, "k h w"] | None = None
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def __iter__(self) -> Iterator[FrameResult]:
+        """The frames in order; one at source size is in memory at a time."""
+        for position in range(len(self)):
+            yield self.frame(position)
+
+    def frame(self, position: int) -> FrameResult:
+        """The answer for frame number `position` of this result."""
+        return FrameResult(
+            index=self.first_index + position,
+            time=float(self.timestamps[position]),
+            audio_activity=float(self.audio_activity[position]),
+            threshold=self.threshold,
+            geometry=self.geometry,
+            small_probability=self._small(self.key_probabilities, slice(position, position + 1)),
+            small_uncertainty=self._small(self.key_uncertainty, slice(position, position + 1)),
+            small_classes=self._nearest_classes(float(self.timestamps[position])),
+            class_names=self.class_names,
+        )
+
+    @cached_property
+    def masks(self) -> Bool[np.ndarray, "f h w"]:
+        """(F, H0, W0) bool, True where an object sounds."""
+        return self._at_source_size(frame.mask for frame in self)
+
+    @property
+    def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
+        """(F, H0, W0) uint8, class of every pixel in the masks and 0 elsewhere; None from a model without classes."""
+        each = [frame.classes for frame in self]
+        return None if self.key_classes is None else np.stack([one for one in each if one is not None])
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, "f h w"]:
+        """(F, H0, W0) float32 in [0, 1]."""
+        return self._at_source_size(frame.probability for frame in self)
+
+    @property
+    def uncertainty(self) -> Float[np.ndarray, "f h w"]:
+        """(F, H0, W0) float32 in [0, 1]: entropy of the mean probability, in bits."""
+        return self._at_source_size(frame.uncertainty for frame in self)
+
+    @property
+    def masked_area(self) -> Float[np.ndarray, " f"]:
+        """(F,) float32: share of each frame that is in the mask, measured at the model's size."""
+        small = self._small(self.key_probabilities, slice(None))
+        share: np.ndarray = (small > self.threshold).float().mean(dim=(1, 2)).numpy()
+        return share
+
+    def with_threshold(self, threshold: float) -> VideoResult:
+        """The same prediction cut at another threshold."""
+        return replace(self, threshold=threshold)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the result; the form follows from the name.
+
+        Args:
+            path: `.mp4` = overlay with the video's own sound, `.webm` = cut-out with transparency, `.npz` = arrays,
+                `.json` = COCO run-length masks, a name without suffix = a folder of PNG masks.
+            overwrite: Replace what is there.
+
+        Returns:
+            The path.
+
+        Raises:
+            UserError: When the path exists, or its suffix names no known form.
+        """
+        from ecmvae.prediction.saving import save_result
+
+        return save_result(self, Path(path), overwrite=overwrite)
+
+    def plot(self, count: int = 6) -> Figure:
+        """A figure: frames with their masks, and below them loudness, masked area and uncertainty over time.
+
+        Args:
+            count: How many frames to show.
+        """
+        from ecmvae.prediction.plot import plot_result
+
+        return plot_result(self, count)
+
+    @staticmethod
+    def join(windows: Sequence[VideoResult]) -> VideoResult:
+        """One result of consecutive windows of the same video.
+
+        Raises:
+            ValueError: When there is no window.
+        """
+        if not windows:
+            raise ValueError("nothing to join: there is no window")
+        # Neighbouring windows share a key frame or two: each is kept once.
+        times: list[Tensor] = []
+        probabilities: list[Tensor] = []
+        uncertainty: list[Tensor] = []
+        classes: list[Tensor] = []
+        last = -float("inf")
+        for window in windows:
+            fresh = window.key_times > last
+            times.append(window.key_times[fresh])
+            probabilities.append(window.key_probabilities[fresh])
+            uncertainty.append(window.key_uncertainty[fresh])
+            if window.key_classes is not None:
+                classes.append(window.key_classes[fresh])
+            last = float(window.key_times[-1])
+        return replace(
+            windows[0],
+            timestamps=np.concatenate([window.timestamps for window in windows]),
+            audio_activity=np.concatenate([window.audio_activity for window in windows]),
+            key_times=torch.cat(times),
+            key_probabilities=torch.cat(probabilities),
+            key_uncertainty=torch.cat(uncertainty),
+            key_classes=torch.cat(classes) if classes else None,
+        )
+
+    def _nearest_classes(self, time: float) -> Tensor | None:
+        """Class map of the key frame nearest to a time: between two classes there is nothing to interpolate."""
+        return None if self.key_classes is None else self.key_classes[int((self.key_times - time).abs().argmin())]
+
+    def _small(self, maps: Tensor, which: slice) -> Tensor:
+        """Maps of some source frames, float32 at the model's size."""
+        return interpolate_in_time(maps, self.key_times, torch.from_numpy(self.timestamps[which]))
+
+    def _at_source_size(self, maps: Iterator[np.ndarray]) -> np.ndarray:
+        """(F, H0, W0): one map a frame, put together without a second copy of them all."""
+        first = next(maps)
+        together = np.empty((len(self), *first.shape), first.dtype)
+        for position, each in enumerate(chain([first], maps)):
+            together[position] = each
+        return together

@@ -1,0 +1,302 @@
+"""State dicts of the released ECMVAE (OpenNLPLab/MMVAE-AVS), of AVSBench's TPAVI and of VGGish, read into our models.
+
+One table a model says what each of our tensors is called there, and so for all of them what a file must hold: what is
+missing, unexpected or of wrong shape follows by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ecmvae.audio.vggish import VGGish, fill_audio_encoder
+from ecmvae.config import Config, config_from_dict
+from ecmvae.errors import UserError
+from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
+from ecmvae.weight_files import compare_keys, named_tensors, read_weight_file, to_timm_names
+
+Source = str | Path | Mapping[str, Any]
+
+BACKBONES = {"resnet50": "resnet50", "pvt_v2_b5": "pvt_v2_b5", "swin_b": "swin_b_pre"}
+"""Names of the released backbones, and of ours. Swin's maps are taken before each stage, as released."""
+
+_HEADS = "mm_vae_model.ba_lower_bound_"
+_SHORT = {"prior": "prior", "posterior": "post"}
+_ENCODERS = {"shared": "enc_vac", "visual": "enc_vs", "audio": "enc_as"}
+_FUSION = {"out": "W_z.0", "out_norm": "W_z.1", "norm": "norm_layer", "align": "align_channel"}
+_GAUSSIAN = {"mean": "fc1", "logvar": "fc2"}
+_BOUND = {"mean": "mu", "logvar": "logvar", "target": "sc_a"}
+_BRANCH = r"(prior|posterior)_branch\."
+
+
+def _encoder(match: re.Match[str]) -> str:
+    """Prefix of a latent encoder: the released posterior encoders end in _y."""
+    return f"mm_vae_model.{_ENCODERS[match[2]]}{'_y' if match[1] == 'posterior' else ''}"
+
+
+def _picture(match: re.Match[str]) -> str:
+    layer, part = divmod(int(match[3]), 3)  # convolution, BatchNorm, LeakyReLU
+    return f"{_encoder(match)}.{('layer', 'bn')[part]}{layer + 1}."
+
+
+def _residual(match: re.Match[str]) -> str:
+    unit = {"skip": 1, "refine": 2}[match[3]]
+    layer, part = divmod(int(match[4]), 3)  # convolution, BatchNorm, ReLU
+    where = f"decoder_{_SHORT[match[1]]}.fusion_block_{int(match[2]) + 1}"
+    return f"{where}.resConfUnit{unit}.ConvBNReLU{layer + 1}.{('conv', 'norm')[part]}."
+
+
+def _neck(match: re.Match[str]) -> str:
+    layer, part = divmod(int(match[3]), 2)  # convolution, BatchNorm
+    return f"neck_{_SHORT[match[1]]}.conv_list.{match[2]}.reduce.{layer}.{('conv', 'norm')[part]}."
+
+
+_Rules = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
+_RULES: _Rules = (
+    (r"backbone\.network\.", lambda m: "encoder."),
+    (r"fusion\.(\d)\.(theta|phi|g|out_norm|out|norm)\.", lambda m: f"fusion_modules.{m[1]}.{_FUSION.get(m[2], m[2])}."),
+    (_BRANCH + r"neck\.scales\.(\d)\.(\d)\.", _neck),
+    (
+        _BRANCH + r"neck\.scales\.(\d)\.branches\.(\d)\.",
+        lambda m: f"neck_{_SHORT[m[1]]}.conv_list.{m[2]}.conv2d_list.{m[3]}.conv.",
+    ),
+    (_BRANCH + r"decoder\.blocks\.(\d)\.(skip|refine)\.body\.(\d)\.", _residual),
+    (_BRANCH + r"decoder\.head\.layers\.(\d)\.", lambda m: f"decoder_{_SHORT[m[1]]}.head_up_2.output_conv.{m[2]}."),
+    (_BRANCH + r"latent_encoder\.(shared|visual|audio)\.picture\.layers\.(\d+)\.", _picture),
+    (_BRANCH + r"latent_encoder\.(shared|audio)\.code\.", lambda m: f"{_encoder(m)}.fc_gt_vector."),
+    (
+        _BRANCH + r"latent_encoder\.(shared|visual|audio)\.(?:head\.)?(mean|logvar)\.",
+        lambda m: f"{_encoder(m)}.{_GAUSSIAN[m[3]]}.",
+    ),
+    (
+        _BRANCH + r"latent_fusion\.(visual|audio)\.",
+        lambda m: f"mm_vae_model.sc{('visual', 'audio').index(m[2]) + 1}_{m[1]}.",
+    ),
+    (_BRANCH + r"injection\.mix\.", lambda m: f"mm_vae_model.noise_model_{_SHORT[m[1]]}.noise_conv."),
+    (r"bounds\.(prior|posterior)\.(mean|logvar|target)\.", lambda m: f"{_HEADS}{_BOUND[m[2]]}_{_SHORT[m[1]]}."),
+)
+
+
+def _tpavi_unit(match: re.Match[str]) -> str:
+    unit, layer = {"skip": 1, "refine": 2}[match[2]], {"first": 1, "second": 2}[match[3]]
+    return f"path{4 - int(match[1])}.resConfUnit{unit}.conv{layer}."
+
+
+_TPAVI_BACKBONES = {"resnet50": "resnet.", "pvt_v2_b5": "encoder_backbone."}
+_TPAVI_RULES: _Rules = (
+    (
+        r"fusion\.(\d)\.(theta|phi|g|out_norm|out|norm|align)\.",
+        lambda m: f"tpavi_b{int(m[1]) + 1}.{_FUSION.get(m[2], m[2])}.",
+    ),
+    (r"neck\.scales\.(\d)\.branches\.(\d)\.", lambda m: f"conv{int(m[1]) + 1}.conv2d_list.{m[2]}."),
+    (r"decoder\.blocks\.(\d)\.(skip|refine)\.(first|second)\.", _tpavi_unit),
+    (r"decoder\.head\.(\d)\.", lambda m: f"output_conv.{m[1]}."),
+)
+
+# Computed by nobody there: kept by the released files, absent from our models.
+_DEAD = re.compile(
+    r"audio_neck\.|decoder_(prior|post)\.fusion_block_1\.resConfUnit1\.|encoder\.layers_3\.blocks\."
+    r"|path4\.resConfUnit1\.|resnet\.layer[34]_2\."
+)
+_BACKBONE_PREFIXES = ("encoder.", *_TPAVI_BACKBONES.values())
+_POSTERIOR = re.compile(
+    r"neck_post\.|decoder_post\.|mm_vae_model\.(enc_\w+_y\.|sc\d_posterior\.|noise_model_post\.|ba_lower_bound_\w+_post\.)"
+)
+
+
+def released_name(name: str) -> str:
+    """What the released ECMVAE calls one of our tensors, of `ECMVAE` or of `ECMVAELoss`.
+
+    The backbone's own layers are spelled as timm spells them.
+
+    Raises:
+        KeyError: When there is no such tensor in the released model.
+    """
+    return _renamed(name, _RULES)
+
+
+def _renamed(name: str, rules: _Rules) -> str:
+    for pattern, replace in rules:
+        match = re.match(pattern, name)
+        if match:
+            return replace(match) + name[match.end() :]
+    raise KeyError(name)
+
+
+def load_released_vggish(path_or_dict: Source) -> VGGish:
+    """Build VGGish from ``vggish-10086976.pth``, or from its state dict.
+
+    Returns:
+        The network in eval mode.
+
+    Raises:
+        UserError: For a file that cannot be read, or the keys that do not fit.
+    """
+    vggish = VGGish()
+    fill_audio_encoder(vggish, _without_module_prefix(_read(path_or_dict)), _where(path_or_dict))
+    return vggish.eval()
+
+
+def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TPAVIBaseline:
+    """Build the model of a released checkpoint: ECMVAE, or AVSBench's TPAVI baseline; their keys tell which.
+
+    Accepted are the ``module.`` prefix of DataParallel, both spellings of the decoder, the basic and the aspp neck
+    (told apart by their keys), files with or without what is dead there, and files without the posterior half. In
+    these the posterior branch becomes a copy of the prior's tensors of the same name and shape; the rest of it (first
+    layers, which see the mask too, and the audio encoder) starts at random. Nothing of it is used at test time.
+
+    Args:
+        path_or_dict: The file, or its state dict.
+        backbone: "resnet50", "pvt_v2_b5" or "swin_b" (ECMVAE only).
+
+    Returns:
+        The model in eval mode, without audio encoder, with its `config`.
+
+    Raises:
+        UserError: For an unknown backbone, a file that cannot be read, or the keys that do not fit.
+    """
+    state, where = released_tensors(path_or_dict), _where(path_or_dict)
+    config = released_config(state, backbone, where)
+    model = build_model(config.model, image_size=config.data.image_size, with_audio_encoder=False)
+    model.config = config
+    if isinstance(model, TPAVIBaseline):
+        rules = ((r"backbone\.network\.", lambda _: _TPAVI_BACKBONES[backbone]), *_TPAVI_RULES)
+        names = {name: _renamed(name, rules) for name in model.state_dict()}
+        compare_keys(where, {names[name]: tensor for name, tensor in model.state_dict().items()}, state)
+        model.load_state_dict({name: state.get(names[name], tensor) for name, tensor in model.state_dict().items()})
+        return model.eval()
+    assert isinstance(model, ECMVAE)
+    given = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
+    own = {released_name(name): tensor for name, tensor in model.state_dict().items()}
+    if not has_posterior(state):
+        own = {name: tensor for name, tensor in own.items() if not _POSTERIOR.match(name)}
+        given = {name: tensor for name, tensor in given.items() if not _POSTERIOR.match(name)}
+    compare_keys(where, own, given)
+    _fill(model, given)
+    if not has_posterior(state):
+        _copy_prior(model)
+    return model.eval()
+
+
+def load_released_loss(path_or_dict: Source) -> ECMVAELoss:
+    """Build the loss in its released form, with the checkpoint's heads of the mutual-information term.
+
+    Raises:
+        UserError: When the file cannot be read or has not all of the heads.
+    """
+    state, where = released_tensors(path_or_dict), _where(path_or_dict)
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(_HEADS)}
+    latent_dim = _latent_dim(state, where)
+    config = config_from_dict(
+        {"model": {"latent": {"dim": latent_dim}}, "loss": {"formulas": "released", "semantic": 0.5}}
+    )
+    loss = ECMVAELoss.from_config(config)
+    compare_keys(where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads)
+    _fill(loss, heads)
+    return loss
+
+
+def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
+    """The tensors of a released model in one spelling: no prefix, `fusion_block` decoders, no dead ones.
+
+    Raises:
+        UserError: For a file that cannot be read.
+    """
+    state: dict[str, Tensor] = {}
+    backbones: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _BACKBONE_PREFIXES}
+    for name, tensor in _without_module_prefix(_read(path_or_dict)).items():
+        # The decoder called "simple" there counts its blocks from 0.
+        name = re.sub(
+            r"^(decoder_\w+)\.short_connect_with_decode_module\.(\d)\.",
+            lambda m: f"{m[1]}.fusion_block_{int(m[2]) + 1}.",
+            name,
+        )
+        # AVSBench splits ResNet's last two stages into a branch of their own and one that nobody runs.
+        name = re.sub(r"^(resnet\.layer[34])_1\.", r"\1.", name)
+        if re.match(r"(fusion_modules\.|tpavi_b)\d\.", name) and tensor.ndim == 5 and tensor.shape[2:] == (1, 1, 1):
+            tensor = tensor[:, :, 0, 0, 0]  # a 1x1x1 convolution there, the same linear map here
+        prefix = next((prefix for prefix in _BACKBONE_PREFIXES if name.startswith(prefix)), None)
+        if prefix is None:
+            state[name] = tensor
+        else:
+            backbones[prefix][name.removeprefix(prefix)] = tensor
+    for prefix, encoder in backbones.items():
+        state |= {f"{prefix}{name}": tensor for name, tensor in to_timm_names(encoder).items()}
+    return {name: tensor for name, tensor in state.items() if not _DEAD.match(name)}
+
+
+def has_posterior(state: Mapping[str, Tensor]) -> bool:
+    """Whether a released checkpoint has the half that training alone needs.
+
+    Its neck does not count: the released code runs both at test time, so a file for inference may have kept it.
+    """
+    return any(_POSTERIOR.match(name) for name in state if not name.startswith(("neck_post.", _HEADS)))
+
+
+def released_config(state: Mapping[str, Tensor], backbone: str, where: str) -> Config:
+    """The configuration of a released checkpoint: the kind of model, neck and widths follow from its tensors.
+
+    Raises:
+        UserError: For an unknown backbone, or a file that is neither an ECMVAE nor AVSBench's TPAVI.
+    """
+    if backbone not in BACKBONES:
+        raise UserError(f"unknown backbone {backbone!r} of a released checkpoint: choose from {', '.join(BACKBONES)}")
+    if any(re.match(r"(tpavi_b|path)\d\.", name) for name in state):
+        if backbone not in _TPAVI_BACKBONES:
+            known = " and ".join(_TPAVI_BACKBONES)
+            raise UserError(f"{where} is a checkpoint of AVSBench's TPAVI, which has {known} only, not {backbone}")
+        model = {"name": "tpavi", "visual": {"name": backbone}, "channels": 256}
+        return config_from_dict({"model": model, "loss": {"mask": "bce"}})
+    neck = "aspp" if any(".conv2d_list." in name for name in state) else "basic"
+    latent = {"dim": _latent_dim(state, where)}
+    return config_from_dict(
+        {
+            "model": {"visual": {"name": BACKBONES[backbone]}, "neck": neck, "latent": latent},
+            "loss": {"formulas": "released"},
+        }
+    )
+
+
+def _latent_dim(state: Mapping[str, Tensor], where: str) -> int:
+    weight = state.get("mm_vae_model.sc1_prior.weight")
+    if weight is None or weight.ndim != 2:
+        raise UserError(
+            f"{where} is no released checkpoint of ECMVAE or TPAVI: mm_vae_model.sc1_prior.weight is missing, "
+            f"it begins with {', '.join(list(state)[:4])}"
+        )
+    return weight.shape[0]
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy tensors under released names into a module; what has no counterpart in `state` stays as it is."""
+    module.load_state_dict(
+        {name: state.get(released_name(name), tensor) for name, tensor in module.state_dict().items()}
+    )
+
+
+def _copy_prior(model: ECMVAE) -> None:
+    assert model.posterior_branch is not None
+    prior = model.prior_branch.state_dict()
+    model.posterior_branch.load_state_dict(
+        {
+            name: prior[name] if name in prior and prior[name].shape == tensor.shape else tensor
+            for name, tensor in model.posterior_branch.state_dict().items()
+        }
+    )
+
+
+def _read(source: Source) -> dict[str, Tensor]:
+    return named_tensors(source, "the state dict") if isinstance(source, Mapping) else read_weight_file(source)
+
+
+def _where(source: Source) -> str:
+    return "the state dict" if isinstance(source, Mapping) else str(source)
+
+
+def _without_module_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}

@@ -1,0 +1,1 @@
+"""The page of `ecmvae app`, its jobs and its limits."""

@@ -1,0 +1,179 @@
+"""The evaluator against models whose answers are known: one that knows, one that only sees, one that draws."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ecmvae.data.synthetic import SyntheticAVS
+from ecmvae.errors import UserError
+from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
+from ecmvae.evaluation.listening import derangement
+from ecmvae.types import AVBatch
+
+QUIET = EvaluateSettings(progress=False)
+CLIPS = 9
+
+
+class KnowingModel(nn.Module):
+    """Marks the object whose sound it is given, from a table of what every clip looks like.
+
+    Its "embedding" of a sound is a fingerprint by which it finds the clip that the sound belongs to, and so the class
+    that sounds in it. It marks the objects of that class in the picture it sees; for silence it marks nothing.
+    """
+
+    def __init__(self, clips, noise=0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.noise = noise
+        self.clips = [clips[i] for i in range(len(clips))]
+        self.seen = torch.stack([clip.frames for clip in self.clips]).flatten(1)
+        self.heard = torch.stack([clip.log_mel for clip in self.clips]).flatten(1)
+        self.classes = [clips.classes(i) for i in range(len(clips))]
+
+    def encode_audio(self, log_mel):
+        return torch.nn.functional.pad(log_mel.flatten(2)[..., :64], (0, 64))
+
+    def extract_features(self, frames):
+        return (frames,)
+
+    def forward(self, frames, audio, latents="sample", features=None):
+        assert features is None or features[0] is frames
+        logits = []
+        for picture, sound in zip(frames.flatten(1), audio, strict=True):
+            where = int((self.seen - picture).norm(dim=1).argmin())
+            whose = int((self.fingerprints() - sound.flatten()).norm(dim=1).argmin())
+            clip = self.clips[where]
+            marked = torch.zeros_like(clip.objects, dtype=torch.bool)
+            if (self.fingerprints()[whose] - sound.flatten()).norm() < 1e-3:
+                for frame, active in enumerate(self.clips[whose].sounding):
+                    names = {name for name, on in zip(self.classes[whose], active.tolist(), strict=True) if on}
+                    for number, name in enumerate(self.classes[where], start=1):
+                        marked[frame] |= (clip.objects[frame] == number) & (name in names)
+            answer = marked.float() * 12 - 6
+            if latents == "sample":
+                answer = answer + self.noise * torch.randn(answer.shape)
+            logits.append(answer.unsqueeze(1))
+        return SimpleNamespace(logits=torch.stack(logits))
+
+    def fingerprints(self):
+        return self.encode_audio(self.heard.reshape(len(self.clips), 5, 1, 96, 64)).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return SyntheticAVS("s4", CLIPS, 32, 5)
+
+
+@pytest.fixture(scope="module")
+def knowing(clips):
+    return KnowingModel(clips)
+
+
+@pytest.fixture(scope="module")
+def report(knowing, clips):
+    return evaluate(knowing, clips, QUIET)
+
+
+def test_a_model_that_knows_scores_one(report):
+    real = report.scores["real"]
+    assert real.per_clip == pytest.approx((1, 1))
+    assert real.avsbench == pytest.approx((1, 1))
+    assert real.dataset == pytest.approx((1, 1, 1))
+    assert real.right_of_two == 1
+    assert real.miou_nonempty == pytest.approx(1)
+
+
+def test_sound_matters(report, knowing, clips):
+    """Silence marks nothing; a foreign sound is right only where its class happens to sound here too."""
+    assert report.scores["silent"].per_clip.miou == 0
+    assert report.audio_gain["silent"] == pytest.approx(1)
+    order = derangement(CLIPS, 0)
+    same = [clips[i].category == clips[order[i]].category for i in range(CLIPS)]
+    assert report.scores["shuffled"].per_clip.miou == pytest.approx(sum(same) / CLIPS, abs=1e-6)
+    assert report.heard_instead == [clips[i].name for i in order]
+
+
+def test_floors(report, clips):
+    every = AVBatch.collate([clips[i] for i in range(CLIPS)])
+    union = (every.objects > 0).flatten(0, 1)
+    masks = every.flat_masks[:, 0]
+    expected = (masks.flatten(1).sum(1) / union.flatten(1).sum(1)).mean().item()
+    assert report.floors["all_objects"].per_clip.miou == pytest.approx(expected, abs=1e-5)
+    assert report.floors["all_foreground"].per_clip.miou == pytest.approx(masks.mean().item(), abs=1e-6)
+    assert report.floors["all_background"].per_clip.miou == 0
+    assert 0 < report.floors["random_object"].per_clip.miou < 1
+    assert all(floor.right_of_two is None for floor in report.floors.values())
+
+
+def test_random_object_is_whole_objects_and_does_not_depend_on_batching(knowing, clips, report):
+    ninth = report.floors["random_object"].per_clip.miou * CLIPS
+    assert ninth == pytest.approx(round(ninth), abs=1e-4)  # each clip is all right or all wrong
+    again = evaluate(knowing, clips, EvaluateSettings(progress=False, batch_size=2))
+    assert again.floors["random_object"] == report.floors["random_object"]
+    assert again.scores == report.scores
+
+
+def test_loader_is_its_data_set(knowing, clips, report):
+    loader = DataLoader(clips, batch_size=3, shuffle=True, collate_fn=AVBatch.collate)
+    assert evaluate(knowing, loader, QUIET).scores == report.scores
+
+
+def test_visual_only_model_is_a_floor(knowing, clips):
+    floors = evaluate(knowing, clips, QUIET, visual_only=knowing).floors
+    assert floors["visual_only"].per_clip.miou == 0
+
+
+def test_samples(clips):
+    noisy = KnowingModel(clips, noise=8.0)
+    mean = evaluate(noisy, clips, QUIET)
+    one, many = (
+        evaluate(noisy, clips, EvaluateSettings(progress=False, latents="sample", samples=k, sounds=("real",)))
+        for k in (1, 8)
+    )
+    assert mean.miou == pytest.approx(1)
+    assert one.miou < many.miou < mean.miou  # the mean over draws is better than a draw
+    assert one.uncertainty.miou_spread is None
+    assert 0 < many.uncertainty.miou_spread < 0.1
+    assert mean.uncertainty.calibration_error < 0.01  # it says 0.9975 where it is right
+    assert one.uncertainty.calibration_error > 0.05  # it is sure of its noise
+    assert many.uncertainty.entropy > one.uncertainty.entropy > mean.uncertainty.entropy
+    assert mean.uncertainty.risk_coverage_area == pytest.approx(0, abs=1e-6)
+    assert evaluate(noisy, clips, EvaluateSettings(progress=False, latents="sample", sounds=("real",))) != mean
+
+
+def test_categories_and_rows_agree_with_the_total(report):
+    clips = sum(row.clips for row in report.categories.values())
+    assert clips == CLIPS
+    rows = report.clips["shuffled"]
+    assert sum(row.miou for row in rows) / CLIPS == pytest.approx(report.scores["shuffled"].per_clip.miou)
+
+
+def test_report_files(report, tmp_path):
+    folder = report.write(tmp_path / "out")
+    read = json.loads((folder / "report.json").read_text())
+    assert read["scores"]["real"]["avsbench"] == {"miou": pytest.approx(1), "fscore": pytest.approx(1)}
+    assert read["about"]["batch_clips"] == 4
+    assert read["about"]["clips"] == CLIPS
+    table = (folder / "clips.csv").read_text().splitlines()
+    assert len(table) == CLIPS + 1
+    assert table[0] == "name,category,frames,sounding_frames,miou,fscore,miou_silent,miou_shuffled,heard_instead"
+    text = (folder / "report.md").read_text()
+    assert "floor: all objects" in text
+    assert "avsbench (batch 4)" in text
+    assert not list(folder.glob(".*"))
+
+
+def test_bad_settings_and_answers(knowing, clips):
+    with pytest.raises(UserError, match="no effect"):
+        EvaluateSettings(samples=3)
+    with pytest.raises(UserError, match="must include real"):
+        EvaluateSettings(sounds=("silent",))
+    with pytest.raises(UserError, match="no clips"):
+        evaluate(knowing, SyntheticAVS(length=0), EvaluateSettings(progress=False, sounds=("real",)))
+    broken = KnowingModel(clips, noise=float("nan"))
+    with pytest.raises(UserError, match="NaN"):
+        evaluate(broken, clips, EvaluateSettings(progress=False, latents="sample"))

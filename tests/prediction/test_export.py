@@ -1,0 +1,206 @@
+"""Exported models agree with PyTorch, for any number of clips and frames."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
+from torch import Tensor, nn
+
+from ecmvae.audio.vggish import build_audio_encoder
+from ecmvae.config import AudioConfig, Config, DataConfig, ModelConfig
+from ecmvae.data.video import write_video
+from ecmvae.errors import UserError
+from ecmvae.models import ECMVAE, TPAVIBaseline
+from ecmvae.prediction import export as module
+from ecmvae.prediction.export import DeterministicModel, OnnxModel, export, export_onnx, quantise_onnx
+from ecmvae.prediction.options import PredictorOptions
+from ecmvae.prediction.predictor import VideoPredictor
+from ecmvae.visual.backbone import VisualBackbone
+
+SHAPES = [(1, 1), (2, 3), (3, 5), (1, 7)]
+
+
+class TinyBackbone(VisualBackbone):
+    """Four strided convolutions in place of a timm network: export takes seconds."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.channels = (8, 8, 8, 8)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(3 if scale == 0 else 8, 8, 4 if scale == 0 else 2, 4 if scale == 0 else 2), nn.GELU()
+            )
+            for scale in range(4)
+        )
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        maps = []
+        for stage in self.stages:
+            frames = stage(frames)
+            maps.append(frames)
+        return tuple(maps)
+
+
+@pytest.fixture(scope="module")
+def model() -> ECMVAE:
+    torch.manual_seed(0)
+    model = ECMVAE(
+        TinyBackbone(),
+        build_audio_encoder("vggish_small"),
+        image_size=64,
+        channels=16,
+        latent_dim=4,
+        freeze_audio=False,
+    )
+    for name, parameter in model.named_parameters():  # blocks that start as the identity would prove nothing
+        if name.endswith("out_norm.weight"):
+            nn.init.ones_(parameter)
+    model.config = Config(
+        data=DataConfig(image_size=64, num_frames=3, hop_seconds=1.0),
+        model=ModelConfig(audio=AudioConfig(name="vggish_small", frozen=False), channels=16),
+    )
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(model: ECMVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "tiny.onnx"
+    export_onnx(model, path)
+    return path
+
+
+def inputs(clips: int, frames: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(clips * 10 + frames)
+    return torch.randn(clips, frames, 3, 64, 64), torch.randn(clips, frames, 1, 96, 64)
+
+
+@pytest.mark.parametrize(("clips", "frames"), SHAPES)
+def test_onnx_agrees_with_pytorch(model: ECMVAE, exported: Path, clips: int, frames: int) -> None:
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    pictures, patches = inputs(clips, frames)
+    with torch.no_grad():
+        expected = DeterministicModel(model)(pictures, patches).numpy()
+    (logits,) = session.run(None, {"frames": pictures.numpy(), "log_mel": patches.numpy()})
+    assert expected.std() > 1e-3
+    assert np.abs(logits - expected).max() < 1e-4
+
+
+def test_predictor_runs_the_onnx_file(model: ECMVAE, exported: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", flash_frames(), FPS, beep(), SAMPLE_RATE)
+    ours = VideoPredictor(model, "cpu").predict(tmp_path / "a.mp4")
+    theirs = VideoPredictor(exported).predict(tmp_path / "a.mp4")
+    assert np.abs(ours.probabilities - theirs.probabilities).max() < 2e-3  # kept in half precision
+    sampling = VideoPredictor(exported, options=PredictorOptions(samples=2))
+    with pytest.raises(UserError, match="--samples 1"):
+        sampling.predict(tmp_path / "a.mp4")
+
+
+def test_int8_is_smaller_and_close(exported: Path, tmp_path: Path) -> None:
+    shutil.copy(exported, tmp_path / "int8.onnx")
+    quantise_onnx(tmp_path / "int8.onnx", tmp_path / "int8.onnx")  # in place, as the command does it
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * exported.stat().st_size
+    pictures, patches = inputs(2, 3)
+    full, small = (
+        OnnxModel(path)(pictures, patches).logits.flatten().numpy() for path in (exported, tmp_path / "int8.onnx")
+    )
+    assert np.corrcoef(full, small)[0, 1] > 0.9
+
+
+def test_torch_export_and_safetensors(
+    model: ECMVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr(module, "load_model", lambda _: model)
+    export("any", out=tmp_path / "m.pt2", format="torch-export")
+    export("any", out=tmp_path / "m.safetensors", format="safetensors")
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    for shape in SHAPES:
+        pictures, patches = inputs(*shape)
+        with torch.no_grad():
+            assert torch.allclose(program(pictures, patches), DeterministicModel(model)(pictures, patches), atol=1e-5)
+    weights = load_file(tmp_path / "m.safetensors")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+    assert "m.pt2" in capsys.readouterr().out
+    with pytest.raises(UserError, match="exists"):
+        export("any", out=tmp_path / "m.pt2")
+
+
+@pytest.mark.slow
+def test_the_baseline_is_exported_alike(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    audio = AudioConfig(name="vggish_small", frozen=False)
+    baseline = TPAVIBaseline(TinyBackbone(), build_audio_encoder("vggish_small"), image_size=64, channels=16).eval()
+    for block in baseline.fusion:
+        nn.init.ones_(block.out_norm.weight)
+    baseline.config = Config(
+        data=DataConfig(image_size=64, num_frames=3), model=ModelConfig(name="tpavi", audio=audio, channels=16)
+    )
+    export_onnx(baseline, tmp_path / "baseline.onnx")
+    exported = OnnxModel(tmp_path / "baseline.onnx")
+    pictures, patches = inputs(2, 5)
+    with torch.no_grad():
+        expected = DeterministicModel(baseline)(pictures, patches)
+    assert expected.std() > 1e-3
+    assert (exported(pictures, patches).logits - expected).abs().max() < 1e-4
+
+
+def test_files_that_are_no_export(tmp_path: Path, model: ECMVAE) -> None:
+    import onnx
+
+    with pytest.raises(UserError, match="not found"):
+        OnnxModel(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(UserError, match="no ONNX model"):
+        OnnxModel(tmp_path / "text.onnx")
+    graph = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> f (float[N] x) => (float[N] y) { y = Relu(x) }'
+    )
+    onnx.save_model(graph, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="not written by ecmvae export"):
+        OnnxModel(tmp_path / "other.onnx")
+
+
+def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "load_model", lambda checkpoint: pytest.fail("loaded"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        export("any", out=tmp_path / "file" / "model.onnx")
+
+
+def test_a_model_without_ears_cannot_be_exported(tmp_path: Path) -> None:
+    deaf = ECMVAE(TinyBackbone(), None, image_size=64, channels=16, latent_dim=4)
+    with pytest.raises(UserError, match="no audio encoder"):
+        export_onnx(deaf, tmp_path / "a.onnx")
+
+
+@pytest.mark.slow
+def test_classes_and_their_names_travel_along(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ECMVAE(
+        TinyBackbone(),
+        build_audio_encoder("vggish_small"),
+        image_size=32,
+        channels=8,
+        num_classes=3,
+        latent_kind="none",
+        fusion="none",
+        freeze_audio=False,
+    ).eval()
+    model.config = Config(model=ModelConfig(num_classes=3), data=DataConfig(name="avss", image_size=32))
+    model.class_names = ("background", "cat", "dog")
+    export_onnx(model, tmp_path / "model.onnx")
+    exported = OnnxModel(tmp_path / "model.onnx")
+    assert exported.class_names == model.class_names
+    frames, log_mel = torch.randn(2, 4, 3, 32, 32), torch.randn(2, 4, 1, 96, 64)
+    with torch.no_grad():
+        expected = model(frames, model.encode_audio(log_mel)).logits
+    got = exported(frames, exported.encode_audio(log_mel)).logits
+    assert got.shape == (2, 4, 3, 32, 32)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,32 @@
+"""The doctor names what is there and what is missing."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from ecmvae import doctor as module
+
+
+def test_a_healthy_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert module.doctor() == 0
+    text = capsys.readouterr().out
+    assert version("av") in text
+    assert "H.264, AAC, VP9, Opus" in text
+    assert text.splitlines()[-1] == "all good"
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def without(package: str) -> str:
+        if package in ("av", "gradio"):
+            raise PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(module, "version", without)
+    monkeypatch.setattr(module, "missing_encoders", lambda: ["libx264"])
+    assert module.doctor() == 1
+    text = capsys.readouterr().out
+    assert "pip install 'ecmvae[app]'" in text  # optional: said, but no problem
+    assert [line for line in text.splitlines() if line.startswith("PROBLEM")] == [
+        "PROBLEM: av is not installed (video needs it): pip install av",
+        "PROBLEM: this build of PyAV lacks libx264: install the wheel from PyPI",
+    ]

@@ -1,0 +1,105 @@
+"""Files appear whole or not at all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecmvae.errors import UserError
+from ecmvae.files import refuse_unwritable, remove_leftovers, replacing
+
+
+def test_file_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with replacing(path) as part:
+        assert part.suffix == ".txt"
+        part.write_text("hello")
+        assert not path.exists()
+    assert path.read_text() == "hello"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def _make_twice(folder: Path) -> None:
+    for _ in range(2):
+        folder.mkdir()
+
+
+def _half_written(path: Path) -> None:
+    path.write_text("half")
+    raise RuntimeError
+
+
+def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as part:
+        _half_written(part)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_too(tmp_path: Path) -> None:
+    for content in ("one", "two"):
+        with replacing(tmp_path / "folder") as part:
+            part.mkdir()
+            (part / content).touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["two"]
+    with pytest.raises(FileExistsError), replacing(tmp_path / "folder") as part:
+        _make_twice(part)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_long_names_have_room_for_the_temporary_suffix(tmp_path: Path) -> None:
+    path = tmp_path / ("猫" * 80 + ".mp4")  # 244 bytes of 255
+    with replacing(path) as part:
+        part.touch()
+    assert path.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ecmvae.files import replacing
+with replacing(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    part.with_suffix(".spool").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    assert subprocess.run([sys.executable, "-c", KILLED, path], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path / "other.npz")
+    assert len(list(tmp_path.iterdir())) == 2
+    path.write_text("whole")
+    with replacing(path) as part:
+        part.write_text("being written by a process that lives")
+        remove_leftovers(path)
+        assert sorted(tmp_path.iterdir()) == sorted([part, path])
+    remove_leftovers(tmp_path / "no folder" / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x" * 252 + ".mp4", "File name too long"),
+        ("file/a.mp4", "file is not a folder"),
+        ("file/new/a.mp4", "file is not a folder"),
+        ("locked/new/a.mp4", "locked may not be written to"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(
+    tmp_path: Path, name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "locked").mkdir()
+    allowed = os.access  # the tests may run as root, who may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and allowed(path, mode))
+    with pytest.raises(UserError, match=message):
+        refuse_unwritable(tmp_path / name)
+    refuse_unwritable(tmp_path / "new/folders/a.mp4")
+    assert len(list(tmp_path.iterdir())) == 2
