@@ -1,0 +1,92 @@
+"""Input normalisation: the mean and standard deviation of RGB that a backbone was pretrained with.
+
+They belong to the backbone, travel with the model, and are written into its folder's metadata.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ecmvae.errors import UserError
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Scale RGB bytes to zero mean and unit variance: ``(frames / 255 - mean) / std``.
+
+    Args:
+        mean: Mean of R, G and B in [0, 1].
+        std: Standard deviation of R, G and B in [0, 1].
+
+    Raises:
+        ValueError: Unless both hold three numbers and every std is positive.
+    """
+
+    mean: Triple
+    std: Triple
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            values = tuple(float(value) for value in getattr(self, name))
+            if len(values) != 3:
+                raise ValueError(f"{name} needs three numbers (R, G, B), got {values}")
+            object.__setattr__(self, name, values)
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+
+    def __call__(self, frames: UInt8[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
+        """Normalise RGB frames.
+
+        Args:
+            frames: (..., 3, H, W) in 0 ... 255.
+
+        Returns:
+            (..., 3, H, W) float32.
+        """
+        mean, std = self._planes(frames.device)
+        return (frames.float() / 255 - mean) / std
+
+    def pictures(self, frames: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
+        """Undo the normalisation, for display.
+
+        Args:
+            frames: (..., 3, H, W), normalised.
+
+        Returns:
+            (..., 3, H, W) RGB in [0, 1].
+        """
+        mean, std = self._planes(frames.device)
+        return (frames * std + mean).clamp(0, 1)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """The form that metadata.json keeps: ``{"mean": [r, g, b], "std": [r, g, b]}``."""
+        return {name: list(values) for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Normalisation:
+        """Read what `to_dict` returned.
+
+        Raises:
+            UserError: If a key is missing or a value is not three usable numbers.
+        """
+        try:
+            return cls(mean=tuple(values["mean"]), std=tuple(values["std"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"cannot read a normalisation from {values!r}: it needs mean and std, R, G, B") from error
+
+    def _planes(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and std, each (3, 1, 1)."""
+        mean, std = torch.tensor([self.mean, self.std], device=device)[..., None, None]
+        return mean, std
+
+
+IMAGENET = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""ImageNet's statistics: the default, and that of every model saved without one."""
