@@ -8,6 +8,7 @@ This file imports nothing heavier than PyYAML.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,22 +120,25 @@ class LossConfig:
     """Orthogonality between the shared and the specific latents (squared Frobenius norm of the cross-covariance)."""
     mutual_information: float = 0.001
     """Barber-Agakov lower bound between the fused visual and audio latents; it is maximised."""
-    semantic: float = 0.0
-    """Semantic-aware term: masked visual features against the frame's sound (the paper's MS3 runs: 0.5). It knows no
-    classes, in spite of its name."""
-    semantic_distance: Literal["kl", "euclidean", "cosine"] = "kl"
+    audio_visual_matching: float = 0.0
+    """Audio-visual matching (AVSBench's L_AVM): masked visual features against the frame's sound (the paper's MS3 runs:
+    0.5)."""
+    audio_visual_matching_distance: Literal["kl", "euclidean", "cosine"] = "kl"
     """kl of their softmaxes, euclidean, or cosine: -log(max(cosine, 0) + 1e-6), AVSBench's for S4, where unused."""
-    semantic_pooling: Literal["avg", "max"] = "avg"
+    audio_visual_matching_pooling: Literal["avg", "max"] = "avg"
     """How the predicted mask is brought to the size of each map."""
-    semantic_threshold: bool = False
+    audio_visual_matching_threshold: bool = False
     """True: the pooled mask is cut at 0.5 and its pixels are averaged. False: all pixels are, weighed by it."""
-    semantic_normalise: bool = True
+    audio_visual_matching_normalise: bool = True
     """Whether both features are L2-normalised before they are compared; AVSBench's MS3 runs do not."""
     match: float = 0.0
     """InfoNCE between what sounds and its sound, inside the gate, at every scale; not in the paper. A gate learns to
     hear several times sooner with it."""
     formulas: Literal["principled", "released"] = "principled"
     """principled = the mathematics; released = the released code's own formulas (see losses/released.py)."""
+    extra: dict[str, float] = field(default_factory=dict, hash=False)
+    """Weights of further terms, by registered name or import path: {my_package.terms:MyTerm: 0.1}. A negative weight
+    maximises the term."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,13 +251,12 @@ class Config:
         )
         _require(self.model.latent.dim >= 1, f"model.latent.dim={self.model.latent.dim} must be at least 1")
         _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
-        for loss in dataclasses.fields(self.loss):
-            value = getattr(self.loss, loss.name)
-            _require(isinstance(value, str) or value >= 0, f"loss.{loss.name}={value} must not be negative")
+        for name, value in vars(self.loss).items():
+            _require(isinstance(value, str | dict) or value >= 0, f"loss.{name}={value} must not be negative")
         _require(
-            self.loss.semantic == 0 or self.model.channels == 128 or self.model.name == "tpavi",
-            f"loss.semantic compares visual with audio features, which are 128 wide: set model.channels to 128 (it is "
-            f"{self.model.channels}) or loss.semantic to 0",
+            self.loss.audio_visual_matching == 0 or self.model.channels == 128 or self.model.name == "tpavi",
+            "loss.audio_visual_matching compares visual with audio features, which are 128 wide: "
+            f"set model.channels to 128 (it is {self.model.channels}) or loss.audio_visual_matching to 0",
         )
         for key in ("epochs", "batch_size", "check_val_every_n_epochs", "devices"):
             _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
@@ -299,13 +302,13 @@ def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mappin
     """
     merged: dict[str, Any] = {}
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        _merge(merged, read_yaml(Path(path)))
+        _merge(merged, _with_new_names(read_yaml(Path(path))))
     for dotted, value in (overrides or {}).items():
         *parents, leaf = dotted.split(".")
         nested: dict[str, Any] = {leaf: yaml.safe_load(value) if isinstance(value, str) else value}
         for parent in reversed(parents):
             nested = {parent: nested}
-        _merge(merged, nested)
+        _merge(merged, _with_new_names(nested))
     return config_from_dict(merged)
 
 
@@ -315,8 +318,16 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: For an unknown key (with the nearest right one) or a value of the wrong kind.
     """
-    config: Config = build_dataclass(Config, values)
+    config: Config = build_dataclass(Config, _with_new_names(values))
     return config
+
+
+def _with_new_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nested settings under their present names: models saved earlier have ``loss.semantic*``."""
+    if not isinstance(loss := values.get("loss"), Mapping):
+        return values
+    renamed = {re.sub(r"^semantic(?=_|$)", "audio_visual_matching", str(key)): value for key, value in loss.items()}
+    return {**values, "loss": renamed}
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:

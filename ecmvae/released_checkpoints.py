@@ -193,7 +193,7 @@ def load_released_loss(path_or_dict: Source) -> ECMVAELoss:
     heads = {name: tensor for name, tensor in state.items() if name.startswith(_HEADS)}
     latent_dim = _latent_dim(state, where)
     config = config_from_dict(
-        {"model": {"latent": {"dim": latent_dim}}, "loss": {"formulas": "released", "semantic": 0.5}}
+        {"model": {"latent": {"dim": latent_dim}}, "loss": {"formulas": "released", "audio_visual_matching": 0.5}}
     )
     loss = ECMVAELoss.from_config(config)
     compare_keys(where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads)

@@ -79,6 +79,10 @@ def _check(hint: Any, value: Any, dotted: str) -> Any:
         if value is None:
             return None
         (hint,) = (option for option in get_args(hint) if option is not type(None))
+    if get_origin(hint) is dict:
+        if not isinstance(value, Mapping):
+            raise UserError(f"config key {dotted} must hold a mapping, not {value!r}")
+        return {str(key): _check(get_args(hint)[1], each, f"{dotted}.{key}") for key, each in value.items()}
     if hint is float and isinstance(value, str):
         # YAML 1.1 reads "1e-4" as text; people write it all the same.
         try:

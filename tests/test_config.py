@@ -25,6 +25,25 @@ def test_yaml_round_trip_is_exact() -> None:
     assert config.loss.kl == 1e-4
 
 
+def test_loss_keys_of_models_saved_earlier_still_load(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("loss: {semantic: 0.5, semantic_distance: cosine, match: 0.2}\n")
+    (tmp_path / "new.yaml").write_text("loss: {audio_visual_matching: 0.25}\n")
+    config = load_config([tmp_path / "old.yaml", tmp_path / "new.yaml"])
+    assert (config.loss.audio_visual_matching, config.loss.match) == (0.25, 0.2)
+    assert config.loss.audio_visual_matching_distance == "cosine"
+    over = load_config(tmp_path / "new.yaml", {"loss.semantic": 0.75})
+    assert over.loss.audio_visual_matching == config_from_dict({"loss": {"semantic": 0.75}}).loss.audio_visual_matching
+
+
+def test_weights_of_further_loss_terms_survive_a_round_trip() -> None:
+    config = config_from_dict({"loss": {"extra": {"my_package.terms:Smoothness": 1, "other": "1e-3"}}})
+    assert config.loss.extra == {"my_package.terms:Smoothness": 1.0, "other": 1e-3}
+    assert config_from_dict(yaml.safe_load(config.to_yaml())) == config
+    assert hash(config) == hash(config_from_dict({}))
+    with pytest.raises(UserError, match=r"loss\.extra\.a must be a number"):
+        config_from_dict({"loss": {"extra": {"a": "much"}}})
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -34,7 +53,7 @@ def test_yaml_round_trip_is_exact() -> None:
         ({"model": 3}, "config key model must hold a mapping"),
         ({"data": {"image_size": 100}}, "multiple of 32"),
         ({"loss": {"kl": -1}}, "loss.kl=-1.0 must not be negative"),
-        ({"loss": {"semantic": 0.5}, "model": {"channels": 32}}, "set model.channels to 128 (it is 32)"),
+        ({"loss": {"audio_visual_matching": 0.5}, "model": {"channels": 32}}, "set model.channels to 128 (it is 32)"),
         ({"train": {"cache_features": True}}, "needs model.visual.frozen"),
     ],
 )

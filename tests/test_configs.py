@@ -34,7 +34,7 @@ def toy(*paths: Path, kept: tuple[str, ...] = ()) -> Config:
     config = load_config(paths)
     small = {name: value for name, value in TOY.items() if name not in kept}
     small["model.visual.name"] = SMALLEST.get(config.model.visual.name, config.model.visual.name)
-    if config.loss.semantic == 0:  # that term compares the maps with the sound's 128 features
+    if config.loss.audio_visual_matching == 0:  # that term compares the maps with the sound's 128 features
         small["model.channels"] = 8
     return load_config(paths, small)
 
@@ -154,7 +154,7 @@ def test_the_published_form() -> None:
             assert config.model.visual.name == backbone
             assert (config.model.channels, config.model.latent.dim, config.data.image_size) == (128, 16, 224)
             assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (epochs, 4, 1e-4)
-            assert (config.loss.kl, config.loss.semantic) == (0.01, semantic)
+            assert (config.loss.kl, config.loss.audio_visual_matching) == (0.01, semantic)
             assert (config.model.fusion.kind, config.model.latent.fusion) == ("tpavi", "concat")
             assert (config.data.name, config.data.supervised) == (task, "auto")
 

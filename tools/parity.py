@@ -15,7 +15,7 @@ import torch
 
 from ecmvae.losses import released
 from ecmvae.losses.latent import MutualInformationBound, orthogonality_loss
-from ecmvae.losses.segmentation import semantic_loss, structure_loss
+from ecmvae.losses.segmentation import audio_visual_matching_loss, structure_loss
 from ecmvae.models.fusion import unit_length
 from ecmvae.vae.gaussian import DiagonalGaussian
 
@@ -79,10 +79,10 @@ def quirks() -> list[tuple[str, str, float, float]]:
         ("mutual_information", "no normaliser", released.mutual_information(bound, z1, z2), bound(z1, z2)),
         ("orthogonality", "mean in place of the sum", released.orthogonality_loss(z1, z2), orthogonality_loss(z1, z2)),
         (
-            "semantic",
+            "audio-visual matching",
             "frames summed, logits pooled before the sigmoid",
-            released.semantic_loss(maps, sound, logits),
-            semantic_loss(maps, sound, logits),
+            released.audio_visual_matching_loss(maps, sound, logits),
+            audio_visual_matching_loss(maps, sound, logits),
         ),
     ]
     return [(term, quirk, theirs.mean().item(), ours.mean().item()) for term, quirk, theirs, ours in rows]

@@ -75,9 +75,7 @@ class MutualInformationBound(nn.Module):
         return barber_agakov(target, conditional, 0.0)
 
 
-def match_loss(
-    matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
+def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: Int[Tensor, " n"]) -> Float[Tensor, ""]:
     """InfoNCE between the sounding pixels of a frame and its sound, against the sounds of the other clips.
 
     The keys are averaged over the mask and scaled back to length 1; the score of frame i with sound j is the gate's own

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from ecmvae.config import Config, LossConfig
 from ecmvae.errors import UserError
 from ecmvae.losses import released
-from ecmvae.losses.latent import MutualInformationBound, match_loss, orthogonality_loss
+from ecmvae.losses.latent import MutualInformationBound, info_nce, orthogonality_loss
 from ecmvae.losses.segmentation import (
-    SemanticForm,
+    MatchingForm,
+    audio_visual_matching_loss,
     binary_cross_entropy,
     class_loss,
-    semantic_loss,
     structure_loss,
 )
 from ecmvae.models.decoder import foreground_logits
@@ -66,7 +66,7 @@ class Formulas:
 
     Attributes:
         structure: logits, masks -> (N,) or a scalar.
-        semantic: fused maps, the sound at each, logits, `SemanticForm` -> (N,).
+        audio_visual_matching: fused maps, the sound at each, logits, `MatchingForm` -> (N,).
         kl: posterior, prior -> (N,).
         js: posterior, prior, number of samples -> (N,).
         orthogonality: two codes -> scalar.
@@ -74,7 +74,7 @@ class Formulas:
     """
 
     structure: Callable[[Tensor, Tensor], Tensor]
-    semantic: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor, SemanticForm], Tensor]
+    audio_visual_matching: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor, MatchingForm], Tensor]
     kl: Callable[[DiagonalGaussian, DiagonalGaussian], Tensor]
     js: Callable[[DiagonalGaussian, DiagonalGaussian, int], Tensor]
     orthogonality: Callable[[Tensor, Tensor], Tensor]
@@ -84,7 +84,7 @@ class Formulas:
 FORMULAS = {
     "principled": Formulas(
         structure=structure_loss,
-        semantic=semantic_loss,
+        audio_visual_matching=audio_visual_matching_loss,
         kl=lambda posterior, prior: posterior.kl(prior),
         js=lambda posterior, prior, num_samples: posterior.js(prior, num_samples),
         orthogonality=orthogonality_loss,
@@ -92,7 +92,7 @@ FORMULAS = {
     ),
     "released": Formulas(
         structure=released.structure_loss,
-        semantic=released.semantic_loss,
+        audio_visual_matching=released.audio_visual_matching_loss,
         kl=released.kl,
         js=released.js,
         orthogonality=released.orthogonality_loss,
@@ -128,11 +128,11 @@ class ECMVAELoss(nn.Module):
         self.weights = weights
         self.formulas = FORMULAS[weights.formulas]
         self.mask_loss = binary_cross_entropy if weights.mask == "bce" else self.formulas.structure
-        self.semantic_form = SemanticForm(
-            distance=weights.semantic_distance,
-            pooling=weights.semantic_pooling,
-            threshold=weights.semantic_threshold,
-            normalise=weights.semantic_normalise,
+        self.matching_form = MatchingForm(
+            distance=weights.audio_visual_matching_distance,
+            pooling=weights.audio_visual_matching_pooling,
+            threshold=weights.audio_visual_matching_threshold,
+            normalise=weights.audio_visual_matching_normalise,
         )
         self.shared_divergence = shared_divergence
         self.js_samples = js_samples
@@ -215,18 +215,20 @@ class ECMVAELoss(nn.Module):
             add("structure", weights.structure, mask_loss(output.prior_branch))
         if weights.cross_entropy > 0 and several:
             add("cross_entropy", weights.cross_entropy, cross_entropy(output.prior_branch))
-        if weights.semantic > 0:
+        if weights.audio_visual_matching > 0:
             each = []
             for branch in branches().values():
                 flat_logits = rearrange(foreground_logits(branch.logits), "b t c h w -> (b t) c h w")
                 fused, sounds = ([real(stage) for stage in stages] for stages in (branch.fused, branch.audio))
-                each.append(self.formulas.semantic(fused, sounds, real(flat_logits), self.semantic_form).mean())
-            add("semantic", weights.semantic, torch.stack(each).sum())
+                each.append(
+                    self.formulas.audio_visual_matching(fused, sounds, real(flat_logits), self.matching_form).mean()
+                )
+            add("audio_visual_matching", weights.audio_visual_matching, torch.stack(each).sum())
         if weights.match > 0 and output.prior_branch.matches:
             # Unlabelled frames count as silent ones: neither has pixels that are known to sound.
             labelled = flat_masks * rearrange(flat_known, "n -> n 1 1 1")
             clips = torch.arange(len(masks), device=masks.device).repeat_interleave(masks.shape[1])
-            each = [match_loss(branch.matches, labelled, clips) for branch in branches().values()]
+            each = [info_nce(branch.matches, labelled, clips) for branch in branches().values()]
             add("match", weights.match, torch.stack(each).mean())
         if output.posterior is None or output.prior is None or output.posterior_branch is None:
             return LossTerms(values, factors)

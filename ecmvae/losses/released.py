@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecmvae.losses.latent import MutualInformationBound, cross_covariance
-from ecmvae.losses.segmentation import SemanticForm, boundary_weight, smooth_labels, weighted_soft_iou
+from ecmvae.losses.segmentation import MatchingForm, boundary_weight, smooth_labels, weighted_soft_iou
 from ecmvae.vae.gaussian import DiagonalGaussian
 
 
@@ -68,18 +68,18 @@ def orthogonality_loss(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]
     return cross_covariance(first, second).square().mean()
 
 
-def semantic_loss(
+def audio_visual_matching_loss(
     fused: Sequence[Tensor],
     audio: Sequence[Tensor],
     logits: Float[Tensor, "n 1 h w"],
-    form: SemanticForm | None = None,
+    form: MatchingForm | None = None,
 ) -> Float[Tensor, " n"]:
-    """The semantic-aware term of each frame; KL is multiplied by the number of frames.
+    """The audio-visual matching term of each frame; KL is multiplied by the number of frames.
 
     Quirks: logits are pooled before the sigmoid, and KL is summed up over the frames, so it grows with the batch (the
     factor N makes the mean over frames that sum); the other distances are not.
     """
-    form = form or SemanticForm()
+    form = form or MatchingForm()
     stages = zip(fused, audio, strict=True)
     terms = [form.compare(stage, heard, form.pool(logits, stage).sigmoid()) for stage, heard in stages]
     return torch.stack(terms).mean(0) * (len(logits) if form.distance == "kl" else 1)

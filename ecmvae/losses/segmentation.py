@@ -1,4 +1,4 @@
-"""Losses on masks: the structure loss of F3Net, and the semantic-aware term of AVSBench. Plain functions."""
+"""Losses on masks: the structure loss of F3Net, and the audio-visual matching term of AVSBench. Plain functions."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticForm:
-    """How the semantic-aware term compares what the mask cuts out with what is heard.
+class MatchingForm:
+    """How the audio-visual matching term compares what the mask cuts out with what is heard.
 
     Attributes:
         distance: "kl": KL(softmax(audio) || softmax(visual)); "euclidean"; "cosine": -log(max(cosine, 0) + 1e-6).
@@ -112,8 +112,8 @@ class SemanticForm:
         """
         if stage.shape[1] != audio.shape[1]:
             raise ValueError(
-                f"the semantic term compares {stage.shape[1]} visual channels with {audio.shape[1]} audio features: "
-                "set model.channels to 128, or loss.semantic to 0"
+                f"audio-visual matching compares {stage.shape[1]} visual channels with {audio.shape[1]} audio ones: "
+                "set model.channels to 128, or loss.audio_visual_matching to 0"
             )
         if self.threshold:
             inside = (probability > 0.5).to(stage.dtype)
@@ -130,11 +130,11 @@ class SemanticForm:
         return (heard.exp() * (heard - F.log_softmax(seen, dim=1))).sum(1)
 
 
-def semantic_loss(
+def audio_visual_matching_loss(
     fused: Sequence[Tensor],
     audio: Sequence[Tensor],
     logits: Float[Tensor, "n 1 h w"],
-    form: SemanticForm | None = None,
+    form: MatchingForm | None = None,
 ) -> Float[Tensor, " n"]:
     """What the mask cuts out should look like what is heard, for each frame, averaged over the stages.
 
@@ -149,6 +149,6 @@ def semantic_loss(
     Raises:
         ValueError: When the maps' width differs from the audio's.
     """
-    form, masks = form or SemanticForm(), logits.sigmoid()
+    form, masks = form or MatchingForm(), logits.sigmoid()
     stages = zip(fused, audio, strict=True)
     return torch.stack([form.compare(stage, heard, form.pool(masks, stage)) for stage, heard in stages]).mean(0)

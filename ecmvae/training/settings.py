@@ -23,12 +23,12 @@ def without_effect(config: Config) -> dict[str, str]:
         ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
         (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind != "gate", ("loss.match",)),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
-        ("loss.semantic=0", loss.semantic == 0, ("loss.semantic_*",)),
+        ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
         ("loss.kl=0", loss.kl == 0, ("loss.kl_warmup_epochs",)),
     )
     for reason, holds, patterns in rules:
         for name in ours if holds else ():
             itself = name == reason.partition("=")[0]
-            if not itself and ours[name] != plain[name] and any(fnmatch(name, pattern) for pattern in patterns):
+            if not itself and ours[name] != plain.get(name) and any(fnmatch(name, pattern) for pattern in patterns):
                 idle.setdefault(name, reason)
     return idle

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ecmvae.losses.latent import MutualInformationBound, cross_covariance, match_loss, orthogonality_loss
+from ecmvae.losses.latent import MutualInformationBound, cross_covariance, info_nce, orthogonality_loss
 from ecmvae.models.fusion import Match
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "vae" / "difference_loss.json").read_text())
@@ -72,7 +72,7 @@ def test_match_loss_written_out() -> None:
     masks[1, 0, :, :2] = 1  # two cells
     masks[2, 0, 2:, 2:] = 1
     clips = torch.tensor([0, 0, 1, 1])
-    got = match_loss([Match(keys, queries, torch.zeros(4, 1, 2, 2))], masks, clips)
+    got = info_nce([Match(keys, queries, torch.zeros(4, 1, 2, 2))], masks, clips)
     seen = [keys[0, :, 0, 0], (keys[1, :, 0, 0] + keys[1, :, 1, 0]), keys[2, :, 1, 1]]
     rivals = {0: [0, 2], 1: [1, 2], 2: [2, 0, 1]}
     losses = []
@@ -85,4 +85,4 @@ def test_match_loss_written_out() -> None:
 
 def test_match_loss_of_a_silent_batch_is_zero() -> None:
     match = Match(torch.randn(2, 3, 2, 2), torch.randn(2, 3), torch.zeros(2, 1, 2, 2))
-    assert match_loss([match], torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])) == 0
+    assert info_nce([match], torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])) == 0

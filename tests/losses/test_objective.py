@@ -27,12 +27,12 @@ def _step(config: Config, supervised: torch.Tensor | None = None) -> tuple[ECMVA
 
 
 def test_all_terms_by_name_and_their_total() -> None:
-    config = _config(loss={"semantic": 0.5, "kl": 0.01})
+    config = _config(loss={"audio_visual_matching": 0.5, "kl": 0.01})
     loss, output, masks = _step(config)
     terms = loss(output, masks, kl_factor=0.5)
     weights = {
         "structure": 1.0,
-        "semantic": 0.5,
+        "audio_visual_matching": 0.5,
         "posterior_structure": 1.0,
         "js_shared": 0.005,
         "kl_visual": 0.005,
@@ -94,7 +94,7 @@ def test_shared_divergence_is_bounded_js_or_closed_form_kl() -> None:
 
 def test_every_trained_parameter_gets_a_gradient() -> None:
     """Nothing in the model is dead; the released code carries 607,360 parameters that never train."""
-    config = _config(loss={"semantic": 0.5})
+    config = _config(loss={"audio_visual_matching": 0.5})
     loss, output, masks = _step(config)
     model_parameters: list[tuple[str, torch.nn.Parameter]] = []
     torch.manual_seed(0)
@@ -118,7 +118,7 @@ CLASSES = 5
 
 def _several_classes(**loss: float) -> tuple[ECMVAELoss, ECMVAEOutput, torch.Tensor, torch.Tensor]:
     """Two clips of three frames, the last one padding, of which the first alone has a label."""
-    values = {"structure": 0.0, "posterior_structure": 0.0, "semantic": 0.5, **loss}
+    values = {"structure": 0.0, "posterior_structure": 0.0, "audio_visual_matching": 0.5, **loss}
     config = _config(model={"num_classes": CLASSES}, data={"image_size": 64, "name": "avss"}, loss=values)
     torch.manual_seed(0)
     model = build_model(config.model, image_size=64)
@@ -179,7 +179,9 @@ def test_padded_frames_count_nowhere() -> None:
     terms = loss(output, masks, FIRST, labels=labels, valid=REAL)
     torch.manual_seed(1)
     assert loss(poisoned, masks, FIRST, labels=labels, valid=REAL).total.item() == pytest.approx(terms.total.item())
-    assert {"orthogonality", "mutual_information", "semantic", "cross_entropy", "js_shared"} <= set(terms.values)
+    assert {"orthogonality", "mutual_information", "audio_visual_matching", "cross_entropy", "js_shared"} <= set(
+        terms.values
+    )
 
 
 def test_no_term_at_all_is_the_users_mistake() -> None:

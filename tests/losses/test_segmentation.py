@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ecmvae.losses.segmentation import SemanticForm, boundary_weight, class_loss, semantic_loss, structure_loss
+from ecmvae.losses.segmentation import (
+    MatchingForm,
+    audio_visual_matching_loss,
+    boundary_weight,
+    class_loss,
+    structure_loss,
+)
 
 
 def plain_structure_loss(logits: np.ndarray, mask: np.ndarray) -> float:
@@ -49,7 +55,7 @@ def test_a_right_mask_costs_less_than_a_wrong_one() -> None:
     assert structure_loss(right, mask) < structure_loss(none, mask) < structure_loss(wrong, mask)
 
 
-def test_semantic_loss_against_numpy() -> None:
+def test_audio_visual_matching_loss_against_numpy() -> None:
     rng = np.random.default_rng(1)
     fused = [rng.normal(size=(2, 6, side, side)) for side in (8, 4)]
     audio, logits = rng.normal(size=(2, 6)), rng.normal(size=(2, 1, 16, 16))
@@ -68,12 +74,12 @@ def test_semantic_loss_against_numpy() -> None:
         p, q = softmax(audio), softmax(seen)
         expected += (p * np.log(p / q)).sum(1) / 2
     sound = torch.tensor(audio)
-    got = semantic_loss([torch.tensor(each) for each in fused], [sound, sound], torch.tensor(logits))
+    got = audio_visual_matching_loss([torch.tensor(each) for each in fused], [sound, sound], torch.tensor(logits))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-8)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-def test_semantic_loss_as_avsbench_has_it_for_s4(normalise: bool) -> None:
+def test_audio_visual_matching_loss_as_avsbench_has_it_for_s4(normalise: bool) -> None:
     """Probabilities pooled, cut at one half, the mean inside, minus the log of the cosine: a plain loop."""
     rng = np.random.default_rng(2)
     fused = [rng.uniform(0, 1, size=(3, 6, side, side)) for side in (8, 4)]
@@ -94,14 +100,16 @@ def test_semantic_loss_as_avsbench_has_it_for_s4(normalise: bool) -> None:
             if inside and normalise:
                 product /= np.linalg.norm(np.mean(inside, 0)) * np.linalg.norm(sound[n])
             expected[n] += -np.log(product + 1e-6) / 2
-    form = SemanticForm(distance="cosine", threshold=True, normalise=normalise)
-    got = semantic_loss([torch.tensor(s) for s in fused], [torch.tensor(s) for s in sounds], torch.tensor(logits), form)
+    form = MatchingForm(distance="cosine", threshold=True, normalise=normalise)
+    got = audio_visual_matching_loss(
+        [torch.tensor(s) for s in fused], [torch.tensor(s) for s in sounds], torch.tensor(logits), form
+    )
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_semantic_loss_needs_equal_widths() -> None:
+def test_audio_visual_matching_loss_needs_equal_widths() -> None:
     with pytest.raises(ValueError, match=r"set model\.channels to 128"):
-        semantic_loss([torch.rand(1, 4, 2, 2)], [torch.rand(1, 6)], torch.rand(1, 1, 8, 8))
+        audio_visual_matching_loss([torch.rand(1, 4, 2, 2)], [torch.rand(1, 6)], torch.rand(1, 1, 8, 8))
 
 
 def test_class_loss_against_closed_forms() -> None:

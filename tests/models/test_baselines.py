@@ -79,15 +79,20 @@ def test_sound_reaches_the_masks_once_the_attention_has_weight() -> None:
         assert (model(frames, audio).logits - model(frames, 0 * audio).logits).abs().max() > 1e-3
 
 
-def test_its_published_loss_is_a_plain_bce_and_the_semantic_term() -> None:
-    loss = {"mask": "bce", "formulas": "released", "semantic": 0.5, "semantic_normalise": False}
+def test_its_published_loss_is_a_plain_bce_and_the_audio_visual_matching_term() -> None:
+    loss = {
+        "mask": "bce",
+        "formulas": "released",
+        "audio_visual_matching": 0.5,
+        "audio_visual_matching_normalise": False,
+    }
     config = _config(loss=loss)
     model = build_model(config.model, image_size=64)
     masks = (torch.rand(2, 3, 1, 64, 64) > 0.6).float()
     first = torch.tensor([[True, False, False]] * 2)
     output = model(torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks, first)
     terms = ECMVAELoss.from_config(config)(output, masks, first)
-    assert dict(terms.weights) == {"structure": 1.0, "semantic": 0.5}
+    assert dict(terms.weights) == {"structure": 1.0, "audio_visual_matching": 0.5}
     expected = F.binary_cross_entropy(output.logits[:, 0].sigmoid(), masks[:, 0])
     torch.testing.assert_close(terms.values["structure"], expected)
     terms.total.backward()

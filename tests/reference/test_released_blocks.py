@@ -9,7 +9,7 @@ from released_case import arrays, close, drawn, numbers, released_shapes, withou
 from ecmvae.audio.io import log_mel_patches
 from ecmvae.audio.vggish import VGGishPostprocessor
 from ecmvae.losses import released
-from ecmvae.losses.segmentation import SemanticForm, binary_cross_entropy, structure_loss
+from ecmvae.losses.segmentation import MatchingForm, binary_cross_entropy, structure_loss
 from ecmvae.models.fusion import TPAVI, AlignedTPAVI
 from ecmvae.released_checkpoints import load_released_vggish
 from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
@@ -163,30 +163,30 @@ def test_structure_loss_whose_weights_cancel() -> None:
     close("losses: structure", value, LOSSES["structure_s4"]["value"], rtol=1e-4)
 
 
-SEMANTIC = {
-    "sim_mmvae_kl_flag_avg": SemanticForm(),
-    "sim_mmvae_kl_flag_max": SemanticForm(pooling="max"),
-    "sim_mmvae_euclidean_flag_avg": SemanticForm(distance="euclidean"),
-    "sim_mmvae_euclidean_flag_max": SemanticForm(distance="euclidean", pooling="max"),
-    "sim_mmvae_kl_threshold": SemanticForm(threshold=True),
+MATCHING = {
+    "sim_mmvae_kl_flag_avg": MatchingForm(),
+    "sim_mmvae_kl_flag_max": MatchingForm(pooling="max"),
+    "sim_mmvae_euclidean_flag_avg": MatchingForm(distance="euclidean"),
+    "sim_mmvae_euclidean_flag_max": MatchingForm(distance="euclidean", pooling="max"),
+    "sim_mmvae_kl_threshold": MatchingForm(threshold=True),
 }
 
 
-@pytest.mark.parametrize("name", SEMANTIC)
-def test_semantic_term_in_all_its_forms(name: str) -> None:
+@pytest.mark.parametrize("name", MATCHING)
+def test_audio_visual_matching_in_all_its_forms(name: str) -> None:
     case = ref.loss_inputs()
     logits = torch.from_numpy(case["logits_ms3"]).requires_grad_()
     maps = [torch.from_numpy(case[f"v_map_{i}"]).requires_grad_() for i in range(4)]
     sounds = [torch.from_numpy(case[f"a_fea_{i}"])[0].T for i in range(4)]
-    value = released.semantic_loss(maps, sounds, logits, SEMANTIC[name]).mean()
+    value = released.audio_visual_matching_loss(maps, sounds, logits, MATCHING[name]).mean()
     known = LOSSES[name]
-    close("losses: semantic", value, known["value"], rtol=1e-4)
+    close("losses: audio-visual matching", value, known["value"], rtol=1e-4)
     if "grad_v" in known:  # a mask that is cut passes no gradient; there are no answers for it
         _check_gradients(value, (logits, *maps), [*known["grad_logits"], *known["grad_v"]])
     if name == "sim_mmvae_kl_flag_avg":
         structure = released.structure_loss(logits[::5], torch.from_numpy(case["mask_ms3"])[::5]).mean()
         both = structure + 0.5 * value
-        close("losses: structure and semantic", both, LOSSES["iou_semantic_mmvae_s4_lambda0.5"]["value"], rtol=1e-4)
+        close("losses: structure and matching", both, LOSSES["iou_semantic_mmvae_s4_lambda0.5"]["value"], rtol=1e-4)
 
 
 def test_plain_binary_cross_entropy_of_first_frames() -> None:

@@ -20,8 +20,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ({"model.latent.kind": "none"}, {}),
         ({"model.latent.kind": "none", "model.latent.dim": 8}, {"model.latent.dim": "model.latent.kind=none"}),
         ({"model.latent.kind": "single", "loss.orthogonality": 1}, {"loss.orthogonality": "model.latent.kind=single"}),
-        ({"loss.semantic_distance": "cosine"}, {"loss.semantic_distance": "loss.semantic=0"}),
-        ({"loss.semantic_distance": "cosine", "loss.semantic": 0.5}, {}),
+        (
+            {"loss.audio_visual_matching_distance": "cosine"},
+            {"loss.audio_visual_matching_distance": "loss.audio_visual_matching=0"},
+        ),
+        ({"loss.audio_visual_matching_distance": "cosine", "loss.audio_visual_matching": 0.5}, {}),
         ({"loss.match": 0.3}, {"loss.match": "model.fusion.kind=tpavi"}),
         ({"loss.match": 0.3, "model.fusion.kind": "gate"}, {}),
         ({"loss.kl": 0, "loss.kl_warmup_epochs": 5}, {"loss.kl_warmup_epochs": "loss.kl=0"}),
