@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ecmvae.checkpoint import load_model, save_model
     from ecmvae.config import Config, load_config
     from ecmvae.errors import UserError
-    from ecmvae.models import ECMVAE, ECMVAEOutput, build_model
+    from ecmvae.models import ECMVAE, ECMVAEOutput, SegmentationOutput, build_model
     from ecmvae.prediction.predictor import VideoPredictor
     from ecmvae.prediction.result import VideoResult
     from ecmvae.types import AVBatch, AVClip
@@ -34,6 +34,7 @@ __all__ = [
     "Config",
     "DiagonalGaussian",
     "ECMVAEOutput",
+    "SegmentationOutput",
     "UserError",
     "VideoPredictor",
     "VideoResult",
@@ -50,7 +51,7 @@ _HOMES = {
     "ecmvae.errors": ("UserError",),
     "ecmvae.prediction.predictor": ("VideoPredictor",),
     "ecmvae.prediction.result": ("VideoResult",),
-    "ecmvae.models": ("ECMVAE", "ECMVAEOutput", "build_model"),
+    "ecmvae.models": ("ECMVAE", "ECMVAEOutput", "SegmentationOutput", "build_model"),
     "ecmvae.types": ("AVBatch", "AVClip"),
     "ecmvae.vae.gaussian": ("DiagonalGaussian", "product_of_experts"),
 }

@@ -25,8 +25,8 @@ from ecmvae.losses.segmentation import (
     class_loss,
     structure_loss,
 )
+from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.decoder import foreground_logits
-from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
 from ecmvae.models.latents import FactorizedLatents, LatentSamples
 from ecmvae.vae.gaussian import DiagonalGaussian
 
@@ -159,7 +159,7 @@ class ECMVAELoss(nn.Module):
 
     def forward(
         self,
-        output: ECMVAEOutput,
+        output: SegmentationOutput,
         masks: Float[Tensor, "b t 1 h w"],
         supervised: Bool[Tensor, "b t"] | None = None,
         kl_factor: float = 1.0,

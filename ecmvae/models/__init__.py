@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from ecmvae.audio.vggish import build_audio_encoder, load_audio_weights
 from ecmvae.config import ModelConfig
-from ecmvae.models.base import Segmenter
+from ecmvae.models.base import BranchOutput, SegmentationOutput, Segmenter
 from ecmvae.models.baselines import TPAVIBaseline
-from ecmvae.models.ecmvae import ECMVAE, ECMVAEOutput
+from ecmvae.models.ecmvae import ECMVAE
 from ecmvae.visual.backbone import VisualBackbone
 
-__all__ = ["ECMVAE", "ECMVAEOutput", "Segmenter", "TPAVIBaseline", "build_model"]
+ECMVAEOutput = SegmentationOutput
+"""The former name of `SegmentationOutput`, kept for one release."""
+
+__all__ = [
+    "ECMVAE",
+    "BranchOutput",
+    "ECMVAEOutput",
+    "SegmentationOutput",
+    "Segmenter",
+    "TPAVIBaseline",
+    "build_model",
+]
 
 
 def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encoder: bool | None = None) -> Segmenter:

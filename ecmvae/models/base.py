@@ -1,24 +1,69 @@
-"""What every segmentation model here shares: two encoders, which of them are fixed, and how they are asked."""
+"""What every segmentation model shares: inputs, one output type, two encoders and which of them are frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.errors import UserError
+from ecmvae.models.fusion import Match
+from ecmvae.models.latents import FactorizedLatents, LatentMode, LatentSamples
 from ecmvae.models.pretrained import Pretrained
 from ecmvae.visual.backbone import VisualBackbone
 
 
-class Segmenter(Pretrained):
+@dataclass(frozen=True)
+class BranchOutput:
+    """Intermediate results of the prior or the posterior branch.
+
+    Attributes:
+        logits: (B, T, K, H, W), K = 1 or the number of classes.
+        samples: The latents that were drawn; None without latents.
+        fused: Four fused maps (N, C, h, w), finest first.
+        audio: The audio that the fusion at each scale returned, four times (N, A), with A = C where they are compared.
+        matches: How the gates of the four scales compared pixels and sounds; empty without gates.
+    """
+
+    logits: Tensor
+    samples: LatentSamples | None
+    fused: tuple[Tensor, ...]
+    audio: tuple[Tensor, ...]
+    matches: tuple[Match, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationOutput:
+    """Result of `Segmenter.forward`; the posterior parts are set exactly when masks were given to a model with latents.
+
+    Attributes:
+        logits: (B, T, K, H, W) of the prior branch, the one used at test time; K = 1 or the number of classes.
+        posterior_logits: (B, T, K, H, W) of the posterior branch.
+        prior: Latent distributions of the N frames; None when the model has no latents.
+        posterior: The same of the posterior.
+        informed: (N,) bool, frames whose posterior saw a mask; at the others it equals the prior.
+        prior_branch: Intermediate results of the prior branch, for the losses.
+        posterior_branch: The same of the posterior branch.
+    """
+
+    logits: Tensor
+    posterior_logits: Tensor | None = None
+    prior: FactorizedLatents | None = None
+    posterior: FactorizedLatents | None = None
+    informed: Tensor | None = None
+    prior_branch: BranchOutput
+    posterior_branch: BranchOutput | None = None
+
+
+class Segmenter(Pretrained, ABC):
     """Base of `ECMVAE` and `TPAVIBaseline`.
 
-    A subclass adds ``forward(frames, audio, masks, supervised, latents, features) -> ECMVAEOutput``, so that training,
-    evaluation, prediction and export need not know which model they hold.
+    A subclass implements `forward`. Training, evaluation, prediction and export use this interface alone.
 
     Args:
         backbone: Four maps at strides 4, 8, 16, 32.
@@ -28,6 +73,8 @@ class Segmenter(Pretrained):
         freeze_backbone: Keep the backbone fixed and in eval mode.
         freeze_audio: Keep the audio encoder fixed and in eval mode.
     """
+
+    __call__: Callable[..., SegmentationOutput]
 
     class_names: tuple[str, ...] = ()
     """Names of the classes by number, where they are known; saved and loaded with the model."""
@@ -60,14 +107,35 @@ class Segmenter(Pretrained):
             module.eval()
         return self
 
+    @abstractmethod
+    def forward(
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        audio: Float[Tensor, "b t a"],
+        masks: Float[Tensor, "b t 1 h w"] | None = None,
+        supervised: Bool[Tensor, "b t"] | None = None,
+        latents: LatentMode = "sample",
+        features: Sequence[Tensor] | None = None,
+    ) -> SegmentationOutput:
+        """Segment clips.
+
+        Args:
+            frames: (B, T, 3, H, W), normalised RGB.
+            audio: (B, T, A) embeddings, see `encode_audio`.
+            masks: (B, T, 1, H, W) in {0, 1}, for a model that has a posterior.
+            supervised: (B, T), which masks are known; None = all.
+            latents: "sample" draws the latents, "mean" takes their means.
+            features: What `extract_features(frames)` returned, if it was computed already.
+        """
+
     def extract_features(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, ...]:
         """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
             maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
         return tuple(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
 
-    def encode_audio(self, log_mel: Float[Tensor, "b t 1 96 64"]) -> Float[Tensor, "b t 128"]:
-        """Embed the sound of every frame.
+    def encode_audio(self, features: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t a"]:
+        """Embed the audio features of every frame: (B, T, ...) -> (B, T, A).
 
         Raises:
             UserError: When the model was built without audio weights.
@@ -78,8 +146,8 @@ class Segmenter(Pretrained):
                 "ecmvae train-audio, or tune one from scratch with model.audio.frozen: false"
             )
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.audio_encoder not in self._frozen):
-            embedding: Tensor = self.audio_encoder(rearrange(log_mel, "b t c f m -> (b t) c f m"))
-        return rearrange(embedding, "(b t) a -> b t a", b=log_mel.shape[0])
+            embedding: Tensor = self.audio_encoder(features.flatten(0, 1))
+        return rearrange(embedding, "(b t) a -> b t a", b=features.shape[0])
 
     @torch.no_grad()
     def sample_logits(

@@ -14,9 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecmvae.models.base import Segmenter
+from ecmvae.models.base import BranchOutput, SegmentationOutput, Segmenter
 from ecmvae.models.decoder import FeatureNeck, coarse_to_fine
-from ecmvae.models.ecmvae import BranchOutput, ECMVAEOutput
 from ecmvae.models.fusion import AlignedTPAVI
 from ecmvae.models.latents import LatentMode
 from ecmvae.visual.backbone import VisualBackbone
@@ -132,7 +131,7 @@ class TPAVIBaseline(Segmenter):
         supervised: Bool[Tensor, "b t"] | None = None,
         latents: LatentMode = "sample",
         features: Sequence[Tensor] | None = None,
-    ) -> ECMVAEOutput:
+    ) -> SegmentationOutput:
         """Segment clips.
 
         Args:
@@ -155,4 +154,4 @@ class TPAVIBaseline(Segmenter):
             heard.append(rearrange(sound, "b t c -> (b t) c"))
         logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=batch)
         branch = BranchOutput(logits, None, tuple(fused), tuple(heard))
-        return ECMVAEOutput(logits=logits, prior_branch=branch)
+        return SegmentationOutput(logits=logits, prior_branch=branch)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ecmvae.models.base import Segmenter
+from ecmvae.models.base import BranchOutput, SegmentationOutput, Segmenter
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import FusionKind, Match, build_fusion
 from ecmvae.models.latents import (
@@ -24,51 +23,8 @@ from ecmvae.models.latents import (
     LatentFusion,
     LatentInjection,
     LatentMode,
-    LatentSamples,
 )
 from ecmvae.visual.backbone import VisualBackbone
-
-
-@dataclass(frozen=True)
-class BranchOutput:
-    """What the prior or the posterior branch computed.
-
-    Attributes:
-        logits: (B, T, K, H, W), K = 1 or the number of classes.
-        samples: The latents that were drawn; None without latents.
-        fused: Four fused maps (N, C, h, w), finest first.
-        audio: The sound as the fusion at each scale returned it, four times (N, A), with A = C where they are compared.
-        matches: How the gates of the four scales compared pixels and sounds; empty without gates.
-    """
-
-    logits: Tensor
-    samples: LatentSamples | None
-    fused: tuple[Tensor, ...]
-    audio: tuple[Tensor, ...]
-    matches: tuple[Match, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ECMVAEOutput:
-    """Result of `ECMVAE.forward`; the posterior parts are set exactly when masks were given.
-
-    Attributes:
-        logits: (B, T, K, H, W) of the prior branch, the one used at test time; K = 1 or the number of classes.
-        posterior_logits: (B, T, K, H, W) of the posterior branch.
-        prior: Latent distributions of the N frames; None when the model has no latents.
-        posterior: The same of the posterior.
-        informed: (N,) bool, frames whose posterior saw a mask; at the others it equals the prior.
-        prior_branch: Everything else of the prior branch that a loss may want.
-        posterior_branch: Likewise.
-    """
-
-    logits: Tensor
-    posterior_logits: Tensor | None = None
-    prior: FactorizedLatents | None = None
-    posterior: FactorizedLatents | None = None
-    informed: Tensor | None = None
-    prior_branch: BranchOutput
-    posterior_branch: BranchOutput | None = None
 
 
 class Branch(nn.Module):
@@ -207,7 +163,7 @@ class ECMVAE(Segmenter):
         supervised: Bool[Tensor, "b t"] | None = None,
         latents: LatentMode = "sample",
         features: Sequence[Tensor] | None = None,
-    ) -> ECMVAEOutput:
+    ) -> SegmentationOutput:
         """Segment clips; with masks, run the posterior branch as well.
 
         Args:
@@ -228,10 +184,10 @@ class ECMVAE(Segmenter):
         prior = None if encoder is None else encoder(flat_frames, flat_audio)
         by_prior = self.prior_branch(maps, audio, prior, latents, self.fusion)
         if masks is None or self.posterior_branch is None or prior is None:
-            return ECMVAEOutput(logits=by_prior.logits, prior=prior, prior_branch=by_prior)
+            return SegmentationOutput(logits=by_prior.logits, prior=prior, prior_branch=by_prior)
         posterior, informed = self._posterior(flat_frames, flat_audio, masks, supervised, prior, by_prior.logits)
         by_posterior = self.posterior_branch(maps, audio, posterior, latents, self.fusion)
-        return ECMVAEOutput(
+        return SegmentationOutput(
             logits=by_prior.logits,
             posterior_logits=by_posterior.logits,
             prior=prior,

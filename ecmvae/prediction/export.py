@@ -166,7 +166,7 @@ class OnnxModel:
 
 @dataclass(frozen=True)
 class OnnxOutput:
-    """Like `ECMVAEOutput`, as far as prediction looks at it.
+    """Like `SegmentationOutput`, as far as prediction looks at it.
 
     Attributes:
         logits: (B, T, K, H, W), K = 1 or the number of classes.

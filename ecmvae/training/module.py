@@ -15,7 +15,8 @@ from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
 from ecmvae.metrics.clip_sums import ClipSums
 from ecmvae.metrics.semantic import SemanticProtocol
-from ecmvae.models import ECMVAEOutput, Segmenter
+from ecmvae.models import SegmentationOutput, Segmenter
+from ecmvae.models.latents import LatentMode
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache
 from ecmvae.types import AVBatch
@@ -53,7 +54,7 @@ class SegmentationModule(LightningModule):
         self._right = RightOfTwo()
         self._semantic = SemanticProtocol(config.model.num_classes) if config.model.num_classes > 1 else None
 
-    def forward(self, batch: AVBatch, *, learn: bool = False, latents: str = "sample") -> ECMVAEOutput:
+    def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
         """Run the model on a batch.
 
         Args:
@@ -64,7 +65,7 @@ class SegmentationModule(LightningModule):
         maps = batch.features
         if maps is None and self.features is not None:
             maps = self.features.lookup(batch.names, self.device)
-        output: ECMVAEOutput = self.model(
+        return self.model(
             batch.frames,
             self.model.encode_audio(batch.log_mel),
             masks=batch.masks if learn else None,
@@ -72,7 +73,6 @@ class SegmentationModule(LightningModule):
             latents=latents,
             features=maps,
         )
-        return output
 
     def cache_features(self, data: ClipDataModule) -> None:
         """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""

@@ -3,13 +3,13 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.losses.segmentation import structure_loss
-from ecmvae.models import ECMVAEOutput, build_model
-from ecmvae.models.ecmvae import BranchOutput
+from ecmvae.models import BranchOutput, SegmentationOutput, build_model
 from ecmvae.models.latents import LatentSamples
 
 
@@ -18,7 +18,7 @@ def _config(**parts: dict) -> Config:
     return config_from_dict({"model": model, "data": {"image_size": 64}, **parts})
 
 
-def _step(config: Config, supervised: torch.Tensor | None = None) -> tuple[ECMVAELoss, ECMVAEOutput, torch.Tensor]:
+def _step(config: Config, supervised: torch.Tensor | None = None) -> tuple[ECMVAELoss, SegmentationOutput, Tensor]:
     torch.manual_seed(0)
     model = build_model(config.model, image_size=64)
     masks = (torch.rand(2, 3, 1, 64, 64) > 0.7).float()
@@ -116,7 +116,7 @@ def test_without_latents_the_loss_is_the_structure_loss() -> None:
 CLASSES = 5
 
 
-def _several_classes(**loss: float) -> tuple[ECMVAELoss, ECMVAEOutput, torch.Tensor, torch.Tensor]:
+def _several_classes(**loss: float) -> tuple[ECMVAELoss, SegmentationOutput, torch.Tensor, torch.Tensor]:
     """Two clips of three frames, the last one padding, of which the first alone has a label."""
     values = {"structure": 0.0, "posterior_structure": 0.0, "audio_visual_matching": 0.5, **loss}
     config = _config(model={"num_classes": CLASSES}, data={"image_size": 64, "name": "avss"}, loss=values)
