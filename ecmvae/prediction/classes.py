@@ -1,4 +1,4 @@
-"""What a model of several classes says about a picture: where something sounds, what it is, its name and colour."""
+"""Classes of sounding objects: from logits to class maps, their names and colours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PALETTE = voc_palette(256)
 """(256, 3) RGB: the colour of each class, by the VOC convention that AVSS' labels follow."""
 
 
-def where_and_what(
+def foreground_and_classes(
     drawn: Float[Tensor, "s b t k h w"],
 ) -> tuple[Float[Tensor, "b t h w"], UInt8[Tensor, "b t h w"] | None]:
     """The mean over latent draws of the probability that a pixel sounds, and its likeliest class.
@@ -26,7 +26,7 @@ def where_and_what(
         drawn: Logits (S, B, T, K, H, W) of S draws.
 
     Returns:
-        Probabilities (B, T, H, W), and class numbers from 1 on; None for a model with one channel, which knows none.
+        Probabilities (B, T, H, W), and class numbers from 1 on; None for a model with one channel, without classes.
     """
     if drawn.shape[3] == 1:
         return drawn.sigmoid().mean(dim=0)[:, :, 0], None

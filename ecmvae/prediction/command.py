@@ -14,12 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ecmvae.data.video import VideoInfo, probe, show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, remove_leftovers
-from ecmvae.prediction.options import PredictorOptions
-from ecmvae.prediction.outputs import OutputKind, OverlayOptions
+from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.render import Style
-from ecmvae.prediction.saving import ENDINGS, Summary, kind_of, write_outputs
+from ecmvae.prediction.saving import Summary, write_outputs
 from ecmvae.prediction.sources import Source, resolve_sources
+from ecmvae.prediction.writers import WRITERS, writer_for
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +34,7 @@ def predict(
     mask_video: bool = False,
     coco: bool = False,
     npz: bool = False,
+    also: list[str] | None = None,
     style: Style = "contour",
     loudness: bool = True,
     uncertainty: bool = False,
@@ -75,6 +75,7 @@ def predict(
         mask_video: Write NAME.mask.mp4, white on black.
         coco: Write NAME.coco.json, run-length masks in COCO's format.
         npz: Write NAME.npz with masks, timestamps and loudness.
+        also: Further output formats, by name or import path: [my_package.gif:GifWriter].
         style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
         loudness: Draw the loudness of the last five seconds into the overlay.
         uncertainty: Add a second picture with the uncertainty to the overlay.
@@ -97,11 +98,12 @@ def predict(
     Raises:
         UserError: When nothing can be done, or the only source fails.
     """
-    wanted = {
-        "overlay": overlay, "masks": masks, "cutout": cutout, "mask-video": mask_video, "coco": coco, "npz": npz,
+    switches = {
+        "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
     }  # fmt: skip
-    kinds = [kind for kind in ENDINGS if wanted[kind]]
-    videos = resolve_sources(sources, leave_out=ENDINGS.values())
+    endings = {name: WRITERS.get(name).ending for name in (*WRITERS, *(also or []))}
+    chosen = [name for name in endings if switches.get(name) or name in (also or [])]
+    videos = resolve_sources(sources, leave_out=endings.values())
     options = PredictorOptions(
         fps=fps,
         samples=samples,
@@ -113,8 +115,8 @@ def predict(
         audio_track=audio_track,
         seed=seed,
     )
-    look = OverlayOptions(style=style, loudness=loudness, uncertainty=uncertainty)
-    plans = [(video, _targets(video, out, kinds, single=len(videos) == 1)) for video in videos]
+    look = WriterOptions(style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track)
+    plans = [(video, _targets(video, out, chosen, endings, single=len(videos) == 1)) for video in videos]
     if not any(targets for _, targets in plans):
         raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
     _refuse_overwriting(plans, force=force)
@@ -145,8 +147,8 @@ def predict(
 def _one(
     predictor: VideoPredictor,
     path: Path,
-    targets: dict[OutputKind, Path],
-    look: OverlayOptions,
+    targets: dict[str, Path],
+    look: WriterOptions,
     *,
     progress: bool,
 ) -> str:
@@ -159,10 +161,9 @@ def _one(
     with _progress(info, shown=progress) as on_frame:
         summary: Summary = write_outputs(
             predictor.stream(path),
-            path,
+            info,
             targets,
-            overlay=look,
-            audio_track=track,
+            options=look,
             on_frame=on_frame,
         )
     took = time.monotonic() - started
@@ -181,18 +182,18 @@ def _one(
     )
 
 
-def _targets(video: Source, out: Path, kinds: list[OutputKind], *, single: bool) -> dict[OutputKind, Path]:
+def _targets(video: Source, out: Path, chosen: list[str], endings: dict[str, str], *, single: bool) -> dict[str, Path]:
     """Where each output of a video goes."""
     if single and out.suffix and not out.is_dir():
-        named = kind_of(out)
-        beside = {kind: out.with_name(out.stem + ENDINGS[kind]) for kind in kinds if kind not in (named, "overlay")}
+        named = writer_for(out, chosen)
+        beside = {name: out.with_name(out.stem + endings[name]) for name in chosen if name not in (named, "overlay")}
         return {named: out, **beside}
     if out.exists() and not out.is_dir():
         raise UserError(f"{show_path(out)} is a file: several outputs need a folder")
-    return {kind: out / video.label.with_name(video.label.name + ENDINGS[kind]) for kind in kinds}
+    return {name: out / video.label.with_name(video.label.name + endings[name]) for name in chosen}
 
 
-def _refuse_overwriting(plans: list[tuple[Source, dict[OutputKind, Path]]], *, force: bool) -> None:
+def _refuse_overwriting(plans: list[tuple[Source, dict[str, Path]]], *, force: bool) -> None:
     """Protect a single source's outputs and all sources; several sources skip what is done.
 
     Raises:

@@ -1,11 +1,29 @@
-"""How a video is looked at: every choice of the predictor, checked once."""
+"""Options of prediction: how a video is looked at, and how its outputs look."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from ecmvae.errors import UserError
+
+Style = Literal["contour", "heatmap", "spotlight"]
+"""Of an overlay: tint and outline, probability over the whole picture, or everything silent darkened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterOptions:
+    """Choices that concern several output formats."""
+
+    style: Style = "contour"
+    """Style of the overlay."""
+    loudness: bool = True
+    """Draw a strip with the loudness of the last five seconds at the foot of the overlay."""
+    uncertainty: bool = False
+    """Put a second picture with the uncertainty to the right of the overlay."""
+    audio_track: int = 0
+    """Audio track of the source to keep, from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +51,7 @@ class PredictorOptions:
     """Seed of the latent samples."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work.
+        """Validate the options.
 
         Raises:
             UserError: Naming the option.

@@ -9,11 +9,12 @@ import numpy as np
 
 from ecmvae.data.video import stream_frames
 from ecmvae.prediction import render
-from ecmvae.prediction.result import VideoResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ecmvae.prediction.result import VideoResult
 
 
 def plot_result(result: VideoResult, count: int = 6) -> Figure:

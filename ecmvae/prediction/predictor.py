@@ -42,7 +42,7 @@ from ecmvae.errors import UserError
 from ecmvae.hub.default_model import default_model
 from ecmvae.models import Segmenter
 from ecmvae.prediction.arrays import check_frames, check_sound
-from ecmvae.prediction.classes import where_and_what
+from ecmvae.prediction.classes import foreground_and_classes
 from ecmvae.prediction.export import OnnxModel
 from ecmvae.prediction.memory import release_free_memory
 from ecmvae.prediction.options import PredictorOptions
@@ -297,7 +297,7 @@ class VideoPredictor:
                     logits = self.model.sample_logits(pictures, audio, self.options.samples)
             if torch.isnan(logits).any():
                 raise UserError("the model answers NaN: its checkpoint is broken, or --half is too coarse for it")
-            probability, classes = where_and_what(logits.float())
+            probability, classes = foreground_and_classes(logits.float())
             result[clips] = probability.cpu()
             if classes is not None:
                 several = torch.empty(result.shape, dtype=torch.uint8) if several is None else several

@@ -6,13 +6,12 @@ All pictures are (H, W, 3) uint8 RGB, all maps (H, W) float32 in [0, 1]; inputs 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-Style = Literal["contour", "heatmap", "spotlight"]
+from ecmvae.prediction.options import Style
 
 TINT = (255, 32, 160)
 """Colour of masks, RGB."""

@@ -22,6 +22,8 @@ from ecmvae.prediction.temporal import interpolate_in_time
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ecmvae.prediction.writers.base import FrameWriter
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameResult:
@@ -165,23 +167,25 @@ class VideoResult:
         """The same prediction cut at another threshold."""
         return replace(self, threshold=threshold)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the result; the form follows from the name.
+    def save(self, path: str | Path, writer: str | type[FrameWriter] | None = None, *, overwrite: bool = False) -> Path:
+        """Write the result to a file.
 
         Args:
             path: `.mp4` = overlay with the video's own sound, `.webm` = cut-out with transparency, `.npz` = arrays,
                 `.json` = COCO run-length masks, a name without suffix = a folder of PNG masks.
-            overwrite: Replace what is there.
+            writer: Output format in place of the one that the suffix selects: a name of
+                `ecmvae.prediction.writers.WRITERS`, an import path, or a class.
+            overwrite: Replace an existing file.
 
         Returns:
             The path.
 
         Raises:
-            UserError: When the path exists, or its suffix names no known form.
+            UserError: If the path exists, or its suffix belongs to no format.
         """
         from ecmvae.prediction.saving import save_result
 
-        return save_result(self, Path(path), overwrite=overwrite)
+        return save_result(self, Path(path), writer, overwrite=overwrite)
 
     def plot(self, count: int = 6) -> Figure:
         """A figure: frames with their masks, and below them loudness, masked area and uncertainty over time.

@@ -1,4 +1,4 @@
-"""Running a prediction into files: one pass over the video, any number of outputs."""
+"""Write a prediction into files: one pass over the video, any number of outputs."""
 
 from __future__ import annotations
 
@@ -7,47 +7,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecmvae.data.video import VideoInfo, probe, show_path, stream_frames
 from ecmvae.errors import UserError
-from ecmvae.prediction.outputs import (
-    ArrayFile,
-    CocoMasks,
-    CutoutVideo,
-    FrameWriter,
-    MaskPictures,
-    MaskVideo,
-    OutputKind,
-    OverlayOptions,
-    OverlayVideo,
-)
-from ecmvae.prediction.result import FrameResult, VideoResult
+from ecmvae.prediction.options import WriterOptions
+from ecmvae.prediction.writers import WRITERS, writer_for
 
-ENDINGS: dict[OutputKind, str] = {
-    "overlay": ".overlay.mp4",
-    "cutout": ".cutout.webm",
-    "mask-video": ".mask.mp4",
-    "masks": ".masks",
-    "coco": ".coco.json",
-    "npz": ".npz",
-}
-"""What is appended to the source's name for each kind of output."""
-
-_BY_SUFFIX: dict[str, OutputKind] = {
-    ".mp4": "overlay",
-    ".mov": "overlay",
-    ".webm": "cutout",
-    ".npz": "npz",
-    ".json": "coco",
-    "": "masks",
-}
+if TYPE_CHECKING:
+    from ecmvae.prediction.result import FrameResult, VideoResult
+    from ecmvae.prediction.writers.base import FrameWriter
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What one video's prediction came to."""
+    """Figures of one video's prediction."""
 
     frames: int
     seconds: float
@@ -60,44 +36,29 @@ class Summary:
     """Highest probability of a key frame's pixel."""
 
 
-def kind_of(path: Path) -> OutputKind:
-    """The kind of output that a file name asks for.
-
-    Raises:
-        UserError: When no kind has this suffix.
-    """
-    kind = _BY_SUFFIX.get(path.suffix.lower())
-    if kind is None:
-        known = ", ".join(suffix for suffix in _BY_SUFFIX if suffix)
-        raise UserError(f"{show_path(path)}: unknown kind of output {path.suffix!r}, use {known} or a folder name")
-    return kind
-
-
 def write_outputs(
     windows: Iterable[VideoResult],
-    source: Path,
-    targets: Mapping[OutputKind, Path],
+    source: Path | VideoInfo,
+    targets: Mapping[str, Path] | Mapping[type[FrameWriter], Path],
     *,
-    overlay: OverlayOptions | None = None,
-    audio_track: int = 0,
+    options: WriterOptions | None = None,
     on_frame: Callable[[float], None] | None = None,
 ) -> Summary:
-    """Decode a video alongside its prediction and write every wanted output.
+    """Decode a video alongside its prediction and write every requested output.
 
     The video is decoded a second time, behind the predictor, so that no full-size frame waits for its mask.
 
     Args:
         windows: Consecutive results of one video, from its first frame.
-        source: The video.
-        targets: Kind of output -> path; existing files are replaced.
-        overlay: Looks of the overlay.
-        audio_track: Which audio track goes into the outputs.
+        source: The video; its `VideoInfo` if it was probed already.
+        targets: Output format (a name of `WRITERS`, an import path or a class) -> path; existing files are replaced.
+        options: Choices that concern several formats.
         on_frame: Called with the time of every frame that is done.
 
     Raises:
-        UserError: When the video cannot be read.
+        UserError: If the video cannot be read or there is no such format.
     """
-    info = probe(source)
+    info = source if isinstance(source, VideoInfo) else probe(source)
     highest = 0.0
 
     def frames_of_windows() -> Iterator[FrameResult]:
@@ -111,11 +72,8 @@ def write_outputs(
     frames = sounding = 0
     area = end = 0.0
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(_writer(kind, path, info, overlay or OverlayOptions(), audio_track))
-            for kind, path in targets.items()
-        ]
-        decoded = stream_frames(source, warn=False)  # what is damaged has been said while it was predicted
+        writers = [stack.enter_context(WRITERS.get(kind)(path, info, options)) for kind, path in targets.items()]
+        decoded = stream_frames(info.path, warn=False)  # the predictor has logged what is damaged
         pictures = islice(decoded, first.index, None)
         for picture, answer in zip(pictures, chain([first], answers), strict=True):
             pixels = picture.rgb()
@@ -131,9 +89,11 @@ def write_outputs(
     return Summary(frames, end, sounding / frames, area / frames, highest)
 
 
-def save_result(result: VideoResult, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a whole prediction as the kind of file that its name asks for; see `VideoResult.save`."""
-    kind = kind_of(path)
+def save_result(
+    result: VideoResult, path: Path, writer: str | type[FrameWriter] | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write a whole prediction in the format that the file name asks for; see `VideoResult.save`."""
+    kind = writer_for(path) if writer is None else writer
     if path.exists() and not overwrite:
         raise UserError(f"{show_path(path)} exists: choose another name, or pass overwrite=True")
     if result.path is None:
@@ -142,21 +102,6 @@ def save_result(result: VideoResult, path: Path, *, overwrite: bool = False) -> 
         raise UserError(
             f"this window starts at frame {result.first_index}: join the windows from the first on, then save"
         )
-    write_outputs([result], result.path, {kind: path}, audio_track=result.audio_track)
+    options = WriterOptions(audio_track=result.audio_track)
+    write_outputs([result], result.path, {WRITERS.get(kind): path}, options=options)
     return path
-
-
-def _writer(kind: OutputKind, path: Path, info: VideoInfo, overlay: OverlayOptions, audio_track: int) -> FrameWriter:
-    match kind:
-        case "overlay":
-            return OverlayVideo(path, info, overlay, audio_track)
-        case "cutout":
-            return CutoutVideo(path, info, audio_track)
-        case "mask-video":
-            return MaskVideo(path, info)
-        case "masks":
-            return MaskPictures(path)
-        case "coco":
-            return CocoMasks(path, info)
-        case "npz":
-            return ArrayFile(path)

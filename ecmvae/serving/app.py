@@ -1,8 +1,8 @@
 """`ecmvae app`: prediction in a browser, on this machine. The only door to Gradio.
 
-The page needs no network and tells nobody anything: analytics, sharing and web fonts are off, and a content security
-policy keeps the browser itself from asking anyone else. Uploads and results live in a temporary folder of our own:
-results go when the same visitor starts another job or leaves, everything after an hour, the folder with the page.
+The page needs no network: analytics, sharing and web fonts are off, and a content security policy keeps the browser
+from loading anything from elsewhere. Uploads and results are kept in one temporary folder. Results are deleted when
+their visitor starts another job or leaves, everything after an hour, and the folder when the page closes.
 """
 
 from __future__ import annotations
@@ -18,50 +18,46 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from ecmvae.errors import UserError
-from ecmvae.prediction.outputs import OutputKind
-from ecmvae.prediction.render import Style
-from ecmvae.serving.service import Cancelled, Limits, Visits, Wishes, Workshop
+from ecmvae.prediction.options import Style
+from ecmvae.prediction.writers import WRITERS
+from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
 
 logger = logging.getLogger(__name__)
 
-_STYLES = ("contour", "heatmap", "spotlight")
-_DOWNLOADS: dict[OutputKind, str] = {
-    "overlay": "Overlay video",
-    "mask-video": "Mask video",
-    "cutout": "Cut-out video",
-    "coco": "COCO JSON",
-    "npz": "NumPy arrays",
-}
 _KEPT_SECONDS = 3600  # how long uploads and results stay
 _QUEUE = 20  # visitors who may wait
 _CAMERA = {
     "video": {"width": {"ideal": 640}, "height": {"ideal": 480}},
-    # Browsers suppress whatever is not speech unless told otherwise; here a dog shall be heard.
+    # Disable noise suppression, which removes non-speech sounds.
     "audio": {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False},
 }
-"""What a recording asks of the camera and the microphone. It is not mirrored: it lies beside its overlay."""
+"""Camera and microphone settings of a recording. It is not mirrored, to look like the overlay beside it."""
 _LOOKS = Path(str(files("ecmvae"))) / "serving" / "app_page"
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
     "connect-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'"
 )
-"""What the page may load: only what comes from its own address."""
+"""The page may load only what comes from its own address."""
 
 
-def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Iterable[Path] = ()) -> Any:
-    """The page as a `gradio.Blocks`; make it inside `own_folder`.
+def build_page(
+    service: PredictionService, limits: Limits, sessions: SessionStore, examples: Iterable[Path] = ()
+) -> Any:
+    """The page as a `gradio.Blocks`; build it inside `own_folder`.
 
     Args:
-        workshop: Does the jobs.
-        limits: Shown, and the number of jobs at a time.
-        visits: Folders and cancelling.
+        service: Runs the jobs.
+        limits: Shown on the page; `jobs` of them run at a time.
+        sessions: Folders and cancelling.
         examples: Videos to try.
     """
     import gradio as gr
+
+    downloads = {name: WRITERS.get(name).label for name in WRITERS if WRITERS.get(name).label}
 
     def segment(
         video: str | None,
@@ -75,38 +71,40 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
     ) -> tuple[Any, ...]:
         if video is None:
             raise gr.Error("Drop a video or record one first.", title="No video", print_exception=False)
-        wishes = Wishes(
+        options = JobOptions(
             style=cast(Style, style),
             threshold=float(threshold),
             samples=int(samples),
             smoothing=float(smoothing),
-            kinds=tuple(kind for kind in _DOWNLOADS if cutout or kind != "cutout"),
+            writers=tuple(name for name in downloads if cutout or name != "cutout"),
         )
         try:
-            with visits.job(request.session_hash or "") as (folder, stop):
-                answer = workshop.run(
+            with sessions.job(request.session_hash or "") as (folder, stop):
+                answer = service.run(
                     Path(video),
-                    wishes,
+                    options,
                     folder=folder,
                     cancelled=stop,
                     progress=lambda share: progress(share, desc="Looking and listening"),
                 )
         except UserError as error:
-            line = html.escape(str(error).replace(f"{Path(video).parent}{os.sep}", ""))  # our folder says nothing
+            line = html.escape(
+                str(error).replace(f"{Path(video).parent}{os.sep}", "")
+            )  # the folder's name would not help
             raise gr.Error(line, title="This did not work", duration=30, print_exception=False) from error
         except Cancelled:
             raise gr.Error("Nothing was kept.", title="Cancelled", print_exception=False) from None
-        buttons = [gr.DownloadButton(value=answer.files.get(kind), visible=kind in answer.files) for kind in _DOWNLOADS]
+        buttons = [gr.DownloadButton(value=answer.files.get(name), visible=name in answer.files) for name in downloads]
         return str(answer.files["overlay"]), answer.summary, answer.timeline, *buttons
 
     def cancel(request: Any) -> str:
-        visits.cancel(request.session_hash or "")
+        sessions.cancel(request.session_hash or "")
         return "Cancelled."
 
     def leave(request: Any) -> None:
-        visits.leave(request.session_hash or "")
+        sessions.leave(request.session_hash or "")
 
-    for function in (segment, cancel, leave):  # Gradio passes the request by its type, which has a name only here
+    for function in (segment, cancel, leave):  # Gradio passes the request by type, and imports are local
         function.__annotations__ = {"request": gr.Request}
 
     with gr.Blocks(title="What sounds here?", analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)) as page:
@@ -122,7 +120,9 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
         if clips:
             gr.Examples(clips, inputs=[source], label="Or try one of these")
         with gr.Row(elem_id="choices"):
-            style = gr.Radio(list(_STYLES), value="contour", label="Style", elem_id="style", scale=5, min_width=350)
+            style = gr.Radio(
+                list(get_args(Style)), value="contour", label="Style", elem_id="style", scale=5, min_width=350
+            )
             threshold = gr.Slider(0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3)
             samples = gr.Slider(1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3)
             smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3)
@@ -135,7 +135,7 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
         with gr.Row(elem_id="downloads"):
             buttons = [
                 gr.DownloadButton(f"\N{DOWNWARDS ARROW TO BAR} {label}", visible=False, size="sm", min_width=140)
-                for label in _DOWNLOADS.values()
+                for label in downloads.values()
             ]
         started = start.click(
             segment,
@@ -145,7 +145,7 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
             concurrency_limit=limits.jobs,
             api_name="segment",
         )
-        # Ours stops a job that runs, Gradio's takes one out of the queue.
+        # `cancel` stops a running job, `cancels` takes a waiting one out of the queue.
         stop.click(cancel, outputs=[summary], cancels=[started], queue=False, show_progress="hidden", api_name="cancel")
         page.unload(leave)
     return page
@@ -154,7 +154,7 @@ def build_page(workshop: Workshop, limits: Limits, visits: Visits, examples: Ite
 def launch(
     page: Any, limits: Limits, *, host: str = "127.0.0.1", port: int | None = None, password: str | None = None
 ) -> str:
-    """Serve a page without any call to the outside.
+    """Serve a page without any outgoing connection.
 
     Args:
         page: From `build_page`.
@@ -164,10 +164,10 @@ def launch(
         password: Asked for, with the user name "ecmvae"; None = not.
 
     Returns:
-        The page's address, as soon as it answers.
+        The page's address, once it answers.
 
     Raises:
-        OSError: When the port is taken.
+        OSError: If the port is taken.
     """
     import gradio as gr
     from starlette.middleware import Middleware
@@ -182,7 +182,7 @@ def launch(
         ssr_mode=False,
         enable_monitoring=False,
         footer_links=[],
-        app_kwargs={"middleware": [Middleware(_OnlyFromHere)]},
+        app_kwargs={"middleware": [Middleware(_SecurityPolicy)]},
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css_paths=[_LOOKS / "page.css"],
         head=f"<script>{(_LOOKS / 'page.js').read_text(encoding='utf-8')}</script>",
@@ -193,7 +193,7 @@ def launch(
 
 
 def own_examples() -> list[Path]:
-    """The clip to try: beside this file in an installed package, among the documents in a checkout."""
+    """The example clip: beside this file in an installed package, in docs/ in a checkout."""
     package = Path(str(files("ecmvae")))
     places = (_LOOKS / "example.mp4", package.parent / "docs" / "assets" / "example.mp4")
     return [place for place in places if place.is_file()][:1]
@@ -201,10 +201,10 @@ def own_examples() -> list[Path]:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A temporary folder that Gradio, too, puts its files into, and that is deleted at the end."""
+    """A temporary folder for all files, Gradio's included; deleted at the end."""
     folder = tempfile.mkdtemp(prefix="ecmvae-app-")
     before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio has no other way to be told
+    os.environ["GRADIO_TEMP_DIR"] = folder  # the only way to tell Gradio
     try:
         yield Path(folder)
     finally:
@@ -258,10 +258,10 @@ def app(
     for example in examples or []:
         if not example.is_file():
             raise UserError(f"there is no example video {example}")
-    workshop = Workshop(checkpoint, device, limits)
+    service = PredictionService(checkpoint, device, limits)
     with own_folder() as folder:
-        visits = Visits(folder)
-        page = build_page(workshop, limits, visits, own_examples() if examples is None else examples)
+        sessions = SessionStore(folder)
+        page = build_page(service, limits, sessions, own_examples() if examples is None else examples)
         try:
             address = launch(page, limits, host=host, port=port, password=password)
         except OSError as error:
@@ -272,12 +272,12 @@ def app(
         try:
             Event().wait()
         finally:
-            visits.close()
+            sessions.close()
             page.close(verbose=False)
 
 
-class _OnlyFromHere:
-    """Tells browsers, with every answer, to load nothing from elsewhere."""
+class _SecurityPolicy:
+    """Middleware that adds the content security policy to every response."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The jobs behind the page of `ecmvae app`: limits, folders, cancelling. Knows nothing of Gradio."""
+"""The jobs behind the page of `ecmvae app`: limits, folders, cancelling. Independent of Gradio."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from threading import BoundedSemaphore, Event
 
 from torch import nn
 
-from ecmvae.data.video import probe
+from ecmvae.data.video import VideoInfo, probe
 from ecmvae.errors import UserError
-from ecmvae.prediction.options import PredictorOptions
-from ecmvae.prediction.outputs import OutputKind, OverlayOptions
+from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.render import Style
 from ecmvae.prediction.result import VideoResult
-from ecmvae.prediction.saving import ENDINGS, write_outputs
+from ecmvae.prediction.saving import write_outputs
+from ecmvae.prediction.writers import WRITERS
 from ecmvae.serving.timeline import timeline_html
 
 _LONGEST_NAME = 60  # of a download, without its ending
@@ -27,7 +26,7 @@ _LONGEST_NAME = 60  # of a download, without its ending
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one visitor may ask for."""
+    """Limits of one job, and of all jobs together."""
 
     megabytes: int = 200
     """Size of an upload."""
@@ -37,7 +36,7 @@ class Limits:
     """Predictions at the same time; others wait in the queue."""
 
     def __post_init__(self) -> None:
-        """Refuse what lets nobody in.
+        """Validate the limits.
 
         Raises:
             UserError: Naming the limit.
@@ -50,84 +49,84 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class JobOptions:
     """What a visitor has chosen."""
 
     style: Style = "contour"
     threshold: float = 0.5
     samples: int = 1
     smoothing: float = 0.25
-    kinds: tuple[OutputKind, ...] = ("overlay", "mask-video", "coco", "npz")
-    """Files to make; the overlay is what the page plays."""
+    writers: tuple[str, ...] = ("overlay", "mask_video", "coco", "npz")
+    """Output formats; the page plays the overlay."""
 
 
 class Cancelled(Exception):
-    """The visitor has pressed Cancel, or left."""
+    """The visitor has cancelled the job or left the page."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a prediction shows on the page.
+    """What the page shows of a prediction.
 
     Attributes:
-        files: What can be downloaded, by kind; `files["overlay"]` is played.
+        files: Downloads by output format; `files["overlay"]` is played.
         timeline: Loudness, masked area and uncertainty over time, as HTML.
         summary: One line.
     """
 
-    files: dict[OutputKind, Path]
+    files: dict[str, Path]
     timeline: str
     summary: str
 
 
-class Visits:
-    """Who waits for what: a visit has one job at a time and one folder, which goes when the next job comes."""
+class SessionStore:
+    """Jobs and folders of the visitors: a session has one job at a time, and one folder, deleted by its next job."""
 
     def __init__(self, root: Path) -> None:
-        """Begin without visitors.
+        """Begin without sessions.
 
         Args:
-            root: Folders of jobs are made in it. Their names are ours: what a browser calls itself is no path.
+            root: Parent of the jobs' folders. A session id never becomes part of a path, since browsers choose it.
         """
         self._root = root
         self._running: dict[str, Event] = {}
         self._finished: dict[str, Path] = {}
 
     @contextmanager
-    def job(self, visit: str) -> Iterator[tuple[Path, Event]]:
-        """A fresh folder, and the event that asks the job to stop; the folder stays only if the job ends well.
+    def job(self, session: str) -> Iterator[tuple[Path, Event]]:
+        """A new folder, and the event that asks the job to stop; the folder is kept only if the job succeeds.
 
         Args:
-            visit: The browser tab, by its own name for itself.
+            session: Id of the browser tab.
 
         Raises:
-            Cancelled: At the end, when the visitor has left meanwhile.
+            Cancelled: At the end, if the visitor has left in the meantime.
         """
-        self.leave(visit)
+        self.leave(session)
         folder, stop = Path(tempfile.mkdtemp(prefix="job-", dir=self._root)), Event()
-        self._running[visit] = stop
+        self._running[session] = stop
         try:
             yield folder, stop
             if stop.is_set():
                 raise Cancelled
-            self._finished[visit] = folder
+            self._finished[session] = folder
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
-            if self._running.get(visit) is stop:
-                del self._running[visit]
+            if self._running.get(session) is stop:
+                del self._running[session]
 
-    def cancel(self, visit: str) -> None:
-        """Ask the visit's job to stop, if there is one; it does so at its next frame and removes its folder."""
-        stop = self._running.get(visit)
+    def cancel(self, session: str) -> None:
+        """Ask the session's job, if there is one, to stop; it stops at its next frame and deletes its folder."""
+        stop = self._running.get(session)
         if stop is not None:
             stop.set()
 
-    def leave(self, visit: str) -> None:
-        """Cancel, and delete what the visit's last job has made."""
-        self.cancel(visit)
-        folder = self._finished.pop(visit, None)
+    def leave(self, session: str) -> None:
+        """Cancel the running job and delete the files of the last one."""
+        self.cancel(session)
+        folder = self._finished.pop(session, None)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,8 +136,8 @@ class Visits:
             stop.set()
 
 
-class Workshop:
-    """Runs predictions, a limited number at a time; remembers the last one, so that it can be drawn in another way."""
+class PredictionService:
+    """Runs predictions, a limited number at a time; keeps the last one, to draw it again in another style."""
 
     def __init__(self, model: nn.Module | str | None, device: str, limits: Limits) -> None:
         """Load the model once.
@@ -146,7 +145,7 @@ class Workshop:
         Args:
             model: As for `VideoPredictor`.
             device: Likewise.
-            limits: Refuse what is larger.
+            limits: Larger jobs are refused.
         """
         self._predictor = VideoPredictor(model, device)
         self._limits = limits
@@ -154,34 +153,34 @@ class Workshop:
         self._last: tuple[tuple[Path, int, float], VideoResult] | None = None
 
     def run(
-        self, video: Path, wishes: Wishes, *, folder: Path, cancelled: Event, progress: Callable[[float], None]
+        self, video: Path, options: JobOptions, *, folder: Path, cancelled: Event, progress: Callable[[float], None]
     ) -> Answer:
-        """Predict one video; only draw it anew where the last job had the same video, samples and smoothing.
+        """Predict one video; a video with the samples and smoothing of the last job is only drawn again.
 
         Args:
             video: The upload.
-            wishes: What the visitor has chosen.
+            options: What the visitor has chosen.
             folder: Where the files go.
-            cancelled: Set from elsewhere to stop.
+            cancelled: Set by another thread to stop the job.
             progress: Called with the share that is done.
 
         Raises:
-            UserError: When the video is too large or too long, or cannot be read.
-            Cancelled: When `cancelled` was set.
+            UserError: If the video is too large, too long or unreadable.
+            Cancelled: If `cancelled` was set.
         """
-        self._check_limits(video)
-        while not self._slots.acquire(timeout=0.1):  # a cancelled job may not have let go yet
+        info = self._checked(video)
+        while not self._slots.acquire(timeout=0.1):  # a cancelled job may still be running
             _stop_if(cancelled)
         try:
-            return self._run(video, wishes, folder, cancelled, progress)
+            return self._run(info, options, folder, cancelled, progress)
         finally:
             self._slots.release()
 
     def _run(
-        self, video: Path, wishes: Wishes, folder: Path, cancelled: Event, progress: Callable[[float], None]
+        self, info: VideoInfo, options: JobOptions, folder: Path, cancelled: Event, progress: Callable[[float], None]
     ) -> Answer:
         progress(0.0)
-        duration = probe(video).duration or self._limits.seconds
+        duration = info.duration or self._limits.seconds
         windows: list[VideoResult] = []
 
         def noted(stream: Iterator[VideoResult]) -> Iterator[VideoResult]:
@@ -196,34 +195,36 @@ class Workshop:
                 raise UserError(f"the video is longer than {self._limits.seconds:g} s: cut it first")
             progress(min(time / duration, 1.0))
 
-        name = video.stem[:_LONGEST_NAME]
-        files = {kind: folder / f"{name}{ENDINGS[kind]}" for kind in wishes.kinds}
+        stem = info.path.stem[:_LONGEST_NAME]
+        files = {name: folder / f"{stem}{WRITERS.get(name).ending}" for name in options.writers}
         summary = write_outputs(
-            noted(self._windows(video, wishes)),
-            video,
+            noted(self._windows(info, options)),
+            info,
             files,
-            overlay=OverlayOptions(style=wishes.style),
+            options=WriterOptions(style=options.style),
             on_frame=on_frame,
         )
         result = VideoResult.join(windows)
-        self._last = (video, wishes.samples, wishes.smoothing), result
+        self._last = (info.path, options.samples, options.smoothing), result
         line = f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"
         return Answer(files, timeline_html(result), line)
 
-    def _windows(self, video: Path, wishes: Wishes) -> Iterator[VideoResult]:
+    def _windows(self, info: VideoInfo, options: JobOptions) -> Iterator[VideoResult]:
         last = self._last  # read once: another job may replace it
-        if last is not None and last[0] == (video, wishes.samples, wishes.smoothing):
-            return iter([last[1].with_threshold(wishes.threshold)])
-        options = PredictorOptions(threshold=wishes.threshold, samples=wishes.samples, smoothing=wishes.smoothing)
-        return self._predictor.with_options(options).stream(video)
+        if last is not None and last[0] == (info.path, options.samples, options.smoothing):
+            return iter([last[1].with_threshold(options.threshold)])
+        chosen = PredictorOptions(threshold=options.threshold, samples=options.samples, smoothing=options.smoothing)
+        return self._predictor.with_options(chosen).stream(info.path)
 
-    def _check_limits(self, video: Path) -> None:
+    def _checked(self, video: Path) -> VideoInfo:
+        """Probe a video that is within the limits."""
         megabytes = video.stat().st_size / 1e6
         if megabytes > self._limits.megabytes:
             raise UserError(f"the video has {megabytes:.0f} MB, more than {self._limits.megabytes}")
-        duration = probe(video).duration
-        if duration is not None and duration > self._limits.seconds + 0.5:
-            raise UserError(f"the video has {duration:.0f} s, more than {self._limits.seconds:g} s: cut it first")
+        info = probe(video)
+        if info.duration is not None and info.duration > self._limits.seconds + 0.5:
+            raise UserError(f"the video has {info.duration:.0f} s, more than {self._limits.seconds:g} s: cut it first")
+        return info
 
 
 def _stop_if(cancelled: Event) -> None:

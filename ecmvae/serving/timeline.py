@@ -1,6 +1,6 @@
-"""The curves below the page's videos: what is heard, how much is masked, how sure the model is, over time, as HTML.
+"""The curves below the page's videos as HTML: sound activity, masked area and uncertainty over time.
 
-No script and no picture: three lanes of SVG that stretch to any width and take their colours from the page's style.
+Three lanes of SVG without scripts, which stretch to any width and take their colours from the page's style sheet.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from jaxtyping import Float
 from ecmvae.prediction.result import VideoResult
 
 _POINTS = 400
-"""Of a curve at most; each shows the highest value around it, so that a short sound is not lost."""
+"""Points of a curve at most; each is the highest value around it, so that a short sound is not lost."""
 
 _LEAST = 0.01
-"""A lane is at least this high, so that next to nothing looks like nothing."""
+"""Smallest upper end of a scale, so that values near zero look small."""
 
 
 def timeline_html(result: VideoResult) -> str:
-    """A `<figure class="timeline">` with one lane a curve; `data-seconds` is the time at its right end.
+    """A `<figure class="timeline">` with one lane a curve; `data-seconds` is the time at the right end.
 
-    Sound activity is drawn from -60 dB to full scale; masked area and uncertainty up to their own highest value, which
-    stands beside the lane.
+    Sound activity is drawn from -60 dB to full scale; masked area and uncertainty up to their own maximum, which is
+    printed beside the lane.
     """
     area = result.masked_area
     doubt = result.key_uncertainty.float().mean(dim=(1, 2)).numpy()

@@ -14,10 +14,11 @@ from PIL import Image
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import read_clip, write_video
 from ecmvae.prediction import render
-from ecmvae.prediction.classes import PALETTE, by_area, class_name, where_and_what
+from ecmvae.prediction.classes import PALETTE, by_area, class_name, foreground_and_classes
 from ecmvae.prediction.predictor import PredictorOptions, VideoPredictor
 from ecmvae.prediction.result import VideoResult
-from ecmvae.prediction.saving import ENDINGS, write_outputs
+from ecmvae.prediction.saving import write_outputs
+from ecmvae.prediction.writers import WRITERS
 
 HEIGHT, WIDTH = 96, 128
 NAMES = ("background", "lamp", "cat", "dog")
@@ -64,7 +65,7 @@ def truth(result: VideoResult) -> np.ndarray:
 
 
 def test_one_channel_knows_no_classes() -> None:
-    probability, classes = where_and_what(torch.zeros(2, 1, 3, 1, 4, 4))
+    probability, classes = foreground_and_classes(torch.zeros(2, 1, 3, 1, 4, 4))
     assert classes is None
     assert torch.equal(probability, torch.full((1, 3, 4, 4), 0.5))
 
@@ -72,10 +73,10 @@ def test_one_channel_knows_no_classes() -> None:
 def test_the_mean_over_draws_and_the_likeliest_class_but_the_background() -> None:
     shares = torch.tensor([[0.7, 0.1, 0.2], [0.1, 0.8, 0.1]], dtype=torch.float64)  # of two draws, at every pixel
     drawn = shares.log().reshape(2, 1, 1, 3, 1, 1).expand(2, 1, 1, 3, 4, 4)
-    probability, classes = where_and_what(drawn)
+    probability, classes = foreground_and_classes(drawn)
     torch.testing.assert_close(probability, torch.full((1, 1, 4, 4), 0.6, dtype=torch.float64))
     assert torch.equal(classes, torch.ones(1, 1, 4, 4, dtype=torch.uint8))
-    _, unlikely = where_and_what(drawn[:1])
+    _, unlikely = foreground_and_classes(drawn[:1])
     assert torch.equal(unlikely, torch.full((1, 1, 4, 4), 2, dtype=torch.uint8))
 
 
@@ -104,7 +105,7 @@ def test_classes_at_source_size(result: VideoResult) -> None:
 
 
 def test_files(result: VideoResult, video: Path, tmp_path: Path) -> None:
-    targets = {kind: tmp_path / f"x{ENDINGS[kind]}" for kind in ("overlay", "masks", "coco", "npz")}
+    targets = {name: tmp_path / f"x{WRITERS.get(name).ending}" for name in ("overlay", "masks", "coco", "npz")}
     write_outputs([result], video, targets)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in targets.values()}
     with np.load(targets["npz"]) as arrays:

@@ -19,8 +19,8 @@ from ecmvae.errors import UserError
 from ecmvae.hub.default_model import default_model
 from ecmvae.prediction import predictor
 from ecmvae.prediction.command import predict
-from ecmvae.prediction.outputs import ArrayFile
 from ecmvae.prediction.result import FrameResult
+from ecmvae.prediction.writers.npz import NpzWriter
 
 
 @pytest.fixture(autouse=True)
@@ -137,16 +137,16 @@ def test_a_single_bad_file_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_leaves_nothing_half_written_and_is_taken_up_again(tmp_path: Path, videos: Path) -> None:
-    out, write = tmp_path / "out", ArrayFile.write
+    out, write = tmp_path / "out", NpzWriter.write
 
-    def dying(self: ArrayFile, frame: np.ndarray, result: FrameResult) -> None:
+    def dying(self: NpzWriter, frame: np.ndarray, result: FrameResult) -> None:
         write(self, frame, result)
         if result.index == 9 and (out / "one.npz").exists():
             os.kill(os.getpid(), signal.SIGKILL)
 
     child = os.fork()
     if child == 0:
-        ArrayFile.write = dying  # type: ignore[method-assign]
+        NpzWriter.write = dying  # type: ignore[method-assign]
         run(videos, out=out, masks=True, npz=True)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

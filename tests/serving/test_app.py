@@ -19,7 +19,7 @@ from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.models import build_model
 from ecmvae.serving.app import app, build_page, launch, own_examples, own_folder
-from ecmvae.serving.service import Limits, Visits, Workshop
+from ecmvae.serving.service import Limits, PredictionService, SessionStore
 
 LIMITS = Limits(seconds=5.0, megabytes=1)
 
@@ -35,7 +35,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served() -> Iterator[tuple[str, Path]]:
     """Address and folder of a page."""
     with own_folder() as folder:
-        page = build_page(Workshop(ListeningModel(32, 2, level=0.5), "cpu", LIMITS), LIMITS, Visits(folder))
+        page = build_page(
+            PredictionService(ListeningModel(32, 2, level=0.5), "cpu", LIMITS), LIMITS, SessionStore(folder)
+        )
         yield launch(page, LIMITS), folder
         page.close(verbose=False)
     assert not folder.exists()

@@ -24,7 +24,7 @@ from PIL import Image
 
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.serving.app import build_page, launch, own_folder
-from ecmvae.serving.service import Limits, Visits, Workshop
+from ecmvae.serving.service import Limits, PredictionService, SessionStore
 
 pytestmark = pytest.mark.browser
 
@@ -112,9 +112,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(browser: Any, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     screenshots = Path(os.environ.get("ECMVAE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     model = GatedModel()
-    workshop = Workshop(model, "cpu", LIMITS)
+    service = PredictionService(model, "cpu", LIMITS)
     with own_folder() as folder:
-        page = build_page(workshop, LIMITS, Visits(folder), [clip])
+        page = build_page(service, LIMITS, SessionStore(folder), [clip])
         yield Site(launch(page, LIMITS), folder, model, browser.new_context(), screenshots)
         page.close(verbose=False)
     assert not folder.exists()
@@ -353,7 +353,7 @@ def test_the_browser_may_ask_nobody_else(page: Any) -> None:
 
 def test_password(site: Site) -> None:
     with own_folder() as folder:
-        page = build_page(Workshop(site.model, "cpu", LIMITS), LIMITS, Visits(folder))
+        page = build_page(PredictionService(site.model, "cpu", LIMITS), LIMITS, SessionStore(folder))
         address = launch(page, LIMITS, password="open sesame")
         tab = site.context.new_page()
         requests: list[str] = []

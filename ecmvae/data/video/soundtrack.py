@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import audio_stream, demuxed, longest_gap, open_container, probe
+from ecmvae.data.video.container import VideoInfo, audio_stream, demuxed, longest_gap, open_container, probe
 from ecmvae.data.video.sound import SAMPLE_RATE, SoundBlock, decoded_sound
 from ecmvae.files import show_path
 
@@ -63,23 +63,24 @@ def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], 
     return _Encoded(output, blocks, sample_rate, channels.shape[0])
 
 
-def soundtrack_of(output: OutputContainer, path: Path, track: int, stack: ExitStack) -> Soundtrack | None:
+def soundtrack_of(output: OutputContainer, source: Path | VideoInfo, track: int, stack: ExitStack) -> Soundtrack | None:
     """Track `track` of a video file, or None when the file has no sound; `stack` keeps the file open."""
-    source = stack.enter_context(open_container(path))
-    stream = audio_stream(source, track, path)
+    path = source.path if isinstance(source, VideoInfo) else source
+    container = stack.enter_context(open_container(path))
+    stream = audio_stream(container, track, path)
     if stream is None:
         return None
-    origin = probe(path).start
+    origin = source.start if isinstance(source, VideoInfo) else probe(path).start
     family = _family(output)
     codec = stream.codec_context.codec.canonical_name
     if codec in _HOLDS[family]:
-        return _Copied(output, source, stream, origin)
+        return _Copied(output, container, stream, origin)
     encoder = _ENCODER[family].removeprefix("lib")
     logger.warning("%s: %s cannot hold its %s sound: encoded again as %s", show_path(path), family, codec, encoder)
     rates = _RATES[family]
     rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
     channels = min(stream.codec_context.channels, 2)
-    blocks = decoded_sound(source, stream, origin=origin, sample_rate=rate, channels=channels, warn=False)
+    blocks = decoded_sound(container, stream, origin=origin, sample_rate=rate, channels=channels, warn=False)
     return _Encoded(output, blocks, rate, channels)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ecmvae.data.video.container import VideoInfo
 from ecmvae.data.video.soundtrack import Soundtrack, soundtrack_of, waveform_soundtrack
 from ecmvae.files import replacing
 
@@ -53,7 +54,7 @@ class VideoWriter:
         fps: int | float | Fraction,
         waveform: NDArray[np.float32] | None = None,
         sample_rate: int | None = None,
-        copy_audio_from: Path | None = None,
+        copy_audio_from: Path | VideoInfo | None = None,
         audio_track: int = 0,
         codec: VideoCodec = "h264",
         alpha: bool = False,
@@ -69,8 +70,8 @@ class VideoWriter:
             fps: Frames a second; frames that come with their own time may deviate from it.
             waveform: (S,) or (C, S) float32 in [-1, 1], or None.
             sample_rate: Hz, needed with `waveform`.
-            copy_audio_from: Take the sound from this file: copied packet by packet where the container holds its
-                codec, else encoded again (with a line in the log).
+            copy_audio_from: Take the sound from this file (or probed file): copied packet by packet where the container
+                holds its codec, else encoded again (with a line in the log).
             audio_track: Which track of that file, from 0.
             codec: `h264` or `vp9`.
             alpha: Frames are (H, W, 4) with transparency; VP9 only.

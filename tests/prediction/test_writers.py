@@ -1,6 +1,8 @@
 """Every kind of output, read back by other libraries: PyAV, OpenCV, PIL, NumPy and plain loops."""
 
+import inspect
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,11 +19,15 @@ from PIL import Image
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
-from ecmvae.prediction.options import PredictorOptions
-from ecmvae.prediction.outputs import OverlayOptions, run_lengths
+from ecmvae.prediction import predictor
+from ecmvae.prediction.command import predict
+from ecmvae.prediction.options import PredictorOptions, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.result import VideoResult
-from ecmvae.prediction.saving import ENDINGS, kind_of, write_outputs
+from ecmvae.prediction.result import FrameResult, VideoResult
+from ecmvae.prediction.saving import write_outputs
+from ecmvae.prediction.writers import WRITERS, writer_for
+from ecmvae.prediction.writers.base import FrameWriter
+from ecmvae.prediction.writers.coco import run_lengths
 
 HEIGHT, WIDTH = 90, 120
 
@@ -118,8 +124,8 @@ def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Frac
     frames = [np.full((32, 48, 3), 255 if index in flash else 20, np.uint8) for index in range(count)]
     source = OddVideo(frames, rate=rate, tracks=[Track(tone[None], codec=codec)]).write(tmp_path / f"source{suffix}")
     options = PredictorOptions(fps=0.5)
-    predictor = VideoPredictor(ListeningModel(32), "cpu", options)
-    write_outputs(predictor.stream(source), source, {"overlay": tmp_path / "overlay.mp4"})
+    windows = VideoPredictor(ListeningModel(32), "cpu", options).stream(source)
+    write_outputs(windows, source, {"overlay": tmp_path / "overlay.mp4"})
     flashes, beeps = flashes_and_beeps(tmp_path / "overlay.mp4")
     assert len(flashes) == len(beeps) == 3
     assert np.array(flashes) == pytest.approx([float(index / rate) for index in sorted(flash)], abs=2e-3)
@@ -128,8 +134,8 @@ def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Frac
 
 
 def test_overlay_with_uncertainty_has_a_second_picture(tmp_path: Path, video: Path, result: VideoResult) -> None:
-    options = OverlayOptions(uncertainty=True, loudness=False, style="spotlight")
-    write_outputs([result], video, {"overlay": tmp_path / "a.mp4"}, overlay=options)
+    options = WriterOptions(uncertainty=True, loudness=False, style="spotlight")
+    write_outputs([result], video, {"overlay": tmp_path / "a.mp4"}, options=options)
     frames = read_clip(tmp_path / "a.mp4").frames
     assert frames.shape[1:3] == (HEIGHT, 2 * WIDTH)
     assert frames[40, :, WIDTH + 70 :].mean() > 200  # fully uncertain: bright
@@ -157,7 +163,7 @@ def test_cutout_is_transparent_where_nothing_sounds(tmp_path: Path, result: Vide
 
 
 def test_mask_video_as_opencv_sees_it(tmp_path: Path, video: Path, result: VideoResult) -> None:
-    write_outputs([result], video, {"mask-video": tmp_path / "a.mp4"})
+    write_outputs([result], video, {"mask_video": tmp_path / "a.mp4"})
     capture, masks = cv2.VideoCapture(str(tmp_path / "a.mp4")), []
     while (read := capture.read())[0]:
         masks.append(read[1][..., 0] > 127)
@@ -203,7 +209,7 @@ def test_arrays_as_numpy_sees_them(tmp_path: Path, result: VideoResult) -> None:
 
 def test_all_kinds_in_one_pass_and_a_summary(tmp_path: Path, video: Path, result: VideoResult) -> None:
     times: list[float] = []
-    targets = {kind: tmp_path / f"x{ending}" for kind, ending in ENDINGS.items()}
+    targets = {name: tmp_path / f"x{WRITERS.get(name).ending}" for name in WRITERS}
     summary = write_outputs([result], video, targets, on_frame=times.append)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in targets.values()}
     assert times == pytest.approx(result.timestamps)
@@ -218,7 +224,7 @@ def test_failure_leaves_nothing_behind(tmp_path: Path, video: Path, result: Vide
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    targets = {kind: tmp_path / f"x{ending}" for kind, ending in ENDINGS.items()}
+    targets = {name: tmp_path / f"x{WRITERS.get(name).ending}" for name in WRITERS}
     with pytest.raises(KeyboardInterrupt):
         write_outputs([result], video, targets, on_frame=interrupted)
     assert list(tmp_path.iterdir()) == []
@@ -236,7 +242,59 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, result: VideoResult) -> 
 
 def test_unknown_suffix_is_refused() -> None:
     with pytest.raises(UserError, match=r"unknown kind of output '\.docx'"):
-        kind_of(Path("a.docx"))
+        writer_for(Path("a.docx"))
+
+
+class TimesWriter(FrameWriter):
+    """A format from outside the package: the time and masked area of every frame, one a line."""
+
+    ending, suffixes, label = ".times.txt", (".txt",), "Times"
+
+    def open(self) -> None:
+        self.file = self.stack.enter_context(self.part.open("w"))
+
+    def write(self, frame: np.ndarray, result: FrameResult) -> None:
+        assert frame.shape[:2] == (self.info.height, self.info.width)
+        print(result.time, result.mask.mean(), file=self.file)
+
+
+TOY = f"{__name__}:TimesWriter"
+
+
+@pytest.fixture
+def registered() -> Iterator[str]:
+    WRITERS.register("times")(TimesWriter)
+    yield "times"
+    del WRITERS._entries["times"]
+
+
+def test_a_format_from_outside(tmp_path: Path, result: VideoResult, registered: str) -> None:
+    assert writer_for(tmp_path / "a.txt") == registered
+    for number, writer in enumerate([None, registered, TOY, TimesWriter]):
+        rows = np.loadtxt(result.save(tmp_path / f"{number}.txt", writer))
+        assert rows[:, 0] == pytest.approx(result.timestamps)
+        assert rows[:, 1] == pytest.approx(result.masks.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("name", ["registered", "import path"])
+def test_predict_with_a_format_from_outside(
+    tmp_path: Path, video: Path, name: str, monkeypatch: pytest.MonkeyPatch, registered: str
+) -> None:
+    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 2).to(device))
+    also = [registered if name == "registered" else TOY]
+    arguments = {"checkpoint": "any", "device": "cpu", "also": also}
+    assert predict([str(video)], out=tmp_path / "out", **arguments) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"flash.overlay.mp4", "flash.times.txt"}
+    assert predict([str(video)], out=tmp_path / "a.txt", **arguments) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "a.txt"}
+    with pytest.raises(UserError, match="unknown output format 'gif': choose from overlay, mask_video"):
+        predict([str(video)], out=tmp_path / "out", also=["gif"])
+    with pytest.raises(UserError, match=r"lacks \.ending and \.suffixes and \.write"):
+        predict([str(video)], out=tmp_path / "out", also=["collections:OrderedDict"])
+
+
+def test_every_format_has_a_switch_of_predict() -> None:
+    assert set(WRITERS) <= set(inspect.signature(predict).parameters)
 
 
 @pytest.mark.parametrize("fill", ["empty", "full", "random", "first"])

@@ -1,0 +1,61 @@
+"""Output formats of `ecmvae predict`, one file each.
+
+A format is a subclass of `ecmvae.prediction.writers.base.FrameWriter`. From outside the package it is registered, named
+by its import path, or passed as a class::
+
+    @WRITERS.register("gif")
+    class GifWriter(FrameWriter): ...
+
+    ecmvae predict dog.mp4 --also my_package.gif:GifWriter
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecmvae.errors import UserError
+from ecmvae.files import show_path
+from ecmvae.registry import Registry
+
+if TYPE_CHECKING:
+    from ecmvae.prediction.writers.base import FrameWriter
+
+_HERE = "ecmvae.prediction.writers"
+
+WRITERS: Registry[type[FrameWriter]] = Registry(
+    "output format",
+    {
+        "overlay": f"{_HERE}.overlay:OverlayWriter",
+        "mask_video": f"{_HERE}.mask_video:MaskVideoWriter",
+        "cutout": f"{_HERE}.cutout:CutoutWriter",
+        "masks": f"{_HERE}.masks:MasksWriter",
+        "coco": f"{_HERE}.coco:CocoWriter",
+        "npz": f"{_HERE}.npz:NpzWriter",
+    },
+    needs=("ending", "suffixes", "write"),
+)
+"""Name -> writer of the format; the names are the switches of `ecmvae predict`."""
+
+
+def writer_for(path: Path, preferred: Iterable[str] = ()) -> str:
+    """The format that a file name asks for by its suffix.
+
+    Args:
+        path: The output.
+        preferred: Formats to look at first, by name or import path.
+
+    Raises:
+        UserError: If no format has this suffix.
+    """
+    known: list[str] = []
+    names: list[str] = [*preferred, *WRITERS]
+    for name in names:
+        suffixes = WRITERS.get(name).suffixes
+        if path.suffix.lower() in suffixes:
+            return name
+        known += [suffix for suffix in suffixes if suffix and suffix not in known]
+    raise UserError(
+        f"{show_path(path)}: unknown kind of output {path.suffix!r}, use {', '.join(known)} or a folder name"
+    )

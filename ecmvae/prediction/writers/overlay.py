@@ -1,0 +1,57 @@
+"""The source with its masks drawn in and with its own sound: H.264 in MP4."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ecmvae.prediction import render
+from ecmvae.prediction.classes import PALETTE, by_area, class_name
+from ecmvae.prediction.options import Style
+from ecmvae.prediction.result import FrameResult
+from ecmvae.prediction.writers.base import FrameWriter
+
+_LOUDNESS_SECONDS = 5.0  # shown in the strip
+
+
+class OverlayWriter(FrameWriter):
+    """Masks over the source, with a strip of loudness and, on request, the uncertainty beside the picture."""
+
+    ending, suffixes, label = ".overlay.mp4", (".mp4", ".mov"), "Overlay video"
+
+    def open(self) -> None:
+        """Begin the video."""
+        self._recent: deque[tuple[float, float]] = deque()  # time and loudness of the last frames
+        self._video = self.open_video(width=self.info.width * (2 if self.options.uncertainty else 1))
+
+    def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
+        """Append a frame with its masks."""
+        picture = _drawn(frame, result, self.options.style)
+        if self.options.loudness:
+            picture = self._with_loudness(picture, result)
+        if self.options.uncertainty:
+            picture = render.beside(picture, render.heat(result.uncertainty))
+        self._video.write(picture, result.time)
+
+    def _with_loudness(self, picture: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> UInt8[np.ndarray, "h w 3"]:
+        start = result.time - _LOUDNESS_SECONDS
+        self._recent.append((result.time, result.audio_activity))
+        while self._recent[0][0] < start:
+            self._recent.popleft()
+        times, levels = np.array(self._recent).T
+        moments = np.linspace(start, result.time, 256)
+        return render.with_loudness_strip(picture, np.interp(moments, times, levels, left=0.0))
+
+
+def _drawn(frame: UInt8[np.ndarray, "h w 3"], result: FrameResult, style: Style) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with its masks, and with the names of its classes if the model has classes."""
+    if result.classes is None:
+        return render.overlay(frame, result.probability, mask=result.mask, style=style)
+    if style == "contour":
+        picture = render.class_overlay(frame, result.classes, PALETTE)
+    else:
+        picture = render.overlay(frame, result.probability, mask=result.mask, style=style)
+    entries = [(class_name(k, result.class_names), tuple(PALETTE[k].tolist())) for k in by_area(result.classes)]
+    return render.with_legend(picture, entries)
