@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ecmvae.provenance import __version__ as __version__
 
 if TYPE_CHECKING:
-    from ecmvae.checkpoint import load_model, save_model
     from ecmvae.config import Config, load_config
     from ecmvae.errors import UserError
     from ecmvae.models import ECMVAE, ECMVAEOutput, SegmentationOutput, build_model
+    from ecmvae.models.checkpoint import load_model, save_model
     from ecmvae.prediction.predictor import VideoPredictor
     from ecmvae.prediction.result import VideoResult
     from ecmvae.types import AVBatch, AVClip
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ecmvae.checkpoint": ("load_model", "save_model"),
+    "ecmvae.models.checkpoint": ("load_model", "save_model"),
     "ecmvae.config": ("Config", "load_config"),
     "ecmvae.errors": ("UserError",),
     "ecmvae.prediction.predictor": ("VideoPredictor",),

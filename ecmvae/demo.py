@@ -190,9 +190,9 @@ class Demo:
         return run, config
 
     def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
-        from ecmvae.checkpoint import load_model
         from ecmvae.data.avsbench import AVSBenchDataset
         from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
+        from ecmvae.models.checkpoint import load_model
 
         data = self.settings.data
         clips = AVSBenchDataset(

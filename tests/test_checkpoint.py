@@ -7,10 +7,12 @@ import torch
 from safetensors import SafetensorError
 
 from ecmvae import weight_files
-from ecmvae.checkpoint import initial_model, load_model, save_model, weights_sha256
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
+from ecmvae.hub.find import weights_sha256
 from ecmvae.models import build_model
+from ecmvae.models.checkpoint import initial_model, load_model, save_model
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 VALUES = {
     "model": {"visual": {"name": "efficientnet_lite0", "weights": "package"}, "channels": 8, "latent": {"dim": 4}},
@@ -44,7 +46,8 @@ def test_a_model_comes_back_as_it_was(saved: Path) -> None:
                 model(frames, model.encode_audio(log_mel), latents="mean").logits for model in (original, loaded)
             )
         assert torch.equal(got, expected)
-    assert json.loads((saved / "metadata.json").read_text()) == {"miou": 0.5}
+    metadata = json.loads((saved / "metadata.json").read_text())
+    assert metadata == {"miou": 0.5, "normalisation": original.normalisation.to_dict()}
 
 
 def test_weights_named_in_the_config_are_not_fetched_again(tmp_path: Path) -> None:
@@ -63,6 +66,34 @@ def test_a_checkpoint_of_another_config_is_named(saved: Path) -> None:
     with pytest.raises(UserError, match="checkpoint of another config") as raised:
         load_model(saved)
     assert "\n" not in str(raised.value)
+
+
+def test_a_model_keeps_the_normalisation_it_was_trained_with(tmp_path: Path) -> None:
+    own = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.125))
+    config = _config()
+    model = build_model(config.model, image_size=64)
+    model.normalisation = own
+    folder = save_model(model, tmp_path / "m", config)
+    assert load_model(folder).normalisation == own
+    assert initial_model(_starting(folder)).normalisation == own
+    (folder / "metadata.json").write_text('{"miou": 0.5}')  # as folders were before normalisations were saved
+    assert load_model(folder).normalisation == IMAGENET
+    (folder / "metadata.json").write_text('{"normalisation": {"mean": [0.5]}}')
+    with pytest.raises(UserError, match="cannot read a normalisation"):
+        load_model(folder)
+
+
+def test_code_that_a_model_folder_names_runs_only_when_trusted(saved: Path, tmp_path: Path) -> None:
+    weights = (saved / "config.yaml").read_text()
+    (saved / "config.yaml").write_text(weights.replace("extra: {}", "extra: {no_such_module:Term: 0.1}"))
+    with pytest.raises(
+        UserError, match=r"names code by import path \(no_such_module:Term\): pass trust_code"
+    ) as raised:
+        load_model(saved)
+    assert "\n" not in str(raised.value)
+    assert load_model(saved, trust_code=True).config.loss.extra == {"no_such_module:Term": 0.1}
+    with pytest.raises(UserError, match="names code that this run does not: no_such_module:Term"):
+        initial_model(_starting(saved))
 
 
 def test_damaged_and_missing_folders(saved: Path, tmp_path: Path) -> None:
@@ -86,7 +117,7 @@ def test_saving_replaces_models_only(saved: Path, tmp_path: Path) -> None:
     assert sorted(each.name for each in saved.iterdir()) == ["config.yaml", "metadata.json", "model.safetensors"]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("dear")
-    with pytest.raises(UserError, match="is no model folder"):
+    with pytest.raises(UserError, match="is not a model folder: choose"):
         save_model(model, tmp_path / "thesis", config)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "dear"
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from ecmvae.checkpoint import save_model
 from ecmvae.cli import COMMANDS, main
 from ecmvae.config import config_from_dict
 from ecmvae.data.video import write_video
 from ecmvae.models import build_model
+from ecmvae.models.checkpoint import save_model
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

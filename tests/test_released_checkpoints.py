@@ -14,11 +14,11 @@ from plain_networks import avsbench_shapes
 from released_case import drawn, released_shapes
 
 from ecmvae.audio.vggish import VGGish, VGGishPostprocessor
-from ecmvae.checkpoint import load_model
 from ecmvae.config import config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
+from ecmvae.models.checkpoint import load_model
 from ecmvae.released_checkpoints import (
     load_released_loss,
     load_released_state_dict,

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ecmvae.checkpoint import load_model
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.metrics.functional import avsbench_iou
+from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
 
 Answer = Callable[[Tensor, Tensor], Tensor]

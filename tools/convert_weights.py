@@ -15,11 +15,12 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from ecmvae.audio.vggish import VGGish
-from ecmvae.checkpoint import WEIGHTS_FILE, save_model
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of
+from ecmvae.hub.named_models import WEIGHTS_FILE
 from ecmvae.models import ECMVAE, Segmenter, build_model
+from ecmvae.models.checkpoint import save_model
 from ecmvae.released_checkpoints import (
     BACKBONES,
     has_posterior,

@@ -23,16 +23,17 @@ import torch
 import yaml
 from model_card import LICENCE, CardFacts, summary, write_card
 
-from ecmvae.checkpoint import find_model_folder, load_model, save_model, weights_sha256
 from ecmvae.config import Config
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.layout import tasks_in
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.hub.find import find_model_folder, weights_sha256
 from ecmvae.hub.named_models import INDEX_FILE, METADATA_FILE, PACKAGED, WEIGHTS_FILE
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models import ECMVAE
+from ecmvae.models.checkpoint import load_model, save_model
 from ecmvae.provenance import __version__
 from ecmvae.types import AVBatch
 

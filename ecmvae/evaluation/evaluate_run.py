@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 
-from ecmvae.checkpoint import find_model_folder, load_model, weights_sha256
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset, holds_avss
 from ecmvae.data.images import read_mask
@@ -24,6 +23,8 @@ from ecmvae.evaluation.report import Report
 from ecmvae.evaluation.robustness import RobustnessReport, RobustnessSettings, robustness
 from ecmvae.evaluation.semantic import evaluate_class_predictions, evaluate_semantic
 from ecmvae.evaluation.semantic_report import SemanticReport
+from ecmvae.hub.find import find_model_folder, weights_sha256
+from ecmvae.models.checkpoint import load_model
 from ecmvae.provenance import __version__, source_commit
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class EvaluationRun:
         device = choose_device(self.device)
         folder = find_model_folder(self.checkpoint)
         model = load_model(folder, device)
+        assert model.config is not None
         rival = None if self.visual_only is None else load_model(self.visual_only, device)
         knobs = model.config.data
         target = self.save_predictions

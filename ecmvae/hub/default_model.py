@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecmvae.checkpoint import find_model_folder
 from ecmvae.errors import UserError
+from ecmvae.hub.find import find_model_folder
 from ecmvae.hub.named_models import CONFIG_FILE, named_models
 
 

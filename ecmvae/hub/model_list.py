@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ecmvae.checkpoint import find_model_folder
 from ecmvae.errors import UserError
 from ecmvae.hub.client import cache_folder, is_offline
+from ecmvae.hub.find import find_model_folder
 from ecmvae.hub.named_models import CARD_FILE, named_models
 
 

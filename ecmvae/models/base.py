@@ -1,66 +1,33 @@
-"""What every segmentation model shares: inputs, one output type, two encoders and which of them are frozen."""
+"""The interface of every segmentation model, and `build_model`, the door at which the configuration stops."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ecmvae.audio.vggish import build_audio_encoder, load_audio_weights
+from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
-from ecmvae.models.fusion import Match
-from ecmvae.models.latents import FactorizedLatents, LatentMode, LatentSamples
-from ecmvae.models.pretrained import Pretrained
+from ecmvae.hub.folder import StoredModel
+from ecmvae.hub.named_models import CONFIG_FILE, WEIGHTS_FILE
+from ecmvae.hub.pretrained import Pretrained
+from ecmvae.models.latents import LatentMode
+from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.registry import Registry
 from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
+
+__all__ = ["MODELS", "BranchOutput", "SegmentationOutput", "Segmenter", "build_model", "misfits", "without_weights"]
 
 
-@dataclass(frozen=True)
-class BranchOutput:
-    """Intermediate results of the prior or the posterior branch.
-
-    Attributes:
-        logits: (B, T, K, H, W), K = 1 or the number of classes.
-        samples: The latents that were drawn; None without latents.
-        fused: Four fused maps (N, C, h, w), finest first.
-        audio: The audio that the fusion at each scale returned, four times (N, A), with A = C where they are compared.
-        matches: How the gates of the four scales compared pixels and sounds; empty without gates.
-    """
-
-    logits: Tensor
-    samples: LatentSamples | None
-    fused: tuple[Tensor, ...]
-    audio: tuple[Tensor, ...]
-    matches: tuple[Match, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentationOutput:
-    """Result of `Segmenter.forward`; the posterior parts are set exactly when masks were given to a model with latents.
-
-    Attributes:
-        logits: (B, T, K, H, W) of the prior branch, the one used at test time; K = 1 or the number of classes.
-        posterior_logits: (B, T, K, H, W) of the posterior branch.
-        prior: Latent distributions of the N frames; None when the model has no latents.
-        posterior: The same of the posterior.
-        informed: (N,) bool, frames whose posterior saw a mask; at the others it equals the prior.
-        prior_branch: Intermediate results of the prior branch, for the losses.
-        posterior_branch: The same of the posterior branch.
-    """
-
-    logits: Tensor
-    posterior_logits: Tensor | None = None
-    prior: FactorizedLatents | None = None
-    posterior: FactorizedLatents | None = None
-    informed: Tensor | None = None
-    prior_branch: BranchOutput
-    posterior_branch: BranchOutput | None = None
-
-
-class Segmenter(Pretrained, ABC):
+class Segmenter(Pretrained):
     """Base of `ECMVAE` and `TPAVIBaseline`.
 
     A subclass implements `forward`. Training, evaluation, prediction and export use this interface alone.
@@ -79,6 +46,9 @@ class Segmenter(Pretrained, ABC):
     class_names: tuple[str, ...] = ()
     """Names of the classes by number, where they are known; saved and loaded with the model."""
 
+    normalisation: Normalisation
+    """Of the frames: the backbone's own, unless a saved model was trained with another one."""
+
     def __init__(
         self,
         backbone: VisualBackbone,
@@ -94,11 +64,55 @@ class Segmenter(Pretrained, ABC):
         self.num_classes = num_classes
         self.backbone = backbone
         self.audio_encoder = audio_encoder
+        self.normalisation = getattr(backbone, "normalisation", IMAGENET)
         self._frozen: list[nn.Module] = [backbone] if freeze_backbone else []
         if freeze_audio and audio_encoder is not None:
             self._frozen.append(audio_encoder)
         for module in self._frozen:
             module.requires_grad_(False).eval()
+
+    @classmethod
+    @abstractmethod
+    def from_config(
+        cls, config: ModelConfig, backbone: VisualBackbone, audio_encoder: nn.Module | None, *, image_size: int
+    ) -> Segmenter:
+        """Build the network that a configuration describes around its two encoders."""
+
+    @classmethod
+    def restore(cls, stored: StoredModel) -> Segmenter:
+        """Build the model of a folder that was read, in eval mode; it may be of another class than this.
+
+        Raises:
+            UserError: If the weights are not those of the configuration.
+        """
+        config, folder = stored.config, stored.folder
+        hears = any(name.startswith("audio_encoder.") for name in stored.state)
+        model = build_model(without_weights(config.model), image_size=config.data.image_size, with_audio_encoder=hears)
+        if faults := misfits(model.state_dict(), stored.state):
+            raise UserError(
+                f"{folder / WEIGHTS_FILE} is a checkpoint of another config than {folder / CONFIG_FILE}: {faults}"
+            )
+        model.load_state_dict(stored.state)
+        model.config = config
+        model.class_names = tuple(stored.metadata.get("class_names", ()))
+        saved = stored.metadata.get("normalisation")  # folders written by ecmvae 0.x have none: they used ImageNet's
+        model.normalisation = IMAGENET if saved is None else Normalisation.from_dict(saved)
+        return model.eval()
+
+    def metadata(self) -> dict[str, Any]:
+        """What metadata.json keeps of a model: the normalisation of its frames, and the names of its classes."""
+        names = {"class_names": list(self.class_names)} if self.class_names else {}
+        return {"normalisation": self.normalisation.to_dict(), **names}
+
+    @property
+    def num_frames(self) -> int:
+        """T, the usual number of frames of a clip; any other works too."""
+        return 5 if self.config is None else self.config.data.num_frames
+
+    @property
+    def hop_seconds(self) -> float:
+        """Seconds between two frames."""
+        return 1.0 if self.config is None else self.config.data.hop_seconds
 
     def train(self, mode: bool = True) -> Segmenter:
         """Frozen parts stay in eval mode: their BatchNorm statistics are fixed too."""
@@ -179,3 +193,49 @@ class Segmenter(Pretrained, ABC):
                 "resize them, or train a model of that data.image_size"
             )
         return [rearrange(each, "b t c h w -> (b t) c h w") for each in features or self.extract_features(frames)]
+
+
+MODELS: Registry[type[Segmenter]] = Registry(
+    "model",
+    {"ecmvae": "ecmvae.models.ecmvae:ECMVAE", "tpavi": "ecmvae.models.baselines:TPAVIBaseline"},
+    needs=("from_config",),
+)
+"""Segmentation models by name."""
+
+
+def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encoder: bool | None = None) -> Segmenter:
+    """Build the network a configuration describes, with the weights it names.
+
+    Args:
+        config: The `model` part of a `Config`.
+        image_size: Side of the square frames in pixels.
+        with_audio_encoder: Whether to include an audio encoder. By default it is included if its weights are named or
+            if it is trained: a frozen encoder with random weights would turn every sound into noise.
+
+    Raises:
+        UserError: For an unknown name, or weights that are not available or do not fit.
+    """
+    if with_audio_encoder is None:
+        with_audio_encoder = config.audio.weights is not None or not config.audio.frozen
+    audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
+    if audio_encoder is not None and config.audio.weights is not None:
+        load_audio_weights(audio_encoder, config.audio.weights)
+    backbone = VisualBackbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
+    return MODELS.get(config.name).from_config(config, backbone, audio_encoder, image_size=image_size)
+
+
+def without_weights(config: ModelConfig) -> ModelConfig:
+    """The same network, without the files it was initialised from: a model folder holds all weights."""
+    return replace(config, visual=replace(config.visual, weights=None), audio=replace(config.audio, weights=None))
+
+
+def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """How a state dict differs from a network's own in names and shapes; empty if it fits."""
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
+    if not (missing or unexpected or wrong):
+        return ""
+    return (
+        f"{len(missing)} tensors missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
+        f"{len(wrong)} of another shape {wrong[:3]}"
+    )

@@ -14,10 +14,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecmvae.models.base import BranchOutput, SegmentationOutput, Segmenter
+from ecmvae.config import ModelConfig
+from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import FeatureNeck, coarse_to_fine
 from ecmvae.models.fusion import AlignedTPAVI
 from ecmvae.models.latents import LatentMode
+from ecmvae.models.output import BranchOutput, SegmentationOutput
 from ecmvae.visual.backbone import VisualBackbone
 
 
@@ -122,6 +124,21 @@ class TPAVIBaseline(Segmenter):
                 nn.init.normal_(parameter, std=0.01)
         self.fusion = nn.ModuleList(AlignedTPAVI(channels) for _ in backbone.channels)
         self.decoder = FeatureFusionDecoder(channels, num_classes)
+
+    @classmethod
+    def from_config(
+        cls, config: ModelConfig, backbone: VisualBackbone, audio_encoder: nn.Module | None, *, image_size: int
+    ) -> TPAVIBaseline:
+        """Build the network that a configuration describes around its two encoders."""
+        return cls(
+            backbone,
+            audio_encoder,
+            image_size=image_size,
+            channels=config.channels,
+            num_classes=config.num_classes,
+            freeze_backbone=config.visual.frozen,
+            freeze_audio=config.audio.frozen,
+        )
 
     def forward(
         self,

@@ -14,7 +14,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ecmvae.models.base import BranchOutput, SegmentationOutput, Segmenter
+from ecmvae.config import ModelConfig
+from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import FusionKind, Match, build_fusion
 from ecmvae.models.latents import (
@@ -24,6 +25,7 @@ from ecmvae.models.latents import (
     LatentInjection,
     LatentMode,
 )
+from ecmvae.models.output import BranchOutput, SegmentationOutput
 from ecmvae.visual.backbone import VisualBackbone
 
 
@@ -154,6 +156,27 @@ class ECMVAE(Segmenter):
                 latent_fusion=latent_fusion,
                 latent_dim=latent_dim,
             )
+
+    @classmethod
+    def from_config(
+        cls, config: ModelConfig, backbone: VisualBackbone, audio_encoder: nn.Module | None, *, image_size: int
+    ) -> ECMVAE:
+        """Build the network that a configuration describes around its two encoders."""
+        return cls(
+            backbone,
+            audio_encoder,
+            image_size=image_size,
+            channels=config.channels,
+            num_classes=config.num_classes,
+            neck=config.neck,
+            fusion=config.fusion.kind,
+            latent_kind=config.latent.kind,
+            latent_fusion=config.latent.fusion,
+            latent_dim=config.latent.dim,
+            weak_posterior=config.latent.weak_posterior,
+            freeze_backbone=config.visual.frozen,
+            freeze_audio=config.audio.frozen,
+        )
 
     def forward(
         self,

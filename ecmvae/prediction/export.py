@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.checkpoint import load_model
-from ecmvae.config import Config, config_from_dict
+from ecmvae.config import config_from_dict
 from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, replacing
 from ecmvae.hub.default_model import default_model
 from ecmvae.models import Segmenter
+from ecmvae.models.checkpoint import load_model
 
 Format = Literal["onnx", "onnx-int8", "torch-export", "safetensors"]
 _CONFIG_KEY = "ecmvae.config"  # metadata of the ONNX file: the model's configuration as JSON
@@ -103,6 +103,7 @@ def export_onnx(model: Segmenter, path: Path) -> None:
         _program(model), dynamo=True, input_names=["frames", "log_mel"], output_names=["logits"], verbose=False
     )
     assert program is not None
+    assert model.config is not None
     proto = program.model_proto
     del proto.graph.value_info[:]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
     told = {_CONFIG_KEY: model.config.to_dict(), _CLASSES_KEY: model.class_names}
@@ -143,6 +144,7 @@ class OnnxModel:
             raise UserError(f"{show_path(path)} was not written by ecmvae export: its configuration is missing")
         self.config = config_from_dict(json.loads(properties[_CONFIG_KEY]))
         self.class_names = tuple(json.loads(properties.get(_CLASSES_KEY, "[]")))
+        self.image_size, self.num_frames = self.config.data.image_size, self.config.data.num_frames
 
     def encode_audio(self, log_mel: Float[Tensor, "b t 1 96 64"]) -> Float[Tensor, "b t 1 96 64"]:
         """The patches themselves: the exported graph holds the audio encoder."""
@@ -175,9 +177,8 @@ class OnnxOutput:
     logits: Tensor
 
 
-def example_inputs(config: Config) -> tuple[Tensor, Tensor]:
+def example_inputs(side: int) -> tuple[Tensor, Tensor]:
     """Frames (2, 3, 3, S, S) and log-mel patches (2, 3, 1, 96, 64) to trace with; neither 1, which would be special."""
-    side = config.data.image_size
     return torch.zeros(2, 3, 3, side, side), torch.zeros(2, 3, 1, 96, 64)
 
 
@@ -186,7 +187,7 @@ def _program(model: Segmenter) -> torch.export.ExportedProgram:
     shapes = {"frames": {0: clips, 1: frames}, "log_mel": {0: clips, 1: frames}}
     constant = _with_constants(DeterministicModel(model).eval())
     with torch.no_grad():
-        return torch.export.export(constant, example_inputs(model.config), dynamic_shapes=shapes)
+        return torch.export.export(constant, example_inputs(model.image_size), dynamic_shapes=shapes)
 
 
 def _with_constants(module: nn.Module) -> nn.Module:

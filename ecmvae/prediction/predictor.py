@@ -33,7 +33,6 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from ecmvae.audio.io import log_mel_patches, resample
-from ecmvae.checkpoint import load_model
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
@@ -41,6 +40,7 @@ from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.hub.default_model import default_model
 from ecmvae.models import Segmenter
+from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.arrays import check_frames, check_sound
 from ecmvae.prediction.classes import foreground_and_classes
 from ecmvae.prediction.export import OnnxModel
@@ -92,9 +92,8 @@ class VideoPredictor:
         else:
             self.model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
         self.class_names: tuple[str, ...] = tuple(getattr(self.model, "class_names", ()))
-        data = self.model.config.data
-        self.image_size: int = data.image_size
-        self.num_frames: int = data.num_frames
+        self.image_size: int = self.model.image_size
+        self.num_frames: int = self.model.num_frames
 
     def predict(self, path: str | Path) -> VideoResult:
         """Masks of a whole video.

@@ -13,8 +13,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ecmvae.checkpoint import save_model
 from ecmvae.files import replacing
+from ecmvae.models.checkpoint import save_model
 from ecmvae.provenance import __version__, source_commit
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import SegmentationModule

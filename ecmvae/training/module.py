@@ -9,13 +9,13 @@ from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from ecmvae.checkpoint import initial_model
 from ecmvae.config import Config
 from ecmvae.losses.objective import ECMVAELoss
 from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
 from ecmvae.metrics.clip_sums import ClipSums
 from ecmvae.metrics.semantic import SemanticProtocol
 from ecmvae.models import SegmentationOutput, Segmenter
+from ecmvae.models.checkpoint import initial_model
 from ecmvae.models.latents import LatentMode
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache

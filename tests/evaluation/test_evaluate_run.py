@@ -5,12 +5,13 @@ import json
 
 import pytest
 
-from ecmvae.checkpoint import save_model, weights_sha256
 from ecmvae.config import config_from_dict
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluate import evaluate_command
+from ecmvae.hub.find import weights_sha256
 from ecmvae.models import build_model
+from ecmvae.models.checkpoint import save_model
 
 CONFIG = config_from_dict(
     {

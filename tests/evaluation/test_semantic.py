@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ecmvae.checkpoint import save_model
 from ecmvae.config import config_from_dict
 from ecmvae.data.avss import AVSSDataset, read_classes, voc_palette
 from ecmvae.data.miniature import ShapeScenes
@@ -22,6 +21,7 @@ from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate, evaluate_comm
 from ecmvae.evaluation.semantic import evaluate_class_predictions, evaluate_semantic
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models import build_model
+from ecmvae.models.checkpoint import save_model
 from ecmvae.types import AVBatch
 
 SIDE = 32

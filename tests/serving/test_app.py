@@ -13,11 +13,11 @@ import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from listening_model import ListeningModel
 
-from ecmvae.checkpoint import save_model
 from ecmvae.config import config_from_dict
 from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.models import build_model
+from ecmvae.models.checkpoint import save_model
 from ecmvae.serving.app import app, build_page, launch, own_examples, own_folder
 from ecmvae.serving.service import Limits, PredictionService, SessionStore
 

@@ -11,13 +11,14 @@ from collage_fixture import make_sources
 from huggingface_hub import ModelCard
 from package_model import main, package
 
-from ecmvae.checkpoint import load_model, save_model, weights_sha256
 from ecmvae.config import config_from_dict
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.errors import UserError
 from ecmvae.hub import named_models as registry
+from ecmvae.hub.find import weights_sha256
 from ecmvae.models import build_model
+from ecmvae.models.checkpoint import load_model, save_model
 
 CONFIG = config_from_dict(
     {

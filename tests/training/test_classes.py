@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ecmvae.checkpoint import load_model
 from ecmvae.data.avss import AVSSDataset
 from ecmvae.errors import UserError
 from ecmvae.metrics.semantic import SemanticProtocol
+from ecmvae.models.checkpoint import load_model
 from ecmvae.training.datamodule import ClipDataModule, mirrored
 from ecmvae.training.module import SegmentationModule
 from ecmvae.training.run import train

@@ -13,9 +13,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ecmvae.checkpoint import load_model
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
+from ecmvae.models.checkpoint import load_model
 from ecmvae.training import processes
 from ecmvae.training.datamodule import build_datasets
 from ecmvae.training.monitor import read_history

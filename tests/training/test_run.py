@@ -15,11 +15,11 @@ from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 
 import ecmvae
-from ecmvae.checkpoint import load_model
 from ecmvae.config import load_config
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
+from ecmvae.models.checkpoint import load_model
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.monitor import read_history
 from ecmvae.training.run import build_trainer, new_folder, train

@@ -9,10 +9,10 @@ from fake_hub import FakeHub, serving
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from ecmvae.checkpoint import load_model
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.models import ECMVAE, build_model
+from ecmvae.models.checkpoint import load_model
 
 CONFIG = config_from_dict(
     {

@@ -1,0 +1,55 @@
+"""Find a model folder by its path, by a name of `ecmvae models`, or on the Hugging Face hub. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecmvae.errors import UserError
+from ecmvae.hub.client import HubAddress, fetch, looks_like_repository, sha256_of
+from ecmvae.hub.named_models import CONFIG_FILE, MODEL_FILES, WEIGHTS_FILE, did_you_mean, named_models
+
+
+def find_model_folder(path: str | Path, *, local_only: bool = False, token: str | bool | None = None) -> Path:
+    """Find the folder of a model.
+
+    An existing path takes precedence over a name, and only ``hf://`` or a name that stands for it is downloaded.
+
+    Args:
+        path: The folder, a run folder that holds it as ``best``, a name of `ecmvae models`, or
+            ``hf://owner/name[@revision]`` on the hub.
+        local_only: Download nothing; a model of the hub must be in the cache.
+        token: For a private repository on the hub.
+
+    Raises:
+        UserError: If there is no such model (with the nearest existing name), or the folder is incomplete.
+    """
+    requested, folder = str(path), Path(path)
+    if address := HubAddress.parse(requested):
+        folder = fetch(address, MODEL_FILES, local_only=local_only, token=token)
+    elif not folder.exists():
+        named = named_models().get(requested)
+        if named is None:
+            raise UserError(f"checkpoint not found: {_nearby(folder)}")
+        return named.folder(local_only=local_only)
+    for candidate in (folder, folder / "best"):
+        if (candidate / CONFIG_FILE).is_file() and (candidate / WEIGHTS_FILE).is_file():
+            return candidate
+    raise UserError(
+        f"{requested} is not a model folder: it needs {CONFIG_FILE} and {WEIGHTS_FILE} (ecmvae train writes both to "
+        "RUN/best)"
+    )
+
+
+def weights_sha256(path: str | Path) -> str:
+    """SHA-256 of a model folder's weights, as hexadecimal digits."""
+    return sha256_of(find_model_folder(path) / WEIGHTS_FILE)
+
+
+def _nearby(missing: Path) -> str:
+    """The path that does not exist, and what may have been meant."""
+    siblings = missing.parent.iterdir() if missing.parent.is_dir() else ()
+    prefix = "" if missing.parent == Path() else f"{missing.parent}/"
+    hint = did_you_mean(str(missing), tuple(f"{prefix}{each.name}" for each in siblings if each.is_dir()))
+    if looks_like_repository(str(missing)) and "did you mean" not in hint:
+        hint += f"; a repository of the hub is written hf://{missing}"
+    return f"{missing}{hint}"

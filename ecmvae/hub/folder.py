@@ -1,0 +1,167 @@
+"""Read and write model folders: config.yaml, model.safetensors, metadata.json and README.md, the model card.
+
+Nothing is unpickled, no code that a folder names is imported unless it is trusted, and a folder is written completely
+or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ecmvae.config import Config, load_config
+from ecmvae.errors import UserError
+from ecmvae.hub.named_models import CARD_FILE, CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
+from ecmvae.registry import is_import_path
+from ecmvae.weight_files import write_weight_file
+
+_PATHS = ("weights", "root", "out", "initial_checkpoint")
+"""Settings that hold a path or an address, and never the name of a class."""
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """Content of a model folder.
+
+    Attributes:
+        folder: Where it was read from.
+        config: The run's configuration.
+        state: The network's tensors by name; stored in 16 or 32 bits.
+        metadata: Scores, class names, normalisation and whatever else was saved with the model.
+    """
+
+    folder: Path
+    config: Config
+    state: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
+    """Read a model folder.
+
+    Args:
+        folder: As `ecmvae.hub.find.find_model_folder` returns it.
+        trust_code: Accept a configuration that names classes by import path, whose code is run when the model is built.
+
+    Raises:
+        UserError: If a file is damaged, or the configuration names code and `trust_code` is False.
+    """
+    config = load_config(folder / CONFIG_FILE)
+    code = sorted(code_in(config))
+    if code and not trust_code:
+        raise UserError(
+            f"{folder / CONFIG_FILE} names code by import path ({', '.join(code)}): "
+            "pass trust_code=True / --trust_code if you trust it"
+        )
+    try:
+        state = load_file(folder / WEIGHTS_FILE)
+    except Exception as error:
+        raise UserError(f"{folder / WEIGHTS_FILE} is damaged: {error}: copy or train it again") from error
+    return StoredModel(folder, config, state, _read_metadata(folder / METADATA_FILE))
+
+
+def code_in(config: Config) -> set[str]:
+    """The import paths ``package.module:Class`` that a configuration names."""
+    return set(_import_paths(config.to_dict()))
+
+
+def write_model_folder(
+    folder: str | Path,
+    state: Mapping[str, Tensor],
+    config: Config,
+    metadata: Mapping[str, Any],
+    *,
+    half: bool = False,
+    card: str | None = None,
+) -> Path:
+    """Write a model folder atomically; an older one of that name is replaced.
+
+    Args:
+        folder: Its path.
+        state: The network's tensors by name.
+        config: The configuration that built the network.
+        metadata: What else to keep, as JSON.
+        half: Store floating-point numbers in 16 bits: half the size.
+        card: Text of README.md; None = none.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: If something other than a model lies there, or a weight is too large for 16 bits.
+        OSError: If it cannot be written; an older model is left as it was.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / CONFIG_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not a model folder: choose another name for the model")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        write_weight_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
+        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors restricts its files to their owner
+        (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
+        (temporary / METADATA_FILE).write_text(json.dumps(dict(metadata), indent=2) + "\n", encoding="utf-8")
+        if card is not None:
+            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        temporary.chmod(0o755)
+        _replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def _replace(new: Path, folder: Path) -> None:
+    """Rename a folder over an older one, which is missing only between two renames, not while it is deleted."""
+    if not folder.exists():
+        new.replace(folder)
+        return
+    retired = new.with_name(f"{new.name}.old")
+    folder.replace(retired)
+    try:
+        new.replace(folder)
+    except OSError:
+        retired.replace(folder)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    lost = [name for name, tensor in halved.items() if not tensor.isfinite().all() and state[name].isfinite().all()]
+    if lost:
+        raise UserError(f"{len(lost)} tensors hold numbers too large for 16 bits ({lost[0]}): save them in 32")
+    return halved
+
+
+def _read_metadata(file: Path) -> dict[str, Any]:
+    """The content of metadata.json; empty without one."""
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{file} is damaged: {error}: copy the model folder again") from error
+
+
+def _import_paths(value: Any) -> Iterator[str]:
+    """The import paths in nested settings; keys count too (`LossConfig.extra`)."""
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _import_paths(key)
+            if key not in _PATHS:
+                yield from _import_paths(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _import_paths(each)
+    elif isinstance(value, str) and is_import_path(value):
+        yield value
