@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ecmvae.audio.vggish import VGGish, fill_audio_encoder
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
 from ecmvae.weight_files import compare_keys, named_tensors, read_weight_file, to_timm_names
 
@@ -110,7 +110,7 @@ _POSTERIOR = re.compile(
 
 
 def released_name(name: str) -> str:
-    """What the released ECMVAE calls one of our tensors, of `ECMVAE` or of `ECMVAELoss`.
+    """What the released ECMVAE calls one of our tensors, of `ECMVAE` or of `Objective`.
 
     The backbone's own layers are spelled as timm spells them.
 
@@ -183,7 +183,7 @@ def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TP
     return model.eval()
 
 
-def load_released_loss(path_or_dict: Source) -> ECMVAELoss:
+def load_released_loss(path_or_dict: Source) -> Objective:
     """Build the loss in its released form, with the checkpoint's heads of the mutual-information term.
 
     Raises:
@@ -195,7 +195,7 @@ def load_released_loss(path_or_dict: Source) -> ECMVAELoss:
     config = config_from_dict(
         {"model": {"latent": {"dim": latent_dim}}, "loss": {"formulas": "released", "audio_visual_matching": 0.5}}
     )
-    loss = ECMVAELoss.from_config(config)
+    loss = Objective.from_config(config)
     compare_keys(where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads)
     _fill(loss, heads)
     return loss

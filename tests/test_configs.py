@@ -10,7 +10,7 @@ import torch
 
 from ecmvae.config import Config, load_config
 from ecmvae.data.synthetic import SyntheticAVS
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.models import build_model
 from ecmvae.types import AVBatch
 
@@ -61,7 +61,7 @@ def step(config: Config) -> Effect:
     """Build model and loss, and take one optimiser step on one clip."""
     torch.manual_seed(0)
     model = build_model(config.model, image_size=config.data.image_size)
-    loss = ECMVAELoss.from_config(config)
+    loss = Objective.from_config(config)
     clip = SyntheticAVS("ms3", length=1, size=config.data.image_size)[0]
     if config.model.num_classes > 1:
         clip = replace(clip, labels=clip.objects * clip.masks[:, 0].long())

@@ -16,7 +16,7 @@ from released_case import drawn, released_shapes
 from ecmvae.audio.vggish import VGGish, VGGishPostprocessor
 from ecmvae.config import config_from_dict
 from ecmvae.errors import UserError
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
 from ecmvae.models.checkpoint import load_model
 from ecmvae.released_checkpoints import (
@@ -76,7 +76,7 @@ def test_every_released_key_has_its_place(hollow: Callable[[], State], backbone:
     config = released_config(state, backbone, "the list")
     with torch.device("meta"):
         model = build_model(config.model, with_audio_encoder=False)
-        loss = ECMVAELoss.from_config(config)
+        loss = Objective.from_config(config)
     ours = {released_name(name): tensor.shape for name, tensor in {**model.state_dict(), **loss.state_dict()}.items()}
     assert ours == {name: tensor.shape for name, tensor in state.items()}
 

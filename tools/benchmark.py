@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 
 from ecmvae.config import Config, load_config
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.metrics.functional import avsbench_fscore_curve
 from ecmvae.models import Segmenter, build_model
 
@@ -38,14 +38,14 @@ def main() -> None:
     {"model": _model, "step": _step, "fscore": _fscore}[args.what](args)
 
 
-def _network(path: str) -> tuple[Config, Segmenter, ECMVAELoss]:
+def _network(path: str) -> tuple[Config, Segmenter, Objective]:
     """The network of a configuration with random weights: its speed does not depend on them."""
     config = load_config(path)
     model = replace(
         config.model, visual=replace(config.model.visual, weights=None), audio=replace(config.model.audio, weights=None)
     )
     torch.manual_seed(0)
-    return config, build_model(model, image_size=config.data.image_size), ECMVAELoss.from_config(config)
+    return config, build_model(model, image_size=config.data.image_size), Objective.from_config(config)
 
 
 def _clip(config: Config, clips: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from ecmvae.config import Config
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
 from ecmvae.metrics.clip_sums import ClipSums
 from ecmvae.metrics.semantic import SemanticProtocol
@@ -28,24 +28,25 @@ LOG_EVERY_STEPS = 20
 class SegmentationModule(LightningModule):
     """ECMVAE or the baseline, with its loss, its optimiser and its validation scores.
 
-    The mutual-information heads of the loss have parameters of their own: they are optimised and saved with the model.
+    Terms of the loss may have parameters, as the mutual-information heads do: they are optimised and saved too.
 
     Args:
         config: The run's configuration.
+        objective: What is minimised; None builds the terms that ``config.loss`` names.
 
     Attributes:
         logged: The loss terms of the last step that was logged, unweighted, with their weighted "total".
         logged_at: Number of that step, counted from 0; -1 before any.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, objective: Objective | None = None) -> None:
         super().__init__()
         self.config = config
         self.model: Segmenter = initial_model(config)
         self.model.config = config
         # Channels-last convolutions train 1.7 times as fast on a CPU, and no slower on a GPU.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module
-        self.loss = ECMVAELoss.from_config(config)
+        self.loss = Objective.from_config(config) if objective is None else objective
         self.features: FeatureCache | None = None
         self.logged: dict[str, float] = {}
         self.logged_at = -1

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ecmvae.config import LossConfig, config_from_dict
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.config import config_from_dict
+from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, build_model
 from ecmvae.models.latents import FactorizedLatents
 from ecmvae.vae import bounds
@@ -53,16 +53,21 @@ class _Decoder(_Posterior):
 @pytest.mark.parametrize("latents", ["mean", "sample"])
 def test_ecmvae_with_one_latent_has_the_conditional_vaes_elbo(latents: str) -> None:
     torch.manual_seed(0)
-    values = {"visual": {"name": "efficientnet_lite0"}, "channels": 16, "latent": {"kind": "single", "dim": 4}}
-    model = build_model(config_from_dict({"model": values}).model, image_size=64).eval()
+    values = {
+        "visual": {"name": "efficientnet_lite0"},
+        "channels": 16,
+        "latent": {"kind": "single", "dim": 4, "shared_divergence": "kl"},
+    }
+    config = config_from_dict({"model": values})
+    model = build_model(config.model, image_size=64).eval()
     frames, audio = torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128)
     masks = (torch.rand(2, 3, 1, 64, 64) > 0.6).float()
-    loss = ECMVAELoss(LossConfig(), latent_kind="single", latent_dim=4, shared_divergence="kl")
+    loss = Objective.from_config(config)
 
     torch.manual_seed(1)
     output = model(frames, audio, masks, latents=latents)
     scores = BernoulliLikelihood().log_prob(output.posterior_logits.flatten(0, 1), masks.flatten(0, 1))
-    ours = bounds.elbo(scores, loss.divergences(output.posterior, output.prior)["kl_shared"])
+    ours = bounds.elbo(scores, output.posterior.shared.kl(output.prior.shared))
 
     clip = _Clip(model, frames, audio)
     conditional = ConditionalVAE(_Posterior(clip), _Decoder(clip), 4, prior=_Prior(clip))

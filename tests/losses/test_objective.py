@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.losses.segmentation import structure_loss
 from ecmvae.models import BranchOutput, SegmentationOutput, build_model
 from ecmvae.models.latents import LatentSamples
@@ -18,12 +18,12 @@ def _config(**parts: dict) -> Config:
     return config_from_dict({"model": model, "data": {"image_size": 64}, **parts})
 
 
-def _step(config: Config, supervised: torch.Tensor | None = None) -> tuple[ECMVAELoss, SegmentationOutput, Tensor]:
+def _step(config: Config, supervised: torch.Tensor | None = None) -> tuple[Objective, SegmentationOutput, Tensor]:
     torch.manual_seed(0)
     model = build_model(config.model, image_size=64)
     masks = (torch.rand(2, 3, 1, 64, 64) > 0.7).float()
     output = model(torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks, supervised)
-    return ECMVAELoss.from_config(config), output, masks
+    return Objective.from_config(config), output, masks
 
 
 def test_all_terms_by_name_and_their_total() -> None:
@@ -60,7 +60,7 @@ def test_a_weight_of_zero_removes_the_term_and_nothing_else(weight: str, gone: s
     full, without = _config(), _config(loss={weight: 0.0})
     loss, output, masks = _step(full)
     every = set(loss(output, masks).values)
-    assert every - set(ECMVAELoss.from_config(without)(output, masks).values) == gone
+    assert every - set(Objective.from_config(without)(output, masks).values) == gone
 
 
 def test_only_supervised_frames_count() -> None:
@@ -82,7 +82,7 @@ def test_only_supervised_frames_count() -> None:
 def test_shared_divergence_is_bounded_js_or_closed_form_kl() -> None:
     loss, output, masks = _step(_config())
     assert loss(output, masks).values["js_shared"].item() <= math.log(2)
-    loss_kl = ECMVAELoss.from_config(_config(model={"latent": {"shared_divergence": "kl"}}))
+    loss_kl = Objective.from_config(_config(model={"latent": {"shared_divergence": "kl"}}))
     assert output.posterior is not None
     assert output.prior is not None
     expected = torch.distributions.kl_divergence(
@@ -116,7 +116,7 @@ def test_without_latents_the_loss_is_the_structure_loss() -> None:
 CLASSES = 5
 
 
-def _several_classes(**loss: float) -> tuple[ECMVAELoss, SegmentationOutput, torch.Tensor, torch.Tensor]:
+def _several_classes(**loss: float) -> tuple[Objective, SegmentationOutput, torch.Tensor, torch.Tensor]:
     """Two clips of three frames, the last one padding, of which the first alone has a label."""
     values = {"structure": 0.0, "posterior_structure": 0.0, "audio_visual_matching": 0.5, **loss}
     config = _config(model={"num_classes": CLASSES}, data={"image_size": 64, "name": "avss"}, loss=values)
@@ -125,7 +125,7 @@ def _several_classes(**loss: float) -> tuple[ECMVAELoss, SegmentationOutput, tor
     labels = torch.randint(0, CLASSES, (2, 3, 64, 64))
     masks = (labels > 0).float().unsqueeze(2)
     output = model(torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks, FIRST)
-    return ECMVAELoss.from_config(config), output, masks, labels
+    return Objective.from_config(config), output, masks, labels
 
 
 FIRST = torch.tensor([[True, False, False]]).expand(2, -1)

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from ecmvae.config import Config, config_from_dict
-from ecmvae.losses.objective import ECMVAELoss
+from ecmvae.losses.objective import Objective
 from ecmvae.models import TPAVIBaseline, build_model
 from ecmvae.models.baselines import FeatureFusionBlock, ResidualConvUnit
 
@@ -91,7 +91,7 @@ def test_its_published_loss_is_a_plain_bce_and_the_audio_visual_matching_term() 
     masks = (torch.rand(2, 3, 1, 64, 64) > 0.6).float()
     first = torch.tensor([[True, False, False]] * 2)
     output = model(torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks, first)
-    terms = ECMVAELoss.from_config(config)(output, masks, first)
+    terms = Objective.from_config(config)(output, masks, first)
     assert dict(terms.weights) == {"structure": 1.0, "audio_visual_matching": 0.5}
     expected = F.binary_cross_entropy(output.logits[:, 0].sigmoid(), masks[:, 0])
     torch.testing.assert_close(terms.values["structure"], expected)

@@ -1,0 +1,409 @@
+"""The terms of the objective: each has a name, a weight, what it needs, and a scalar value.
+
+To add a term from outside the package, subclass `LossTerm` and either pass an instance to
+`ecmvae.losses.objective.Objective` or name the class in the configuration:
+``loss.extra: {my_package.terms:MyTerm: 0.1}``. Latent terms are in nats, summed over L and averaged over frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from ecmvae.config import Config
+from ecmvae.losses import released
+from ecmvae.losses.latent import MutualInformationBound, info_nce, orthogonality_loss
+from ecmvae.losses.segmentation import (
+    MatchingForm,
+    audio_visual_matching_loss,
+    binary_cross_entropy,
+    class_loss,
+    structure_loss,
+)
+from ecmvae.models.base import BranchOutput, SegmentationOutput
+from ecmvae.models.decoder import foreground_logits
+from ecmvae.models.latents import LatentSamples
+from ecmvae.registry import Registry
+from ecmvae.vae.gaussian import DiagonalGaussian
+
+Need = Literal["posterior", "factorized", "matches", "classes", "labels"]
+"""What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
+fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel."""
+
+BranchName = Literal["prior", "posterior"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LossInputs:
+    """What a term is computed from: the model's output and the N = B*T frames of a batch.
+
+    Attributes:
+        output: Of the model, with these masks.
+        masks: (N, 1, H, W) in {0, 1}.
+        supervised: (N,) bool, frames whose masks count.
+        clips: (N,), the clip each frame belongs to.
+        labels: (N, H, W) class of each pixel, or None.
+        valid: (N,) bool, frames that are not padding; None = all.
+    """
+
+    output: SegmentationOutput
+    masks: Float[Tensor, "n 1 h w"]
+    supervised: Bool[Tensor, " n"]
+    clips: Int[Tensor, " n"]
+    labels: Int[Tensor, "n h w"] | None = None
+    valid: Bool[Tensor, " n"] | None = None
+
+    @property
+    def branches(self) -> dict[BranchName, BranchOutput]:
+        """The branches that ran."""
+        both: dict[BranchName, BranchOutput | None] = {
+            "prior": self.output.prior_branch,
+            "posterior": self.output.posterior_branch,
+        }
+        return {name: branch for name, branch in both.items() if branch is not None}
+
+    @property
+    def samples(self) -> dict[BranchName, LatentSamples]:
+        """The latents that each branch drew, of the frames that are not padding."""
+        drawn = {name: branch.samples for name, branch in self.branches.items() if branch.samples is not None}
+        return drawn if self.valid is None else {name: each.at(self.valid) for name, each in drawn.items()}
+
+    def real(self, rows: Float[Tensor, "n ..."] | Bool[Tensor, "n ..."]) -> Tensor:
+        """Of N rows those whose frame is not padding."""
+        return rows if self.valid is None else rows[self.valid]
+
+    def missing(self, needs: Sequence[Need]) -> list[Need]:
+        """What of `needs` this model or batch does not have."""
+        output = self.output
+        drawn = output.prior_branch.samples
+        has: dict[Need, bool] = {
+            "posterior": None not in (output.prior, output.posterior, output.informed, output.posterior_branch),
+            "factorized": drawn is not None and drawn.visual is not None and drawn.audio is not None,
+            "matches": bool(output.prior_branch.matches),
+            "classes": output.logits.shape[2] > 1,
+            "labels": self.labels is not None,
+        }
+        return [need for need in needs if not has[need]]
+
+
+class LossTerm(nn.Module):
+    """One term: a subclass sets `name` and `needs` and computes the scalar in `forward`. It may have parameters.
+
+    Example:
+        >>> class Certainty(LossTerm):
+        ...     name = "certainty"
+        ...
+        ...     def forward(self, inputs: LossInputs) -> Tensor:
+        ...         return -inputs.output.logits.abs().mean()
+        >>> Certainty(0.1).weight
+        0.1
+
+    Args:
+        weight: Factor in the total, which is minimised; negative where the term is maximised.
+
+    Attributes:
+        name: In logs and in the results.
+        needs: The term is left out for a model or batch that lacks one of these.
+        warms_up: Whether the weight is multiplied by the KL warm-up factor.
+        state_name: Prefix of its parameters in a checkpoint; None is `name`.
+    """
+
+    name: str
+    needs: tuple[Need, ...] = ()
+    warms_up: bool = False
+    state_name: str | None = None
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = weight
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """The terms that a weight in the configuration asks for; override it where a term has settings."""
+        return [cls(weight)]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """The unweighted value."""
+        raise NotImplementedError
+
+
+Formula = Callable[..., Tensor]
+"""Of each term: "principled" is the mathematics, "released" the released code's own; chosen by ``loss.formulas``."""
+
+
+class Structure(LossTerm):
+    """Mask loss of the prior branch, the one used at test time, over the supervised frames.
+
+    Args:
+        weight: See `LossTerm`.
+        formula: logits and masks (N, 1, H, W) -> (N,) or a scalar. Of several classes, the logits compare "anything but
+            background" with the background.
+    """
+
+    name = "structure"
+    branch: ClassVar[BranchName] = "prior"
+    formulas: ClassVar[Mapping[str, Formula]] = {"principled": structure_loss, "released": released.structure_loss}
+
+    def __init__(self, weight: float, formula: Formula = structure_loss) -> None:
+        super().__init__(weight)
+        self.formula = formula
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """With the formula of ``loss.mask`` and ``loss.formulas``."""
+        loss = config.loss
+        return [cls(weight, binary_cross_entropy if loss.mask == "bce" else cls.formulas[loss.formulas])]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the supervised frames."""
+        logits = _flat(foreground_logits(inputs.branches[self.branch].logits))
+        return self.formula(logits[inputs.supervised], inputs.masks[inputs.supervised]).mean()
+
+
+class PosteriorStructure(Structure):
+    """The same of the posterior branch: the reconstruction term of the conditional ELBO."""
+
+    name = "posterior_structure"
+    branch = "posterior"
+    needs = ("posterior",)
+
+
+class CrossEntropy(LossTerm):
+    """Cross-entropy over the classes of the prior branch."""
+
+    name = "cross_entropy"
+    branch: ClassVar[BranchName] = "prior"
+    needs: tuple[Need, ...] = ("classes",)
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the supervised frames.
+
+        Raises:
+            ValueError: When the batch has no labels.
+        """
+        if inputs.labels is None:
+            raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
+        logits = _flat(inputs.branches[self.branch].logits)
+        return class_loss(logits[inputs.supervised], inputs.labels[inputs.supervised]).mean()
+
+
+class PosteriorCrossEntropy(CrossEntropy):
+    """Cross-entropy over the classes of the posterior branch."""
+
+    name = "posterior_cross_entropy"
+    branch = "posterior"
+    needs = ("posterior", "classes")
+
+
+class AudioVisualMatching(LossTerm):
+    """AVSBench's audio-visual matching, summed over the branches.
+
+    Args:
+        weight: See `LossTerm`.
+        form: How the masked visual features and the sound are compared.
+        formula: fused maps, the sound at each, logits, form -> (N,).
+    """
+
+    name = "audio_visual_matching"
+    formulas: ClassVar[Mapping[str, Formula]] = {
+        "principled": audio_visual_matching_loss,
+        "released": released.audio_visual_matching_loss,
+    }
+
+    def __init__(
+        self, weight: float, form: MatchingForm | None = None, formula: Formula = audio_visual_matching_loss
+    ) -> None:
+        super().__init__(weight)
+        self.form, self.formula = form or MatchingForm(), formula
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """With the form of ``loss.audio_visual_matching_*``."""
+        loss = config.loss
+        form = MatchingForm(
+            distance=loss.audio_visual_matching_distance,
+            pooling=loss.audio_visual_matching_pooling,
+            threshold=loss.audio_visual_matching_threshold,
+            normalise=loss.audio_visual_matching_normalise,
+        )
+        return [cls(weight, form, cls.formulas[loss.formulas])]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Sum over the branches of the mean over the frames."""
+        each = []
+        for branch in inputs.branches.values():
+            fused, sounds = ([inputs.real(stage) for stage in stages] for stages in (branch.fused, branch.audio))
+            logits = inputs.real(_flat(foreground_logits(branch.logits)))
+            each.append(self.formula(fused, sounds, logits, self.form).mean())
+        return torch.stack(each).sum()
+
+
+class SoundMatch(LossTerm):
+    """InfoNCE between what sounds and its sound inside the gates, averaged over the branches; not in the paper."""
+
+    name = "match"
+    needs = ("matches",)
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the branches; frames without a mask count as silent, as neither has pixels known to sound."""
+        masks = inputs.masks * rearrange(inputs.supervised, "n -> n 1 1 1")
+        each = [info_nce(branch.matches, masks, inputs.clips) for branch in inputs.branches.values()]
+        return torch.stack(each).mean()
+
+
+class LatentDivergence(LossTerm):
+    """Divergence of the posterior of one latent from its prior, over the frames whose posterior saw a mask.
+
+    Args:
+        weight: See `LossTerm`.
+        latent: "shared", "visual" or "audio".
+        kind: What the formula computes, for the term's name: ``js_shared``, ``kl_visual``.
+        formula: posterior and prior -> (N,) nats.
+        *arguments: Further arguments of the formula.
+    """
+
+    warms_up = True
+    formulas: ClassVar[Mapping[tuple[str, str], Formula]] = {
+        ("kl", "principled"): DiagonalGaussian.kl,
+        ("kl", "released"): released.kl,
+        ("js", "principled"): DiagonalGaussian.js,
+        ("js", "released"): released.js,
+    }
+
+    def __init__(
+        self,
+        weight: float,
+        latent: Literal["shared", "visual", "audio"],
+        kind: Literal["js", "kl"] = "kl",
+        formula: Formula = DiagonalGaussian.kl,
+        *arguments: Any,
+    ) -> None:
+        super().__init__(weight)
+        self.latent, self.formula, self.arguments = latent, formula, arguments
+        self.name = f"{kind}_{latent}"
+        self.needs = ("posterior",) if latent == "shared" else ("posterior", "factorized")
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """One term for each latent; the shared one's kind is ``model.latent.shared_divergence``."""
+        latent, formulas = config.model.latent, config.loss.formulas
+        kl = cls.formulas["kl", formulas]
+        shared = cls(weight, "shared", "kl", kl)
+        if latent.shared_divergence == "js":
+            shared = cls(weight, "shared", "js", cls.formulas["js", formulas], latent.js_samples)
+        return [shared, cls(weight, "visual", "kl", kl), cls(weight, "audio", "kl", kl)]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the informed frames, in nats."""
+        output = inputs.output
+        assert output.informed is not None
+        posterior, prior = (getattr(each, self.latent) for each in (output.posterior, output.prior))
+        divergence = self.formula(posterior, prior, *self.arguments)
+        return inputs.real(divergence)[inputs.real(output.informed)].mean()
+
+
+class Orthogonality(LossTerm):
+    """Orthogonality of the shared latent and each specific one, summed over the pairs of both branches.
+
+    Args:
+        weight: See `LossTerm`.
+        formula: Two codes (N, L) -> scalar.
+    """
+
+    name = "orthogonality"
+    needs = ("posterior", "factorized")
+    formulas: ClassVar[Mapping[str, Formula]] = {
+        "principled": orthogonality_loss,
+        "released": released.orthogonality_loss,
+    }
+
+    def __init__(self, weight: float, formula: Formula = orthogonality_loss) -> None:
+        super().__init__(weight)
+        self.formula = formula
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """With the formula of ``loss.formulas``."""
+        return [cls(weight, cls.formulas[config.loss.formulas])]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Sum over (s_v, c) and (s_a, c)."""
+        pairs = [(own, drawn.shared) for drawn in inputs.samples.values() for own in (drawn.visual, drawn.audio)]
+        return torch.stack([self.formula(own, shared) for own, shared in pairs]).sum()
+
+
+class MutualInformation(LossTerm):
+    """Lower bound on the mutual information of the fused latents, summed over the branches; it is to be maximised.
+
+    Args:
+        weight: See `LossTerm`; negative, so that minimising the total raises the bound.
+        latent_dim: L.
+        fixed_target: See `MutualInformationBound`.
+        formula: `MutualInformationBound`, visual code, audio code -> scalar.
+    """
+
+    name = "mutual_information"
+    needs = ("posterior", "factorized")
+    state_name = "bounds"
+    formulas: ClassVar[Mapping[str, Formula]] = {
+        "principled": MutualInformationBound.forward,
+        "released": released.mutual_information,
+    }
+
+    def __init__(
+        self,
+        weight: float,
+        latent_dim: int,
+        *,
+        fixed_target: bool = True,
+        formula: Formula = MutualInformationBound.forward,
+    ) -> None:
+        super().__init__(weight)
+        self.formula = formula
+        self.prior = MutualInformationBound(latent_dim, fixed_target=fixed_target)
+        self.posterior = MutualInformationBound(latent_dim, fixed_target=fixed_target)
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """The term, its weight negated; none for a model without factorized latents, so that no head stays idle."""
+        latent, formulas = config.model.latent, config.loss.formulas
+        if config.model.name != "ecmvae" or latent.kind != "factorized":
+            return []
+        fixed = formulas == "principled"
+        return [cls(-weight, latent.dim, fixed_target=fixed, formula=cls.formulas[formulas])]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Sum over the branches, in nats."""
+        heads: dict[BranchName, MutualInformationBound] = {"prior": self.prior, "posterior": self.posterior}
+        bounds = [
+            self.formula(heads[name], drawn.fused_visual, drawn.fused_audio) for name, drawn in inputs.samples.items()
+        ]
+        return torch.stack(bounds).sum()
+
+
+def _flat(maps: Float[Tensor, "b t c h w"]) -> Float[Tensor, "n c h w"]:
+    return rearrange(maps, "b t c h w -> (b t) c h w")
+
+
+LOSS_TERMS: Registry[type[LossTerm]] = Registry(
+    "loss term",
+    {
+        "structure": Structure,
+        "cross_entropy": CrossEntropy,
+        "audio_visual_matching": AudioVisualMatching,
+        "match": SoundMatch,
+        "posterior_structure": PosteriorStructure,
+        "posterior_cross_entropy": PosteriorCrossEntropy,
+        "kl": LatentDivergence,
+        "orthogonality": Orthogonality,
+        "mutual_information": MutualInformation,
+    },
+    needs=("needs", "from_config"),
+)
+"""Terms by the name of their weight in ``loss``, in the order in which they are computed and added."""
