@@ -1,1 +1,41 @@
 """Sight: backbones that turn frames into feature maps at strides 4, 8, 16 and 32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ecmvae.registry import Registry
+
+
+@dataclass(frozen=True)
+class TimmModel:
+    """A network of timm under a name of this project.
+
+    Args:
+        timm_name: Its name in timm.
+        stages: timm's ``out_indices`` of the maps at strides 4, 8, 16 and 32; None: ask timm.
+        before_stages: Take the map that enters each stage of a Swin transformer instead of the one that leaves it.
+    """
+
+    timm_name: str
+    stages: tuple[int, ...] | None = None
+    before_stages: bool = False
+
+
+_FIRST, _SECOND = (0, 1, 2, 3), (1, 2, 3, 4)  # convolutional networks have a map at stride 2 before the others
+_SWIN_B = "swin_base_patch4_window7_224"
+
+BACKBONES: Registry[TimmModel | Callable[..., Any]] = Registry(
+    "visual backbone",
+    {
+        **{f"pvt_v2_b{size}": TimmModel(f"pvt_v2_b{size}", _FIRST) for size in range(6)},
+        "resnet50": TimmModel("resnet50", _SECOND),
+        "swin_b": TimmModel(_SWIN_B, _FIRST),
+        # As the released ECMVAE has it: the blocks of the last stage are never used.
+        "swin_b_pre": TimmModel(_SWIN_B, _FIRST, before_stages=True),
+        "efficientnet_lite0": TimmModel("tf_efficientnet_lite0", _SECOND),
+    },
+)
+"""Short names; beside them every suitable timm name works, see `ecmvae.visual.build.build_backbone`."""

