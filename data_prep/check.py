@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ecmvae.data.check import check_data
+from ecmvae.data.command import check_data
 from ecmvae.errors import UserError
 
 

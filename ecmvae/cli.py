@@ -24,15 +24,15 @@ from ecmvae.errors import UserError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("ecmvae.demo:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
     "predict": ("ecmvae.prediction.command:predict", "cut the sounding objects out of videos"),
-    "app": ("ecmvae.serving.app:app", "the same in a browser, on this machine"),
-    "train": ("ecmvae.training.commands:train", "train a segmentation model"),
-    "train-audio": ("ecmvae.training.commands:train_audio", "teach an audio encoder to name what sounds"),
+    "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
+    "train": ("ecmvae.training.command:train", "train a segmentation model"),
+    "train-audio": ("ecmvae.training.command:train_audio", "teach an audio encoder to name what sounds"),
     "evaluate": ("ecmvae.evaluation.evaluate:evaluate_command", "score a model by the three published protocols"),
-    "export": ("ecmvae.prediction.export:export", "write a model as ONNX"),
-    "models": ("ecmvae.hub.model_list:models", "list the models that can be asked for by name"),
-    "check-data": ("ecmvae.data.check:check_data", "name what is missing or wrong in a data folder"),
+    "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
+    "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
+    "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
-    "vae": ("ecmvae.training.vae:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),
+    "vae": ("ecmvae.training.vae_command:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),
 }
 """Command -> (module:function, one line of help). A dictionary in place of the function holds sub-commands."""
 

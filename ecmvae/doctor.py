@@ -7,12 +7,8 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-import torch
-
-from ecmvae.data.video import missing_encoders
 from ecmvae.errors import UserError
 from ecmvae.hub.client import cache_folder, is_offline
-from ecmvae.hub.default_model import default_model
 from ecmvae.hub.named_models import named_models
 from ecmvae.provenance import __version__
 
@@ -63,6 +59,8 @@ def _versions(problems: list[str]) -> Iterator[str]:
 
 
 def _devices() -> Iterator[str]:
+    import torch
+
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"  CPU                     {usable} core(s), {torch.get_num_threads()} torch thread(s)"
     for index in range(torch.cuda.device_count()):
@@ -74,6 +72,8 @@ def _devices() -> Iterator[str]:
 
 def _codecs(problems: list[str]) -> Iterator[str]:
     try:
+        from ecmvae.data.video import missing_encoders
+
         missing = missing_encoders()
     except ImportError:
         return  # named among the packages already
@@ -83,6 +83,8 @@ def _codecs(problems: list[str]) -> Iterator[str]:
 
 
 def _models(problems: list[str]) -> Iterator[str]:
+    from ecmvae.hub.default_model import default_model
+
     yield f"  hub cache               {cache_folder()}{' (offline)' if is_offline() else ''}"
     for model in named_models().values():
         where, reason = model.state()

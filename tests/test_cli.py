@@ -190,7 +190,7 @@ def test_a_configuration_is_files_then_options(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
-    from ecmvae.training.commands import train
+    from ecmvae.training.command import train
 
     (tmp_path / "config.yaml").write_text("train: {epochs: 3, seed: 5}")
     config = cli.parse(train, "ecmvae train", ["--resume", str(tmp_path), "--train.epochs", "9"])["config"]

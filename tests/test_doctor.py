@@ -22,7 +22,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         return version(package)
 
     monkeypatch.setattr(module, "version", without)
-    monkeypatch.setattr(module, "missing_encoders", lambda: ["libx264"])
+    monkeypatch.setattr("ecmvae.data.video.missing_encoders", lambda: ["libx264"])
     assert module.doctor() == 1
     text = capsys.readouterr().out
     assert "pip install 'ecmvae[app]'" in text  # optional: said, but no problem

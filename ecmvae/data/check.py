@@ -89,19 +89,8 @@ class _Look:
     fingerprints: list[NDArray[np.float32]] = field(default_factory=list)
 
 
-def check_data(
-    root: str, task: Literal["auto", "s4", "ms3", "avss"] = "auto", out: str | None = None, workers: int = 4
-) -> int:
-    """Name what is missing, truncated or odd in a data folder.
-
-    Reads every file of every clip once. Errors end with exit code 2; warnings (silent clips, empty masks, frames that
-    two splits share, counts that differ from the release) do not.
-
-    Args:
-        root: Folder that holds Single-source or Multi-sources, or AVSBench-semantic's metadata.csv.
-        task: s4, ms3, avss, or auto: all that the folder holds.
-        out: Write everything found to this JSON file.
-        workers: Threads that read files.
+def check_folder(root: str, task: str = "auto", out: str | None = None, workers: int = 4) -> int:
+    """Check every task of a data folder and print what is found; see `ecmvae.data.command.check_data`.
 
     Returns:
         0, or 2 when there are errors.

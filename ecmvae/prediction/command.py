@@ -1,26 +1,14 @@
-"""`ecmvae predict`: videos in, overlays and masks out."""
+"""`ecmvae predict` and `ecmvae export`: signatures for the command line; the work is imported when it starts."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ecmvae.data.video import VideoInfo, probe, show_path
 from ecmvae.errors import UserError
-from ecmvae.files import refuse_unwritable, remove_leftovers
+from ecmvae.files import refuse_unwritable, show_path
 from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
-from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.saving import Summary, write_outputs
-from ecmvae.prediction.sources import Source, resolve_sources
-from ecmvae.prediction.writers import WRITERS, writer_for
-
-logger = logging.getLogger(__name__)
+from ecmvae.prediction.sources import refuse_missing
 
 
 def predict(
@@ -98,12 +86,7 @@ def predict(
     Raises:
         UserError: When nothing can be done, or the only source fails.
     """
-    switches = {
-        "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
-    }  # fmt: skip
-    endings = {name: WRITERS.get(name).ending for name in (*WRITERS, *(also or []))}
-    chosen = [name for name in endings if switches.get(name) or name in (also or [])]
-    videos = resolve_sources(sources, leave_out=endings.values())
+    refuse_missing(sources)
     options = PredictorOptions(
         fps=fps,
         samples=samples,
@@ -116,110 +99,57 @@ def predict(
         seed=seed,
     )
     look = WriterOptions(style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track)
-    plans = [(video, _targets(video, out, chosen, endings, single=len(videos) == 1)) for video in videos]
-    if not any(targets for _, targets in plans):
-        raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
-    _refuse_overwriting(plans, force=force)
-    refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
-    predictor = VideoPredictor(checkpoint, device, options)
-    failed = 0
-    for number, (video, targets) in enumerate(plans, start=1):
-        open_targets = {kind: path for kind, path in targets.items() if force or not _is_there(path)}
-        position = f"[{number}/{len(plans)}] " if len(plans) > 1 else ""
-        if not open_targets:
-            print(f"{position}{show_path(video.path)}: done before, skipped")
-            continue
-        try:
-            for target in open_targets.values():
-                refuse_unwritable(target)
-                remove_leftovers(target)
-            print(position + _one(predictor, video.path, open_targets, look, progress=progress))
-        except UserError as error:
-            if len(plans) == 1:
-                raise
-            failed += 1
-            logger.error("%s%s", position, error)
-    if failed:
-        logger.error("%d of %d videos failed", failed, len(plans))
-    return 2 if failed else 0
+    switches = {
+        "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
+    }  # fmt: skip
+    from ecmvae.prediction.run import predict_videos
 
-
-def _one(
-    predictor: VideoPredictor,
-    path: Path,
-    targets: dict[str, Path],
-    look: WriterOptions,
-    *,
-    progress: bool,
-) -> str:
-    """Predict one video; returns its summary line."""
-    started = time.monotonic()
-    info, track = probe(path), predictor.options.audio_track
-    if track < len(info.audio_tracks) > 1:
-        names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
-        logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
-    with _progress(info, shown=progress) as on_frame:
-        summary: Summary = write_outputs(
-            predictor.stream(path),
-            info,
-            targets,
-            options=look,
-            on_frame=on_frame,
-        )
-    took = time.monotonic() - started
-    if not summary.sounding:
-        logger.warning(
-            "%s: nothing reaches --threshold %g; the highest probability is %.3g, and --style heatmap shows them all",
-            show_path(path),
-            predictor.options.threshold,
-            summary.highest,
-        )
-    names = ", ".join(show_path(target) for target in targets.values())
-    count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
-    return (
-        f"{show_path(path)}: {count}, {summary.seconds:.1f} s, masks on {summary.sounding:.0%} of the "
-        f"frames covering {summary.area:.1%} of the picture, done in {took:.1f} s -> {names}"
+    return predict_videos(
+        sources,
+        [*(name for name, wanted in switches.items() if wanted), *(also or [])],
+        options,
+        look,
+        out=out,
+        checkpoint=checkpoint,
+        device=device,
+        force=force,
+        progress=progress,
     )
 
 
-def _targets(video: Source, out: Path, chosen: list[str], endings: dict[str, str], *, single: bool) -> dict[str, Path]:
-    """Where each output of a video goes."""
-    if single and out.suffix and not out.is_dir():
-        named = writer_for(out, chosen)
-        beside = {name: out.with_name(out.stem + endings[name]) for name in chosen if name not in (named, "overlay")}
-        return {named: out, **beside}
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{show_path(out)} is a file: several outputs need a folder")
-    return {name: out / video.label.with_name(video.label.name + endings[name]) for name in chosen}
+def export(
+    checkpoint: str | None = None,
+    *,
+    out: Path = Path("model.onnx"),
+    format: Literal["onnx", "onnx-int8", "torch-export", "safetensors"] = "onnx",
+    force: bool = False,
+) -> None:
+    """Write a model for other programs.
 
+    ONNX and torch-export hold the deterministic model with its audio encoder: `frames` (B, T, 3, S, S), ImageNet-
+    normalised, and `log_mel` (B, T, 1, 96, 64) give `logits` (B, T, K, S, S), K = 1 or the number of classes. B and T
+    are free, S is the model's own. `ecmvae predict --checkpoint model.onnx` and `VideoPredictor("model.onnx")` run an
+    ONNX file; PyTorch still prepares frames and sound for it.
 
-def _refuse_overwriting(plans: list[tuple[Source, dict[str, Path]]], *, force: bool) -> None:
-    """Protect a single source's outputs and all sources; several sources skip what is done.
+    Examples:
+        ecmvae export --out model.onnx
+        ecmvae export --checkpoint runs/demo --format torch-export --out model.pt2
+
+    Args:
+        checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
+            newest runs/demo.
+        out: File to write.
+        format: onnx, onnx-int8 (weights and activations quantised dynamically: a quarter of the size, not faster on
+            every CPU), torch-export (.pt2, read with torch.export.load) or safetensors (weights only).
+        force: Replace a file that is there.
 
     Raises:
-        UserError: When something would be lost.
+        UserError: When there is no such model, the file exists, or may not be written.
     """
-    for video, targets in plans:
-        for target in targets.values():
-            if _is_there(target) and _is_there(video.path) and target.samefile(video.path):
-                raise UserError(f"{show_path(target)} is the source itself: choose another --out")
-    existing = [target for _, targets in plans for target in targets.values() if _is_there(target)]
-    if len(plans) == 1 and existing and not force:
-        raise UserError(f"{show_path(existing[0])} exists: choose another --out, or replace it with --force")
+    if out.exists() and not force:
+        raise UserError(f"{show_path(out)} exists: choose another --out, or replace it with --force")
+    refuse_unwritable(out)
+    from ecmvae.prediction.export import write_export
 
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for the file system, or a folder that may not be entered: said when it is written
-        return False
-
-
-@contextmanager
-def _progress(info: VideoInfo, *, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar on the terminal's error stream, with the time left where the file declares its duration."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task(show_path(Path(info.path.name)), total=info.duration)
-        yield lambda seconds: bar.update(task, completed=seconds)
+    write_export(checkpoint, out, format)
+    print(f"{show_path(out)}: {out.stat().st_size / 1e6:.1f} MB")

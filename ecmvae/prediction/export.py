@@ -11,21 +11,18 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.config import config_from_dict
-from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
-from ecmvae.files import refuse_unwritable, replacing
+from ecmvae.files import replacing, show_path
 from ecmvae.hub.default_model import default_model
 from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
 
-Format = Literal["onnx", "onnx-int8", "torch-export", "safetensors"]
 _CONFIG_KEY = "ecmvae.config"  # metadata of the ONNX file: the model's configuration as JSON
 _CLASSES_KEY = "ecmvae.class_names"  # likewise: the names of its classes
 
@@ -45,34 +42,12 @@ class DeterministicModel(nn.Module):
         return logits
 
 
-def export(
-    checkpoint: str | None = None, *, out: Path = Path("model.onnx"), format: Format = "onnx", force: bool = False
-) -> None:
-    """Write a model for other programs.
-
-    ONNX and torch-export hold the deterministic model with its audio encoder: `frames` (B, T, 3, S, S), ImageNet-
-    normalised, and `log_mel` (B, T, 1, 96, 64) give `logits` (B, T, K, S, S), K = 1 or the number of classes. B and T
-    are free, S is the model's own. `ecmvae predict --checkpoint model.onnx` and `VideoPredictor("model.onnx")` run an
-    ONNX file; PyTorch still prepares frames and sound for it.
-
-    Examples:
-        ecmvae export --out model.onnx
-        ecmvae export --checkpoint runs/demo --format torch-export --out model.pt2
-
-    Args:
-        checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
-            newest runs/demo.
-        out: File to write.
-        format: onnx, onnx-int8 (weights and activations quantised dynamically: a quarter of the size, not faster on
-            every CPU), torch-export (.pt2, read with torch.export.load) or safetensors (weights only).
-        force: Replace a file that is there.
+def write_export(checkpoint: str | None, out: Path, format: str) -> None:
+    """Write a model for other programs; see `ecmvae.prediction.command.export`.
 
     Raises:
-        UserError: When there is no such model, the file exists, or may not be written.
+        UserError: When there is no such model, or it has no audio encoder.
     """
-    if out.exists() and not force:
-        raise UserError(f"{show_path(out)} exists: choose another --out, or replace it with --force")
-    refuse_unwritable(out)
     model = load_model(default_model() if checkpoint is None else checkpoint)
     with replacing(out) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter speaks to itself
@@ -86,7 +61,6 @@ def export(
             export_onnx(model, part)
             if format == "onnx-int8":
                 quantise_onnx(part, part)
-    print(f"{show_path(out)}: {out.stat().st_size / 1e6:.1f} MB")
 
 
 def export_onnx(model: Segmenter, path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
+from ecmvae.files import show_path
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
@@ -29,6 +30,16 @@ class Source:
 
     path: Path
     label: Path
+
+
+def refuse_missing(names: Sequence[str]) -> None:
+    """Check, before anything slow is imported, that at least one of the names may be a source.
+
+    Raises:
+        UserError: When none of them exists or is a glob pattern.
+    """
+    if not any(glob.has_magic(name) or os.path.lexists(name) for name in names):
+        raise UserError(f"{show_path(Path(names[0]))} does not exist: check the path")
 
 
 def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> list[Source]:

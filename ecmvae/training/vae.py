@@ -1,4 +1,4 @@
-"""`ecmvae vae train | sample | traverse | score`: base autoencoders and VAEs on labelled images.
+"""Base autoencoders and VAEs on labelled images: the work of `ecmvae vae train | sample | traverse | score`.
 
 A run is a folder: ``config.yaml``, ``model.safetensors`` (best weights), ``last.pt`` (to resume), ``history.json`` and
 TensorBoard's files.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -55,54 +55,20 @@ class VAEConfig:
     fit: FitSettings = field(default_factory=FitSettings)
 
 
-def train(
-    config: str | None = None,
-    out: str = "runs/vae",
-    resume: bool = False,
-    latent_dim: int | None = None,
-    beta: float | None = None,
-    data: ImageSet | None = None,
-    limit: int | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-) -> int:
-    """Train an autoencoder or a VAE on MNIST, Fashion-MNIST or scikit-learn's digits.
-
-    Examples:
-        ecmvae vae train --config configs/vae/mnist.yaml --out runs/mnist-vae
-        ecmvae vae train --config configs/vae/digits.yaml --latent_dim 2 --epochs 50
-        ecmvae vae train --out runs/mnist-vae --resume
-
-    Options that are given replace the file's settings.
+def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tuple[int, dict[str, float]]:
+    """Train a model and write its run folder.
 
     Args:
-        config: YAML file with the sections model, data and fit; none is the 784-256-10 VAE on MNIST.
-        out: Folder of the run.
-        resume: Go on in that folder, with its own configuration.
-        latent_dim: Width of the latent.
-        beta: Weight of the KL.
-        data: mnist, fashion or digits.
-        limit: Use only so many training images.
-        epochs: Passes over the training data.
-        batch_size: Samples a step.
-        learning_rate: Of Adam.
-        seed: Of initialisation, order and sampling.
-        device: auto, cpu, cuda or mps.
+        settings: Model, data and fit.
+        folder: Folder of the run.
+        resume: Continue from the folder's ``last.pt``.
+
+    Returns:
+        Number of the best epoch, from 1, and its mean terms.
+
+    Raises:
+        UserError: When model and data do not fit together.
     """
-    folder = Path(out)
-    if not resume and (folder / "last.pt").exists():
-        raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume")
-    settings = load_vae_config(folder / "config.yaml" if resume else config)
-    settings = VAEConfig(
-        model=_override(settings.model, latent_dim=latent_dim, beta=beta),
-        data=_override(settings.data, name=data, limit=limit),
-        fit=_override(
-            settings.fit, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed, device=device
-        ),
-    )
     images = _images(settings.data)
     torch.manual_seed(settings.fit.seed)
     model = _build(settings, images)
@@ -122,44 +88,17 @@ def train(
     with replacing(folder / "model.safetensors") as part:
         write_weight_file(model.state_dict(), part)
     best = result.history[result.best_epoch]
-    print(f"{folder}: epoch {result.best_epoch + 1}, " + ", ".join(f"{k} {v:.3f}" for k, v in best.items()))
-    return 0
+    return result.best_epoch + 1, best
 
 
-def sample(run: str, out: str = "samples.png", count: int = 64, seed: int = 0) -> int:
-    """Draw new images and write them as one PNG.
-
-    A VAE samples its prior, a conditional one row a class; an autoencoder has no prior and samples the box of its
-    training codes.
-
-    Args:
-        run: Folder left by `ecmvae vae train`.
-        out: Picture to write.
-        count: How many images, in rows of ten.
-        seed: Of the draws.
-    """
+def sample_images(run: str, out: str, count: int, seed: int) -> None:
+    """Draw new images and write them as one PNG; see `ecmvae.training.vae_command.sample`."""
     model, settings = load_vae(run)
     save_canvas(image_canvas(_rows(draw(model, settings, count, seed))), _picture(out), scale=2)
-    print(out)
-    return 0
 
 
-def traverse_command(
-    run: str, out: str = "traverse.png", first: int = 0, second: int = 1, steps: int = 11, span: float = 2.5
-) -> int:
-    """Vary two latent dimensions and write the decoded grid as one PNG.
-
-    A model of two latents shows its whole manifold, at equal steps of the prior's probability; a larger one varies two
-    dimensions around the code of the first test image.
-
-    Args:
-        run: Folder left by `ecmvae vae train`.
-        out: Picture to write.
-        first: Dimension that changes downwards.
-        second: Dimension that changes across.
-        steps: Rows and columns.
-        span: The dimensions go from -span to span.
-    """
+def traverse_latents(run: str, out: str, first: int, second: int, steps: int, span: float) -> None:
+    """Write a decoded grid over two latent dimensions; see `ecmvae.training.vae_command.traverse`."""
     model, settings = load_vae(run)
     if not isinstance(model, AutoEncoder | VAE):
         raise UserError(f"traverse needs an autoencoder or an unconditional VAE, {run} is {settings.model.name}")
@@ -173,21 +112,10 @@ def traverse_command(
         decoded = model.likelihood.mean(model.decode(grid.flatten(0, 1)))
     decoded = rearrange(decoded, "(r c) ... -> r c ...", r=len(grid))
     save_canvas(image_canvas(decoded), _picture(out), scale=2)
-    print(out)
-    return 0
 
 
-def score(run: str, num_samples: int = 50, limit: int | None = None, seed: int = 0) -> int:
-    """Score a model on the test images: -ELBO, -IWAE(K), KL and active latents, in nats per sample.
-
-    Prints the numbers and leaves them in the run's score.json.
-
-    Args:
-        run: Folder left by `ecmvae vae train`.
-        num_samples: K, importance samples.
-        limit: Use only the first so many test images.
-        seed: Of the draws.
-    """
+def score_vae(run: str, num_samples: int = 50, limit: int | None = None, seed: int = 0) -> dict[str, Any]:
+    """Score a run on the test images and write score.json; see `ecmvae.training.vae_command.score`."""
     model, settings = load_vae(run)
     images = _images(settings.data)
     x, labels = images.test_images[:limit], images.test_labels[:limit]
@@ -206,26 +134,24 @@ def score(run: str, num_samples: int = 50, limit: int | None = None, seed: int =
         numbers |= {name: float(value) for name, value in output.named().items()}
     with replacing(Path(run) / "score.json") as part:
         part.write_text(json.dumps(numbers, indent=1))
-    print(json.dumps(numbers, indent=1))
-    return 0
+    return numbers
 
 
-VAE_COMMANDS: dict[str, Callable[..., int]] = {
-    "train": train,
-    "sample": sample,
-    "traverse": traverse_command,
-    "score": score,
-}
-"""Sub-command of `ecmvae vae` -> function; its typed arguments are the command's options."""
-
-
-def load_vae_config(path: str | Path | None) -> VAEConfig:
+def load_vae_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> VAEConfig:
     """Read a run's YAML file; None gives the defaults.
+
+    Args:
+        path: The file.
+        overrides: Settings that replace the file's, for instance ``{"model.latent_dim": 2}``.
 
     Raises:
         UserError: For a missing file, or an unknown section, key or value.
     """
-    config: VAEConfig = VAEConfig() if path is None else build_dataclass(VAEConfig, read_yaml(Path(path)))
+    values = {} if path is None else read_yaml(Path(path))
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.partition(".")
+        values.setdefault(section, {})[key] = value
+    config: VAEConfig = build_dataclass(VAEConfig, values)
     return config
 
 
@@ -293,10 +219,6 @@ def _build(settings: VAEConfig, images: LabelledImages) -> Model:
         return build_vae(settings.model, tuple(images.train_images.shape[1:]))
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def _override(settings: Any, **values: Any) -> Any:
-    return replace(settings, **{name: value for name, value in values.items() if value is not None})
 
 
 def _kl_table(model: VAE, x: Tensor) -> list[float]:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ecmvae.audio.io import write_wave
 from ecmvae.data.avss import read_avss
-from ecmvae.data.check import check_data, expected_files, inspect
+from ecmvae.data.check import expected_files, inspect
+from ecmvae.data.command import check_data
 from ecmvae.data.layout import read_clips
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.miniature_avss import write_miniature_avss

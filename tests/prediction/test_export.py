@@ -16,7 +16,8 @@ from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
 from ecmvae.models import ECMVAE, TPAVIBaseline
 from ecmvae.prediction import export as module
-from ecmvae.prediction.export import DeterministicModel, OnnxModel, export, export_onnx, quantise_onnx
+from ecmvae.prediction.command import export
+from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.visual.backbone import VisualBackbone

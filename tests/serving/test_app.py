@@ -18,7 +18,8 @@ from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.models import build_model
 from ecmvae.models.checkpoint import save_model
-from ecmvae.serving.app import app, build_page, launch, own_examples, own_folder
+from ecmvae.serving.app import build_page, launch, own_examples, own_folder
+from ecmvae.serving.command import app
 from ecmvae.serving.service import Limits, PredictionService, SessionStore
 
 LIMITS = Limits(seconds=5.0, megabytes=1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ecmvae.config import load_config
-from ecmvae.training.commands import train
+from ecmvae.training.command import train
 from ecmvae.training.settings import without_effect
 
 CONFIGS = Path(__file__).parents[2] / "configs"
