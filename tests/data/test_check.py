@@ -130,5 +130,5 @@ def test_command(root, whole, tmp_path, capsys):
     clip.frame(1).unlink()
     assert check_data(str(root), "ms3") == 2
     assert f"error: {clip.frame(1)}: missing" in capsys.readouterr().out
-    with pytest.raises(UserError, match="holds none of"):
+    with pytest.raises(UserError, match="there is no such folder"):
         check_data(str(tmp_path / "nowhere"))
