@@ -21,7 +21,7 @@ from ecmvae.hub.pretrained import Pretrained
 from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, SegmentationOutput
 from ecmvae.registry import Registry
-from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.build import build_backbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 __all__ = ["MODELS", "BranchOutput", "SegmentationOutput", "Segmenter", "build_model", "misfits", "without_weights"]
@@ -51,7 +51,7 @@ class Segmenter(Pretrained):
 
     def __init__(
         self,
-        backbone: VisualBackbone,
+        backbone: nn.Module,
         audio_encoder: nn.Module | None = None,
         *,
         image_size: int = 224,
@@ -74,7 +74,7 @@ class Segmenter(Pretrained):
     @classmethod
     @abstractmethod
     def from_config(
-        cls, config: ModelConfig, backbone: VisualBackbone, audio_encoder: nn.Module | None, *, image_size: int
+        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, *, image_size: int
     ) -> Segmenter:
         """Build the network that a configuration describes around its two encoders."""
 
@@ -220,7 +220,7 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
     if audio_encoder is not None and config.audio.weights is not None:
         load_audio_weights(audio_encoder, config.audio.weights)
-    backbone = VisualBackbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
+    backbone = build_backbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
     return MODELS.get(config.name).from_config(config, backbone, audio_encoder, image_size=image_size)
 
 

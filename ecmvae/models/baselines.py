@@ -20,7 +20,7 @@ from ecmvae.models.decoder import FeatureNeck, coarse_to_fine
 from ecmvae.models.fusion import AlignedTPAVI
 from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, SegmentationOutput
-from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.build import channels_of
 
 
 class ResidualConvUnit(nn.Module):
@@ -101,7 +101,7 @@ class TPAVIBaseline(Segmenter):
 
     def __init__(
         self,
-        backbone: VisualBackbone,
+        backbone: nn.Module,
         audio_encoder: nn.Module | None = None,
         *,
         image_size: int = 224,
@@ -118,16 +118,16 @@ class TPAVIBaseline(Segmenter):
             freeze_backbone=freeze_backbone,
             freeze_audio=freeze_audio,
         )
-        self.neck = FeatureNeck(backbone.channels, channels, "aspp_bias")
+        self.neck = FeatureNeck(channels_of(backbone), channels, "aspp_bias")
         for name, parameter in self.neck.named_parameters():
             if name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.01)
-        self.fusion = nn.ModuleList(AlignedTPAVI(channels) for _ in backbone.channels)
+        self.fusion = nn.ModuleList(AlignedTPAVI(channels) for _ in channels_of(backbone))
         self.decoder = FeatureFusionDecoder(channels, num_classes)
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, backbone: VisualBackbone, audio_encoder: nn.Module | None, *, image_size: int
+        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, *, image_size: int
     ) -> TPAVIBaseline:
         """Build the network that a configuration describes around its two encoders."""
         return cls(

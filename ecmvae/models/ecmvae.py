@@ -26,7 +26,7 @@ from ecmvae.models.latents import (
     LatentMode,
 )
 from ecmvae.models.output import BranchOutput, SegmentationOutput
-from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.build import channels_of
 
 
 class Branch(nn.Module):
@@ -108,7 +108,7 @@ class ECMVAE(Segmenter):
 
     def __init__(
         self,
-        backbone: VisualBackbone,
+        backbone: nn.Module,
         audio_encoder: nn.Module | None = None,
         *,
         image_size: int = 224,
@@ -132,10 +132,10 @@ class ECMVAE(Segmenter):
             freeze_audio=freeze_audio,
         )
         self.weak_posterior = weak_posterior
-        self.fusion = nn.ModuleList(build_fusion(fusion, channels) for _ in backbone.channels)
+        self.fusion = nn.ModuleList(build_fusion(fusion, channels) for _ in channels_of(backbone))
         self.prior_branch = Branch(
             "prior",
-            FeatureNeck(backbone.channels, channels, neck),
+            FeatureNeck(channels_of(backbone), channels, neck),
             SegmentationDecoder(channels, num_classes),
             channels=channels,
             image_size=image_size,
@@ -159,7 +159,7 @@ class ECMVAE(Segmenter):
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, backbone: VisualBackbone, audio_encoder: nn.Module | None, *, image_size: int
+        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, *, image_size: int
     ) -> ECMVAE:
         """Build the network that a configuration describes around its two encoders."""
         return cls(

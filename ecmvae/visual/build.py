@@ -31,6 +31,19 @@ class Backbone(Protocol):
         ...
 
 
+def channels_of(backbone: nn.Module) -> tuple[int, ...]:
+    """Channels of a backbone's four maps, finest first.
+
+    Raises:
+        UserError: If it has no ``channels``.
+    """
+    channels: Any = getattr(backbone, "channels", None)
+    if channels is None or len(channels) != len(STRIDES):
+        name = type(backbone).__name__
+        raise UserError(f"{name} is not a visual backbone: it lacks .channels, the channels of its four maps")
+    return tuple(channels)
+
+
 def build_backbone(
     choice: str | nn.Module | Callable[..., nn.Module], *, weights: str | None = None, image_size: int = 224
 ) -> nn.Module:
@@ -70,9 +83,7 @@ def _checked(backbone: Any, name: str, image_size: int) -> nn.Module:
     """
     if not isinstance(backbone, nn.Module):
         raise UserError(f"{name} is not a visual backbone: it is a {type(backbone).__name__}, not an nn.Module")
-    channels = getattr(backbone, "channels", None)
-    if channels is None or len(channels) != len(STRIDES):
-        raise UserError(f"{name} is not a visual backbone: it lacks .channels, the channels of its four maps")
+    channels = channels_of(backbone)
     modes = {module: module.training for module in backbone.modules()}
     device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
     try:

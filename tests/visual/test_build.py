@@ -4,12 +4,16 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ecmvae.config import ModelConfig, VisualConfig
 from ecmvae.errors import UserError
+from ecmvae.models import build_model
 from ecmvae.visual.backbone import VisualBackbone
 from ecmvae.visual.build import Backbone, build_backbone
+from ecmvae.visual.normalisation import IMAGENET
 
 
 class Pooled(nn.Module):
@@ -75,3 +79,12 @@ class Failing(Pooled):
 def test_what_a_wrong_one_lacks(choice: Any, weights: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_backbone(choice, weights=weights, image_size=64)
+
+
+def test_a_model_with_a_backbone_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "outside_backbones", type("Module", (), {"Pooled": Pooled}))
+    visual = VisualConfig(name="outside_backbones:Pooled", frozen=True)
+    model = build_model(ModelConfig(visual=visual, channels=8), image_size=64).eval()
+    assert model.normalisation == IMAGENET
+    logits = model(torch.randn(1, 2, 3, 64, 64), torch.randn(1, 2, 128)).logits
+    assert logits.shape == (1, 2, 1, 64, 64)
