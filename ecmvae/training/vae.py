@@ -23,10 +23,12 @@ from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.training.vae_loop import FitSettings, fit
 from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.latent_space import box_samples, manifold_grid, traverse
 from ecmvae.vae.metrics import active_units, bound_report, kl_per_dimension
 from ecmvae.vae.plots import image_canvas, save_canvas
-from ecmvae.vae.vae import VAE, ConditionalVAE
+from ecmvae.vae.priors import StandardNormal
+from ecmvae.vae.vae import VAE, ConditionalVAE, as_posterior
 from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
 from ecmvae.weight_files import read_weight_file, write_weight_file
 from ecmvae.yaml_reader import build_dataclass, read_yaml
@@ -103,7 +105,7 @@ def traverse_latents(run: str, out: str, first: int, second: int, steps: int, sp
     if not isinstance(model, AutoEncoder | VAE):
         raise UserError(f"traverse needs an autoencoder or an unconditional VAE, {run} is {settings.model.name}")
     images = _images(settings.data)
-    if isinstance(model, VAE) and model.latent_dim == 2:
+    if isinstance(model, VAE) and model.latent_dim == 2 and isinstance(model.prior, StandardNormal):
         grid = manifold_grid(steps).float()
     else:
         code = codes_of(model, {"x": images.test_images[:1]})[0]
@@ -222,11 +224,12 @@ def _build(settings: VAEConfig, images: LabelledImages) -> Model:
 
 
 def _kl_table(model: VAE, x: Tensor) -> list[float]:
-    try:
-        with torch.no_grad():
-            return [round(value, 4) for value in kl_per_dimension(model.encode(x)).tolist()]
-    except ValueError:  # a mixture has no closed form by dimension
+    """KL of each latent dimension, where posterior and prior fall apart into dimensions; else nothing."""
+    with torch.no_grad():
+        posterior = as_posterior(model.encoder(x))
+    if not isinstance(posterior, DiagonalGaussian) or not isinstance(model.prior, StandardNormal):
         return []
+    return [round(value, 4) for value in kl_per_dimension(posterior).tolist()]
 
 
 def _rows(images: Tensor, columns: int = 10) -> Tensor:

@@ -97,7 +97,7 @@ def traverse(
 ) -> int:
     """Vary two latent dimensions and write the decoded grid as one PNG.
 
-    A model of two latents shows its whole manifold, at equal steps of the prior's probability; a larger one varies two
+    A model of two latents under N(0, I) shows its whole manifold, at equal steps of probability; others vary two
     dimensions around the code of the first test image.
 
     Args:

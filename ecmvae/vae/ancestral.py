@@ -16,18 +16,22 @@ from ecmvae.vae import bounds
 from ecmvae.vae.divergences import check_table
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.likelihoods import GaussianLikelihood
+from ecmvae.vae.priors import Prior, prior_or_standard_normal
 
 
 class NonlinearLatentModel:
-    """z ~ N(0, I), x ~ N(f(z), variance I) for any function f from (n, L) to (n, D)."""
+    """z ~ p(z), x ~ N(f(z), variance I) for any function f from (n, L) to (n, D); p(z) is N(0, I) unless given."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor], latent_dim: int, variance: float) -> None:
+    def __init__(
+        self, function: Callable[[Tensor], Tensor], latent_dim: int, variance: float, prior: Prior | None = None
+    ) -> None:
         """Hold the parts.
 
         Raises:
-            ValueError: When `variance` is not positive.
+            ValueError: When `variance` is not positive, or the prior is over another width.
         """
         self.function, self.latent_dim = function, latent_dim
+        self.prior = prior_or_standard_normal(prior, latent_dim)
         self.likelihood = GaussianLikelihood(variance)
 
     def sample(self, count: int) -> tuple[Float[Tensor, "n l"], Float[Tensor, "n d"]]:
@@ -36,7 +40,7 @@ class NonlinearLatentModel:
         Raises:
             ValueError: When `count` is below 1.
         """
-        z = torch.randn(check_count(count, "count"), self.latent_dim, dtype=torch.float64)
+        z = self.prior.sample(check_count(count, "count"), torch.empty(0, dtype=torch.float64))
         return z, self.likelihood.sample(self.function(z)).detach()
 
     def log_prob_by_quadrature(
@@ -58,7 +62,7 @@ class NonlinearLatentModel:
     def log_prob_by_sampling(
         self, x: Float[Tensor, "n d"], num_samples: int, proposal: DiagonalGaussian | None = None
     ) -> Float[Tensor, " n"]:
-        """Importance-sampling estimate of log p(x) from `proposal` (n, L); None draws from the prior.
+        """Importance-sampling estimate of log p(x) from `proposal` (n, L); None draws from N(0, I).
 
         Raises:
             ValueError: When `num_samples` is below 1.
@@ -71,7 +75,7 @@ class NonlinearLatentModel:
     def _log_joint(self, z: Tensor, x: Tensor) -> Tensor:
         """Log p(x, z) of z (K, n, L) and x (n, D) -> (K, n)."""
         mean = rearrange(self.function(rearrange(z, "k n l -> (k n) l")), "(k n) d -> k n d", k=len(z))
-        return self.likelihood.log_prob(mean, x) + standard_normal_like(z).log_prob(z)
+        return self.likelihood.log_prob(mean, x) + self.prior.log_prob(z)
 
 
 def sample_chain(

@@ -15,6 +15,7 @@ from ecmvae.vae.decoders import MLPDecoder
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.likelihoods import Likelihood
+from ecmvae.vae.priors import UniformCategorical
 from ecmvae.vae.vae import VAE, ConditionalVAE, LabelConditioned
 
 
@@ -58,7 +59,8 @@ def mlp_categorical_vae(
     encoder = nn.Sequential(
         MLPEncoder(prod(event_shape), (hidden,)), CategoricalHead(hidden, groups, values, temperature=temperature)
     )
-    return VAE(encoder, MLPDecoder(groups * values, (hidden,), event_shape), groups * values)
+    decoder = MLPDecoder(groups * values, (hidden,), event_shape)
+    return VAE(encoder, decoder, groups * values, prior=UniformCategorical(groups, values))
 
 
 def mlp_conditional_vae(

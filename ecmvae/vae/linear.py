@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.likelihoods import GaussianLikelihood
+from ecmvae.vae.priors import Prior, prior_or_standard_normal
 from ecmvae.vae.vae import VAEOutput
 
 
@@ -30,9 +31,9 @@ def linear_autoencoder(in_features: int, latent_dim: int) -> AutoEncoder:
 class LinearVAE(nn.Module):
     """q(z|x) = N(V(x - mu), diag(s)), p(x|z) = N(W z + mu, sigma^2 I), with one s for all x and a learnt sigma^2."""
 
-    def __init__(self, in_features: int, latent_dim: int) -> None:
+    def __init__(self, in_features: int, latent_dim: int, prior: Prior | None = None) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.prior = latent_dim, prior_or_standard_normal(prior, latent_dim)
         self.encoder = nn.Linear(in_features, latent_dim)
         self.decoder = nn.Linear(latent_dim, in_features)
         self.posterior_logvar = nn.Parameter(torch.zeros(latent_dim))
@@ -61,7 +62,7 @@ class LinearVAE(nn.Module):
             posterior=posterior,
             z=z,
             log_likelihood=log_likelihood,
-            kl=posterior.kl(),
+            kl=self.prior.kl(posterior),
             beta=1.0,
         )
 

@@ -23,7 +23,7 @@ from ecmvae.vae.vae import VAE, as_posterior
 def bound_report(
     model: VAE, x: Float[Tensor, "n ..."], *, num_samples: int = 50, batch_size: int = 100
 ) -> dict[str, float]:
-    """Mean -ELBO, -IWAE(K), reconstruction and KL over x, in nats per sample, from the same K draws.
+    """Mean -ELBO, -IWAE(K), reconstruction and KL over x under the model's prior, in nats per sample, from K draws.
 
     Args:
         model: In eval mode for reproducible batch norm.
@@ -39,7 +39,7 @@ def bound_report(
     totals = torch.zeros(3, dtype=torch.float64)
     for part in torch.split(x, check_count(batch_size, "batch_size")):
         log_weights = model.log_weights(part, num_samples).double()
-        kl = as_posterior(model.encoder(part)).kl().double()
+        kl = model.prior.kl(as_posterior(model.encoder(part)), num_samples).double()
         totals += torch.stack([log_weights.mean(0).sum(), bounds.iwae(log_weights).sum(), kl.sum()]).cpu()
     negative_elbo, negative_iwae, kl_mean = -totals[0] / len(x), -totals[1] / len(x), totals[2] / len(x)
     return {

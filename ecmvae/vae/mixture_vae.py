@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.vae.autoencoder import check_batch_statistics
-from ecmvae.vae.gaussian import standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.vae import VAE, VAEOutput, as_posterior
 
@@ -35,15 +34,14 @@ class MixtureVAE(VAE):
         self.likelihood.check(x)
         check_batch_statistics(self, x)
         z = posterior.rsample_each()  # (C, n, L)
-        weights = posterior.log_weights.exp()  # (C, n)
         parameters = rearrange(self.decode(rearrange(z, "c n l -> (c n) l")), "(c n) ... -> c n ...", c=len(z))
-        divergence = posterior.log_prob(z) - standard_normal_like(z).log_prob(z)
-        best = int(weights.mean(1).argmax())
+        divergence = posterior.log_prob(z) - self.prior.log_prob(z)
+        best = int(posterior.log_weights.exp().mean(1).argmax())
         return VAEOutput(
             parameters=parameters[best],
             posterior=posterior,
             z=z[best],
-            log_likelihood=(weights * self.likelihood.log_prob(parameters, x)).sum(0),
-            kl=(weights * divergence).sum(0),
+            log_likelihood=posterior.average(self.likelihood.log_prob(parameters, x)),
+            kl=posterior.average(divergence),
             beta=self.beta,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +13,14 @@ from torch import Tensor, nn
 
 from ecmvae.vae.encoders import GaussianHead
 from ecmvae.vae.gaussian import DiagonalGaussian, standard_normal_like
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Whatever has a log-density: a `DiagonalGaussian`, a `GaussianMixture`, a `priors.Prior`."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(..., L) -> (...), nats."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +111,15 @@ class GaussianMixture:
         weights = self.log_weights.reshape(len(self.log_weights), *[1] * extra, *self.log_weights.shape[1:])
         return torch.logsumexp(weights + log_probs, 0)
 
+    def average(self, values: Float[Tensor, "c ..."]) -> Float[Tensor, "..."]:
+        """sum_c weight_c value_c of one value for each component, (C, ...) -> (...); weight 0 hides NaN, too."""
+        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * values, 0.0).sum(0)
+
     def kl_bound(self, other: DiagonalGaussian | None = None) -> Float[Tensor, "..."]:
         """sum_c weight_c KL(N_c || other) >= KL(mixture || other), by convexity, in nats (...,)."""
-        kls = self.components.kl(other)
-        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * kls, 0.0).sum(0)
+        return self.average(self.components.kl(other))
 
-    def kl(self, other: DiagonalGaussian | None = None, num_samples: int = 1) -> Float[Tensor, "..."]:
+    def kl(self, other: Density | None = None, num_samples: int = 1) -> Float[Tensor, "..."]:
         """Monte-Carlo KL(mixture || other), stratified over the components, in nats (...,).
 
         Raises:
@@ -116,8 +128,7 @@ class GaussianMixture:
         z = self.rsample_each(num_samples)  # (K, C, ..., L)
         if other is None:
             other = standard_normal_like(self.components.mean[0])
-        log_ratio = self.log_prob(z) - other.log_prob(z)
-        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * log_ratio.mean(0), 0.0).sum(0)
+        return self.average((self.log_prob(z) - other.log_prob(z)).mean(0))
 
 
 class MixtureHead(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -20,21 +20,7 @@ from ecmvae.vae.autoencoder import check_batch_statistics
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
 from ecmvae.vae.mixtures import GaussianMixture
-
-
-@runtime_checkable
-class Posterior(Protocol):
-    """What an encoder must return: `DiagonalGaussian`, `GumbelCategorical` and `GaussianMixture` fit."""
-
-    @property
-    def mode(self) -> Tensor:
-        """(n, L)."""
-
-    def rsample(self) -> Tensor:
-        """(n, L), differentiable."""
-
-    def kl(self, other: None = None) -> Tensor:
-        """(n,) nats to the prior."""
+from ecmvae.vae.priors import Posterior, Prior, prior_or_standard_normal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,7 +64,7 @@ class VAEOutput:
 
 
 class VAE(nn.Module):
-    """q(z|x), p(x|z) and a standard normal prior; any encoder and decoder module fits."""
+    """q(z|x), p(x|z) and a prior p(z); any encoder and decoder module fits."""
 
     def __init__(
         self,
@@ -88,6 +74,7 @@ class VAE(nn.Module):
         *,
         likelihood: Likelihood | None = None,
         beta: float = 1.0,
+        prior: Prior | None = None,
     ) -> None:
         """Join an encoder and a decoder.
 
@@ -97,14 +84,16 @@ class VAE(nn.Module):
             latent_dim: L.
             likelihood: What the decoder's output means; None is Bernoulli.
             beta: Weight of the KL in the loss.
+            prior: p(z) over L; None is the standard normal.
 
         Raises:
-            ValueError: When `beta` is negative.
+            ValueError: When `beta` is negative, or the prior is over another width.
         """
         super().__init__()
         if beta < 0:
             raise ValueError(f"beta must be >= 0, got {beta}")
         self.encoder, self.decoder, self.latent_dim, self.beta = encoder, decoder, latent_dim, beta
+        self.prior = prior_or_standard_normal(prior, latent_dim)
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
 
     def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> VAEOutput:
@@ -123,7 +112,7 @@ class VAE(nn.Module):
             posterior=posterior,
             z=z,
             log_likelihood=self.likelihood.log_prob(parameters, x),
-            kl=posterior.kl(),
+            kl=self.prior.kl(posterior),
             beta=self.beta,
         )
 
@@ -153,9 +142,7 @@ class VAE(nn.Module):
         Raises:
             ValueError: When `count` is below 1.
         """
-        weight = next(self.parameters())
-        shape = (check_count(count, "count"), self.latent_dim)
-        z = standard_normal_like(weight.new_empty(shape)).rsample(generator=generator)
+        z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
         return self.likelihood.mean(self.decode(z))
 
     def log_weights(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, "k n"]:
@@ -168,7 +155,7 @@ class VAE(nn.Module):
         posterior = as_posterior(self.encoder(x))
         if not isinstance(posterior, DiagonalGaussian | GaussianMixture):
             raise ValueError(f"importance weights need a Gaussian or a mixture, not {type(posterior).__name__}")
-        return _log_weights(x, posterior, None, self.decode, self.likelihood, num_samples)
+        return _log_weights(x, posterior, self.prior, self.decode, self.likelihood, num_samples)
 
     def log_likelihood(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, " n"]:
         """Importance-sampling estimate of log p(x), (n,) nats, from below on average."""
@@ -303,13 +290,12 @@ def _gaussian(output: Posterior | tuple[Tensor, ...]) -> DiagonalGaussian:
 def _log_weights(
     x: Tensor,
     posterior: DiagonalGaussian | GaussianMixture,
-    prior: DiagonalGaussian | None,
+    prior: DiagonalGaussian | Prior,
     decode: Callable[[Tensor], Tensor],
     likelihood: Likelihood,
     num_samples: int,
 ) -> Tensor:
     z = posterior.rsample(num_samples)  # (K, n, L)
-    prior = prior or standard_normal_like(z)
     parameters = decode(rearrange(z, "k n l -> (k n) l"))
     parameters = rearrange(parameters, "(k n) ... -> k n ...", k=num_samples)
     return likelihood.log_prob(parameters, x) + prior.log_prob(z) - posterior.log_prob(z)

@@ -36,6 +36,7 @@ from ecmvae.vae.multimodal import (
     MultimodalVAE,
     SharedPrivateHead,
 )
+from ecmvae.vae.priors import PRIORS, prior_or_standard_normal
 from ecmvae.vae.vae import VAE, ConditionalVAE, LabelConditioned, as_posterior
 
 ModelName = Literal[
@@ -80,24 +81,27 @@ class ModelSettings:
     """Gaussians in the posterior of mixture_vae; values of each variable of categorical_vae."""
     private_dim: int = 4
     """Width of each private latent of dmvae and mmvae_plus."""
+    prior: str = "standard_normal"
+    """Prior of the latent, by registered name or import path: my_package.priors:MyPrior."""
     label_weight: float = 10.0
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels."""
 
 
 _USED: dict[str, tuple[str, ...]] = {
     "autoencoder": ("latent_dim", "hidden", "noise_std"),
-    "vae": ("latent_dim", "hidden", "beta"),
-    "lecture_vae": ("latent_dim", "hidden"),
+    "vae": ("latent_dim", "hidden", "beta", "prior"),
+    "lecture_vae": ("latent_dim", "hidden", "prior"),
     "categorical_vae": ("latent_dim", "hidden", "components"),
-    "mixture_vae": ("latent_dim", "hidden", "beta", "components"),
+    "mixture_vae": ("latent_dim", "hidden", "beta", "components", "prior"),
     "conditional_vae": ("latent_dim", "hidden", "beta"),
     "keras_autoencoder": ("latent_dim",),
-    "keras_vae": ("latent_dim", "beta"),
-    "face_vae": ("latent_dim",),
-    "dmvae": ("latent_dim", "hidden", "beta", "label_weight", "private_dim"),
-    "mmvae_plus": ("latent_dim", "hidden", "beta", "label_weight", "private_dim"),
+    "keras_vae": ("latent_dim", "beta", "prior"),
+    "face_vae": ("latent_dim", "prior"),
+    "mmjsd": ("latent_dim", "hidden", "beta", "label_weight"),
+    "dmvae": ("latent_dim", "hidden", "beta", "label_weight", "private_dim", "prior"),
+    "mmvae_plus": ("latent_dim", "hidden", "beta", "label_weight", "private_dim", "prior"),
 }
-_MULTIMODAL = ("latent_dim", "hidden", "beta", "label_weight")
+_MULTIMODAL = ("latent_dim", "hidden", "beta", "label_weight", "prior")
 
 
 def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: int = 10) -> Model:
@@ -107,6 +111,14 @@ def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: 
         ValueError: When the model does not take such images, or a setting has no effect on it.
     """
     _refuse_unused(settings)
+    model = _build(settings, event_shape, num_classes)
+    if isinstance(model, VAE | MultimodalVAE) and settings.prior != ModelSettings.prior:
+        prior = PRIORS.get(settings.prior)(settings.latent_dim)
+        model.prior = prior_or_standard_normal(prior, settings.latent_dim)
+    return model
+
+
+def _build(settings: ModelSettings, event_shape: Sequence[int], num_classes: int) -> Model:
     latent_dim, hidden, beta = settings.latent_dim, settings.hidden, settings.beta
     match settings.name:
         case "autoencoder":

@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.vae import bounds
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
 from ecmvae.vae.mixtures import GaussianMixture
+from ecmvae.vae.priors import Prior, prior_or_standard_normal
 
 Modalities = Mapping[str, Tensor]
 """Name -> (n, *event). A modality that is missing for every sample is left out."""
@@ -54,11 +55,10 @@ class MultimodalOutput:
             scores: Modality -> log p(x_m|z) of the samples, (K, M, n).
             divergence: log q(z) - log p(z) of the samples, (K, M, n).
         """
-        weights = posterior.log_weights.exp()  # (M, n)
         return cls(
-            loss=-(weights * bound).sum(0).mean(),
-            log_likelihoods={name: (weights * score.mean(0)).sum(0) for name, score in scores.items()},
-            kl=(weights * divergence.mean(0)).sum(0),
+            loss=-posterior.average(bound).mean(),
+            log_likelihoods={name: posterior.average(score.mean(0)) for name, score in scores.items()},
+            kl=posterior.average(divergence.mean(0)),
             posterior=posterior,
         )
 
@@ -98,6 +98,7 @@ class MultimodalVAE(nn.Module):
         likelihoods: Mapping[str, Likelihood] | None = None,
         weights: Mapping[str, float] | None = None,
         beta: float = 1.0,
+        prior: Prior | None = None,
     ) -> None:
         """Hold the parts.
 
@@ -108,10 +109,12 @@ class MultimodalVAE(nn.Module):
             likelihoods: Modality -> what its decoder's output means; a name left out is Bernoulli.
             weights: Modality -> factor on its log-likelihood in the loss (lambda); a name left out is 1.
             beta: Weight of the divergence in the loss.
+            prior: p(z) over L; None is the standard normal, which stays the prior of private latents. A product of
+                experts takes N(0, I) for its first expert whatever the prior: it is part of the posterior's form.
 
         Raises:
             ValueError: When there is no modality, encoders and decoders name different ones, likelihoods or weights an
-                unknown one, or `beta` is negative.
+                unknown one, `beta` is negative, or the prior is over another width.
         """
         super().__init__()
         if not encoders or set(encoders) != set(decoders):
@@ -122,6 +125,7 @@ class MultimodalVAE(nn.Module):
             raise ValueError(f"beta must be >= 0, got {beta}")
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
         self.latent_dim, self.beta = latent_dim, beta
+        self.prior = prior_or_standard_normal(prior, latent_dim)
         self.likelihoods = nn.ModuleDict(
             {name: (likelihoods or {}).get(name, BernoulliLikelihood()) for name in encoders}
         )
@@ -160,9 +164,7 @@ class MultimodalVAE(nn.Module):
         Raises:
             ValueError: When `count` is below 1.
         """
-        weight = next(self.parameters())
-        shape = (check_count(count, "count"), self.latent_dim)
-        z = standard_normal_like(weight.new_empty(shape)).rsample(generator=generator)
+        z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
         return {name: self.likelihood(name).mean(decoder(z)) for name, decoder in self.decoders.items()}
 
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
@@ -176,7 +178,7 @@ class MultimodalVAE(nn.Module):
         posterior = self.joint_of(batch)
         z = posterior.rsample(num_samples)
         total = torch.stack(list(self.score(z, batch).values())).sum(0)
-        return total + standard_normal_like(z).log_prob(z) - posterior.log_prob(z)
+        return total + self.prior.log_prob(z) - posterior.log_prob(z)
 
     def log_likelihood(
         self, data: Modalities, num_samples: int, present: Presence | None = None

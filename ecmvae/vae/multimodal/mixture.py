@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import mmjsd
-from ecmvae.vae.gaussian import check_count, product_of_experts, standard_normal_like
+from ecmvae.vae.gaussian import check_count, product_of_experts
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.multimodal.base import (
     MaskedBatch,
@@ -23,6 +23,7 @@ from ecmvae.vae.multimodal.base import (
     MultimodalVAE,
     Presence,
 )
+from ecmvae.vae.priors import StandardNormal
 
 
 class MMVAE(MultimodalVAE):
@@ -61,7 +62,7 @@ class MMVAE(MultimodalVAE):
         z = posterior.rsample_each(self.num_samples)  # (K, M, n, L)
         density = posterior if self.gradient == "iwae" else posterior.detach()
         scores = self.score(z, batch)  # each (K, M, n)
-        divergence = density.log_prob(z) - standard_normal_like(z).log_prob(z)
+        divergence = density.log_prob(z) - self.prior.log_prob(z)
         log_weights = self.weighted(scores) - self.beta * divergence
         bound = bounds.iwae(log_weights) if self.gradient == "iwae" else dreg(log_weights, z)
         return MultimodalOutput.stratified(posterior, bound, scores, divergence)
@@ -93,7 +94,8 @@ class MoPoE(MultimodalVAE):
         """
         batch = self.prepare(data, present)
         posterior = self.joint_of(batch)
-        scores, kl = self.score(posterior.rsample(), batch), posterior.kl_bound()
+        scores = self.score(posterior.rsample(), batch)
+        kl = posterior.average(self.prior.kl(posterior.components))
         loss = -bounds.elbo(self.weighted(scores), kl, self.beta).mean()
         return MultimodalOutput(loss=loss, log_likelihoods=scores, kl=kl, posterior=posterior)
 
@@ -113,8 +115,18 @@ class MMJSD(MultimodalVAE):
     """Joint posterior = mixture of the experts that are present, held together by a Jensen-Shannon divergence.
 
     loss = -[E_(q MoE) sum_m lambda_m log p(x_m|z) - beta sum_k w_k KL(q_k || G)], k over the present experts and the
-    prior with equal weights w, G their geometric mean (the dynamic prior).
+    prior with equal weights w, G their geometric mean (the dynamic prior), which needs a Gaussian prior: N(0, I).
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As `MultimodalVAE`.
+
+        Raises:
+            ValueError: For another prior than the standard normal, and as `MultimodalVAE`.
+        """
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.prior, StandardNormal):
+            raise ValueError(f"MMJSD needs the standard normal prior, not {type(self.prior).__name__}: use MoPoE")
 
     def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
         """Score the present modalities.

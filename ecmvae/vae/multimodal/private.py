@@ -95,7 +95,7 @@ class PrivateSharedVAE(MultimodalVAE):
         """
         weight = next(self.parameters())
         like = weight.new_zeros(check_count(count, "count"), self.latent_dim)
-        shared = standard_normal_like(like).rsample(generator=generator)
+        shared = self.prior.sample(count, like, generator)
         results = {}
         for name, decoder in self.decoders.items():
             private = standard_normal_like(like.new_zeros(count, self.private_dim)).rsample(generator=generator)
@@ -114,7 +114,7 @@ class PrivateSharedVAE(MultimodalVAE):
         shared = posterior.rsample(num_samples)
         private = {name: pair[1].rsample(num_samples) for name, pair in pairs.items()}
         scores = self.score_each(lambda name: torch.cat([shared, private[name]], -1), batch)
-        total = standard_normal_like(shared).log_prob(shared) - posterior.log_prob(shared)
+        total = self.prior.log_prob(shared) - posterior.log_prob(shared)
         for (name, score), row in zip(scores.items(), batch.present, strict=True):
             s = private[name]
             total = (
@@ -143,11 +143,11 @@ class DMVAE(PrivateSharedVAE):
             [torch.where(row, pair[1].kl(), 0.0) for pair, row in zip(pairs.values(), batch.present, strict=True)]
         ).sum(0)
         posterior = product_of_experts([pair[0] for pair in pairs.values()], mask=batch.present)
-        scores, kl = self._score(posterior, private, batch), posterior.kl() + private_kl
+        scores, kl = self._score(posterior, private, batch), self.prior.kl(posterior) + private_kl
         objective = bounds.elbo(self.weighted(scores), kl, self.beta)
         for (shared, _), row in zip(pairs.values(), batch.present, strict=True):
             alone = self._score(shared, private, batch)
-            bound = bounds.elbo(self.weighted(alone), shared.kl() + private_kl, self.beta)
+            bound = bounds.elbo(self.weighted(alone), self.prior.kl(shared) + private_kl, self.beta)
             objective = objective + torch.where(row, bound, 0.0)
         return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
 
@@ -192,7 +192,7 @@ class MMVAEPlus(PrivateSharedVAE):
         shared = posterior.rsample_each(self.num_samples)  # (K, M, n, S)
         own = {name: pair[1].rsample(self.num_samples) for name, pair in pairs.items()}  # each (K, n, P)
         scores = self.score_each(lambda name: torch.cat([shared, self._private(name, own, batch)], -1), batch)
-        divergence = posterior.log_prob(shared) - standard_normal_like(shared).log_prob(shared)
+        divergence = posterior.log_prob(shared) - self.prior.log_prob(shared)
         private_divergence = torch.stack(
             [pairs[name][1].log_prob(w) - standard_normal_like(w).log_prob(w) for name, w in own.items()], 1
         )

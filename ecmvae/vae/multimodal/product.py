@@ -41,8 +41,8 @@ class MVAE(MultimodalVAE):
         objective = bounds.elbo(self.weighted(scores), kl, self.beta)
         for subset in self._subsets(batch):
             _, subset_scores, subset_kl = self._subset(experts, batch, subset)
-            # A sample that has nothing of the subset scores 0 - beta KL(prior || prior) = 0.
-            objective = objective + bounds.elbo(self.weighted(subset_scores), subset_kl, self.beta)
+            bound = bounds.elbo(self.weighted(subset_scores), subset_kl, self.beta)
+            objective = objective + torch.where(subset.any(0), bound, 0.0)
         return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
@@ -54,7 +54,7 @@ class MVAE(MultimodalVAE):
     ) -> tuple[DiagonalGaussian, dict[str, Tensor], Tensor]:
         posterior = product_of_experts(experts, mask=mask)
         scores = self.score(posterior.rsample(), MaskedBatch(data=batch.data, present=mask))
-        return posterior, scores, posterior.kl()
+        return posterior, scores, self.prior.kl(posterior)
 
     def _subsets(self, batch: MaskedBatch) -> list[Tensor]:
         """Masks (M, n) of the single modalities and of k random subsets of at least one; none for one modality."""
@@ -116,7 +116,7 @@ class JMVAE(MultimodalVAE):
                 f"JMVAE learns from complete samples: give {', '.join(self.names)} for each, or train MVAE"
             )
         posterior: DiagonalGaussian = self.joint_encoder(*batch.data.values())
-        scores, kl = self.score(posterior.rsample(), batch), posterior.kl()
+        scores, kl = self.score(posterior.rsample(), batch), self.prior.kl(posterior)
         to_single = torch.stack([posterior.kl(single) for single in self.encode(batch).values()]).sum(0)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta) - self.alpha * to_single
         return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
