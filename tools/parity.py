@@ -16,7 +16,7 @@ import torch
 from ecmvae.losses import released
 from ecmvae.losses.latent import MutualInformationBound, orthogonality_loss
 from ecmvae.losses.segmentation import audio_visual_matching_loss, structure_loss
-from ecmvae.models.fusion import unit_length
+from ecmvae.models.tpavi import unit_length
 from ecmvae.vae.gaussian import DiagonalGaussian
 
 ROOT = Path(__file__).parents[1]

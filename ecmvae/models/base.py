@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ecmvae.audio.vggish import build_audio_encoder, load_audio_weights
+from ecmvae.audio.vggish import EMBEDDING_DIM, build_audio_encoder, load_audio_weights
 from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
 from ecmvae.hub.folder import StoredModel
@@ -34,7 +34,8 @@ class Segmenter(Pretrained):
 
     Args:
         backbone: Four maps at strides 4, 8, 16, 32.
-        audio_encoder: Log-mel patches to embeddings; None where embeddings are computed elsewhere.
+        audio_encoder: Audio features to embeddings; None if embeddings are computed elsewhere.
+        audio_dim: A, width of the embeddings; by default the audio encoder's, or VGGish's without one.
         image_size: Side of the square frames in pixels.
         num_classes: K, channels of the logits: 1 for binary masks, else classes of which 0 is the background.
         freeze_backbone: Keep the backbone fixed and in eval mode.
@@ -54,6 +55,7 @@ class Segmenter(Pretrained):
         backbone: nn.Module,
         audio_encoder: nn.Module | None = None,
         *,
+        audio_dim: int | None = None,
         image_size: int = 224,
         num_classes: int = 1,
         freeze_backbone: bool = False,
@@ -64,6 +66,7 @@ class Segmenter(Pretrained):
         self.num_classes = num_classes
         self.backbone = backbone
         self.audio_encoder = audio_encoder
+        self.audio_dim: int = getattr(audio_encoder, "dim", EMBEDDING_DIM) if audio_dim is None else audio_dim
         self.normalisation = getattr(backbone, "normalisation", IMAGENET)
         self._frozen: list[nn.Module] = [backbone] if freeze_backbone else []
         if freeze_audio and audio_encoder is not None:
@@ -74,7 +77,13 @@ class Segmenter(Pretrained):
     @classmethod
     @abstractmethod
     def from_config(
-        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, *, image_size: int
+        cls,
+        config: ModelConfig,
+        backbone: nn.Module,
+        audio_encoder: nn.Module | None,
+        *,
+        audio_dim: int,
+        image_size: int,
     ) -> Segmenter:
         """Build the network that a configuration describes around its two encoders."""
 
@@ -221,7 +230,9 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     if audio_encoder is not None and config.audio.weights is not None:
         load_audio_weights(audio_encoder, config.audio.weights)
     backbone = build_backbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
-    return MODELS.get(config.name).from_config(config, backbone, audio_encoder, image_size=image_size)
+    return MODELS.get(config.name).from_config(
+        config, backbone, audio_encoder, audio_dim=EMBEDDING_DIM, image_size=image_size
+    )
 
 
 def without_weights(config: ModelConfig) -> ModelConfig:

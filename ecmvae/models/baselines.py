@@ -1,7 +1,7 @@
-"""AVSBench's baseline: sound meets picture in four TPAVI blocks; there are no latents.
+"""AVSBench's baseline: audio and visual maps are fused by four TPAVI blocks; there are no latents.
 
 Zhou et al., "Audio-Visual Segmentation", ECCV 2022, arXiv 2207.05042. The layers, their order and their widths follow
-the authors' repository (OpenNLPLab/AVSBench, ``Pred_endecoder``), so that its checkpoints mean the same here; the
+the authors' repository (OpenNLPLab/AVSBench, ``Pred_endecoder``), so that its checkpoints can be loaded; the
 decoder is the fusion decoder of RefineNet and MiDaS (arXiv 1611.06612, 1907.01341).
 """
 
@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from ecmvae.config import ModelConfig
 from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import FeatureNeck, coarse_to_fine
-from ecmvae.models.fusion import AlignedTPAVI
+from ecmvae.models.fusion import fuse_scales
 from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.models.tpavi import AlignedTPAVI
 from ecmvae.visual.build import channels_of
 
 
@@ -86,12 +87,12 @@ class FeatureFusionDecoder(nn.Module):
 class TPAVIBaseline(Segmenter):
     """Backbone, dilated neck, TPAVI at four scales, fusion decoder.
 
-    It answers as `ECMVAE` does, without anything that belongs to latents; each TPAVI has its own projection of the
-    sound.
+    Its output has the parts of `ECMVAE`'s that do not depend on latents. Each TPAVI projects the audio itself.
 
     Args:
         backbone: Four maps at strides 4, 8, 16, 32.
-        audio_encoder: Log-mel patches to embeddings; None where embeddings are computed elsewhere.
+        audio_encoder: Audio features to embeddings; None if embeddings are computed elsewhere.
+        audio_dim: A, width of the embeddings; by default the audio encoder's, or VGGish's without one.
         image_size: Side of the square frames in pixels.
         channels: C, width of neck, fusion and decoder; 256 in AVSBench.
         num_classes: K, channels of the logits: 1 for binary masks, else classes of which 0 is the background.
@@ -104,6 +105,7 @@ class TPAVIBaseline(Segmenter):
         backbone: nn.Module,
         audio_encoder: nn.Module | None = None,
         *,
+        audio_dim: int | None = None,
         image_size: int = 224,
         channels: int = 256,
         num_classes: int = 1,
@@ -113,6 +115,7 @@ class TPAVIBaseline(Segmenter):
         super().__init__(
             backbone,
             audio_encoder,
+            audio_dim=audio_dim,
             image_size=image_size,
             num_classes=num_classes,
             freeze_backbone=freeze_backbone,
@@ -122,17 +125,24 @@ class TPAVIBaseline(Segmenter):
         for name, parameter in self.neck.named_parameters():
             if name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.01)
-        self.fusion = nn.ModuleList(AlignedTPAVI(channels) for _ in channels_of(backbone))
+        self.fusion = nn.ModuleList(AlignedTPAVI(channels, self.audio_dim) for _ in channels_of(backbone))
         self.decoder = FeatureFusionDecoder(channels, num_classes)
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, *, image_size: int
+        cls,
+        config: ModelConfig,
+        backbone: nn.Module,
+        audio_encoder: nn.Module | None,
+        *,
+        audio_dim: int,
+        image_size: int,
     ) -> TPAVIBaseline:
         """Build the network that a configuration describes around its two encoders."""
         return cls(
             backbone,
             audio_encoder,
+            audio_dim=audio_dim,
             image_size=image_size,
             channels=config.channels,
             num_classes=config.num_classes,
@@ -152,23 +162,19 @@ class TPAVIBaseline(Segmenter):
         """Segment clips.
 
         Args:
-            frames: (B, T, 3, H, W), ImageNet-normalised RGB.
-            audio: (B, T, 128) embeddings, see `encode_audio`.
-            masks: Not looked at: there is no posterior that would see them.
-            supervised: Not looked at.
-            latents: Without effect: there are none.
-            features: What `extract_features(frames)` returned, if it is at hand already.
+            frames: (B, T, 3, H, W), normalised RGB.
+            audio: (B, T, A) embeddings, see `encode_audio`.
+            masks: Not used: there is no posterior.
+            supervised: Not used.
+            latents: Not used.
+            features: What `extract_features(frames)` returned, if it was computed already.
 
         Raises:
-            UserError: When frames have another size than the model was built for.
+            UserError: If frames have another size than the model was built for.
         """
-        batch = frames.shape[0]
-        fused, heard = [], []
-        for block, each in zip(self.fusion, self.neck(self._pyramid(frames, features)), strict=True):
-            clip_map, sound = block(rearrange(each, "(b t) c h w -> b t c h w", b=batch), audio)
-            # AVSBench's loss sees the maps after the decoder's first, in-place ReLU; the decoder does not mind it.
-            fused.append(rearrange(clip_map, "b t c h w -> (b t) c h w").relu())
-            heard.append(rearrange(sound, "b t c -> (b t) c"))
-        logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=batch)
-        branch = BranchOutput(logits, None, tuple(fused), tuple(heard))
+        fused = fuse_scales(self.fusion, self.neck(self._pyramid(frames, features)), audio)
+        # AVSBench's loss uses the maps after the decoder's first, in-place ReLU; the decoder starts with it anyway.
+        maps = tuple(each.relu() for each in fused.maps)
+        logits = rearrange(self.decoder(maps), "(b t) k h w -> b t k h w", b=frames.shape[0])
+        branch = BranchOutput(logits, None, maps, fused.audio)
         return SegmentationOutput(logits=logits, prior_branch=branch)

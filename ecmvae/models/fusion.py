@@ -1,129 +1,64 @@
-"""Fusion of sound and picture at one scale: TPAVI, and a per-second gate.
+"""Fusion of audio and visual maps at one scale.
 
-TPAVI: Zhou et al., "Audio-Visual Segmentation", ECCV 2022, arXiv 2207.05042, in the form ECMVAE uses: both inputs
-L2-normalised, no softmax. Written for any number of frames, in time linear in the number of pixels.
+A fusion block is a module built by ``(channels, audio_dim)`` that takes a visual map (B, T, C, h, w) and audio
+embeddings (B, T, A), and returns the fused map (B, T, C, h, w), the audio as it was used (B, T, A), and, where it
+compares pixels with audio, a `Match` for the matching loss. One block is built for each of the four scales.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.audio.vggish import EMBEDDING_DIM
+from ecmvae.errors import UserError
+from ecmvae.models.tpavi import unit_length
+from ecmvae.registry import Registry
 
-FusionKind = Literal["tpavi", "gate", "none"]
+FusionChoice = str | Callable[[int, int], nn.Module]
+"""A registered name, an import path, or a class or function ``(channels, audio_dim) -> nn.Module``."""
 
-_EPSILON = 1e-6
+FUSIONS: Registry[Callable[[int, int], nn.Module]] = Registry(
+    "fusion",
+    {
+        "tpavi": "ecmvae.models.tpavi:TPAVI",
+        "gate": "ecmvae.models.fusion:AudioGate",
+        "none": "ecmvae.models.fusion:NoFusion",
+    },
+)
+"""Fusion blocks by name."""
 
 
-def unit_length(values: Tensor, dim: int) -> Tensor:
-    """Divide by the L2 norm along `dim`: x / sqrt(sum x^2 + 1e-6)."""
-    return values * torch.rsqrt(values.square().sum(dim, keepdim=True) + _EPSILON)
-
-
-class TPAVI(nn.Module):
-    """Temporal pixel-wise audio-visual interaction: each pixel attends to the sound of every second of its clip.
-
-    With theta and g linear in the visual tokens and phi linear in the audio, all L = T*h*w positions attend to all
-    others with weights theta^T phi / L. The weights have no softmax, so the product is reassociated:
-    ``(theta^T phi) g^T = theta^T (phi g^T)``. As phi does not vary over a frame, phi g^T needs only the sum of g over
-    each frame, and no L x L matrix is ever built.
+def build_fusion(choice: FusionChoice, channels: int, audio_dim: int) -> nn.Module:
+    """Build the fusion block of one scale.
 
     Args:
+        choice: A name of `FUSIONS`, an import path, or a callable ``(channels, audio_dim) -> nn.Module``.
         channels: C of the visual map.
-        audio_dim: A, width of the audio embedding; the paper's form has A = C.
-        inner: Width of theta, phi and g; C / 2 in the paper.
-    """
-
-    def __init__(self, channels: int, audio_dim: int = EMBEDDING_DIM, inner: int | None = None) -> None:
-        super().__init__()
-        inner = inner or max(channels // 2, 1)
-        self.theta = nn.Linear(channels, inner)
-        self.phi = nn.Linear(audio_dim, inner)
-        self.g = nn.Linear(channels, inner)
-        self.out = nn.Linear(inner, channels)
-        self.out_norm = nn.BatchNorm1d(channels)
-        self.norm = nn.LayerNorm(channels)
-        # Zero, so that the block starts as the identity (followed by the LayerNorm).
-        nn.init.zeros_(self.out_norm.weight)
-        nn.init.zeros_(self.out_norm.bias)
-
-    def forward(
-        self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
-    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
-        """Fuse one scale.
-
-        Args:
-            visual: (B, T, C, h, w).
-            audio: (B, T, A).
-
-        Returns:
-            The fused map (B, T, C, h, w) and the L2-normalised audio (B, T, A).
-        """
-        tokens = unit_length(rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1)  # (B, T, h*w, C)
-        audio = unit_length(audio, dim=-1)
-        fused = self.attend(tokens, audio)
-        return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), audio
-
-    def attend(
-        self, tokens: Float[Tensor, "b t p c"], audio: Float[Tensor, "b t a"] | None
-    ) -> Float[Tensor, "b t p c"]:
-        """The block's arithmetic on P pixels a frame; without audio every pixel attends to all pixels of its clip."""
-        batch, frames, pixels, _ = tokens.shape
-        if audio is None:
-            context = torch.einsum("btpi,btpj->bij", self.phi(tokens), self.g(tokens))
-        else:
-            # g is linear: its sum over a frame is g of the summed tokens, with the bias counted once a pixel.
-            summed = tokens.sum(2) @ self.g.weight.T + pixels * self.g.bias  # (B, T, inner)
-            context = torch.einsum("bti,btj->bij", self.phi(audio), summed)
-        context = context / (frames * pixels)
-        # out(theta(x) @ context) with the two right-hand matrices multiplied first: they are small.
-        attended = self.theta(rearrange(tokens, "b t p c -> b (t p) c")) @ (context @ self.out.weight.T) + self.out.bias
-        attended = self.out_norm(rearrange(attended, "b l c -> (b l) c"))
-        fused: Tensor = self.norm(rearrange(attended, "(b t p) c -> b t p c", b=batch, t=frames) + tokens)
-        return fused
-
-
-class AlignedTPAVI(TPAVI):
-    """TPAVI as AVSBench has it: the audio is first brought to the map's width, and nothing is L2-normalised.
-
-    Args:
-        channels: C of the visual map; 256 in AVSBench.
         audio_dim: A, width of the audio embedding.
-        inner: Width of theta, phi and g; C / 2 in AVSBench.
+
+    Raises:
+        UserError: For an unknown name, listing the right ones, or an object that does not build a module.
     """
-
-    def __init__(self, channels: int, audio_dim: int = EMBEDDING_DIM, inner: int | None = None) -> None:
-        super().__init__(channels, channels, inner)
-        self.align = nn.Linear(audio_dim, channels)
-
-    def forward(
-        self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
-    ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c"]]:
-        """Fuse one scale.
-
-        Args:
-            visual: (B, T, C, h, w).
-            audio: (B, T, A).
-
-        Returns:
-            The fused map (B, T, C, h, w) and the aligned audio (B, T, C).
-        """
-        aligned = self.align(audio)
-        fused = self.attend(rearrange(visual, "b t c h w -> b t (h w) c"), aligned)
-        return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), aligned
+    build = FUSIONS.get(choice)
+    if isinstance(build, nn.Module) or not callable(build):
+        raise UserError(f"fusion must be a name or a class (channels, audio_dim) -> nn.Module, got {choice!r:.80}")
+    block = build(channels, audio_dim)
+    if not isinstance(block, nn.Module):
+        raise UserError(f"the fusion {choice} built a {type(block).__name__}, not an nn.Module")
+    return block
 
 
 class Match(NamedTuple):
-    """How a gate compared the pixels of N frames with their sounds.
+    """How a fusion block compared the pixels of N frames with their audio.
 
     Attributes:
-        keys: (N, D, h, w), one a pixel, of length 1 along D.
-        queries: (N, D), one a sound, of the gate's learned length: a dot product with a key is a score.
+        keys: (N, D, h, w), one per pixel, of length 1 along D.
+        queries: (N, D), one per frame, of a learned length: a dot product with a key is a score.
         scores: (N, 1, h, w), the dot products plus a bias: logits.
     """
 
@@ -133,12 +68,12 @@ class Match(NamedTuple):
 
 
 class AudioGate(nn.Module):
-    """Each pixel is matched with the sound of its own second only.
+    """Match each pixel with the audio of its own second only.
 
     Not in the paper. TPAVI sums over all seconds of a clip, so in a still scene it can tell whether something sounds
-    but hardly when; the gate can. The scaled cosine of the pixel's key and the sound's query is one match score, a
-    logit, which opens or closes the pixel and is handed on as a channel. (Cosines with a learned scale, as CLIP has
-    them, arXiv 2103.00020: plain dot products took four times as many clips to bind sounds to looks.)
+    but hardly when; the gate can. The scaled cosine of the pixel's key and the audio's query is a match score, a logit,
+    which scales the pixel and is appended as a channel. (Cosines with a learned scale, as in CLIP, arXiv 2103.00020:
+    plain dot products needed four times as many clips to associate sounds with appearances.)
 
     Args:
         channels: C of the visual map.
@@ -146,7 +81,7 @@ class AudioGate(nn.Module):
         inner: Width D of key and query.
     """
 
-    def __init__(self, channels: int, audio_dim: int = EMBEDDING_DIM, inner: int = 64) -> None:
+    def __init__(self, channels: int, audio_dim: int, inner: int = 64) -> None:
         super().__init__()
         self.key = nn.Sequential(
             nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU(), nn.Conv2d(inner, inner, 1)
@@ -164,7 +99,7 @@ class AudioGate(nn.Module):
         """Fuse one scale: (B, T, C, h, w) and (B, T, A).
 
         Returns:
-            The gated map, the L2-normalised audio, and how well pixels and sounds matched.
+            The gated map, the L2-normalised audio, and how well pixels and audio match.
         """
         batch = visual.shape[0]
         flat = rearrange(visual, "b t c h w -> (b t) c h w")
@@ -177,7 +112,10 @@ class AudioGate(nn.Module):
 
 
 class NoFusion(nn.Module):
-    """Pass the picture through untouched: the ablation in which only the latents can hear."""
+    """Leave the visual map as it is: the ablation in which only the latents receive the audio."""
+
+    def __init__(self, channels: int, audio_dim: int) -> None:
+        super().__init__()
 
     def forward(
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
@@ -186,8 +124,32 @@ class NoFusion(nn.Module):
         return visual, unit_length(audio, dim=-1)
 
 
-def build_fusion(kind: FusionKind, channels: int, audio_dim: int = EMBEDDING_DIM) -> nn.Module:
-    """One fusion block of the named kind."""
-    if kind == "tpavi":
-        return TPAVI(channels, audio_dim)
-    return AudioGate(channels, audio_dim) if kind == "gate" else NoFusion()
+class FusedScales(NamedTuple):
+    """Results of the fusion blocks of all scales, finest first.
+
+    Attributes:
+        maps: Fused maps, each (N, C, h, w).
+        audio: The audio as each block used it, each (N, A).
+        matches: Of the blocks that compare pixels with audio.
+    """
+
+    maps: tuple[Tensor, ...]
+    audio: tuple[Tensor, ...]
+    matches: tuple[Match, ...]
+
+
+def fuse_scales(blocks: nn.ModuleList, maps: Sequence[Tensor], audio: Float[Tensor, "b t a"]) -> FusedScales:
+    """Run one fusion block per scale.
+
+    Args:
+        blocks: As many as there are maps.
+        maps: (N, C, h, w), finest first.
+        audio: (B, T, A).
+    """
+    fused, heard, matches = [], [], []
+    for block, each in zip(blocks, maps, strict=True):
+        clip_map, used, *match = block(rearrange(each, "(b t) c h w -> b t c h w", b=audio.shape[0]), audio)
+        fused.append(clip_map.flatten(0, 1))
+        heard.append(used.flatten(0, 1))
+        matches += match
+    return FusedScales(tuple(fused), tuple(heard), tuple(matches))

@@ -134,7 +134,7 @@ class FactorizedLatentEncoder(nn.Module):
         role: Literal["prior", "posterior"],
         *,
         image_size: int,
-        audio_dim: int = 128,
+        audio_dim: int,
         latent_dim: int = 16,
         factorized: bool = True,
     ) -> None:

@@ -20,6 +20,7 @@ class BranchOutput:
         fused: Four fused maps (N, C, h, w), finest first.
         audio: The audio that the fusion at each scale returned, four times (N, A), with A = C where they are compared.
         matches: How the gates of the four scales compared pixels and sounds; empty without gates.
+        latents: Distributions of the latents of the N frames; None without latents.
     """
 
     logits: Tensor
@@ -27,6 +28,7 @@ class BranchOutput:
     fused: tuple[Tensor, ...]
     audio: tuple[Tensor, ...]
     matches: tuple[Match, ...] = ()
+    latents: FactorizedLatents | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

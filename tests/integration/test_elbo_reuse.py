@@ -46,8 +46,8 @@ class _Prior(_Posterior):
 class _Decoder(_Posterior):
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         point = FactorizedLatents(DiagonalGaussian(z, torch.zeros_like(z)))
-        model = self.clip.model
-        return model.posterior_branch(self.clip.maps, self.clip.audio, point, "mean", model.fusion).logits.flatten(0, 1)
+        clip, model = self.clip, self.clip.model
+        return model.posterior_branch.decode(point, clip.maps, clip.audio, model.fusion, "mean").logits.flatten(0, 1)
 
 
 @pytest.mark.parametrize("latents", ["mean", "sample"])

@@ -3,7 +3,8 @@ import torch
 from einops import rearrange
 from torch.nn import functional as F
 
-from ecmvae.models.fusion import TPAVI, AudioGate, build_fusion, unit_length
+from ecmvae.models.fusion import AudioGate, build_fusion
+from ecmvae.models.tpavi import TPAVI, unit_length
 
 
 def explicit_tpavi(block: TPAVI, visual: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
@@ -40,7 +41,7 @@ def test_tpavi_starts_as_the_normalised_picture() -> None:
 
 
 def test_tpavi_of_the_published_width_has_33600_parameters() -> None:
-    assert sum(p.numel() for p in TPAVI(128).parameters()) == 33_600
+    assert sum(p.numel() for p in TPAVI(128, 128).parameters()) == 33_600
 
 
 def test_tpavi_is_linear_in_the_pixels() -> None:
@@ -96,5 +97,5 @@ def test_gate_equals_a_plain_loop_over_pixels() -> None:
 
 def test_no_fusion_leaves_the_picture_alone() -> None:
     visual = torch.randn(1, 2, 8, 3, 3)
-    fused, _ = build_fusion("none", 8)(visual, torch.randn(1, 2, 128))
+    fused, _ = build_fusion("none", 8, 128)(visual, torch.randn(1, 2, 128))
     assert torch.equal(rearrange(fused, "b t c h w -> (b t) c h w"), visual[0])

@@ -15,8 +15,8 @@ def _latents(n: int) -> FactorizedLatents:
 
 def test_the_six_encoders_have_the_published_parameter_count() -> None:
     """Latent block of the specification: 2,158,804 with fusion (8 tensors), injection and the loss's own 612."""
-    prior = FactorizedLatentEncoder("prior", image_size=224)
-    posterior = FactorizedLatentEncoder("posterior", image_size=224)
+    prior = FactorizedLatentEncoder("prior", image_size=224, audio_dim=128)
+    posterior = FactorizedLatentEncoder("posterior", image_size=224, audio_dim=128)
     parts = [prior, posterior, *(LatentFusion("concat", 16) for _ in "pq"), *(LatentInjection(128, 16) for _ in "pq")]
     assert sum(p.numel() for part in parts for p in part.parameters()) == 2_158_804 - 612
 
@@ -24,13 +24,13 @@ def test_the_six_encoders_have_the_published_parameter_count() -> None:
 def test_prior_and_posterior_insist_on_their_inputs() -> None:
     frames, audio, masks = torch.rand(2, 3, 64, 64), torch.rand(2, 128), torch.ones(2, 1, 64, 64)
     with pytest.raises(ValueError, match="never sees masks"):
-        FactorizedLatentEncoder("prior", image_size=64)(frames, audio, masks)
+        FactorizedLatentEncoder("prior", image_size=64, audio_dim=128)(frames, audio, masks)
     with pytest.raises(ValueError, match="needs masks"):
-        FactorizedLatentEncoder("posterior", image_size=64)(frames, audio)
+        FactorizedLatentEncoder("posterior", image_size=64, audio_dim=128)(frames, audio)
 
 
 def test_each_latent_depends_on_what_it_should() -> None:
-    encoder = FactorizedLatentEncoder("posterior", image_size=64, latent_dim=4).eval()
+    encoder = FactorizedLatentEncoder("posterior", image_size=64, audio_dim=128, latent_dim=4).eval()
     frames, audio = torch.rand(1, 3, 64, 64), torch.rand(1, 128)
     masks = torch.zeros(1, 1, 64, 64)
     base = encoder(frames, audio, masks).named()

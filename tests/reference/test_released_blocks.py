@@ -10,7 +10,7 @@ from ecmvae.audio.io import log_mel_patches
 from ecmvae.audio.vggish import VGGishPostprocessor
 from ecmvae.losses import released
 from ecmvae.losses.segmentation import MatchingForm, binary_cross_entropy, structure_loss
-from ecmvae.models.fusion import TPAVI, AlignedTPAVI
+from ecmvae.models.tpavi import TPAVI, AlignedTPAVI
 from ecmvae.released_checkpoints import load_released_vggish
 from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
 
@@ -33,10 +33,10 @@ def _filled(block: TPAVI) -> TPAVI:
 def test_tpavi_of_both_kinds(kind: str) -> None:
     answer = arrays(kind)
     if kind == "tpavi_mmvae":
-        block, every = _filled(TPAVI(128)), 13
+        block, every = _filled(TPAVI(128, 128)), 13
         visual, audio = (torch.from_numpy(each)[None] for each in ref.tpavi_mmvae_inputs())
     else:
-        block, every = _filled(AlignedTPAVI(256)), 29
+        block, every = _filled(AlignedTPAVI(256, 128)), 29
         visual, audio = (torch.from_numpy(each) for each in ref.tpavi_inputs())
         visual = visual.transpose(1, 2)
 
