@@ -37,10 +37,10 @@ class VisualConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioConfig:
-    """The audio encoder: log-mel patches to one embedding of width 128 a frame."""
+    """The audio encoder: the sound around a frame to one embedding a frame."""
 
-    name: Literal["vggish", "vggish_small"] = "vggish"
-    """vggish (72 M parameters, the paper's) or vggish_small (0.2 M, for CPUs)."""
+    name: str = "vggish"
+    """vggish (72 M parameters, the paper's), vggish_small (0.2 M, for CPUs), or "package.module:Class"."""
     weights: str | None = None
     """Path of the encoder's weights: a folder left by `ecmvae train-audio`, or a vggish-10086976.pth file."""
     frozen: bool = True
@@ -72,18 +72,18 @@ class LatentConfig:
 class FusionConfig:
     """Where sound meets picture, at each of the four scales."""
 
-    kind: Literal["tpavi", "gate", "none"] = "tpavi"
+    kind: str = "tpavi"
     """tpavi (the paper's: attends over all seconds of the clip), gate (each pixel against its own second's sound),
-    none (no fusion: the model can only hear through its latents)."""
+    none (no fusion: the model can only hear through its latents), or "package.module:Class"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """The network."""
 
-    name: Literal["ecmvae", "tpavi"] = "ecmvae"
-    """ecmvae, or tpavi: AVSBench's baseline. It has no latents and a neck and a fusion of its own: model.latent,
-    model.neck and model.fusion have no effect on it."""
+    name: str = "ecmvae"
+    """ecmvae; tpavi, AVSBench's baseline, which has no latents and its own neck and fusion: model.latent, model.neck and
+    model.fusion have no effect on it; or "package.module:Class"."""
     visual: VisualConfig = field(default_factory=VisualConfig)
     audio: AudioConfig = field(default_factory=AudioConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)
@@ -254,8 +254,9 @@ class Config:
         _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
         for name, value in vars(self.loss).items():
             _require(isinstance(value, str | dict) or value >= 0, f"loss.{name}={value} must not be negative")
+        built_in = self.model.name == "ecmvae" and self.model.audio.name in ("vggish", "vggish_small")
         _require(
-            self.loss.audio_visual_matching == 0 or self.model.channels == 128 or self.model.name == "tpavi",
+            self.loss.audio_visual_matching == 0 or self.model.channels == 128 or not built_in,
             "loss.audio_visual_matching compares visual with audio features, which are 128 wide: "
             f"set model.channels to 128 (it is {self.model.channels}) or loss.audio_visual_matching to 0",
         )

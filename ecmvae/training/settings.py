@@ -21,7 +21,7 @@ def without_effect(config: Config) -> dict[str, str]:
         ("model.latent.kind=none", model.latent.kind == "none", ("model.latent.*", *_ELBO, *_FACTORS)),
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
         ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
-        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind != "gate", ("loss.match",)),
+        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "none"), ("loss.match",)),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
         ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
         ("loss.kl=0", loss.kl == 0, ("loss.kl_warmup_epochs",)),
