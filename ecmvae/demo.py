@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +98,10 @@ class Demo:
             "data": "synthetic" if sources is None else "collage",
             **_scores(reports["s4"]),
             "ms3": _scores(reports["ms3"]),
-            "floors": {task: _floors(report) for task, report in reports.items()},
+            "floors": {
+                task: {name: _headline(scores) for name, scores in report.floors.items()}
+                for task, report in reports.items()
+            },
             "seconds": round(time.monotonic() - started, 1),
             "seconds_by_step": self.steps,
             "clips": self.clips,
@@ -191,7 +194,7 @@ class Demo:
 
     def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
         from ecmvae.data.avsbench import AVSBenchDataset
-        from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
+        from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
         from ecmvae.models.checkpoint import load_model
 
         data = self.settings.data
@@ -298,27 +301,16 @@ def _move_aside(folder: Path) -> None:
 
 
 def _scores(report: Report) -> dict[str, float | None]:
-    real, others = report.scores["real"], report.scores
-    return {
-        "miou": real.per_clip.miou,
-        "fscore": real.per_clip.fscore,
-        "miou_nonempty": real.miou_nonempty,
-        "miou_silent": others["silent"].per_clip.miou,
-        "miou_shuffled": others["shuffled"].per_clip.miou,
-        "right_of_two": real.right_of_two,
-    }
+    others = {f"miou_{sound}": report.scores[sound].per_clip.miou for sound in ("silent", "shuffled")}
+    return _headline(report.scores["real"]) | others
 
 
-def _floors(report: Report) -> dict[str, dict[str, float | None]]:
-    return {
-        name: {
-            "miou": scores.per_clip.miou,
-            "fscore": scores.per_clip.fscore,
-            "miou_nonempty": scores.miou_nonempty,
-            "right_of_two": scores.right_of_two,
-        }
-        for name, scores in report.floors.items()
-    }
+def _headline(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The scores that training validates by, under the names it gives them."""
+    from ecmvae.metrics import VALIDATION
+    from ecmvae.metrics.metric_set import numbers
+
+    return {name: value for metric in VALIDATION["masks"] for name, value in numbers(scores[metric], metric)}
 
 
 def _still_video(path: Path, frame: Any, wav: Path, seconds: int = 5, fps: int = 24) -> Path:

@@ -176,6 +176,7 @@ class AVSSDataset(Dataset[AVClip]):
             log_mel=self.log_mel(index),
             masks=(moved > 0).float().unsqueeze(1),
             supervised=position < labelled,
+            category=clip.subset,
             labels=moved.long(),
             valid=position < real,
         )

@@ -16,13 +16,10 @@ from ecmvae.data.images import read_mask
 from ecmvae.data.layout import FRAMES, TASKS, read_clips, tasks_in
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
-from ecmvae.evaluation.class_predictions import ClassFolder
-from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate, evaluate_predictions
-from ecmvae.evaluation.predictions import PredictionFolder
+from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
 from ecmvae.evaluation.report import Report
 from ecmvae.evaluation.robustness import RobustnessReport, RobustnessSettings, robustness
-from ecmvae.evaluation.semantic import evaluate_class_predictions, evaluate_semantic
-from ecmvae.evaluation.semantic_report import SemanticReport
+from ecmvae.evaluation.tasks import ClassTask, MaskTask
 from ecmvae.hub.find import find_model_folder, weights_sha256
 from ecmvae.models.checkpoint import load_model
 from ecmvae.provenance import __version__, source_commit
@@ -32,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
-    """One call of `ecmvae evaluate`; see `ecmvae.evaluation.evaluate.evaluate_command` for the fields.
+    """One call of `ecmvae evaluate`; see `ecmvae.evaluation.command.evaluate` for the fields.
 
     Raises:
         UserError: When what is to be scored is missing or named twice.
     """
 
     checkpoint: str | None
-    data: str | None
+    data: str
     split: str
     task: str
     predictions: str | None
@@ -52,12 +49,6 @@ class EvaluationRun:
     settings: EvaluateSettings
 
     def __post_init__(self) -> None:
-        if (self.checkpoint is None) == (self.predictions is None):
-            raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
-        if self.data is None:
-            raise UserError(
-                "say on which data: --data FOLDER, the one that holds Single-source or Multi-sources, or metadata.csv"
-            )
         if self.robustness is not None and self.checkpoint is None:
             raise UserError("robustness needs a model that can listen: give --checkpoint, not --predictions")
         if self.robustness is not None and "avss" in self._tasks():
@@ -67,7 +58,7 @@ class EvaluationRun:
         if self.predictions is not None and not Path(self.predictions).is_dir():
             raise UserError(f"{self.predictions}: no such folder of predictions")
 
-    def run(self) -> dict[str, Report | SemanticReport]:
+    def run(self) -> dict[str, Report]:
         """Score every task; print and write a report of each."""
         tasks = self._tasks()
         if not tasks:
@@ -79,7 +70,7 @@ class EvaluationRun:
         for task, (report, robust) in found.items():
             folder = report.write(parent / f"{task}_{self.split}")
             report.show(console)
-            classes = ", classes.csv" if isinstance(report, SemanticReport) else ""
+            classes = ", classes.csv" if report.kind == "classes" else ""
             console.print(f"written: {folder}/report.json, report.md, clips.csv{classes}", soft_wrap=True)
             if robust is not None:
                 robust.write(folder)
@@ -89,75 +80,69 @@ class EvaluationRun:
 
     def _tasks(self) -> list[str]:
         """What to score."""
-        assert self.data is not None
         if self.task != "auto":
             return [self.task]
         return [*tasks_in(self.data), *(["avss"] if holds_avss(self.data) else [])]
 
-    def _model(self) -> Callable[[str], tuple[Report | SemanticReport, RobustnessReport | None]]:
+    def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:
         """How to score a task with the model; it is loaded once."""
         assert self.checkpoint is not None
         device = choose_device(self.device)
         folder = find_model_folder(self.checkpoint)
         model = load_model(folder, device)
         assert model.config is not None
-        rival = None if self.visual_only is None else load_model(self.visual_only, device)
+        visual_only = None if self.visual_only is None else load_model(self.visual_only, device)
         knobs = model.config.data
-        target = self.save_predictions
         about = {
             "checkpoint": str(folder),
             "sha256": weights_sha256(folder),
             "config": model.config.to_dict(),
         }
 
-        def score(task: str) -> tuple[Report | SemanticReport, RobustnessReport | None]:
-            told = {**self._about(task, knobs.image_size), **about}
-            if task == "avss":
-                labelled = self._labelled(knobs.image_size, num_frames=knobs.num_frames, hop_seconds=knobs.hop_seconds)
-                into = None if target is None else ClassFolder(target)
-                told["num_frames"] = knobs.num_frames
-                settings = self._settings(len(labelled), told)
-                return evaluate_semantic(model, labelled, settings, visual_only=rival, save_to=into, about=told), None
-            frames = min(knobs.num_frames, FRAMES)  # a model of ten-second clips meets shorter ones here
+        def score(task: str) -> tuple[Report, RobustnessReport | None]:
+            # A model of ten-second clips meets shorter ones in S4 and MS3.
+            frames = knobs.num_frames if task == "avss" else min(knobs.num_frames, FRAMES)
             clips = self._clips(task, knobs.image_size, num_frames=frames, hop_seconds=knobs.hop_seconds)
-            save_to = None if target is None else PredictionFolder(target)
-            settings = self._settings(len(clips), told)
-            report = evaluate(model, clips, settings, visual_only=rival, save_to=save_to, about=told)
-            return report, robustness(model, clips, self.robustness) if self.robustness is not None else None
+            summary = {**self._about(task, knobs.image_size), **about, "num_frames": frames}
+            report = evaluate(
+                model,
+                clips,
+                self._settings(len(clips), summary),
+                task=_task_of(clips),
+                visual_only=visual_only,
+                save_to=self.save_predictions,
+                about=summary,
+            )
+            if self.robustness is None or isinstance(clips, AVSSDataset):
+                return report, None
+            return report, robustness(model, clips, self.robustness)
 
         return score
 
-    def _predictions(self, task: str) -> tuple[Report | SemanticReport, None]:
+    def _predictions(self, task: str) -> tuple[Report, None]:
         """Score the folder: masks at the size of the ground truth, classes at the size of the released evaluation."""
         assert self.predictions is not None
-        assert self.data is not None
-        if task == "avss":
-            labelled, told = self._labelled(RELEASED_SIZE), self._about(task, RELEASED_SIZE)
-            return evaluate_class_predictions(ClassFolder(self.predictions), labelled, self.settings, about=told), None
-        size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
-        clips = self._clips(task, size)
-        folder = PredictionFolder(self.predictions)
-        return evaluate_predictions(folder, clips, clips.clips, self.settings, about=self._about(task, size)), None
+        size = RELEASED_SIZE
+        if task != "avss":
+            size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
+        clips, about = self._clips(task, size), self._about(task, size)
+        return evaluate_predictions(self.predictions, clips, self.settings, task=_task_of(clips), about=about), None
 
-    def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset:
-        assert self.data is not None
-        clips = AVSBenchDataset(self.data, task, self.split, image_size=size, **knobs)  # type: ignore[arg-type]
-        clips.clips = clips.clips[: self.limit]
+    def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset | AVSSDataset:
+        clips: AVSBenchDataset | AVSSDataset
+        if task == "avss":  # as the release evaluates on every split: squashed, not cropped
+            clips = AVSSDataset(self.data, self.split, image_size=size, geometry="squash", **knobs)
+        else:
+            clips = AVSBenchDataset(self.data, task, self.split, image_size=size, **knobs)  # type: ignore[arg-type]
+        clips.clips = clips.clips[: self.limit]  # type: ignore[assignment]  # of the same kind
         return clips
 
-    def _labelled(self, size: int, **knobs: Any) -> AVSSDataset:
-        assert self.data is not None
-        # As the release evaluates on every split: squashed, not cropped.
-        clips = AVSSDataset(self.data, self.split, image_size=size, geometry="squash", **knobs)
-        clips.clips = clips.clips[: self.limit]
-        return clips
-
-    def _settings(self, clips: int, told: dict[str, Any]) -> EvaluateSettings:
-        """How to score so many clips; what a single one cannot give is left out, and `told` says so."""
+    def _settings(self, clips: int, summary: dict[str, Any]) -> EvaluateSettings:
+        """How to score so many clips; what a single one cannot give is left out, and `summary` says so."""
         if clips > 1 or "shuffled" not in self.settings.sounds:
             return self.settings
-        told["left_out"] = "shuffled sound: with a single clip there is no other whose sound it could be given"
-        logger.warning("left out: %s", told["left_out"])
+        summary["left_out"] = "shuffled sound: with a single clip there is no other whose sound it could be given"
+        logger.warning("left out: %s", summary["left_out"])
         return replace(self.settings, sounds=tuple(sound for sound in self.settings.sounds if sound != "shuffled"))
 
     def _about(self, task: str, size: int) -> dict[str, Any]:
@@ -169,6 +154,11 @@ class EvaluationRun:
             "ecmvae": __version__,
             "commit": source_commit(),
         }
+
+
+def _task_of(clips: AVSBenchDataset | AVSSDataset) -> MaskTask | ClassTask:
+    """Classes on AVSS, whatever the model can tell: one without classes is refused there."""
+    return ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else MaskTask()
 
 
 def _fresh(folder: Path) -> Path:

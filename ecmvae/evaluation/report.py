@@ -2,134 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ecmvae.evaluation.report_files import csv_text, decimal, json_text, markdown_table, write_texts
-from ecmvae.evaluation.scoring import AnswerScores, CategoryScores, ClipScores, UncertaintyScores
+from ecmvae.evaluation.rows import CategoryScores, ClassScores
+from ecmvae.metrics.calibration import UncertaintyScores
+from ecmvae.metrics.metric_set import numbers
+
+COUNTING = "frames: real frames only; released: padded frames of five-second clips count as background"
+"""What the two ways of counting are."""
+
+
+class AnswerScores(dict[str, Any]):
+    """Values of the metrics by name, as numbers or named tuples; ``scores.per_clip`` is ``scores["per_clip"]``."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"no metric named {name} was computed: there are {', '.join(self)}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Scores of one model on one split, with everything needed to know what they mean.
+    """Scores of one model, or of one folder of predictions, on one split, and what they mean.
 
     Attributes:
+        kind: "masks" or "classes".
         about: What was scored and how: data, checkpoint, its hash and config, settings, code version.
+        headline: Name of the metric whose mIoU sums up the report.
+        labels: Heading of each metric in tables; metrics without one are left out there.
         scores: By what the model heard: "real", and where asked "silent" and "shuffled".
-        uncertainty: How far the probabilities under the real sound can be trusted.
-        floors: Answers without hearing, by name; "visual_only" is a model where one was given.
-        categories: Clips and per-clip scores of each category, heard for real.
+        floors: Scores of trivial predictions, by name; "visual_only" is a model where one was given.
         clips: One entry a clip, by what the model heard.
         heard_instead: For each clip, whose sound it was given as "shuffled".
+        uncertainty: How far the probabilities under the real sound can be trusted; only of masks.
+        categories: Clips and per-clip scores of each category under the real sound.
+        classes: Scores of the classes that occur, under the real sound.
     """
 
+    kind: Literal["masks", "classes"]
     about: Mapping[str, Any]
+    headline: str
+    labels: Mapping[str, str]
     scores: Mapping[str, AnswerScores]
-    uncertainty: UncertaintyScores
     floors: Mapping[str, AnswerScores] = field(default_factory=dict)
-    categories: Mapping[str, CategoryScores] = field(default_factory=dict)
-    clips: Mapping[str, Sequence[ClipScores]] = field(default_factory=dict)
+    clips: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     heard_instead: Sequence[str] = ()
+    uncertainty: UncertaintyScores | None = None
+    categories: Mapping[str, CategoryScores] = field(default_factory=dict)
+    classes: Sequence[ClassScores] = ()
 
     @property
     def miou(self) -> float:
-        """Our headline: mIoU by the per-clip protocol, heard for real."""
-        return self.scores["real"].per_clip.miou
+        """The headline's mIoU under the real sound."""
+        return float(self.scores["real"][self.headline].miou)
 
     @property
     def fscore(self) -> float:
-        """F-measure by the per-clip protocol, heard for real."""
-        return self.scores["real"].per_clip.fscore
+        """The headline's F-measure under the real sound."""
+        return float(self.scores["real"][self.headline].fscore)
 
     @property
     def audio_gain(self) -> dict[str, float]:
-        """How much mIoU (per clip) the right sound is worth, against silence and against another clip's sound."""
-        return {name: self.miou - scores.per_clip.miou for name, scores in self.scores.items() if name != "real"}
+        """How much mIoU the right sound is worth, against silence and against another clip's sound."""
+        others = {sound: scores for sound, scores in self.scores.items() if sound != "real"}
+        return {sound: self.miou - scores[self.headline].miou for sound, scores in others.items()}
+
+    @property
+    def answers(self) -> dict[str, AnswerScores]:
+        """Scores of sounds and floors, by the labels of their rows in tables."""
+        sounds = {f"{sound} sound": scores for sound, scores in self.scores.items()}
+        return sounds | {f"floor: {name.replace('_', ' ')}": scores for name, scores in self.floors.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the rows of single clips, as plain dictionaries."""
-        return {
+        """Everything but the rows of single clips, as plain dictionaries; None for what does not exist."""
+        content: dict[str, Any] = {
             "about": dict(self.about),
             "miou": self.miou,
             "fscore": self.fscore,
             "audio_gain": self.audio_gain,
-            "uncertainty": asdict(self.uncertainty),
-            "scores": {name: _plain(scores) for name, scores in self.scores.items()},
-            "floors": {name: _plain(scores) for name, scores in self.floors.items()},
-            "categories": {name: asdict(row) for name, row in self.categories.items()},
         }
+        if self.kind == "classes":
+            content |= {"counting": COUNTING, "scores": _plain(self.answers), "classes": _plain(self.classes)}
+        else:
+            content |= {
+                "uncertainty": _plain(self.uncertainty),
+                "scores": _plain(self.scores),
+                "floors": _plain(self.floors),
+                "categories": _plain(self.categories),
+            }
+        return content
 
     def to_markdown(self) -> str:
         """A short text for people."""
         about = self.about
-        title = " ".join(str(about[key]) for key in ("task", "split") if key in about)
-        lines = [f"# {title or 'Scores'}: {about['clips']} clips, {about['frames']} frames", ""]
+        lines = [f"# {self._title() or 'Scores'}: {about['clips']} clips, {about['frames']} frames", ""]
         lines += [f"- {key}: {value}" for key, value in about.items() if not isinstance(value, Mapping)]
-        lines += ["", "Fractions. Protocols: see docs/evaluate.md; `per clip` is the headline.", ""]
-        protocols = ("per clip mIoU", "F", f"avsbench (batch {about['batch_clips']}) mIoU", "F", "data set IoU", "F")
-        answers = {f"{name} sound": scores for name, scores in self.scores.items()}
-        answers |= {f"floor: {name.replace('_', ' ')}": scores for name, scores in self.floors.items()}
-        lines += markdown_table(
-            ("answer", *protocols, "two-class mIoU", "non-empty mIoU", "right of two"),
-            [(name, *map(decimal, _numbers(scores))) for name, scores in answers.items()],
-        )
-        told = {key: value for key, value in asdict(self.uncertainty).items() if value is not None}
-        lines += ["", *(f"- {key.replace('_', ' ')}: {value:.4f}" for key, value in told.items())]
-        if self.categories:
-            rows = [(name, row.clips, decimal(row.miou), decimal(row.fscore)) for name, row in self.categories.items()]
-            lines += ["", *markdown_table(("category", "clips", "per clip mIoU", "F"), rows)]
+        lines += ["", f"Fractions. {self._caption()}.", ""]
+        columns = self._columns()
+        rows = [(name, *map(decimal, _cells(scores, columns))) for name, scores in self.answers.items()]
+        lines += markdown_table(("answer", *(heading for _, _, heading in columns)), rows)
+        for header, body in self._details():
+            if body:
+                lines += ["", *markdown_table(header, body)]
         return "\n".join(lines) + "\n"
 
     def write(self, folder: str | Path) -> Path:
-        """Write report.json, report.md and clips.csv, each whole or not at all.
+        """Write report.json, report.md, clips.csv and, of classes, classes.csv, each whole or not at all.
 
         Returns:
             The folder.
         """
-        files = {
-            "clips.csv": self._clips_csv(),
-            "report.md": self.to_markdown(),
-            "report.json": json_text(self.to_dict()),
-        }
+        files = {"clips.csv": self._clips_csv()}
+        if self.kind == "classes":
+            header = [each.name for each in fields(ClassScores)]
+            files["classes.csv"] = csv_text(header, [astuple(row) for row in self.classes])
+        files |= {"report.md": self.to_markdown(), "report.json": json_text(self.to_dict())}
         return write_texts(folder, files)
 
     def show(self, console: Console) -> None:
         """Print the scores."""
-        about = self.about
-        size, batch = about["batch_clips"], f"b{about['batch_clips']}"
-        count = "1 clip" if about["clips"] == 1 else f"{about['clips']} clips"
-        table = Table(
-            title=f"{about['task']} {about['split']}, {count} (fractions)",
-            caption=f"clip: per clip, the headline; {batch}: AVSBench's protocol, {size} clips a batch; "
-            "set: whole data set",
-        )
+        count = "1 clip" if self.about["clips"] == 1 else f"{self.about['clips']} clips"
+        title = f"{self._title()}, {count} (fractions)".lstrip(", ")
+        table = Table(title=title, caption=self._caption(), box=box.SIMPLE_HEAD, padding=0)
+        columns = self._columns()
         table.add_column("answer", no_wrap=True)
-        for heading in ("clip mIoU", "F", f"{batch} mIoU", "F", "set IoU", "F", "right of two"):
+        for _, _, heading in columns:
             table.add_column(heading, justify="right")
         for name, scores in {**self.scores, **self.floors}.items():
-            numbers = [*scores.per_clip, *scores.avsbench, *scores.dataset[:2], scores.right_of_two]
-            table.add_row(name.replace("_", " "), *(decimal(number, 3) for number in numbers))
+            table.add_row(name.replace("_", " "), *(decimal(each, 3) for each in _cells(scores, columns)))
         console.print(table)
 
+    def _title(self) -> str:
+        return " ".join(str(self.about[key]) for key in ("task", "split") if key in self.about)
+
+    def _caption(self) -> str:
+        return COUNTING if self.kind == "classes" else "per clip is the headline; protocols: see docs/evaluate.md"
+
+    def _columns(self) -> list[tuple[str, str, str]]:
+        """Metric, name of the number, and heading of each column."""
+        columns = []
+        for metric, label in self.labels.items():
+            values = [scores.get(metric) for scores in self.answers.values()]
+            value = next((each for each in values if each is not None), None)
+            if label and value is not None:
+                names, headings = numbers(value, metric), numbers(value, metric, label=label)
+                columns += [(metric, name, heading) for (name, _), (heading, _) in zip(names, headings, strict=True)]
+        return columns
+
+    def _details(self) -> Iterator[tuple[Sequence[str], list[Sequence[Any]]]]:
+        """Header and rows of each further table."""
+        if self.uncertainty is not None:
+            told = {name: value for name, value in asdict(self.uncertainty).items() if value is not None}
+            yield ("uncertainty", "value"), [(name.replace("_", " "), decimal(told[name])) for name in told]
+        categories = self.categories.items()
+        yield (
+            ("category", "clips", "per clip mIoU", "F"),
+            [(name, row.clips, decimal(row.miou), decimal(row.fscore)) for name, row in categories],
+        )
+        yield (
+            ("answer", "subset", "mIoU", "F", "mIoU without background", "F"),
+            [
+                (name, subset, *map(decimal, numbers_of))
+                for name, scores in self.answers.items()
+                for subset, numbers_of in scores.get("subsets", {}).items()
+            ],
+        )
+        yield (
+            ("class", "name", "frames", "IoU", "F"),
+            [(row.number, row.name, row.frames, decimal(row.iou), decimal(row.fscore)) for row in self.classes],
+        )
+
     def _clips_csv(self) -> str:
-        others = [name for name in self.clips if name != "real"]
-        header = [*(each.name for each in fields(ClipScores)), *(f"miou_{name}" for name in others), "heard_instead"]
-        whose = self.heard_instead or [""] * len(self.clips["real"])
+        real, others = self.clips["real"], [sound for sound in self.clips if sound != "real"]
+        header = [each.name for each in fields(real[0])] + [f"miou_{sound}" for sound in others] + ["heard_instead"]
+        whose = self.heard_instead or [""] * len(real)
         rows = [
-            (*astuple(clip), *(self.clips[name][k].miou for name in others), whose[k])
-            for k, clip in enumerate(self.clips["real"])
+            (*astuple(clip), *(self.clips[sound][k].miou for sound in others), whose[k]) for k, clip in enumerate(real)
         ]
         return csv_text(header, rows)
 
 
-def _plain(scores: AnswerScores) -> dict[str, Any]:
-    return {name: value._asdict() if hasattr(value, "_asdict") else value for name, value in vars(scores).items()}
+def _cells(scores: AnswerScores, columns: Sequence[tuple[str, str, str]]) -> list[float | None]:
+    """The numbers of one answer, column by column."""
+    return [dict(numbers(scores.get(metric), metric)).get(name) for metric, name, _ in columns]
 
 
-def _numbers(scores: AnswerScores) -> tuple[float | None, ...]:
-    return (*scores.per_clip, *scores.avsbench, *scores.dataset, scores.miou_nonempty, scores.right_of_two)
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: dictionaries, lists and numbers; None for NaN."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value.item() if hasattr(value, "item") else value

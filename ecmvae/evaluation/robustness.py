@@ -22,10 +22,12 @@ from ecmvae.audio.conditions import shifted, with_noise, with_sound
 from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches, resample
 from ecmvae.data.clips import SoundedClips
 from ecmvae.errors import UserError
-from ecmvae.evaluation.listening import answers, device_of, eval_mode
+from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
 from ecmvae.evaluation.report_files import csv_text, decimal, json_text, write_texts
+from ecmvae.evaluation.tasks import MaskTask
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.metrics.robustness import audio_sensitivity, false_positive_rate, rejected, robust_score
+from ecmvae.models.base import Segmenter
 from ecmvae.types import AVBatch
 
 Condition = Literal["original", "silence", "noise", "swapped", "shifted", "offscreen"]
@@ -127,11 +129,11 @@ class RobustnessReport:
         console.print(table)
 
 
-def robustness(model: Any, clips: SoundedClips, settings: RobustnessSettings | None = None) -> RobustnessReport:
+def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettings | None = None) -> RobustnessReport:
     """Let a model hear every clip under every condition.
 
     Args:
-        model: A network with ECMVAE's `encode_audio`, `extract_features` and forward.
+        model: The model; scored in eval mode, on the device it is on.
         clips: Clips with masks, waveforms and class names. Where no clip of other classes exists, `swapped` and
             `offscreen` are left out for that clip.
         settings: How the sounds are made; None = the defaults.
@@ -164,7 +166,8 @@ def robustness(model: Any, clips: SoundedClips, settings: RobustnessSettings | N
             for condition, (waveform, heard) in _sounds(clips, index, others[index], settings).items():
                 patches = log_mel_patches(waveform, hop_seconds=clips.hop_seconds, num_patches=clips.num_frames)
                 embedding = model.encode_audio(patches[None].to(device))
-                logits = answers(model, batch, embedding, features=features)[0, 0, :, 0]  # (T, H, W)
+                draws = latent_draws(model, batch, embedding, features=features)
+                logits = MaskTask().decode(draws)["logits"][0, :, 0]  # (T, H, W)
                 original = logits if original is None else original
                 sums[condition].append(_measure(logits, original, clip.masks[:, 0], settings.reject_area))
                 manifest.append(heard)

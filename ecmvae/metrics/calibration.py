@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from ecmvae.metrics.functional import MaskLogits, MaskTarget
+from ecmvae.metrics.functional import MaskLogits, MaskTarget, avsbench_iou
 
 
 class CalibrationError(Metric):
@@ -85,3 +86,69 @@ def risk_coverage(
     order = uncertainty.argsort(stable=True)
     count = torch.arange(1, len(risk) + 1, device=risk.device)
     return count / len(risk), risk[order].cumsum(dim=0) / count
+
+
+@dataclass(frozen=True, kw_only=True)
+class UncertaintyScores:
+    """How far the model's probabilities can be trusted.
+
+    Attributes:
+        calibration_error: Expected calibration error of pixels in [0, 1].
+        entropy: Mean entropy of a pixel's mean probability over the latent draws, in bits.
+        risk_coverage_area: Mean of 1 - IoU over the most certain frames, averaged over all shares of frames kept; as
+            small as possible where the least certain frames are the worst ones.
+        miou_spread: Standard deviation of mIoU over latent draws; None for a single one.
+    """
+
+    calibration_error: float
+    entropy: float
+    risk_coverage_area: float
+    miou_spread: float | None
+
+
+class Uncertainty:
+    """`UncertaintyScores` of masks under K latent draws, on one process."""
+
+    name, label, graded = "uncertainty", "", True
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        self._calibration = CalibrationError()
+        self._entropy: list[Tensor] = []
+        self._risk: list[Tensor] = []
+        self._iou_of_draws: list[Tensor] = []
+
+    def update(
+        self,
+        logits: Float[Tensor, "b t 1 h w"],
+        draws: Float[Tensor, "k b t 1 h w"],
+        masks: Float[Tensor, "b t 1 h w"],
+    ) -> None:
+        """Add clips.
+
+        Args:
+            logits: (B, T, 1, H, W), of the mean probability.
+            draws: (K, B, T, 1, H, W), logits of each draw.
+            masks: (B, T, 1, H, W), exactly 0 or 1.
+        """
+        mean, truth = logits.flatten(0, 1), masks.flatten(0, 1)
+        frames = draws.flatten(1, 2)  # (K, N, 1, H, W)
+        self._calibration.update(mean, truth)
+        self._entropy.append(predictive_entropy(frames).flatten(1).mean(dim=1))
+        self._risk.append(1 - avsbench_iou(mean, truth))
+        if len(frames) > 1:
+            self._iou_of_draws.append(torch.stack([avsbench_iou(draw, truth).double() for draw in frames]))
+
+    def compute(self) -> UncertaintyScores:
+        """Scores of all frames seen."""
+        entropy, risk = torch.cat(self._entropy), torch.cat(self._risk)
+        spread = float(torch.cat(self._iou_of_draws, dim=1).mean(dim=1).std()) if self._iou_of_draws else None
+        return UncertaintyScores(
+            calibration_error=float(self._calibration.compute()),
+            entropy=float(entropy.mean()),
+            risk_coverage_area=float(risk_coverage(entropy, risk)[1].mean()),
+            miou_spread=spread,
+        )

@@ -7,8 +7,8 @@ They are up to ten points apart on the same masks, so a number means something o
 2. `PerClipProtocol`: the same with one clip as the batch, so that batching does not matter: our headline.
 3. `DatasetProtocol`: intersections and unions summed over the whole set before dividing (as CAVP, arXiv:2304.02970).
 
-`update(logits, masks, index)` takes each clip's place in the data set. All values are the same on one or several
-processes and for any batch size of the loader.
+`update(logits, masks, index)` takes each clip's place in the data set; `sums` spares it the measurement when several
+protocols share one. All values are the same on one or several processes and for any batch size of the loader.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class _MaskMetric(ClipMetric):
         logits: Float[Tensor, "b t 1 h w"],
         masks: Shaped[Tensor, "b t 1 h w"],
         index: Int[Tensor, " b"],
+        sums: ClipSums | None = None,
     ) -> None:
         """Add clips.
 
@@ -67,14 +68,10 @@ class _MaskMetric(ClipMetric):
             logits: (B, T, 1, H, W).
             masks: (B, T, 1, H, W), exactly 0 or 1.
             index: (B,) each clip's place in the data set.
+            sums: What was measured of these logits and masks already; None = measure.
         """
-        self.add(ClipSums.measure(logits, masks), index)
-
-    def add(self, sums: ClipSums, index: Int[Tensor, " b"]) -> None:
-        """Add clips already measured, so that several protocols share one measurement."""
-        self._keep(index, sums.table)
-        self._update_count += 1  # torchmetrics warns when compute comes before any update
-        self._computed = None
+        measured = ClipSums.measure(logits, masks) if sums is None else sums
+        self._keep(index, measured.table)
 
     def _sums(self) -> ClipSums:
         return ClipSums(self._rows())
@@ -91,11 +88,18 @@ class AVSBenchProtocol(_MaskMetric):
         batch_clips: Clips a batch. The F-measure depends on it; AVSBench's script uses 4.
     """
 
+    name = "avsbench"
+
     def __init__(self, batch_clips: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if batch_clips < 1:
             raise ValueError(f"batch_clips must be at least 1, got {batch_clips}")
         self.batch_clips = batch_clips
+
+    @property
+    def label(self) -> str:
+        """Heading in tables."""
+        return f"avsbench (batch {self.batch_clips})"
 
     def compute(self) -> Scores:
         """Scores of all clips seen."""
@@ -113,6 +117,8 @@ class AVSBenchProtocol(_MaskMetric):
 class PerClipProtocol(AVSBenchProtocol):
     """AVSBench's rules with one clip as the batch: independent of batch size, our headline."""
 
+    name, label = "per_clip", "per clip"
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(batch_clips=1, **kwargs)
 
@@ -123,6 +129,8 @@ class DatasetProtocol(_MaskMetric):
     F takes precision and recall from the summed counts, at the best of the 255 thresholds. Where nothing is marked, in
     truth or by the model, an IoU is 1.
     """
+
+    name, label = "dataset", "data set"
 
     def compute(self) -> DatasetScores:
         """Scores of all clips seen."""
@@ -137,6 +145,8 @@ class DatasetProtocol(_MaskMetric):
 
 class NonEmptyIoU(_MaskMetric):
     """Mean IoU over the frames that have ground truth, each frame with equal weight; NaN when none has any."""
+
+    name, label = "miou_nonempty", "non-empty mIoU"
 
     def compute(self) -> float:
         """Score of all clips seen, in [0, 1]."""

@@ -55,6 +55,9 @@ def right_of_two(
 class RightOfTwo(ClipMetric):
     """Mean of `right_of_two` over all scored frames; NaN when no frame can be scored."""
 
+    name, label = "right_of_two", "right of two"
+    graded = True  # it ranks probabilities: an answer of zeros and ones has no order to score
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(2, **kwargs)
 

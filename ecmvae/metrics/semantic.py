@@ -105,6 +105,7 @@ class SemanticProtocol(Metric):
         num_classes: C, background included.
     """
 
+    name, label = "frames", "frames"
     full_state_update = False
     higher_is_better = True
     is_differentiable = False
@@ -120,39 +121,42 @@ class SemanticProtocol(Metric):
 
     def update(
         self,
-        logits: Float[Tensor, "b t c h w"],
+        classes: Float[Tensor, "b t c h w"] | Int[Tensor, "b t h w"],
         labels: Int[Tensor, "b t h w"],
         valid: Bool[Tensor, "b t"] | None = None,
     ) -> None:
         """Add clips.
 
         Args:
-            logits: (B, T, C, H, W); the largest one is the predicted class.
+            classes: (B, T, H, W) predicted classes, or logits (B, T, C, H, W), of which the largest one is the class.
             labels: (B, T, H, W) true classes, 0 = background.
             valid: (B, T), frames to score; None = all, padded ones too, as the released evaluation does.
 
         Raises:
             UserError: When a logit is NaN.
         """
-        if logits.isnan().any():
-            raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken")
-        self.add(logits.argmax(dim=2), labels, valid)
-
-    def add(
-        self,
-        predicted: Int[Tensor, "b t h w"],
-        labels: Int[Tensor, "b t h w"],
-        valid: Bool[Tensor, "b t"] | None = None,
-    ) -> None:
-        """Add clips whose classes (B, T, H, W) are decided already; otherwise as `update`."""
+        if classes.is_floating_point():
+            if classes.isnan().any():
+                raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken")
+            classes = classes.argmax(dim=2)
         keep = torch.ones_like(labels[:, :, 0, 0], dtype=torch.bool) if valid is None else valid
-        sums = class_sums(predicted[keep], labels[keep], self.num_classes)
+        sums = class_sums(classes[keep], labels[keep], self.num_classes)
         self.iou += sums.iou
         self.fscore += sums.fscore
         self.frames += sums.frames
-        self._update_count += 1  # torchmetrics warns when compute comes before any update
-        self._computed = None
 
     def compute(self) -> SemanticScores:
         """Scores of all frames seen; NaN where no class but the background occurred."""
         return ClassSums(self.iou, self.fscore, self.frames).scores()
+
+
+class ReleasedSemanticProtocol(SemanticProtocol):
+    """AVSS' protocol as its released script counts: the padded frames of short clips are frames of background."""
+
+    name, label = "released", "released"
+
+    def update(  # type: ignore[override]  # without `valid`
+        self, classes: Float[Tensor, "b t c h w"] | Int[Tensor, "b t h w"], labels: Int[Tensor, "b t h w"]
+    ) -> None:
+        """Add clips, as `SemanticProtocol.update` does."""
+        super().update(classes, labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,9 +12,8 @@ from torch import Tensor
 
 from ecmvae.config import Config
 from ecmvae.losses.objective import Objective
-from ecmvae.metrics import NonEmptyIoU, PerClipProtocol, RightOfTwo
-from ecmvae.metrics.clip_sums import ClipSums
-from ecmvae.metrics.semantic import SemanticProtocol
+from ecmvae.metrics import VALIDATION
+from ecmvae.metrics.metric_set import MetricSet, numbers
 from ecmvae.models import SegmentationOutput, Segmenter
 from ecmvae.models.checkpoint import initial_model
 from ecmvae.models.latents import LatentMode
@@ -50,10 +50,9 @@ class SegmentationModule(LightningModule):
         self.features: FeatureCache | None = None
         self.logged: dict[str, float] = {}
         self.logged_at = -1
-        self._scores = PerClipProtocol()
-        self._nonempty = NonEmptyIoU()
-        self._right = RightOfTwo()
-        self._semantic = SemanticProtocol(config.model.num_classes) if config.model.num_classes > 1 else None
+        self._tells_classes = config.model.num_classes > 1
+        kind = "classes" if self._tells_classes else "masks"
+        self._scores = MetricSet(VALIDATION[kind], num_classes=config.model.num_classes)
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
         """Run the model on a batch.
@@ -117,16 +116,9 @@ class SegmentationModule(LightningModule):
         if batch.masks is None or batch.index is None:
             raise ValueError("validation needs clips with masks, and their places in the data set")
         logits = self(batch, latents="mean").logits
-        if self._semantic is not None:
-            if batch.labels is None:
-                raise ValueError("validating a model with several classes needs clips with labels")
-            self._semantic.update(logits, batch.labels, batch.valid)
-            return
-        sums = ClipSums.measure(logits, batch.masks)
-        self._scores.add(sums, batch.index)
-        self._nonempty.add(sums, batch.index)
-        if batch.objects is not None and batch.sounding is not None:
-            self._right.update(logits, batch.objects, batch.sounding, batch.index)
+        if self._tells_classes and batch.labels is None:
+            raise ValueError("validating a model with several classes needs clips with labels")
+        self._scores.update(batch, batch.index, **{"classes" if self._tells_classes else "logits": logits})
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores, fractions in [0, 1].
@@ -134,22 +126,14 @@ class SegmentationModule(LightningModule):
         Masks: mIoU, F, non-empty mIoU and, where the objects are known, right-of-two. Classes: mIoU and F over the
         classes that occur in real frames, with and without the background.
         """
-        if self._semantic is not None:
-            scores = self._semantic.compute()._asdict()
-            self._log({f"val/{name}": score for name, score in scores.items() if math.isfinite(score)})
-            self._semantic.reset()
-            return
-        miou, fscore = self._scores.compute()
-        values = {"val/miou": miou, "val/fscore": fscore, "val/miou_nonempty": self._nonempty.compute()}
-        if self.trainer.strategy.reduce_boolean_decision(self._right.update_called, all=False):
-            values["val/right_of_two"] = self._right.compute()
-        self._log(values)
-        for metric in (self._scores, self._nonempty, self._right):
-            metric.reset()
-
-    def _log(self, scores: dict[str, float]) -> None:
-        """Log scores of all clips: they are the same on every process, and so is their mean."""
-        self.log_dict(scores, sync_dist=True)
+        anywhere = partial(self.trainer.strategy.reduce_boolean_decision, all=False)
+        scores = [pair for name, value in self._scores.compute(anywhere).items() for pair in numbers(value, name)]
+        # All clips' scores: the same on every process, and so is their mean.
+        self.log_dict(
+            {f"val/{name}": score for name, score in scores if score is not None and math.isfinite(score)},
+            sync_dist=True,
+        )
+        self._scores.reset()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW where there is weight decay, else Adam, over everything that is not frozen."""

@@ -5,20 +5,25 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from fake_segmenter import FakeSegmenter
+from rich.console import Console
 from torch.utils.data import DataLoader
 
+from ecmvae.audio.vggish import VGGishSmall
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
-from ecmvae.evaluation.listening import derangement
+from ecmvae.evaluation.conditions import derangement
+from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
+from ecmvae.metrics.functional import avsbench_iou
+from ecmvae.models import ECMVAE
 from ecmvae.types import AVBatch
+from ecmvae.visual.backbone import VisualBackbone
 
 QUIET = EvaluateSettings(progress=False)
 CLIPS = 9
 
 
-class KnowingModel(nn.Module):
+class KnowingModel(FakeSegmenter):
     """Marks the object whose sound it is given, from a table of what every clip looks like.
 
     Its "embedding" of a sound is a fingerprint by which it finds the clip that the sound belongs to, and so the class
@@ -27,7 +32,6 @@ class KnowingModel(nn.Module):
 
     def __init__(self, clips, noise=0.0):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
         self.noise = noise
         self.clips = [clips[i] for i in range(len(clips))]
         self.seen = torch.stack([clip.frames for clip in self.clips]).flatten(1)
@@ -36,9 +40,6 @@ class KnowingModel(nn.Module):
 
     def encode_audio(self, log_mel):
         return torch.nn.functional.pad(log_mel.flatten(2)[..., :64], (0, 64))
-
-    def extract_features(self, frames):
-        return (frames,)
 
     def forward(self, frames, audio, latents="sample", features=None):
         assert features is None or features[0] is frames
@@ -163,7 +164,7 @@ def test_report_files(report, tmp_path):
     assert table[0] == "name,category,frames,sounding_frames,miou,fscore,miou_silent,miou_shuffled,heard_instead"
     text = (folder / "report.md").read_text()
     assert "floor: all objects" in text
-    assert "avsbench (batch 4)" in text
+    assert "avsbench (batch 4) mIoU | F" in text
     assert not list(folder.glob(".*"))
 
 
@@ -177,3 +178,83 @@ def test_bad_settings_and_answers(knowing, clips):
     broken = KnowingModel(clips, noise=float("nan"))
     with pytest.raises(UserError, match="NaN"):
         evaluate(broken, clips, EvaluateSettings(progress=False, latents="sample"))
+
+
+class MeanBrightness:
+    """A metric from outside: no base class, two numbers, from whatever it asks for."""
+
+    name, label = "brightness", "brightness"
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.rows = []
+
+    def update(self, logits, batch, index):
+        assert len(batch.names) == len(index)
+        self.rows += torch.sigmoid(logits).flatten(1).mean(dim=1).tolist()
+
+    def compute(self):
+        return {"mean": sum(self.rows) / len(self.rows), "clips": len(self.rows)}
+
+
+class MissedPixels:
+    """Shares the measurement of the built-in protocols, by the name `sums`; known by its import path."""
+
+    def update(self, sums):
+        self.missed = getattr(self, "missed", 0) + float((sums.positives - sums.scalar("intersection")).sum())
+
+    def compute(self):
+        return self.missed
+
+    def reset(self):
+        self.missed = 0
+
+
+def test_metrics_from_outside_stand_in_every_form_of_the_report(knowing, clips, tmp_path, capsys):
+    report = evaluate(knowing, clips, QUIET, metrics=["right_of_two", MeanBrightness(), MissedPixels])
+    masks = torch.stack([clips[i].masks for i in range(CLIPS)])
+    assert report.scores["real"].brightness["mean"] == pytest.approx(masks.mean().item(), abs=0.01)
+    assert report.scores["real"].brightness["clips"] == report.floors["all_objects"].brightness["clips"] == CLIPS
+    assert report.scores["real"].MissedPixels == 0
+    assert report.scores["silent"].MissedPixels == masks.sum()
+    assert set(report.scores["real"]) == {"per_clip", "right_of_two", "brightness", "MissedPixels"}  # and the headline
+    written = report.write(tmp_path)
+    assert json.loads((written / "report.json").read_text())["scores"]["real"]["MissedPixels"] == 0
+    assert "brightness mean | clips | MissedPixels |" in (written / "report.md").read_text()
+    report.show(Console())
+    assert "Missed" in capsys.readouterr().out
+
+
+def test_a_metric_that_cannot_be_computed_is_refused(knowing, clips):
+    class Demanding(MissedPixels):
+        def update(self, depth):
+            """There is no depth."""
+
+    for metric, message in (
+        ("per_clp", "did you mean per_clip"),
+        (object(), "lacks .update and .compute and .reset"),
+        (Demanding(), "asks for depth: choose from .*logits"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(knowing, clips, QUIET, metrics=[metric])
+    with pytest.raises(UserError, match="two metrics are named per_clip"):
+        evaluate(knowing, clips, QUIET, metrics=["per_clip", "ecmvae.metrics.protocols:PerClipProtocol"])
+
+
+def test_a_model_and_clips_that_no_configuration_describes():
+    """A network built by hand, and a list of clips."""
+    torch.manual_seed(0)
+    model = ECMVAE(VisualBackbone("efficientnet_lite0"), VGGishSmall(), channels=16, image_size=32)
+    source = SyntheticAVS("s4", 3, 32, 5)
+    clips = [source[i] for i in range(3)]
+    report = evaluate(model, clips, EvaluateSettings(progress=False, batch_size=2))
+    assert report.scores == evaluate(model, source, QUIET).scores
+    model.eval()
+    with torch.no_grad():
+        batch = AVBatch.collate(clips)
+        logits = model(batch.frames, model.encode_audio(batch.log_mel), latents="mean").logits
+    assert report.miou == pytest.approx(avsbench_iou(logits.flatten(0, 1), batch.flat_masks).mean().item(), abs=1e-6)
+    with pytest.raises(UserError, match="list does not say where its clips' files are"):
+        evaluate(model, clips, QUIET, save_to="nowhere")

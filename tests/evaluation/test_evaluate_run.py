@@ -8,7 +8,7 @@ import pytest
 from ecmvae.config import config_from_dict
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.errors import UserError
-from ecmvae.evaluation.evaluate import evaluate_command
+from ecmvae.evaluation.command import evaluate as evaluate_command
 from ecmvae.hub.find import weights_sha256
 from ecmvae.models import build_model
 from ecmvae.models.checkpoint import save_model

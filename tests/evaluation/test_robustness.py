@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from collage_fixture import make_sources
-from torch import nn
+from fake_segmenter import FakeSegmenter
 
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.collage.clips import CollageClips
@@ -19,19 +19,15 @@ from ecmvae.evaluation.robustness import RobustnessSettings, robustness
 QUIET = RobustnessSettings(progress=False)
 
 
-class Listener(nn.Module):
+class Listener(FakeSegmenter):
     """Marks the left half of the frame while it hears something; a deaf one always does."""
 
     def __init__(self, deaf=False):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
         self.deaf = deaf
 
     def encode_audio(self, log_mel):
         return log_mel.mean(dim=(2, 3, 4), keepdim=False)[..., None].expand(-1, -1, 128)
-
-    def extract_features(self, frames):
-        return (frames,)
 
     def forward(self, frames, audio, latents="sample", features=None):
         left = torch.zeros_like(frames[:, :, :1], dtype=torch.bool)

@@ -16,9 +16,10 @@ from ecmvae.data.miniature import ShapeScenes
 from ecmvae.data.miniature_avss import write_miniature_avss
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.evaluation.class_predictions import ClassFolder
-from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate, evaluate_command
-from ecmvae.evaluation.semantic import evaluate_class_predictions, evaluate_semantic
+from ecmvae.evaluation.command import evaluate as evaluate_command
+from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
+from ecmvae.evaluation.predictions import ClassFolder
+from ecmvae.evaluation.tasks import ClassTask
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models import build_model
 from ecmvae.models.checkpoint import save_model
@@ -74,7 +75,7 @@ def plain(frames):
 
 def test_a_model_against_a_plain_loop(root, model):
     clips = AVSSDataset(root, "test", image_size=SIDE)
-    report = evaluate_semantic(model, clips, EvaluateSettings(progress=False, batch_size=2))
+    report = evaluate(model, clips, EvaluateSettings(progress=False, batch_size=2))
     real, padded, of_subset = [], [], {}
     for k in range(3):
         batch = AVBatch.collate([clips[k]])
@@ -86,7 +87,7 @@ def test_a_model_against_a_plain_loop(root, model):
         real += frames[:seconds]
         padded += frames[seconds:]
         of_subset[clips.clips[k].subset] = frames[:seconds]
-    answer = report.scores["real sound"]
+    answer = report.scores["real"]
     assert len(padded) == 10
     assert answer.frames[:2] == pytest.approx(plain(real)[0], abs=1e-6)
     assert answer.released[:2] == pytest.approx(plain(real + padded)[0], abs=1e-6)
@@ -99,8 +100,8 @@ def test_a_model_against_a_plain_loop(root, model):
         c: (len(each), pytest.approx(np.mean(each), abs=1e-6)) for c, each in ious.items()
     }
     assert report.classes[0].name == "background"
-    assert {"real sound", "silent sound", "shuffled sound", "floor: background"} == set(report.scores)
-    assert [clip.miou for clip in report.clips["real sound"]] == pytest.approx(
+    assert {"real sound", "silent sound", "shuffled sound", "floor: background"} == set(report.to_dict()["scores"])
+    assert [clip.miou for clip in report.clips["real"]] == pytest.approx(
         [plain(frames)[0][0] for frames in of_subset.values()], abs=1e-6
     )
 
@@ -152,11 +153,11 @@ def test_the_ground_truth_scores_one_in_any_known_naming(root, tmp_path):
     picture = Image.open(written.folder / first.name / f"{first.name}_4.png")
     assert (picture.mode, picture.size) == ("RGB", (40, 40))
     assert {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3)} <= {tuple(c) for c in voc_palette()}
-    for folder in (written, ClassFolder(root), ClassFolder(grey)):
-        report = evaluate_class_predictions(folder, clips, QUIET)
+    for folder in (written.folder, root, grey):
+        report = evaluate_predictions(folder, clips, QUIET)
         assert report.miou == 1
-        assert report.scores["real sound"].released.fscore == pytest.approx(1)
-    floor = report.scores["floor: background"]
+        assert report.scores["real"].released.fscore == pytest.approx(1)
+    floor = report.floors["background"]
     assert floor.released.miou > floor.frames.miou
     assert floor.frames.miou_without_background == 0
 
@@ -165,7 +166,7 @@ def test_bad_input(root, model, tmp_path):
     clips = AVSSDataset(root, "test", image_size=224)
     first = clips.clips[0]
     with pytest.raises(UserError, match=f"no prediction for clip {first.name}"):
-        evaluate_class_predictions(ClassFolder(tmp_path), clips, QUIET)
+        evaluate_predictions(tmp_path, clips, QUIET)
     folder = shutil.copytree(root, tmp_path / "copy")
     broken = folder / first.subset / first.name / "labels_rgb" / "0.png"
     for picture, message in (
@@ -175,16 +176,16 @@ def test_bad_input(root, model, tmp_path):
     ):
         picture.save(broken)
         with pytest.raises(UserError, match=message):
-            evaluate_class_predictions(ClassFolder(folder), clips, QUIET)
+            evaluate_predictions(folder, clips, QUIET)
     broken.write_bytes(broken.read_bytes()[:40])
     with pytest.raises(UserError, match="cannot be read as a picture"):
-        evaluate_class_predictions(ClassFolder(folder), clips, QUIET)
+        evaluate_predictions(folder, clips, QUIET)
     binary = config_from_dict({"model": {**CONFIG["model"], "num_classes": 1}})
     marks = build_model(binary.model, image_size=SIDE, with_audio_encoder=True)
     small = AVSSDataset(root, "test", image_size=SIDE)
     with pytest.raises(UserError, match=r"this model has model\.num_classes=1"):
-        evaluate_semantic(marks, small, QUIET)
+        evaluate(marks, small, QUIET, task=ClassTask(small.class_names))
     broken_model = copy.deepcopy(model)
     broken_model.prior_branch.decoder.head.layers[-1].bias.data[3] = torch.nan
     with pytest.raises(UserError, match="NaN"):
-        evaluate_semantic(broken_model, small, QUIET)
+        evaluate(broken_model, small, QUIET)

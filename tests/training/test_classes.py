@@ -63,7 +63,7 @@ def test_the_loss_falls_and_the_classes_are_learned(tiny_avss) -> None:
     assert losses[-1] < 0.1 * losses[0]
     scores, nothing = SemanticProtocol(), SemanticProtocol()
     scores.update(module(batch, latents="mean").logits.detach(), batch.labels, batch.valid)
-    nothing.add(torch.zeros_like(batch.labels), batch.labels, batch.valid)
+    nothing.update(torch.zeros_like(batch.labels), batch.labels, batch.valid)
     assert scores.compute().miou > nothing.compute().miou
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from ecmvae.errors import UserError
-from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
+from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
 from ecmvae.models.checkpoint import load_model
 from ecmvae.training import processes
 from ecmvae.training.datamodule import build_datasets

@@ -73,7 +73,7 @@ def test_a_run_leaves_what_it_promises(tiny) -> None:
 
 
 def test_best_is_the_model_that_scored_best(tiny) -> None:
-    from ecmvae.evaluation.evaluate import EvaluateSettings, evaluate
+    from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
     from ecmvae.training.datamodule import build_datasets
 
     config = tiny(data__val_length=6)

@@ -4,21 +4,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
+from fake_segmenter import FakeSegmenter
 
 from ecmvae.audio.io import log_mel_patches
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.evaluation.listening import Voices, answers, derangement, eval_mode, mean_logits, silence
+from ecmvae.evaluation.conditions import AudioConditions, derangement, silence
+from ecmvae.evaluation.inference import eval_mode, latent_draws
+from ecmvae.evaluation.tasks import MaskTask
 from ecmvae.types import AVBatch
 
 
-class Ears(nn.Module):
+class Ears(FakeSegmenter):
     """Passes sounds through, as far as they fit; draws its answers."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(()))
 
     def encode_audio(self, log_mel):
         return log_mel.flatten(2)[..., :128]
@@ -34,17 +32,17 @@ def clips():
 
 
 @pytest.mark.parametrize("names", [True, False])
-def test_everybody_hears_whom_the_derangement_says(clips, names):
+def test_each_clip_receives_the_audio_that_the_derangement_says(clips, names):
     """With and without a way to read sounds alone."""
     source = clips if names else [clips[i] for i in range(6)]
-    voices = Voices(Ears(), source, shuffled=True, seed=2)
-    assert voices.others == derangement(6, 2)
+    conditions = AudioConditions(Ears(), source, shuffled=True, seed=2)
+    assert conditions.others == derangement(6, 2)
     index = torch.tensor([3, 4])
     batch = AVBatch.collate([clips[3], clips[4]])
-    expected = torch.stack([clips[voices.others[i]].log_mel.flatten(1)[:, :128] for i in (3, 4)])
-    assert torch.equal(voices.of("shuffled", index, batch), expected)
-    assert torch.equal(voices.of("real", index, batch), batch.log_mel.flatten(2)[..., :128])
-    assert torch.equal(voices.of("silent", index, batch), silence(Ears(), 2, 5))
+    expected = torch.stack([clips[conditions.others[i]].log_mel.flatten(1)[:, :128] for i in (3, 4)])
+    assert torch.equal(conditions.embeddings("shuffled", index, batch), expected)
+    assert torch.equal(conditions.embeddings("real", index, batch), batch.log_mel.flatten(2)[..., :128])
+    assert torch.equal(conditions.embeddings("silent", index, batch), silence(Ears(), 2, 5))
 
 
 def test_silence_comes_through_the_front_end():
@@ -58,7 +56,10 @@ def test_silence_comes_through_the_front_end():
 def test_draws_share_their_noise_whatever_is_heard(clips):
     batch = AVBatch.collate([clips[0]])
     state = torch.get_rng_state()
-    quiet, loud = (answers(Ears(), batch, torch.full((1, 5, 128), v), latents="sample", samples=3) for v in (0.0, 1.0))
+    quiet, loud = (
+        torch.stack(list(latent_draws(Ears(), batch, torch.full((1, 5, 128), v), latents="sample", samples=3)))
+        for v in (0.0, 1.0)
+    )
     torch.testing.assert_close(loud - quiet, torch.ones_like(quiet))
     assert not torch.equal(quiet[0], quiet[1])
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers are used up
@@ -66,8 +67,8 @@ def test_draws_share_their_noise_whatever_is_heard(clips):
 
 def test_mean_is_of_probabilities():
     samples = torch.logit(torch.tensor([0.2, 0.8, 0.9])).reshape(3, 1, 1, 1, 1, 1)
-    assert torch.sigmoid(mean_logits(samples)).item() == pytest.approx(1.9 / 3)
-    assert torch.equal(mean_logits(samples[:1]), samples[0])
+    assert torch.sigmoid(MaskTask().decode(samples)["logits"]).item() == pytest.approx(1.9 / 3)
+    assert torch.equal(MaskTask().decode(samples[:1])["logits"], samples[0])
 
 
 def test_models_are_left_as_they_were():

@@ -1,0 +1,96 @@
+"""`ecmvae evaluate`: its signature for the command line; the work is imported when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ecmvae.errors import UserError
+
+
+def evaluate(
+    checkpoint: str | None = None,
+    data: str | None = None,
+    split: str = "test",
+    task: Literal["auto", "s4", "ms3", "avss"] = "auto",
+    predictions: str | None = None,
+    save_predictions: str | None = None,
+    visual_only: str | None = None,
+    latents: Literal["mean", "sample"] = "mean",
+    samples: int = 1,
+    batch_clips: int = 4,
+    batch_size: int = 4,
+    robustness: bool = False,
+    snr: float = 0.0,
+    limit: int | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    device: str = "auto",
+    out: str = "runs/evaluate",
+) -> None:
+    """Score a model, or a folder of predicted masks, by the three published protocols.
+
+    Prints a table and writes report.json, report.md and clips.csv; for AVSS, whose models tell classes apart, also
+    classes.csv. Examples:
+
+        ecmvae evaluate --checkpoint runs/train --data AVSBench --split test
+        ecmvae evaluate --predictions their_masks --data AVSBench --task s4
+        ecmvae evaluate --checkpoint runs/avss_pvt-001 --data AVSS
+
+    Args:
+        checkpoint: A model folder, the run folder that holds it, a name (see ecmvae models) or hf://owner/name.
+        data: Folder that holds Single-source or Multi-sources, or AVSS' metadata.csv.
+        split: Value of the csv's split column.
+        task: s4, ms3, avss, or auto: every task that the folder holds.
+        predictions: Score the PNG masks (avss: coloured classes) in this folder instead of a model.
+        save_predictions: Write the model's masks or classes into this folder, as PNG in the released naming.
+        visual_only: A second checkpoint that is given silence only, as a floor.
+        latents: Take the latents' means, or sample them.
+        samples: How many samples of the latents to average over.
+        batch_clips: Clips a batch of AVSBench's own protocol; its F-measure depends on it.
+        batch_size: Clips that the model sees at once.
+        robustness: Also let the model hear silence, noise, other classes, other moments and off-screen sounds.
+        snr: Level of the clip's own sound above noise and off-screen sounds, in decibels.
+        limit: Score only the first clips.
+        seed: Seed of latents, of the shuffled sound and of the random floor.
+        workers: Processes that read clips.
+        device: auto, cpu, cuda or mps.
+        out: Folder for the reports; numbered when it exists.
+
+    Raises:
+        UserError: When checkpoint or data are missing or do not fit together.
+    """
+    if (checkpoint is None) == (predictions is None):
+        raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
+    if data is None:
+        raise UserError(
+            "say on which data: --data FOLDER, the one that holds Single-source or Multi-sources, or metadata.csv"
+        )
+    if not Path(data).is_dir():
+        raise UserError(f"{data}: there is no such folder of data; see docs/data.md for the expected folders")
+    from ecmvae.evaluation.evaluate_run import EvaluationRun
+    from ecmvae.evaluation.evaluator import EvaluateSettings
+    from ecmvae.evaluation.robustness import RobustnessSettings
+
+    settings = EvaluateSettings(
+        batch_clips=batch_clips,
+        batch_size=batch_size,
+        latents=latents,
+        samples=samples,
+        seed=seed,
+        workers=workers,
+    )
+    EvaluationRun(
+        checkpoint=checkpoint,
+        data=data,
+        split=split,
+        task=task,
+        predictions=predictions,
+        save_predictions=save_predictions,
+        visual_only=visual_only,
+        robustness=RobustnessSettings(snr_db=snr, seed=seed) if robustness else None,
+        limit=limit,
+        device=device,
+        out=out,
+        settings=settings,
+    ).run()

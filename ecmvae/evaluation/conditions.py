@@ -1,0 +1,79 @@
+"""What a model is given to hear while it is scored: its own sound, silence, or the sound of another clip."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.data.clips import ClipSource, log_mel_of
+from ecmvae.errors import UserError
+from ecmvae.evaluation.inference import device_of
+from ecmvae.models.base import Segmenter
+from ecmvae.types import AVBatch
+
+Sound = Literal["real", "silent", "shuffled"]
+"""The clip's own sound, digital silence through the same front end, or the sound of another clip."""
+
+
+class AudioConditions:
+    """The audio embeddings that a model is given for each clip and kind of sound.
+
+    Args:
+        model: The model, in eval mode.
+        clips: The whole data set; its sounds are embedded at once when they are to be shuffled.
+        shuffled: Whether sounds will be shuffled.
+        seed: Seed of the shuffling.
+        progress: Whether to show a progress bar.
+
+    Attributes:
+        others: For each clip, the clip whose sound it gets as "shuffled"; empty without shuffling.
+    """
+
+    def __init__(
+        self, model: Segmenter, clips: ClipSource, *, shuffled: bool, seed: int = 0, progress: bool = False
+    ) -> None:
+        self._model, self._device = model, device_of(model)
+        self.others = derangement(len(clips), seed) if shuffled else []
+        self._embeddings: list[Tensor] = []
+        if shuffled:
+            console = Console(stderr=True)
+            indices = track(range(len(clips)), "listening", console=console, disable=not progress, transient=True)
+            self._embeddings = [self._embed(log_mel_of(clips, index)[None])[0].cpu() for index in indices]
+
+    def embeddings(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
+        """Embeddings (B, T, A) of a batch whose clips have these places in the data set."""
+        if sound == "real":
+            return self._embed(batch.log_mel)
+        if sound == "silent":
+            return silence(self._model, *batch.log_mel.shape[:2])
+        return torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
+
+    def _embed(self, log_mel: Tensor) -> Tensor:
+        return self._model.encode_audio(log_mel.to(self._device))
+
+
+def silence(model: Segmenter, clips: int, frames: int) -> Float[Tensor, "b t a"]:
+    """What a model hears in digital silence, (B, T, A)."""
+    patch = log_mel_patches(torch.zeros(SAMPLE_RATE), num_patches=1)
+    return model.encode_audio(patch[None].to(device_of(model))).expand(clips, frames, -1)
+
+
+def derangement(count: int, seed: int) -> list[int]:
+    """A random order of 0 ... count-1 in which nothing keeps its place.
+
+    Raises:
+        UserError: When there are fewer than two things.
+    """
+    if count < 2:
+        raise UserError("shuffled sound needs at least two clips: there is no other clip to hear")
+    generator = torch.Generator().manual_seed(seed)
+    while True:  # one random order in e has this property
+        order = torch.randperm(count, generator=generator)
+        if not bool((order == torch.arange(count)).any()):
+            return [int(i) for i in order]

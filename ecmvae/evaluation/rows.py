@@ -1,0 +1,171 @@
+"""Scores of single clips, categories and classes: the rows of a report's CSV files, gathered as a metric is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ecmvae.metrics.clip_sums import ClipSums
+from ecmvae.metrics.semantic import ClassSums, class_sums
+from ecmvae.types import AVBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScores:
+    """Scores of one clip by the per-clip protocol."""
+
+    name: str
+    category: str
+    frames: int
+    sounding_frames: int
+    miou: float
+    fscore: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryScores:
+    """Scores of the clips of one category by the per-clip protocol."""
+
+    clips: int
+    miou: float
+    fscore: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledClipScores:
+    """Scores of one labelled clip: means over the classes that occur in its real frames."""
+
+    name: str
+    subset: str
+    frames: int
+    miou: float
+    fscore: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """Scores of one class over the real frames in which truth or prediction holds it."""
+
+    number: int
+    name: str
+    frames: int
+    iou: float
+    fscore: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What was gathered.
+
+    Attributes:
+        clips: One entry a clip, in the order of the data set.
+        scores: Further scores of the answer, such as those of AVSS' subsets.
+        categories: Scores of each named category, sorted by name.
+        classes: Scores of the classes that occur, by number.
+    """
+
+    clips: Sequence[Any]
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    categories: Mapping[str, CategoryScores] = field(default_factory=dict)
+    classes: Sequence[ClassScores] = ()
+
+
+class MaskRows:
+    """Gathers clips and categories of masks."""
+
+    name, label = "rows", ""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        self._clips: list[ClipScores] = []
+
+    def update(self, sums: ClipSums, batch: AVBatch) -> None:
+        """Add clips, in the order of the data set."""
+        frames, sounding = sums.scalar("frames"), sums.scalar("nonempty")
+        miou = sums.scalar("iou") / frames
+        fscore = (sums.curve("fscore") / sounding.clamp(min=1)[:, None]).amax(dim=1)
+        for k, (name, category) in enumerate(zip(batch.names, batch.categories or [""] * len(sums), strict=True)):
+            self._clips.append(
+                ClipScores(
+                    name=name,
+                    category=category,
+                    frames=int(frames[k]),
+                    sounding_frames=int(sounding[k]),
+                    miou=float(miou[k]),
+                    fscore=float(fscore[k]),
+                )
+            )
+
+    def compute(self) -> Rows:
+        """All rows."""
+        grouped: dict[str, list[ClipScores]] = defaultdict(list)
+        for clip in self._clips:
+            if clip.category:
+                grouped[clip.category].append(clip)
+        categories = {
+            name: CategoryScores(
+                clips=len(clips),
+                miou=sum(clip.miou for clip in clips) / len(clips),
+                fscore=sum(clip.fscore for clip in clips) / len(clips),
+            )
+            for name, clips in sorted(grouped.items())
+        }
+        return Rows(clips=self._clips, categories=categories)
+
+
+class ClassRows:
+    """Gathers clips, subsets and classes of labelled clips.
+
+    Args:
+        class_names: Names of the classes by number.
+    """
+
+    name, label = "rows", ""
+
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self._names = class_names
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        self._clips: list[LabelledClipScores] = []
+        self._subsets: dict[str, ClassSums] = {}
+
+    def update(self, classes: Int[Tensor, "b t h w"], labels: Int[Tensor, "b t h w"], batch: AVBatch) -> None:
+        """Add clips, in the order of the data set."""
+        valid = batch.valid if batch.valid is not None else torch.ones(labels.shape[:2], dtype=torch.bool)
+        for k, (name, subset) in enumerate(zip(batch.names, batch.categories, strict=True)):
+            sums = class_sums(classes[k][valid[k]], labels[k][valid[k]], len(self._names))
+            self._subsets[subset] = self._subsets[subset] + sums if subset in self._subsets else sums
+            scores = sums.scores()
+            self._clips.append(
+                LabelledClipScores(
+                    name=name, subset=subset, frames=int(valid[k].sum()), miou=scores.miou, fscore=scores.fscore
+                )
+            )
+
+    def compute(self) -> Rows:
+        """All rows."""
+        first, *others = self._subsets.values()
+        sums = sum(others, start=first)
+        classes = [
+            ClassScores(
+                number=k,
+                name=self._names[k],
+                frames=int(sums.frames[k]),
+                iou=float(sums.iou[k] / sums.frames[k]),
+                fscore=float(sums.fscore[k] / sums.frames[k]),
+            )
+            for k in sums.frames.nonzero().flatten().tolist()
+        ]
+        subsets = {name: each.scores() for name, each in sorted(self._subsets.items()) if name}
+        return Rows(clips=self._clips, scores={"subsets": subsets}, classes=classes)
