@@ -126,11 +126,15 @@ def numbers(value: Any, name: str, *, label: str | None = None) -> Iterator[tupl
     """
     parts = value._asdict() if hasattr(value, "_asdict") else value
     if not isinstance(parts, Mapping):
-        yield (name if label is None else label), None if parts is None else float(parts)
+        yield (name if label is None else label), _number(parts)
         return
     for position, (key, part) in enumerate(parts.items()):
         heading = _SHORT.get(key, key.replace("_", " "))
-        yield key if label is None else f"{label} {heading}" if position == 0 else heading, part
+        yield key if label is None else f"{label} {heading}" if position == 0 else heading, _number(part)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _create(choice: MetricChoice, options: Mapping[str, Any]) -> MetricLike:
