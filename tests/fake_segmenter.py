@@ -17,3 +17,7 @@ class FakeSegmenter(Segmenter):
 
     def extract_features(self, frames):
         return (frames,)
+
+    @classmethod
+    def from_config(cls, *args, **kwargs):
+        raise NotImplementedError
