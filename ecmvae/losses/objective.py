@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ecmvae.config import Config
 from ecmvae.errors import UserError
-from ecmvae.losses.terms import LOSS_TERMS, LossInputs, LossTerm, Need
+from ecmvae.losses.base import LossInputs, LossTerm, Need
+from ecmvae.losses.terms import LOSS_TERMS
 from ecmvae.models.base import SegmentationOutput
 
 

@@ -1,23 +1,21 @@
-"""The terms of the objective: each has a name, a weight, what it needs, and a scalar value.
+"""The terms of ECMVAE's objective, in the order in which they are computed and added.
 
-To add a term from outside the package, subclass `LossTerm` and either pass an instance to
-`ecmvae.losses.objective.Objective` or name the class in the configuration:
-``loss.extra: {my_package.terms:MyTerm: 0.1}``. Latent terms are in nats, summed over L and averaged over frames.
+Latent terms are in nats, summed over L and averaged over frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from ecmvae.config import Config
 from ecmvae.losses import released
+from ecmvae.losses.base import BranchName, LossInputs, LossTerm, Need, flat
 from ecmvae.losses.latent import MutualInformationBound, info_nce, orthogonality_loss
 from ecmvae.losses.segmentation import (
     MatchingForm,
@@ -26,118 +24,34 @@ from ecmvae.losses.segmentation import (
     class_loss,
     structure_loss,
 )
-from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.decoder import foreground_logits
-from ecmvae.models.latents import LatentSamples
 from ecmvae.registry import Registry
 from ecmvae.vae.gaussian import DiagonalGaussian
 
-Need = Literal["posterior", "factorized", "matches", "classes", "labels"]
-"""What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
-fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel."""
-
-BranchName = Literal["prior", "posterior"]
+Formula = Callable[..., Tensor]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class LossInputs:
-    """What a term is computed from: the model's output and the N = B*T frames of a batch.
-
-    Attributes:
-        output: Of the model, with these masks.
-        masks: (N, 1, H, W) in {0, 1}.
-        supervised: (N,) bool, frames whose masks count.
-        clips: (N,), the clip each frame belongs to.
-        labels: (N, H, W) class of each pixel, or None.
-        valid: (N,) bool, frames that are not padding; None = all.
-    """
-
-    output: SegmentationOutput
-    masks: Float[Tensor, "n 1 h w"]
-    supervised: Bool[Tensor, " n"]
-    clips: Int[Tensor, " n"]
-    labels: Int[Tensor, "n h w"] | None = None
-    valid: Bool[Tensor, " n"] | None = None
-
-    @property
-    def branches(self) -> dict[BranchName, BranchOutput]:
-        """The branches that ran."""
-        both: dict[BranchName, BranchOutput | None] = {
-            "prior": self.output.prior_branch,
-            "posterior": self.output.posterior_branch,
-        }
-        return {name: branch for name, branch in both.items() if branch is not None}
-
-    @property
-    def samples(self) -> dict[BranchName, LatentSamples]:
-        """The latents that each branch drew, of the frames that are not padding."""
-        drawn = {name: branch.samples for name, branch in self.branches.items() if branch.samples is not None}
-        return drawn if self.valid is None else {name: each.at(self.valid) for name, each in drawn.items()}
-
-    def real(self, rows: Float[Tensor, "n ..."] | Bool[Tensor, "n ..."]) -> Tensor:
-        """Of N rows those whose frame is not padding."""
-        return rows if self.valid is None else rows[self.valid]
-
-    def missing(self, needs: Sequence[Need]) -> list[Need]:
-        """What of `needs` this model or batch does not have."""
-        output = self.output
-        drawn = output.prior_branch.samples
-        has: dict[Need, bool] = {
-            "posterior": None not in (output.prior, output.posterior, output.informed, output.posterior_branch),
-            "factorized": drawn is not None and drawn.visual is not None and drawn.audio is not None,
-            "matches": bool(output.prior_branch.matches),
-            "classes": output.logits.shape[2] > 1,
-            "labels": self.labels is not None,
-        }
-        return [need for need in needs if not has[need]]
-
-
-class LossTerm(nn.Module):
-    """One term: a subclass sets `name` and `needs` and computes the scalar in `forward`. It may have parameters.
-
-    Example:
-        >>> class Certainty(LossTerm):
-        ...     name = "certainty"
-        ...
-        ...     def forward(self, inputs: LossInputs) -> Tensor:
-        ...         return -inputs.output.logits.abs().mean()
-        >>> Certainty(0.1).weight
-        0.1
+class FormulaTerm(LossTerm):
+    """A term with two formulas: the mathematics, and the released code's own; ``loss.formulas`` chooses.
 
     Args:
-        weight: Factor in the total, which is minimised; negative where the term is maximised.
-
-    Attributes:
-        name: In logs and in the results.
-        needs: The term is left out for a model or batch that lacks one of these.
-        warms_up: Whether the weight is multiplied by the KL warm-up factor.
-        state_name: Prefix of its parameters in a checkpoint; None is `name`.
+        weight: See `LossTerm`.
+        formula: None is the mathematics.
     """
 
-    name: str
-    needs: tuple[Need, ...] = ()
-    warms_up: bool = False
-    state_name: str | None = None
+    formulas: ClassVar[Mapping[str, Formula]]
 
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.weight = weight
+    def __init__(self, weight: float, formula: Formula | None = None) -> None:
+        super().__init__(weight)
+        self.formula = formula or self.formulas["principled"]
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
-        """The terms that a weight in the configuration asks for; override it where a term has settings."""
-        return [cls(weight)]
-
-    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
-        """The unweighted value."""
-        raise NotImplementedError
+        """With the formula of ``loss.formulas``."""
+        return [cls(weight, cls.formulas[config.loss.formulas])]
 
 
-Formula = Callable[..., Tensor]
-"""Of each term: "principled" is the mathematics, "released" the released code's own; chosen by ``loss.formulas``."""
-
-
-class Structure(LossTerm):
+class Structure(FormulaTerm):
     """Mask loss of the prior branch, the one used at test time, over the supervised frames.
 
     Args:
@@ -150,19 +64,14 @@ class Structure(LossTerm):
     branch: ClassVar[BranchName] = "prior"
     formulas: ClassVar[Mapping[str, Formula]] = {"principled": structure_loss, "released": released.structure_loss}
 
-    def __init__(self, weight: float, formula: Formula = structure_loss) -> None:
-        super().__init__(weight)
-        self.formula = formula
-
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """With the formula of ``loss.mask`` and ``loss.formulas``."""
-        loss = config.loss
-        return [cls(weight, binary_cross_entropy if loss.mask == "bce" else cls.formulas[loss.formulas])]
+        return [cls(weight, binary_cross_entropy)] if config.loss.mask == "bce" else super().from_config(weight, config)
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the supervised frames."""
-        logits = _flat(foreground_logits(inputs.branches[self.branch].logits))
+        logits = flat(foreground_logits(inputs.branches[self.branch].logits))
         return self.formula(logits[inputs.supervised], inputs.masks[inputs.supervised]).mean()
 
 
@@ -189,7 +98,7 @@ class CrossEntropy(LossTerm):
         """
         if inputs.labels is None:
             raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
-        logits = _flat(inputs.branches[self.branch].logits)
+        logits = flat(inputs.branches[self.branch].logits)
         return class_loss(logits[inputs.supervised], inputs.labels[inputs.supervised]).mean()
 
 
@@ -201,13 +110,13 @@ class PosteriorCrossEntropy(CrossEntropy):
     needs = ("posterior", "classes")
 
 
-class AudioVisualMatching(LossTerm):
+class AudioVisualMatching(FormulaTerm):
     """AVSBench's audio-visual matching, summed over the branches.
 
     Args:
         weight: See `LossTerm`.
-        form: How the masked visual features and the sound are compared.
         formula: fused maps, the sound at each, logits, form -> (N,).
+        form: How the masked visual features and the sound are compared.
     """
 
     name = "audio_visual_matching"
@@ -216,11 +125,9 @@ class AudioVisualMatching(LossTerm):
         "released": released.audio_visual_matching_loss,
     }
 
-    def __init__(
-        self, weight: float, form: MatchingForm | None = None, formula: Formula = audio_visual_matching_loss
-    ) -> None:
-        super().__init__(weight)
-        self.form, self.formula = form or MatchingForm(), formula
+    def __init__(self, weight: float, formula: Formula | None = None, form: MatchingForm | None = None) -> None:
+        super().__init__(weight, formula)
+        self.form = form or MatchingForm()
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
@@ -232,14 +139,14 @@ class AudioVisualMatching(LossTerm):
             threshold=loss.audio_visual_matching_threshold,
             normalise=loss.audio_visual_matching_normalise,
         )
-        return [cls(weight, form, cls.formulas[loss.formulas])]
+        return [cls(weight, cls.formulas[loss.formulas], form)]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over the branches of the mean over the frames."""
         each = []
         for branch in inputs.branches.values():
             fused, sounds = ([inputs.real(stage) for stage in stages] for stages in (branch.fused, branch.audio))
-            logits = inputs.real(_flat(foreground_logits(branch.logits)))
+            logits = inputs.real(flat(foreground_logits(branch.logits)))
             each.append(self.formula(fused, sounds, logits, self.form).mean())
         return torch.stack(each).sum()
 
@@ -308,7 +215,7 @@ class LatentDivergence(LossTerm):
         return inputs.real(divergence)[inputs.real(output.informed)].mean()
 
 
-class Orthogonality(LossTerm):
+class Orthogonality(FormulaTerm):
     """Orthogonality of the shared latent and each specific one, summed over the pairs of both branches.
 
     Args:
@@ -323,29 +230,20 @@ class Orthogonality(LossTerm):
         "released": released.orthogonality_loss,
     }
 
-    def __init__(self, weight: float, formula: Formula = orthogonality_loss) -> None:
-        super().__init__(weight)
-        self.formula = formula
-
-    @classmethod
-    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
-        """With the formula of ``loss.formulas``."""
-        return [cls(weight, cls.formulas[config.loss.formulas])]
-
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over (s_v, c) and (s_a, c)."""
         pairs = [(own, drawn.shared) for drawn in inputs.samples.values() for own in (drawn.visual, drawn.audio)]
         return torch.stack([self.formula(own, shared) for own, shared in pairs]).sum()
 
 
-class MutualInformation(LossTerm):
+class MutualInformation(FormulaTerm):
     """Lower bound on the mutual information of the fused latents, summed over the branches; it is to be maximised.
 
     Args:
         weight: See `LossTerm`; negative, so that minimising the total raises the bound.
+        formula: `MutualInformationBound`, visual code, audio code -> scalar.
         latent_dim: L.
         fixed_target: See `MutualInformationBound`.
-        formula: `MutualInformationBound`, visual code, audio code -> scalar.
     """
 
     name = "mutual_information"
@@ -357,15 +255,9 @@ class MutualInformation(LossTerm):
     }
 
     def __init__(
-        self,
-        weight: float,
-        latent_dim: int,
-        *,
-        fixed_target: bool = True,
-        formula: Formula = MutualInformationBound.forward,
+        self, weight: float, formula: Formula | None = None, *, latent_dim: int, fixed_target: bool = True
     ) -> None:
-        super().__init__(weight)
-        self.formula = formula
+        super().__init__(weight, formula)
         self.prior = MutualInformationBound(latent_dim, fixed_target=fixed_target)
         self.posterior = MutualInformationBound(latent_dim, fixed_target=fixed_target)
 
@@ -376,7 +268,7 @@ class MutualInformation(LossTerm):
         if config.model.name != "ecmvae" or latent.kind != "factorized":
             return []
         fixed = formulas == "principled"
-        return [cls(-weight, latent.dim, fixed_target=fixed, formula=cls.formulas[formulas])]
+        return [cls(-weight, cls.formulas[formulas], latent_dim=latent.dim, fixed_target=fixed)]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over the branches, in nats."""
@@ -385,10 +277,6 @@ class MutualInformation(LossTerm):
             self.formula(heads[name], drawn.fused_visual, drawn.fused_audio) for name, drawn in inputs.samples.items()
         ]
         return torch.stack(bounds).sum()
-
-
-def _flat(maps: Float[Tensor, "b t c h w"]) -> Float[Tensor, "n c h w"]:
-    return rearrange(maps, "b t c h w -> (b t) c h w")
 
 
 LOSS_TERMS: Registry[type[LossTerm]] = Registry(

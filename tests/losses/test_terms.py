@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
+from ecmvae.losses.base import LossInputs, LossTerm
 from ecmvae.losses.objective import Objective
-from ecmvae.losses.terms import LOSS_TERMS, LossInputs, LossTerm, SoundMatch, Structure
+from ecmvae.losses.terms import LOSS_TERMS, SoundMatch, Structure
 from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.fusion import Match
 
@@ -46,7 +47,7 @@ def test_sound_match_is_the_mean_of_both_branches() -> None:
 OUTSIDE = '''
 import torch
 from torch import nn
-from ecmvae.losses.terms import LossTerm
+from ecmvae.losses.base import LossTerm
 
 class Offset(LossTerm):
     """(mean logit - offset)^2 with a learnt offset."""
