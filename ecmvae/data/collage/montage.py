@@ -1,4 +1,4 @@
-"""Contact sheets: a row a clip, its five frames with the outline of what sounds, and below who that is."""
+"""Contact sheets: one row per clip, its five frames with the sounding objects outlined and named below."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SILENT = (210, 210, 210)
 
 
 def save_montage(path: Path, clips: Sequence[ClipFiles], records: Sequence[dict[str, Any]]) -> None:
-    """Draw clips that lie on disk: red outlines sound, grey ones are silent.
+    """Draw clips from disk: sounding objects are outlined in red, silent ones in grey.
 
     Args:
         path: The PNG to write.
@@ -35,8 +35,8 @@ def save_montage(path: Path, clips: Sequence[ClipFiles], records: Sequence[dict[
         for column, sounding in enumerate(record["sounding"]):
             left, top = column * _CELL, row * (_CELL + _CAPTION)
             sheet.paste(_frame(clip, column + 1), (left, top))
-            heard = [name for name, sounds in zip(record["objects"], sounding, strict=True) if sounds]
-            draw.text((left + 2, top + _CELL), " + ".join(heard) or "(nobody)", fill=(255, 255, 255))
+            sounding_names = [name for name, sounds in zip(record["objects"], sounding, strict=True) if sounds]
+            draw.text((left + 2, top + _CELL), " + ".join(sounding_names) or "(none)", fill=(255, 255, 255))
     with replacing(path) as part:
         sheet.save(part)
 
@@ -51,7 +51,7 @@ def _frame(clip: ClipFiles, k: int) -> Image.Image:
 
 
 def outline(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels of the mask that have a neighbour (left, right, above, below) outside it; the frame's edge is inside."""
+    """Pixels of the mask with a neighbour (left, right, above, below) outside it; the frame's border does not count."""
     padded = np.pad(mask, 1, mode="edge")
     inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     edge: np.ndarray = mask & ~inside

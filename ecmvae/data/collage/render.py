@@ -1,7 +1,7 @@
-"""Paint a scene of AVS-Collage: frames, and an index map that says exactly which pixel shows which object.
+"""Render a scene of AVS-Collage: frames, and an index map of the object that each pixel shows.
 
-Every cut-out is resized once a clip and then moved by fractions of a pixel, so motion is smooth at any frame rate and
-120 frames cost little more than five.
+Each cut-out is resized once per clip and then moved by fractions of a pixel, so that motion is smooth at any frame rate
+and 120 frames cost little more than five.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ecmvae.data.collage.sources import CollageSources
 def render(
     scene: Scene, times: Sequence[float], size: int, sources: CollageSources
 ) -> tuple[UInt8[np.ndarray, "t h w 3"], UInt8[np.ndarray, "t h w"]]:
-    """Paint the scene at the given times.
+    """Render the scene at the given times.
 
     Args:
-        scene: What to paint.
-        times: Seconds from the beginning of the clip.
+        scene: The scene.
+        times: Seconds from the start of the clip.
         size: Side of the frames in pixels.
-        sources: Where the pictures are.
+        sources: The pictures.
 
     Returns:
-        Frames (T, H, W, 3), and index maps (T, H, W): 0 background, k where object k covers more than half of the
-        pixel and no later object does.
+        Frames (T, H, W, 3), and index maps (T, H, W): 0 for the background, k where object k covers more than half of
+        the pixel and no later object does.
     """
     painted = list(stream(scene, times, size, sources))
     return np.stack([frame for frame, _ in painted]), np.stack([index for _, index in painted])
@@ -66,12 +66,12 @@ def _background(scene: Scene, size: int, sources: CollageSources) -> Float32[np.
 
 @dataclass(frozen=True)
 class _Sprite:
-    """A cut-out at its final size with one clear pixel around it.
+    """A cut-out at its final size, with a transparent border of one pixel.
 
     Attributes:
         premultiplied: (h, w, 4) red, green and blue in 0..255 times alpha; alpha in 0..1.
-        corner: (x, y) of its upper left corner in the middle of the clip, in pixels.
-        velocity: (x, y) in pixels a second.
+        corner: (x, y) of its upper left corner at mid-clip, in pixels.
+        velocity: (x, y) in pixels per second.
     """
 
     premultiplied: Float32[np.ndarray, "h w 4"]
@@ -101,7 +101,7 @@ class _Sprite:
     def paint(
         self, frame: Float32[np.ndarray, "h w 3"], index: UInt8[np.ndarray, "h w"], number: int, time: float
     ) -> None:
-        """Lay the sprite over `frame` as it is `time` seconds after the middle of the clip, and mark it in `index`."""
+        """Draw the sprite over `frame` at `time` seconds after mid-clip, and mark its pixels in `index`."""
         (x, y), (size, _) = (c + v * time for c, v in zip(self.corner, self.velocity, strict=True)), index.shape
         column, row = int(np.floor(x)), int(np.floor(y))
         moved = _shift(self.premultiplied, x - column, y - row)
@@ -118,7 +118,7 @@ class _Sprite:
 
 
 def _shift(sprite: Float32[np.ndarray, "h w 4"], x: float, y: float) -> Float32[np.ndarray, "i j 4"]:
-    """Move a picture with a clear border by fractions of a pixel to the right and down, by bilinear interpolation."""
+    """Shift a picture with a transparent border right and down by a fraction of a pixel, by bilinear interpolation."""
     fx, fy = np.float32(x), np.float32(y)
     across = sprite * (1 - fx)
     across[:, 1:] += sprite[:, :-1] * fx

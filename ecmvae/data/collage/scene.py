@@ -1,7 +1,7 @@
-"""What is to be seen and heard in one clip of AVS-Collage: drawn at random here, rendered and mixed elsewhere.
+"""Random content of one clip of AVS-Collage; `render` and `sound` turn it into frames and a waveform.
 
-S4-like clips show two or three things of different classes of which one sounds throughout; in MS3-like clips three
-things are seen and the sounding subset changes by the second, sometimes to nobody.
+S4-like clips show two or three objects of different classes, one of which sounds throughout. MS3-like clips show three
+objects, and the sounding subset, which may be empty, changes from second to second.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from ecmvae.errors import UserError
 Kind = Literal["s4", "ms3"]
 
 SPLITS = ("train", "val", "test_seen", "test_unseen_sound", "test_unseen_image", "test_unseen")
-"""test_seen: known pictures and recordings on new backgrounds; test_unseen_*: of held-out ones, unseen: both."""
+"""test_seen: known pictures and recordings on new backgrounds; test_unseen_image, test_unseen_sound: held-out pictures
+or recordings; test_unseen: both."""
 
 SECONDS = 5
 """Length of a clip; one annotated frame a second."""
 
 MAX_SPEED = 0.02
-"""Fastest motion, in frame sides a second."""
+"""Maximum speed, in frame sides per second."""
 
 _MS3_COUNTS = (0.10, 0.50, 0.33, 0.07)
-"""Chances that none, one, two or all three objects sound in a second of an MS3-like clip."""
+"""Probabilities that none, one, two or all three objects sound in a second of an MS3-like clip."""
 
 _MS3_KEEP = 0.35
-"""Chance that the next second sounds as the one before."""
+"""Probability that a second repeats the sounding subset of the previous one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,9 @@ class PlacedObject:
         image: Id of the cut-out.
         sound: Id of the recording heard when it sounds.
         size: Length of its longer side.
-        centre: (x, y) in the middle of the clip.
+        centre: (x, y) at mid-clip.
         velocity: (x, y) per second.
-        flip: Mirrored left to right.
+        flip: Mirrored horizontally.
         contrast: Factor about mid-grey.
         colour: Factors on red, green and blue.
     """
@@ -63,15 +64,15 @@ class PlacedObject:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A background and the objects on it, rearmost first: object k of masks and tables is ``objects[k - 1]``.
+    """A background and the objects on it, back to front: object k of masks and tables is ``objects[k - 1]``.
 
     Attributes:
         background: Id of the background.
-        crop: (left, top, side) of the square cut out of it, as fractions: left and top of the room that there is,
-            side of the photo's shorter side.
-        background_flip: Mirrored left to right.
+        crop: (left, top, side) of the square taken from it, as fractions: left and top of the space that the square
+            leaves, side of the photo's shorter side.
+        background_flip: Mirrored horizontally.
         brightness: Factor on the background.
-        objects: Rearmost first; of different classes.
+        objects: Back to front, all of different classes.
         seconds: Length of the clip.
     """
 
@@ -84,12 +85,12 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, split: str = "train") -> Scene:
-    """Draw a scene.
+    """Sample a scene.
 
-    Every object of a test_unseen_* clip, sounding or not, comes from the held-out pictures or recordings.
+    Every object of a test_unseen_* clip, sounding or silent, uses held-out pictures or recordings.
 
     Raises:
-        UserError: When the split is unknown or the sources hold too few classes for it.
+        UserError: If the split is unknown or the sources have too few classes for it.
     """
     count = 3 if kind == "ms3" or rng.random() < 0.25 else 2
     new_image, new_sound = _held_out(split)
@@ -116,7 +117,7 @@ def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, 
 
 
 def sample_recordings(rng: np.random.Generator, scene: Scene, sources: CollageSources, split: str) -> Scene:
-    """The same scene with each object's recording drawn anew from those of its class in the split."""
+    """The same scene, with each object's recording drawn again from those of its class in the split."""
     _, new_sound = _held_out(split)
     return replace(
         scene,
@@ -129,10 +130,10 @@ def sample_recordings(rng: np.random.Generator, scene: Scene, sources: CollageSo
 def sample_activity(
     rng: np.random.Generator, kind: Kind, n_objects: int, seconds: int = SECONDS
 ) -> Bool[np.ndarray, "t o"]:
-    """Draw which object sounds in which second.
+    """Sample which object sounds in which second.
 
-    S4-like: one object, throughout. MS3-like: none (10 %), one, two or all (7 %) objects in a second, never the whole
-    clip silent, never the same subset throughout.
+    S4-like: one object throughout. MS3-like: none (10 %), one, two or all (7 %) objects in a second; the clip is never
+    silent as a whole, nor is the subset the same throughout.
     """
     active = np.zeros((seconds, n_objects), dtype=bool)
     if kind == "s4":
@@ -152,7 +153,7 @@ def sample_activity(
 
 
 def _held_out(split: str) -> tuple[bool, bool]:
-    """Whether the split takes held-out pictures, and held-out recordings."""
+    """Whether the split uses held-out pictures, and held-out recordings."""
     if split not in SPLITS:
         raise UserError(f"AVS-Collage has no split {split!r}; there are {', '.join(SPLITS)}")
     return split in ("test_unseen", "test_unseen_image"), split in ("test_unseen", "test_unseen_sound")
@@ -170,7 +171,7 @@ def _place(
     image = _one_of(rng, sources.images(category, new_image))
     height, width = sources.load_image(image).shape[:2]
     size = float(rng.uniform(0.30, 0.55)) * (0.85 if count > 2 else 1.0)
-    # A wide thing in a narrow column would hide its neighbour: it may be 1.3 columns wide.
+    # A wide object would hide its neighbours: limit it to 1.3 columns.
     size = min(size, 1.3 / count * max(height, width) / width)
     half_width, half_height = (size * side / max(height, width) / 2 for side in (width, height))
     velocity = rng.uniform(-MAX_SPEED, MAX_SPEED, size=2)
@@ -190,7 +191,7 @@ def _place(
 
 
 def _inside(centre: float, half: float) -> float:
-    """Move a centre so that the thing lies inside the frame in the middle of the clip, where it fits."""
+    """Move a centre so that the object lies inside the frame at mid-clip, if it fits."""
     return float(min(max(centre, half), 1 - half)) if half < 0.5 else 0.5
 
 

@@ -1,4 +1,4 @@
-"""Mix the sound of a scene of AVS-Collage: each object's own recording, heard in exactly the seconds it sounds."""
+"""Mix the sound of a scene of AVS-Collage: each object's recording, audible only in the seconds when it sounds."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def mix_audio(
 ) -> Float32[np.ndarray, " s"]:
     """Mix the recordings of the sounding objects.
 
-    Each recording (active level 0.1) loops from a random place with a random pause of up to 0.3 s, and is let through
-    in its object's seconds with 20 ms fades inside them. Noise lies 50 dB below a recording; with `augment` it is 20
-    to 50 dB below, the gain of each recording is -6 to +3 dB and its pitch -2 to +2 semitones.
+    Each recording (active level 0.1) loops from a random position with a random pause of up to 0.3 s, and is audible
+    in the seconds of its object, with fades of 20 ms inside them. Noise is 50 dB below a recording; with `augment` it
+    is 20 to 50 dB below, the gain of each recording is -6 to +3 dB and its pitch -2 to +2 semitones.
 
     Args:
-        scene: Whose recordings to take.
-        activity: (T, O), who sounds in which second; column k-1 belongs to object k.
-        rng: Where the random numbers come from.
+        scene: Its objects name the recordings.
+        activity: (T, O), whether an object sounds in a second; column k-1 belongs to object k.
+        rng: Source of randomness.
         augment: Vary pitch, gain and noise, as in training.
-        sources: Where the recordings are.
+        sources: The recordings.
 
     Returns:
         (T * 16000,) in [-0.98, 0.98].
@@ -58,14 +58,14 @@ def mix_audio(
 def _loop(
     recording: Float32[np.ndarray, " k"], length: int, speed: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, " s"]:
-    """Repeat a recording from a random place, with one random pause between repeats, `speed` times as fast."""
+    """Repeat a recording from a random position, with the same random pause between repeats, `speed` times as fast."""
     pause = np.zeros(int(rng.uniform(0, 0.3) * SAMPLE_RATE), dtype=np.float32)
     turn = np.concatenate([recording, pause])
     start = rng.integers(turn.size)
     if speed == 1.0:
         plain: np.ndarray = turn[(start + np.arange(length)) % turn.size]
         return plain
-    # Resampling by linear interpolation: cheap, and its faint aliasing is one more variation.
+    # Linear interpolation is cheap; its slight aliasing is acceptable as augmentation.
     position = (start + np.arange(length) * speed) % turn.size
     whole = position.astype(np.int64)
     fraction = (position - whole).astype(np.float32)
@@ -75,7 +75,7 @@ def _loop(
 
 
 def _runs(active: Bool[np.ndarray, " t"]) -> list[tuple[int, int]]:
-    """Stretches of True as (first, one past the last)."""
+    """Runs of True as (first, one past the last)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], active, [False]]).astype(np.int8)))
     return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
 

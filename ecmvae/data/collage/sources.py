@@ -1,8 +1,8 @@
-"""AVS-Collage's material: photographic cut-outs, real recordings of the same things, and photos to lay them on.
+"""The material of AVS-Collage: photographic cut-outs, real recordings of the same classes, and background photos.
 
 `CollageSources` is a prepared folder: cut-outs as RGBA PNG, recordings as 16 kHz wav, backgrounds as JPEG, and
-``sources.json`` with the package, path, licence and checksum of every item. `CollageSources.fetch` makes it once from
-public packages (`collage_packages`, `collage_prepare`); nothing of it is part of this repository.
+``sources.json`` with the package, path, licence and checksum of every item. `CollageSources.fetch` builds it once from
+public packages (`packages`, `prepare`); none of it is part of this repository.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ecmvae.files import replacing
 
 INDEX_FILE = "sources.json"
 FORMAT = 2
-"""Version of the prepared folder; another one is made afresh."""
+"""Version of the prepared folder; a folder of another version is not used."""
 
 ItemKind = Literal["image", "sound", "background"]
 
@@ -38,13 +38,13 @@ class SourceItem:
     Attributes:
         id: Unique among the items of its kind, such as ``tuxpaint_dog``.
         kind: image (a cut-out), sound or background.
-        category: Class it shows or is the sound of; "" for a background.
+        category: Class of the picture or recording; "" for a background.
         pool: known or held_out; for a background the split it belongs to: train, val or test.
-        package: Where it came from.
+        package: Package it comes from.
         path: Path inside the package.
         file: Path inside the prepared folder.
-        licence: As the package states it, as finely as it does.
-        author: Likewise.
+        licence: As stated by the package.
+        author: As stated by the package.
         sha256: Of the original file.
     """
 
@@ -68,10 +68,10 @@ class CollageSources:
 
     Attributes:
         items: Every cut-out, recording and background.
-        packages: Names and checksums of the archives they were taken from.
+        packages: Names and checksums of the archives they come from.
 
     Raises:
-        UserError: When it is no such folder, or holds too little to compose from.
+        UserError: If it is not such a folder, or has too few items to compose clips.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -80,7 +80,7 @@ class CollageSources:
         try:
             content = json.loads(index.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
-                raise UserError(f"{index}: is of format {content['format']}, not {FORMAT}; fetch the sources afresh")
+                raise UserError(f"{index}: has format {content['format']}, not {FORMAT}; fetch the sources again")
             self.items = tuple(SourceItem(**item) for item in content["items"])
             self.packages = tuple(content.get("packages", ()))
         except OSError as error:
@@ -98,16 +98,16 @@ class CollageSources:
 
     @classmethod
     def fetch(cls, cache_dir: str | Path | None = None, progress: bool = True) -> CollageSources:
-        """The sources in `cache_dir`, fetched from Debian's and Python's package registries when they are not there.
+        """The sources in `cache_dir`, downloaded from Debian's and Python's package registries if they are missing.
 
-        About 217 MB are fetched and 15 MB kept. A second call is instant; an interrupted one leaves nothing behind.
+        About 217 MB are downloaded and 15 MB kept. A second call is instant; an interrupted one leaves no files.
 
         Args:
             cache_dir: Where to keep them; None: ``~/.cache/ecmvae/collage``.
             progress: Show a progress bar.
 
         Raises:
-            UserError: When apt-get, dpkg, pip or the network is missing: says which.
+            UserError: If apt-get, dpkg, pip or the network is not available.
         """
         from ecmvae.data.collage.packages import fetch_packages
         from ecmvae.data.collage.prepare import prepare
@@ -130,11 +130,11 @@ class CollageSources:
         return tuple(sorted({item.category for item in self.items if item.category}))
 
     def images(self, category: str, held_out: bool = False) -> tuple[str, ...]:
-        """Ids of the class's cut-outs, those for training or those held out."""
+        """Ids of the class's cut-outs: the known or the held-out ones."""
         return self._ids("image", category, "held_out" if held_out else "known")
 
     def sounds(self, category: str, held_out: bool = False) -> tuple[str, ...]:
-        """Ids of the class's recordings, those for training or those held out."""
+        """Ids of the class's recordings: the known or the held-out ones."""
         return self._ids("sound", category, "held_out" if held_out else "known")
 
     def backgrounds(self, split: str) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ class CollageSources:
         return self._ids("background", "", "test" if split.startswith("test") else split)
 
     def eligible(self, held_out_image: bool = False, held_out_sound: bool = False) -> tuple[str, ...]:
-        """Classes that have a picture and a recording of the pools asked for."""
+        """Classes with a picture and a recording in the requested pools."""
         return tuple(
             name for name in self._categories if self.images(name, held_out_image) and self.sounds(name, held_out_sound)
         )
@@ -151,7 +151,7 @@ class CollageSources:
         """The item of that kind and id.
 
         Raises:
-            KeyError: When there is none.
+            KeyError: If there is none.
         """
         return self._by_id[kind, item_id]
 
@@ -180,7 +180,7 @@ class CollageSources:
 
 
 def write_index(root: Path, items: Sequence[SourceItem], **facts: object) -> None:
-    """Write ``sources.json``, which makes `root` a folder of sources; `facts` are written beside the items."""
+    """Write ``sources.json``, which makes `root` a folder of sources; `facts` are stored with the items."""
     content = {"format": FORMAT, **facts, "items": [asdict(item) for item in items]}
     with replacing(root / INDEX_FILE) as part:
         part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -219,7 +219,7 @@ def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:
 
 
 def block_levels(samples: Float32[np.ndarray, " s"], block: int = 160) -> np.ndarray:
-    """Root mean square of each whole block; of all samples when there are fewer than one block."""
+    """Root mean square of each whole block, or of all samples if they are shorter than one block."""
     whole = samples.size // block * block
     blocks = samples[:whole].reshape(-1, block) if whole else samples.reshape(1, -1)
     if samples.size == 0:

@@ -1,6 +1,6 @@
-"""The class table of AVS-Collage: which file of which package is what, and under which licence.
+"""The class table of AVS-Collage: the class and licence of each file in the packages.
 
-The table itself is ``classes.yaml`` beside this file.
+The table is ``classes.yaml`` in this folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PACKAGES = ("tuxpaint", "gcompris", "opensfx", "ovos")
 
 @dataclass(frozen=True, kw_only=True)
 class TableEntry:
-    """One line of the table: an item that a package should hold."""
+    """One line of the table: an item that a package should contain."""
 
     kind: str
     category: str
@@ -39,23 +39,23 @@ class TableEntry:
 
 @dataclass(frozen=True)
 class CollageTable:
-    """All entries, and a checksum of the table that they came from."""
+    """All entries, and a checksum of the table."""
 
     entries: tuple[TableEntry, ...]
     digest: str
 
     @classmethod
     def parse(cls, text: str, name: str) -> CollageTable:
-        """Read a table in the form of ``classes.yaml``.
+        """Parse a table in the format of ``classes.yaml``.
 
         Raises:
-            UserError: When an entry is not PACKAGE:PATH, is of an unknown package, or stands there twice.
+            UserError: If an entry is not PACKAGE:PATH, names an unknown package, or appears twice.
         """
         try:
             content = yaml.safe_load(text)
             entries = tuple(_entries(content))
         except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
-            raise UserError(f"{name}: is no class table ({error})") from error
+            raise UserError(f"{name}: is not a class table ({error})") from error
         seen: set[tuple[str, str]] = set()
         for entry in entries:
             if entry.package not in PACKAGES or not entry.path:
@@ -63,7 +63,7 @@ class CollageTable:
                     f"{name}: {entry.package}:{entry.path} is not PACKAGE:PATH with a package of {', '.join(PACKAGES)}"
                 )
             if (entry.kind, entry.id) in seen:
-                raise UserError(f"{name}: the {entry.kind} {entry.id} stands there twice")
+                raise UserError(f"{name}: the {entry.kind} {entry.id} appears twice")
             seen.add((entry.kind, entry.id))
         return cls(entries, hashlib.sha256(text.encode()).hexdigest())
 
@@ -98,18 +98,19 @@ def _entry(reference: str, kind: str, category: str, pool: str) -> TableEntry:
 
 @dataclass(frozen=True)
 class Licence:
-    """Licence and author of a file, as its package states them."""
+    """Licence and author of a file, as stated by its package."""
 
     licence: str
     author: str
 
 
 def find_licence(statement: str, path: str) -> Licence | None:
-    """Look a file up in a licence statement made of ``Copyright:``, ``License:`` and ``Files:`` paragraphs.
+    """Look up a file in a licence statement made of ``Copyright:``, ``License:`` and ``Files:`` paragraphs.
 
-    That is Debian's machine-readable ``copyright`` file, where files are patterns and the last match counts, and also
-    the README files in gcompris's activities. A pattern fits a file of another ending, too (packages turn jpg into
-    webp and leave the statement as it was), unless the file itself is named: dog.ogg does not inherit from dog.webp.
+    Debian's machine-readable ``copyright`` file, where files are patterns and the last match counts, and the README
+    files in gcompris's activities have this format. A pattern also matches a file with another extension (packages
+    convert jpg to webp without updating the statement), unless that file is listed itself: dog.ogg does not inherit
+    from dog.webp.
     """
     named: Licence | None = None
     found: Licence | None = None

@@ -1,8 +1,8 @@
-"""Write AVS-Collage to disk in AVSBench's released layout, so that whatever reads AVSBench reads it as it is.
+"""Write AVS-Collage to disk in AVSBench's released layout, so that any reader of AVSBench can read it.
 
-Beside the released trees there are ``object_masks`` (index maps of all objects, sounding or not), ``clips.json`` (what
-each clip was composed of), a contact sheet of every split, and at the root ``manifest.json``. The same seed, sources
-and settings give the same bytes on one platform, whatever the number of workers.
+Added to that layout are ``object_masks`` (index maps of all objects, sounding or silent), ``clips.json`` (the items of
+each clip), a contact sheet of every split, and ``manifest.json`` at the root. On one platform, the same seed, sources
+and settings give the same bytes for any number of workers.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class CollageSettings:
-    """What decides the bytes of a written AVS-Collage, together with its sources.
+    """Settings that, with the sources, determine the bytes of a written AVS-Collage.
 
     Attributes:
         size: Side of frames and masks in pixels.
         splits: Which splits to write.
         kinds: Which layouts to write: s4, ms3.
-        clips_per_set: Clips of every split and kind but train.
-        train_clips: Clips of the training split, for each kind.
-        seed: Seed of everything.
+        clips_per_set: Clips per split and kind, except train.
+        train_clips: Clips of the training split per kind.
+        seed: Random seed.
         raw_video: Write an mp4 (24 fps, sound) of every test clip.
     """
 
@@ -86,29 +86,29 @@ def write_collage(
     force: bool = False,
     progress: bool = True,
 ) -> Path:
-    """Compose clips and write them below `root`, which appears when everything is written.
+    """Compose clips and write them to `root`, which appears once everything is written.
 
-    An interrupted call goes on where it stopped when it is made again with the same settings.
+    If a call is interrupted, the next one with the same settings continues it.
 
     Args:
-        root: Folder to make; ``Single-source`` and ``Multi-sources`` will lie in it.
+        root: Folder to create, with ``Single-source`` and ``Multi-sources`` in it.
         sources: Cut-outs, recordings and backgrounds.
-        size: See `CollageSettings`, also for the next ones.
-        splits: As there.
-        clips_per_set: As there.
-        train_clips: As there.
-        kinds: As there.
-        seed: As there.
-        workers: Processes to use; 1 = this one.
-        raw_video: As in `CollageSettings`.
-        force: Replace an AVS-Collage that lies at `root` already.
+        size: See `CollageSettings`.
+        splits: See `CollageSettings`.
+        clips_per_set: See `CollageSettings`.
+        train_clips: See `CollageSettings`.
+        kinds: See `CollageSettings`.
+        seed: See `CollageSettings`.
+        workers: Number of processes; 1 is the current one.
+        raw_video: See `CollageSettings`.
+        force: Replace an AVS-Collage that exists at `root`.
         progress: Show a progress bar.
 
     Returns:
         The root.
 
     Raises:
-        UserError: When `root` holds something already, a setting is impossible or the sources do not suffice.
+        UserError: If `root` is not empty, a setting is invalid or the sources have too few items.
     """
     root = Path(root)
     settings = CollageSettings(
@@ -151,11 +151,11 @@ def _check(settings: CollageSettings, root: Path, force: bool) -> None:
         if not force:
             raise UserError(f"{root}: is not empty; name another folder, or give --force to replace an AVS-Collage")
         if not (root / MANIFEST).is_file():
-            raise UserError(f"{root}: is no AVS-Collage (it has no {MANIFEST}), so --force does not touch it")
+            raise UserError(f"{root}: is not an AVS-Collage (it has no {MANIFEST}), so --force does not replace it")
 
 
 def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Path:
-    """The folder to work in, with what an interrupted run of the same settings has left there."""
+    """The working folder, with the clips that an interrupted run with the same settings has written."""
     stage = root.with_name(f".{root.name}.part")
     plan = json.dumps({"settings": asdict(settings), "sources": _digest(sources)}, sort_keys=True)
     plan_file = stage / _DONE / "plan.json"
@@ -169,7 +169,7 @@ def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Pa
 def _write_clips(
     stage: Path, settings: CollageSettings, sources: CollageSources, workers: int, progress: bool
 ) -> list[dict[str, Any]]:
-    """Write every clip that is not there yet; the records of all of them, in the order of the tables."""
+    """Write the missing clips; returns the records of all clips, in the order of the tables."""
     jobs = list(settings.jobs())
     columns = (TextColumn("AVS-Collage: writing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True, quiet=not progress)) as bar:
@@ -179,7 +179,7 @@ def _write_clips(
                 _write_clip(stage, settings, sources.root, job)
                 bar.advance(task)
         else:
-            # A fresh interpreter a worker: forking a process that has torch's threads may hang.
+            # A new interpreter per worker: forking a process with torch's threads may hang.
             context = multiprocessing.get_context("spawn")
             pool = ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
             try:
@@ -197,7 +197,7 @@ def _record_file(stage: Path, job: tuple[str, str, int]) -> Path:
 
 
 def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[str, str, int]) -> None:
-    """Write all files of one clip and then, as the sign that it is complete, its record."""
+    """Write all files of one clip, and last its record, which marks it as complete."""
     record_file = _record_file(stage, job)
     if record_file.is_file():
         return
@@ -234,7 +234,7 @@ def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job:
 
 
 def write_moving_clip(path: Path, clips: CollageClips, index: int) -> None:
-    """Write clip `index` as an mp4 with its sound, `VIDEO_FPS` frames a second of `clips.size` pixels."""
+    """Write clip `index` as an mp4 with its sound, `VIDEO_FPS` frames per second of `clips.size` pixels."""
     from ecmvae.data.video import write_video
 
     scene, _, waveform = clips.heard(index)
@@ -302,7 +302,7 @@ def _manifest(stage: Path, settings: CollageSettings, sources: CollageSources) -
 
 
 def _digest(sources: CollageSources) -> str:
-    """A checksum of all items: of the originals, and of how they were prepared (their files' bytes)."""
+    """A checksum of all items: of the originals and of the prepared files."""
     digest = hashlib.sha256()
     for item in sources.items:
         digest.update(f"{item.kind} {item.id} {item.category} {item.pool} {item.sha256}\n".encode())

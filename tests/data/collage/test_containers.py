@@ -22,18 +22,21 @@ class TestQtResources:
 
     def test_no_such_file_inside(self, tmp_path):
         (tmp_path / "x.rcc").write_bytes(qt_resources(FILES, 2, FLAGS))
-        with pytest.raises(UserError, match="holds no file 'z'"):
+        with pytest.raises(UserError, match="does not contain 'z'"):
             QtResources(tmp_path / "x.rcc").read("z")
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (b"", "is no Qt resource"),
-            (b"RIFF" + bytes(40), "is no Qt resource"),
+            (b"", "is not a Qt resource"),
+            (b"RIFF" + bytes(40), "is not a Qt resource"),
             (b"qres" + struct.pack(">IIII", 9, 20, 20, 20), "version 9"),
             (b"qres" + struct.pack(">IIII", 2, 9999, 20, 20), "points outside"),
             # A folder that is its own child.
-            (b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 1, 0) + bytes(12), "never end"),
+            (
+                b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 1, 0) + bytes(12),
+                "nested without end",
+            ),
             (b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 10**6, 0), "do not fit"),
         ],
     )
@@ -71,7 +74,7 @@ class TestSoundSet:
         ("content", "message"),
         [
             (b"abc", "only 3 bytes"),
-            (sound_set([("a", b"RIFF")], mark=0), "old format"),
+            (sound_set([("a", b"RIFF")], mark=0), "not an OpenTTD sound set, or has the old format"),
             (struct.pack("<II", 1 << 31 | 12, 0), "does not fit"),
             (struct.pack("<II", 1 << 31 | 8, 4) + b"\x01\0OggS", "at sound 0"),
             (sound_set([("a", b"RIFFRIFF")])[:-3], "at sound 0"),

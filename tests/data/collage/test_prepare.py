@@ -174,7 +174,7 @@ def test_every_item_is_written_and_accounted_for(packages, tmp_path, caplog):
     }
     assert all((sources.root / item.file).is_file() for item in sources.items)
     assert sources.packages == ("a_1.deb 00",)
-    # What a package does not hold, or holds silent, is said and left out.
+    # Items that are missing or silent are skipped with a warning.
     assert "missing.png" in caplog.text
     assert "opensfx_1" in caplog.text
     assert "no sound number 9" in caplog.text

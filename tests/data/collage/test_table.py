@@ -32,9 +32,9 @@ class TestTable:
             (TABLE.replace("opensfx:7", "7"), "not PACKAGE:PATH"),
             (TABLE.replace("opensfx:", "web:"), "not PACKAGE:PATH"),
             (TABLE.replace("[tuxpaint:animals/dog.png]", "[tuxpaint:a/dog.png, tuxpaint:b/dog.png]"), "twice"),
-            (TABLE.replace("images", "pictures"), "no class table"),
-            ("classes: [", "no class table"),
-            ("", "no class table"),
+            (TABLE.replace("images", "pictures"), "not a class table"),
+            ("classes: [", "not a class table"),
+            ("", "not a class table"),
         ],
     )
     def test_mistakes_are_named(self, text, message):

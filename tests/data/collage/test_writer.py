@@ -194,7 +194,7 @@ class TestCare:
         (tmp_path / "thesis.txt").write_text("precious")
         with pytest.raises(UserError, match="is not empty"):
             write_collage(tmp_path, sources, **SMALL)
-        with pytest.raises(UserError, match="is no AVS-Collage"):
+        with pytest.raises(UserError, match="is not an AVS-Collage"):
             write_collage(tmp_path, sources, **SMALL, force=True)
         with pytest.raises(UserError, match="is a file"):
             write_collage(tmp_path / "thesis.txt", sources, **SMALL)
