@@ -35,7 +35,7 @@ class TestQtResources:
             # A folder that is its own child.
             (
                 b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 1, 0) + bytes(12),
-                "nested without end",
+                "without end",
             ),
             (b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 10**6, 0), "do not fit"),
         ],
