@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import yaml
 
+from ecmvae.config_reader import build, check_keys, merge, nested, read_layers
 from ecmvae.errors import UserError
-from ecmvae.yaml_reader import build_dataclass, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,19 +281,12 @@ class Config:
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
 
-def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """The leaves of nested dictionaries, such as `Config.to_dict` makes, by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= by_dotted_name(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
-    return found
-
-
 def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
     """Read YAML files, each laid over the one before, then dotted overrides.
 
     Args:
-        paths: One path or several; later files win, key by key.
+        paths: One path or several; later files win, key by key. A file may name others to lie beneath it, see
+            `ecmvae.config_reader`.
         overrides: For instance ``{"model.latent.dim": 8}``; strings are read as YAML scalars.
 
     Returns:
@@ -302,42 +295,36 @@ def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mappin
     Raises:
         UserError: For a missing or malformed file, an unknown key (with the nearest right one) or a wrong value.
     """
-    merged: dict[str, Any] = {}
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        _merge(merged, _with_new_names(read_yaml(Path(path))))
-    for dotted, value in (overrides or {}).items():
-        *parents, leaf = dotted.split(".")
-        nested: dict[str, Any] = {leaf: yaml.safe_load(value) if isinstance(value, str) else value}
-        for parent in reversed(parents):
-            nested = {parent: nested}
-        _merge(merged, _with_new_names(nested))
-    return config_from_dict(merged)
+    layers = [read_config_file(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    return config_from_dict(merge([*layers, _with_new_names(nested(overrides or {}))]))
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Nested settings of a YAML file and of those it names as its base, under their present names.
+
+    Raises:
+        UserError: For a missing or malformed file, or an unknown key (with the nearest right one).
+    """
+    values = _with_new_names(read_layers(Path(path)))
+    check_keys(Config, values)
+    return values
 
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
     """Build a `Config` from nested dictionaries; keys left out keep their defaults.
 
     Raises:
-        UserError: For an unknown key (with the nearest right one) or a value of the wrong kind.
+        UserError: For an unknown key (with the nearest right one) or a value of the wrong type.
     """
-    config: Config = build_dataclass(Config, _with_new_names(values))
-    return config
+    return build(Config, _with_new_names(values))
 
 
-def _with_new_names(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings under their present names: models saved earlier have ``loss.semantic*``."""
     if not isinstance(loss := values.get("loss"), Mapping):
-        return values
+        return dict(values)
     renamed = {re.sub(r"^semantic(?=_|$)", "audio_visual_matching", str(key)): value for key, value in loss.items()}
     return {**values, "loss": renamed}
-
-
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for key, value in over.items():
-        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 def _require(condition: bool, message: str) -> None:

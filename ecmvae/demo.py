@@ -1,4 +1,4 @@
-"""`ecmvae demo`: data, training, scores and an overlay video in minutes on two CPU cores, one step after the other."""
+"""The work of `ecmvae demo`: data, training, scores and an overlay video in minutes on two CPU cores, step by step."""
 
 from __future__ import annotations
 
@@ -23,41 +23,8 @@ _SPLIT = "test_seen"
 _VIDEO_SIZE = 384  # pixels of the video that the overlay is drawn on
 
 
-def demo(
-    out: str = "runs/demo",
-    data: Literal["auto", "collage", "synthetic"] = "auto",
-    cache: str | None = None,
-    config: str | None = None,
-    minutes: float = 8.0,
-    audio_minutes: float = 1.25,
-    clips: int = 200,
-    seed: int = 0,
-) -> None:
-    """Make data, train, score and draw: everything that ecmvae does, in at most a quarter of an hour on two cores.
-
-    Fetches real photos and recordings (synthetic shapes and voices where there is no network), composes AVS-Collage
-    from them, trains an audio encoder and then ECMVAE, scores it with the right, no and another clip's sound, and cuts
-    the sounding object out of a test clip's video. An older demo is moved aside.
-
-    Examples:
-        ecmvae demo
-        ecmvae demo --data synthetic --minutes 1 --clips 20
-
-    Args:
-        out: Folder for the results.
-        data: collage, synthetic, or auto: collage if it can be fetched.
-        cache: Where fetched packages are kept; by default in the user's cache folder.
-        config: Settings of the training in place of configs/collage_demo.yaml.
-        minutes: Longest time for training ECMVAE.
-        audio_minutes: Longest time for training the audio encoder.
-        clips: Test clips of each of the two sets.
-        seed: Seed of data and training.
-    """
-    Demo(Path(out), data, cache, config, minutes, audio_minutes, clips, seed).run()
-
-
 class Demo:
-    """One demo; its steps are its methods, in their order. See `demo` for the arguments."""
+    """One demo; its steps are its methods, in their order; see `ecmvae.demo_command.demo` for the arguments."""
 
     def __init__(
         self,

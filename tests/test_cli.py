@@ -1,4 +1,5 @@
 import importlib
+import inspect
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Literal
 import pytest
 
 from ecmvae import cli
+from ecmvae.arguments import parse
 from ecmvae.config import Config
 from ecmvae.errors import UserError
 
@@ -17,7 +19,7 @@ class OutOfMemoryError(RuntimeError):
     """As torch names what a GPU raises."""
 
 
-HEAVY = ("torch", "lightning", "timm", "av", "cv2", "gradio", "matplotlib")
+HEAVY = ("torch", "lightning", "timm", "av", "cv2", "torchaudio", "gradio", "matplotlib")
 
 
 def functions() -> dict[str, object]:
@@ -58,7 +60,7 @@ def test_every_command_teaches_in_its_help(capsys: pytest.CaptureFixture[str]) -
         assert left.value.code == 0
         text = capsys.readouterr().out
         assert (function.__doc__ or "").strip().partition("\n")[0][:40] in text, name
-        for parameter in cli.inspect.signature(function).parameters:
+        for parameter in inspect.signature(function).parameters:
             documented = f"    {parameter}: " in function.__doc__
             assert documented, f"{name}: the docstring says nothing about {parameter}"
 
@@ -69,19 +71,34 @@ def test_help_of_train_tells_every_knob(capsys: pytest.CaptureFixture[str]) -> N
     text = " ".join(capsys.readouterr().out.split())
     assert "--model.latent.dim DIM Width L of each latent. (type: int, default: 16)" in text
     assert "--data.horizontal_flip" in text
-    assert "CONFIG" not in text
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], ["train", "--help"], ["train-audio", "--help"]])
-def test_help_imports_nothing_heavy(words: list[str]) -> None:
+LIGHT = (
+    [],
+    ["--help"],
+    ["--version"],
+    *([*name.split(), "--help"] for name in functions()),
+    ["models"],
+    ["trian"],
+    ["predict", "video.mp4", "--samplse", "3"],
+    ["predict", "nowhere.mp4"],
+    ["evaluate", "--checkpoint", "runs", "--data", "nowhere"],
+    ["check-data", "nowhere"],
+    ["train", "--config", "nowhere.yaml"],
+    ["vae", "sample", "nowhere"],
+)
+
+
+def test_help_and_mistakes_are_answered_before_anything_heavy_is_imported() -> None:
+    """One process answers them all: what one of them imports, the rest would have to wait for, too."""
     program = (
-        "import sys\nfrom ecmvae.cli import main\n"
-        f"try: main({words!r})\nexcept SystemExit: pass\n"
-        f"sys.exit(','.join(name for name in {HEAVY!r} if name in sys.modules) or None)"
+        f"import sys\nfrom ecmvae.cli import main\nfor words in {LIGHT!r}:\n"
+        "    try: main(words)\n    except SystemExit: pass\n"
+        f"    if found := [name for name in {HEAVY!r} if name in sys.modules]: sys.exit(f'{{words}}: {{found}}')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "ecmvae" in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert "nowhere.mp4 does not exist" in done.stderr
 
 
 def test_options_become_arguments(command) -> None:
@@ -182,7 +199,7 @@ def test_a_configuration_is_files_then_options(tmp_path: Path) -> None:
     one.write_text("model: {latent: {dim: 2, kind: single}}\ntrain: {epochs: 3}")
     two.write_text("train: {epochs: 4}")
     words = ["--config", str(one), f"--config={two}", "--model.latent.dim", "8", "--name", "m", "--loss.kl=1e-3"]
-    arguments = cli.parse(it, "ecmvae it", words)
+    arguments = parse(it, "ecmvae it", words)
     config = arguments["config"]
     assert arguments["name"] == "m"
     assert (config.model.latent.dim, config.model.latent.kind, config.train.epochs) == (8, "single", 4)
@@ -193,7 +210,7 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     from ecmvae.training.command import train
 
     (tmp_path / "config.yaml").write_text("train: {epochs: 3, seed: 5}")
-    config = cli.parse(train, "ecmvae train", ["--resume", str(tmp_path), "--train.epochs", "9"])["config"]
+    config = parse(train, "ecmvae train", ["--resume", str(tmp_path), "--train.epochs", "9"])["config"]
     assert (config.train.epochs, config.train.seed) == (9, 5)
 
 
@@ -203,16 +220,17 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         (["trian"], "unknown command 'trian': did you mean train?"),
         (["vae", "trian"], "unknown command 'trian': did you mean"),
         (["train", "--config", "nowhere.yaml"], "config file not found: nowhere.yaml"),
-        (["train", "--model.latnt.dim", "3"], "unknown config key 'model.latnt': did you mean 'model.latent'?"),
-        (["train", "--model.latent.dim", "many"], "config key model.latent.dim must be of type int, not 'many'"),
-        (["train", "--model.latent.dim"], "option --model.latent.dim needs a value"),
-        (["train", "--model", "x.yaml"], "config key model must hold a mapping, not 'x.yaml'"),
+        (["train", "--model.latnt.dim", "3"], "unknown option --model.latnt.dim: did you mean --model.latent.dim?"),
+        (["train", "--model.latent.dim", "many"], "\"model.latent.dim\": Expected a <class 'int'>. Got value: many"),
+        (["train", "--model.latent.dim"], "argument --model.latent.dim: expected one argument"),
+        (["train", "--model", "x.yaml"], "Unable to load config 'x.yaml'"),
+        (["train", "--data.image_size", "100"], "data.image_size=100 must be a multiple of 32"),
         (["train", "--resmue", "x"], "unknown option --resmue: did you mean --resume?"),
         (["train-audio", "--name", "vgg"], "vggish_small"),
         (["predict"], "sources"),
-        (["predict", "x.mp4", "--style", "comic"], "--style takes contour, heatmap or spotlight, got 'comic'"),
-        (["predict", "x.mp4", "--samples", "few"], "--samples takes a whole number, got 'few'"),
-        (["predict", "x.mp4", "--smoothing", "nan"], "--smoothing takes a number, got 'nan'"),
+        (["predict", "x.mp4", "--style", "comic"], "Literal['contour', 'heatmap', 'spotlight']. Got value: comic"),
+        (["predict", "x.mp4", "--samples", "few"], "\"samples\": Expected a <class 'int'>. Got value: few"),
+        (["predict", "x.mp4", "--smoothing", "nan"], "\"smoothing\": Expected a <class 'float'>. Got value: nan"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_2(

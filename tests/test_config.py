@@ -40,7 +40,7 @@ def test_weights_of_further_loss_terms_survive_a_round_trip() -> None:
     assert config.loss.extra == {"my_package.terms:Smoothness": 1.0, "other": 1e-3}
     assert config_from_dict(yaml.safe_load(config.to_yaml())) == config
     assert hash(config) == hash(config_from_dict({}))
-    with pytest.raises(UserError, match=r"loss\.extra\.a must be a number"):
+    with pytest.raises(UserError, match=r"loss\.extra.: Expected a <class .float.>"):
         config_from_dict({"loss": {"extra": {"a": "much"}}})
 
 
@@ -49,7 +49,10 @@ def test_weights_of_further_loss_terms_survive_a_round_trip() -> None:
     [
         ({"modle": {}}, "unknown config key 'modle': did you mean 'model'?"),
         ({"model": {"latnt": {}}}, "unknown config key 'model.latnt': did you mean 'model.latent'?"),
-        ({"model": {"latent": {"kind": "factorised"}}}, "choose from none, single, factorized"),
+        (
+            {"model": {"latent": {"kind": "factorised"}}},
+            "Literal['none', 'single', 'factorized']. Got value: factorised",
+        ),
         ({"model": 3}, "config key model must hold a mapping"),
         ({"data": {"image_size": 100}}, "multiple of 32"),
         ({"loss": {"kl": -1}}, "loss.kl=-1.0 must not be negative"),
@@ -62,6 +65,63 @@ def test_a_mistake_is_named_in_one_line(values: dict, message: str) -> None:
         config_from_dict(values)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": {"zzz": 3}}, "unknown config key 'model.zzz': choose from name, visual"),
+        ({"model": {"channels": "wide"}}, "\"model.channels\": Expected a <class 'int'>. Got value: wide"),
+        ({"model": {"channels": True}}, "Expected a <class 'int'>. Got value: True"),
+        ({"model": {"channels": None}}, "config key model.channels needs a value"),
+        ({"loss": {"kl": "fast"}}, "\"loss.kl\": Expected a <class 'float'>. Got value: fast"),
+        ({"data": {"root": 3}}, '"data.root"'),
+        ({"model": {"visual": {"frozen": 1}}}, "Expected a <class 'bool'>. Got value: 1"),
+    ],
+)
+def test_a_value_of_the_wrong_type_says_what_is_expected(values: dict, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        config_from_dict(values)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_built_from_a_dictionary_leaves_it_alone() -> None:
+    values = {"loss": {"kl": "1e-4", "extra": {"a": 1}}}
+    config_from_dict(values)
+    assert values == {"loss": {"kl": "1e-4", "extra": {"a": 1}}}
+    assert isinstance(values["loss"]["extra"]["a"], int)
+
+
+def test_a_file_lies_over_its_base(tmp_path: Path) -> None:
+    (tmp_path / "layers").mkdir()
+    (tmp_path / "layers" / "one.yaml").write_text("model: {channels: 64, latent: {dim: 8}}\ntrain: {epochs: 3}\n")
+    (tmp_path / "layers" / "two.yaml").write_text("base: one.yaml\ntrain: {epochs: 4, batch_size: 2}\n")
+    (tmp_path / "top.yaml").write_text("base: [layers/one.yaml, layers/two.yaml]\ntrain: {batch_size: 1}\n")
+    config = load_config(tmp_path / "top.yaml")
+    assert (config.model.channels, config.model.latent.dim) == (64, 8)
+    assert (config.train.epochs, config.train.batch_size) == (4, 1)
+    (tmp_path / "layers" / "one.yaml").write_text("base: two.yaml\n")
+    with pytest.raises(UserError, match="lies beneath itself"):
+        load_config(tmp_path / "top.yaml")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert load_config(tmp_path / "empty.yaml") == Config()
+    with pytest.raises(UserError, match="config file not found"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\nb: }")
+    with pytest.raises(UserError, match="is not valid YAML") as raised:
+        load_config(tmp_path / "bad.yaml")
+    assert "\n" not in str(raised.value)
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="must hold a mapping"):
+        load_config(tmp_path / "list.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
+    for unreadable in (tmp_path, tmp_path / "latin.yaml"):
+        with pytest.raises(UserError, match="cannot read config file"):
+            load_config(unreadable)
 
 
 def test_every_knob_is_documented() -> None:

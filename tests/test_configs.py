@@ -1,5 +1,6 @@
 """Every YAML file of configs/ is loaded, built and stepped once at toy size; an ablation changes one switch only."""
 
+import json
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from ecmvae.config import Config, load_config
+from ecmvae.config_reader import by_dotted_name
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.losses.objective import Objective
 from ecmvae.models import build_model
@@ -16,6 +18,7 @@ from ecmvae.types import AVBatch
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 RUNS = sorted(CONFIGS.glob("*.yaml"))
+LAYERS = sorted((CONFIGS / "layers").glob("*.yaml"))
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 
 # One clip of 64 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
@@ -142,7 +145,21 @@ def test_an_ablation_does_what_it_says(path: Path) -> None:
         assert ablated.terms["total"] != plain.terms["total"]
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+RECIPES = json.loads((Path(__file__).parent / "recipes.json").read_text())
+"""What each recipe set otherwise than by default before it was composed of layers (commit 4063611)."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_of_layers_is_what_it_was_as_one_file(name: str) -> None:
+    plain = by_dotted_name(Config().to_dict())
+    assert by_dotted_name(load_config(CONFIGS / f"{name}.yaml").to_dict()) == plain | RECIPES[name]
+
+
+def test_every_recipe_is_known() -> None:
+    assert {path.stem for path in RUNS} == set(RECIPES)
+
+
+@pytest.mark.parametrize("path", [*RUNS, *LAYERS], ids=lambda path: path.stem)
 def test_a_config_says_what_it_is_for(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 

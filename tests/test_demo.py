@@ -11,7 +11,8 @@ from ecmvae import demo as module
 from ecmvae.config import load_config
 from ecmvae.data.collage.clips import CollageSources
 from ecmvae.data.video import probe
-from ecmvae.demo import Demo, demo
+from ecmvae.demo import Demo
+from ecmvae.demo_command import demo
 from ecmvae.errors import UserError
 
 DEBUG = Path(__file__).parents[1] / "configs" / "debug.yaml"

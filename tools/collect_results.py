@@ -22,7 +22,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ecmvae.config import by_dotted_name, load_config
+from ecmvae.config import load_config
+from ecmvae.config_reader import by_dotted_name
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of

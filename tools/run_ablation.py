@@ -30,7 +30,8 @@ from typing import IO
 
 from collect_results import FINISHED, STUDY_FILE, collect, table, write_csv
 
-from ecmvae.config import by_dotted_name, load_config
+from ecmvae.config import load_config
+from ecmvae.config_reader import by_dotted_name
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of

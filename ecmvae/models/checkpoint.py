@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ecmvae.config import Config, by_dotted_name
+from ecmvae.config import Config
+from ecmvae.config_reader import by_dotted_name
 from ecmvae.errors import UserError
 from ecmvae.hub.find import find_model_folder
 from ecmvae.hub.folder import code_in, read_model_folder, write_model_folder

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatch
 
-from ecmvae.config import Config, by_dotted_name
+from ecmvae.config import Config
+from ecmvae.config_reader import by_dotted_name
 
 _ELBO = ("loss.kl", "loss.kl_warmup_epochs", "loss.posterior_*")
 _PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")

@@ -18,6 +18,7 @@ import yaml
 from einops import rearrange
 from torch import Tensor
 
+from ecmvae.config_reader import build, merge, nested, read_layers
 from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
@@ -31,7 +32,6 @@ from ecmvae.vae.priors import StandardNormal
 from ecmvae.vae.vae import VAE, ConditionalVAE, as_posterior
 from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
 from ecmvae.weight_files import read_weight_file, write_weight_file
-from ecmvae.yaml_reader import build_dataclass, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,12 +149,8 @@ def load_vae_config(path: str | Path | None, overrides: Mapping[str, Any] | None
     Raises:
         UserError: For a missing file, or an unknown section, key or value.
     """
-    values = {} if path is None else read_yaml(Path(path))
-    for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        values.setdefault(section, {})[key] = value
-    config: VAEConfig = build_dataclass(VAEConfig, values)
-    return config
+    layers = [] if path is None else [read_layers(Path(path))]
+    return build(VAEConfig, merge([*layers, nested(overrides or {})]))
 
 
 def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:

@@ -1,0 +1,130 @@
+"""YAML files, nested dictionaries and dotted names into dataclasses: layered here, type-checked by jsonargparse.
+
+A file may name files that lie beneath it, relative to itself; its own keys win over theirs, and later ones over
+earlier ones::
+
+    base: [layers/ecmvae.yaml, layers/s4.yaml, layers/resnet50.yaml]
+    train: {name: s4_resnet50}
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from ecmvae.errors import UserError
+
+T = TypeVar("T")
+
+
+def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a YAML file laid over those of the files that it names as ``base``.
+
+    Args:
+        path: The file; an empty one holds no settings.
+        above: Files that are being read, to find one that lies beneath itself.
+
+    Raises:
+        UserError: When a file is missing, unreadable, malformed, not a mapping, or beneath itself.
+    """
+    if path.resolve() in above:
+        raise UserError(f"{path} lies beneath itself: check its base and theirs")
+    try:
+        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise UserError(f"config file not found: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read config file {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(own, dict):
+        raise UserError(f"{path} must hold a mapping such as 'train: {{epochs: 3}}', not {type(own).__name__}")
+    base = own.pop("base", [])
+    layers = [base] if isinstance(base, str) else base
+    if not isinstance(layers, list):
+        raise UserError(f"base of {path} must be a list of files, not {base!r}")
+    return merge([*(read_layers(path.parent / layer, (*above, path.resolve())) for layer in layers), own])
+
+
+def merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Nested settings laid over each other, key by key; later ones win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            merged[key] = merge([below, value]) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings from dotted names; strings are read as YAML scalars."""
+    layers = []
+    for dotted, value in values.items():
+        *parents, leaf = dotted.split(".")
+        layer: dict[str, Any] = {leaf: yaml.safe_load(value) if isinstance(value, str) else value}
+        for parent in reversed(parents):
+            layer = {parent: layer}
+        layers.append(layer)
+    return merge(layers)
+
+
+def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """The leaves of nested settings by their dotted names; the opposite of `nested`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= by_dotted_name(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return found
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Make a dataclass of dataclasses from nested settings; what is left out keeps its default.
+
+    Raises:
+        UserError: For an unknown key (with the nearest right one) or a value of the wrong type.
+    """
+    from jsonargparse import ArgumentError
+
+    check_keys(cls, values)
+    parser = _parser(cls)  # type: ignore[arg-type]  # a class can be hashed
+    try:
+        parts = parser.instantiate(parser.parse_object(copy.deepcopy(dict(values))))
+    except ArgumentError as error:
+        raise UserError(f"config: {' '.join(str(error).split())}") from None
+    return cls(**vars(parts))
+
+
+def check_keys(cls: type, values: Any, where: str = "") -> None:
+    """Check that every key of nested settings is a field of the dataclass.
+
+    Raises:
+        UserError: For an unknown key, with the nearest right one, or a value of the wrong shape.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"config key {where.rstrip('.') or 'top level'} must hold a mapping, not {values!r}")
+    hints = typing.get_type_hints(cls)
+    for key, value in values.items():
+        if key not in hints:
+            close = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.5)
+            hint = f"did you mean {where + close[0]!r}?" if close else f"choose from {', '.join(hints)}"
+            raise UserError(f"unknown config key {f'{where}{key}'!r}: {hint}")
+        if dataclasses.is_dataclass(hints[key]):
+            check_keys(hints[key], value, f"{where}{key}.")
+        elif value is None and type(None) not in typing.get_args(hints[key]):
+            raise UserError(f"config key {where}{key} needs a value")
+
+
+@cache
+def _parser(cls: Any) -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    return parser
