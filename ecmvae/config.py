@@ -82,8 +82,8 @@ class ModelConfig:
     """The network."""
 
     name: str = "ecmvae"
-    """ecmvae; tpavi, AVSBench's baseline, which has no latents and its own neck and fusion: model.latent, model.neck and
-    model.fusion have no effect on it; or "package.module:Class"."""
+    """ecmvae; tpavi, AVSBench's baseline, which has no latents and its own neck and fusion (model.latent, model.neck
+    and model.fusion have no effect on it); or "package.module:Class"."""
     visual: VisualConfig = field(default_factory=VisualConfig)
     audio: AudioConfig = field(default_factory=AudioConfig)
     latent: LatentConfig = field(default_factory=LatentConfig)

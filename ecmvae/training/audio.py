@@ -11,7 +11,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import yaml
@@ -50,7 +49,7 @@ def train_audio(
     sounds: Sounds,
     out: str | Path,
     *,
-    name: Literal["vggish", "vggish_small"] = "vggish_small",
+    name: str = "vggish_small",
     steps: int = 600,
     max_minutes: float | None = None,
     learning_rate: float = 3e-3,
