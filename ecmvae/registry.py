@@ -28,7 +28,7 @@ class Registry(Generic[T]):
         'Counter'
         >>> shapes.get("lst")
         Traceback (most recent call last):
-        ecmvae.errors.UserError: unknown container 'lst': did you mean list? Choose from ordered, list
+        ecmvae.errors.UserError: unknown container 'lst': choose from ordered, list (did you mean list?)
 
     Args:
         what: What an entry is, for error messages, such as "audio encoder".
@@ -80,10 +80,10 @@ class Registry(Generic[T]):
         return cast(T, found)
 
     def hint(self, wrong: str) -> str:
-        """The nearest known name, and all of them."""
+        """All known names, and the nearest one."""
         close = difflib.get_close_matches(wrong, self._entries, n=1, cutoff=0.5)
-        nearest = f"did you mean {close[0]}? Choose" if close else "choose"
-        return f"{nearest} from {', '.join(self._entries)}"
+        nearest = f" (did you mean {close[0]}?)" if close else ""
+        return f"choose from {', '.join(self._entries)}{nearest}"
 
 
 def is_import_path(text: str) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ecmvae.audio.vggish import VGGish, fill_audio_encoder
+from ecmvae.audio.encoder import fill_audio_encoder
+from ecmvae.audio.vggish import VGGish
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective

@@ -18,12 +18,18 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class AVClip:
-    """One clip, ready for the model.
+    """One clip, as a data set gives it or as `ecmvae.data.preprocess.ClipPreprocessor` prepares it for a model.
 
     Attributes:
         name: Unique name of the clip inside its data set.
-        frames: (T, 3, H, W) float32, ImageNet-normalised RGB.
-        log_mel: (T, 1, 96, 64) float32, one log-mel patch a frame.
+        frames: (T, 3, H, W) uint8 RGB; float32 and normalised once it is prepared.
+        waveform: (S,) float32, its sound as one channel in [-1, 1]; None where only features are at hand.
+        sample_rate: Of the waveform, in Hz.
+        hop_seconds: Seconds between two frames; frame k stands in the middle of the second that starts at
+            ``k * hop_seconds`` of the waveform.
+        audio: (T, ...) float32, one row of audio features a frame: cached by the data set, or computed when the clip is
+            prepared.
+        audio_kind: Name of the front end that computed `audio`.
         masks: (T, 1, H, W) float32 in {0, 1}: 1 where an object sounds. None when there is no ground truth.
         supervised: (T,) bool, which frames' masks may be used for training (S4 trains on the first only).
         objects: (T, H, W) int64, 0 = background, k = visible pixels of object k, sounding or not; only composed
@@ -37,7 +43,11 @@ class AVClip:
 
     name: str
     frames: Tensor
-    log_mel: Tensor
+    waveform: Tensor | None = None
+    sample_rate: int = 16_000
+    hop_seconds: float = 1.0
+    audio: Tensor | None = None
+    audio_kind: str = ""
     masks: Tensor | None = None
     supervised: Tensor | None = None
     objects: Tensor | None = None
@@ -55,7 +65,7 @@ class AVBatch:
     Attributes:
         names: B clip names.
         frames: (B, T, 3, H, W) float32.
-        log_mel: (B, T, 1, 96, 64) float32.
+        audio: (B, T, ...) float32, the features of the model's front end; None for a model without an audio encoder.
         masks: (B, T, 1, H, W) float32 in {0, 1}, or None.
         supervised: (B, T) bool, or None (= all frames).
         objects: (B, T, H, W) int64, or None.
@@ -69,7 +79,7 @@ class AVBatch:
 
     names: tuple[str, ...]
     frames: Tensor
-    log_mel: Tensor
+    audio: Tensor | None = None
     masks: Tensor | None = None
     supervised: Tensor | None = None
     objects: Tensor | None = None
@@ -98,7 +108,7 @@ class AVBatch:
         return cls(
             names=tuple(clip.name for clip in clips),
             frames=torch.stack([clip.frames for clip in clips]),
-            log_mel=torch.stack([clip.log_mel for clip in clips]),
+            audio=_stack([clip.audio for clip in clips]),
             masks=_stack([clip.masks for clip in clips]),
             supervised=_stack([clip.supervised for clip in clips]),
             objects=_stack([clip.objects for clip in clips]),

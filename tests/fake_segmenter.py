@@ -1,6 +1,7 @@
 """A `Segmenter` whose answers a test states: no backbone and no weights of its own."""
 
 import torch
+from prepared import VGGISH
 from torch import nn
 
 from ecmvae.models.base import Segmenter
@@ -8,6 +9,9 @@ from ecmvae.models.base import Segmenter
 
 class FakeSegmenter(Segmenter):
     """Subclasses say how they hear and what they answer."""
+
+    front_end = VGGISH.front_end
+    normalisation = VGGISH.normalisation
 
     def __init__(self, num_classes=1):
         nn.Module.__init__(self)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.config import Config, DataConfig
-from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from ecmvae.visual.normalisation import IMAGENET
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,7 @@ class ListeningModel(nn.Module):
         self.config = Config(data=DataConfig(image_size=image_size, num_frames=num_frames, hop_seconds=1.0))
         self.level = level
         self.seen_shapes: list[tuple[int, ...]] = []
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+        self.front_end, self.normalisation = VGGishFrontEnd(), IMAGENET
 
     def encode_audio(self, log_mel: Tensor) -> Tensor:
         loudest = log_mel.amax(dim=(2, 3, 4))  # (B, T); silence is log(0.01) = -4.6
@@ -34,7 +34,7 @@ class ListeningModel(nn.Module):
         self, frames: Tensor, audio: Tensor, latents: str = "sample", features: Sequence[Tensor] | None = None
     ) -> Output:
         self.seen_shapes.append(tuple(frames.shape))
-        brightness = (frames * self.std + self.mean).mean(dim=2, keepdim=True)
+        brightness = self.normalisation.pictures(frames).mean(dim=2, keepdim=True)
         loud = (audio[..., 0] > 0)[..., None, None, None]
         logits = torch.where((brightness > self.level) & loud, 8.0, -8.0)
         if latents == "sample":

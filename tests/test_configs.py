@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from prepared import prepared
 
 from ecmvae.config import Config, load_config
 from ecmvae.config_reader import by_dotted_name
@@ -68,10 +69,10 @@ def step(config: Config) -> Effect:
     clip = SyntheticAVS("ms3", length=1, size=config.data.image_size)[0]
     if config.model.num_classes > 1:
         clip = replace(clip, labels=clip.objects * clip.masks[:, 0].long())
-    batch = AVBatch.collate([clip])
+    batch = AVBatch.collate([prepared(clip)])
     parameters = [p for p in [*model.parameters(), *loss.parameters()] if p.requires_grad]
     optimiser = torch.optim.SGD(parameters, lr=1e-3)
-    output = model(batch.frames, model.encode_audio(batch.log_mel), batch.masks, batch.supervised)
+    output = model(batch.frames, model.encode_audio(batch.audio), batch.masks, batch.supervised)
     terms = loss(output, batch.masks, batch.supervised, labels=batch.labels)
     total = terms.total
     total.backward()

@@ -8,7 +8,7 @@ def _clip(name: str, objects: int, frames: int = 2) -> AVClip:
     return AVClip(
         name=name,
         frames=torch.rand(frames, 3, 32, 32),
-        log_mel=torch.rand(frames, 1, 96, 64),
+        audio=torch.rand(frames, 1, 96, 64),
         masks=torch.randint(2, (frames, 1, 32, 32)).float(),
         sounding=torch.ones(frames, objects, dtype=torch.bool),
     )
@@ -36,7 +36,7 @@ def test_bad_batches_are_refused() -> None:
         AVBatch.collate([])
     with pytest.raises(ValueError, match="must agree in frames and size"):
         AVBatch.collate([_clip("a", 1, frames=2), _clip("b", 1, frames=3)])
-    unlabelled = AVBatch(names=("a",), frames=torch.rand(1, 2, 3, 32, 32), log_mel=torch.rand(1, 2, 1, 96, 64))
+    unlabelled = AVBatch(names=("a",), frames=torch.rand(1, 2, 3, 32, 32), audio=torch.rand(1, 2, 1, 96, 64))
     with pytest.raises(ValueError, match="no masks"):
         _ = unlabelled.flat_masks
 
@@ -44,7 +44,7 @@ def test_bad_batches_are_refused() -> None:
 def test_to_moves_every_tensor_and_keeps_the_names() -> None:
     batch = AVBatch.collate([_clip("a", 1)])
     moved = batch.to("meta")
-    assert moved.frames.device.type == moved.log_mel.device.type == "meta"
+    assert moved.frames.device.type == moved.audio.device.type == "meta"
     assert moved.sounding is not None
     assert moved.sounding.device.type == "meta"
     assert moved.names == ("a",)

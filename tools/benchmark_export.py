@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
@@ -54,7 +55,7 @@ def main() -> None:
             "ONNX float32": (_answer_of(OnnxModel(plain)), plain.stat().st_size / 1e6),
             "ONNX int8": (_answer_of(OnnxModel(quantised)), quantised.stat().st_size / 1e6),
         }
-        scores, seconds, farthest = _measure(forms, clips, min(args.clips, len(clips)))
+        scores, seconds, farthest = _measure(forms, clips, ClipPreprocessor.of(model), min(args.clips, len(clips)))
     base = seconds["PyTorch float32"]
     told = f"{min(args.clips, len(clips))} clips of {knobs.num_frames} frames, {args.threads} threads"
     print(f"{args.task} {args.split}, {told}")
@@ -71,19 +72,20 @@ def _answer_of(model: OnnxModel) -> Answer:
 
 @torch.no_grad()
 def _measure(
-    forms: dict[str, tuple[Answer, float]], clips: AVSBenchDataset, count: int
+    forms: dict[str, tuple[Answer, float]], clips: AVSBenchDataset, prepare: ClipPreprocessor, count: int
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Of each form: mean per-clip IoU, median seconds a clip, largest difference from the first form's logits."""
     ious: dict[str, list[float]] = {name: [] for name in forms}
     taken: dict[str, list[float]] = {name: [] for name in forms}
     farthest = dict.fromkeys(forms, 0.0)
     for index in range(count):
-        clip = clips[index]
+        clip = prepare(clips[index])
         assert clip.masks is not None
+        assert clip.audio is not None
         first = None
         for name, (answer, _) in forms.items():
             started = time.perf_counter()
-            logits = answer(clip.frames[None], clip.log_mel[None])[0]
+            logits = answer(clip.frames[None], clip.audio[None])[0]
             taken[name].append(time.perf_counter() - started)
             first = logits if first is None else first
             farthest[name] = max(farthest[name], (logits - first).abs().max().item())

@@ -27,6 +27,7 @@ from ecmvae.config import Config
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.layout import tasks_in
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.hub.find import find_model_folder, weights_sha256
@@ -161,11 +162,11 @@ def measure_rounding(full: ECMVAE, halved: ECMVAE, data: Path, split: str, clips
             hop_seconds=knobs.hop_seconds, audio="wav",
         )  # fmt: skip
         source.clips = source.clips[:clips]
-        differences = []
+        prepare, differences = ClipPreprocessor.of(full), []
         for index in range(len(source.clips)):
-            batch = AVBatch.collate([source[index]])
+            batch = AVBatch.collate([prepare(source[index])])
             one, other = (
-                model(batch.frames, model.encode_audio(batch.log_mel), latents="mean").logits.flatten(0, 1)
+                model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits.flatten(0, 1)
                 for model in (full, halved)
             )
             masks = batch.masks.flatten(0, 1)

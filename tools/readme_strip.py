@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.audio.io import SAMPLE_RATE
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.video import read_clip
 from ecmvae.files import replacing
 from ecmvae.prediction import render

@@ -1,37 +1,99 @@
-"""Sounds that are wrong in a stated way: noise, another moment, something off-screen. Pure functions on waveforms."""
+"""What a model hears in place of a clip's own sound, to train or to test with: one seeded function each, on waveforms.
+
+==========  ============================================================================================
+real        the clip's own sound
+silent      digital silence
+shuffled    the sound of another clip: a derangement of the whole data set
+noise       its own sound with white noise
+swapped     the sound of a clip that shares no class with it
+shifted     its own sound at another moment
+offscreen   its own sound with that of a clip that shares no class with it
+==========  ============================================================================================
+
+Every condition goes through the same front end as the real sound, so that nothing but the sound differs.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ecmvae.errors import UserError
+
+Condition = Literal["real", "silent", "shuffled", "noise", "swapped", "shifted", "offscreen"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
+
+_OFF_SCREEN_LEVEL = 0.1
+"""Root mean square, of full scale, that an added sound gets where the clip itself is silent: -20 dB."""
+
+
+def silent(waveform: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
+    """Digital silence of the same length."""
+    return torch.zeros_like(waveform)
+
 
 def with_noise(
     waveform: Float[Tensor, " s"], snr_db: float, generator: torch.Generator | None = None
 ) -> Float[Tensor, " s"]:
-    """The sound plus white Gaussian noise, at a signal-to-noise ratio in decibels over the whole clip."""
+    """The sound with white Gaussian noise, at a signal-to-noise ratio in decibels over the whole clip."""
     noise = torch.randn(waveform.shape, generator=generator)
     return with_sound(waveform, noise, snr_db)
 
 
 def with_sound(waveform: Float[Tensor, " s"], other: Float[Tensor, " r"], snr_db: float) -> Float[Tensor, " s"]:
-    """The sound plus another one, looped or cut to its length, `snr_db` decibels below it (RMS over the clip).
+    """The sound with another one, looped or cut to its length, `snr_db` decibels below it (RMS over the clip).
 
-    Of a silent sound nothing is above or below: it is returned with the other one at -20 dB of full scale.
+    If the clip is silent, the other sound is added at -20 dB of full scale.
     """
     repeats = -(-len(waveform) // max(len(other), 1))
     added = other.repeat(repeats)[: len(waveform)]
     level, own = _rms(added), _rms(waveform)
     if level == 0:
         return waveform
-    wanted = own * 10 ** (-snr_db / 20) if own > 0 else 0.1
+    wanted = own * 10 ** (-snr_db / 20) if own > 0 else _OFF_SCREEN_LEVEL
     return waveform + added * (wanted / level)
 
 
 def shifted(waveform: Float[Tensor, " s"], sample_rate: int, seconds: float) -> Float[Tensor, " s"]:
     """The sound later by `seconds`; what falls off the end comes in at the start."""
     return waveform.roll(round(seconds * sample_rate))
+
+
+@lru_cache(maxsize=8)
+def derangement(count: int, seed: int) -> tuple[int, ...]:
+    """A random permutation of 0 ... count-1 without a fixed point: no clip receives its own audio.
+
+    Raises:
+        UserError: If there are fewer than two clips.
+    """
+    if count < 2:
+        raise UserError("shuffled sound needs at least two clips: there is no other clip to hear")
+    generator = torch.Generator().manual_seed(seed)
+    while True:  # one random permutation in e has no fixed point
+        order = torch.randperm(count, generator=generator)
+        if not bool((order == torch.arange(count)).any()):
+            return tuple(order.tolist())
+
+
+def clips_of_other_classes(classes: Sequence[AbstractSet[str]], seed: int) -> list[int | None]:
+    """For each clip a random one that shares no class with it; None where there is none or the classes are unknown.
+
+    Args:
+        classes: Class names of each clip's visible objects.
+        seed: Seed of the choice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen: list[int | None] = []
+    for mine in classes:
+        order = torch.randperm(len(classes), generator=generator).tolist()
+        chosen.append(next((j for j in order if mine and classes[j] and not mine & classes[j]), None))
+    return chosen
 
 
 def _rms(waveform: Tensor) -> float:

@@ -1,30 +1,73 @@
-"""VGGish: the audio encoder of AVSBench and ECMVAE, and a small relative for CPUs.
+"""VGGish: the audio encoder of AVSBench and ECMVAE, with its log-mel front end, and a small relative for CPUs.
 
-Hershey et al., "CNN Architectures for Large-Scale Audio Classification", arXiv 1609.09430. Input is the log-mel patch
-of `ecmvae.audio.io.log_mel_patches`: 96 frames of 10 ms by 64 mel bins.
+Hershey et al., "CNN Architectures for Large-Scale Audio Classification", arXiv 1609.09430. The front end is VGGish's,
+number for number: 25 ms periodic Hann windows every 10 ms, magnitude spectrum, 64 HTK mel bands from 125 to 7,500 Hz,
+``log(mel + 0.01)``, cut into patches of 96 windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.errors import UserError
+from ecmvae.audio.encoder import AudioEncoder
+from ecmvae.audio.io import resample
 from ecmvae.weight_files import compare_keys, read_weight_file
 
 EMBEDDING_DIM = 128
+"""Width of VGGish's embedding."""
+
+SAMPLE_RATE = 16_000
+"""Samples a second that VGGish hears."""
+
+PATCH_WINDOWS = 96
+"""Windows (10 ms each) of one log-mel patch."""
+
+MEL_BINS = 64
+"""Mel bands of a log-mel patch."""
+
+RELEASED_HOP_SECONDS = 0.96
+"""Distance of the patches in the released AVSBench data: five of them span 4.8 s, so patch k drifts off second k."""
+
+_WINDOW = 400
+_HOP = 160
+_FFT = 512
+_LOG_OFFSET = 0.01
+_LOWEST_HZ, _HIGHEST_HZ = 125.0, 7500.0
 
 
-class VGGish(nn.Module):
+@dataclass(frozen=True)
+class VGGishFrontEnd:
+    """The log-mel patch of the second around a frame: (n, 16000) -> (n, 1, 96, 64), natural logarithm.
+
+    The patch is the first 96 of the second's 98 windows.
+    """
+
+    name: ClassVar[str] = "vggish"
+    sample_rate: ClassVar[int] = SAMPLE_RATE
+    seconds: ClassVar[float] = 1.0
+    feature_shape: ClassVar[tuple[int, int, int]] = (1, PATCH_WINDOWS, MEL_BINS)
+
+    def __call__(self, waveforms: Float[Tensor, "n s"]) -> Float[Tensor, "n 1 96 64"]:
+        """Log-mel patches of waveforms (n, 16000)."""
+        return _log_mel(waveforms)[:, :PATCH_WINDOWS].unsqueeze(1)
+
+
+class VGGish(AudioEncoder):
     """The VGG-like network of AudioSet, with the tensor names of its released PyTorch weights.
 
     72,141,184 parameters. The embedding is taken after the last ReLU, so every entry is at least 0.
     """
+
+    front_end = VGGishFrontEnd()
+    dim = EMBEDDING_DIM
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +140,7 @@ class VGGishPostprocessor(nn.Module):
         return ((self.project(embedding).clamp(-2, 2) + 2) * (255 / 4)).round()
 
 
-class VGGishSmall(nn.Module):
+class VGGishSmall(AudioEncoder):
     """VGGish's plan at a 500th of its cost, for training on a CPU.
 
     Strided convolutions with BatchNorm halve the patch four times in place of convolution and pooling; the two wide
@@ -107,6 +150,9 @@ class VGGishSmall(nn.Module):
     Args:
         widths: Channels of the four stages.
     """
+
+    front_end = VGGishFrontEnd()
+    dim = EMBEDDING_DIM
 
     def __init__(self, widths: tuple[int, int, int, int] = (16, 32, 64, 128)) -> None:
         super().__init__()
@@ -128,58 +174,92 @@ class VGGishSmall(nn.Module):
         return embedding
 
 
-_ENCODERS: dict[str, type[VGGish] | type[VGGishSmall]] = {"vggish": VGGish, "vggish_small": VGGishSmall}
-
-
-def build_audio_encoder(name: str) -> VGGish | VGGishSmall:
-    """Make the audio encoder of that name, with random weights.
-
-    Raises:
-        UserError: For an unknown name, listing the right ones.
-    """
-    if name not in _ENCODERS:
-        raise UserError(f"unknown audio encoder {name!r}: choose from {', '.join(_ENCODERS)}")
-    return _ENCODERS[name]()
-
-
-def load_audio_weights(encoder: VGGish | VGGishSmall, path: str | Path) -> None:
-    """Load weights into an audio encoder, in place.
-
-    Args:
-        encoder: The encoder to fill.
-        path: A folder with model.safetensors (as `ecmvae train-audio` leaves it), a .safetensors file, or the
-            released ``vggish-10086976.pth``.
-
-    Raises:
-        UserError: When the path does not exist or holds another network's weights.
-    """
-    file = Path(path)
-    if file.is_dir():
-        file = file / "model.safetensors"
-    if not file.is_file():
-        raise UserError(
-            f"audio weights not found: {file} (model.audio.weights): docs/weights.md says where VGGish's file is from, "
-            "and ecmvae train-audio makes a folder of your own"
-        )
-    fill_audio_encoder(encoder, read_weight_file(file), str(file))
-
-
-def fill_audio_encoder(encoder: VGGish | VGGishSmall, state: Mapping[str, Tensor], where: str) -> None:
-    """Fill an audio encoder, in place, from tensors that carry its own names.
-
-    A PCA kept beside the network (``pproc.*`` in the released extractor) is left out, see `VGGishPostprocessor`.
-
-    Raises:
-        UserError: Naming the keys that are missing, unexpected or of another shape.
-    """
-    own = encoder.state_dict()
-    given = {key: value for key, value in state.items() if not key.startswith("pproc.")}
-    try:
-        compare_keys(where, own, given)
-    except UserError as error:
-        raise UserError(f"{where} does not hold the weights of {type(encoder).__name__}: {error}") from None
-    encoder.load_state_dict({**own, **given})
-
-
 def _conv_relu(before: int, after: int) -> list[nn.Module]:
     return [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
+
+
+def num_log_mel_patches(num_samples: int, hop_seconds: float = RELEASED_HOP_SECONDS) -> int:
+    """How many whole patches `log_mel_patches` cuts out of `num_samples` samples at 16 kHz."""
+    windows = 0 if num_samples < _WINDOW else 1 + (num_samples - _WINDOW) // _HOP
+    count = 0
+    while _first_window(count, hop_seconds) + PATCH_WINDOWS <= windows:
+        count += 1
+    return count
+
+
+def log_mel_patches(
+    waveform: Float[Tensor, " s"],
+    sample_rate: int = SAMPLE_RATE,
+    hop_seconds: float = RELEASED_HOP_SECONDS,
+    num_patches: int | None = None,
+) -> Float[Tensor, "p 1 96 64"]:
+    """Cut a waveform into the log-mel patches that VGGish reads.
+
+    Args:
+        waveform: (S,) one channel in [-1, 1].
+        sample_rate: Rate of `waveform` in Hz; anything but 16,000 is resampled first.
+        hop_seconds: Distance of two patches' starts. Patch k starts at window ``round(100 k hop_seconds)`` and is
+            0.96 s long. 0.96 is the released preprocessing; 1.0 keeps patch k inside second k.
+        num_patches: How many patches to return: later sound is cut off and missing sound is silence. None returns
+            the whole patches that there are and drops an incomplete tail, as the released preprocessing does.
+
+    Returns:
+        (P, 1, 96, 64) float32, natural logarithm.
+
+    Raises:
+        ValueError: When `hop_seconds` is not positive or `num_patches` is negative.
+    """
+    if hop_seconds < 1 / 100:
+        raise ValueError(f"hop_seconds must be at least 0.01 (one window), got {hop_seconds}")
+    if num_patches is not None and num_patches < 0:
+        raise ValueError(f"num_patches must not be negative, got {num_patches}")
+    waveform = resample(waveform.float(), sample_rate, SAMPLE_RATE)
+    if num_patches is None:
+        num_patches = num_log_mel_patches(waveform.shape[-1], hop_seconds)
+    if num_patches == 0:
+        return waveform.new_zeros(0, 1, PATCH_WINDOWS, MEL_BINS)
+    starts = torch.tensor([_first_window(k, hop_seconds) for k in range(num_patches)])
+    needed = (int(starts[-1]) + PATCH_WINDOWS - 1) * _HOP + _WINDOW
+    if waveform.shape[-1] < needed:
+        waveform = torch.nn.functional.pad(waveform, (0, needed - waveform.shape[-1]))
+    spectrogram = _log_mel(waveform[:needed])  # (windows, M)
+    index = starts[:, None] + torch.arange(PATCH_WINDOWS)  # (P, 96)
+    return spectrogram[index.to(spectrogram.device)].unsqueeze(1)
+
+
+def _first_window(patch: int, hop_seconds: float) -> int:
+    return round(patch * hop_seconds * SAMPLE_RATE / _HOP)
+
+
+def _log_mel(waveform: Float[Tensor, "*n s"]) -> Float[Tensor, "*n windows 64"]:
+    window, mel = _front_end(waveform.device)
+    windows = waveform.unfold(-1, _WINDOW, _HOP) * window
+    magnitude = torch.fft.rfft(windows, n=_FFT).abs()
+    return torch.log(magnitude @ mel + _LOG_OFFSET)
+
+
+@lru_cache(maxsize=4)
+def _front_end(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The periodic Hann window (400,) and the mel matrix (257, 64)."""
+    window = torch.hann_window(_WINDOW, periodic=True, dtype=torch.float64)
+    return window.float().to(device), mel_matrix().float().to(device)
+
+
+def mel_matrix() -> Float[Tensor, "257 64"]:
+    """Weights of the 64 triangular mel bands on the 257 frequencies of the spectrum, float64.
+
+    Edges are equally spaced in HTK mel, ``1127 ln(1 + f / 700)``, and the triangles are linear *in mel*, without area
+    normalisation. The constant component (0 Hz) belongs to no band.
+    """
+    frequencies = torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64)
+    mel = _hertz_to_mel(frequencies)[:, None]  # (257, 1)
+    lowest, highest = _hertz_to_mel(torch.tensor([_LOWEST_HZ, _HIGHEST_HZ], dtype=torch.float64)).tolist()
+    edges = torch.linspace(lowest, highest, MEL_BINS + 2, dtype=torch.float64)
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]  # each (64,)
+    weights = torch.minimum((mel - lower) / (centre - lower), (upper - mel) / (upper - centre)).clamp(min=0)
+    weights[0] = 0
+    return weights
+
+
+def _hertz_to_mel(frequency: Tensor) -> Tensor:
+    return 1127.0 * torch.log1p(frequency / 700.0)

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.audio.io import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
+from ecmvae.audio.io import read_wave
+from ecmvae.audio.vggish import RELEASED_HOP_SECONDS, VGGishFrontEnd
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
 from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor
@@ -33,9 +34,10 @@ class AVSBenchDataset(Dataset[AVClip]):
         split: Value of the csv's split column, such as "train", "val" or "test".
         image_size: Side of the square frames, in pixels. AVSBench's files are 224 x 224.
         num_frames: Frames T of a clip.
-        hop_seconds: Seconds between two log-mel patches; 0.96 as released.
-        audio: "log_mel" reads the released pickles, "wav" computes the patches from the sound. "auto" takes a pickle
-            where there is one and `hop_seconds` is the pickles' 0.96, else the sound.
+        hop_seconds: Seconds between two frames' sounds; 0.96 as released.
+        audio: "log_mel" gives the released pickles, a cache of VGGish's features; "wav" gives the sound. "auto" gives
+            the sound, and the pickle too where there is one and `hop_seconds` is the pickles' 0.96; a clip with a
+            pickle may lack its sound.
         supervised: Which masks of the training split may train. "auto" = those that exist: of S4 as released only the
             first, of MS3 and AVS-Collage all. "first" = only the first, even where there are more. "all" = all, and
             all must exist, as they must in every other split.
@@ -88,7 +90,8 @@ class AVSBenchDataset(Dataset[AVClip]):
         return AVClip(
             name=clip.name,
             frames=frames,
-            log_mel=self.log_mel(index),
+            hop_seconds=self.hop_seconds,
+            **self.sound_fields(index),
             masks=moved[: self.num_frames].float().unsqueeze(1),
             supervised=supervised,
             objects=None if objects is None else moved[self.num_frames :].long(),
@@ -96,19 +99,29 @@ class AVSBenchDataset(Dataset[AVClip]):
             category=clip.category,
         )
 
-    def log_mel(self, index: int) -> Float[Tensor, "t 1 96 64"]:
-        """The log-mel patches of one clip, one a frame, without reading its pictures.
+    def sound_fields(self, index: int) -> dict[str, Any]:
+        """What an `AVClip` says about the sound of one clip, without reading its pictures."""
+        clip = self.clips[index]
+        fields: dict[str, Any] = {"waveform": None, "audio": None, "audio_kind": ""}
+        released_hop = self.hop_seconds == RELEASED_HOP_SECONDS
+        if self.audio == "log_mel" or (self.audio == "auto" and released_hop and clip.log_mel.is_file()):
+            fields |= {"audio": self._pickled(clip), "audio_kind": VGGishFrontEnd.name}
+        if self.audio == "wav" or (self.audio == "auto" and (fields["audio"] is None or clip.wav.is_file())):
+            fields["waveform"], fields["sample_rate"] = self.waveform(index)
+        return fields
 
-        A pickle with another number of patches than frames is cut, or its last patch is repeated, as the released
+    def _pickled(self, clip: ClipFiles) -> Float[Tensor, "t 1 m f"]:
+        """The released log-mel patches of one clip, one a frame.
+
+        If their number differs from that of the frames, they are cut, or the last one is repeated, as the released
         preparation does.
         """
-        clip = self.clips[index]
-        pickled = self.hop_seconds == RELEASED_HOP_SECONDS and clip.log_mel.is_file()
-        if self.audio == "wav" or (self.audio == "auto" and not pickled):
-            return log_mel_patches(*self.waveform(index), self.hop_seconds, self.num_frames)
         patches = load_tensor(clip.log_mel).float()
-        if patches.ndim != 4 or patches.shape[1:] != (1, 96, 64) or len(patches) == 0:
-            raise UserError(f"{clip.log_mel}: must have shape (T, 1, 96, 64), not {tuple(patches.shape)}")
+        wanted = VGGishFrontEnd.feature_shape
+        if patches.ndim != 4 or patches.shape[1:] != wanted or len(patches) == 0:
+            raise UserError(
+                f"{clip.log_mel}: must have shape (T, {', '.join(map(str, wanted))}), not {tuple(patches.shape)}"
+            )
         if not patches.isfinite().all():
             raise UserError(f"{clip.log_mel}: holds NaN or infinity: remove it, and it is computed from the sound")
         return patches[torch.arange(self.num_frames).clamp(max=len(patches) - 1)]

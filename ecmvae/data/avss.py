@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.audio.io import RELEASED_HOP_SECONDS, log_mel_patches, read_wave
+from ecmvae.audio.io import read_wave
+from ecmvae.audio.vggish import RELEASED_HOP_SECONDS
 from ecmvae.data.images import of_size, read_rgb
 from ecmvae.data.layout import read_table
 from ecmvae.data.transforms import ClipTransform
@@ -116,7 +117,7 @@ class AVSSDataset(Dataset[AVClip]):
         split: train, val or test.
         image_size: Side of the square frames in pixels.
         num_frames: Frames T that every clip is padded or cut to.
-        hop_seconds: Seconds between two log-mel patches.
+        hop_seconds: Seconds between two frames' sounds.
         subsets: Which subsets to read.
         geometry: "crop" scales the short side and cuts out the centre, "squash" ignores the aspect. "auto" crops in
             training and squashes elsewhere, as the release does.
@@ -169,11 +170,13 @@ class AVSSDataset(Dataset[AVClip]):
         frames, moved = self.transform(shown, classes)
         assert moved is not None
         position = torch.arange(self.num_frames)
-        frames[real:] = 0  # as the release pads: zeros after normalisation
+        waveform, rate = self.waveform(index)
         return AVClip(
             name=clip.name,
             frames=frames,
-            log_mel=self.log_mel(index),
+            waveform=waveform,
+            sample_rate=rate,
+            hop_seconds=self.hop_seconds,
             masks=(moved > 0).float().unsqueeze(1),
             supervised=position < labelled,
             category=clip.subset,
@@ -192,10 +195,6 @@ class AVSSDataset(Dataset[AVClip]):
     def waveform(self, index: int) -> tuple[Tensor, int]:
         """The clip's sound (S,) and its rate in Hz."""
         return read_wave(self.clips[index].wav)
-
-    def log_mel(self, index: int) -> Tensor:
-        """Log-mel patches (T, 1, 96, 64) of one clip; what lies after its end is silence."""
-        return log_mel_patches(*self.waveform(index), self.hop_seconds, self.num_frames)
 
 
 def holds_avss(root: str | Path) -> bool:

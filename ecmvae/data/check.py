@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from ecmvae.audio.io import RELEASED_HOP_SECONDS, SAMPLE_RATE, read_wave
+from ecmvae.audio.io import SAMPLE_RATE, read_wave
+from ecmvae.audio.vggish import RELEASED_HOP_SECONDS
 from ecmvae.data.avss import AVSSFiles, holds_avss, read_avss, read_classes
 from ecmvae.data.fingerprints import fingerprint, near_duplicates
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb

@@ -1,13 +1,14 @@
 """What a data set of clips offers: the least that training and scoring need, and what comes with its sounds.
 
-Every data set of this package is `SoundedClips`. Your own may be a plain `ClipSource`: only the names of objects and
-sounds without their pictures are missing then.
+Every data set of this package is `SoundedClips`. Your own may be a plain `ClipSource`, such as a list of clips: only
+the names of objects, and sounds without their pictures, are missing then.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from ecmvae.types import AVClip
@@ -15,7 +16,7 @@ from ecmvae.types import AVClip
 
 @runtime_checkable
 class ClipSource(Protocol):
-    """A data set of clips. Where it has ``set_epoch(epoch)``, training calls it before it asks for a clip."""
+    """A data set of clips. If it has ``set_epoch(epoch)``, training calls it before it asks for a clip."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -26,11 +27,11 @@ class ClipSource(Protocol):
 
 @runtime_checkable
 class SoundedClips(ClipSource, Protocol):
-    """Clips whose names, sounds and visible classes can be had without drawing or reading their pictures.
+    """Clips whose names, sounds and visible classes are available without drawing or reading their pictures.
 
     Attributes:
         num_frames: Frames T of a clip.
-        hop_seconds: Seconds between two log-mel patches.
+        hop_seconds: Seconds between two frames.
     """
 
     num_frames: int
@@ -45,10 +46,18 @@ class SoundedClips(ClipSource, Protocol):
     def waveform(self, index: int) -> tuple[Tensor, int]:
         """Its sound (S,), one channel in [-1, 1], and the rate in Hz."""
 
-    def log_mel(self, index: int) -> Tensor:
-        """Its log-mel patches (T, 1, 96, 64)."""
 
+def sound_only(clips: ClipSource, index: int) -> AVClip:
+    """Clip `index` without its pictures where the data set can do that: the frames are then (T, 3, 0, 0).
 
-def log_mel_of(clips: ClipSource, index: int) -> Tensor:
-    """Log-mel patches (T, 1, 96, 64) of clip `index`, without its pictures where the data set can do that."""
-    return clips.log_mel(index) if isinstance(clips, SoundedClips) else clips[index].log_mel
+    A data set whose clips may come with cached audio features has a method `sound_fields`, as `AVSBenchDataset` has.
+    """
+    if not isinstance(clips, SoundedClips):
+        return clips[index]
+    if (own := getattr(clips, "sound_fields", None)) is not None:
+        fields: dict[str, Any] = own(index)
+    else:
+        waveform, sample_rate = clips.waveform(index)
+        fields = {"waveform": waveform, "sample_rate": sample_rate}
+    frames = torch.empty(clips.num_frames, 3, 0, 0, dtype=torch.uint8)
+    return AVClip(name=clips.name(index), frames=frames, hop_seconds=clips.hop_seconds, **fields)

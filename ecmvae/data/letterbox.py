@@ -12,7 +12,7 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ecmvae.data.transforms import normalise
+from ecmvae.visual.normalisation import IMAGENET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Letterbox:
         pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "h w c -> 1 c h w")
         if pixels.shape[2:] != self.inner:
             pixels = interpolate(pixels, size=self.inner, mode="bilinear", antialias=True)
-        picture = normalise(rearrange(pixels, "1 c h w -> 1 h w c"))[0]
+        picture = IMAGENET(pixels)[0]
         (top, left), (height, width) = self.corner, self.inner
         return pad(picture, (left, self.side - width - left, top, self.side - height - top))
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches, read_wave, resample, write_wave
+from ecmvae.audio.io import SAMPLE_RATE, read_wave, resample, write_wave
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.images import read_indices, read_rgb, sounding_masks
 from ecmvae.data.layout import TASKS, ClipFiles, find_table
 from ecmvae.data.synthetic import SyntheticAVS

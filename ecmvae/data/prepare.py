@@ -26,7 +26,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from ecmvae.audio.io import log_mel_patches, num_log_mel_patches, read_wave, write_wave
+from ecmvae.audio.io import read_wave, write_wave
+from ecmvae.audio.vggish import log_mel_patches, num_log_mel_patches
 from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError

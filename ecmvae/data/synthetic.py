@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.audio.io import SAMPLE_RATE
 from ecmvae.data.images import sounding_masks
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.types import AVClip
@@ -112,7 +112,7 @@ class SyntheticAVS(Dataset[AVClip]):
         size: Side of the frames in pixels.
         seed: Clips of another seed are other clips.
         num_frames: Frames T, one second apart.
-        hop_seconds: Seconds between two log-mel patches.
+        hop_seconds: Seconds between two frames' sounds.
         remix: Whether `set_epoch` changes who sounds.
     """
 
@@ -144,14 +144,16 @@ class SyntheticAVS(Dataset[AVClip]):
         if not 0 <= index < self.length:
             raise IndexError(f"clip {index} of {self.length}")
         pictures, objects = self.frames(index)
-        log_mel, sounding = self.sound(index, self.epoch)
+        waveform, sounding = self.sound(index, self.epoch)
         frames, moved = self.transform(pictures, objects)
         assert moved is not None
         constant = bool((sounding == sounding[0]).all()) and int(sounding[0].sum()) == 1
         return AVClip(
             name=self.name(index),
             frames=frames,
-            log_mel=log_mel,
+            waveform=waveform,
+            sample_rate=SAMPLE_RATE,
+            hop_seconds=self.hop_seconds,
             masks=torch.from_numpy(sounding_masks(objects, sounding.numpy())).unsqueeze(1).float(),
             supervised=torch.ones(self.num_frames, dtype=torch.bool),
             objects=moved.long(),
@@ -186,18 +188,9 @@ class SyntheticAVS(Dataset[AVClip]):
                 objects[frame][inside] = number
         return pictures.clip(0, 255).astype(np.uint8), objects
 
-    def sound(self, index: int, epoch: int) -> tuple[Float[Tensor, "t 1 96 64"], Bool[Tensor, "t o"]]:
-        """Log-mel patches of one clip in one epoch, and which shape sounds in which second."""
-        waveform, sounding = self._mix(index, epoch)
-        return log_mel_patches(waveform, SAMPLE_RATE, self.hop_seconds, self.num_frames), sounding
-
-    def log_mel(self, index: int) -> Float[Tensor, "t 1 96 64"]:
-        """The log-mel patches of one clip in the current epoch, without drawing its pictures."""
-        return self.sound(index, self.epoch)[0]
-
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
         """The sound of one clip in the current epoch, one channel in [-1, 1], and its rate in Hz."""
-        return self._mix(index, self.epoch)[0], SAMPLE_RATE
+        return self.sound(index, self.epoch)[0], SAMPLE_RATE
 
     def _scene(self, index: int) -> list[_Moving]:
         chance = self._chance(index, 0)
@@ -212,8 +205,8 @@ class SyntheticAVS(Dataset[AVClip]):
             scene.append(_Moving(SHAPES[shape], centre, velocity, radius, colour))
         return scene
 
-    def _mix(self, index: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """The waveform (S,) and who sounds (T, O)."""
+    def sound(self, index: int, epoch: int) -> tuple[Float[Tensor, " s"], Bool[Tensor, "t o"]]:
+        """The waveform of one clip in one epoch, at 16 kHz, and which shape sounds in which second."""
         scene = self._scene(index)
         chance = self._chance(index, 2 + epoch)
         seconds = self.num_frames

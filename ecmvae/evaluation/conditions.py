@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
-from ecmvae.data.clips import ClipSource, log_mel_of
-from ecmvae.errors import UserError
+from ecmvae.audio.conditions import derangement
+from ecmvae.data.clips import ClipSource
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.evaluation.inference import device_of
 from ecmvae.models.base import Segmenter
 from ecmvae.types import AVBatch
@@ -38,42 +38,29 @@ class AudioConditions:
     def __init__(
         self, model: Segmenter, clips: ClipSource, *, shuffled: bool, seed: int = 0, progress: bool = False
     ) -> None:
-        self._model, self._device = model, device_of(model)
-        self.others = derangement(len(clips), seed) if shuffled else []
+        self._model, self._device, prepare = model, device_of(model), ClipPreprocessor.of(model)
+        self.others = derangement(len(clips), seed) if shuffled else ()
         self._embeddings: list[Tensor] = []
         if shuffled:
             console = Console(stderr=True)
             indices = track(range(len(clips)), "listening", console=console, disable=not progress, transient=True)
-            self._embeddings = [self._embed(log_mel_of(clips, index)[None])[0].cpu() for index in indices]
+            self._embeddings = [self._embed(prepare.audio_of(clips, index)) for index in indices]
 
     def embeddings(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
         """Embeddings (B, T, A) of a batch whose clips have these places in the data set."""
         if sound == "real":
-            return self._embed(batch.log_mel)
+            return self._model.encode_audio(batch.audio)
         if sound == "silent":
-            return silence(self._model, *batch.log_mel.shape[:2])
+            return silence(self._model, *batch.frames.shape[:2])
         return torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
 
-    def _embed(self, log_mel: Tensor) -> Tensor:
-        return self._model.encode_audio(log_mel.to(self._device))
+    def _embed(self, audio: Tensor | None) -> Tensor:
+        """Embeddings (T, A) of one clip's features, on the CPU."""
+        features = None if audio is None else audio[None].to(self._device)
+        return self._model.encode_audio(features).squeeze(0).cpu()
 
 
 def silence(model: Segmenter, clips: int, frames: int) -> Float[Tensor, "b t a"]:
     """What a model hears in digital silence, (B, T, A)."""
-    patch = log_mel_patches(torch.zeros(SAMPLE_RATE), num_patches=1)
-    return model.encode_audio(patch[None].to(device_of(model))).expand(clips, frames, -1)
-
-
-def derangement(count: int, seed: int) -> list[int]:
-    """A random order of 0 ... count-1 in which nothing keeps its place.
-
-    Raises:
-        UserError: When there are fewer than two things.
-    """
-    if count < 2:
-        raise UserError("shuffled sound needs at least two clips: there is no other clip to hear")
-    generator = torch.Generator().manual_seed(seed)
-    while True:  # one random order in e has this property
-        order = torch.randperm(count, generator=generator)
-        if not bool((order == torch.arange(count)).any()):
-            return [int(i) for i in order]
+    features = ClipPreprocessor.of(model).silence(1)
+    return model.encode_audio(features[None].to(device_of(model))).expand(clips, frames, -1)

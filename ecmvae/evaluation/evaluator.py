@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ecmvae.data.clips import ClipSource
+from ecmvae.data.preprocess import ClipPreprocessor, PreparedClips
 from ecmvae.errors import UserError
 from ecmvae.evaluation.conditions import AudioConditions, Sound, silence
 from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
@@ -32,6 +33,7 @@ from ecmvae.metrics.calibration import UncertaintyScores
 from ecmvae.metrics.metric_set import MetricChoice, MetricSet, metric_name
 from ecmvae.models.base import Segmenter
 from ecmvae.types import AVBatch, AVClip
+from ecmvae.visual.normalisation import IMAGENET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,7 @@ def evaluate(
         conditions = AudioConditions(
             model, source, shuffled="shuffled" in settings.sounds, seed=settings.seed, progress=settings.progress
         )
-        for index, batch in clip_batches(source, settings):
+        for index, batch in clip_batches(source, settings, ClipPreprocessor.of(model)):
             scoreboard.add_floors(batch, index)
             there, seed = batch.to(device_of(model)), settings.seed * 1_000_003 + int(index[0])
             features = model.extract_features(there.frames)
@@ -127,7 +129,7 @@ def evaluate(
                     for i, each in zip(index.tolist(), predicted[writer.predicts], strict=True):
                         writer.write(_files(source)[i], each)
             if visual_only is not None:
-                audio = silence(visual_only, *batch.log_mel.shape[:2])
+                audio = silence(visual_only, *batch.frames.shape[:2])
                 predicted = task.decode(draws(visual_only, there, audio, seed=seed))
                 scoreboard.add_floor("visual_only", predicted, batch, index)
     summary = {
@@ -163,7 +165,7 @@ def evaluate_predictions(
     """
     settings, task = settings or EvaluateSettings(), task or choose_task(clips)
     reader, scoreboard = task.folder(folder), _Scoreboard(task, settings, metrics)
-    for index, batch in clip_batches(clips, settings):
+    for index, batch in clip_batches(clips, settings, ClipPreprocessor(None, IMAGENET)):
         frames, size = batch.frames.shape[1], batch.frames.shape[-1]
         predicted = torch.stack([reader.read(_files(clips)[i], frames, size) for i in index.tolist()])
         scoreboard.add_floors(batch, index)
@@ -241,10 +243,12 @@ def _computed(metrics: MetricSet) -> tuple[AnswerScores, Rows, UncertaintyScores
     return AnswerScores(values, **rows.scores), rows, uncertainty
 
 
-def clip_batches(clips: ClipSource, settings: EvaluateSettings) -> Iterator[tuple[Tensor, AVBatch]]:
+def clip_batches(
+    clips: ClipSource, settings: EvaluateSettings, preprocessor: ClipPreprocessor
+) -> Iterator[tuple[Tensor, AVBatch]]:
     """Clips in the order of the data set, with their places."""
     loader: DataLoader[AVClip] = DataLoader(
-        clips,  # type: ignore[arg-type]  # a map-style data set needs no more than __len__ and __getitem__
+        PreparedClips(clips, preprocessor),
         batch_size=settings.batch_size,
         num_workers=settings.workers,
         collate_fn=AVBatch.collate,

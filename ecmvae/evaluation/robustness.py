@@ -7,7 +7,7 @@ but the sound itself tells them apart. The definitions of the numbers are ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,9 +18,10 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from ecmvae.audio.conditions import shifted, with_noise, with_sound
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches, resample
+from ecmvae.audio.conditions import clips_of_other_classes, shifted, with_noise, with_sound
+from ecmvae.audio.io import SAMPLE_RATE, resample
 from ecmvae.data.clips import SoundedClips
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
 from ecmvae.evaluation.report_files import csv_text, decimal, json_text, write_texts
@@ -144,7 +145,8 @@ def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettin
     settings = settings or RobustnessSettings()
     if len(clips) == 0:
         raise UserError("there are no clips to score")
-    others = _others(clips, settings.seed)
+    prepare = ClipPreprocessor.of(model)
+    others = clips_of_other_classes([set(clips.classes(index)) for index in range(len(clips))], settings.seed)
     sums: dict[str, list[dict[str, float]]] = {condition: [] for condition in get_args(Condition)}
     manifest: list[Heard] = []
     device = device_of(model)
@@ -160,12 +162,12 @@ def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettin
             clip = clips[index]
             if clip.masks is None:
                 raise UserError(f"clip {clip.name} has no masks: scores need a split with ground truth")
-            batch = AVBatch.collate([clip]).to(device)
+            batch = AVBatch.collate([prepare(clip)]).to(device)
             features = model.extract_features(batch.frames)
             original: Tensor | None = None
             for condition, (waveform, heard) in _sounds(clips, index, others[index], settings).items():
-                patches = log_mel_patches(waveform, hop_seconds=clips.hop_seconds, num_patches=clips.num_frames)
-                embedding = model.encode_audio(patches[None].to(device))
+                misheard = prepare(replace(clip, waveform=waveform, sample_rate=SAMPLE_RATE, audio=None))
+                embedding = model.encode_audio(None if misheard.audio is None else misheard.audio[None].to(device))
                 draws = latent_draws(model, batch, embedding, features=features)
                 logits = MaskTask().decode(draws)["logits"][0, :, 0]  # (T, H, W)
                 original = logits if original is None else original
@@ -199,17 +201,6 @@ def _sounds(
         made["swapped"] = (theirs, heard("swapped", whose))
         made["offscreen"] = (with_sound(own, theirs, settings.snr_db), heard("offscreen", whose, settings.snr_db))
     return made
-
-
-def _others(clips: SoundedClips, seed: int) -> list[int | None]:
-    """For each clip one, drawn by chance, that shares no class with it; None where there is none."""
-    classes = [set(clips.classes(index)) for index in range(len(clips))]
-    chance = torch.Generator().manual_seed(seed)
-    drawn: list[int | None] = []
-    for mine in classes:
-        order = torch.randperm(len(classes), generator=chance).tolist()
-        drawn.append(next((j for j in order if mine and classes[j] and not mine & classes[j]), None))
-    return drawn
 
 
 def _measure(logits: Tensor, original: Tensor, masks: Tensor, area: float) -> dict[str, float]:

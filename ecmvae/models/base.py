@@ -12,7 +12,9 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ecmvae.audio.vggish import EMBEDDING_DIM, build_audio_encoder, load_audio_weights
+from ecmvae.audio import AUDIO_ENCODERS
+from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, check_audio_encoder, load_audio_weights
+from ecmvae.audio.vggish import EMBEDDING_DIM
 from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
 from ecmvae.hub.folder import StoredModel
@@ -66,7 +68,9 @@ class Segmenter(Pretrained):
         self.num_classes = num_classes
         self.backbone = backbone
         self.audio_encoder = audio_encoder
-        self.audio_dim: int = getattr(audio_encoder, "dim", EMBEDDING_DIM) if audio_dim is None else audio_dim
+        if audio_encoder is not None:
+            audio_dim = check_audio_encoder(audio_encoder).dim
+        self.audio_dim: int = EMBEDDING_DIM if audio_dim is None else audio_dim
         self.normalisation = getattr(backbone, "normalisation", IMAGENET)
         self._frozen: list[nn.Module] = [backbone] if freeze_backbone else []
         if freeze_audio and audio_encoder is not None:
@@ -82,7 +86,7 @@ class Segmenter(Pretrained):
         backbone: nn.Module,
         audio_encoder: nn.Module | None,
         *,
-        audio_dim: int,
+        audio_dim: int | None,
         image_size: int,
     ) -> Segmenter:
         """Build the network that a configuration describes around its two encoders."""
@@ -157,13 +161,19 @@ class Segmenter(Pretrained):
             maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
         return tuple(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
 
-    def encode_audio(self, features: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t a"]:
+    @property
+    def front_end(self) -> AudioFrontEnd | None:
+        """What makes the audio features of `encode_audio`; None without an audio encoder."""
+        front_end: AudioFrontEnd | None = getattr(self.audio_encoder, "front_end", None)
+        return front_end
+
+    def encode_audio(self, features: Float[Tensor, "b t *f"] | None) -> Float[Tensor, "b t a"]:
         """Embed the audio features of every frame: (B, T, ...) -> (B, T, A).
 
         Raises:
             UserError: When the model was built without audio weights.
         """
-        if self.audio_encoder is None:
+        if self.audio_encoder is None or features is None:
             raise UserError(
                 "this model has no audio encoder: set model.audio.weights to a VGGish file or to a folder made by "
                 "ecmvae train-audio, or tune one from scratch with model.audio.frozen: false"
@@ -218,20 +228,23 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     Args:
         config: The `model` part of a `Config`.
         image_size: Side of the square frames in pixels.
-        with_audio_encoder: Whether to include an audio encoder. By default it is included if its weights are named or
-            if it is trained: a frozen encoder with random weights would turn every sound into noise.
+        with_audio_encoder: Whether to include an audio encoder. By default it is included if its weights are named, if
+            it is trained, or if it is not one of ours and may bring weights of its own: a frozen encoder with random
+            weights would turn every sound into noise.
 
     Raises:
         UserError: For an unknown name, or weights that are not available or do not fit.
     """
     if with_audio_encoder is None:
-        with_audio_encoder = config.audio.weights is not None or not config.audio.frozen
+        own = config.audio.name not in AUDIO_ENCODERS
+        with_audio_encoder = own or config.audio.weights is not None or not config.audio.frozen
     audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
     if audio_encoder is not None and config.audio.weights is not None:
         load_audio_weights(audio_encoder, config.audio.weights)
+    audio_dim = getattr(AUDIO_ENCODERS.get(config.audio.name), "dim", None)
     backbone = build_backbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
     return MODELS.get(config.name).from_config(
-        config, backbone, audio_encoder, audio_dim=EMBEDDING_DIM, image_size=image_size
+        config, backbone, audio_encoder, audio_dim=audio_dim, image_size=image_size
     )
 
 

@@ -135,7 +135,7 @@ class TPAVIBaseline(Segmenter):
         backbone: nn.Module,
         audio_encoder: nn.Module | None,
         *,
-        audio_dim: int,
+        audio_dim: int | None,
         image_size: int,
     ) -> TPAVIBaseline:
         """Build the network that a configuration describes around its two encoders."""

@@ -158,7 +158,7 @@ class ECMVAE(Segmenter):
         backbone: nn.Module,
         audio_encoder: nn.Module | None,
         *,
-        audio_dim: int,
+        audio_dim: int | None,
         image_size: int,
     ) -> ECMVAE:
         """Build the network that a configuration describes around its two encoders."""

@@ -32,7 +32,8 @@ from jaxtyping import Float, UInt8
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ecmvae.audio.io import log_mel_patches, resample
+from ecmvae.audio.io import resample
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate

@@ -1,8 +1,8 @@
 """Teach an audio encoder to name what sounds, so that it can be frozen as the paper freezes VGGish.
 
-AudioSet's VGGish weights are not always to be had. A VGGish-style encoder is trained here to tell, for mixtures of
-nought to three recordings, which classes are heard in a second (binary cross-entropy for each class). The classifier is
-thrown away; what stays is the embedding of width 128 under it.
+AudioSet's VGGish weights are not always available. Here an encoder learns which classes are heard in each second of
+mixtures of zero to three recordings (binary cross-entropy for each class). The classifier is then discarded; the
+embedding under it stays.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ecmvae.audio.vggish import EMBEDDING_DIM, build_audio_encoder
+from ecmvae.audio.encoder import AudioEncoder, build_audio_encoder
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.training.progress import progress_bar
 from ecmvae.training.schedule import one_cycle
-from ecmvae.training.sounds import Lessons, NamedPatches, Sounds
+from ecmvae.training.sounds import LabelledSound, SoundSource, TaggingDataset
 from ecmvae.weight_files import write_weight_file
 
 
@@ -46,10 +46,10 @@ class AudioReport:
 
 
 def train_audio(
-    sounds: Sounds,
+    sounds: SoundSource,
     out: str | Path,
     *,
-    name: str = "vggish_small",
+    name: str | AudioEncoder | type[AudioEncoder] = "vggish_small",
     steps: int = 600,
     max_minutes: float | None = None,
     learning_rate: float = 3e-3,
@@ -63,7 +63,7 @@ def train_audio(
     Args:
         sounds: What to learn from.
         out: The folder; ``model.audio.weights`` accepts it. It must not exist.
-        name: Which encoder.
+        name: Which encoder: a registered name, an import path, a class or an encoder.
         steps: Optimiser steps at the most.
         max_minutes: Stop after this time, with the learning rate's cycle complete.
         learning_rate: Peak learning rate.
@@ -85,16 +85,16 @@ def train_audio(
     started = time.monotonic()
     torch.manual_seed(seed)
     place = choose_device(device)
-    encoder: nn.Module = build_audio_encoder(name).to(place)
+    encoder = build_audio_encoder(name).to(place)
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module
-    classifier = nn.Linear(EMBEDDING_DIM, len(sounds.classes)).to(place)
+    classifier = nn.Linear(encoder.dim, len(sounds.classes)).to(place)
     parameters = [*encoder.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
-    lessons = Lessons(sounds, batches=steps, batch_size=batch_size, seed=seed)
-    loader = DataLoader(lessons, batch_size=None, num_workers=workers, generator=torch.Generator())
+    mixtures = TaggingDataset(sounds, encoder.front_end, batches=steps, batch_size=batch_size, seed=seed)
+    loader = DataLoader(mixtures, batch_size=None, num_workers=workers, generator=torch.Generator())
     progress, done = 0.0, 0
     with progress_bar(f"naming {len(sounds.classes)} sounds", total=1000) as advance:
-        for batch in loader:
+        for features, classes in loader:
             advanced = max(done / steps, 0 if max_minutes is None else (time.monotonic() - started) / max_minutes / 60)
             if advanced >= 1:
                 break
@@ -102,8 +102,8 @@ def train_audio(
             progress = advanced
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * one_cycle(progress)
-            logits = classifier(encoder(batch.log_mel.to(place)))
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, batch.classes.to(place))
+            logits = classifier(encoder(features.to(place)))
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, classes.to(place))
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the loss is no longer a finite number at step {done}: lower learning_rate")
             optimiser.zero_grad()
@@ -118,36 +118,53 @@ def train_audio(
         steps=done,
         seconds=round(time.monotonic() - started, 1),
     )
-    scale_to_one(encoder, sounds.mixtures(seed=2**31 + seed, patches=96).log_mel.to(place))
+    sample = sounds.mixtures(seed=2**31 + seed, seconds=96)
+    scale_to_one(encoder, sample.features(encoder.front_end).to(place))
     with replacing(out) as folder:
         folder.mkdir()
         write_weight_file(
             {key: value.cpu().contiguous() for key, value in encoder.state_dict().items()}, folder / "model.safetensors"
         )
-        settings = {"name": name, "classes": list(sounds.classes), "learning_rate": learning_rate, "seed": seed}
+        settings = {
+            "name": _name_of(name),
+            "classes": list(sounds.classes),
+            "learning_rate": learning_rate,
+            "seed": seed,
+        }
         (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     return report
 
 
 @torch.no_grad()
-def scale_to_one(encoder: nn.Module, log_mel: Float[Tensor, "n 1 96 64"]) -> None:
-    """Divide the embedding by its root mean square over these patches, in place.
+def scale_to_one(encoder: AudioEncoder, features: Float[Tensor, "n *f"]) -> None:
+    """Divide the embedding by its root mean square over these features, in place.
 
-    The last layer is linear under a ReLU, so this changes nothing but the scale. Without it entries reach 20 and more,
-    and latent encoders that read them start thousands of nats from each other.
+    If the last layer is linear under a ReLU, as VGGish's is, this changes nothing but the scale. Without it entries
+    reach 20 and more, and latent encoders that read them start thousands of nats from each other.
     """
-    size = encoder(log_mel).square().mean().sqrt()
-    last = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)][-1]
-    if size > 0:
-        last.weight.div_(size)
-        last.bias.div_(size)
+    size = encoder(features).square().mean().sqrt()
+    linear = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
+    if size > 0 and linear:
+        linear[-1].weight.div_(size)
+        if linear[-1].bias is not None:
+            linear[-1].bias.div_(size)
 
 
 @torch.no_grad()
-def accuracy(encoder: nn.Module, classifier: nn.Linear, patches: NamedPatches) -> float | None:
-    """Share of single-class patches whose class is ranked first; None when there is no patch."""
-    if len(patches.log_mel) == 0:
+def accuracy(encoder: AudioEncoder, classifier: nn.Linear, sounds: list[LabelledSound]) -> float | None:
+    """Share of single-class seconds whose class is ranked first; None when there are none."""
+    if not sounds:
         return None
-    logits = classifier(encoder(patches.log_mel.to(classifier.weight.device))).cpu()
-    return float((logits.argmax(1) == patches.classes.argmax(1)).float().mean())
+    features = torch.cat([sound.features(encoder.front_end) for sound in sounds])
+    classes = torch.cat([sound.classes for sound in sounds])
+    logits = classifier(encoder(features.to(classifier.weight.device))).cpu()
+    return float((logits.argmax(1) == classes.argmax(1)).float().mean())
+
+
+def _name_of(choice: str | AudioEncoder | type[AudioEncoder]) -> str:
+    """The name or import path by which a configuration can ask for this encoder."""
+    if isinstance(choice, str):
+        return choice
+    cls = choice if isinstance(choice, type) else type(choice)
+    return f"{cls.__module__}:{cls.__qualname__}"

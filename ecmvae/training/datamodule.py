@@ -8,19 +8,20 @@ goes on with the very next clip.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from typing import Literal
+from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ecmvae.audio.conditions import derangement
 from ecmvae.config import Config
-from ecmvae.data.clips import ClipSource, log_mel_of
+from ecmvae.data.clips import ClipSource, sound_only
+from ecmvae.data.loading import load_clips
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch, AVClip
 
@@ -31,116 +32,42 @@ def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
     Raises:
         UserError: When the data cannot be found.
     """
-    return _DATASETS[config.data.name](config)
-
-
-def _avsbench(config: Config, task: Literal["s4", "ms3"]) -> tuple[ClipSource, ClipSource]:
-    from ecmvae.data.avsbench import AVSBenchDataset
-
-    data = config.data
-    if data.root is None:
-        raise UserError(f"data.name is {data.name}: say where its folder lies with --data.root FOLDER")
-    train, val = (
-        AVSBenchDataset(
-            data.root,
-            task,
-            split,
-            image_size=data.image_size,
-            num_frames=data.num_frames,
-            hop_seconds=data.hop_seconds,
-            supervised=data.supervised if split == "train" else "auto",
-        )
-        for split in ("train", "val")
-    )
+    train, val = (load_clips(config.data, split, seed=config.train.seed) for split in ("train", "val"))
+    names, classes = getattr(train, "class_names", ()), config.model.num_classes
+    if names and classes not in (1, len(names)):
+        raise UserError(f"{config.data.name} has {len(names)} classes, not {classes}: set model.num_classes to that")
     return train, val
-
-
-def _avss(config: Config) -> tuple[ClipSource, ClipSource]:
-    from ecmvae.data.avss import NUM_CLASSES, AVSSDataset
-
-    data, classes = config.data, config.model.num_classes
-    if data.root is None:
-        raise UserError("data.name is avss: say where its folder lies with --data.root FOLDER")
-    if classes not in (1, NUM_CLASSES):
-        raise UserError(f"avss has {NUM_CLASSES} classes, not {classes}: set model.num_classes to {NUM_CLASSES}")
-    train, val = (
-        AVSSDataset(
-            data.root, split, image_size=data.image_size, num_frames=data.num_frames, hop_seconds=data.hop_seconds
-        )
-        for split in ("train", "val")
-    )
-    return train, val
-
-
-def _collage(config: Config) -> tuple[ClipSource, ClipSource]:
-    from ecmvae.data.collage.clips import SECONDS, CollageClips, CollageSources
-
-    data, seed = config.data, config.train.seed
-    if data.num_frames != SECONDS:
-        raise UserError(f"AVS-Collage composed on the fly has {SECONDS} frames a clip, not {data.num_frames}")
-    sources = CollageSources.fetch(data.root)
-    train, val = (
-        CollageClips(
-            sources,
-            kind=data.kind,
-            split=split,
-            length=length,
-            size=data.image_size,
-            seed=seed,
-            remix=split == "train",
-            hop_seconds=data.hop_seconds,
-            keep_frames=config.train.cache_features,
-        )
-        for split, length in (("train", data.length), ("val", data.val_length))
-    )
-    return train, val
-
-
-def _synthetic(config: Config) -> tuple[ClipSource, ClipSource]:
-    from ecmvae.data.synthetic import SyntheticAVS
-
-    data, seed = config.data, config.train.seed
-    train, val = (
-        SyntheticAVS(
-            kind=data.kind,
-            length=length,
-            size=data.image_size,
-            seed=seed + offset,
-            num_frames=data.num_frames,
-            hop_seconds=data.hop_seconds,
-            remix=offset == 0,
-        )
-        for length, offset in ((data.length, 0), (data.val_length, 1))
-    )
-    return train, val
-
-
-_DATASETS: dict[str, Callable[[Config], tuple[ClipSource, ClipSource]]] = {
-    "s4": partial(_avsbench, task="s4"),
-    "ms3": partial(_avsbench, task="ms3"),
-    "avss": _avss,
-    "collage": _collage,
-    "synthetic": _synthetic,
-}
 
 
 class EpochClips(Dataset[AVClip]):
-    """Clips by ``(epoch, index)``, mirrored, supervised and heard as the configuration says.
+    """Clips by ``(epoch, index)``: mirrored, supervised and heard as the configuration says, prepared for the model.
 
     Args:
         clips: The data set below; its ``set_epoch(epoch)`` is called where it has one.
+        preprocessor: Prepares them for the model.
         seed: With the epoch and the index it decides the coin of the mirror and whose sound is heard.
         flip: Probability of mirroring a whole clip, masks and all.
         first_only: Only the first frame's mask trains the model (S4's protocol).
-        source: "real", "silent" (log-mel of digital silence) or "shuffled" (another clip's sound).
+        source: "real", "silent" or "shuffled", see `ecmvae.audio.conditions`.
+
+    Raises:
+        UserError: If sounds are to be shuffled and there are fewer than two clips.
     """
 
     def __init__(
-        self, clips: ClipSource, *, seed: int, flip: float = 0.0, first_only: bool = False, source: str = "real"
+        self,
+        clips: ClipSource,
+        preprocessor: ClipPreprocessor,
+        *,
+        seed: int,
+        flip: float = 0.0,
+        first_only: bool = False,
+        source: str = "real",
     ) -> None:
-        if source == "shuffled" and len(clips) < 2:
-            raise UserError("model.audio.source=shuffled needs at least two clips: there is no other clip to hear")
-        self.clips, self.seed, self.flip, self.first_only, self.source = clips, seed, flip, first_only, source
+        if source == "shuffled":
+            derangement(len(clips), seed)
+        self.clips, self.preprocessor, self.seed = clips, preprocessor, seed
+        self.flip, self.first_only, self.source = flip, first_only, source
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -151,10 +78,11 @@ class EpochClips(Dataset[AVClip]):
         if (set_epoch := getattr(self.clips, "set_epoch", None)) is not None:
             set_epoch(epoch)
         clip = replace(self.clips[index], index=index)
+        if self.source != "real":
+            clip = replace(clip, **self._other_sound(epoch, index))
+        clip = self.preprocessor(clip)
         if place != index:  # it only fills up a process's share: no frame of it counts again
             clip = replace(clip, valid=torch.zeros(len(clip.frames), dtype=torch.bool))
-        if self.source != "real":
-            clip = replace(clip, log_mel=self._other_sound(clip.log_mel, epoch, index))
         if self.first_only:
             supervised = torch.zeros(len(clip.frames), dtype=torch.bool)
             supervised[0] = True
@@ -163,17 +91,13 @@ class EpochClips(Dataset[AVClip]):
             clip = mirrored(clip)
         return clip
 
-    def _other_sound(self, log_mel: Tensor, epoch: int, index: int) -> Tensor:
+    def _other_sound(self, epoch: int, index: int) -> dict[str, Any]:
+        """The fields of the clip that carry its sound, under another condition."""
         if self.source == "silent":
-            return torch.full_like(log_mel, SILENT_LOG_MEL)
-        # One shift of the whole data set a seed and epoch: nobody hears himself, everybody is heard once.
-        shift = int(torch.randint(1, len(self), (), generator=_generator(self.seed, epoch)))
-        other = (index + shift) % len(self)
-        return log_mel_of(self.clips, other)
-
-
-SILENT_LOG_MEL = float(torch.log(torch.tensor(0.01)))
-"""What VGGish's front end, log(mel + 0.01), makes of digital silence."""
+            return {"waveform": torch.zeros(0), "audio": None}
+        # One derangement of the whole data set for every seed and epoch.
+        other = sound_only(self.clips, derangement(len(self), _seed_of(self.seed, epoch))[index])
+        return {name: getattr(other, name) for name in ("waveform", "sample_rate", "audio", "audio_kind")}
 
 
 def mirrored(clip: AVClip) -> AVClip:
@@ -217,7 +141,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             yield from ((epoch, index) for index in order[start : start + self.share])
 
 
-class InOrder(Sampler[tuple[int, int]]):
+class DistributedSequentialSampler(Sampler[tuple[int, int]]):
     """The clips in the data set's order, as of epoch 0; several processes take turns.
 
     All processes get equally many, for they wait for each other; places beyond the end stand for clips that come again.
@@ -244,13 +168,20 @@ class ClipDataModule(LightningDataModule):
 
     Args:
         config: The run's configuration.
+        preprocessor: Prepares clips for the model.
         train: Training clips; None builds what the configuration names.
         val: Validation clips, likewise.
         rank: Number of this process among ``train.devices``.
     """
 
     def __init__(
-        self, config: Config, train: ClipSource | None = None, val: ClipSource | None = None, *, rank: int = 0
+        self,
+        config: Config,
+        preprocessor: ClipPreprocessor,
+        train: ClipSource | None = None,
+        val: ClipSource | None = None,
+        *,
+        rank: int = 0,
     ) -> None:
         super().__init__()
         if train is None or val is None:
@@ -258,18 +189,22 @@ class ClipDataModule(LightningDataModule):
         for clips, key in ((train, "training"), (val, "validation")):
             if len(clips) == 0:
                 raise UserError(f"there are no {key} clips in {config.data.root or config.data.name}")
+        for clips in (train, val):
+            if config.train.cache_features and hasattr(clips, "keep_frames"):
+                clips.keep_frames = True
         data, source = config.data, config.model.audio.source
         self.config = config
         # Clips given to `train` may have labels without names for them.
         self.class_names: tuple[str, ...] = getattr(train, "class_names", ()) if config.model.num_classes > 1 else ()
         self.train_clips = EpochClips(
             train,
+            preprocessor,
             seed=config.train.seed,
             flip=data.horizontal_flip,
             first_only=data.supervised == "first",
             source=source,
         )
-        self.val_clips = EpochClips(val, seed=config.train.seed, source=source)
+        self.val_clips = EpochClips(val, preprocessor, seed=config.train.seed, source=source)
         processes = config.train.devices
         if len(train) < processes:
             raise UserError(f"train.devices={processes} is more than the {len(train)} training clips")
@@ -277,7 +212,7 @@ class ClipDataModule(LightningDataModule):
         self.batch_size = self.share * processes
         self.batches_per_epoch = len(train) // self.batch_size
         self.sampler = EpochSampler(len(train), config.train.seed, self.batch_size, rank=rank, processes=processes)
-        self.val_sampler = InOrder(len(val), rank=rank, processes=processes)
+        self.val_sampler = DistributedSequentialSampler(len(val), rank=rank, processes=processes)
 
     def train_dataloader(self) -> DataLoader[AVClip]:
         """Batches of `AVBatch` in this epoch's order."""
@@ -292,7 +227,7 @@ class ClipDataModule(LightningDataModule):
         epoch, batches = divmod(step, self.batches_per_epoch)
         self.sampler.set_epoch(epoch, skipped=batches * self.batch_size)
 
-    def _loader(self, clips: EpochClips, sampler: EpochSampler | InOrder) -> DataLoader[AVClip]:
+    def _loader(self, clips: EpochClips, sampler: EpochSampler | DistributedSequentialSampler) -> DataLoader[AVClip]:
         workers = self.config.data.workers
         return DataLoader(
             clips,
@@ -315,12 +250,17 @@ def _quiet_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _generator(*numbers: int) -> torch.Generator:
-    """A generator of its own for every tuple of small numbers."""
+def _seed_of(*numbers: int) -> int:
+    """A seed of its own for every tuple of small numbers."""
     seed = 0
     for number in numbers:
         seed = (seed * 1_000_003 + number + 0x9E3779B9) % (2**63 - 1)
-    return torch.Generator().manual_seed(seed)
+    return seed
+
+
+def _generator(*numbers: int) -> torch.Generator:
+    """A generator of its own for every tuple of small numbers."""
+    return torch.Generator().manual_seed(_seed_of(*numbers))
 
 
 def seed_everything(seed: int, epoch: int) -> None:

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ecmvae.data.clips import ClipSource
-from ecmvae.data.transforms import normalise
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.models import Segmenter
 from ecmvae.training.progress import progress_bar
+from ecmvae.visual.normalisation import Normalisation
 
 
 class FeatureCache:
@@ -54,7 +56,7 @@ class FeatureCache:
         backbone = self._model.backbone
         # EfficientNet's depthwise convolutions are more than twice as fast on channels-last memory.
         backbone.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        pictures = _Pictures(clips)
+        pictures = _Pictures(clips, self._model.normalisation)
         # A data set that keeps the scenes it drew must draw them here, before the workers of training are forked.
         workers = 0 if getattr(clips, "keep_frames", False) else workers
         loader = DataLoader(pictures, batch_size=4, num_workers=workers, collate_fn=_stack_pictures)
@@ -86,8 +88,8 @@ class FeatureCache:
 class _Pictures(Dataset[tuple[str, Tensor]]):
     """Names and frames only; where a data set can draw a scene without its sound, the sound is not made."""
 
-    def __init__(self, clips: ClipSource) -> None:
-        self.clips = clips
+    def __init__(self, clips: ClipSource, normalisation: Normalisation) -> None:
+        self.clips, self.normalisation = clips, normalisation
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -95,8 +97,9 @@ class _Pictures(Dataset[tuple[str, Tensor]]):
     def __getitem__(self, index: int) -> tuple[str, Tensor]:
         draw, name = getattr(self.clips, "frames", None), getattr(self.clips, "name", None)
         if draw is not None and name is not None:
-            return name(index), normalise(torch.from_numpy(draw(index)[0]))
-        clip = self.clips[index]
+            frames = rearrange(torch.from_numpy(draw(index)[0]), "t h w c -> t c h w")
+            return name(index), self.normalisation(frames)
+        clip = ClipPreprocessor(None, self.normalisation)(self.clips[index])
         return clip.name, clip.frames
 
 

@@ -67,7 +67,7 @@ class SegmentationModule(LightningModule):
             maps = self.features.lookup(batch.names, self.device)
         return self.model(
             batch.frames,
-            self.model.encode_audio(batch.log_mel),
+            self.model.encode_audio(batch.audio),
             masks=batch.masks if learn else None,
             supervised=batch.supervised if learn else None,
             latents=latents,

@@ -15,7 +15,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ecmvae.data.avss import voc_palette
-from ecmvae.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from ecmvae.files import replacing
 from ecmvae.models.latents import FactorizedLatents
 from ecmvae.training.module import SegmentationModule
@@ -125,6 +124,7 @@ class Previews(Callback):
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run them once more, with the posterior, and draw."""
+        assert isinstance(pl_module, SegmentationModule)
         assert isinstance(trainer.logger, TensorBoardLogger)
         board, step, drawn = trainer.logger.experiment, trainer.global_step, 0
         for batch in self._batches:
@@ -132,7 +132,8 @@ class Previews(Callback):
             assert batch.masks is not None
             for row in range(min(len(batch.names), self.clips - drawn)):
                 labels = None if batch.labels is None else batch.labels[row]
-                strip = mask_strip(batch.frames[row], batch.masks[row], output.logits[row], labels)
+                pictures = pl_module.model.normalisation.pictures(batch.frames[row])
+                strip = mask_strip(pictures, batch.masks[row], output.logits[row], labels)
                 board.add_image(f"masks/{batch.names[row]}", strip, step)
                 drawn += 1
         if self._batches and output.posterior is not None and output.prior is not None:
@@ -155,17 +156,15 @@ def _single(latent: DiagonalGaussian) -> DiagonalGaussian:
 
 
 def mask_strip(
-    frames: Float[Tensor, "t 3 h w"],
+    pictures: Float[Tensor, "t 3 h w"],
     masks: Float[Tensor, "t 1 h w"],
     logits: Float[Tensor, "t k h w"],
     labels: Int[Tensor, "t h w"] | None = None,
 ) -> Float[Tensor, "3 height width"]:
-    """A picture of one clip, values in [0, 1]: frames in the top row, truth below, the answer last.
+    """A picture of one clip, values in [0, 1]: its pictures in the top row, truth below, the answer last.
 
     The answer is a probability, or for several classes the likeliest class in its colour, as is the truth then.
     """
-    mean, std = (torch.tensor(value, device=frames.device)[:, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD))
-    pictures = (frames * std + mean).clamp(0, 1)
     if labels is None or logits.shape[1] == 1:
         rows = [pictures, masks.expand_as(pictures), torch.sigmoid(logits.float()).expand_as(pictures)]
     else:

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from ecmvae.config import Config
 from ecmvae.data.clips import ClipSource
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
@@ -95,7 +96,8 @@ def _build(
     config: Config, train_clips: ClipSource | None, val_clips: ClipSource | None, rank: int = 0
 ) -> tuple[ClipDataModule, SegmentationModule]:
     seed_everything(config.train.seed, epoch=-1)
-    data, module = ClipDataModule(config, train_clips, val_clips, rank=rank), SegmentationModule(config)
+    module = SegmentationModule(config)
+    data = ClipDataModule(config, ClipPreprocessor.of(module.model), train_clips, val_clips, rank=rank)
     module.model.class_names = data.class_names
     return data, module
 

@@ -14,7 +14,8 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.audio.encoder import AudioFrontEnd, sound_windows
+from ecmvae.audio.io import SAMPLE_RATE
 from ecmvae.data.collage.clips import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
@@ -29,29 +30,33 @@ _AUDIBLE = 0.01
 
 
 @dataclass(frozen=True)
-class NamedPatches:
-    """One-second patches and what sounds in them.
+class LabelledSound:
+    """A waveform of n seconds, and what sounds in each of them.
 
     Attributes:
-        log_mel: (n, 1, 96, 64).
+        waveform: (n * 16000,) at 16 kHz.
         classes: (n, K) float in {0, 1}, which of the K classes sounds.
     """
 
-    log_mel: Float[Tensor, "n 1 96 64"]
+    waveform: Float[Tensor, " s"]
     classes: Float[Tensor, "n k"]
+
+    def features(self, front_end: AudioFrontEnd) -> Float[Tensor, "n *f"]:
+        """The features of each second."""
+        return front_end(sound_windows(self.waveform, SAMPLE_RATE, front_end, len(self.classes)))
 
 
 @runtime_checkable
-class Sounds(Protocol):
-    """Where an audio encoder's lessons come from."""
+class SoundSource(Protocol):
+    """Where the examples for an audio encoder come from."""
 
     classes: tuple[str, ...]
 
-    def mixtures(self, seed: int, patches: int) -> NamedPatches:
-        """Mixtures of nought to three classes, the same for the same seed."""
+    def mixtures(self, seed: int, seconds: int) -> LabelledSound:
+        """Mixtures of zero to three classes, the same for the same seed."""
 
-    def singles(self, held_out: bool) -> NamedPatches:
-        """One class at a time, clean: the known recordings or the held-out ones; empty where there are none."""
+    def singles(self, held_out: bool) -> list[LabelledSound]:
+        """One class at a time, clean: the known recordings or the held-out ones."""
 
 
 class CollageSounds:
@@ -66,21 +71,20 @@ class CollageSounds:
         self.classes = sources.eligible()
         self._tuned: dict[tuple[str, int], Float32[np.ndarray, " s"]] = {}
 
-    def mixtures(self, seed: int, patches: int) -> NamedPatches:
-        """Nought to three recordings of different classes a second: random place, pause, pitch, gain and noise."""
+    def mixtures(self, seed: int, seconds: int) -> LabelledSound:
+        """Zero to three recordings of different classes a second: random place, pause, pitch, gain and noise."""
         rng = np.random.default_rng([seed, 0x50])
-        level = 0.1 * 10 ** (-rng.uniform(20, 50, (patches, 1)) / 20)
-        mixed = rng.standard_normal((patches, SAMPLE_RATE), dtype=np.float32) * level.astype(np.float32)
-        named = torch.zeros(patches, len(self.classes))
-        for row, count in enumerate(rng.choice(len(_SOUNDING), size=patches, p=_SOUNDING)):
+        level = 0.1 * 10 ** (-rng.uniform(20, 50, (seconds, 1)) / 20)
+        mixed = rng.standard_normal((seconds, SAMPLE_RATE), dtype=np.float32) * level.astype(np.float32)
+        named = torch.zeros(seconds, len(self.classes))
+        for row, count in enumerate(rng.choice(len(_SOUNDING), size=seconds, p=_SOUNDING)):
             for number in rng.choice(len(self.classes), size=count, replace=False):
                 second = self._second(rng, self.classes[number])
                 mixed[row] += second * np.float32(10 ** (rng.uniform(-6, 3) / 20))
                 if np.sqrt(np.mean(np.square(second))) > _AUDIBLE:
                     named[row, number] = 1
         mixed *= np.minimum(1, 0.98 / np.abs(mixed).max(axis=1, keepdims=True))
-        log_mel = log_mel_patches(torch.from_numpy(mixed).flatten(), hop_seconds=1.0, num_patches=patches)
-        return NamedPatches(log_mel, named)
+        return LabelledSound(torch.from_numpy(mixed).flatten(), named)
 
     def _second(self, rng: np.random.Generator, category: str) -> Float32[np.ndarray, " s"]:
         """A second of one of the class's recordings, which repeats with a random pause, from a random place."""
@@ -99,18 +103,18 @@ class CollageSounds:
             self._tuned[sound, semitones] = np.interp(times, np.arange(len(plain)), plain).astype(np.float32)
         return self._tuned[sound, semitones]
 
-    def singles(self, held_out: bool) -> NamedPatches:
+    def singles(self, held_out: bool) -> list[LabelledSound]:
         """Every recording on its own, in its loudest second: repeated where it is shorter."""
-        patches = []
+        found = []
         for number, category in enumerate(self.classes):
             for sound in self.sources.sounds(category, held_out):
                 recording = torch.from_numpy(self.sources.load_sound(sound).copy())
                 turns = recording.repeat(-(-2 * SAMPLE_RATE // len(recording)))
                 power = turns.square().unfold(0, SAMPLE_RATE, _STEP).mean(-1)
                 start = int(power.argmax()) * _STEP
-                log_mel = log_mel_patches(turns[start : start + SAMPLE_RATE], hop_seconds=1.0, num_patches=1)
-                patches.append(NamedPatches(log_mel, _one_hot([number], len(self.classes))))
-        return join(patches) if patches else NamedPatches(torch.zeros(0, 1, 96, 64), torch.zeros(0, len(self.classes)))
+                label = _one_hot([number], len(self.classes))
+                found.append(LabelledSound(turns[start : start + SAMPLE_RATE], label))
+        return found
 
 
 class SyntheticSounds:
@@ -119,47 +123,48 @@ class SyntheticSounds:
     def __init__(self) -> None:
         self.classes = tuple(shape.name for shape in SHAPES)
 
-    def mixtures(self, seed: int, patches: int) -> NamedPatches:
-        """Clips of the MS3-like kind, five patches each."""
-        clips = SyntheticAVS("ms3", length=-(-patches // 5), seed=seed + 10_000)
-        mixed = join([self._named(clips, index) for index in range(clips.length)])
-        return NamedPatches(mixed.log_mel[:patches], mixed.classes[:patches])
+    def mixtures(self, seed: int, seconds: int) -> LabelledSound:
+        """Clips of the MS3-like kind, five seconds each."""
+        clips = SyntheticAVS("ms3", length=-(-seconds // 5), seed=seed + 10_000)
+        mixed = [self._labelled(clips, index) for index in range(clips.length)]
+        waveform = torch.cat([each.waveform for each in mixed])
+        classes = torch.cat([each.classes for each in mixed])
+        return LabelledSound(waveform[: seconds * SAMPLE_RATE], classes[:seconds])
 
-    def singles(self, held_out: bool) -> NamedPatches:
+    def singles(self, held_out: bool) -> list[LabelledSound]:
         """Clips in which one shape sounds throughout; none is held out."""
         clips = SyntheticAVS("s4", length=0 if held_out else 40, seed=9_999)
-        patches = [self._named(clips, index) for index in range(clips.length)]
-        return join([NamedPatches(torch.zeros(0, 1, 96, 64), torch.zeros(0, len(self.classes))), *patches])
+        return [self._labelled(clips, index) for index in range(clips.length)]
 
-    def _named(self, clips: SyntheticAVS, index: int) -> NamedPatches:
-        log_mel, sounding = clips.sound(index, epoch=0)
+    def _labelled(self, clips: SyntheticAVS, index: int) -> LabelledSound:
+        waveform, sounding = clips.sound(index, epoch=0)
         columns = _one_hot([self.classes.index(name) for name in clips.classes(index)], len(self.classes))
-        return NamedPatches(log_mel, sounding.float() @ columns)
+        return LabelledSound(waveform, sounding.float() @ columns)
 
 
-class Lessons(Dataset[NamedPatches]):
-    """Batch `index` of an endless course, made by a loader's worker.
+class TaggingDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Batch `index` of an endless stream of mixtures: features (n, ...) and classes (n, K).
 
     Args:
         sounds: Where the mixtures come from.
-        batches: Length of the course.
-        batch_size: Patches in a batch.
-        seed: Seed of the course.
+        front_end: Of the encoder that is trained.
+        batches: Number of batches.
+        batch_size: Seconds of sound in a batch.
+        seed: Seed of the stream.
     """
 
-    def __init__(self, sounds: Sounds, *, batches: int, batch_size: int, seed: int) -> None:
-        self.sounds, self.batches, self.batch_size, self.seed = sounds, batches, batch_size, seed
+    def __init__(
+        self, sounds: SoundSource, front_end: AudioFrontEnd, *, batches: int, batch_size: int, seed: int
+    ) -> None:
+        self.sounds, self.front_end = sounds, front_end
+        self.batches, self.batch_size, self.seed = batches, batch_size, seed
 
     def __len__(self) -> int:
         return self.batches
 
-    def __getitem__(self, index: int) -> NamedPatches:
-        return self.sounds.mixtures(self.seed * 1_000_000 + index, self.batch_size)
-
-
-def join(parts: list[NamedPatches]) -> NamedPatches:
-    """All patches, one after another."""
-    return NamedPatches(torch.cat([part.log_mel for part in parts]), torch.cat([part.classes for part in parts]))
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        mixture = self.sounds.mixtures(self.seed * 1_000_000 + index, self.batch_size)
+        return mixture.features(self.front_end), mixture.classes
 
 
 def _one_hot(numbers: list[int], count: int) -> Float[Tensor, "n k"]:

@@ -8,14 +8,8 @@ import reference_inputs
 import soundfile
 import torch
 
-from ecmvae.audio.io import (
-    log_mel_patches,
-    mel_matrix,
-    num_log_mel_patches,
-    read_wave,
-    resample,
-    write_wave,
-)
+from ecmvae.audio.io import read_wave, resample, write_wave
+from ecmvae.audio.vggish import log_mel_patches, mel_matrix, num_log_mel_patches
 from ecmvae.errors import UserError
 
 REFERENCE = Path(__file__).parents[1] / "reference"

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ecmvae.audio.vggish import VGGish, VGGishSmall, build_audio_encoder, load_audio_weights
+from ecmvae.audio.encoder import build_audio_encoder, load_audio_weights
+from ecmvae.audio.vggish import VGGish, VGGishSmall
 from ecmvae.errors import UserError
 
 

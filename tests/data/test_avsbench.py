@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prepared import log_mel
 
-from ecmvae.audio.io import log_mel_patches, read_wave
+from ecmvae.audio.io import read_wave
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.layout import tasks_in
 from ecmvae.data.miniature import ShapeScenes, write_miniature
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch
+from ecmvae.visual.normalisation import IMAGENET
 
 SIDE = 40
 COUNTS = {"train": 2, "val": 1, "test": 2}
@@ -62,7 +66,7 @@ def test_reads_what_was_written(released, task, split, first):
         assert clip.supervised.all()
         assert clip.category == (expected.category if task == "s4" else "")
         # The wav's 16 bits show where a band is all but silent.
-        torch.testing.assert_close(clip.log_mel, log_mel_patches(expected.waveform), atol=0.05, rtol=0)
+        torch.testing.assert_close(log_mel(clip), log_mel_patches(expected.waveform), atol=0.05, rtol=0)
         assert clip.objects is None
         assert clip.sounding is None
 
@@ -103,10 +107,40 @@ def test_objects_masks_and_frames_keep_together_when_resized(composed):
 def test_audio_sources(released):
     wav, _ = read_wave(AVSBenchDataset(released, "ms3", "val").clips[0].wav)
     every_second = AVSBenchDataset(released, "ms3", "val", hop_seconds=1.0)  # no pickle fits: from the sound
-    assert torch.equal(every_second.log_mel(0), log_mel_patches(wav, 16000, 1.0, 5))
-    pickled = AVSBenchDataset(released, "ms3", "val", audio="log_mel").log_mel(0)
-    computed = AVSBenchDataset(released, "ms3", "val", audio="wav").log_mel(0)
-    assert torch.equal(pickled, computed)
+    assert every_second[0].audio is None
+    torch.testing.assert_close(log_mel(every_second[0]), log_mel_patches(wav, 16000, 1.0, 5))
+    pickled = AVSBenchDataset(released, "ms3", "val", audio="log_mel")[0]
+    assert pickled.waveform is None
+    assert pickled.audio_kind == "vggish"
+    heard = AVSBenchDataset(released, "ms3", "val", audio="wav")[0]
+    assert heard.audio is None
+    torch.testing.assert_close(log_mel(pickled), log_mel(heard))
+    both = AVSBenchDataset(released, "ms3", "val")[0]
+    assert torch.equal(both.audio, pickled.audio)
+    assert torch.equal(both.waveform, heard.waveform)
+
+
+def test_a_pickle_is_no_help_to_another_encoder(released):
+    """Cached VGGish features stand in for the sound, but only for VGGish."""
+
+    class Loudness:
+        name, sample_rate, seconds = "loudness", 16_000, 0.5
+
+        def __call__(self, waveforms):
+            return waveforms.square().mean(1, keepdim=True)
+
+    other = ClipPreprocessor(Loudness(), IMAGENET)
+    clip = AVSBenchDataset(released, "ms3", "val")[0]
+    windows = clip.waveform.unfold(0, 8_000, 15_360)[:5]
+    shifted = clip.waveform[4_000:].unfold(0, 8_000, 15_360)[:5]
+    assert other(clip).audio.shape == (5, 1)
+    assert not torch.equal(other(clip).audio, windows.square().mean(1, keepdim=True))
+    torch.testing.assert_close(other(clip).audio, shifted.square().mean(1, keepdim=True))  # centred on the frame
+    with pytest.raises(UserError, match="only cached vggish features, but the model hears loudness"):
+        other(AVSBenchDataset(released, "ms3", "val", audio="log_mel")[0])
+
+
+def test_audio_of_the_wrong_hop(released):
     with pytest.raises(UserError, match="hop_seconds"):
         AVSBenchDataset(released, "ms3", "val", audio="log_mel", hop_seconds=1.0)
 
@@ -116,7 +150,7 @@ def test_pickles_of_another_length(copy, count, source):
     data = AVSBenchDataset(copy, "ms3", "val")
     patches = torch.randn(count, 1, 96, 64)
     data.clips[0].log_mel.write_bytes(pickle.dumps(patches))
-    assert torch.equal(data.log_mel(0), patches[source])
+    assert torch.equal(data.sound_fields(0)["audio"], patches[source])
 
 
 def test_root_may_be_the_task_folder(released):

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ecmvae.data.letterbox import Letterbox
-from ecmvae.data.transforms import ClipTransform, normalise
+from ecmvae.data.transforms import ClipTransform
 from ecmvae.prediction.render import enlarge
+from ecmvae.visual.normalisation import IMAGENET
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_aspect_is_kept_and_the_picture_centred(height: int, width: int, inner: 
     frame = np.full((height, width, 3), 255, np.uint8)
     square = box.fit(frame)
     assert square.shape == (3, 128, 128)
-    white = normalise(torch.full((1, 1, 3), 255, dtype=torch.uint8))[:, 0, 0]
+    white = IMAGENET(torch.full((3, 1, 1), 255, dtype=torch.uint8))[:, 0, 0]
     covered = (square == white[:, None, None]).all(dim=0)
     assert covered.sum() == inner[0] * inner[1]
     assert torch.all(square[:, ~covered] == 0)  # the ImageNet mean
@@ -44,12 +45,14 @@ def test_a_mask_finds_its_way_back() -> None:
 def test_squashing_is_the_training_transform() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
     box = Letterbox(height=45, width=80, side=32, squash=True)
-    assert torch.equal(box.fit(frame), ClipTransform(32)(frame[None])[0][0])
+    assert torch.equal(box.fit(frame), IMAGENET(ClipTransform(32)(frame[None])[0])[0])
 
 
 def test_square_pictures_are_the_training_transform_too() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (70, 70, 3), dtype=np.uint8)
-    assert torch.equal(Letterbox(height=70, width=70, side=32).fit(frame), ClipTransform(32)(frame[None])[0][0])
+    assert torch.equal(
+        Letterbox(height=70, width=70, side=32).fit(frame), IMAGENET(ClipTransform(32)(frame[None])[0])[0]
+    )
 
 
 def test_anamorphic_video_is_letterboxed_as_it_is_shown() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ecmvae.audio.io import log_mel_patches, read_wave
+from ecmvae.audio.io import read_wave
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.layout import read_clips
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.prepare import MANIFEST, PrepareSettings, prepare, sample_frames

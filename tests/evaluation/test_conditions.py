@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fake_segmenter import FakeSegmenter
+from prepared import log_mel, prepared
 
-from ecmvae.audio.io import log_mel_patches
+from ecmvae.audio.conditions import derangement
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.evaluation.conditions import AudioConditions, derangement, silence
+from ecmvae.evaluation.conditions import AudioConditions, silence
 from ecmvae.evaluation.inference import eval_mode, latent_draws
 from ecmvae.evaluation.tasks import MaskTask
 from ecmvae.types import AVBatch
@@ -18,8 +20,8 @@ from ecmvae.types import AVBatch
 class Ears(FakeSegmenter):
     """Passes sounds through, as far as they fit; draws its answers."""
 
-    def encode_audio(self, log_mel):
-        return log_mel.flatten(2)[..., :128]
+    def encode_audio(self, features):
+        return features.flatten(2)[..., :128]
 
     def forward(self, frames, audio, latents="sample", features=None):
         noise = torch.randn_like(frames[:, :, :1]) if latents == "sample" else torch.zeros_like(frames[:, :, :1])
@@ -38,10 +40,10 @@ def test_each_clip_receives_the_audio_that_the_derangement_says(clips, names):
     conditions = AudioConditions(Ears(), source, shuffled=True, seed=2)
     assert conditions.others == derangement(6, 2)
     index = torch.tensor([3, 4])
-    batch = AVBatch.collate([clips[3], clips[4]])
-    expected = torch.stack([clips[conditions.others[i]].log_mel.flatten(1)[:, :128] for i in (3, 4)])
+    batch = AVBatch.collate([prepared(clips[3]), prepared(clips[4])])
+    expected = torch.stack([log_mel(clips[conditions.others[i]]).flatten(1)[:, :128] for i in (3, 4)])
     assert torch.equal(conditions.embeddings("shuffled", index, batch), expected)
-    assert torch.equal(conditions.embeddings("real", index, batch), batch.log_mel.flatten(2)[..., :128])
+    assert torch.equal(conditions.embeddings("real", index, batch), batch.audio.flatten(2)[..., :128])
     assert torch.equal(conditions.embeddings("silent", index, batch), silence(Ears(), 2, 5))
 
 
@@ -54,7 +56,7 @@ def test_silence_comes_through_the_front_end():
 
 
 def test_draws_share_their_noise_whatever_is_heard(clips):
-    batch = AVBatch.collate([clips[0]])
+    batch = AVBatch.collate([prepared(clips[0])])
     state = torch.get_rng_state()
     quiet, loud = (
         torch.stack(list(latent_draws(Ears(), batch, torch.full((1, 5, 128), v), latents="sample", samples=3)))

@@ -6,13 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fake_segmenter import FakeSegmenter
+from prepared import prepared
 from rich.console import Console
 from torch.utils.data import DataLoader
 
+from ecmvae.audio.conditions import derangement
 from ecmvae.audio.vggish import VGGishSmall
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.evaluation.conditions import derangement
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models import ECMVAE
@@ -33,13 +35,13 @@ class KnowingModel(FakeSegmenter):
     def __init__(self, clips, noise=0.0):
         super().__init__()
         self.noise = noise
-        self.clips = [clips[i] for i in range(len(clips))]
+        self.clips = [prepared(clips[i]) for i in range(len(clips))]
         self.seen = torch.stack([clip.frames for clip in self.clips]).flatten(1)
-        self.heard = torch.stack([clip.log_mel for clip in self.clips]).flatten(1)
+        self.heard = torch.stack([clip.audio for clip in self.clips]).flatten(1)
         self.classes = [clips.classes(i) for i in range(len(clips))]
 
-    def encode_audio(self, log_mel):
-        return torch.nn.functional.pad(log_mel.flatten(2)[..., :64], (0, 64))
+    def encode_audio(self, features):
+        return torch.nn.functional.pad(features.flatten(2)[..., :64], (0, 64))
 
     def forward(self, frames, audio, latents="sample", features=None):
         assert features is None or features[0] is frames
@@ -253,8 +255,9 @@ def test_a_model_and_clips_that_no_configuration_describes():
     assert report.scores == evaluate(model, source, QUIET).scores
     model.eval()
     with torch.no_grad():
-        batch = AVBatch.collate(clips)
-        logits = model(batch.frames, model.encode_audio(batch.log_mel), latents="mean").logits
+        prepare = ClipPreprocessor.of(model)
+        batch = AVBatch.collate([prepare(clip) for clip in clips])
+        logits = model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits
     assert report.miou == pytest.approx(avsbench_iou(logits.flatten(0, 1), batch.flat_masks).mean().item(), abs=1e-6)
     with pytest.raises(UserError, match="list does not say where its clips' files are"):
         evaluate(model, clips, QUIET, save_to="nowhere")

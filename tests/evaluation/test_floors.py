@@ -14,7 +14,6 @@ def batch_of(objects: torch.Tensor, clips: int) -> AVBatch:
     clip = AVClip(
         name="c",
         frames=frames,
-        log_mel=torch.zeros(2, 1, 96, 64),
         masks=(objects > 0).float()[:, None],
         objects=objects,
     )
@@ -46,8 +45,8 @@ def test_nothing_visible_and_nothing_known():
     nothing = torch.zeros(2, 4, 4, dtype=torch.long)
     assert not (floor_logits(batch_of(nothing, 1), torch.tensor([0]))["random_object"] > 0).any()
     clip = SyntheticAVS(length=1, size=16)[0]
-    real = AVBatch.collate([AVClip(name="c", frames=clip.frames, log_mel=clip.log_mel, masks=clip.masks)])
+    real = AVBatch.collate([AVClip(name="c", frames=clip.frames, masks=clip.masks)])
     assert set(floor_logits(real, torch.tensor([0]))) == {"all_background", "all_foreground"}
-    bare = AVBatch.collate([AVClip(name="c", frames=clip.frames, log_mel=clip.log_mel)])
+    bare = AVBatch.collate([AVClip(name="c", frames=clip.frames)])
     with pytest.raises(ValueError, match="need ground truth"):
         floor_logits(bare, torch.tensor([0]))

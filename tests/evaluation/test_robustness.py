@@ -26,8 +26,8 @@ class Listener(FakeSegmenter):
         super().__init__()
         self.deaf = deaf
 
-    def encode_audio(self, log_mel):
-        return log_mel.mean(dim=(2, 3, 4), keepdim=False)[..., None].expand(-1, -1, 128)
+    def encode_audio(self, features):
+        return features.mean(dim=(2, 3, 4), keepdim=False)[..., None].expand(-1, -1, 128)
 
     def forward(self, frames, audio, latents="sample", features=None):
         left = torch.zeros_like(frames[:, :, :1], dtype=torch.bool)

@@ -14,6 +14,7 @@ from ecmvae.config import config_from_dict
 from ecmvae.data.avss import AVSSDataset, read_classes, voc_palette
 from ecmvae.data.miniature import ShapeScenes
 from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 from ecmvae.evaluation.command import evaluate as evaluate_command
@@ -78,9 +79,9 @@ def test_a_model_against_a_plain_loop(root, model):
     report = evaluate(model, clips, EvaluateSettings(progress=False, batch_size=2))
     real, padded, of_subset = [], [], {}
     for k in range(3):
-        batch = AVBatch.collate([clips[k]])
+        batch = AVBatch.collate([ClipPreprocessor.of(model)(clips[k])])
         with torch.no_grad():
-            logits = model(batch.frames, model.encode_audio(batch.log_mel), latents="mean").logits
+            logits = model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits
         predicted, truth = logits[0].argmax(1).numpy(), batch.labels[0].numpy()
         seconds = clips.clips[k].seconds
         frames = list(zip(predicted, truth, strict=True))
@@ -109,9 +110,10 @@ def test_a_model_against_a_plain_loop(root, model):
 def test_on_masks_it_is_scored_by_anything_but_background(model):
     clips = SyntheticAVS("s4", length=2, size=SIDE)
     report = evaluate(model, clips, EvaluateSettings(progress=False, sounds=("real",)))
-    batch = AVBatch.collate([clips[0], clips[1]])
+    prepare = ClipPreprocessor.of(model)
+    batch = AVBatch.collate([prepare(clips[0]), prepare(clips[1])])
     with torch.no_grad():
-        logits = model(batch.frames, model.encode_audio(batch.log_mel), latents="mean").logits
+        logits = model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits
     foreground = torch.logit(1 - logits.double().softmax(dim=2)[:, :, 0]).flatten(0, 1).float()
     assert report.miou == pytest.approx(avsbench_iou(foreground, batch.masks.flatten(0, 2)).mean().item(), abs=1e-6)
 

@@ -10,7 +10,7 @@ import torch
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from torch import Tensor, nn
 
-from ecmvae.audio.vggish import build_audio_encoder
+from ecmvae.audio.encoder import build_audio_encoder
 from ecmvae.config import AudioConfig, Config, DataConfig, ModelConfig
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError

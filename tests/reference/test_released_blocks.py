@@ -6,8 +6,7 @@ import reference_inputs as ref
 import torch
 from released_case import arrays, close, drawn, numbers, released_shapes, without_noise
 
-from ecmvae.audio.io import log_mel_patches
-from ecmvae.audio.vggish import VGGishPostprocessor
+from ecmvae.audio.vggish import VGGishPostprocessor, log_mel_patches
 from ecmvae.losses import released
 from ecmvae.losses.segmentation import MatchingForm, binary_cross_entropy, structure_loss
 from ecmvae.models.tpavi import TPAVI, AlignedTPAVI

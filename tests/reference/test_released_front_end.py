@@ -7,7 +7,7 @@ import reference_inputs as ref
 import torch
 from released_case import close, numbers
 
-from ecmvae.audio.io import log_mel_patches
+from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.metrics.functional import avsbench_fscore, avsbench_iou
 
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from prepared import VGGISH, prepared
 
 from ecmvae.data.avss import AVSSDataset
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.metrics.semantic import SemanticProtocol
 from ecmvae.models.checkpoint import load_model
@@ -37,7 +39,7 @@ def test_labels_are_seen_in_the_mirror_too(avss_root) -> None:
 
 def test_other_numbers_of_classes_are_refused(tiny_avss) -> None:
     with pytest.raises(UserError, match=r"set model\.num_classes to 71"):
-        ClipDataModule(tiny_avss(model__num_classes=5))
+        ClipDataModule(tiny_avss(model__num_classes=5), VGGISH)
     with pytest.raises(UserError, match=r"needs labelled classes, which data\.name=s4 has not"):
         tiny_avss(data__name="s4")
 
@@ -47,7 +49,7 @@ def test_the_loss_falls_and_the_classes_are_learned(tiny_avss) -> None:
     config = tiny_avss(model__channels=16, model__fusion__kind="tpavi")
     module = SegmentationModule(config).train()
     clips = AVSSDataset(config.data.root, "train", image_size=32)
-    batch = AVBatch.collate([clips[2], clips[4]])  # v1m and v2: five seconds and ten
+    batch = AVBatch.collate([prepared(clips[2]), prepared(clips[4])])  # v1m and v2: five seconds and ten
     batch = replace(batch, features=module.model.extract_features(batch.frames))  # the backbone is frozen
     optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
     losses = []
@@ -76,9 +78,9 @@ def test_a_run_leaves_a_model_that_knows_its_classes(tiny_avss, avss_root) -> No
     clips = AVSSDataset(avss_root, "val", image_size=32)
     metric = SemanticProtocol()
     for clip in (clips[k] for k in range(len(clips))):
-        batch = AVBatch.collate([clip])
+        batch = AVBatch.collate([ClipPreprocessor.of(model)(clip)])
         with torch.no_grad():
-            logits = model(batch.frames, model.encode_audio(batch.log_mel), latents="mean").logits
+            logits = model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits
         metric.update(logits, batch.labels, batch.valid)
     assert logits.shape == (1, 10, 71, 32, 32)
     expected = {f"val/{name}": value for name, value in metric.compute()._asdict().items() if not math.isnan(value)}

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from prepared import prepared
 
 from ecmvae.config import Config
 from ecmvae.data.synthetic import SyntheticAVS
@@ -28,7 +29,7 @@ def test_kept_maps_are_the_backbones_to_half_precision(tiny) -> None:
     assert len(cache) == 5
     order = [3, 0, 4]
     kept = cache.lookup([clips[i].name for i in order])
-    fresh = model.extract_features(torch.stack([clips[i].frames for i in order]))
+    fresh = model.extract_features(torch.stack([prepared(clips[i]).frames for i in order]))
     for mine, theirs in zip(kept, fresh, strict=True):
         assert mine.dtype == torch.float32
         torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-3)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from prepared import prepared
 
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.training.module import SegmentationModule
@@ -39,7 +40,7 @@ def test_kl_warms_up_by_the_share_of_epochs(tiny, step: int, warmup: float, fact
 def test_maps_given_in_the_batch_or_kept_change_nothing(tiny) -> None:
     module = SegmentationModule(tiny()).eval()
     clips = SyntheticAVS("s4", length=2, size=64)
-    batch = AVBatch.collate([clips[0], clips[1]])
+    batch = AVBatch.collate([prepared(clips[0]), prepared(clips[1])])
     plain = module(batch, latents="mean").logits
     module.features = type(
         "Kept", (), {"lookup": lambda self, names, device: module.model.extract_features(batch.frames)}

@@ -11,11 +11,12 @@ from typing import cast
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ecmvae.audio.io import SAMPLE_RATE, log_mel_patches
+from ecmvae.audio.io import SAMPLE_RATE
 from ecmvae.data.collage.render import render
 from ecmvae.data.collage.scene import (
     SECONDS,
@@ -30,7 +31,6 @@ from ecmvae.data.collage.scene import (
 from ecmvae.data.collage.sound import mix_audio
 from ecmvae.data.collage.sources import CollageSources, SourceItem
 from ecmvae.data.images import sounding_masks
-from ecmvae.data.transforms import normalise
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip
 
@@ -71,7 +71,7 @@ class CollageClips(Dataset[AVClip]):
         size: Side of the frames in pixels.
         seed: Seed of everything.
         remix: Draw recordings, activity and mix anew in every epoch; otherwise they are those of epoch 0.
-        hop_seconds: Distance of the log-mel patches; 1.0 keeps patch k inside second k.
+        hop_seconds: Seconds between two frames' sounds; 1.0 keeps that of frame k inside second k.
         keep_frames: Keep rendered frames in memory (0.25 MB a clip at 128 pixels). Index maps are always kept.
 
     Raises:
@@ -154,33 +154,30 @@ class CollageClips(Dataset[AVClip]):
 
     def sound(
         self, index: int, epoch: int = 0
-    ) -> tuple[Float[Tensor, "t 1 96 64"], Bool[Tensor, "t o"], Float[Tensor, "t 1 h w"]]:
-        """What an epoch changes in clip `index`: log-mel patches, who sounds, and the masks that follow from it."""
+    ) -> tuple[Float[Tensor, " s"], Bool[Tensor, "t o"], Float[Tensor, "t 1 h w"]]:
+        """What an epoch changes in clip `index`: the waveform, who sounds, and the masks that follow from it."""
         _, activity, waveform = self.heard(index, epoch)
-        log_mel = log_mel_patches(torch.from_numpy(waveform), hop_seconds=self.hop_seconds, num_patches=SECONDS)
         masks = sounding_masks(self.objects(index), activity)
-        return log_mel, torch.from_numpy(activity), torch.from_numpy(masks).unsqueeze(1).float()
+        return torch.from_numpy(waveform), torch.from_numpy(activity), torch.from_numpy(masks).unsqueeze(1).float()
 
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
         """The sound of clip `index` in the current epoch, one channel in [-1, 1], and its rate in Hz."""
         return torch.from_numpy(self.heard(index, self.epoch)[2]), SAMPLE_RATE
 
-    def log_mel(self, index: int) -> Float[Tensor, "t 1 96 64"]:
-        """The log-mel patches of clip `index` in the current epoch, without rendering its pictures."""
-        return log_mel_patches(*self.waveform(index), self.hop_seconds, SECONDS)
-
     def __getitem__(self, index: int) -> AVClip:
         if not 0 <= index < self.length:
             raise IndexError(index)
         frames, objects = self.frames(index)
-        log_mel, sounding, masks = self.sound(index, self.epoch)
+        waveform, sounding, masks = self.sound(index, self.epoch)
         category = ""
         if self.kind(index) == "s4":
             category = self.scene(index).objects[int(sounding[0].int().argmax())].category
         return AVClip(
             name=self.name(index),
-            frames=normalise(torch.from_numpy(frames)),
-            log_mel=log_mel,
+            frames=rearrange(torch.from_numpy(frames), "t h w c -> t c h w"),
+            waveform=waveform,
+            sample_rate=SAMPLE_RATE,
+            hop_seconds=self.hop_seconds,
             masks=masks,
             supervised=torch.ones(SECONDS, dtype=torch.bool),
             objects=torch.from_numpy(objects.astype(np.int64)),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from collage_fixture import make_sources
+from prepared import log_mel
 
 from ecmvae.data.collage.clips import SPLITS, CollageClips
 from ecmvae.data.collage.sources import CollageSources
-from ecmvae.data.transforms import normalise
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch
 
@@ -37,12 +37,13 @@ class TestClip:
             clip = clips[index]
             assert clip.name == f"train_{'ms3' if index % 2 else 's4'}_{index:05d}"
             assert clip.frames.shape == (5, 3, 32, 32)
-            assert clip.log_mel.shape == (5, 1, 96, 64)
+            assert clip.waveform.shape == (5 * 16_000,)
+            assert log_mel(clip).shape == (5, 1, 96, 64)
             assert clip.masks.shape == (5, 1, 32, 32)
             assert clip.supervised.tolist() == [True] * 5
             assert clip.objects.shape == (5, 32, 32)
             assert clip.sounding.shape == (5, len(clips.scene(index).objects))
-            torch.testing.assert_close(clip.frames, normalise(torch.from_numpy(clips.frames(index)[0])))
+            assert np.array_equal(clip.frames.permute(0, 2, 3, 1).numpy(), clips.frames(index)[0])
         assert len(AVBatch.collate([clips[i] for i in range(8)]).names) == 8
 
     def test_mask_is_the_union_of_what_sounds(self, sources):
@@ -64,16 +65,16 @@ class TestClip:
                 assert clip.category == things[int(clip.sounding[0].nonzero())].category
 
     def test_hop_is_passed_on(self, sources):
-        released = clips_of(sources, hop_seconds=0.96)[1].log_mel
-        assert not torch.equal(released, clips_of(sources)[1].log_mel)
-        assert torch.equal(released[0], clips_of(sources)[1].log_mel[0])
+        released, every_second = (log_mel(clips_of(sources, hop_seconds=hop)[1]) for hop in (0.96, 1.0))
+        assert not torch.equal(released, every_second)
+        assert torch.equal(released[0], every_second[0])
 
     def test_its_sound_comes_without_its_pictures(self, sources):
         clips = clips_of(sources)
         clips.set_epoch(2)
         for index in range(4):
             clip = clips[index]
-            assert torch.equal(clips.log_mel(index), clip.log_mel)
+            assert torch.equal(clips.waveform(index)[0], clip.waveform)
             waveform, rate = clips.waveform(index)
             assert (waveform.shape, rate) == ((5 * 16_000,), 16_000)
             np.testing.assert_array_equal(waveform.numpy(), clips.heard(index, 2)[2])
@@ -94,7 +95,7 @@ class TestClip:
 class TestEpochs:
     def test_sound_changes_and_sight_does_not(self, sources):
         clips = clips_of(sources, kind="ms3")
-        changed = {"sounding": 0, "log_mel": 0, "sounds": 0}
+        changed = {"sounding": 0, "waveform": 0, "sounds": 0}
         for index in range(8):
             clips.set_epoch(0)
             first = clips[index]
@@ -104,10 +105,10 @@ class TestEpochs:
             assert torch.equal(first.objects, later.objects)
             assert first.name == later.name
             changed["sounding"] += not torch.equal(first.sounding, later.sounding)
-            changed["log_mel"] += not torch.equal(first.log_mel, later.log_mel)
+            changed["waveform"] += not torch.equal(first.waveform, later.waveform)
             heard = [[thing.sound for thing in clips.heard(index, epoch)[0].objects] for epoch in (0, 3)]
             changed["sounds"] += heard[0] != heard[1]
-        assert changed["log_mel"] == 8
+        assert changed["waveform"] == 8
         assert changed["sounding"] >= 6
         assert changed["sounds"] >= 4
 
@@ -122,9 +123,9 @@ class TestEpochs:
     def test_parts_agree_with_the_whole(self, sources):
         clips = clips_of(sources)
         clips.set_epoch(2)
-        log_mel, sounding, masks = clips.sound(3, 2)
+        waveform, sounding, masks = clips.sound(3, 2)
         clip = clips[3]
-        assert torch.equal(clip.log_mel, log_mel)
+        assert torch.equal(clip.waveform, waveform)
         assert torch.equal(clip.sounding, sounding)
         assert torch.equal(clip.masks, masks)
         assert np.array_equal(clip.objects.numpy(), clips.objects(3))

@@ -1,0 +1,101 @@
+"""The data sets by name: each loads one split as a configuration describes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ecmvae.config import DataConfig
+from ecmvae.data import DATASETS
+from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.avss import AVSSDataset
+from ecmvae.data.clips import ClipSource
+from ecmvae.data.collage.clips import SECONDS, CollageClips, CollageSources
+from ecmvae.data.layout import TaskName
+from ecmvae.data.synthetic import SyntheticAVS
+from ecmvae.errors import UserError
+
+
+def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """The clips of one split of the data set that ``data.name`` names.
+
+    Args:
+        data: The `data` part of a `Config`.
+        split: "train", "val", or whatever other splits the data set has.
+        seed: Seed of composed data.
+
+    Raises:
+        UserError: If the data set is unknown, cannot be found or has no clips in this split.
+    """
+    clips: Any = DATASETS.get(data.name)(data, split, seed=seed)
+    if missing := [name for name in ("__len__", "__getitem__") if not hasattr(clips, name)]:
+        raise UserError(f"data.name={data.name} gave a {type(clips).__name__}: it lacks {' and '.join(missing)}")
+    if len(clips) == 0:
+        raise UserError(f"there are no {split} clips in {data.root or data.name}")
+    return clips  # type: ignore[no-any-return]  # checked above
+
+
+def load_s4(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """AVSBench's single-source subset, or AVS-Collage on disk in its layout."""
+    return _avsbench(data, "s4", split)
+
+
+def load_ms3(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """AVSBench's multi-source subset, or AVS-Collage on disk in its layout."""
+    return _avsbench(data, "ms3", split)
+
+
+def _avsbench(data: DataConfig, task: TaskName, split: str) -> AVSBenchDataset:
+    return AVSBenchDataset(
+        _root(data),
+        task,
+        split,
+        image_size=data.image_size,
+        num_frames=data.num_frames,
+        hop_seconds=data.hop_seconds,
+        supervised=data.supervised if split == "train" else "auto",
+    )
+
+
+def load_avss(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """AVSBench-semantic."""
+    return AVSSDataset(
+        _root(data), split, image_size=data.image_size, num_frames=data.num_frames, hop_seconds=data.hop_seconds
+    )
+
+
+def load_collage(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """AVS-Collage, composed on the fly."""
+    if data.num_frames != SECONDS:
+        raise UserError(f"AVS-Collage composed on the fly has {SECONDS} frames a clip, not {data.num_frames}")
+    training = split == "train"
+    return CollageClips(
+        CollageSources.fetch(data.root),
+        kind=data.kind,
+        split=split,
+        length=data.length if training else data.val_length,
+        size=data.image_size,
+        seed=seed,
+        remix=training,
+        hop_seconds=data.hop_seconds,
+    )
+
+
+def load_synthetic(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """Moving shapes with timbres; every split has clips of its own."""
+    training = split == "train"
+    offset = 0 if training else 1 if split == "val" else 2
+    return SyntheticAVS(
+        kind=data.kind,
+        length=data.length if training else data.val_length,
+        size=data.image_size,
+        seed=seed + offset,
+        num_frames=data.num_frames,
+        hop_seconds=data.hop_seconds,
+        remix=training,
+    )
+
+
+def _root(data: DataConfig) -> str:
+    if data.root is None:
+        raise UserError(f"data.name is {data.name}: say where its folder lies with --data.root FOLDER")
+    return data.root
