@@ -79,7 +79,7 @@ def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: I
     """InfoNCE between the sounding pixels of a frame and its sound, against the sounds of the other clips.
 
     The keys are averaged over the mask and scaled back to length 1; the score of frame i with sound j is the gate's own
-    (van den Oord et al., arXiv 1807.03748). Seconds of the same clip are no negatives: they often sound alike.
+    (van den Oord et al., arXiv 1807.03748). Seconds of the same clip are not used as negatives: they often sound alike.
 
     Args:
         matches: Of the gates at the scales.

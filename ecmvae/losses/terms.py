@@ -24,7 +24,9 @@ from ecmvae.losses.segmentation import (
     class_loss,
     structure_loss,
 )
+from ecmvae.models.base import MODELS
 from ecmvae.models.decoder import foreground_logits
+from ecmvae.models.ecmvae import ECMVAE
 from ecmvae.registry import Registry
 from ecmvae.vae.gaussian import DiagonalGaussian
 
@@ -265,7 +267,7 @@ class MutualInformation(FormulaTerm):
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """The term, its weight negated; none for a model without factorized latents, so that no head stays idle."""
         latent, formulas = config.model.latent, config.loss.formulas
-        if config.model.name != "ecmvae" or latent.kind != "factorized":
+        if latent.kind != "factorized" or not issubclass(MODELS.get(config.model.name), ECMVAE):
             return []
         fixed = formulas == "principled"
         return [cls(-weight, cls.formulas[formulas], latent_dim=latent.dim, fixed_target=fixed)]

@@ -97,7 +97,7 @@ class AutoEncoder(nn.Module):
 
 
 def check_batch_statistics(model: nn.Module, x: Tensor) -> None:
-    """Refuse a one-sample batch where batch norm would learn from it.
+    """Reject a one-sample batch where batch norm would learn from it.
 
     Raises:
         ValueError: In training mode, for a batch of one and a model with batch norm.

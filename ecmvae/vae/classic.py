@@ -1,6 +1,6 @@
 """Classic generative models: naive Bayes, Gaussian mixture, PCA, k-means. The only door to scikit-learn.
 
-Each class adds the generative side (sample, log_prob in nats) to scikit-learn's estimator, which stays at hand as
+Each class adds the generative side (sample, log_prob in nats) to scikit-learn's estimator, which is available as
 `.estimator`. numpy in, numpy out.
 """
 

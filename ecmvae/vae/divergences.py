@@ -91,7 +91,7 @@ def mmjsd(
 
 
 def check_table(table: Float[Tensor, "... k"]) -> None:
-    """Refuse what is no probability table.
+    """Validate a probability table.
 
     Raises:
         ValueError: When an entry is negative or NaN, or a row does not sum to 1.

@@ -84,7 +84,7 @@ def uniformity(codes: Float[Tensor, "n l"]) -> Float[Tensor, " l"]:
 def box_samples(
     codes: Float[Tensor, "n l"], count: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "count l"]:
-    """Uniform codes in the box [min, max] of an autoencoder's codes: how one samples where there is no prior.
+    """Uniform codes in the box [min, max] of an autoencoder's codes: samples for a model without a prior.
 
     Raises:
         ValueError: When `count` is below 1.

@@ -23,7 +23,7 @@ class BernoulliLikelihood(nn.Module):
     """
 
     def check(self, x: Float[Tensor, "..."]) -> None:
-        """Refuse data outside [0, 1].
+        """Validate the data.
 
         Raises:
             ValueError: When a value is outside [0, 1] or NaN.
@@ -51,7 +51,20 @@ class BernoulliLikelihood(nn.Module):
         return torch.bernoulli(torch.sigmoid(parameters))
 
 
-class GaussianLikelihood(nn.Module):
+class RealLikelihood(nn.Module):
+    """What the likelihoods of real numbers share: any finite value can be explained."""
+
+    def check(self, x: Float[Tensor, "..."]) -> None:
+        """Validate the data.
+
+        Raises:
+            ValueError: On NaN or infinity.
+        """
+        if not torch.isfinite(x).all():
+            raise ValueError("the data holds NaN or infinity: clean it before training")
+
+
+class GaussianLikelihood(RealLikelihood):
     """N(x; decoder output, variance), one variance for all data dimensions, fixed or learnt.
 
     The squared error of the lectures, C ||x - f(z)||^2 with C = 1 / (2 variance), is -log p without its constant.
@@ -69,14 +82,6 @@ class GaussianLikelihood(nn.Module):
         # A fixed variance is a number, not a tensor: it keeps its digits in a model of any dtype.
         logvar = math.log(variance)
         self.logvar: float | nn.Parameter = nn.Parameter(torch.tensor(logvar)) if learn_variance else logvar
-
-    def check(self, x: Float[Tensor, "..."]) -> None:
-        """Refuse data that is not finite.
-
-        Raises:
-            ValueError: On NaN or infinity.
-        """
-        _check_finite(x)
 
     def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
         """Log p(x|z) of means (..., n, *event) for data (n, *event) -> (..., n)."""
@@ -97,19 +102,11 @@ class GaussianLikelihood(nn.Module):
         return DiagonalGaussian(mean, logvar.expand_as(mean))
 
 
-class HeteroscedasticGaussianLikelihood(nn.Module):
+class HeteroscedasticGaussianLikelihood(RealLikelihood):
     """N(x; mean, variance) with a mean and a log-variance for every data dimension.
 
     The decoder gives (n, 2, *event): means at index 0, log-variances at index 1 of axis 1.
     """
-
-    def check(self, x: Float[Tensor, "..."]) -> None:
-        """Refuse data that is not finite.
-
-        Raises:
-            ValueError: On NaN or infinity.
-        """
-        _check_finite(x)
 
     def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
         """Log p(x|z) of parameters (..., n, 2, *event) for data (n, *event) -> (..., n)."""
@@ -131,7 +128,7 @@ class CategoricalLikelihood(nn.Module):
     """One of K classes, one-hot (n, K); the decoder gives K logits."""
 
     def check(self, x: Float[Tensor, "..."]) -> None:
-        """Refuse what is not one-hot; an all-zero row stands for a missing label.
+        """Validate the data; an all-zero row stands for a missing label.
 
         Raises:
             ValueError: When a value is neither 0 nor 1, or a row has more than one 1.
@@ -169,8 +166,3 @@ def _check_event(parameters: Tensor, x: Tensor) -> None:
             f"decoder output {tuple(parameters.shape)} does not match data {tuple(x.shape)}: "
             "give the decoder the shape of one sample, batch first"
         )
-
-
-def _check_finite(x: Tensor) -> None:
-    if not torch.isfinite(x).all():
-        raise ValueError("the data holds NaN or infinity: clean it before training")

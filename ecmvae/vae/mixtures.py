@@ -112,12 +112,11 @@ class GaussianMixture:
         return torch.logsumexp(weights + log_probs, 0)
 
     def average(self, values: Float[Tensor, "c ..."]) -> Float[Tensor, "..."]:
-        """sum_c weight_c value_c of one value for each component, (C, ...) -> (...); weight 0 hides NaN, too."""
-        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * values, 0.0).sum(0)
+        """sum_c weight_c value_c of one value for each component, (C, ...) -> (...); weight 0 hides NaN, too.
 
-    def kl_bound(self, other: DiagonalGaussian | None = None) -> Float[Tensor, "..."]:
-        """sum_c weight_c KL(N_c || other) >= KL(mixture || other), by convexity, in nats (...,)."""
-        return self.average(self.components.kl(other))
+        With values KL(N_c || p) it is at least KL(mixture || p), by convexity.
+        """
+        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * values, 0.0).sum(0)
 
     def kl(self, other: Density | None = None, num_samples: int = 1) -> Float[Tensor, "..."]:
         """Monte-Carlo KL(mixture || other), stratified over the components, in nats (...,).

@@ -101,7 +101,7 @@ class MemorisationCheck:
     Attributes:
         sample_distance: Median distance of a generated sample to its nearest training sample.
         test_distance: The same for a test sample.
-        nearer_share: Chance that a generated sample is nearer than a test sample: 0.5 is no sign of memorisation, 1 is
+        nearer_share: Chance that a generated sample is nearer than a test sample: 0.5 is what chance gives, 1 is
             copying. Blurry samples are near to everything: read it next to the pictures.
     """
 

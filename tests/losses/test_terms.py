@@ -121,6 +121,19 @@ def test_every_weight_of_the_configuration_has_a_term() -> None:
     assert numbers - {"kl_warmup_epochs"} == set(LOSS_TERMS)
 
 
+@pytest.mark.parametrize(
+    ("model", "heads"),
+    [
+        ({}, 12),
+        ({"name": "ecmvae.models.ecmvae:ECMVAE"}, 12),
+        ({"name": "tpavi"}, 0),
+        ({"latent": {"kind": "single"}}, 0),
+    ],
+)
+def test_only_models_with_factorized_latents_get_mutual_information_heads(model: dict, heads: int) -> None:
+    assert len(Objective.from_config(config_from_dict({"model": model})).state_dict()) == heads
+
+
 def test_checkpoints_keep_the_names_of_the_heads() -> None:
     heads = [f"bounds.{branch}.{layer}" for branch in ("prior", "posterior") for layer in ("mean", "logvar", "target")]
     expected = [f"{head}.{part}" for head in heads for part in ("weight", "bias")]
