@@ -16,6 +16,7 @@ def evaluate(
     predictions: str | None = None,
     save_predictions: str | None = None,
     visual_only: str | None = None,
+    metrics: list[str] | None = None,
     latents: Literal["mean", "sample"] = "mean",
     samples: int = 1,
     batch_clips: int = 4,
@@ -45,6 +46,7 @@ def evaluate(
         predictions: Score the PNG masks (avss: coloured classes) in this folder instead of a model.
         save_predictions: Write the model's masks or classes into this folder, as PNG in the released naming.
         visual_only: A second checkpoint that is given silence only, as a floor.
+        metrics: Names or import paths of the metrics to compute; by default all of the task's.
         latents: Take the latents' means, or sample them.
         samples: How many samples of the latents to average over.
         batch_clips: Clips a batch of AVSBench's own protocol; its F-measure depends on it.
@@ -88,6 +90,7 @@ def evaluate(
         predictions=predictions,
         save_predictions=save_predictions,
         visual_only=visual_only,
+        metrics=metrics,
         robustness=RobustnessSettings(snr_db=snr, seed=seed) if robustness else None,
         limit=limit,
         device=device,

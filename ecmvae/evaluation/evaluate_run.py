@@ -42,6 +42,7 @@ class EvaluationRun:
     predictions: str | None
     save_predictions: str | None
     visual_only: str | None
+    metrics: list[str] | None
     robustness: RobustnessSettings | None
     limit: int | None
     device: str
@@ -108,6 +109,7 @@ class EvaluationRun:
                 model,
                 clips,
                 self._settings(len(clips), summary),
+                metrics=self.metrics,
                 task=_task_of(clips),
                 visual_only=visual_only,
                 save_to=self.save_predictions,
@@ -126,7 +128,10 @@ class EvaluationRun:
         if task != "avss":
             size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
         clips, about = self._clips(task, size), self._about(task, size)
-        return evaluate_predictions(self.predictions, clips, self.settings, task=_task_of(clips), about=about), None
+        report = evaluate_predictions(
+            self.predictions, clips, self.settings, metrics=self.metrics, task=_task_of(clips), about=about
+        )
+        return report, None
 
     def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset | AVSSDataset:
         clips: AVSBenchDataset | AVSSDataset

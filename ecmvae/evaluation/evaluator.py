@@ -110,6 +110,8 @@ def evaluate(
     for each in (model, visual_only):
         if each is not None:
             task.check(each)
+    if visual_only is not None and visual_only.normalisation != model.normalisation:
+        raise UserError("the visual_only model normalises frames otherwise than this one: train both on one backbone")
     scoreboard = _Scoreboard(task, settings, metrics)
     writer = None if save_to is None else task.folder(save_to)
     draws = partial(latent_draws, latents=settings.latents, samples=settings.samples)

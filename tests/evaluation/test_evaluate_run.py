@@ -67,10 +67,19 @@ def test_model_then_its_saved_masks_score_the_same(checkpoint, root, tmp_path, c
 def test_one_task_few_clips(checkpoint, root, tmp_path):
     out = tmp_path / "out"
     evaluate_command(
-        str(checkpoint), str(root), task="ms3", limit=2, device="cpu", robustness=True, snr=6.0, out=str(out)
+        str(checkpoint),
+        str(root),
+        task="ms3",
+        limit=2,
+        device="cpu",
+        robustness=True,
+        snr=6.0,
+        out=str(out),
+        metrics=["dataset", "ecmvae.metrics.right_of_two:RightOfTwo"],
     )
     assert [folder.name for folder in out.iterdir()] == ["ms3_test"]
     report, robust = read(out / "ms3_test"), json.loads((out / "ms3_test/robustness.json").read_text())
+    assert set(report["scores"]["real"]) == {"per_clip", "dataset", "right_of_two"}
     assert report["about"]["clips"] == robust["conditions"]["noise"]["clips"] == 2
     assert robust["settings"]["snr_db"] == 6.0
     assert robust["conditions"]["original"]["miou"] == pytest.approx(report["miou"], abs=1e-6)
