@@ -1,7 +1,7 @@
 """State dicts of the released ECMVAE (OpenNLPLab/MMVAE-AVS), of AVSBench's TPAVI and of VGGish, read into our models.
 
-One table a model says what each of our tensors is called there, and so for all of them what a file must hold: what is
-missing, unexpected or of wrong shape follows by itself.
+One table per model maps the names of our tensors to the released ones, and thereby lists what a file must hold, so that
+missing, unexpected and wrongly shaped tensors are known.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ecmvae.weight_files import compare_keys, named_tensors, read_weight_file, t
 Source = str | Path | Mapping[str, Any]
 
 BACKBONES = {"resnet50": "resnet50", "pvt_v2_b5": "pvt_v2_b5", "swin_b": "swin_b_pre"}
-"""Names of the released backbones, and of ours. Swin's maps are taken before each stage, as released."""
+"""Released names of the backbones -> ours. Swin's maps are taken before each stage, as released."""
 
 _HEADS = "mm_vae_model.ba_lower_bound_"
 _SHORT = {"prior": "prior", "posterior": "post"}
@@ -99,7 +99,7 @@ _TPAVI_RULES: _Rules = (
     (r"decoder\.head\.(\d)\.", lambda m: f"output_conv.{m[1]}."),
 )
 
-# Computed by nobody there: kept by the released files, absent from our models.
+# Never used by the released code: present in the released files, absent from our models.
 _DEAD = re.compile(
     r"audio_neck\.|decoder_(prior|post)\.fusion_block_1\.resConfUnit1\.|encoder\.layers_3\.blocks\."
     r"|path4\.resConfUnit1\.|resnet\.layer[34]_2\."
@@ -111,12 +111,12 @@ _POSTERIOR = re.compile(
 
 
 def released_name(name: str) -> str:
-    """What the released ECMVAE calls one of our tensors, of `ECMVAE` or of `Objective`.
+    """Released name of one of our tensors, of `ECMVAE` or of `Objective`.
 
     The backbone's own layers are spelled as timm spells them.
 
     Raises:
-        KeyError: When there is no such tensor in the released model.
+        KeyError: If the released model has no such tensor.
     """
     return _renamed(name, _RULES)
 
@@ -144,10 +144,10 @@ def load_released_vggish(path_or_dict: Source) -> VGGish:
 
 
 def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TPAVIBaseline:
-    """Build the model of a released checkpoint: ECMVAE, or AVSBench's TPAVI baseline; their keys tell which.
+    """Build the model of a released checkpoint: ECMVAE, or AVSBench's TPAVI baseline; distinguished by their keys.
 
     Accepted are the ``module.`` prefix of DataParallel, both spellings of the decoder, the basic and the aspp neck
-    (told apart by their keys), files with or without what is dead there, and files without the posterior half. In
+    (distinguished by their keys), files with or without its unused tensors, and files without the posterior half. In
     these the posterior branch becomes a copy of the prior's tensors of the same name and shape; the rest of it (first
     layers, which see the mask too, and the audio encoder) starts at random. Nothing of it is used at test time.
 
@@ -188,7 +188,7 @@ def load_released_loss(path_or_dict: Source) -> Objective:
     """Build the loss in its released form, with the checkpoint's heads of the mutual-information term.
 
     Raises:
-        UserError: When the file cannot be read or has not all of the heads.
+        UserError: If the file cannot be read or has not all of the heads.
     """
     state, where = released_tensors(path_or_dict), _where(path_or_dict)
     heads = {name: tensor for name, tensor in state.items() if name.startswith(_HEADS)}
@@ -217,7 +217,7 @@ def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
             lambda m: f"{m[1]}.fusion_block_{int(m[2]) + 1}.",
             name,
         )
-        # AVSBench splits ResNet's last two stages into a branch of their own and one that nobody runs.
+        # AVSBench splits ResNet's last two stages into a branch of their own and one that is never run.
         name = re.sub(r"^(resnet\.layer[34])_1\.", r"\1.", name)
         if re.match(r"(fusion_modules\.|tpavi_b)\d\.", name) and tensor.ndim == 5 and tensor.shape[2:] == (1, 1, 1):
             tensor = tensor[:, :, 0, 0, 0]  # a 1x1x1 convolution there, the same linear map here
@@ -232,7 +232,7 @@ def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
 
 
 def has_posterior(state: Mapping[str, Tensor]) -> bool:
-    """Whether a released checkpoint has the half that training alone needs.
+    """Whether a released checkpoint has the half that only training needs.
 
     Its neck does not count: the released code runs both at test time, so a file for inference may have kept it.
     """
@@ -267,7 +267,7 @@ def _latent_dim(state: Mapping[str, Tensor], where: str) -> int:
     weight = state.get("mm_vae_model.sc1_prior.weight")
     if weight is None or weight.ndim != 2:
         raise UserError(
-            f"{where} is no released checkpoint of ECMVAE or TPAVI: mm_vae_model.sc1_prior.weight is missing, "
+            f"{where} is not a released checkpoint of ECMVAE or TPAVI: mm_vae_model.sc1_prior.weight is missing, "
             f"it begins with {', '.join(list(state)[:4])}"
         )
     return weight.shape[0]

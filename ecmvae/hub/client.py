@@ -50,7 +50,7 @@ def looks_like_repository(text: str) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept."""
+    """Folder of the models that were downloaded."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -77,7 +77,7 @@ def fetch(
         token: Of an account, for private repositories; None = the one that is logged in, if any.
 
     Raises:
-        UserError: When the repository or the network cannot be had, or a file is not what it should be.
+        UserError: If the repository or the network is not available, or a file is damaged.
     """
     from huggingface_hub import snapshot_download
 
@@ -118,7 +118,7 @@ def push(
         repository: ``owner/name``.
         files: Names of files.
         new_only: Those of them that replace nothing: left out where the repository has one.
-        private: Whether a new repository is private; None = as the account has it.
+        private: Whether a new repository is private; None = the account's default.
         token: Of the account; None = the one that is logged in.
         revision: Branch to push to.
         message: Of the commit.
@@ -127,7 +127,7 @@ def push(
         The commit's address.
 
     Raises:
-        UserError: When there is no network, no such account, or no right to write there.
+        UserError: Without a network, an account or permission to write.
     """
     from huggingface_hub import HfApi
 
@@ -154,7 +154,7 @@ def sha256_of(path: Path) -> str:
 
 
 def check_sha256(path: Path, wanted: str, advice: str) -> None:
-    """Refuse a file with another content than it should have.
+    """Refuse a file whose content is not the expected one.
 
     Raises:
         UserError: Saying `advice`.
@@ -166,7 +166,7 @@ def check_sha256(path: Path, wanted: str, advice: str) -> None:
 
 @contextmanager
 def _explaining(what: str, *, local_only: bool) -> Iterator[None]:
-    """Turn the many errors of the hub's library into one line."""
+    """Turn the errors of huggingface_hub into one line."""
     from huggingface_hub import errors
 
     try:
@@ -189,7 +189,7 @@ def _explaining(what: str, *, local_only: bool) -> Iterator[None]:
     except errors.RevisionNotFoundError as error:
         raise UserError(f"the hub has no such revision: {what}") from error
     except errors.HFValidationError as error:
-        raise UserError(f"{what} is no name of a repository: write owner/name") from error
+        raise UserError(f"{what} is not the name of a repository: write owner/name") from error
     except Exception as error:  # the library lets its transport's errors through, whatever that transport is
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

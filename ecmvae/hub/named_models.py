@@ -33,7 +33,7 @@ class NamedModel:
     """One entry of the list.
 
     Attributes:
-        name: By which it is asked for.
+        name: Its name.
         summary: What it is, in a line.
         source: "package" or ``hf://owner/name@commit``.
         sha256: Of its weights.
@@ -62,7 +62,7 @@ class NamedModel:
             local_only: Do not fetch it.
 
         Raises:
-            UserError: When it cannot be had, or its weights are others.
+            UserError: If it is not available, or its weights are others.
         """
         address = HubAddress.parse(self.source)
         if address is None:

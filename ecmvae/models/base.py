@@ -68,9 +68,7 @@ class Segmenter(Pretrained):
         self.num_classes = num_classes
         self.backbone = backbone
         self.audio_encoder = audio_encoder
-        if audio_encoder is not None:
-            audio_dim = check_audio_encoder(audio_encoder).dim
-        self.audio_dim: int = EMBEDDING_DIM if audio_dim is None else audio_dim
+        self.audio_dim = _audio_width(audio_encoder, audio_dim)
         self.normalisation = getattr(backbone, "normalisation", IMAGENET)
         self._frozen: list[nn.Module] = [backbone] if freeze_backbone else []
         if freeze_audio and audio_encoder is not None:
@@ -171,7 +169,7 @@ class Segmenter(Pretrained):
         """Embed the audio features of every frame: (B, T, ...) -> (B, T, A).
 
         Raises:
-            UserError: When the model was built without audio weights.
+            UserError: If the model has no audio encoder.
         """
         if self.audio_encoder is None or features is None:
             raise UserError(
@@ -193,7 +191,7 @@ class Segmenter(Pretrained):
         """Logits under S draws of the latents, (S, B, T, K, H, W); the backbone runs once.
 
         Raises:
-            ValueError: When `num_samples` is below 1.
+            ValueError: If `num_samples` is below 1.
         """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
@@ -201,10 +199,10 @@ class Segmenter(Pretrained):
         return torch.stack([self(frames, audio, features=maps).logits for _ in range(num_samples)])
 
     def _pyramid(self, frames: Tensor, features: Sequence[Tensor] | None) -> list[Tensor]:
-        """The backbone's maps (N, C_i, H/s, W/s), computed unless they are at hand already.
+        """The backbone's maps (N, C_i, H/s, W/s), computed unless `features` holds them.
 
         Raises:
-            UserError: When frames have another size than the model was built for.
+            UserError: If frames have another size than the model was built for.
         """
         if frames.shape[-2:] != (self.image_size, self.image_size):
             raise UserError(
@@ -241,11 +239,31 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
     if audio_encoder is not None and config.audio.weights is not None:
         load_audio_weights(audio_encoder, config.audio.weights)
-    audio_dim = getattr(AUDIO_ENCODERS.get(config.audio.name), "dim", None)
+    audio_dim = _embedding_width(config.audio.name) if audio_encoder is None else None
     backbone = build_backbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
     return MODELS.get(config.name).from_config(
         config, backbone, audio_encoder, audio_dim=audio_dim, image_size=image_size
     )
+
+
+def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
+    """Width of the audio embeddings.
+
+    Raises:
+        UserError: If the encoder lacks an attribute, or has another width than asked for.
+    """
+    if audio_encoder is None:
+        return EMBEDDING_DIM if audio_dim is None else audio_dim
+    width = check_audio_encoder(audio_encoder).dim
+    if audio_dim not in (None, width):
+        raise UserError(f"audio_dim={audio_dim}, but {type(audio_encoder).__name__} has embeddings of width {width}")
+    return width
+
+
+def _embedding_width(name: str) -> int:
+    """Width of an audio encoder that is not part of the model, found without spending time or random numbers."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return build_audio_encoder(name).dim
 
 
 def without_weights(config: ModelConfig) -> ModelConfig:

@@ -11,13 +11,13 @@ from torch.nn import functional as F
 
 
 class FeatureNeck(nn.Module):
-    """Bring the four backbone maps to one width. There is no activation: the neck is linear, but for BatchNorm.
+    """Bring the four backbone maps to one width. The neck has no activation: it is linear, except for BatchNorm.
 
     Args:
         in_channels: Channels of the backbone's maps.
         channels: C, the width of all maps from here on.
         kind: "basic": 1x1, 3x3 and 3x3 convolutions, each with BatchNorm. "aspp": the sum of four 3x3 convolutions
-            with dilations 3, 6, 12 and 18; "aspp_bias": the same, with biases, as AVSBench has it.
+            with dilations 3, 6, 12 and 18; "aspp_bias": the same, with biases, as in AVSBench.
     """
 
     def __init__(
@@ -133,10 +133,9 @@ def coarse_to_fine(blocks: nn.ModuleList, maps: Sequence[Tensor]) -> Float[Tenso
 
 
 def foreground_logits(logits: Float[Tensor, "*n k h w"]) -> Float[Tensor, "*n 1 h w"]:
-    """Logits of "anything but background": the probability of all classes but the first, as one number.
+    """Logits of "any class but background": the total probability of all classes but the first.
 
-    sigmoid(log sum_{c>0} exp(x_c) - x_0) = 1 - softmax(x)_0, so nothing is lost on the way. A single channel is that
-    already and comes back as it is.
+    sigmoid(log sum_{c>0} exp(x_c) - x_0) = 1 - softmax(x)_0, which is exact. A single channel is returned as it is.
     """
     if logits.shape[-3] == 1:
         return logits

@@ -1,7 +1,7 @@
-"""The latent block of ECMVAE: a shared code c and modality-specific codes s_a and s_v, one of each a frame.
+"""The latent block of ECMVAE: a shared code c and modality-specific codes s_a and s_v, each one per frame.
 
 Mao et al., "Multimodal Variational Auto-encoder based Audio-Visual Segmentation", ICCV 2023, arXiv 2310.08303. The
-prior sees a frame and its sound; the posterior sees the frame's mask as well. Both are the same class.
+prior sees a frame and its audio; the posterior sees the frame's mask as well. Both are the same class.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FactorizedLatents:
 
     Attributes:
         shared: c, from both modalities.
-        visual: s_v, or None where the model has one joint latent only.
+        visual: s_v, or None where the model has one joint latent.
         audio: s_a, or None likewise.
     """
 
@@ -44,10 +44,10 @@ class FactorizedLatents:
         return {name: part for name, part in parts.items() if part is not None}
 
     def where(self, known: Bool[Tensor, " n"], other: FactorizedLatents) -> FactorizedLatents:
-        """These latents, whose rows stand for the frames marked in `known`, and those of `other` at all the rest.
+        """These latents at the frames marked in `known`, and those of `other` at the rest.
 
         Args:
-            known: (N,); this object holds one row for each True.
+            known: (N,); this object has one row per True.
             other: Latents of all N frames.
         """
         mine, theirs = self.named(), other.named()
@@ -56,7 +56,7 @@ class FactorizedLatents:
 
 @dataclass(frozen=True)
 class LatentSamples:
-    """Values drawn from `FactorizedLatents`, each (N, L), and what `LatentFusion` made of them."""
+    """Values drawn from `FactorizedLatents`, each (N, L), and their fusion by `LatentFusion`."""
 
     shared: Tensor
     visual: Tensor | None
@@ -65,7 +65,7 @@ class LatentSamples:
     fused_audio: Tensor
 
     def at(self, frames: Bool[Tensor, " n"]) -> LatentSamples:
-        """The values of the frames marked in (N,)."""
+        """The values at the frames marked in (N,)."""
         return LatentSamples(
             shared=self.shared[frames],
             visual=None if self.visual is None else self.visual[frames],
@@ -81,11 +81,11 @@ def draw(distribution: DiagonalGaussian, mode: LatentMode) -> Tensor:
 
 
 class JointEncoder(nn.Module):
-    """A picture and, where given, its sound to one Gaussian: five strided convolutions, a code of 32, a head.
+    """An image, a mask or both, and the audio, to one Gaussian: five strided convolutions, a code of 32, a head.
 
     Args:
         in_channels: 3 (image), 1 (mask) or 4 (image and mask).
-        image_size: Side of the square picture.
+        image_size: Side of the square image.
         audio_dim: Width of the audio embedding that joins the code.
         latent_dim: L.
     """
@@ -104,7 +104,7 @@ class JointEncoder(nn.Module):
 
 
 class VisualEncoder(nn.Module):
-    """A picture to one Gaussian: five strided convolutions and a head."""
+    """An image to one Gaussian: five strided convolutions and a head."""
 
     def __init__(self, in_channels: int, image_size: int, latent_dim: int) -> None:
         super().__init__()
@@ -121,12 +121,12 @@ class FactorizedLatentEncoder(nn.Module):
     """The three latent encoders, as the prior p(c, s_v, s_a | x) or as the posterior q(c, s_v, s_a | x, y).
 
     Args:
-        role: "prior" sees image and sound; "posterior" sees the mask too: concatenated to the image for c and s_v,
-            through an encoder of its own for s_a.
+        role: "prior" sees image and audio; "posterior" also sees the mask: concatenated to the image for c and s_v,
+            through a separate encoder for s_a.
         image_size: Side of the square frames in pixels.
         audio_dim: Width A of the audio embedding.
         latent_dim: L.
-        factorized: False makes c alone: one joint latent.
+        factorized: False: c alone, one joint latent.
     """
 
     def __init__(
@@ -161,15 +161,15 @@ class FactorizedLatentEncoder(nn.Module):
         """Encode N frames.
 
         Args:
-            frames: (N, 3, H, W), ImageNet-normalised.
+            frames: (N, 3, H, W), normalised.
             audio: (N, A) embeddings.
-            masks: (N, 1, H, W) in {0, 1}; given exactly when this is the posterior.
+            masks: (N, 1, H, W) in {0, 1}; required by the posterior, not accepted by the prior.
 
         Raises:
-            ValueError: When the masks do not fit the role.
+            ValueError: If the masks do not fit the role.
         """
         if (masks is not None) != (self.role == "posterior"):
-            raise ValueError(f"the {self.role} encoder {'needs' if masks is None else 'never sees'} masks")
+            raise ValueError(f"the {self.role} encoder {'needs' if masks is None else 'does not take'} masks")
         picture = frames if masks is None else torch.cat([frames, masks], dim=1)
         shared = self.shared(picture, audio)
         if self.visual is None or self.audio is None:
@@ -195,7 +195,7 @@ class LatentFusion(nn.Module):
             self.audio = nn.Linear(2 * latent_dim, latent_dim)
 
     def forward(self, latents: FactorizedLatents, mode: LatentMode) -> LatentSamples:
-        """Draw the latents and fuse them; a single joint latent fuses to itself."""
+        """Draw the latents and fuse them; a single joint latent is passed through."""
         shared = draw(latents.shared, mode)
         if latents.visual is None or latents.audio is None:
             return LatentSamples(shared, None, None, shared, shared)
