@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from ecmvae.audio.vggish import VGGishFrontEnd
-from ecmvae.config import Config, DataConfig
 from ecmvae.visual.normalisation import IMAGENET
 
 
@@ -19,15 +18,16 @@ class Output:
 class ListeningModel(nn.Module):
     """Logits +8 where the picture is brighter than `level` and the second is loud, -8 elsewhere."""
 
+    class_names: tuple[str, ...] = ()
+
     def __init__(self, image_size: int = 64, num_frames: int = 5, level: float = 0.7) -> None:
         super().__init__()
-        self.config = Config(data=DataConfig(image_size=image_size, num_frames=num_frames, hop_seconds=1.0))
-        self.level = level
-        self.seen_shapes: list[tuple[int, ...]] = []
+        self.image_size, self.num_frames, self.level = image_size, num_frames, level
         self.front_end, self.normalisation = VGGishFrontEnd(), IMAGENET
+        self.seen_shapes: list[tuple[int, ...]] = []
 
-    def encode_audio(self, log_mel: Tensor) -> Tensor:
-        loudest = log_mel.amax(dim=(2, 3, 4))  # (B, T); silence is log(0.01) = -4.6
+    def encode_audio(self, features: Tensor) -> Tensor:
+        loudest = features.amax(dim=(2, 3, 4))  # (B, T); silence is log(0.01) = -4.6
         return loudest[..., None].expand(-1, -1, 128)
 
     def forward(

@@ -12,14 +12,14 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from ecmvae.visual.normalisation import IMAGENET
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Letterbox:
     """The geometry between pictures of one size and the model's square.
 
-    The picture is scaled to fit and centred; the bars carry the ImageNet mean, which is 0 after normalisation. With
+    The picture is scaled to fit and centred; the bars carry the mean colour, which is 0 after normalisation. With
     `squash` it is stretched over the whole square instead, as AVSBench's preparation does.
     """
 
@@ -49,15 +49,15 @@ class Letterbox:
         height, width = self.inner
         return (self.side - height) // 2, (self.side - width) // 2
 
-    def fit(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 s s"]:
-        """A source frame, (H0, W0, 3) uint8 RGB, as the model sees it: (3, S, S) float32, ImageNet-normalised.
+    def fit(self, frame: UInt8[np.ndarray, "h w 3"], normalise: Normalisation = IMAGENET) -> Float[Tensor, "3 s s"]:
+        """A source frame, (H0, W0, 3) uint8 RGB, as the model sees it: (3, S, S) float32, normalised.
 
         Resized with antialiasing by the same function as the training data.
         """
         pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "h w c -> 1 c h w")
         if pixels.shape[2:] != self.inner:
             pixels = interpolate(pixels, size=self.inner, mode="bilinear", antialias=True)
-        picture = IMAGENET(pixels)[0]
+        picture = normalise(pixels)[0]
         (top, left), (height, width) = self.corner, self.inner
         return pad(picture, (left, self.side - width - left, top, self.side - height - top))
 

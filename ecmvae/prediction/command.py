@@ -126,10 +126,10 @@ def export(
 ) -> None:
     """Write a model for other programs.
 
-    ONNX and torch-export hold the deterministic model with its audio encoder: `frames` (B, T, 3, S, S), ImageNet-
-    normalised, and `log_mel` (B, T, 1, 96, 64) give `logits` (B, T, K, S, S), K = 1 or the number of classes. B and T
-    are free, S is the model's own. `ecmvae predict --checkpoint model.onnx` and `VideoPredictor("model.onnx")` run an
-    ONNX file; PyTorch still prepares frames and sound for it.
+    ONNX and torch-export hold the deterministic model with its audio encoder: `frames` (B, T, 3, S, S), normalised, and
+    `audio` (B, T, ...), features of the encoder's front end (VGGish: log-mel patches (1, 96, 64)), give `logits`
+    (B, T, K, S, S), K = 1 or the number of classes. B and T are free, S is the model's own. `ecmvae predict` and
+    `VideoPredictor` run an ONNX file as a checkpoint; PyTorch still prepares frames and sound for it.
 
     Examples:
         ecmvae export --out model.onnx

@@ -1,7 +1,7 @@
 """`ecmvae export`: a model as one ONNX file, a torch.export program or safetensors. The only door to ONNX.
 
-What is exported is the deterministic model (latents at their means) with its audio encoder: frames and log-mel patches
-in, logits out, any number of clips and of frames a clip.
+The deterministic model (latents at their means) is exported with its audio encoder: frames and audio features in,
+logits out, any number of clips and of frames a clip.
 """
 
 from __future__ import annotations
@@ -9,22 +9,31 @@ from __future__ import annotations
 import copy
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.config import config_from_dict
+from ecmvae.audio import AUDIO_ENCODERS
+from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder
+from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.errors import UserError
 from ecmvae.files import replacing, show_path
 from ecmvae.hub.default_model import default_model
 from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
+from ecmvae.prediction.model import check_model
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
-_CONFIG_KEY = "ecmvae.config"  # metadata of the ONNX file: the model's configuration as JSON
-_CLASSES_KEY = "ecmvae.class_names"  # likewise: the names of its classes
+# Metadata of the ONNX file, as JSON: what prediction needs to know of the model.
+_MODEL_KEY = "ecmvae.model"
+# Its form before: the configuration and the names of the classes. Those models have VGGish's front end.
+_CONFIG_KEY, _CLASSES_KEY = "ecmvae.config", "ecmvae.class_names"
 
 
 class DeterministicModel(nn.Module):
@@ -34,12 +43,9 @@ class DeterministicModel(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(
-        self, frames: Float[Tensor, "b t 3 h w"], log_mel: Float[Tensor, "b t 1 96 64"]
-    ) -> Float[Tensor, "b t k h w"]:
-        """Logits of ImageNet-normalised frames and of the log-mel patch around each."""
-        logits: Tensor = self.model(frames, self.model.encode_audio(log_mel), latents="mean").logits
-        return logits
+    def forward(self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t k h w"]:
+        """Logits of normalised frames and of the audio features around each."""
+        return self.model(frames, self.model.encode_audio(audio), latents="mean").logits
 
 
 def write_export(checkpoint: str | None, out: Path, format: str) -> None:
@@ -64,24 +70,28 @@ def write_export(checkpoint: str | None, out: Path, format: str) -> None:
 
 
 def export_onnx(model: Segmenter, path: Path) -> None:
-    """Write the deterministic model as ONNX; its configuration travels in the file's metadata.
+    """Write the deterministic model as ONNX, with what prediction needs to know of it in the file's metadata.
 
     Raises:
-        UserError: When the model has no audio encoder.
+        UserError: If the model has no audio encoder.
     """
-    if model.audio_encoder is None:
-        raise UserError("this model has no audio encoder, and an export needs one: name a checkpoint that holds it")
     import onnx
 
+    _, front_end = check_model(model)
     program = torch.onnx.export(
-        _program(model), dynamo=True, input_names=["frames", "log_mel"], output_names=["logits"], verbose=False
+        _program(model), dynamo=True, input_names=["frames", "audio"], output_names=["logits"], verbose=False
     )
     assert program is not None
-    assert model.config is not None
     proto = program.model_proto
     del proto.graph.value_info[:]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
-    told = {_CONFIG_KEY: model.config.to_dict(), _CLASSES_KEY: model.class_names}
-    onnx.helper.set_model_props(proto, {key: json.dumps(value) for key, value in told.items()})
+    description = {
+        "image_size": model.image_size,
+        "num_frames": model.num_frames,
+        "class_names": model.class_names,
+        "normalisation": model.normalisation.to_dict(),
+        "front_end": front_end.name,
+    }
+    onnx.helper.set_model_props(proto, {_MODEL_KEY: json.dumps(description)})
     onnx.checker.check_model(proto)
     onnx.save_model(proto, path)
 
@@ -94,41 +104,46 @@ def quantise_onnx(source: Path, target: Path) -> None:
 
 
 class OnnxModel:
-    """An exported model in onnxruntime, with as much of `Segmenter`'s interface as prediction needs."""
+    """An exported model in onnxruntime: a `ClipModel`.
 
-    def __init__(self, path: Path) -> None:
-        """Open a file written by `export`.
+    Args:
+        path: A file written by `export`.
+        front_end: Makes the audio features; None = the front end of that name among `AUDIO_ENCODERS`.
 
-        Raises:
-            UserError: When it is missing or was not written by `export`.
-        """
+    Raises:
+        UserError: If the file is missing or was not written by `export`, or its front end is not known.
+    """
+
+    def __init__(self, path: Path, front_end: AudioFrontEnd | None = None) -> None:
         from onnxruntime import InferenceSession, SessionOptions
 
         if not path.is_file():
             raise UserError(f"checkpoint not found: {show_path(path)}")
         options = SessionOptions()
-        # onnxruntime looks neither at OMP_NUM_THREADS nor at torch.set_num_threads.
+        # onnxruntime reads neither OMP_NUM_THREADS nor torch.set_num_threads.
         options.intra_op_num_threads = torch.get_num_threads()
         try:
             self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own, without a common base
-            raise UserError(f"{show_path(path)} is no ONNX model that onnxruntime reads: export it again") from error
+            raise UserError(f"{show_path(path)} is not a readable ONNX model: export it again") from error
         properties = self._session.get_modelmeta().custom_metadata_map
-        if _CONFIG_KEY not in properties:
-            raise UserError(f"{show_path(path)} was not written by ecmvae export: its configuration is missing")
-        self.config = config_from_dict(json.loads(properties[_CONFIG_KEY]))
-        self.class_names = tuple(json.loads(properties.get(_CLASSES_KEY, "[]")))
-        self.image_size, self.num_frames = self.config.data.image_size, self.config.data.num_frames
+        self._inputs = [each.name for each in self._session.get_inputs()]
+        description = _description(properties, path)
+        self.image_size: int = description["image_size"]
+        self.num_frames: int = description["num_frames"]
+        self.class_names: tuple[str, ...] = tuple(description["class_names"])
+        self.normalisation = Normalisation.from_dict(description["normalisation"])
+        self.front_end = front_end or _front_end(description["front_end"], path)
 
-    def encode_audio(self, log_mel: Float[Tensor, "b t 1 96 64"]) -> Float[Tensor, "b t 1 96 64"]:
-        """The patches themselves: the exported graph holds the audio encoder."""
-        return log_mel
+    def encode_audio(self, features: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t *f"]:
+        """The features themselves: the exported graph holds the audio encoder."""
+        return features
 
     def __call__(
-        self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t 1 96 64"], latents: str = "mean"
+        self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"], *, latents: Literal["mean"] = "mean"
     ) -> OnnxOutput:
         """Logits (B, T, K, H, W) with latents at their means."""
-        inputs = {"frames": frames.float().numpy(), "log_mel": audio.float().numpy()}
+        inputs = dict(zip(self._inputs, (frames.float().numpy(), audio.float().numpy()), strict=True))
         return OnnxOutput(torch.from_numpy(self._session.run(["logits"], inputs)[0]))
 
     def sample_logits(self, frames: Tensor, audio: Tensor, num_samples: int) -> Tensor:
@@ -142,7 +157,7 @@ class OnnxModel:
 
 @dataclass(frozen=True)
 class OnnxOutput:
-    """Like `SegmentationOutput`, as far as prediction looks at it.
+    """Output of an exported model.
 
     Attributes:
         logits: (B, T, K, H, W), K = 1 or the number of classes.
@@ -151,17 +166,51 @@ class OnnxOutput:
     logits: Tensor
 
 
-def example_inputs(side: int) -> tuple[Tensor, Tensor]:
-    """Frames (2, 3, 3, S, S) and log-mel patches (2, 3, 1, 96, 64) to trace with; neither 1, which would be special."""
-    return torch.zeros(2, 3, 3, side, side), torch.zeros(2, 3, 1, 96, 64)
+def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """What the file says about its model."""
+    if _MODEL_KEY in properties:
+        description: dict[str, Any] = json.loads(properties[_MODEL_KEY])
+        return description
+    if _CONFIG_KEY not in properties:
+        raise UserError(f"{show_path(path)} was not written by ecmvae export: the description of its model is missing")
+    data = json.loads(properties[_CONFIG_KEY])["data"]
+    return {
+        "image_size": data["image_size"],
+        "num_frames": data["num_frames"],
+        "class_names": json.loads(properties.get(_CLASSES_KEY, "[]")),
+        "normalisation": IMAGENET.to_dict(),
+        "front_end": VGGishFrontEnd.name,
+    }
+
+
+def _front_end(name: str, path: Path) -> AudioFrontEnd:
+    """The front end of that name, of one of the registered audio encoders."""
+    if name == VGGishFrontEnd.name:
+        return VGGishFrontEnd()
+    for encoder in AUDIO_ENCODERS:
+        front_end = build_audio_encoder(encoder).front_end
+        if front_end.name == name:
+            return front_end
+    raise UserError(
+        f"{show_path(path)} needs the audio front end {name!r}, which no registered audio encoder has: "
+        "register its encoder in AUDIO_ENCODERS, or open the file as OnnxModel(path, front_end=...)"
+    )
+
+
+def example_inputs(model: Segmenter) -> tuple[Tensor, Tensor]:
+    """Frames (2, 3, 3, S, S) and audio features (2, 3, ...) to trace with; neither 1, which would be special."""
+    _, front_end = check_model(model)
+    silence = torch.zeros(6, round(front_end.sample_rate * front_end.seconds))
+    features = rearrange(front_end(silence), "(b t) ... -> b t ...", b=2)
+    return torch.zeros(2, 3, 3, model.image_size, model.image_size), features
 
 
 def _program(model: Segmenter) -> torch.export.ExportedProgram:
     clips, frames = torch.export.Dim("clips", min=1), torch.export.Dim("frames", min=1)
-    shapes = {"frames": {0: clips, 1: frames}, "log_mel": {0: clips, 1: frames}}
+    shapes = {"frames": {0: clips, 1: frames}, "audio": {0: clips, 1: frames}}
     constant = _with_constants(DeterministicModel(model).eval())
     with torch.no_grad():
-        return torch.export.export(constant, example_inputs(model.image_size), dynamic_shapes=shapes)
+        return torch.export.export(constant, example_inputs(model), dynamic_shapes=shapes)
 
 
 def _with_constants(module: nn.Module) -> nn.Module:

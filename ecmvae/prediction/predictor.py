@@ -1,17 +1,7 @@
-"""Any video in, sounding objects out, in bounded memory.
+"""From any video to masks of its sounding objects, in bounded memory.
 
-The picture is cut into *key frames*, `fps` of them a second, each at the middle of its step and with the second of
-sound around it. The model was trained on clips of T frames that lie one second apart (AVSBench, AVS-Collage), and its
-attention looks across all frames of a clip; so key frames are not fed in a row but *interleaved*. At four key frames a
-second, a block of T seconds becomes four clips::
-
-    clip 0:  0.125  1.125  2.125  3.125  4.125 s
-    clip 1:  0.375  1.375  2.375  3.375  4.375 s
-    clip 2:  0.625  ...
-    clip 3:  0.875  ...
-
-so that every clip has the spacing and the span of a training clip, and every second of sound is heard in each. Block
-follows block; the last one reaches back so that it, too, spans T seconds where the video is that long.
+Block follows block of key frames (see `ecmvae.prediction.key_frames`); the last one reaches back so that it, too, spans
+T seconds if the video is that long.
 """
 
 from __future__ import annotations
@@ -22,9 +12,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -33,24 +21,23 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from ecmvae.audio.io import resample
-from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.letterbox import Letterbox
-from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, probe, stream_frames
+from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, VideoInfo, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.hub.default_model import default_model
-from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.arrays import check_frames, check_sound
 from ecmvae.prediction.classes import foreground_and_classes
 from ecmvae.prediction.export import OnnxModel
+from ecmvae.prediction.key_frames import KeyFrameReader, KeyFrames, interleaved_clips, sound_around
 from ecmvae.prediction.memory import release_free_memory
+from ecmvae.prediction.model import check_model
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.temporal import SmoothedTail
 
-_SECOND = SAMPLE_RATE  # samples heard with each key frame
 _LOUDNESS_WINDOW = 0.1  # seconds
 _QUIET_DB = -60.0
 
@@ -66,35 +53,36 @@ class VideoPredictor:
 
     def __init__(
         self,
-        model_or_path: nn.Module | str | Path | None = None,
+        model_or_path: nn.Module | OnnxModel | str | Path | None = None,
         device: str = "auto",
         options: PredictorOptions | None = None,
     ) -> None:
         """Load a model.
 
         Args:
-            model_or_path: A model; the path of a model folder or run or of an exported `.onnx` file (which runs
-                on the CPU); a name of `ecmvae models`, or ``hf://owner/name`` on the hub; or None for the packaged
-                model, else the newest `runs/demo`.
+            model_or_path: A model, such as a `Segmenter`, whether a configuration describes it or not; the path of a
+                model folder or run or of an exported `.onnx` file (which runs on the CPU); a name of `ecmvae models`,
+                or ``hf://owner/name`` on the hub; or None for the packaged model, else the newest `runs/demo`.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             options: How videos are looked at; None = the defaults.
 
         Raises:
-            UserError: When there is no such model or device.
+            UserError: If there is no such model or device, the model has no audio encoder, or it is not a model of
+                clips (see `ecmvae.prediction.model.ClipModel`).
         """
         self.device = choose_device(device)
         self.options = options or PredictorOptions()
-        self.model: Segmenter | OnnxModel
         if isinstance(model_or_path, nn.Module):
-            self.model = cast(Segmenter, model_or_path.to(self.device).eval())
+            model: object = model_or_path.to(self.device).eval()
+        elif isinstance(model_or_path, OnnxModel):
+            model = model_or_path
         elif model_or_path is not None and str(model_or_path).endswith(".onnx"):
-            self.device = torch.device("cpu")
-            self.model = OnnxModel(Path(model_or_path))
+            model = OnnxModel(Path(model_or_path))
         else:
-            self.model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
-        self.class_names: tuple[str, ...] = tuple(getattr(self.model, "class_names", ()))
-        self.image_size: int = self.model.image_size
-        self.num_frames: int = self.model.num_frames
+            model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
+        if isinstance(model, OnnxModel):
+            self.device = torch.device("cpu")
+        self.model, self.front_end = check_model(model)
 
     def predict(self, path: str | Path) -> VideoResult:
         """Masks of a whole video.
@@ -109,13 +97,13 @@ class VideoPredictor:
         """
         return VideoResult.join(list(self.stream(path)))
 
-    def stream(self, path: str | Path) -> Iterator[VideoResult]:
+    def stream(self, path: str | Path | VideoInfo) -> Iterator[VideoResult]:
         """Masks of a video window by window, with memory that does not depend on its length.
 
         A window is about T seconds long (T frames a clip, 5 by default), more when `options.batch` asks for it.
 
         Args:
-            path: Any video that FFmpeg reads.
+            path: Any video that FFmpeg reads; its `VideoInfo` if it was probed already.
 
         Yields:
             Results of consecutive windows; together they hold every frame of the video once.
@@ -123,16 +111,11 @@ class VideoPredictor:
         Raises:
             UserError: When the file cannot be read.
         """
-        path = Path(path)
-        info = probe(path)
-        track = self.options.audio_track
+        info = path if isinstance(path, VideoInfo) else probe(path)
         geometry = self._geometry(info.height, info.width, info.sample_aspect)
         # Two readers, because key frames are prepared ahead of the frames that are given out.
-        with (
-            SoundReader(path, track=track, origin=info.start) as sound,
-            SoundReader(path, track=track, origin=info.start, warn=False) as loudness,
-        ):
-            yield from self._windows(stream_frames(path), geometry, sound, loudness, path)
+        with self._sound(info) as sound, self._sound(info, warn=False) as loudness:
+            yield from self._windows(stream_frames(info.path), geometry, sound, loudness, info.path)
 
     def predict_arrays(
         self,
@@ -156,8 +139,8 @@ class VideoPredictor:
         check_sound(waveform, sample_rate)
         if not fps > 0:
             raise UserError(f"fps is a number of frames a second above 0, got {fps}")
-        heard = resample(torch.from_numpy(waveform).float(), sample_rate).numpy()
-        sound = SoundArray(heard)
+        heard = resample(torch.from_numpy(waveform).float(), sample_rate, self.front_end.sample_rate).numpy()
+        sound = SoundArray(heard, self.front_end.sample_rate)
         shown = (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
         geometry = self._geometry(*frames.shape[1:3])
         return VideoResult.join(list(self._windows(shown, geometry, sound, sound, None)))
@@ -168,13 +151,13 @@ class VideoPredictor:
         waveform: Float[np.ndarray, " s"],
         sample_rate: int = SAMPLE_RATE,
     ) -> FrameResult:
-        """The mask of one picture; heard is the second in the middle of the sound.
+        """The mask of one picture with the middle of a sound.
 
         The picture stands alone, so nothing is averaged over time; `.uncertainty` is that of `options.samples` masks.
 
         Args:
             image: A PIL picture of any mode, or (H, W, 3) uint8 RGB.
-            waveform: (S,) mono in [-1, 1]; shorter than a second it is followed by silence.
+            waveform: (S,) mono in [-1, 1]; if it is shorter than what the front end takes, silence follows.
             sample_rate: Of the waveform, in Hz.
 
         Raises:
@@ -182,7 +165,7 @@ class VideoPredictor:
         """
         check_sound(waveform, sample_rate)
         pixels = image if isinstance(image, np.ndarray) else np.array(image.convert("RGB"))
-        rate = 1 / max(len(waveform) / sample_rate, 1.0)  # one key frame, in the middle
+        rate = 1 / max(len(waveform) / sample_rate, self.front_end.seconds)  # one key frame, in the middle
         once = self.with_options(replace(self.options, fps=rate))
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
 
@@ -194,7 +177,12 @@ class VideoPredictor:
 
     def _geometry(self, height: int, width: int, sample_aspect: Fraction = Fraction(1)) -> Letterbox:
         squash = self.options.squash
-        return Letterbox(height=height, width=width, side=self.image_size, squash=squash, sample_aspect=sample_aspect)
+        side = self.model.image_size
+        return Letterbox(height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect)
+
+    def _sound(self, info: VideoInfo, *, warn: bool = True) -> SoundReader:
+        rate, track = self.front_end.sample_rate, self.options.audio_track
+        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start, warn=warn)
 
     def _windows(
         self, frames: Iterator[SourceFrame], geometry: Letterbox, sound: Sound, loudness: Sound, path: Path | None
@@ -202,9 +190,10 @@ class VideoPredictor:
         options = self.options
         frame_times: deque[float] = deque()
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
+        reader = KeyFrameReader(keys, sound, geometry, self.model.normalisation, self.front_end)
         tail = SmoothedTail(options.smoothing * options.fps)
         first_index = 0
-        for times, maps, classes, last in self._predicted_blocks(keys, geometry, sound):
+        for times, maps, classes, last in self._predicted_blocks(reader, geometry):
             tail.append(times, maps, classes)
             ready = tail.take(last=last)
             if ready is None:
@@ -226,71 +215,54 @@ class VideoPredictor:
                 key_probabilities=smoothed.half(),
                 key_uncertainty=binary_entropy(smoothed).half(),
                 key_classes=key_classes,
-                class_names=self.class_names,
+                class_names=tuple(self.model.class_names),
             )
             first_index += len(shown)
 
     def _predicted_blocks(
-        self, keys: Iterator[tuple[float, SourceFrame]], geometry: Letterbox, sound: Sound
+        self, reader: KeyFrameReader, geometry: Letterbox
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, bool]]:
         """Times (n,), probabilities and classes (n, h, w) of successive key frames, and whether they are the last."""
-        block = self.num_frames * self.options.stride * max(self.options.batch // self.options.stride, 1)
-        clip = self.num_frames * self.options.stride
-        before: list[tuple[float, Tensor, Tensor]] = []  # prepared key frames of the block before
-        current = self._prepared(keys, block, geometry, sound)
-        while current:
-            following = self._prepared(keys, block, geometry, sound)
-            context = before[-(clip - len(current)) :] if len(current) < clip else []
-            together = context + current
-            frames = torch.stack([frame for _, frame, _ in together])
-            log_mel = torch.stack([patch for _, _, patch in together])
-            probabilities, classes = self.answers(frames, log_mel)
+        clip = self.model.num_frames * self.options.stride
+        block = clip * max(self.options.batch // self.options.stride, 1)
+        before: KeyFrames | None = None
+        current = reader.read(block)
+        while current is not None:
+            following = reader.read(block)
+            missing = clip - len(current)
+            together = current.led_by(before, missing) if before is not None and missing > 0 else current
+            probabilities, classes = self.answers(together.frames, together.features)
             release_free_memory()  # before the frames are drawn and encoded
-            times = torch.tensor([time for time, _, _ in current], dtype=torch.float64)
-            fresh = slice(len(context), None)
+            fresh = slice(len(together) - len(current), None)
             kinds = None if classes is None else geometry.crop(classes[fresh])
-            yield times, geometry.crop(probabilities[fresh]), kinds, not following
+            yield current.times, geometry.crop(probabilities[fresh]), kinds, following is None
             before, current = current, following
-
-    def _prepared(
-        self, keys: Iterator[tuple[float, SourceFrame]], count: int, geometry: Letterbox, sound: Sound
-    ) -> list[tuple[float, Tensor, Tensor]]:
-        """The next key frames: time, frame (3, S, S) and log-mel patch (1, 96, 64) of the second around it."""
-        prepared = []
-        shown: tuple[int, Tensor] | None = None  # a slow video shows one frame for many steps
-        for time, frame in islice(keys, count):
-            if shown is None or shown[0] != frame.index:
-                shown = (frame.index, geometry.fit(frame.rgb()))
-            start = round((time - 0.5) * SAMPLE_RATE)
-            heard = torch.from_numpy(sound.read(start, start + _SECOND))
-            prepared.append((time, shown[1], log_mel_patches(heard, SAMPLE_RATE, 1.0, num_patches=1)[0]))
-        return prepared
 
     @torch.inference_mode()
     def answers(
-        self, frames: Float[Tensor, "n 3 s s"], log_mel: Float[Tensor, "n 1 96 64"]
+        self, frames: Float[Tensor, "n 3 s s"], features: Float[Tensor, "n *f"]
     ) -> tuple[Float[Tensor, "n s s"], UInt8[Tensor, "n s s"] | None]:
         """Probabilities and classes of equally spaced key frames, fed to the model as interleaved clips.
 
         Args:
-            frames: (n, 3, S, S) ImageNet-normalised, `options.fps` a second.
-            log_mel: (n, 1, 96, 64), the sound around each.
+            frames: (n, 3, S, S), normalised, `options.fps` a second.
+            features: (n, ...), audio features of the sound around each.
 
         Returns:
             Both (n, S, S) on the CPU: probability that something sounds, float32, the mean over the latent samples;
             the likeliest class but the background, or None from a model that knows no classes.
 
         Raises:
-            UserError: When the model answers NaN.
+            UserError: If the model answers NaN.
         """
         result = frames.new_empty(frames.shape[0], *frames.shape[2:])
         several: Tensor | None = None
-        for clips in interleaved_clips(len(frames), self.num_frames, self.options.stride, self.options.batch):
+        for clips in interleaved_clips(len(frames), self.model.num_frames, self.options.stride, self.options.batch):
             pictures = frames[clips].to(self.device)  # (B, T, 3, S, S)
-            patches = log_mel[clips].to(self.device)
+            sounds = features[clips].to(self.device)  # (B, T, ...)
             with self._precision(), torch.random.fork_rng(self._rng_devices()):
                 torch.manual_seed(self.options.seed)  # the same noise in every block: less flicker
-                audio = self.model.encode_audio(patches)
+                audio = self.model.encode_audio(sounds)
                 if self.options.samples == 1:
                     logits = self.model(pictures, audio, latents="mean").logits[None]
                 else:
@@ -313,38 +285,6 @@ class VideoPredictor:
         return [self.device] if self.device.type == "cuda" else []
 
 
-def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Tensor]:
-    """Index tables (B, T) that put `count` key frames into clips of frames `stride` apart.
-
-    Every frame is in a clip. Where `count` is no multiple of T * stride, the last clips reach back over frames that
-    earlier ones hold already, so that they are full; clips are short only where there are not that many frames at all.
-
-    Args:
-        count: Key frames at hand.
-        num_frames: T of a full clip.
-        stride: Key frames from one frame of a clip to the next.
-        batch: Clips a table at most.
-
-    Yields:
-        Tables of clips of equal length.
-    """
-    span = num_frames * stride
-    starts = [min(start, max(count - span, 0)) for start in range(0, count, span)]
-    clips = [
-        torch.arange(start + phase, min(start + span, count), stride)
-        for start in starts
-        for phase in range(min(stride, count - start))
-    ]
-    waiting: list[Tensor] = []
-    for clip in clips:
-        if waiting and (len(waiting) == batch or len(clip) != len(waiting[0])):
-            yield torch.stack(waiting)
-            waiting = []
-        waiting.append(clip)
-    if waiting:
-        yield torch.stack(waiting)
-
-
 def binary_entropy(probability: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Entropy in bits of a yes-no answer: 0 where the probability is 0 or 1, 1 where it is one half."""
     inside = probability.clamp(1e-6, 1 - 1e-6)
@@ -359,10 +299,5 @@ def _noting_times(frames: Iterator[SourceFrame], times: deque[float]) -> Iterato
 
 def _activity(sound: Sound, times: list[float]) -> Float[np.ndarray, " f"]:
     """Loudness around each time, from -60 dB (0) to full scale (1)."""
-    width = round(_LOUDNESS_WINDOW * SAMPLE_RATE)
-    levels = np.zeros(len(times), np.float32)
-    for index, time in enumerate(times):
-        start = round(time * SAMPLE_RATE) - width // 2
-        power = float(np.square(sound.read(start, start + width)).mean())
-        levels[index] = np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1)
-    return levels
+    power = np.array([np.square(sound_around(sound, time, _LOUDNESS_WINDOW)).mean() for time in times])
+    return np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1).astype(np.float32)

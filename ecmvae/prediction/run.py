@@ -90,7 +90,7 @@ def _one(
         logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
     with _progress(info, shown=progress) as on_frame:
         summary: Summary = write_outputs(
-            predictor.stream(path),
+            predictor.stream(info),
             info,
             targets,
             options=look,

@@ -214,7 +214,7 @@ class PredictionService:
         if last is not None and last[0] == (info.path, options.samples, options.smoothing):
             return iter([last[1].with_threshold(options.threshold)])
         chosen = PredictorOptions(threshold=options.threshold, samples=options.samples, smoothing=options.smoothing)
-        return self._predictor.with_options(chosen).stream(info.path)
+        return self._predictor.with_options(chosen).stream(info)
 
     def _checked(self, video: Path) -> VideoInfo:
         """Probe a video that is within the limits."""

@@ -1,5 +1,6 @@
 """Exported models agree with PyTorch, for any number of clips and frames."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from torch import Tensor, nn
 
 from ecmvae.audio.encoder import build_audio_encoder
-from ecmvae.config import AudioConfig, Config, DataConfig, ModelConfig
+from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
 from ecmvae.models import ECMVAE, TPAVIBaseline
@@ -21,6 +22,7 @@ from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx,
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.normalisation import IMAGENET
 
 SHAPES = [(1, 1), (2, 3), (3, 5), (1, 7)]
 
@@ -60,10 +62,6 @@ def model() -> ECMVAE:
     for name, parameter in model.named_parameters():  # blocks that start as the identity would prove nothing
         if name.endswith("out_norm.weight"):
             nn.init.ones_(parameter)
-    model.config = Config(
-        data=DataConfig(image_size=64, num_frames=3, hop_seconds=1.0),
-        model=ModelConfig(audio=AudioConfig(name="vggish_small", frozen=False), channels=16),
-    )
     return model.eval()
 
 
@@ -85,7 +83,7 @@ def test_onnx_agrees_with_pytorch(model: ECMVAE, exported: Path, clips: int, fra
     pictures, patches = inputs(clips, frames)
     with torch.no_grad():
         expected = DeterministicModel(model)(pictures, patches).numpy()
-    (logits,) = session.run(None, {"frames": pictures.numpy(), "log_mel": patches.numpy()})
+    (logits,) = session.run(None, {"frames": pictures.numpy(), "audio": patches.numpy()})
     assert expected.std() > 1e-3
     assert np.abs(logits - expected).max() < 1e-4
 
@@ -134,13 +132,9 @@ def test_torch_export_and_safetensors(
 @pytest.mark.slow
 def test_the_baseline_is_exported_alike(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    audio = AudioConfig(name="vggish_small", frozen=False)
     baseline = TPAVIBaseline(TinyBackbone(), build_audio_encoder("vggish_small"), image_size=64, channels=16).eval()
     for block in baseline.fusion:
         nn.init.ones_(block.out_norm.weight)
-    baseline.config = Config(
-        data=DataConfig(image_size=64, num_frames=3), model=ModelConfig(name="tpavi", audio=audio, channels=16)
-    )
     export_onnx(baseline, tmp_path / "baseline.onnx")
     exported = OnnxModel(tmp_path / "baseline.onnx")
     pictures, patches = inputs(2, 5)
@@ -156,7 +150,7 @@ def test_files_that_are_no_export(tmp_path: Path, model: ECMVAE) -> None:
     with pytest.raises(UserError, match="not found"):
         OnnxModel(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("hello")
-    with pytest.raises(UserError, match="no ONNX model"):
+    with pytest.raises(UserError, match="not a readable ONNX model"):
         OnnxModel(tmp_path / "text.onnx")
     graph = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["" : 18]> f (float[N] x) => (float[N] y) { y = Relu(x) }'
@@ -173,6 +167,35 @@ def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is not a folder"):
         export("any", out=tmp_path / "file" / "model.onnx")
+
+
+def test_the_front_end_and_normalisation_travel_along(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    proto = onnx.load(exported)
+    description = json.loads(proto.metadata_props[0].value)
+    assert description["front_end"] == "vggish"
+    description |= {"front_end": "ears", "normalisation": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1.0]}}
+    onnx.helper.set_model_props(proto, {"ecmvae.model": json.dumps(description)})
+    onnx.save_model(proto, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="needs the audio front end 'ears'"):
+        OnnxModel(tmp_path / "other.onnx")
+    model = OnnxModel(tmp_path / "other.onnx", front_end=VGGishFrontEnd())
+    assert model.normalisation.std == (0.25, 0.5, 1.0)
+    assert VideoPredictor(model).model is model
+
+
+def test_a_file_of_an_older_version_has_vggish_and_imagenet(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    proto = onnx.load(exported)
+    config = {"data": {"image_size": 64, "num_frames": 3}}
+    old = {"ecmvae.config": json.dumps(config), "ecmvae.class_names": json.dumps(["background", "cat"])}
+    onnx.helper.set_model_props(proto, old)
+    onnx.save_model(proto, tmp_path / "old.onnx")
+    model = OnnxModel(tmp_path / "old.onnx")
+    assert (model.image_size, model.num_frames, model.class_names) == (64, 3, ("background", "cat"))
+    assert (model.normalisation, model.front_end) == (IMAGENET, VGGishFrontEnd())
 
 
 def test_a_model_without_ears_cannot_be_exported(tmp_path: Path) -> None:
@@ -194,7 +217,6 @@ def test_classes_and_their_names_travel_along(tmp_path: Path) -> None:
         fusion="none",
         freeze_audio=False,
     ).eval()
-    model.config = Config(model=ModelConfig(num_classes=3), data=DataConfig(name="avss", image_size=32))
     model.class_names = ("background", "cat", "dog")
     export_onnx(model, tmp_path / "model.onnx")
     exported = OnnxModel(tmp_path / "model.onnx")

@@ -9,15 +9,18 @@ from flash_clip import SAMPLE_RATE
 from listening_model import ListeningModel, Output
 from PIL import Image
 
+from ecmvae.audio.encoder import build_audio_encoder
 from ecmvae.data.video import read_clip, write_video
 from ecmvae.errors import UserError
-from ecmvae.prediction.predictor import (
-    PredictorOptions,
-    VideoPredictor,
-    binary_entropy,
-    interleaved_clips,
-)
+from ecmvae.models import ECMVAE
+from ecmvae.prediction import predictor
+from ecmvae.prediction.command import predict
+from ecmvae.prediction.key_frames import interleaved_clips
+from ecmvae.prediction.options import PredictorOptions
+from ecmvae.prediction.predictor import VideoPredictor, binary_entropy
 from ecmvae.prediction.result import VideoResult
+from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.normalisation import Normalisation
 
 
 def lamp_video(
@@ -159,6 +162,40 @@ def test_a_broken_model_is_refused(ten_seconds: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_model_without_a_configuration(ten_seconds: Path) -> None:
+    backbone = VisualBackbone("efficientnet_lite0")
+    model = ECMVAE(backbone, build_audio_encoder("vggish_small"), image_size=64, channels=8)
+    assert model.config is None
+    options = PredictorOptions(fps=1.0, smoothing=0.0)
+    before = VideoPredictor(model, "cpu", options).predict(ten_seconds).key_probabilities
+    assert before.shape == (10, 48, 64)
+    model.normalisation = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1))
+    assert not torch.equal(VideoPredictor(model, "cpu", options).predict(ten_seconds).key_probabilities, before)
+
+
+def test_a_model_that_cannot_predict_says_what_it_lacks() -> None:
+    with pytest.raises(UserError, match=r"Linear is not a model that predicts: it lacks \.image_size and"):
+        VideoPredictor(torch.nn.Linear(1, 1), "cpu")
+    model = ListeningModel()
+    model.front_end = None
+    with pytest.raises(UserError, match="no audio encoder"):
+        VideoPredictor(model, "cpu")
+
+
+def test_a_video_is_opened_as_often_as_it_is_decoded(
+    ten_seconds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    real = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, *rest, **named: opened.append(self.name) or real(self, *rest, **named)
+    )
+    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32).to(device))
+    assert predict([str(ten_seconds)], out=tmp_path, checkpoint="any", device="cpu") == 0
+    # once to look, pictures and sound for the model, sound for the loudness, pictures and sound for the overlay
+    assert opened.count("lamp.mp4") == 6
+
+
 def test_half_precision_agrees(ten_seconds: Path) -> None:
     full = VideoPredictor(ListeningModel(32), "cpu").predict(ten_seconds)
     half = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(half=True)).predict(ten_seconds)
@@ -167,8 +204,8 @@ def test_half_precision_agrees(ten_seconds: Path) -> None:
 
 def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> None:
     clip = read_clip(ten_seconds)
-    predictor = VideoPredictor(ListeningModel(32), "cpu")
-    from_file, from_arrays = predictor.predict(ten_seconds), predictor.predict_arrays(clip.frames, 10.0, clip.waveform)
+    ours = VideoPredictor(ListeningModel(32), "cpu")
+    from_file, from_arrays = ours.predict(ten_seconds), ours.predict_arrays(clip.frames, 10.0, clip.waveform)
     assert np.array_equal(from_file.masks, from_arrays.masks)
     assert from_arrays.audio_activity == pytest.approx(from_file.audio_activity, abs=1e-6)
     with pytest.raises(UserError, match="from arrays"):
@@ -176,7 +213,7 @@ def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="from arrays"):
         from_arrays.plot()
     with pytest.raises(UserError, match="no frame"):
-        predictor.predict_arrays(clip.frames[:0], 10.0, clip.waveform)
+        ours.predict_arrays(clip.frames[:0], 10.0, clip.waveform)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +224,12 @@ def test_a_picture_with_its_second_of_sound(seconds: float, loud_from: float, he
     pixels[10:30, 20:50] = 255
     time = np.arange(round(seconds * 48_000)) / 48_000
     tone = (0.5 * np.sin(2 * np.pi * 440 * time) * (time >= loud_from)).astype(np.float32)
-    predictor = VideoPredictor(ListeningModel(), "cpu")
-    answer = predictor.predict_image(pixels, tone, 48_000)
+    ours = VideoPredictor(ListeningModel(), "cpu")
+    answer = ours.predict_image(pixels, tone, 48_000)
     assert answer.mask.shape == (48, 64)
     assert answer.mask.any() == heard
     palette = Image.fromarray(pixels).convert("P")  # neither RGB nor an array
-    assert np.array_equal(predictor.predict_image(palette, tone, 48_000).mask, answer.mask)
+    assert np.array_equal(ours.predict_image(palette, tone, 48_000).mask, answer.mask)
     if heard:
         truth = pixels[..., 0] > 0
         assert (answer.mask & truth).sum() / (answer.mask | truth).sum() > 0.8

@@ -1,6 +1,6 @@
 """Videos in and out: the only door to PyAV, which is imported when a file is opened and not before.
 
-Every time is in seconds from the first picture; sound for a model is mono, 16 kHz, float32 in [-1, 1].
+Every time is in seconds from the first picture. Sound for a model is mono float32 in [-1, 1], at 16 kHz by default.
 """
 
 from ecmvae.data.video.clips import RawClip, read_clip, stream_clips

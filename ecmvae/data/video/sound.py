@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
-"""Hz of all sound that goes to a model: what VGGish was trained on."""
+"""Hz of sound unless another rate is asked for: what VGGish was trained on."""
 
 SoundBlock = tuple[int, NDArray[np.floating]]
 """Index of the first sample, counted from the first picture, and (C, S) samples in [-1, 1]."""
@@ -35,17 +35,21 @@ _LAYOUTS = {1: "mono", 2: "stereo"}
 
 @runtime_checkable
 class Sound(Protocol):
-    """Mono 16 kHz sound that can be asked for any stretch of time."""
+    """Mono sound of which any stretch of time can be read."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Samples `start` to `stop`, counted from the first picture; silence where there is no sound."""
 
 
 class SoundArray:
-    """Sound that is in memory: (S,) float32 at 16 kHz, starting with the first picture."""
+    """Sound that is in memory: (S,) float32, starting with the first picture."""
 
-    def __init__(self, waveform: NDArray[np.float32]) -> None:
-        self._waveform = waveform
+    def __init__(self, waveform: NDArray[np.float32], sample_rate: int = SAMPLE_RATE) -> None:
+        self._waveform, self.sample_rate = waveform, sample_rate
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Samples `start` to `stop`; silence before the first and after the last."""
@@ -57,18 +61,27 @@ class SoundArray:
 
 
 class SoundReader:
-    """Mono 16 kHz sound of a video, read forward, silent wherever the file has none.
+    """Mono sound of a video, read forward, silent wherever the file has none.
 
     Channels are averaged (as VGGish's own front end does, and as `ecmvae.audio.io.read_wave` does for files), so
     5.1 needs no rule of its own. Sound that starts late, ends early or has holes keeps its place in time.
     Only what lies between the last two positions asked for is in memory.
     """
 
-    def __init__(self, path: Path, *, track: int = 0, origin: float | None = None, warn: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        track: int = 0,
+        origin: float | None = None,
+        warn: bool = True,
+    ) -> None:
         """Open the file.
 
         Args:
             path: Video file.
+            sample_rate: Hz of what is read.
             track: Audio track, from 0.
             origin: Time of the first picture in the file's clock; None = look it up.
             warn: Log a line when the file has no sound, or a damaged one.
@@ -76,6 +89,7 @@ class SoundReader:
         Raises:
             UserError: When the file cannot be read or has no such track.
         """
+        self.sample_rate = sample_rate
         with ExitStack() as stack:
             container = stack.enter_context(open_container(path))
             stream = audio_stream(container, track, path)
@@ -89,7 +103,7 @@ class SoundReader:
             else:
                 start = probe(path).start if origin is None else origin
                 self._blocks = decoded_sound(
-                    container, stream, origin=start, sample_rate=SAMPLE_RATE, channels=1, warn=warn
+                    container, stream, origin=start, sample_rate=sample_rate, channels=1, warn=warn
                 )
             self._stack = stack.pop_all()
         self._kept: deque[SoundBlock] = deque()
@@ -97,7 +111,7 @@ class SoundReader:
         self._dropped = -(2**62)  # samples before this are gone
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Samples `start` to `stop` at 16 kHz; index 0 is the moment of the first picture.
+        """Samples `start` to `stop`; index 0 is the moment of the first picture.
 
         Args:
             start: First sample, may be negative (silence or sound before the picture); never before that of the

@@ -1,0 +1,137 @@
+"""Key frames: the moments of a video that go through the model, and the clips they form.
+
+The picture is cut into *key frames*, `fps` of them a second, each at the middle of its step and with the sound around
+it. The model was trained on clips of T frames that lie one second apart (AVSBench, AVS-Collage), and its attention
+looks across all frames of a clip; so key frames are not fed in a row but *interleaved*. At four key frames a second, a
+block of T seconds becomes four clips::
+
+    clip 0:  0.125  1.125  2.125  3.125  4.125 s
+    clip 1:  0.375  1.375  2.375  3.375  4.375 s
+    clip 2:  0.625  ...
+    clip 3:  0.875  ...
+
+so that every clip has the spacing and the span of a training clip, and every second of sound is heard in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ecmvae.audio.encoder import AudioFrontEnd
+from ecmvae.data.letterbox import Letterbox
+from ecmvae.data.video import Sound, SourceFrame
+from ecmvae.visual.normalisation import Normalisation
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """Successive key frames, ready for the model.
+
+    Attributes:
+        times: (n,) float64, seconds since the first frame of the video.
+        frames: (n, 3, S, S), normalised.
+        features: (n, ...), what the front end makes of the sound around each.
+    """
+
+    times: Tensor
+    frames: Tensor
+    features: Tensor
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def led_by(self, before: KeyFrames, count: int) -> KeyFrames:
+        """These key frames after the last `count` (or all, if fewer) of those before."""
+        return KeyFrames(
+            torch.cat([before.times[-count:], self.times]),
+            torch.cat([before.frames[-count:], self.frames]),
+            torch.cat([before.features[-count:], self.features]),
+        )
+
+
+class KeyFrameReader:
+    """Prepares the key frames of a video, block by block.
+
+    Args:
+        keys: Time and source frame of each key frame.
+        sound: The sound of the video, at the front end's rate.
+        geometry: From a source frame to the model's square.
+        normalisation: Of the frames.
+        front_end: Makes the audio features.
+    """
+
+    def __init__(
+        self,
+        keys: Iterator[tuple[float, SourceFrame]],
+        sound: Sound,
+        geometry: Letterbox,
+        normalisation: Normalisation,
+        front_end: AudioFrontEnd,
+    ) -> None:
+        self._keys, self._sound, self._geometry = keys, sound, geometry
+        self._normalisation, self._front_end = normalisation, front_end
+
+    @torch.no_grad()
+    def read(self, count: int) -> KeyFrames | None:
+        """The next `count` key frames, fewer at the end, or None after the last."""
+        times: list[float] = []
+        frames: list[Tensor] = []
+        waveforms: list[Tensor] = []
+        shown: int | None = None  # a slow video shows one frame for many key frames
+        for time, frame in islice(self._keys, count):
+            if shown == frame.index:
+                frames.append(frames[-1])
+            else:
+                frames.append(self._geometry.fit(frame.rgb(), self._normalisation))
+            shown = frame.index
+            times.append(time)
+            waveforms.append(torch.from_numpy(sound_around(self._sound, time, self._front_end.seconds)))
+        if not times:
+            return None
+        features = self._front_end(torch.stack(waveforms))
+        return KeyFrames(torch.tensor(times, dtype=torch.float64), torch.stack(frames), features)
+
+
+def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray, " s"]:
+    """The sound whose middle is at `time`, (round(sample_rate * seconds),); silence where there is none."""
+    start = round((time - seconds / 2) * sound.sample_rate)
+    return sound.read(start, start + round(seconds * sound.sample_rate))
+
+
+def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Tensor]:
+    """Index tables (B, T) that put `count` key frames into clips of frames `stride` apart.
+
+    Every frame is in a clip. Where `count` is no multiple of T * stride, the last clips reach back over frames that
+    earlier ones hold already, so that they are full; clips are short only where there are not that many frames at all.
+
+    Args:
+        count: Key frames at hand.
+        num_frames: T of a full clip.
+        stride: Key frames from one frame of a clip to the next.
+        batch: Clips a table at most.
+
+    Yields:
+        Tables of clips of equal length.
+    """
+    span = num_frames * stride
+    starts = [min(start, max(count - span, 0)) for start in range(0, count, span)]
+    clips = [
+        torch.arange(start + phase, min(start + span, count), stride)
+        for start in starts
+        for phase in range(min(stride, count - start))
+    ]
+    waiting: list[Tensor] = []
+    for clip in clips:
+        if waiting and (len(waiting) == batch or len(clip) != len(waiting[0])):
+            yield torch.stack(waiting)
+            waiting = []
+        waiting.append(clip)
+    if waiting:
+        yield torch.stack(waiting)
