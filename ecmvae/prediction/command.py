@@ -22,7 +22,7 @@ def predict(
     mask_video: bool = False,
     coco: bool = False,
     npz: bool = False,
-    also: list[str] | None = None,
+    also: list[str] | str = "",
     style: Style = "contour",
     loudness: bool = True,
     uncertainty: bool = False,
@@ -63,7 +63,7 @@ def predict(
         mask_video: Write NAME.mask.mp4, white on black.
         coco: Write NAME.coco.json, run-length masks in COCO's format.
         npz: Write NAME.npz with masks, timestamps and loudness.
-        also: Further output formats, by name or import path: [my_package.gif:GifWriter].
+        also: Further output formats, by name or import path: my_package.gif:GifWriter, or [one, another].
         style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
         loudness: Draw the loudness of the last five seconds into the overlay.
         uncertainty: Add a second picture with the uncertainty to the overlay.
@@ -102,11 +102,12 @@ def predict(
     switches = {
         "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
     }  # fmt: skip
+    further = also if isinstance(also, list) else [also] if also else []
     from ecmvae.prediction.run import predict_videos
 
     return predict_videos(
         sources,
-        [*(name for name, wanted in switches.items() if wanted), *(also or [])],
+        [*(name for name, wanted in switches.items() if wanted), *further],
         options,
         look,
         out=out,

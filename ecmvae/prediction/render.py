@@ -1,4 +1,4 @@
-"""Masks made visible: overlays, heat-maps, spotlights, a loudness strip. The only door to OpenCV.
+"""Drawing masks: overlays, heat maps, spotlights, a strip of loudness. The only door to OpenCV.
 
 All pictures are (H, W, 3) uint8 RGB, all maps (H, W) float32 in [0, 1]; inputs are never changed.
 """
@@ -147,57 +147,6 @@ def with_loudness_strip(
 def beside(left: UInt8[np.ndarray, "h w 3"], right: UInt8[np.ndarray, "h v 3"]) -> UInt8[np.ndarray, "h wv 3"]:
     """Two pictures of equal height side by side."""
     return np.concatenate([left, right], axis=1)
-
-
-def strip(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
-    probabilities: Sequence[Float[np.ndarray, "h w"]],
-    activity: Float[np.ndarray, " s"],
-    *,
-    threshold: float = 0.5,
-    cell: int = 160,
-    gap: int = 4,
-) -> UInt8[np.ndarray, "sh sw 3"]:
-    """One picture for a page: a row of frames, a row of overlays, a row of probabilities, and the sound below.
-
-    Args:
-        frames: Equally sized frames, left to right.
-        probabilities: One map a frame.
-        activity: Loudness over the whole stretch, in [0, 1].
-        threshold: Of the masks.
-        cell: Width of a frame in pixels.
-        gap: Pixels between the cells.
-
-    Raises:
-        ValueError: When there is no frame, or not one map a frame.
-    """
-    if not frames or len(frames) != len(probabilities):
-        raise ValueError(f"a strip needs as many maps as frames, got {len(probabilities)} and {len(frames)}")
-    size = (cell, max(round(cell * frames[0].shape[0] / frames[0].shape[1]), 1))
-    small = [np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8) for frame in frames]
-    maps = [np.asarray(cv2.resize(each, size, interpolation=cv2.INTER_LINEAR)) for each in probabilities]
-    rows = [
-        small,
-        [overlay(frame, each, mask=each > threshold) for frame, each in zip(small, maps, strict=True)],
-        [heat(each) for each in maps],
-    ]
-    width = len(frames) * (cell + gap) - gap
-    ground = np.full((gap, width, 3), 255, np.uint8)
-    bands = []
-    for row in rows:
-        band = np.full((size[1], width, 3), 255, np.uint8)
-        for index, picture in enumerate(row):
-            band[:, index * (cell + gap) : index * (cell + gap) + cell] = picture
-        bands += [band, ground]
-    return np.concatenate([*bands, _loudness_picture(activity, width, max(cell // 4, 8))])
-
-
-def _loudness_picture(activity: Float[np.ndarray, " s"], width: int, height: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Loudness as bars that grow both ways from a middle line, dark on white."""
-    levels = np.interp(np.linspace(0, len(activity) - 1, width), np.arange(len(activity)), activity)
-    distance = np.abs(np.arange(height) - (height - 1) / 2)[:, None]
-    bars = distance <= np.maximum(levels * height / 2, 0.5)[None, :]
-    return np.where(bars[..., None], np.array((40, 90, 60), np.uint8), np.uint8(255))
 
 
 def _levels(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

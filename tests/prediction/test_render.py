@@ -69,13 +69,3 @@ def test_loudness_strip_shows_the_newest_at_the_right() -> None:
     foot = drawn[55:]
     assert np.all(foot[:, 60:79] == (80, 220, 120))
     assert np.all(foot[:, :30] == 33)
-
-
-def test_strip_has_a_cell_for_every_frame() -> None:
-    picture = render.strip([FRAME] * 3, [PROBABILITY] * 3, np.ones(10, np.float32), cell=40, gap=2)
-    assert picture.shape == (3 * (30 + 2) + 10, 3 * 42 - 2, 3)
-    assert np.all(picture[0, :40] == 100)
-    assert np.all(picture[0, 40:42] == 255)
-    assert np.all(picture[-10:] == (40, 90, 60))  # loud throughout
-    with pytest.raises(ValueError, match="as many maps"):
-        render.strip([FRAME], [], np.ones(3, np.float32))

@@ -16,6 +16,7 @@ from listening_model import ListeningModel
 from odd_videos import OddVideo, Track
 from PIL import Image
 
+from ecmvae.cli import parse
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
@@ -281,8 +282,7 @@ def test_predict_with_a_format_from_outside(
     tmp_path: Path, video: Path, name: str, monkeypatch: pytest.MonkeyPatch, registered: str
 ) -> None:
     monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 2).to(device))
-    also = [registered if name == "registered" else TOY]
-    arguments = {"checkpoint": "any", "device": "cpu", "also": also}
+    arguments = {"checkpoint": "any", "device": "cpu", "also": registered if name == "registered" else TOY}
     assert predict([str(video)], out=tmp_path / "out", **arguments) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"flash.overlay.mp4", "flash.times.txt"}
     assert predict([str(video)], out=tmp_path / "a.txt", **arguments) == 0
@@ -291,6 +291,14 @@ def test_predict_with_a_format_from_outside(
         predict([str(video)], out=tmp_path / "out", also=["gif"])
     with pytest.raises(UserError, match=r"lacks \.ending and \.suffixes and \.write"):
         predict([str(video)], out=tmp_path / "out", also=["collections:OrderedDict"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], ""), (["times"], "times"), ([TOY], TOY), ([f"[times, {TOY}]"], ["times", TOY])]
+)
+def test_further_formats_on_the_command_line(words: list[str], expected: str | list[str]) -> None:
+    given = ["--also", *words] if words else []
+    assert parse(predict, "ecmvae predict", ["a.mp4", *given])["also"] == expected
 
 
 def test_every_format_has_a_switch_of_predict() -> None:
