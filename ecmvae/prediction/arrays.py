@@ -1,4 +1,4 @@
-"""Frames and sound that come as arrays: taken as they are, or refused in one line that says what is expected."""
+"""Checks of frames and sound that come as arrays."""
 
 from __future__ import annotations
 

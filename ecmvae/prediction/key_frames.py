@@ -108,7 +108,7 @@ def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray,
 def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Tensor]:
     """Index tables (B, T) that put `count` key frames into clips of frames `stride` apart.
 
-    Every frame is in a clip. Where `count` is no multiple of T * stride, the last clips reach back over frames that
+    Every frame is in a clip. Where `count` is not a multiple of T * stride, the last clips reach back over frames that
     earlier ones hold already, so that they are full; clips are short only where there are not that many frames at all.
 
     Args:

@@ -1,4 +1,4 @@
-"""Options of prediction: how a video is looked at, and how its outputs look."""
+"""Options of prediction and of its outputs, validated once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WriterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictorOptions:
-    """How a video is looked at."""
+    """Options of `VideoPredictor`."""
 
     fps: float = 4.0
     """Key frames a second that go through the model; masks of the frames between are interpolated."""

@@ -41,7 +41,7 @@ _QUIET_DB = -60.0
 
 
 class VideoPredictor:
-    """Cuts the sounding objects out of videos.
+    """Segments the sounding objects of videos.
 
     Example:
         >>> predictor = VideoPredictor("runs/demo")  # doctest: +SKIP
@@ -62,7 +62,7 @@ class VideoPredictor:
                 model folder or run or of an exported `.onnx` file (which runs on the CPU); a name of `ecmvae models`,
                 or ``hf://owner/name`` on the hub; or None for the packaged model, else the newest `runs/demo`.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-            options: How videos are looked at; None = the defaults.
+            options: None = the defaults.
 
         Raises:
             UserError: If there is no such model or device, the model has no audio encoder, or it is not a model of
@@ -122,7 +122,7 @@ class VideoPredictor:
         waveform: Float[np.ndarray, " s"],
         sample_rate: int = SAMPLE_RATE,
     ) -> VideoResult:
-        """Masks of frames and sound that are in memory; the result has no video to be drawn over.
+        """Masks of frames and sound that are in memory; without a video, the result cannot be saved as one.
 
         Args:
             frames: (F, H, W, 3) uint8 RGB; PIL pictures become this by `np.stack`.
@@ -168,7 +168,7 @@ class VideoPredictor:
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
 
     def with_options(self, options: PredictorOptions) -> VideoPredictor:
-        """The same model, looking at videos in another way."""
+        """The same model with other options."""
         other = copy.copy(self)
         other.options = options
         return other

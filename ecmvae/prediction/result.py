@@ -1,4 +1,4 @@
-"""What a prediction is: small maps at key frames, and masks of every source frame made from them when asked for."""
+"""Results of a prediction: small maps at key frames, from which masks of every source frame are made on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the user names on the command line - files, folders, globs, lists - as a plain list of videos."""
+"""From the sources of the command line (files, folders, globs, lists) to a plain list of videos."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
     Args:
         names: Each a file, a folder (searched with its sub-folders), a glob pattern, or a `.txt` file with one path a
             line (relative to the list; `#` starts a comment).
-        leave_out: Endings of files in folders and globs that are no sources: outputs of an earlier run.
+        leave_out: Endings of files in folders and globs that are not sources but outputs of an earlier run.
 
     Returns:
         The videos in the order of the names, inside a folder by name; a video named twice is taken once.
@@ -106,7 +106,7 @@ def _listed(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise UserError(f"{show_path(path)} is no list of paths: it is not UTF-8 text") from error
+        raise UserError(f"{show_path(path)} is not a list of paths: it is not UTF-8 text") from error
     entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if not entries:
         raise UserError(f"{show_path(path)} lists no video: write one path a line")

@@ -66,7 +66,7 @@ def test_upload_to_download_over_http(served: tuple[str, Path], clip: Path, tmp_
     ]  # fmt: skip
 
 
-def test_page_asks_nobody_else_for_anything(served: tuple[str, Path]) -> None:
+def test_page_loads_nothing_from_elsewhere(served: tuple[str, Path]) -> None:
     address, _ = served
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(address, timeout=10) as response:

@@ -251,7 +251,7 @@ def test_choices_change_the_result(site: Site, page: Any) -> None:
     threshold.press("Home")
     page.locator("#start").click()
     page.wait_for_function(f"(old) => ![old, ''].includes({SUMMARY})", arg=strict)
-    assert not site.model.entered.is_set()  # drawn anew, not predicted anew
+    assert not site.model.entered.is_set()  # drawn again, not predicted again
     assert site.model.seen_shapes[-1][0] == site.model.seen_shapes[-2][0]
 
 
@@ -341,7 +341,7 @@ def test_layout(site: Site, clip: Path, width: int, scheme: str) -> None:
     page.close()
 
 
-def test_the_browser_may_ask_nobody_else(page: Any) -> None:
+def test_the_browser_contacts_only_the_page(page: Any) -> None:
     blocked = page.evaluate(
         """() => new Promise((done) => {
             document.addEventListener("securitypolicyviolation", (event) => done(event.blockedURI));

@@ -68,7 +68,7 @@ def test_only_what_is_wished_is_made(service: PredictionService, clip: Path, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flash.cutout.webm", "flash.overlay.mp4"]
 
 
-def test_another_threshold_is_only_drawn_anew(
+def test_another_threshold_is_only_drawn_again(
     service: PredictionService, model: ListeningModel, clip: Path, tmp_path: Path
 ) -> None:
     low, _ = run(service, clip, tmp_path, JobOptions(threshold=0.05))
@@ -95,7 +95,7 @@ def test_limits_are_kept(service: PredictionService, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [{"megabytes": 0}, {"seconds": 0.0}, {"jobs": 0}])
-def test_limits_that_let_nobody_in_are_refused(limit: dict[str, int]) -> None:
+def test_limits_are_validated(limit: dict[str, int]) -> None:
     with pytest.raises(UserError, match="limits must be above 0"):
         Limits(**limit)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DISCONTINUOUS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and the like, where the clock may start anew
+_DISCONTINUOUS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and the like, where the clock may start again
 
 # A playlist (HLS, concat) that calls itself .mp4 could make FFmpeg open other files and addresses: allow none.
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
@@ -190,7 +190,7 @@ def _reason(error: Exception) -> str:
 def longest_gap(container: InputContainer) -> float:
     """Seconds that a track may pause; a clock that runs further ahead is at fault, and what follows goes on behind.
 
-    FFmpeg's own limit (dts_delta_threshold) where the format lets the clock start anew, such as MPEG-TS, of which one
+    FFmpeg's own limit (dts_delta_threshold) where the format lets the clock start again, such as MPEG-TS, of which one
     damaged packet can claim a pause of a day. Elsewhere a picture may well stand for long.
     """
     return 10.0 if container.format.flags & _DISCONTINUOUS else 3600.0

@@ -64,7 +64,7 @@ class VideoWriter:
         """Open the file.
 
         Args:
-            path: Where the video shall lie: `.mp4` or `.mov` for H.264, `.webm` for VP9.
+            path: Output file: `.mp4` or `.mov` for H.264, `.webm` for VP9.
             width: Pixels of every frame; H.264 pads an odd one to even by repeating the last column.
             height: Pixels of every frame; padded likewise.
             fps: Frames a second; frames that come with their own time may deviate from it.
@@ -206,7 +206,7 @@ def write_video(
     """Write frames and sound as an H.264 + AAC file; see `VideoWriter` for the options.
 
     Args:
-        path: Where the file shall lie, normally `.mp4`.
+        path: Output file, normally `.mp4`.
         frames: (H, W, 3) uint8 RGB each, taken one at a time.
         fps: Frames a second.
         waveform: (S,) or (C, S) float32 in [-1, 1], or None. Cut or left short at the end of the picture.
