@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from ecmvae.arguments import parse
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
 from listening_model import ListeningModel
 from odd_videos import OddVideo, Track
 from PIL import Image
 
+from ecmvae.arguments import parse
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
