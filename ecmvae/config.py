@@ -243,23 +243,17 @@ class Config:
         _require(classes >= 1, f"model.num_classes={classes} must be at least 1")
         _require(
             classes == 1 or self.data.name == "avss",
-            f"model.num_classes={classes} needs labelled classes, which data.name={self.data.name} has not: set "
+            f"model.num_classes={classes} needs labelled classes, which data.name={self.data.name} does not have: set "
             "data.name to avss or model.num_classes to 1",
         )
         _require(
             self.data.name != "avss" or self.data.supervised != "all",
-            "data.supervised=all cannot be had: avss labels only the first frame of a training clip of v1s; use auto",
+            "data.supervised=all is not available: avss labels only the first frame of a training clip of v1s; use auto",
         )
         _require(self.model.latent.dim >= 1, f"model.latent.dim={self.model.latent.dim} must be at least 1")
         _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
         for name, value in vars(self.loss).items():
             _require(isinstance(value, str | dict) or value >= 0, f"loss.{name}={value} must not be negative")
-        built_in = self.model.name == "ecmvae" and self.model.audio.name in ("vggish", "vggish_small")
-        _require(
-            self.loss.audio_visual_matching == 0 or self.model.channels == 128 or not built_in,
-            "loss.audio_visual_matching compares visual with audio features, which are 128 wide: "
-            f"set model.channels to 128 (it is {self.model.channels}) or loss.audio_visual_matching to 0",
-        )
         for key in ("epochs", "batch_size", "check_val_every_n_epochs", "devices"):
             _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
         _require(

@@ -56,7 +56,6 @@ def test_weights_of_further_loss_terms_survive_a_round_trip() -> None:
         ({"model": 3}, "config key model must hold a mapping"),
         ({"data": {"image_size": 100}}, "multiple of 32"),
         ({"loss": {"kl": -1}}, "loss.kl=-1.0 must not be negative"),
-        ({"loss": {"audio_visual_matching": 0.5}, "model": {"channels": 32}}, "set model.channels to 128 (it is 32)"),
         ({"train": {"cache_features": True}}, "needs model.visual.frozen"),
     ],
 )

@@ -26,6 +26,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     workers: int = 0,
+    trust_code: bool = False,
     device: str = "auto",
     out: str = "runs/evaluate",
 ) -> None:
@@ -56,6 +57,7 @@ def evaluate(
         limit: Score only the first clips.
         seed: Seed of latents, of the shuffled sound and of the random floor.
         workers: Processes that read clips.
+        trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         device: auto, cpu, cuda or mps.
         out: Folder for the reports; numbered when it exists.
 
@@ -93,6 +95,7 @@ def evaluate(
         metrics=metrics,
         robustness=RobustnessSettings(snr_db=snr, seed=seed) if robustness else None,
         limit=limit,
+        trust_code=trust_code,
         device=device,
         out=out,
         settings=settings,

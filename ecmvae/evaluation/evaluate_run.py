@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class EvaluationRun:
     metrics: list[str] | None
     robustness: RobustnessSettings | None
     limit: int | None
+    trust_code: bool
     device: str
     out: str
     settings: EvaluateSettings
@@ -90,9 +92,10 @@ class EvaluationRun:
         assert self.checkpoint is not None
         device = choose_device(self.device)
         folder = find_model_folder(self.checkpoint)
-        model = load_model(folder, device)
+        load = partial(load_model, device=device, trust_code=self.trust_code)
+        model = load(folder)
         assert model.config is not None
-        visual_only = None if self.visual_only is None else load_model(self.visual_only, device)
+        visual_only = None if self.visual_only is None else load(self.visual_only)
         knobs = model.config.data
         about = {
             "checkpoint": str(folder),

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ecmvae.errors import UserError
+
 _WINDOW = 31
 _LABEL_SMOOTHING = 0.001
 _EPSILON = 1e-6
@@ -108,12 +110,12 @@ class MatchingForm:
         """Distance of the map's masked mean from the sound, for each frame.
 
         Raises:
-            ValueError: When the map's width differs from the sound's.
+            UserError: When the map's width differs from the sound's.
         """
         if stage.shape[1] != audio.shape[1]:
-            raise ValueError(
+            raise UserError(
                 f"audio-visual matching compares {stage.shape[1]} visual channels with {audio.shape[1]} audio ones: "
-                "set model.channels to 128, or loss.audio_visual_matching to 0"
+                f"set model.channels to {audio.shape[1]}, or loss.audio_visual_matching to 0"
             )
         if self.threshold:
             inside = (probability > 0.5).to(stage.dtype)

@@ -16,6 +16,7 @@ def predict(
     *,
     out: Path = Path("predictions"),
     checkpoint: str | None = None,
+    trust_code: bool = False,
     overlay: bool = True,
     masks: bool = False,
     cutout: bool = False,
@@ -57,6 +58,7 @@ def predict(
             .webm = cut-out, .json = COCO masks, .npz = arrays.
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo.
+        trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         overlay: Write NAME.overlay.mp4, the video with its masks drawn in.
         masks: Write NAME.masks/000000.png ..., one mask a frame.
         cutout: Write NAME.cutout.webm, the sounding objects on a transparent ground.
@@ -112,6 +114,7 @@ def predict(
         look,
         out=out,
         checkpoint=checkpoint,
+        trust_code=trust_code,
         device=device,
         force=force,
         progress=progress,
@@ -123,6 +126,7 @@ def export(
     *,
     out: Path = Path("model.onnx"),
     format: Literal["onnx", "onnx-int8", "torch-export", "safetensors"] = "onnx",
+    trust_code: bool = False,
     force: bool = False,
 ) -> None:
     """Write a model for other programs.
@@ -142,6 +146,7 @@ def export(
         out: File to write.
         format: onnx, onnx-int8 (weights and activations quantised dynamically: a quarter of the size, not faster on
             every CPU), torch-export (.pt2, read with torch.export.load) or safetensors (weights only).
+        trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         force: Replace a file that is there.
 
     Raises:
@@ -152,5 +157,5 @@ def export(
     refuse_unwritable(out)
     from ecmvae.prediction.export import write_export
 
-    write_export(checkpoint, out, format)
+    write_export(checkpoint, out, format, trust_code=trust_code)
     print(f"{show_path(out)}: {out.stat().st_size / 1e6:.1f} MB")

@@ -48,13 +48,13 @@ class DeterministicModel(nn.Module):
         return self.model(frames, self.model.encode_audio(audio), latents="mean").logits
 
 
-def write_export(checkpoint: str | None, out: Path, format: str) -> None:
+def write_export(checkpoint: str | None, out: Path, format: str, *, trust_code: bool = False) -> None:
     """Write a model for other programs; see `ecmvae.prediction.command.export`.
 
     Raises:
         UserError: When there is no such model, or it has no audio encoder.
     """
-    model = load_model(default_model() if checkpoint is None else checkpoint)
+    model = load_model(default_model() if checkpoint is None else checkpoint, trust_code=trust_code)
     with replacing(out) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter speaks to itself
         if format == "safetensors":

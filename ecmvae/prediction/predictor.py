@@ -54,6 +54,8 @@ class VideoPredictor:
         model_or_path: nn.Module | OnnxModel | str | Path | None = None,
         device: str = "auto",
         options: PredictorOptions | None = None,
+        *,
+        trust_code: bool = False,
     ) -> None:
         """Load a model.
 
@@ -63,6 +65,7 @@ class VideoPredictor:
                 or ``hf://owner/name`` on the hub; or None for the packaged model, else the newest `runs/demo`.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             options: None = the defaults.
+            trust_code: Import the classes that the model's configuration names by import path.
 
         Raises:
             UserError: If there is no such model or device, the model has no audio encoder, or it is not a model of
@@ -77,7 +80,8 @@ class VideoPredictor:
         elif model_or_path is not None and str(model_or_path).endswith(".onnx"):
             model = OnnxModel(Path(model_or_path))
         else:
-            model = load_model(default_model() if model_or_path is None else model_or_path, self.device)
+            path = default_model() if model_or_path is None else model_or_path
+            model = load_model(path, self.device, trust_code=trust_code)
         if isinstance(model, OnnxModel):
             self.device = torch.device("cpu")
         self.model, self.front_end = check_model(model)

@@ -31,6 +31,7 @@ def predict_videos(
     *,
     out: Path,
     checkpoint: str | None,
+    trust_code: bool,
     device: str,
     force: bool,
     progress: bool,
@@ -51,7 +52,7 @@ def predict_videos(
         raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
     _refuse_overwriting(plans, force=force)
     refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
-    predictor = VideoPredictor(checkpoint, device, options)
+    predictor = VideoPredictor(checkpoint, device, options, trust_code=trust_code)
     failed = 0
     for number, (video, targets) in enumerate(plans, start=1):
         open_targets = {kind: path for kind, path in targets.items() if force or not _is_there(path)}

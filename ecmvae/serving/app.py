@@ -223,13 +223,14 @@ def serve(
     host: str,
     port: int,
     password: str | None,
+    trust_code: bool = False,
 ) -> None:
     """Serve the page until Ctrl-C; see `ecmvae.serving.command.app`.
 
     Raises:
         UserError: When there is no model, or the port is taken.
     """
-    service = PredictionService(checkpoint, device, limits)
+    service = PredictionService(checkpoint, device, limits, trust_code=trust_code)
     with own_folder() as folder:
         sessions = SessionStore(folder)
         page = build_page(service, limits, sessions, examples)

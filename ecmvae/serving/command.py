@@ -11,6 +11,7 @@ from ecmvae.errors import UserError
 def app(
     *,
     checkpoint: str | None = None,
+    trust_code: bool = False,
     device: str = "auto",
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -31,6 +32,7 @@ def app(
     Args:
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo.
+        trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         device: auto, cpu, cuda, cuda:1 or mps.
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everyone in the network.
         port: Port to listen on.
@@ -61,4 +63,5 @@ def app(
         host=host,
         port=port,
         password=password,
+        trust_code=trust_code,
     )

@@ -139,15 +139,16 @@ class SessionStore:
 class PredictionService:
     """Runs predictions, a limited number at a time; keeps the last one, to draw it again in another style."""
 
-    def __init__(self, model: nn.Module | str | None, device: str, limits: Limits) -> None:
+    def __init__(self, model: nn.Module | str | None, device: str, limits: Limits, *, trust_code: bool = False) -> None:
         """Load the model once.
 
         Args:
             model: As for `VideoPredictor`.
             device: Likewise.
             limits: Larger jobs are refused.
+            trust_code: As for `VideoPredictor`.
         """
-        self._predictor = VideoPredictor(model, device)
+        self._predictor = VideoPredictor(model, device, trust_code=trust_code)
         self._limits = limits
         self._slots = BoundedSemaphore(limits.jobs)
         self._last: tuple[tuple[Path, int, float], VideoResult] | None = None

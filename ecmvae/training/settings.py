@@ -1,4 +1,4 @@
-"""What a configuration asks for in vain: settings that another setting leaves without effect."""
+"""Warn about settings that have no effect because of another setting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ _FACTORS = ("model.latent.fusion", "loss.orthogonality", "loss.mutual_informatio
 
 
 def without_effect(config: Config) -> dict[str, str]:
-    """The knobs that were set otherwise than by default and change nothing, each with the reason."""
+    """Find settings that differ from their defaults and have no effect.
+
+    Returns:
+        Dotted name -> the setting that makes it ineffective, such as ``model.latent.kind=none``.
+    """
     model, loss = config.model, config.loss
     idle: dict[str, str] = {}
     plain, ours = by_dotted_name(Config().to_dict()), by_dotted_name(config.to_dict())

@@ -128,7 +128,9 @@ def test_everything_at_once(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 5, level=0.5).to(device))
+    monkeypatch.setattr(
+        predictor, "load_model", lambda _, device, trust_code: ListeningModel(32, 5, level=0.5).to(device)
+    )
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()
     frames, messages = corpus(sources)

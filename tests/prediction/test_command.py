@@ -25,7 +25,7 @@ from ecmvae.prediction.writers.npz import NpzWriter
 
 @pytest.fixture(autouse=True)
 def _known_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 2).to(device))
+    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: ListeningModel(32, 2).to(device))
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_name_too_long_for_its_outputs_does_not_stop_the_others(
 def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
     tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device: pytest.fail("loaded"))
+    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: pytest.fail("loaded"))
     for sources in ([videos], [videos / "one.mp4"]):
         with pytest.raises(UserError, match=r"one.mp4 is not a folder"):
             run(*sources, out=videos / "one.mp4" / "out")

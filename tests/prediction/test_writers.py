@@ -281,7 +281,7 @@ def test_a_format_from_outside(tmp_path: Path, result: VideoResult, registered: 
 def test_predict_with_a_format_from_outside(
     tmp_path: Path, video: Path, name: str, monkeypatch: pytest.MonkeyPatch, registered: str
 ) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32, 2).to(device))
+    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: ListeningModel(32, 2).to(device))
     arguments = {"checkpoint": "any", "device": "cpu", "also": registered if name == "registered" else TOY}
     assert predict([str(video)], out=tmp_path / "out", **arguments) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"flash.overlay.mp4", "flash.times.txt"}
