@@ -248,7 +248,7 @@ class Config:
         )
         _require(
             self.data.name != "avss" or self.data.supervised != "all",
-            "data.supervised=all is not available: avss labels only the first frame of a training clip of v1s; use auto",
+            "data.supervised=all is not available for avss, which labels one frame of a training clip of v1s: use auto",
         )
         _require(self.model.latent.dim >= 1, f"model.latent.dim={self.model.latent.dim} must be at least 1")
         _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
