@@ -190,7 +190,7 @@ def test_a_video_is_opened_as_often_as_it_is_decoded(
     monkeypatch.setattr(
         Path, "open", lambda self, *rest, **named: opened.append(self.name) or real(self, *rest, **named)
     )
-    monkeypatch.setattr(predictor, "load_model", lambda path, device: ListeningModel(32).to(device))
+    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: ListeningModel(32).to(device))
     assert predict([str(ten_seconds)], out=tmp_path, checkpoint="any", device="cpu") == 0
     # once to look, pictures and sound for the model, sound for the loudness, pictures and sound for the overlay
     assert opened.count("lamp.mp4") == 6
