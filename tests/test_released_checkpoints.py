@@ -124,7 +124,7 @@ def test_a_file_for_inference_gets_a_posterior_of_copies(resnet: State, model: E
             r"1 wrong shape: neck_prior\S+ \(128, 64, 1, 1\) instead of \(128, 256, 1, 1\)$",
         ),
         (lambda s: s.pop("mm_vae_model.sc1_posterior.bias"), r"1 missing: mm_vae_model.sc1_posterior.bias$"),
-        (lambda s: s.pop("mm_vae_model.sc1_prior.weight"), "no released checkpoint of ECMVAE or TPAVI"),
+        (lambda s: s.pop("mm_vae_model.sc1_prior.weight"), "is not a released checkpoint of ECMVAE or TPAVI"),
         (lambda s: s.update({"epoch": 3}), "no named tensor at epoch"),
     ],
 )
