@@ -8,7 +8,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from ecmvae.audio.io import write_wave
-from ecmvae.data.collage.sources import CollageSources, SourceItem, write_index
+from ecmvae.data.collage.items import SourceItem, write_index
+from ecmvae.data.collage.sources import CollageSources
 
 CLASSES = ("bar", "cross", "disc", "ring", "square", "wedge")
 NEVER_HELD_OUT = "bar"

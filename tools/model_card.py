@@ -10,7 +10,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from ecmvae.config import Config
-from ecmvae.data.collage.sources import CollageSources, SourceItem
+from ecmvae.data.collage.items import SourceItem
+from ecmvae.data.collage.sources import CollageSources
 
 LICENCE = "apache-2.0"
 _KINDS = {"image": "cut-out", "sound": "recording", "background": "background"}

@@ -7,7 +7,7 @@ import pytest
 from collage_fixture import make_sources
 
 from ecmvae.data.collage import packages as collage_packages
-from ecmvae.data.collage.sources import FORMAT
+from ecmvae.data.collage.items import FORMAT
 from ecmvae.data.collage.table import packaged_table
 
 COMMAND = Path(__file__).parents[2] / "data_prep" / "collage.py"

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ecmvae.audio.io import SAMPLE_RATE
+from ecmvae.data.collage.items import SourceItem
 from ecmvae.data.collage.render import render
 from ecmvae.data.collage.scene import (
     SECONDS,
@@ -29,7 +30,7 @@ from ecmvae.data.collage.scene import (
     sample_scene,
 )
 from ecmvae.data.collage.sound import mix_audio
-from ecmvae.data.collage.sources import CollageSources, SourceItem
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.images import sounding_masks
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip

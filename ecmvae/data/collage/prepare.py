@@ -20,8 +20,8 @@ from rich.progress import track
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave, resample, write_wave
 from ecmvae.data.collage.containers import QtResources, read_sound_set
+from ecmvae.data.collage.items import SourceItem, active_level, block_levels, write_index
 from ecmvae.data.collage.packages import Packages
-from ecmvae.data.collage.sources import SourceItem, active_level, block_levels, write_index
 from ecmvae.data.collage.table import CollageTable, Licence, TableEntry, find_licence
 from ecmvae.errors import UserError
 

@@ -11,9 +11,10 @@ from PIL import Image
 from small_containers import qt_resources, sound_set
 
 from ecmvae.audio.io import read_wave
+from ecmvae.data.collage.items import active_level
 from ecmvae.data.collage.packages import Packages
 from ecmvae.data.collage.prepare import background, condense, cut_out, prepare, recording
-from ecmvae.data.collage.sources import CollageSources, active_level
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.collage.table import CollageTable
 from ecmvae.errors import UserError
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from collage_fixture import NEVER_HELD_OUT, make_sources
 
+from ecmvae.data.collage.items import write_index
 from ecmvae.data.collage.scene import MAX_SPEED, SPLITS, sample_activity, sample_recordings, sample_scene
-from ecmvae.data.collage.sources import CollageSources, write_index
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.errors import UserError
 
 

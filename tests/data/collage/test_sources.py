@@ -8,7 +8,8 @@ from collage_fixture import CLASSES, NEVER_HELD_OUT, make_sources
 
 from ecmvae.data.collage import packages as collage_packages
 from ecmvae.data.collage import prepare as collage_prepare
-from ecmvae.data.collage.sources import INDEX_FILE, CollageSources, active_level, block_levels
+from ecmvae.data.collage.items import INDEX_FILE, active_level, block_levels
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.errors import UserError
 
 

@@ -1,0 +1,75 @@
+"""Items of a prepared folder of AVS-Collage: what each is and where it comes from, their index, and a sound's level."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from ecmvae.files import replacing
+
+INDEX_FILE = "sources.json"
+FORMAT = 2
+"""Version of the prepared folder; a folder of another version is not used."""
+
+ItemKind = Literal["image", "sound", "background"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceItem:
+    """One cut-out, recording or background.
+
+    Attributes:
+        id: Unique among the items of its kind, such as ``tuxpaint_dog``.
+        kind: image (a cut-out), sound or background.
+        category: Class of the picture or recording; "" for a background.
+        pool: known or held_out; for a background the split it belongs to: train, val or test.
+        package: Package it comes from.
+        path: Path inside the package.
+        file: Path inside the prepared folder.
+        licence: As stated by the package.
+        author: As stated by the package.
+        sha256: Of the original file.
+    """
+
+    id: str
+    kind: ItemKind
+    category: str
+    pool: str
+    package: str
+    path: str
+    file: str
+    licence: str
+    author: str
+    sha256: str
+
+
+def write_index(root: Path, items: Sequence[SourceItem], **facts: object) -> None:
+    """Write ``sources.json``, which makes `root` a folder of sources; `facts` are stored with the items."""
+    content = {"format": FORMAT, **facts, "items": [asdict(item) for item in items]}
+    with replacing(root / INDEX_FILE) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:
+    """Root mean square over the blocks of 10 ms that are not silence (above 5 % of the loudest block's level)."""
+    levels = block_levels(samples, block)
+    if levels.size == 0 or levels.max() == 0:
+        return 0.0
+    active = levels[levels > 0.05 * levels.max()]
+    return float(np.sqrt(np.mean(np.square(active))))
+
+
+def block_levels(samples: Float32[np.ndarray, " s"], block: int = 160) -> np.ndarray:
+    """Root mean square of each whole block, or of all samples if they are shorter than one block."""
+    whole = samples.size // block * block
+    blocks = samples[:whole].reshape(-1, block) if whole else samples.reshape(1, -1)
+    if samples.size == 0:
+        return np.zeros(0)
+    levels: np.ndarray = np.sqrt(np.mean(np.square(blocks.astype(np.float64)), axis=1))
+    return levels
