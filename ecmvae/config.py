@@ -149,7 +149,7 @@ class DataConfig:
     name: str = "s4"
     """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). collage:
     AVS-Collage composed on the fly. synthetic: moving shapes with timbres, needs no download. Or
-    "package.module:Class"."""
+    "package.module:load"."""
     root: str | None = None
     """s4, ms3, avss: the folder that holds the csv. collage: the cache of fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
