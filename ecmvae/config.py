@@ -243,7 +243,7 @@ class Config:
         classes = self.model.num_classes
         _require(classes >= 1, f"model.num_classes={classes} must be at least 1")
         _require(
-            classes == 1 or self.data.name == "avss",
+            classes == 1 or self.data.name not in ("s4", "ms3", "collage", "synthetic"),
             f"model.num_classes={classes} needs labelled classes, which data.name={self.data.name} does not have: set "
             "data.name to avss or model.num_classes to 1",
         )

@@ -80,7 +80,11 @@ def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]
     """The leaves of nested settings by their dotted names; the opposite of `nested`."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= by_dotted_name(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+        found |= (
+            by_dotted_name(value, f"{where}{key}.")
+            if isinstance(value, Mapping) and value
+            else {f"{where}{key}": value}
+        )
     return found
 
 

@@ -7,8 +7,10 @@ entries are import paths too, so that listing the names imports nothing.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from ecmvae.errors import UserError
@@ -93,12 +95,14 @@ def is_import_path(text: str) -> bool:
 
 
 def import_object(path: str) -> Any:
-    """Import ``package.module:attribute``.
+    """Import ``package.module:attribute``, from Python's path or from the current directory.
 
     Raises:
         UserError: If the module or the attribute does not exist.
     """
     module, _, attribute = path.partition(":")
+    if not path.startswith("ecmvae.") and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # last, so that nothing installed is hidden
     try:
         return getattr(import_module(module), attribute)
     except ImportError as error:

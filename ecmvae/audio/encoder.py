@@ -6,6 +6,7 @@ model's device. AVSBench's pickled log-mel patches, for instance, are a cache of
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,8 +79,13 @@ def build_audio_encoder(choice: str | AudioEncoder | type[AudioEncoder]) -> Audi
             what it lacks.
     """
     found = AUDIO_ENCODERS.get(choice)
-    encoder = found if isinstance(found, nn.Module) else found()
-    return check_audio_encoder(encoder)
+    if isinstance(found, nn.Module):
+        return check_audio_encoder(found)
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{choice} is not an audio encoder: it lacks a constructor without arguments") from error
+    return check_audio_encoder(found())
 
 
 def check_audio_encoder(encoder: nn.Module) -> AudioEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ecmvae.config import DataConfig
@@ -26,7 +27,12 @@ def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     Raises:
         UserError: If the data set is unknown, cannot be found or has no clips in this split.
     """
-    clips: Any = DATASETS.get(data.name)(data, split, seed=seed)
+    load = DATASETS.get(data.name)
+    try:
+        inspect.signature(load).bind(data, split, seed=seed)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"data.name={data.name} is not a data set: it lacks the form (data, split, *, seed)") from error
+    clips: Any = load(data, split, seed=seed)
     if missing := [name for name in ("__len__", "__getitem__") if not hasattr(clips, name)]:
         raise UserError(f"data.name={data.name} gave a {type(clips).__name__}: it lacks {' and '.join(missing)}")
     if len(clips) == 0:
