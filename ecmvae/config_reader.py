@@ -37,6 +37,20 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     if path.resolve() in above:
         raise UserError(f"{path} lies beneath itself: check its base and theirs")
+    own = read_yaml(path)
+    base = own.pop("base", [])
+    layers = [base] if isinstance(base, str) else base
+    if not isinstance(layers, list):
+        raise UserError(f"base of {path} must be a list of files, not {base!r}")
+    return merge([*(read_layers(path.parent / layer, (*above, path.resolve())) for layer in layers), own])
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings of one YAML file; no other file is read.
+
+    Raises:
+        UserError: When the file is missing, unreadable, malformed or not a mapping.
+    """
     try:
         own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
@@ -47,11 +61,7 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(own, dict):
         raise UserError(f"{path} must hold a mapping such as 'train: {{epochs: 3}}', not {type(own).__name__}")
-    base = own.pop("base", [])
-    layers = [base] if isinstance(base, str) else base
-    if not isinstance(layers, list):
-        raise UserError(f"base of {path} must be a list of files, not {base!r}")
-    return merge([*(read_layers(path.parent / layer, (*above, path.resolve())) for layer in layers), own])
+    return own
 
 
 def merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

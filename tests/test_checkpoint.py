@@ -96,6 +96,14 @@ def test_code_that_a_model_folder_names_runs_only_when_trusted(saved: Path, tmp_
         initial_model(_starting(saved))
 
 
+def test_a_model_folder_names_no_other_files_to_read(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("train: {epochs: 77}")
+    config = saved / "config.yaml"
+    config.write_text(f"base: {tmp_path / 'secret.yaml'}\n{config.read_text()}")
+    with pytest.raises(UserError, match="unknown config key 'base'"):
+        load_model(saved)
+
+
 def test_damaged_and_missing_folders(saved: Path, tmp_path: Path) -> None:
     weights = saved / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])

@@ -10,7 +10,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -67,8 +67,8 @@ class AudioEncoder(nn.Module, ABC):
         """Features (n, ...) of the front end -> embeddings (n, A)."""
 
 
-def build_audio_encoder(choice: str | AudioEncoder | type[AudioEncoder]) -> AudioEncoder:
-    """Make an audio encoder, with random weights.
+def build_audio_encoder(choice: str | nn.Module | type[nn.Module]) -> Any:
+    """Make an audio encoder, with random weights: an `AudioEncoder`, or a module with its attributes.
 
     Args:
         choice: A name in `ecmvae.audio.AUDIO_ENCODERS`, an import path ``package.module:Class``, a class, or an
@@ -88,19 +88,20 @@ def build_audio_encoder(choice: str | AudioEncoder | type[AudioEncoder]) -> Audi
     return check_audio_encoder(found())
 
 
-def check_audio_encoder(encoder: nn.Module) -> AudioEncoder:
-    """The encoder itself, if it has what an `AudioEncoder` needs; it need not be a subclass.
+def check_audio_encoder(encoder: Any) -> Any:
+    """The encoder itself, if it has what an `AudioEncoder` has; it need not be a subclass.
 
     Raises:
         UserError: Naming the attributes that it lacks.
     """
-    lacking = [f".{name}" for name in ("front_end", "dim") if not hasattr(encoder, name)]
+    lacking = [] if isinstance(encoder, nn.Module) else ["the methods of nn.Module"]
+    lacking += [f".{name}" for name in ("front_end", "dim") if not hasattr(encoder, name)]
     lacking = lacking or [
         f".front_end.{name}" for name in ("name", "sample_rate", "seconds") if not hasattr(encoder.front_end, name)
     ]
     if lacking:
         raise UserError(f"{type(encoder).__name__} is not an audio encoder: it lacks {' and '.join(lacking)}")
-    return encoder  # type: ignore[return-value]  # any module with these attributes will do
+    return encoder
 
 
 def sound_windows(

@@ -17,7 +17,8 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ecmvae.config import Config, load_config
+from ecmvae.config import Config, config_from_dict
+from ecmvae.config_reader import read_yaml
 from ecmvae.errors import UserError
 from ecmvae.hub.named_models import CARD_FILE, CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
 from ecmvae.registry import is_import_path
@@ -54,7 +55,7 @@ def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
     Raises:
         UserError: If a file is damaged, or the configuration names code and `trust_code` is False.
     """
-    config = load_config(folder / CONFIG_FILE)
+    config = config_from_dict(read_yaml(folder / CONFIG_FILE))  # a foreign folder names no base files to read
     code = sorted(code_in(config))
     if code and not trust_code:
         raise UserError(

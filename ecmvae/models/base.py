@@ -254,7 +254,7 @@ def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
     """
     if audio_encoder is None:
         return EMBEDDING_DIM if audio_dim is None else audio_dim
-    width = check_audio_encoder(audio_encoder).dim
+    width: int = check_audio_encoder(audio_encoder).dim
     if audio_dim not in (None, width):
         raise UserError(f"audio_dim={audio_dim}, but {type(audio_encoder).__name__} has embeddings of width {width}")
     return width
@@ -263,7 +263,8 @@ def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
 def _embedding_width(name: str) -> int:
     """Width of an audio encoder that is not part of the model, found without spending time or random numbers."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return build_audio_encoder(name).dim
+        width: int = build_audio_encoder(name).dim
+    return width
 
 
 def without_weights(config: ModelConfig) -> ModelConfig:

@@ -188,7 +188,7 @@ def _front_end(name: str, path: Path) -> AudioFrontEnd:
     if name == VGGishFrontEnd.name:
         return VGGishFrontEnd()
     for encoder in AUDIO_ENCODERS:
-        front_end = build_audio_encoder(encoder).front_end
+        front_end: AudioFrontEnd = build_audio_encoder(encoder).front_end
         if front_end.name == name:
             return front_end
     raise UserError(

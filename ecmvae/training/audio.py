@@ -11,6 +11,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ecmvae.audio.encoder import AudioEncoder, build_audio_encoder
+from ecmvae.audio.encoder import build_audio_encoder
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
@@ -49,7 +50,7 @@ def train_audio(
     sounds: SoundSource,
     out: str | Path,
     *,
-    name: str | AudioEncoder | type[AudioEncoder] = "vggish_small",
+    name: str | nn.Module | type[nn.Module] = "vggish_small",
     steps: int = 600,
     max_minutes: float | None = None,
     learning_rate: float = 3e-3,
@@ -137,7 +138,7 @@ def train_audio(
 
 
 @torch.no_grad()
-def scale_to_one(encoder: AudioEncoder, features: Float[Tensor, "n *f"]) -> None:
+def scale_to_one(encoder: nn.Module, features: Float[Tensor, "n *f"]) -> None:
     """Divide the embedding by its root mean square over these features, in place.
 
     If the last layer is linear under a ReLU, as VGGish's is, this changes nothing but the scale. Without it entries
@@ -152,7 +153,7 @@ def scale_to_one(encoder: AudioEncoder, features: Float[Tensor, "n *f"]) -> None
 
 
 @torch.no_grad()
-def accuracy(encoder: AudioEncoder, classifier: nn.Linear, sounds: list[LabelledSound]) -> float | None:
+def accuracy(encoder: Any, classifier: nn.Linear, sounds: list[LabelledSound]) -> float | None:
     """Share of single-class seconds whose class is ranked first; None when there are none."""
     if not sounds:
         return None
@@ -162,7 +163,7 @@ def accuracy(encoder: AudioEncoder, classifier: nn.Linear, sounds: list[Labelled
     return float((logits.argmax(1) == classes.argmax(1)).float().mean())
 
 
-def _name_of(choice: str | AudioEncoder | type[AudioEncoder]) -> str:
+def _name_of(choice: str | nn.Module | type[nn.Module]) -> str:
     """The name or import path by which a configuration can ask for this encoder."""
     if isinstance(choice, str):
         return choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -134,6 +135,10 @@ class SegmentationModule(LightningModule):
             sync_dist=True,
         )
         self._scores.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the normalisation of the frames: a resumed run goes on with it."""
+        checkpoint["normalisation"] = self.model.normalisation.to_dict()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW where there is weight decay, else Adam, over everything that is not frozen."""

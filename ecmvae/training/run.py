@@ -30,6 +30,7 @@ from ecmvae.training.monitor import History, Previews, draw_curves
 from ecmvae.training.processes import Place, run_processes
 from ecmvae.training.progress import RunProgress
 from ecmvae.training.schedule import Schedule
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 """Where a run folder keeps what a resumed run goes on from."""
@@ -69,9 +70,7 @@ def train(
         raise UserError("give both train_clips and val_clips, or neither")
     checkpoint = None if resume is None else _checkpoint_of(Path(resume))
     _check_devices(config)
-    data, module = _build(config, train_clips, val_clips)
-    if checkpoint is not None:
-        _check_checkpoint(checkpoint, module)
+    data, module = _build(config, train_clips, val_clips, checkpoint)
     # Only now, so that a mistake in data or weights leaves no empty run behind.
     folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
     with replacing(folder / "config.yaml") as part:
@@ -93,10 +92,16 @@ def train(
 
 
 def _build(
-    config: Config, train_clips: ClipSource | None, val_clips: ClipSource | None, rank: int = 0
+    config: Config,
+    train_clips: ClipSource | None,
+    val_clips: ClipSource | None,
+    checkpoint: Path | None = None,
+    rank: int = 0,
 ) -> tuple[ClipDataModule, SegmentationModule]:
     seed_everything(config.train.seed, epoch=-1)
     module = SegmentationModule(config)
+    if checkpoint is not None:
+        module.model.normalisation = _check_checkpoint(checkpoint, module)
     data = ClipDataModule(config, ClipPreprocessor.of(module.model), train_clips, val_clips, rank=rank)
     module.model.class_names = data.class_names
     return data, module
@@ -113,7 +118,7 @@ def _fit_share(
 ) -> None:
     """What one of several processes does."""
     started = time.monotonic()
-    data, module = _build(config, train_clips, val_clips, place.rank)
+    data, module = _build(config, train_clips, val_clips, checkpoint, place.rank)
     _fit(config, folder, data, module, checkpoint, used_seconds + time.monotonic() - started, place)
 
 
@@ -171,8 +176,8 @@ def _checkpoint_of(run: Path) -> Path:
     return checkpoint
 
 
-def _check_checkpoint(path: Path, module: SegmentationModule) -> None:
-    """Refuse what no run of this configuration has left.
+def _check_checkpoint(path: Path, module: SegmentationModule) -> Normalisation:
+    """Refuse what no run of this configuration has left; the normalisation that the run was started with.
 
     Raises:
         UserError: When the file is damaged, holds code, or is of another model.
@@ -183,12 +188,14 @@ def _check_checkpoint(path: Path, module: SegmentationModule) -> None:
             saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         shapes = {name: value.shape for name, value in saved["state_dict"].items()}
         _ = saved["generators"], saved["global_step"]
+        normalisation = saved.get("normalisation")  # runs of ecmvae 0.x saved none: they used ImageNet's
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no checkpoint of ecmvae train, or damaged: start a new run") from error
     ours = {name: value.shape for name, value in module.state_dict().items()}
     odd = sorted(name for name in ours.keys() | shapes.keys() if ours.get(name) != shapes.get(name))
     if odd:
         raise UserError(f"{path} is of another model, first in {odd[0]}: resume with the settings it was started with")
+    return IMAGENET if normalisation is None else Normalisation.from_dict(normalisation)
 
 
 def build_trainer(

@@ -2,15 +2,17 @@
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ecmvae.audio.encoder import AudioEncoder
+from ecmvae.audio.encoder import AudioEncoder, build_audio_encoder
 from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
+from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
 from ecmvae.models.checkpoint import load_model, save_model
 from ecmvae.visual.backbone import VisualBackbone
@@ -34,6 +36,15 @@ class Encoder768(AudioEncoder):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layer(features)
+
+
+class DuckEncoder(nn.Module):
+    """Has what an audio encoder has, without being an `AudioEncoder`."""
+
+    front_end, dim = Energy(), 20
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
 
 
 class AddFusion(nn.Module):
@@ -65,6 +76,24 @@ def test_every_width_follows_the_audio_encoder(network: type) -> None:
     assert audio.shape == (1, 2, 768)
     masks = torch.ones(1, 2, 1, 32, 32)
     assert model(frames, audio, masks).logits.shape == (1, 2, 1, 32, 32)
+
+
+def test_an_audio_encoder_need_not_be_a_subclass() -> None:
+    features = torch.rand(1, 2, 20)
+    for encoder in (DuckEncoder(), build_audio_encoder(DuckEncoder), build_audio_encoder(DuckEncoder())):
+        model = ECMVAE(_backbone(), encoder, image_size=32, channels=8)
+        assert model.audio_dim == 20
+        assert torch.equal(model.encode_audio(features), features)
+
+
+def test_matching_of_unequal_widths_names_the_remedy() -> None:
+    config = _config()
+    model = ECMVAE(_backbone(), Encoder768(), image_size=32, channels=8)
+    objective = Objective.from_config(replace(config, loss=replace(config.loss, audio_visual_matching=0.5)))
+    masks = torch.ones(1, 2, 1, 32, 32)
+    output = model(torch.randn(1, 2, 3, 32, 32), torch.randn(1, 2, 768), masks)
+    with pytest.raises(UserError, match=r"compares 8 visual channels with 768 audio ones: set model\.channels to 768"):
+        objective(output, masks)
 
 
 def test_a_fusion_may_be_a_class() -> None:

@@ -17,12 +17,15 @@ from PIL import Image
 import ecmvae
 from ecmvae.config import load_config
 from ecmvae.data.miniature import ShapeScenes, write_miniature
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 from ecmvae.models.checkpoint import load_model
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.monitor import read_history
-from ecmvae.training.run import build_trainer, new_folder, train
+from ecmvae.training.run import _build, build_trainer, new_folder, train
+from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 
 def state(run: Path) -> dict[str, torch.Tensor]:
@@ -107,6 +110,21 @@ def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
         assert_same_run(whole, resumed)
 
 
+def test_a_resumed_run_keeps_its_normalisation(tiny) -> None:
+    """EfficientNet-Lite's own is not ImageNet's; runs from before normalisations were saved used ImageNet's."""
+    config = tiny(train__epochs=1)
+    file = train(config) / "checkpoints" / "last.ckpt"
+    clips = SyntheticAVS("both", length=4, size=64)
+    saved = torch.load(file, weights_only=True)
+    own = VisualBackbone(config.model.visual.name).normalisation
+    assert own != IMAGENET
+    other = Normalisation(mean=(0.25, 0.5, 0.75), std=(0.5, 0.5, 0.25))
+    for kept, wanted in ((own.to_dict(), own), (other.to_dict(), other), (None, IMAGENET)):
+        torch.save({name: value for name, value in {**saved, "normalisation": kept}.items() if value is not None}, file)
+        data, module = _build(config, clips, clips, file)
+        assert module.model.normalisation == data.val_clips.preprocessor.normalisation == wanted
+
+
 def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
     config = tiny(train__epochs=4, data__length=16, data__workers=1)
     (tmp_path / "run.yaml").write_text(config.to_yaml())
@@ -149,7 +167,9 @@ def test_a_time_budget_ends_the_run_with_a_model(tiny) -> None:
 
 def test_patience_counts_epochs_not_validations(tiny) -> None:
     config = tiny(train__patience=5, train__check_val_every_n_epochs=2)
-    trainer = build_trainer(config, Path(config.train.out), ClipDataModule(config), used_seconds=0.0)
+    trainer = build_trainer(
+        config, Path(config.train.out), ClipDataModule(config, ClipPreprocessor(None, IMAGENET)), used_seconds=0.0
+    )
     (stop,) = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))
     assert (stop.monitor, stop.mode, stop.patience) == ("val/miou", "max", 3)
 
