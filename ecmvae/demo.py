@@ -160,20 +160,11 @@ class Demo:
         return run, config
 
     def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
-        from ecmvae.data.avsbench import AVSBenchDataset
+        from ecmvae.data.loading import load_clips
         from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
         from ecmvae.models.checkpoint import load_model
 
-        data = self.settings.data
-        clips = AVSBenchDataset(
-            self.out / "data",
-            task,
-            _SPLIT,
-            image_size=data.image_size,
-            num_frames=data.num_frames,
-            hop_seconds=data.hop_seconds,
-            audio="wav",
-        )
+        clips = load_clips(replace(self.settings.data, name=task, root=str(self.out / "data")), _SPLIT)
         about = {"task": task, "split": _SPLIT}
         report = evaluate(load_model(self.out), clips, EvaluateSettings(seed=self.seed, workers=1), about=about)
         report.write(self.out / "scores" / task)

@@ -108,6 +108,7 @@ def package(
     sources = sources or CollageSources.fetch(config.data.root)
     reports = _reports(run / "scores", weights_sha256(best))
     trained = json.loads((best / METADATA_FILE).read_text(encoding="utf-8"))
+    trained = {name: value for name, value in trained.items() if name not in full.metadata()}
     metadata = {"command": command, "commit": commit, "ecmvae": __version__, "trained": trained}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / name

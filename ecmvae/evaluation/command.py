@@ -12,7 +12,7 @@ def evaluate(
     checkpoint: str | None = None,
     data: str | None = None,
     split: str = "test",
-    task: Literal["auto", "s4", "ms3", "avss"] = "auto",
+    task: str = "auto",
     predictions: str | None = None,
     save_predictions: str | None = None,
     visual_only: str | None = None,
@@ -41,9 +41,9 @@ def evaluate(
 
     Args:
         checkpoint: A model folder, the run folder that holds it, a name (see ecmvae models) or hf://owner/name.
-        data: Folder that holds Single-source or Multi-sources, or AVSS' metadata.csv.
+        data: Folder that holds Single-source or Multi-sources, or AVSS' metadata.csv; other data sets may need none.
         split: Value of the csv's split column.
-        task: s4, ms3, avss, or auto: every task that the folder holds.
+        task: s4, ms3, avss, or auto: every task that the folder holds; or any data set, see data.name of ecmvae train.
         predictions: Score the PNG masks (avss: coloured classes) in this folder instead of a model.
         save_predictions: Write the model's masks or classes into this folder, as PNG in the released naming.
         visual_only: A second checkpoint that is given silence only, as a floor.
@@ -66,11 +66,11 @@ def evaluate(
     """
     if (checkpoint is None) == (predictions is None):
         raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
-    if data is None:
+    if data is None and task in ("auto", "s4", "ms3", "avss"):
         raise UserError(
             "say on which data: --data FOLDER, the one that holds Single-source or Multi-sources, or metadata.csv"
         )
-    if not Path(data).is_dir():
+    if data is not None and not Path(data).is_dir():
         raise UserError(f"{data}: there is no such folder of data; see docs/data.md for the expected folders")
     from ecmvae.evaluation.evaluate_run import EvaluationRun
     from ecmvae.evaluation.evaluator import EvaluateSettings

@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from torch.utils.data import Subset
 
+from ecmvae.config import DataConfig
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset, holds_avss
+from ecmvae.data.clips import ClipSource, SoundedClips
 from ecmvae.data.images import read_mask
 from ecmvae.data.layout import FRAMES, TASKS, read_clips, tasks_in
+from ecmvae.data.loading import load_clips
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
 from ecmvae.evaluation.report import Report
 from ecmvae.evaluation.robustness import RobustnessReport, RobustnessSettings, robustness
-from ecmvae.evaluation.tasks import ClassTask, MaskTask
+from ecmvae.evaluation.tasks import ClassTask, choose_task
 from ecmvae.hub.find import find_model_folder, weights_sha256
 from ecmvae.models.checkpoint import load_model
 from ecmvae.provenance import __version__, source_commit
@@ -37,7 +41,7 @@ class EvaluationRun:
     """
 
     checkpoint: str | None
-    data: str
+    data: str | None
     split: str
     task: str
     predictions: str | None
@@ -56,6 +60,8 @@ class EvaluationRun:
             raise UserError("robustness needs a model that can listen: give --checkpoint, not --predictions")
         if self.robustness is not None and "avss" in self._tasks():
             raise UserError("robustness is defined for masks of s4 and ms3, not for the classes of avss: leave it out")
+        if self.predictions is not None and self.task not in ("auto", "avss", *TASKS):
+            raise UserError(f"predictions are files beside those of s4, ms3 or avss, not of {self.task}")
         if self.limit is not None and self.limit < 1:
             raise UserError(f"limit={self.limit} must be at least 1")
         if self.predictions is not None and not Path(self.predictions).is_dir():
@@ -71,7 +77,7 @@ class EvaluationRun:
         found = {task: score(task) for task in tasks}
         parent, console = _fresh(Path(self.out)), Console()
         for task, (report, robust) in found.items():
-            folder = report.write(parent / f"{task}_{self.split}")
+            folder = report.write(parent / f"{task.replace(':', '.')}_{self.split}")
             report.show(console)
             classes = ", classes.csv" if report.kind == "classes" else ""
             console.print(f"written: {folder}/report.json, report.md, clips.csv{classes}", soft_wrap=True)
@@ -83,7 +89,7 @@ class EvaluationRun:
 
     def _tasks(self) -> list[str]:
         """What to score."""
-        if self.task != "auto":
+        if self.task != "auto" or self.data is None:
             return [self.task]
         return [*tasks_in(self.data), *(["avss"] if holds_avss(self.data) else [])]
 
@@ -96,30 +102,36 @@ class EvaluationRun:
         model = load(folder)
         assert model.config is not None
         visual_only = None if self.visual_only is None else load(self.visual_only)
-        knobs = model.config.data
+        config = model.config
         about = {
             "checkpoint": str(folder),
             "sha256": weights_sha256(folder),
-            "config": model.config.to_dict(),
+            "config": config.to_dict(),
         }
 
         def score(task: str) -> tuple[Report, RobustnessReport | None]:
             # A model of ten-second clips meets shorter ones in S4 and MS3.
-            frames = knobs.num_frames if task == "avss" else min(knobs.num_frames, FRAMES)
-            clips = self._clips(task, knobs.image_size, num_frames=frames, hop_seconds=knobs.hop_seconds)
-            summary = {**self._about(task, knobs.image_size), **about, "num_frames": frames}
+            frames = min(config.data.num_frames, FRAMES) if task in TASKS else config.data.num_frames
+            data = replace(config.data, name=task, root=self._root(task, config.data), num_frames=frames)
+            clips = load_clips(data, self.split, seed=config.train.seed)
+            kind = ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else choose_task(clips, model)
+            clips = self._first(clips)
+            if self.robustness is not None and not isinstance(clips, SoundedClips):
+                raise UserError(f"robustness needs clips that offer their sounds and classes, not those of {task}")
+            summary = {**self._about(data), **about, "num_frames": frames}
             report = evaluate(
                 model,
                 clips,
                 self._settings(len(clips), summary),
                 metrics=self.metrics,
-                task=_task_of(clips),
+                task=kind,
                 visual_only=visual_only,
                 save_to=self.save_predictions,
                 about=summary,
             )
-            if self.robustness is None or isinstance(clips, AVSSDataset):
+            if self.robustness is None:
                 return report, None
+            assert isinstance(clips, SoundedClips)
             return report, robustness(model, clips, self.robustness)
 
         return score
@@ -127,23 +139,32 @@ class EvaluationRun:
     def _predictions(self, task: str) -> tuple[Report, None]:
         """Score the folder: masks at the size of the ground truth, classes at the size of the released evaluation."""
         assert self.predictions is not None
-        size = RELEASED_SIZE
+        assert self.data is not None
+        data = DataConfig(name=task, root=self.data, image_size=RELEASED_SIZE, num_frames=10)
         if task != "avss":
             size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
-        clips, about = self._clips(task, size), self._about(task, size)
+            data = replace(data, image_size=size, num_frames=FRAMES)
+        clips = self._first(load_clips(data, self.split))
+        kind = choose_task(clips)
         report = evaluate_predictions(
-            self.predictions, clips, self.settings, metrics=self.metrics, task=_task_of(clips), about=about
+            self.predictions, clips, self.settings, metrics=self.metrics, task=kind, about=self._about(data)
         )
         return report, None
 
-    def _clips(self, task: str, size: int, **knobs: Any) -> AVSBenchDataset | AVSSDataset:
-        clips: AVSBenchDataset | AVSSDataset
-        if task == "avss":  # as the release evaluates on every split: squashed, not cropped
-            clips = AVSSDataset(self.data, self.split, image_size=size, geometry="squash", **knobs)
-        else:
-            clips = AVSBenchDataset(self.data, task, self.split, image_size=size, **knobs)  # type: ignore[arg-type]
-        clips.clips = clips.clips[: self.limit]  # type: ignore[assignment]  # of the same kind
-        return clips
+    def _root(self, task: str, trained_on: DataConfig) -> str | None:
+        """Where a data set lies: where the user says, or where the model's training found it."""
+        return trained_on.root if self.data is None and task == trained_on.name else self.data
+
+    def _first(self, clips: ClipSource) -> ClipSource:
+        """The clips to score, as many as are asked for."""
+        if isinstance(clips, AVSSDataset):
+            clips.crop = False  # as the release evaluates on every split: squashed
+        if self.limit is None:
+            return clips
+        if isinstance(clips, AVSBenchDataset | AVSSDataset):
+            clips.clips = clips.clips[: self.limit]  # type: ignore[assignment]  # of the same kind
+            return clips
+        return Subset(clips, range(min(self.limit, len(clips))))  # type: ignore[arg-type,return-value]  # it is one
 
     def _settings(self, clips: int, summary: dict[str, Any]) -> EvaluateSettings:
         """How to score so many clips; what a single one cannot give is left out, and `summary` says so."""
@@ -153,20 +174,15 @@ class EvaluationRun:
         logger.warning("left out: %s", summary["left_out"])
         return replace(self.settings, sounds=tuple(sound for sound in self.settings.sounds if sound != "shuffled"))
 
-    def _about(self, task: str, size: int) -> dict[str, Any]:
+    def _about(self, data: DataConfig) -> dict[str, Any]:
         return {
-            "task": task,
+            "task": data.name,
             "split": self.split,
-            "data": self.data,
-            "image_size": size,
+            "data": data.root or data.name,
+            "image_size": data.image_size,
             "ecmvae": __version__,
             "commit": source_commit(),
         }
-
-
-def _task_of(clips: AVSBenchDataset | AVSSDataset) -> MaskTask | ClassTask:
-    """Classes on AVSS, whatever the model can tell: one without classes is refused there."""
-    return ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else MaskTask()
 
 
 def _fresh(folder: Path) -> Path:
