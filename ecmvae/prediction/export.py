@@ -10,9 +10,8 @@ import copy
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from einops import rearrange
@@ -20,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.audio import AUDIO_ENCODERS
-from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder
+from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, window_samples
 from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.errors import UserError
 from ecmvae.files import replacing, show_path
@@ -103,6 +102,13 @@ def quantise_onnx(source: Path, target: Path) -> None:
     quantize_dynamic(source, target, weight_type=QuantType.QUInt8)
 
 
+class OnnxOutput(NamedTuple):
+    """Output of an exported model."""
+
+    logits: Tensor
+    """(B, T, K, H, W), K = 1 or the number of classes."""
+
+
 class OnnxModel:
     """An exported model in onnxruntime: a `ClipModel`.
 
@@ -155,17 +161,6 @@ class OnnxModel:
         raise UserError("an exported model has no latent samples: use --samples 1, or the model folder")
 
 
-@dataclass(frozen=True)
-class OnnxOutput:
-    """Output of an exported model.
-
-    Attributes:
-        logits: (B, T, K, H, W), K = 1 or the number of classes.
-    """
-
-    logits: Tensor
-
-
 def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
     """What the file says about its model."""
     if _MODEL_KEY in properties:
@@ -197,30 +192,17 @@ def _front_end(name: str, path: Path) -> AudioFrontEnd:
     )
 
 
-def example_inputs(model: Segmenter) -> tuple[Tensor, Tensor]:
-    """Frames (2, 3, 3, S, S) and audio features (2, 3, ...) to trace with; neither 1, which would be special."""
-    _, front_end = check_model(model)
-    silence = torch.zeros(6, round(front_end.sample_rate * front_end.seconds))
-    features = rearrange(front_end(silence), "(b t) ... -> b t ...", b=2)
-    return torch.zeros(2, 3, 3, model.image_size, model.image_size), features
-
-
 def _program(model: Segmenter) -> torch.export.ExportedProgram:
-    clips, frames = torch.export.Dim("clips", min=1), torch.export.Dim("frames", min=1)
-    shapes = {"frames": {0: clips, 1: frames}, "audio": {0: clips, 1: frames}}
-    constant = _with_constants(DeterministicModel(model).eval())
-    with torch.no_grad():
-        return torch.export.export(constant, example_inputs(model), dynamic_shapes=shapes)
-
-
-def _with_constants(module: nn.Module) -> nn.Module:
-    """A copy whose parameters are buffers.
-
-    PyTorch 2.11's ONNX exporter fails on a parameter times a number ("Expected same OpOverload packet").
-    """
-    copied = copy.deepcopy(module)
-    for part in copied.modules():
+    """The deterministic model, traced with 2 clips of 3 frames: 1 would be taken for a constant."""
+    _, front_end = check_model(model)
+    sound = front_end(torch.zeros(6, window_samples(front_end)))
+    inputs = torch.zeros(2, 3, 3, model.image_size, model.image_size), rearrange(sound, "(b t) ... -> b t ...", b=2)
+    free = {0: torch.export.Dim("clips", min=1), 1: torch.export.Dim("frames", min=1)}
+    module = copy.deepcopy(DeterministicModel(model).eval())
+    # PyTorch 2.11's ONNX exporter fails on a parameter times a number ("Expected same OpOverload packet"): buffers.
+    for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
             delattr(part, name)
             part.register_buffer(name, parameter.detach())
-    return copied
+    with torch.no_grad():
+        return torch.export.export(module, inputs, dynamic_shapes={"frames": free, "audio": free})

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ecmvae.audio.encoder import AudioFrontEnd
@@ -35,14 +35,14 @@ class KeyFrames:
     """Successive key frames, ready for the model.
 
     Attributes:
-        times: (n,) float64, seconds since the first frame of the video.
+        times: (n,) seconds since the first frame of the video.
         frames: (n, 3, S, S), normalised.
         features: (n, ...), what the front end makes of the sound around each.
     """
 
-    times: Tensor
-    frames: Tensor
-    features: Tensor
+    times: Float64[Tensor, " n"]
+    frames: Float[Tensor, "n 3 s s"]
+    features: Float[Tensor, "n *f"]
 
     def __len__(self) -> int:
         return len(self.times)
@@ -56,8 +56,16 @@ class KeyFrames:
         )
 
 
-class KeyFrameReader:
-    """Prepares the key frames of a video, block by block.
+@torch.no_grad()
+def read_key_frames(
+    keys: Iterator[tuple[float, SourceFrame]],
+    sound: Sound,
+    geometry: Letterbox,
+    normalisation: Normalisation,
+    front_end: AudioFrontEnd,
+    count: int,
+) -> KeyFrames | None:
+    """Prepare the next `count` key frames of a video, fewer at the end, or None after the last.
 
     Args:
         keys: Time and source frame of each key frame.
@@ -65,38 +73,21 @@ class KeyFrameReader:
         geometry: From a source frame to the model's square.
         normalisation: Of the frames.
         front_end: Makes the audio features.
+        count: How many to read.
     """
-
-    def __init__(
-        self,
-        keys: Iterator[tuple[float, SourceFrame]],
-        sound: Sound,
-        geometry: Letterbox,
-        normalisation: Normalisation,
-        front_end: AudioFrontEnd,
-    ) -> None:
-        self._keys, self._sound, self._geometry = keys, sound, geometry
-        self._normalisation, self._front_end = normalisation, front_end
-
-    @torch.no_grad()
-    def read(self, count: int) -> KeyFrames | None:
-        """The next `count` key frames, fewer at the end, or None after the last."""
-        times: list[float] = []
-        frames: list[Tensor] = []
-        waveforms: list[Tensor] = []
-        shown: int | None = None  # a slow video shows one frame for many key frames
-        for time, frame in islice(self._keys, count):
-            if shown == frame.index:
-                frames.append(frames[-1])
-            else:
-                frames.append(self._geometry.fit(frame.rgb(), self._normalisation))
-            shown = frame.index
-            times.append(time)
-            waveforms.append(torch.from_numpy(sound_around(self._sound, time, self._front_end.seconds)))
-        if not times:
-            return None
-        features = self._front_end(torch.stack(waveforms))
-        return KeyFrames(torch.tensor(times, dtype=torch.float64), torch.stack(frames), features)
+    times: list[float] = []
+    frames: list[Tensor] = []
+    waveforms: list[Tensor] = []
+    shown: int | None = None  # a slow video shows one frame for many key frames
+    for time, frame in islice(keys, count):
+        frames.append(frames[-1] if shown == frame.index else geometry.fit(frame.rgb(), normalisation))
+        shown = frame.index
+        times.append(time)
+        waveforms.append(torch.from_numpy(sound_around(sound, time, front_end.seconds)))
+    if not times:
+        return None
+    features = front_end(torch.stack(waveforms))
+    return KeyFrames(torch.tensor(times, dtype=torch.float64), torch.stack(frames), features)
 
 
 def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray, " s"]:
@@ -106,19 +97,11 @@ def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray,
 
 
 def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Tensor]:
-    """Index tables (B, T) that put `count` key frames into clips of frames `stride` apart.
+    """Index tables (B, T) that put `count` key frames into clips of T = `num_frames` frames `stride` apart.
 
     Every frame is in a clip. Where `count` is not a multiple of T * stride, the last clips reach back over frames that
     earlier ones hold already, so that they are full; clips are short only where there are not that many frames at all.
-
-    Args:
-        count: Key frames at hand.
-        num_frames: T of a full clip.
-        stride: Key frames from one frame of a clip to the next.
-        batch: Clips a table at most.
-
-    Yields:
-        Tables of clips of equal length.
+    A table has at most `batch` clips, all of one length.
     """
     span = num_frames * stride
     starts = [min(start, max(count - span, 0)) for start in range(0, count, span)]
@@ -127,11 +110,5 @@ def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> I
         for start in starts
         for phase in range(min(stride, count - start))
     ]
-    waiting: list[Tensor] = []
-    for clip in clips:
-        if waiting and (len(waiting) == batch or len(clip) != len(waiting[0])):
-            yield torch.stack(waiting)
-            waiting = []
-        waiting.append(clip)
-    if waiting:
-        yield torch.stack(waiting)
+    for _, alike in groupby(clips, key=len):
+        yield from torch.split(torch.stack(list(alike)), batch)

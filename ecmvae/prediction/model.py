@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.audio.encoder import AudioFrontEnd
@@ -13,64 +12,34 @@ from ecmvae.visual.normalisation import Normalisation
 
 
 @runtime_checkable
-class HasLogits(Protocol):
-    """Output of a model: logits (B, T, K, H, W), K = 1 or the number of classes."""
-
-    @property
-    def logits(self) -> Tensor:
-        """(B, T, K, H, W)."""
-
-
-@runtime_checkable
 class ClipModel(Protocol):
-    """A model of clips of `num_frames` square frames with the sound around each."""
+    """A model of clips of T square frames of side S; `Segmenter` explains its members."""
 
-    @property
-    def image_size(self) -> int:
-        """S, side of the frames in pixels."""
+    image_size: int
+    num_frames: int
+    class_names: tuple[str, ...]
+    normalisation: Normalisation
+    front_end: AudioFrontEnd | None
 
-    @property
-    def num_frames(self) -> int:
-        """T, frames of a clip."""
+    def encode_audio(self, features: Tensor) -> Tensor:
+        """Audio features (B, T, ...) -> embeddings (B, T, A)."""
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes by number, where they are known."""
+    def sample_logits(self, frames: Tensor, audio: Tensor, num_samples: int) -> Tensor:
+        """Logits (N, B, T, K, S, S) under N draws of the latents."""
 
-    @property
-    def normalisation(self) -> Normalisation:
-        """Of the frames."""
-
-    @property
-    def front_end(self) -> AudioFrontEnd | None:
-        """Makes the audio features; None for a model without an audio encoder."""
-
-    def encode_audio(self, features: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t *a"]:
-        """Embed the audio features of every frame."""
-
-    def __call__(
-        self, frames: Float[Tensor, "b t 3 s s"], audio: Float[Tensor, "b t *a"], *, latents: Literal["mean"]
-    ) -> HasLogits:
-        """Segment clips with latents at their means."""
-
-    def sample_logits(
-        self, frames: Float[Tensor, "b t 3 s s"], audio: Float[Tensor, "b t *a"], num_samples: int
-    ) -> Float[Tensor, "n b t k s s"]:
-        """Logits under several draws of the latents."""
+    def __call__(self, frames: Tensor, audio: Tensor, *, latents: str) -> Any:
+        """An object whose `logits` are (B, T, K, S, S)."""
 
 
-def check_model(model: object) -> tuple[ClipModel, AudioFrontEnd]:
-    """The model and its front end, if it is a `ClipModel` that hears.
+def check_model(model: Any) -> tuple[ClipModel, AudioFrontEnd]:
+    """The model and its front end.
 
     Raises:
         UserError: Naming what it lacks.
     """
-    members = [name for name in vars(ClipModel) if not name.startswith("_")]
-    if missing := [name for name in members if not hasattr(model, name)]:
-        raise UserError(
-            f"{type(model).__name__} is not a model that predicts: it lacks {' and '.join(f'.{n}' for n in missing)}"
-        )
-    assert isinstance(model, ClipModel)
+    needs = (*ClipModel.__annotations__, "encode_audio", "sample_logits")
+    if lacking := [f".{name}" for name in needs if not hasattr(model, name)]:
+        raise UserError(f"{type(model).__name__} is not a model that predicts: it lacks {' and '.join(lacking)}")
     if model.front_end is None:
         raise UserError(
             "this model has no audio encoder: set model.audio.weights to a VGGish file or to a folder made by "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +34,9 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
     from matplotlib.figure import Figure
 
     chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
-    pictures = _frames(result.path, {result.first_index + int(position) for position in chosen})
+    numbers = {result.first_index + int(position) for position in chosen}
+    frames = islice(stream_frames(result.path), max(numbers) + 1)
+    pictures = {frame.index: frame.rgb() for frame in frames if frame.index in numbers}
     figure = Figure(figsize=(max(2.2 * len(chosen), 6.0), 4.0), layout="constrained")
     grid = figure.add_gridspec(2, len(chosen), height_ratios=(2, 1))
     for column, position in enumerate(chosen):
@@ -57,13 +59,3 @@ def _draw_timeline(figure: Figure, axes: Axes, result: VideoResult) -> None:
     right.plot(result.key_times, doubt, "C2", label="uncertainty, bits (right)")
     right.set_ylim(0, 1.1 * max(float(area.max()), float(doubt.max()), 0.01))
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-
-
-def _frames(path: Path, wanted: set[int]) -> dict[int, np.ndarray]:
-    found: dict[int, np.ndarray] = {}
-    for frame in stream_frames(path):
-        if frame.index in wanted:
-            found[frame.index] = frame.rgb()
-            if len(found) == len(wanted):
-                break
-    return found

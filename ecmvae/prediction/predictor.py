@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,13 @@ from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.hub.default_model import default_model
 from ecmvae.models.checkpoint import load_model
-from ecmvae.prediction.arrays import check_frames, check_sound
 from ecmvae.prediction.export import OnnxModel
-from ecmvae.prediction.inference import KeyFrameInference
-from ecmvae.prediction.key_frames import KeyFrameReader, sound_around
+from ecmvae.prediction.inference import predict_key_frames
+from ecmvae.prediction.key_frames import read_key_frames, sound_around
 from ecmvae.prediction.model import check_model
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.result import FrameResult, VideoResult
-from ecmvae.prediction.temporal import SmoothedTail
+from ecmvae.prediction.temporal import smoothed
 
 _LOUDNESS_WINDOW = 0.1  # seconds
 _QUIET_DB = -60.0
@@ -68,8 +68,8 @@ class VideoPredictor:
             trust_code: Import the classes that the model's configuration names by import path.
 
         Raises:
-            UserError: If there is no such model or device, the model has no audio encoder, or it is not a model of
-                clips (see `ecmvae.prediction.model.ClipModel`).
+            UserError: If there is no such model or device, the model has no audio encoder, or it cannot predict (see
+                `ecmvae.prediction.model`).
         """
         self.device = choose_device(device)
         self.options = options or PredictorOptions()
@@ -192,16 +192,11 @@ class VideoPredictor:
         options = self.options
         frame_times: deque[float] = deque()
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
-        reader = KeyFrameReader(keys, sound, geometry, self.model.normalisation, self.front_end)
-        tail = SmoothedTail(options.smoothing * options.fps)
+        read = partial(read_key_frames, keys, sound, geometry, self.model.normalisation, self.front_end)
+        blocks = predict_key_frames(self.model, self.device, options, read, geometry)
         first_index = 0
-        for times, maps, classes, last in KeyFrameInference(self.model, self.device, options).blocks(reader, geometry):
-            tail.append(times, maps, classes)
-            ready = tail.take(last=last)
-            if ready is None:
-                continue
-            key_times, smoothed, key_classes = ready
-            end = float("inf") if last else float(key_times[-1])
+        for keys_done in smoothed(blocks, options.smoothing * options.fps):
+            end = float("inf") if keys_done.last else float(keys_done.times[-1])
             shown = [frame_times.popleft() for _ in range(sum(time < end for time in frame_times))]
             if not shown:
                 continue
@@ -213,10 +208,10 @@ class VideoPredictor:
                 audio_track=options.audio_track,
                 timestamps=np.asarray(shown, np.float64),
                 audio_activity=_activity(loudness, shown),
-                key_times=key_times,
-                key_probabilities=smoothed.half(),
-                key_uncertainty=binary_entropy(smoothed).half(),
-                key_classes=key_classes,
+                key_times=keys_done.times,
+                key_probabilities=keys_done.probabilities.half(),
+                key_uncertainty=binary_entropy(keys_done.probabilities).half(),
+                key_classes=keys_done.classes,
                 class_names=tuple(self.model.class_names),
             )
             first_index += len(shown)
@@ -238,3 +233,23 @@ def _activity(sound: Sound, times: list[float]) -> Float[np.ndarray, " f"]:
     """Loudness around each time, from -60 dB (0) to full scale (1)."""
     power = np.array([np.square(sound_around(sound, time, _LOUDNESS_WINDOW)).mean() for time in times])
     return np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1).astype(np.float32)
+
+
+def check_frames(frames: np.ndarray) -> None:
+    """Refuse what is not (F, H, W, 3) uint8 RGB, F > 0: floats in [0, 1] or grey pictures would give wrong masks."""
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise UserError(f"frames are (F, H, W, 3) uint8 RGB, got {frames.dtype} {frames.shape}")
+    if not frames.size:
+        raise UserError("there is no frame to look at")
+
+
+def check_sound(waveform: np.ndarray, sample_rate: int) -> None:
+    """Refuse what is not (S,) float in [-1, 1], finite, at a rate in Hz: whole numbers would be far too loud."""
+    if waveform.ndim != 1:
+        raise UserError(f"a waveform is mono, (S,), got {waveform.shape}: take the mean of its channels")
+    if waveform.dtype.kind != "f":
+        raise UserError(f"a waveform is float in [-1, 1], got {waveform.dtype}: divide int16 by 32768")
+    if not np.isfinite(waveform).all():
+        raise UserError("the waveform holds NaN or infinity")
+    if sample_rate < 1:
+        raise UserError(f"sample_rate is a number of Hz, got {sample_rate}")

@@ -5,7 +5,7 @@ All pictures are (H, W, 3) uint8 RGB, all maps (H, W) float32 in [0, 1]; inputs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -18,7 +18,6 @@ TINT = (255, 32, 160)
 _TINT_STRENGTH = 0.45
 _DIMMED = 0.3  # brightness of what a spotlight leaves in the dark
 _LEVELS = np.arange(256)[None, :, None]
-_TINTING = np.round(_LEVELS * (1 - _TINT_STRENGTH) + np.array(TINT) * _TINT_STRENGTH).astype(np.uint8)  # (1, 256, 3)
 _DIMMING = np.round(_LEVELS * _DIMMED).astype(np.uint8)
 # Colours of a heat-map by level, RGB; and for laying one over a frame: how much it covers, and what it adds.
 _RAMP = np.arange(256, dtype=np.uint8)[:, None]
@@ -54,14 +53,7 @@ def overlay(
     inside = mask.view(np.uint8)
     if style == "spotlight":
         return np.asarray(cv2.copyTo(frame, inside, cv2.LUT(frame, _DIMMING)), np.uint8)
-    tinted = frame.copy()
-    left, top, width, height = cv2.boundingRect(inside)
-    if width:  # only where the mask is: it is often a small part of a large picture
-        box = (slice(top, top + height), slice(left, left + width))
-        tinted[box] = cv2.copyTo(cv2.LUT(frame[box], _TINTING), inside[box], tinted[box])
-    contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    cv2.drawContours(tinted, contours, -1, TINT, thickness=max(round(min(frame.shape[:2]) / 240), 1))
-    return tinted
+    return _tinted(frame, [(inside, TINT)])
 
 
 def class_overlay(
@@ -74,14 +66,24 @@ def class_overlay(
         classes: Class of each pixel, 0 = nothing sounds.
         palette: (C, 3) RGB, colour of each class.
     """
-    inside = (classes > 0).astype(np.uint8)
-    mixed = cv2.addWeighted(frame, 1 - _TINT_STRENGTH, palette[classes], _TINT_STRENGTH, 0)
-    tinted = np.asarray(cv2.copyTo(mixed, inside, frame.copy()), np.uint8)
-    thickness = max(round(min(frame.shape[:2]) / 240), 1)
-    for number in np.unique(classes[classes > 0]).tolist():
-        contours, _ = cv2.findContours((classes == number).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(tinted, contours, -1, palette[number].tolist(), thickness=thickness)
-    return tinted
+    numbers = np.unique(classes[classes > 0])
+    return _tinted(frame, [((classes == number).view(np.uint8), palette[number].tolist()) for number in numbers])
+
+
+def _tinted(
+    frame: UInt8[np.ndarray, "h w 3"], regions: Iterable[tuple[UInt8[np.ndarray, "h w"], Sequence[int]]]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with each region, 1 inside and 0 outside, tinted and outlined in its colour."""
+    result = frame.copy()
+    for inside, colour in regions:
+        left, top, width, height = cv2.boundingRect(inside)
+        if width:  # only where the mask is: it is often a small part of a large picture
+            box = (slice(top, top + height), slice(left, left + width))
+            mixed = np.round(_LEVELS * (1 - _TINT_STRENGTH) + np.array(colour) * _TINT_STRENGTH).astype(np.uint8)
+            result[box] = cv2.copyTo(cv2.LUT(frame[box], mixed), inside[box], result[box])
+        contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(result, contours, -1, colour, thickness=max(round(min(frame.shape[:2]) / 240), 1))
+    return result
 
 
 def with_legend(
@@ -117,11 +119,6 @@ def cutout(frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> 
     return np.dstack([np.where(mask[..., None], frame, np.uint8(0)), mask.astype(np.uint8) * 255])
 
 
-def mask_picture(mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """White where the mask is, black elsewhere."""
-    return np.repeat(mask.astype(np.uint8)[..., None] * 255, 3, axis=2)
-
-
 def with_loudness_strip(
     picture: UInt8[np.ndarray, "h w 3"], activity: Float[np.ndarray, " s"]
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -142,11 +139,6 @@ def with_loudness_strip(
     foot[:] = cv2.copyTo(np.full_like(foot, _BAR_COLOUR), bars.view(np.uint8), foot)
     foot[:, -1] = _CURSOR_COLOUR
     return result
-
-
-def beside(left: UInt8[np.ndarray, "h w 3"], right: UInt8[np.ndarray, "h v 3"]) -> UInt8[np.ndarray, "h wv 3"]:
-    """Two pictures of equal height side by side."""
-    return np.concatenate([left, right], axis=1)
 
 
 def _levels(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

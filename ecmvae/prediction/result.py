@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ecmvae.data.letterbox import Letterbox
+from ecmvae.errors import UserError
+from ecmvae.files import show_path
 from ecmvae.prediction import render
+from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.temporal import interpolate_in_time
 
 if TYPE_CHECKING:
@@ -123,38 +126,39 @@ class VideoResult:
 
     def frame(self, position: int) -> FrameResult:
         """The answer for frame number `position` of this result."""
+        time = float(self.timestamps[position])
+        nearest = int((self.key_times - time).abs().argmin())  # between two classes there is nothing to interpolate
         return FrameResult(
             index=self.first_index + position,
-            time=float(self.timestamps[position]),
+            time=time,
             audio_activity=float(self.audio_activity[position]),
             threshold=self.threshold,
             geometry=self.geometry,
             small_probability=self._small(self.key_probabilities, slice(position, position + 1)),
             small_uncertainty=self._small(self.key_uncertainty, slice(position, position + 1)),
-            small_classes=self._nearest_classes(float(self.timestamps[position])),
+            small_classes=None if self.key_classes is None else self.key_classes[nearest],
             class_names=self.class_names,
         )
 
     @cached_property
     def masks(self) -> Bool[np.ndarray, "f h w"]:
         """(F, H0, W0) bool, True where an object sounds."""
-        return self._at_source_size(frame.mask for frame in self)
+        return self._at_source_size("mask")
 
     @property
     def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
         """(F, H0, W0) uint8, class of every pixel in the masks and 0 elsewhere; None from a model without classes."""
-        each = [frame.classes for frame in self]
-        return None if self.key_classes is None else np.stack([one for one in each if one is not None])
+        return None if self.key_classes is None else self._at_source_size("classes")
 
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]."""
-        return self._at_source_size(frame.probability for frame in self)
+        return self._at_source_size("probability")
 
     @property
     def uncertainty(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]: entropy of the mean probability, in bits."""
-        return self._at_source_size(frame.uncertainty for frame in self)
+        return self._at_source_size("uncertainty")
 
     @property
     def masked_area(self) -> Float[np.ndarray, " f"]:
@@ -183,9 +187,22 @@ class VideoResult:
         Raises:
             UserError: If the path exists, or its suffix belongs to no format.
         """
-        from ecmvae.prediction.saving import save_result
+        from ecmvae.prediction.saving import write_outputs
+        from ecmvae.prediction.writers import WRITERS, writer_for
 
-        return save_result(self, Path(path), writer, overwrite=overwrite)
+        path = Path(path)
+        kind = writer_for(path) if writer is None else writer
+        if path.exists() and not overwrite:
+            raise UserError(f"{show_path(path)} exists: choose another name, or pass overwrite=True")
+        if self.path is None:
+            raise UserError("this result was predicted from arrays: there is no video to go with it, use its masks")
+        if self.first_index:
+            raise UserError(
+                f"this window starts at frame {self.first_index}: join the windows from the first on, then save"
+            )
+        options = WriterOptions(audio_track=self.audio_track)
+        write_outputs([self], self.path, {WRITERS.get(kind): path}, options=options)
+        return path
 
     def plot(self, count: int = 6) -> Figure:
         """A figure: frames with their masks, and below them loudness, masked area and uncertainty over time.
@@ -206,42 +223,33 @@ class VideoResult:
         """
         if not windows:
             raise ValueError("nothing to join: there is no window")
-        # Neighbouring windows share a key frame or two: each is kept once.
-        times: list[Tensor] = []
-        probabilities: list[Tensor] = []
-        uncertainty: list[Tensor] = []
-        classes: list[Tensor] = []
-        last = -float("inf")
-        for window in windows:
-            fresh = window.key_times > last
-            times.append(window.key_times[fresh])
-            probabilities.append(window.key_probabilities[fresh])
-            uncertainty.append(window.key_uncertainty[fresh])
-            if window.key_classes is not None:
-                classes.append(window.key_classes[fresh])
-            last = float(window.key_times[-1])
+        # Neighbouring windows share a key frame: it is kept once.
+        starts = [-math.inf, *(float(window.key_times[-1]) for window in windows[:-1])]
+
+        def together(name: str) -> Tensor:
+            pairs = zip(windows, starts, strict=True)
+            return torch.cat([getattr(window, name)[window.key_times > start] for window, start in pairs])
+
         return replace(
             windows[0],
             timestamps=np.concatenate([window.timestamps for window in windows]),
             audio_activity=np.concatenate([window.audio_activity for window in windows]),
-            key_times=torch.cat(times),
-            key_probabilities=torch.cat(probabilities),
-            key_uncertainty=torch.cat(uncertainty),
-            key_classes=torch.cat(classes) if classes else None,
+            key_times=together("key_times"),
+            key_probabilities=together("key_probabilities"),
+            key_uncertainty=together("key_uncertainty"),
+            key_classes=None if windows[0].key_classes is None else together("key_classes"),
         )
-
-    def _nearest_classes(self, time: float) -> Tensor | None:
-        """Class map of the key frame nearest to a time: between two classes there is nothing to interpolate."""
-        return None if self.key_classes is None else self.key_classes[int((self.key_times - time).abs().argmin())]
 
     def _small(self, maps: Tensor, which: slice) -> Tensor:
         """Maps of some source frames, float32 at the model's size."""
         return interpolate_in_time(maps, self.key_times, torch.from_numpy(self.timestamps[which]))
 
-    def _at_source_size(self, maps: Iterator[np.ndarray]) -> np.ndarray:
+    def _at_source_size(self, name: str) -> np.ndarray:
         """(F, H0, W0): one map a frame, put together without a second copy of them all."""
-        first = next(maps)
-        together = np.empty((len(self), *first.shape), first.dtype)
-        for position, each in enumerate(chain([first], maps)):
+        together: np.ndarray | None = None
+        for position, frame in enumerate(self):
+            each = getattr(frame, name)
+            together = np.empty((len(self), *each.shape), each.dtype) if together is None else together
             together[position] = each
+        assert together is not None  # a result has at least one frame
         return together

@@ -16,7 +16,7 @@ from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, remove_leftovers
 from ecmvae.prediction.options import PredictorOptions, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.saving import Summary, write_outputs
+from ecmvae.prediction.saving import write_outputs
 from ecmvae.prediction.sources import Source, resolve_sources
 from ecmvae.prediction.writers import WRITERS, writer_for
 
@@ -76,12 +76,7 @@ def predict_videos(
 
 
 def _one(
-    predictor: VideoPredictor,
-    path: Path,
-    targets: dict[str, Path],
-    look: WriterOptions,
-    *,
-    progress: bool,
+    predictor: VideoPredictor, path: Path, targets: dict[str, Path], look: WriterOptions, *, progress: bool
 ) -> str:
     """Predict one video; returns its summary line."""
     started = time.monotonic()
@@ -90,13 +85,7 @@ def _one(
         names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
         logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
     with _progress(info, shown=progress) as on_frame:
-        summary: Summary = write_outputs(
-            predictor.stream(info),
-            info,
-            targets,
-            options=look,
-            on_frame=on_frame,
-        )
+        summary = write_outputs(predictor.stream(info), info, targets, options=look, on_frame=on_frame)
     took = time.monotonic() - started
     if not summary.sounding:
         logger.warning(

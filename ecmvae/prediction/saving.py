@@ -7,18 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecmvae.data.video import VideoInfo, probe, show_path, stream_frames
-from ecmvae.errors import UserError
+from ecmvae.data.video import VideoInfo, probe, stream_frames
 from ecmvae.prediction.options import WriterOptions
-from ecmvae.prediction.writers import WRITERS, writer_for
-
-if TYPE_CHECKING:
-    from ecmvae.prediction.result import FrameResult, VideoResult
-    from ecmvae.prediction.writers.base import FrameWriter
+from ecmvae.prediction.result import FrameResult, VideoResult
+from ecmvae.prediction.writers import WRITERS
+from ecmvae.prediction.writers.base import FrameWriter
 
 
 @dataclass(frozen=True)
@@ -87,21 +83,3 @@ def write_outputs(
             if on_frame is not None:
                 on_frame(answer.time)
     return Summary(frames, end, sounding / frames, area / frames, highest)
-
-
-def save_result(
-    result: VideoResult, path: Path, writer: str | type[FrameWriter] | None = None, *, overwrite: bool = False
-) -> Path:
-    """Write a whole prediction in the format that the file name asks for; see `VideoResult.save`."""
-    kind = writer_for(path) if writer is None else writer
-    if path.exists() and not overwrite:
-        raise UserError(f"{show_path(path)} exists: choose another name, or pass overwrite=True")
-    if result.path is None:
-        raise UserError("this result was predicted from arrays: there is no video to go with it, use its masks")
-    if result.first_index:
-        raise UserError(
-            f"this window starts at frame {result.first_index}: join the windows from the first on, then save"
-        )
-    options = WriterOptions(audio_track=result.audio_track)
-    write_outputs([result], result.path, {WRITERS.get(kind): path}, options=options)
-    return path

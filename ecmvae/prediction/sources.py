@@ -66,12 +66,17 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
             shown = show_path(Path(name))
             raise UserError(f"cannot read {shown} ({error.strerror}): check the path and its permissions") from error
     stems = [label.with_suffix("") for label in found.values()]
-    sources = []
+    taken: dict[Path, Source] = {}
     for path, label in found.items():
         stem = label.with_suffix("")
-        sources.append(Source(path, label if stems.count(stem) > 1 else stem))
-    _refuse_clashes(sources)
-    return sources
+        source = Source(path, label if stems.count(stem) > 1 else stem)
+        if source.label in taken:
+            raise UserError(
+                f"{show_path(taken[source.label].path)} and {show_path(path)} would both be written as "
+                f"{show_path(source.label)}: run them into different folders"
+            )
+        taken[source.label] = source
+    return list(taken.values())
 
 
 def _expand(name: str, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
@@ -114,14 +119,3 @@ def _listed(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]
         if Path(entry).suffix.lower() == ".txt":
             raise UserError(f"{show_path(path)} lists another list ({entry}): name videos")
         yield from _expand(str(path.parent / entry), endings)
-
-
-def _refuse_clashes(sources: Sequence[Source]) -> None:
-    taken: dict[Path, Path] = {}
-    for source in sources:
-        if source.label in taken:
-            raise UserError(
-                f"{show_path(taken[source.label])} and {show_path(source.path)} would both be written as "
-                f"{show_path(source.label)}: run them into different folders"
-            )
-        taken[source.label] = source.path

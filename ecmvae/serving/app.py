@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -87,9 +86,7 @@ def build_page(
                     progress=lambda share: progress(share, desc="Looking and listening"),
                 )
         except UserError as error:
-            line = html.escape(
-                str(error).replace(f"{Path(video).parent}{os.sep}", "")
-            )  # the folder's name would not help
+            line = html.escape(str(error).replace(f"{Path(video).parent}{os.sep}", ""))  # the folder does not help
             raise gr.Error(line, title="This did not work", duration=30, print_exception=False) from error
         except Cancelled:
             raise gr.Error("Nothing was kept.", title="Cancelled", print_exception=False) from None
@@ -201,17 +198,15 @@ def own_examples() -> list[Path]:
 @contextmanager
 def own_folder() -> Iterator[Path]:
     """A temporary folder for all files, Gradio's included; deleted at the end."""
-    folder = tempfile.mkdtemp(prefix="ecmvae-app-")
     before = os.environ.get("GRADIO_TEMP_DIR")
-    os.environ["GRADIO_TEMP_DIR"] = folder  # the only way to tell Gradio
-    try:
-        yield Path(folder)
-    finally:
-        if before is None:
+    with tempfile.TemporaryDirectory(prefix="ecmvae-app-", ignore_cleanup_errors=True) as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio reads no other setting
+        try:
+            yield Path(folder)
+        finally:
             del os.environ["GRADIO_TEMP_DIR"]
-        else:
-            os.environ["GRADIO_TEMP_DIR"] = before
-        shutil.rmtree(folder, ignore_errors=True)
+            if before is not None:
+                os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def serve(

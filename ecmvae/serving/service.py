@@ -198,13 +198,8 @@ class PredictionService:
 
         stem = info.path.stem[:_LONGEST_NAME]
         files = {name: folder / f"{stem}{WRITERS.get(name).ending}" for name in options.writers}
-        summary = write_outputs(
-            noted(self._windows(info, options)),
-            info,
-            files,
-            options=WriterOptions(style=options.style),
-            on_frame=on_frame,
-        )
+        look = WriterOptions(style=options.style)
+        summary = write_outputs(noted(self._windows(info, options)), info, files, options=look, on_frame=on_frame)
         result = VideoResult.join(windows)
         self._last = (info.path, options.samples, options.smoothing), result
         line = f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecmvae.errors import UserError
-from ecmvae.prediction.arrays import check_frames, check_sound
+from ecmvae.prediction.predictor import check_frames, check_sound
 
 FRAMES = np.zeros((2, 4, 6, 3), np.uint8)
 SOUND = np.zeros(16, np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ecmvae.prediction.memory import release_free_memory
+from ecmvae.prediction.inference import release_free_memory
 
 
 def resident_bytes() -> int:

@@ -100,7 +100,11 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
     """A real process: it says where it listens, answers there, and SIGTERM leaves no folder behind."""
     config = config_from_dict(
         {
-            "model": {"visual": {"name": "efficientnet_lite0"}, "audio": {"name": "vggish_small"}, "channels": 8},
+            "model": {
+                "visual": {"name": "efficientnet_lite0"},
+                "audio": {"name": "vggish_small", "frozen": False},
+                "channels": 8,
+            },
             "data": {"image_size": 64},
         }
     )

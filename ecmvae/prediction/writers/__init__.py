@@ -1,4 +1,4 @@
-"""Output formats of `ecmvae predict`, one file each.
+"""Output formats of `ecmvae predict`, one class each.
 
 A format is a subclass of `ecmvae.prediction.writers.base.FrameWriter`. From outside the package it is registered, named
 by its import path, or passed as a class::
@@ -27,9 +27,9 @@ _HERE = "ecmvae.prediction.writers"
 WRITERS: Registry[type[FrameWriter]] = Registry(
     "output format",
     {
-        "overlay": f"{_HERE}.overlay:OverlayWriter",
-        "mask_video": f"{_HERE}.mask_video:MaskVideoWriter",
-        "cutout": f"{_HERE}.cutout:CutoutWriter",
+        "overlay": f"{_HERE}.videos:OverlayWriter",
+        "mask_video": f"{_HERE}.videos:MaskVideoWriter",
+        "cutout": f"{_HERE}.videos:CutoutWriter",
         "masks": f"{_HERE}.masks:MasksWriter",
         "coco": f"{_HERE}.coco:CocoWriter",
         "npz": f"{_HERE}.npz:NpzWriter",
@@ -49,13 +49,11 @@ def writer_for(path: Path, preferred: Iterable[str] = ()) -> str:
     Raises:
         UserError: If no format has this suffix.
     """
-    known: list[str] = []
     names: list[str] = [*preferred, *WRITERS]
     for name in names:
-        suffixes = WRITERS.get(name).suffixes
-        if path.suffix.lower() in suffixes:
+        if path.suffix.lower() in WRITERS.get(name).suffixes:
             return name
-        known += [suffix for suffix in suffixes if suffix and suffix not in known]
+    known = dict.fromkeys(suffix for name in names for suffix in WRITERS.get(name).suffixes if suffix)
     raise UserError(
         f"{show_path(path)}: unknown kind of output {path.suffix!r}, use {', '.join(known)} or a folder name"
     )

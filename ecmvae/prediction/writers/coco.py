@@ -61,14 +61,8 @@ class CocoWriter(FrameWriter):
         categories = [{"id": number, "name": name} for number, name in self._categories.items()]
         self._file.write(f'\n],\n"categories": {json.dumps(categories)},\n"images": [')
         for number, (index, time) in enumerate(self._images):
-            image = {
-                "id": index,
-                "file_name": self.info.path.name,
-                "frame": index,
-                "time": round(time, 6),
-                "height": self.info.height,
-                "width": self.info.width,
-            }
+            image = {"id": index, "file_name": self.info.path.name, "frame": index, "time": round(time, 6)}
+            image |= {"height": self.info.height, "width": self.info.width}
             self._file.write((",\n" if number else "\n") + json.dumps(image))
         self._file.write("\n]}\n")
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import gzip
 import shutil
 import zipfile
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
+
+
+class _Spool(NamedTuple):
+    """Frames on their way into an array: a compressed file, and the type and shape of one frame."""
+
+    file: gzip.GzipFile
+    descr: str
+    shape: tuple[int, ...]
 
 
 class NpzWriter(FrameWriter):
@@ -44,7 +51,7 @@ class NpzWriter(FrameWriter):
             path = self.part.with_suffix(f".{name}.spool")
             self.stack.callback(path.unlink, missing_ok=True)
             file = gzip.open(path, "wb", compresslevel=1)  # noqa: SIM115  # the stack closes it
-            self._spools[name] = _Spool(path, self.stack.enter_context(file), pixels.dtype.str, pixels.shape)
+            self._spools[name] = _Spool(self.stack.enter_context(file), pixels.dtype.str, pixels.shape)
         self._spools[name].file.write(pixels.tobytes())
 
     def finish(self) -> None:
@@ -57,19 +64,9 @@ class NpzWriter(FrameWriter):
             for name, spool in self._spools.items():
                 spool.file.close()
                 header = {"descr": spool.descr, "fortran_order": False, "shape": (len(self._rows), *spool.shape)}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry, gzip.open(spool.path) as frames:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry, gzip.open(spool.file.name) as frames:
                     np.lib.format.write_array_header_1_0(entry, header)
                     shutil.copyfileobj(frames, entry)
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w") as entry:
                     np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-
-
-@dataclass(frozen=True)
-class _Spool:
-    """Frames on their way into an array: a compressed file, and the type and shape of one frame."""
-
-    path: Path
-    file: gzip.GzipFile
-    descr: str
-    shape: tuple[int, ...]

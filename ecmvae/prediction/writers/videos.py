@@ -1,4 +1,4 @@
-"""The source with its masks drawn in and with its own sound: H.264 in MP4."""
+"""Outputs that are videos: the overlay, the masks and the cut-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOUDNESS_SECONDS = 5.0  # shown in the strip
 
 
 class OverlayWriter(FrameWriter):
-    """Masks over the source, with a strip of loudness and, on request, the uncertainty beside the picture."""
+    """The source with its masks and sound, a strip of loudness and, on request, the uncertainty beside it: H.264."""
 
     ending, suffixes, label = ".overlay.mp4", (".mp4", ".mov"), "Overlay video"
 
@@ -32,7 +32,7 @@ class OverlayWriter(FrameWriter):
         if self.options.loudness:
             picture = self._with_loudness(picture, result)
         if self.options.uncertainty:
-            picture = render.beside(picture, render.heat(result.uncertainty))
+            picture = np.concatenate([picture, render.heat(result.uncertainty)], axis=1)
         self._video.write(picture, result.time)
 
     def _with_loudness(self, picture: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> UInt8[np.ndarray, "h w 3"]:
@@ -43,6 +43,34 @@ class OverlayWriter(FrameWriter):
         times, levels = np.array(self._recent).T
         moments = np.linspace(start, result.time, 256)
         return render.with_loudness_strip(picture, np.interp(moments, times, levels, left=0.0))
+
+
+class MaskVideoWriter(FrameWriter):
+    """White masks on black without sound: H.264."""
+
+    ending, label = ".mask.mp4", "Mask video"
+
+    def open(self) -> None:
+        """Begin the video."""
+        self._video = self.open_video(sound=False, quality=12)
+
+    def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
+        """Append the mask; the frame itself is not used."""
+        self._video.write(np.repeat(result.mask[..., None] * np.uint8(255), 3, axis=2), result.time)
+
+
+class CutoutWriter(FrameWriter):
+    """What sounds on a transparent background, with the source's sound: VP9 with alpha."""
+
+    ending, suffixes, label = ".cutout.webm", (".webm",), "Cut-out video"
+
+    def open(self) -> None:
+        """Begin the video."""
+        self._video = self.open_video(codec="vp9", quality=30)
+
+    def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
+        """Append a frame with its mask as alpha."""
+        self._video.write(render.cutout(frame, result.mask), result.time)
 
 
 def _drawn(frame: UInt8[np.ndarray, "h w 3"], result: FrameResult, style: Style) -> UInt8[np.ndarray, "h w 3"]:
