@@ -143,22 +143,22 @@ class VideoResult:
     @cached_property
     def masks(self) -> Bool[np.ndarray, "f h w"]:
         """(F, H0, W0) bool, True where an object sounds."""
-        return self._at_source_size("mask")
+        return self._at_source_size("mask", np.bool_)
 
     @property
     def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
         """(F, H0, W0) uint8, class of every pixel in the masks and 0 elsewhere; None from a model without classes."""
-        return None if self.key_classes is None else self._at_source_size("classes")
+        return None if self.key_classes is None else self._at_source_size("classes", np.uint8)
 
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]."""
-        return self._at_source_size("probability")
+        return self._at_source_size("probability", np.float32)
 
     @property
     def uncertainty(self) -> Float[np.ndarray, "f h w"]:
         """(F, H0, W0) float32 in [0, 1]: entropy of the mean probability, in bits."""
-        return self._at_source_size("uncertainty")
+        return self._at_source_size("uncertainty", np.float32)
 
     @property
     def masked_area(self) -> Float[np.ndarray, " f"]:
@@ -244,12 +244,9 @@ class VideoResult:
         """Maps of some source frames, float32 at the model's size."""
         return interpolate_in_time(maps, self.key_times, torch.from_numpy(self.timestamps[which]))
 
-    def _at_source_size(self, name: str) -> np.ndarray:
+    def _at_source_size(self, name: str, kind: type[np.generic]) -> np.ndarray:
         """(F, H0, W0): one map a frame, put together without a second copy of them all."""
-        together: np.ndarray | None = None
+        together = np.empty((len(self), self.geometry.height, self.geometry.width), kind)
         for position, frame in enumerate(self):
-            each = getattr(frame, name)
-            together = np.empty((len(self), *each.shape), each.dtype) if together is None else together
-            together[position] = each
-        assert together is not None  # a result has at least one frame
+            together[position] = getattr(frame, name)
         return together

@@ -114,7 +114,7 @@ def test_torch_export_and_safetensors(
 ) -> None:
     from safetensors.torch import load_file
 
-    monkeypatch.setattr(module, "load_model", lambda _: model)
+    monkeypatch.setattr(module, "load_model", lambda _, trust_code: model)
     export("any", out=tmp_path / "m.pt2", format="torch-export")
     export("any", out=tmp_path / "m.safetensors", format="safetensors")
     program = torch.export.load(tmp_path / "m.pt2").module()
@@ -163,7 +163,7 @@ def test_files_that_are_no_export(tmp_path: Path, model: ECMVAE) -> None:
 def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "load_model", lambda checkpoint: pytest.fail("loaded"))
+    monkeypatch.setattr(module, "load_model", lambda checkpoint, trust_code: pytest.fail("loaded"))
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is not a folder"):
         export("any", out=tmp_path / "file" / "model.onnx")
