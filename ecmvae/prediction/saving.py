@@ -7,14 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecmvae.data.video import VideoInfo, probe, stream_frames
 from ecmvae.prediction.options import WriterOptions
-from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.writers import WRITERS
-from ecmvae.prediction.writers.base import FrameWriter
+
+if TYPE_CHECKING:
+    from ecmvae.prediction.result import FrameResult, VideoResult
+    from ecmvae.prediction.writers.base import FrameWriter
 
 
 @dataclass(frozen=True)
