@@ -51,11 +51,7 @@ class PredictorOptions:
     """Seed of the latent samples."""
 
     def __post_init__(self) -> None:
-        """Validate the options.
-
-        Raises:
-            UserError: Naming the option.
-        """
+        """Raise a `UserError` that names an option out of its range."""
         if not 0 < self.fps <= 1000:
             raise UserError(f"fps must be above 0 and at most 1000, got {self.fps:g}")
         if not 0 <= self.threshold <= 1:

@@ -8,22 +8,18 @@ their visitor starts another job or leaves, everything after an hour, and the fo
 from __future__ import annotations
 
 import html
-import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from threading import Event
 from typing import Any, cast, get_args
 
 from ecmvae.errors import UserError
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
-
-logger = logging.getLogger(__name__)
 
 _KEPT_SECONDS = 3600  # how long uploads and results stay
 _QUEUE = 20  # visitors who may wait
@@ -207,40 +203,6 @@ def own_folder() -> Iterator[Path]:
             del os.environ["GRADIO_TEMP_DIR"]
             if before is not None:
                 os.environ["GRADIO_TEMP_DIR"] = before
-
-
-def serve(
-    checkpoint: str | None,
-    device: str,
-    limits: Limits,
-    examples: list[Path],
-    *,
-    host: str,
-    port: int,
-    password: str | None,
-    trust_code: bool = False,
-) -> None:
-    """Serve the page until Ctrl-C; see `ecmvae.serving.command.app`.
-
-    Raises:
-        UserError: When there is no model, or the port is taken.
-    """
-    service = PredictionService(checkpoint, device, limits, trust_code=trust_code)
-    with own_folder() as folder:
-        sessions = SessionStore(folder)
-        page = build_page(service, limits, sessions, examples)
-        try:
-            address = launch(page, limits, host=host, port=port, password=password)
-        except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port} ({error}): choose another --port") from error
-        if host not in ("127.0.0.1", "localhost", "::1") and password is None:
-            logger.warning("everyone who reaches %s may use this page: --password asks for one", host)
-        print(f"{address} (Ctrl-C ends it)", flush=True)
-        try:
-            Event().wait()
-        finally:
-            sessions.close()
-            page.close(verbose=False)
 
 
 class _SecurityPolicy:

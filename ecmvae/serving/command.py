@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 
 from ecmvae.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 def app(
@@ -52,16 +56,23 @@ def app(
     for example in examples or []:
         if not example.is_file():
             raise UserError(f"there is no example video {example}")
-    from ecmvae.serving.app import own_examples, serve
-    from ecmvae.serving.service import Limits
+    from ecmvae.serving.app import build_page, launch, own_examples, own_folder
+    from ecmvae.serving.service import Limits, PredictionService, SessionStore
 
-    serve(
-        checkpoint,
-        device,
-        Limits(megabytes=max_megabytes, seconds=max_seconds, jobs=jobs),
-        own_examples() if examples is None else examples,
-        host=host,
-        port=port,
-        password=password,
-        trust_code=trust_code,
-    )
+    limits = Limits(megabytes=max_megabytes, seconds=max_seconds, jobs=jobs)
+    service = PredictionService(checkpoint, device, limits, trust_code=trust_code)
+    with own_folder() as folder:
+        sessions = SessionStore(folder)
+        page = build_page(service, limits, sessions, own_examples() if examples is None else examples)
+        try:
+            address = launch(page, limits, host=host, port=port, password=password)
+        except OSError as error:
+            raise UserError(f"cannot listen on {host}:{port} ({error}): choose another --port") from error
+        if host not in ("127.0.0.1", "localhost", "::1") and password is None:
+            logger.warning("everyone who reaches %s may use this page: --password asks for one", host)
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+        try:
+            Event().wait()
+        finally:
+            sessions.close()
+            page.close(verbose=False)

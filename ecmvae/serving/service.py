@@ -36,11 +36,7 @@ class Limits:
     """Predictions at the same time; others wait in the queue."""
 
     def __post_init__(self) -> None:
-        """Validate the limits.
-
-        Raises:
-            UserError: Naming the limit.
-        """
+        """Raise a `UserError` if a limit is not above 0."""
         if self.megabytes < 1 or self.seconds <= 0 or self.jobs < 1:
             raise UserError(
                 "limits must be above 0: "
@@ -83,11 +79,7 @@ class SessionStore:
     """Jobs and folders of the visitors: a session has one job at a time, and one folder, deleted by its next job."""
 
     def __init__(self, root: Path) -> None:
-        """Begin without sessions.
-
-        Args:
-            root: Parent of the jobs' folders. A session id never becomes part of a path, since browsers choose it.
-        """
+        """Make the jobs' folders below `root`; no path holds a session's id, because browsers choose it."""
         self._root = root
         self._running: dict[str, Event] = {}
         self._finished: dict[str, Path] = {}
@@ -119,15 +111,13 @@ class SessionStore:
 
     def cancel(self, session: str) -> None:
         """Ask the session's job, if there is one, to stop; it stops at its next frame and deletes its folder."""
-        stop = self._running.get(session)
-        if stop is not None:
+        if stop := self._running.get(session):
             stop.set()
 
     def leave(self, session: str) -> None:
         """Cancel the running job and delete the files of the last one."""
         self.cancel(session)
-        folder = self._finished.pop(session, None)
-        if folder is not None:
+        if folder := self._finished.pop(session, None):
             shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -140,14 +130,7 @@ class PredictionService:
     """Runs predictions, a limited number at a time; keeps the last one, to draw it again in another style."""
 
     def __init__(self, model: nn.Module | str | None, device: str, limits: Limits, *, trust_code: bool = False) -> None:
-        """Load the model once.
-
-        Args:
-            model: As for `VideoPredictor`.
-            device: Likewise.
-            limits: Larger jobs are refused.
-            trust_code: As for `VideoPredictor`.
-        """
+        """Load the model once, as `VideoPredictor` does; jobs beyond the limits are refused."""
         self._predictor = VideoPredictor(model, device, trust_code=trust_code)
         self._limits = limits
         self._slots = BoundedSemaphore(limits.jobs)
