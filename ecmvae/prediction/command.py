@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -105,20 +106,12 @@ def predict(
         "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
     }  # fmt: skip
     further = also if isinstance(also, list) else [also] if also else []
+    formats = [*(name for name, wanted in switches.items() if wanted), *further]
+    from ecmvae.prediction.predictor import VideoPredictor
     from ecmvae.prediction.run import predict_videos
 
-    return predict_videos(
-        sources,
-        [*(name for name, wanted in switches.items() if wanted), *further],
-        options,
-        look,
-        out=out,
-        checkpoint=checkpoint,
-        trust_code=trust_code,
-        device=device,
-        force=force,
-        progress=progress,
-    )
+    load = partial(VideoPredictor, checkpoint, device, options, trust_code=trust_code)
+    return predict_videos(sources, formats, load, look, out=out, force=force, progress=progress)
 
 
 def export(

@@ -13,6 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,16 +74,14 @@ class VideoPredictor:
         """
         self.device = choose_device(device)
         self.options = options or PredictorOptions()
-        if isinstance(model_or_path, nn.Module):
-            model: object = model_or_path.to(self.device).eval()
-        elif isinstance(model_or_path, OnnxModel):
-            model = model_or_path
-        elif model_or_path is not None and str(model_or_path).endswith(".onnx"):
-            model = OnnxModel(Path(model_or_path))
+        model: Any = default_model() if model_or_path is None else model_or_path
+        if isinstance(model, str | Path) and str(model).endswith(".onnx"):
+            model = OnnxModel(Path(model))
+        elif isinstance(model, str | Path):
+            model = load_model(model, self.device, trust_code=trust_code)
+        if isinstance(model, nn.Module):
+            model = model.to(self.device).eval()
         else:
-            path = default_model() if model_or_path is None else model_or_path
-            model = load_model(path, self.device, trust_code=trust_code)
-        if isinstance(model, OnnxModel):
             self.device = torch.device("cpu")
         self.model, self.front_end = check_model(model)
 

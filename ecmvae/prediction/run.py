@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ecmvae.data.video import VideoInfo, probe, show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, remove_leftovers
-from ecmvae.prediction.options import PredictorOptions, WriterOptions
+from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.saving import write_outputs
 from ecmvae.prediction.sources import Source, resolve_sources
@@ -26,17 +26,16 @@ logger = logging.getLogger(__name__)
 def predict_videos(
     sources: Sequence[str],
     formats: Sequence[str],
-    options: PredictorOptions,
+    load: Callable[[], VideoPredictor],
     look: WriterOptions,
     *,
     out: Path,
-    checkpoint: str | None,
-    trust_code: bool,
-    device: str,
     force: bool,
     progress: bool,
 ) -> int:
     """Predict every source and write it in the given output formats; see `ecmvae.prediction.command.predict`.
+
+    The model is loaded by `load` once it is clear that there is something to do.
 
     Returns:
         0, or 2 when a video of several failed.
@@ -52,7 +51,7 @@ def predict_videos(
         raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
     _refuse_overwriting(plans, force=force)
     refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
-    predictor = VideoPredictor(checkpoint, device, options, trust_code=trust_code)
+    predictor = load()
     failed = 0
     for number, (video, targets) in enumerate(plans, start=1):
         open_targets = {kind: path for kind, path in targets.items() if force or not _is_there(path)}

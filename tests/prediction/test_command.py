@@ -103,7 +103,7 @@ def test_folder_goes_on_after_a_bad_file_and_can_be_resumed(
     assert len(names(tmp_path / "out")) == 4
 
 
-def test_outputs_beside_the_sources_are_no_sources_next_time(videos: Path) -> None:
+def test_outputs_beside_the_sources_are_not_sources_next_time(videos: Path) -> None:
     run(videos, out=videos, masks=True)
     assert run(videos, out=videos, masks=True) == 0
     assert names(videos) == ["one.masks", "one.mp4", "one.overlay.mp4", "two.masks", "two.mp4", "two.overlay.mp4"]

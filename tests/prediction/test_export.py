@@ -144,7 +144,7 @@ def test_the_baseline_is_exported_alike(tmp_path: Path) -> None:
     assert (exported(pictures, patches).logits - expected).abs().max() < 1e-4
 
 
-def test_files_that_are_no_export(tmp_path: Path, model: ECMVAE) -> None:
+def test_files_that_are_not_exports(tmp_path: Path, model: ECMVAE) -> None:
     import onnx
 
     with pytest.raises(UserError, match="not found"):
@@ -175,10 +175,10 @@ def test_the_front_end_and_normalisation_travel_along(exported: Path, tmp_path: 
     proto = onnx.load(exported)
     description = json.loads(proto.metadata_props[0].value)
     assert description["front_end"] == "vggish"
-    description |= {"front_end": "ears", "normalisation": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1.0]}}
+    description |= {"front_end": "other", "normalisation": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1.0]}}
     onnx.helper.set_model_props(proto, {"ecmvae.model": json.dumps(description)})
     onnx.save_model(proto, tmp_path / "other.onnx")
-    with pytest.raises(UserError, match="needs the audio front end 'ears'"):
+    with pytest.raises(UserError, match="needs the audio front end 'other'"):
         OnnxModel(tmp_path / "other.onnx")
     model = OnnxModel(tmp_path / "other.onnx", front_end=VGGishFrontEnd())
     assert model.normalisation.std == (0.25, 0.5, 1.0)
@@ -198,10 +198,10 @@ def test_a_file_of_an_older_version_has_vggish_and_imagenet(exported: Path, tmp_
     assert (model.normalisation, model.front_end) == (IMAGENET, VGGishFrontEnd())
 
 
-def test_a_model_without_ears_cannot_be_exported(tmp_path: Path) -> None:
-    deaf = ECMVAE(TinyBackbone(), None, image_size=64, channels=16, latent_dim=4)
+def test_a_model_without_an_audio_encoder_is_refused(tmp_path: Path) -> None:
+    silent = ECMVAE(TinyBackbone(), None, image_size=64, channels=16, latent_dim=4)
     with pytest.raises(UserError, match="no audio encoder"):
-        export_onnx(deaf, tmp_path / "a.onnx")
+        export_onnx(silent, tmp_path / "a.onnx")
 
 
 @pytest.mark.slow

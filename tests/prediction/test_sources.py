@@ -58,7 +58,7 @@ def test_names_that_match_nothing(tree: Path, name: str, message: str) -> None:
         resolve_sources([str(tree / name)])
 
 
-def test_lists_that_are_none(tree: Path) -> None:
+def test_files_that_are_not_lists(tree: Path) -> None:
     (tree / "binary.txt").write_bytes(b"\xff\xfe\x00")
     (tree / "loop.txt").write_text("loop.txt\n")
     with pytest.raises(UserError, match="not UTF-8"):

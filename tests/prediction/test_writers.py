@@ -28,7 +28,7 @@ from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.saving import write_outputs
 from ecmvae.prediction.writers import WRITERS, writer_for
 from ecmvae.prediction.writers.base import FrameWriter
-from ecmvae.prediction.writers.coco import run_lengths
+from ecmvae.prediction.writers.masks import run_lengths
 
 HEIGHT, WIDTH = 90, 120
 

@@ -62,7 +62,7 @@ def test_a_job_gives_files_and_a_timeline(service: PredictionService, clip: Path
     assert answer.summary.startswith("48 frames")
 
 
-def test_only_what_is_wished_is_made(service: PredictionService, clip: Path, tmp_path: Path) -> None:
+def test_only_the_chosen_outputs_are_made(service: PredictionService, clip: Path, tmp_path: Path) -> None:
     answer, _ = run(service, clip, tmp_path, JobOptions(writers=("overlay", "cutout")))
     assert list(answer.files) == ["overlay", "cutout"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flash.cutout.webm", "flash.overlay.mp4"]

@@ -31,7 +31,7 @@ WRITERS: Registry[type[FrameWriter]] = Registry(
         "mask_video": f"{_HERE}.videos:MaskVideoWriter",
         "cutout": f"{_HERE}.videos:CutoutWriter",
         "masks": f"{_HERE}.masks:MasksWriter",
-        "coco": f"{_HERE}.coco:CocoWriter",
+        "coco": f"{_HERE}.masks:CocoWriter",
         "npz": f"{_HERE}.npz:NpzWriter",
     },
     needs=("ending", "suffixes", "write"),

@@ -1,18 +1,23 @@
-"""A folder with one 8-bit PNG a frame: `000000.png`, `000001.png` ..."""
+"""Outputs that keep the masks themselves: a folder of PNG pictures, or COCO annotations."""
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from ecmvae.prediction.classes import PALETTE
+from ecmvae.prediction.classes import PALETTE, by_area, class_name
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
 
 
 class MasksWriter(FrameWriter):
-    """Masks of 0 and 255; of a model with classes, class numbers with the VOC palette."""
+    """A folder with one 8-bit PNG a frame, `000000.png`, `000001.png` ...
+
+    Masks of 0 and 255; of a model with classes, class numbers with the VOC palette.
+    """
 
     ending, suffixes = ".masks", ("",)
 
@@ -28,3 +33,68 @@ class MasksWriter(FrameWriter):
             picture = Image.fromarray(result.classes)
             picture.putpalette(PALETTE.tobytes())
         picture.save(self.part / f"{result.index:06d}.png")
+
+
+class CocoWriter(FrameWriter):
+    """JSON with one image a frame and uncompressed run-length masks.
+
+    One mask a frame of category 1, "sounding object"; of a model with classes, one mask a class, whose category is its
+    number. Frames without a mask have no annotation.
+    """
+
+    ending, suffixes, label = ".coco.json", (".json",), "COCO JSON"
+
+    def open(self) -> None:
+        """Begin the list of annotations, which is written as it grows."""
+        self._file = self.stack.enter_context(self.part.open("w", encoding="utf-8", errors="backslashreplace"))
+        self._images: list[tuple[int, float]] = []  # index and time
+        self._annotations = 0
+        self._categories: dict[int, str] = {}
+        self._file.write('{"annotations": [')
+
+    def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
+        """Append the mask or masks; the frame itself is not used."""
+        self._images.append((result.index, result.time))
+        if result.classes is None:
+            self._categories[1] = "sounding object"
+            if result.mask.any():
+                self._annotate(result, result.mask, category=1)
+            return
+        for number in by_area(result.classes):
+            self._categories[number] = class_name(number, result.class_names)
+            self._annotate(result, result.classes == number, category=number)
+
+    def _annotate(self, result: FrameResult, mask: Bool[np.ndarray, "h w"], category: int) -> None:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        left, top = int(columns[0]), int(rows[0])
+        annotation = {
+            "id": self._annotations + 1,
+            "image_id": result.index,
+            "category_id": category,
+            "iscrowd": 1,  # COCO's mark for run-length masks
+            "area": int(mask.sum()),
+            "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+            "score": round(float(result.probability[mask].mean()), 4),
+            "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+        }
+        self._file.write((",\n" if self._annotations else "\n") + json.dumps(annotation))
+        self._annotations += 1
+
+    def finish(self) -> None:
+        """Write categories and images, and close the document."""
+        categories = [{"id": number, "name": name} for number, name in self._categories.items()]
+        self._file.write(f'\n],\n"categories": {json.dumps(categories)},\n"images": [')
+        for number, (index, time) in enumerate(self._images):
+            image = {"id": index, "file_name": self.info.path.name, "frame": index, "time": round(time, 6)}
+            image |= {"height": self.info.height, "width": self.info.width}
+            self._file.write((",\n" if number else "\n") + json.dumps(image))
+        self._file.write("\n]}\n")
+
+
+def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
+    """COCO's run lengths: how many 0, then 1, then 0 ... column by column; the first may be 0."""
+    column_major = mask.ravel(order="F")
+    changes = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
+    bounds = np.concatenate([[0], changes, [column_major.size]])
+    runs: list[int] = np.diff(bounds).tolist()
+    return [0, *runs] if column_major[0] else runs
