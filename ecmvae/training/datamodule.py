@@ -35,7 +35,9 @@ def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
     train, val = (load_clips(config.data, split, seed=config.train.seed) for split in ("train", "val"))
     names, classes = getattr(train, "class_names", ()), config.model.num_classes
     if names and classes not in (1, len(names)):
-        raise UserError(f"{config.data.name} has {len(names)} classes, not {classes}: set model.num_classes to that")
+        raise UserError(
+            f"{config.data.name} has {len(names)} classes, not {classes}: set model.num_classes to {len(names)}"
+        )
     return train, val
 
 

@@ -45,7 +45,7 @@ def test_writes_and_then_refuses_to_write_over(call, cache, tmp_path, capsys):
 def test_machine_without_apt_is_told_what_to_do(call, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(collage_packages.shutil, "which", lambda _: None)
     assert call("--out", tmp_path / "c", "--cache", tmp_path / "cache", "--quiet") == 2
-    assert "no apt-get" in capsys.readouterr().err
+    assert "apt-get is not installed" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
 
 

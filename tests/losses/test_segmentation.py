@@ -108,7 +108,7 @@ def test_audio_visual_matching_loss_as_avsbench_has_it_for_s4(normalise: bool) -
 
 
 def test_audio_visual_matching_loss_needs_equal_widths() -> None:
-    with pytest.raises(ValueError, match=r"set model\.channels to 128"):
+    with pytest.raises(ValueError, match=r"set model\.channels to 6"):
         audio_visual_matching_loss([torch.rand(1, 4, 2, 2)], [torch.rand(1, 6)], torch.rand(1, 1, 8, 8))
 
 

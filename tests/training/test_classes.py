@@ -20,7 +20,7 @@ from ecmvae.types import AVBatch
 
 
 def test_clips_of_five_and_ten_seconds_share_a_batch(tiny_avss) -> None:
-    data = ClipDataModule(tiny_avss(data__workers=0))
+    data = ClipDataModule(tiny_avss(data__workers=0), VGGISH)
     names = {clip.name: clip for clip in data.train_clips.clips.clips}
     assert len(data.class_names) == 71
     for batch in data.train_dataloader():

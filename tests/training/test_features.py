@@ -1,8 +1,8 @@
 import pytest
 import torch
-from prepared import prepared
 
 from ecmvae.config import Config
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.models import build_model
 from ecmvae.training.features import FeatureCache
@@ -24,12 +24,12 @@ def test_kept_maps_are_the_backbones_to_half_precision(tiny) -> None:
     config: Config = tiny()
     model = build_model(config.model, image_size=64).eval()
     clips = SyntheticAVS("s4", length=5, size=64)
-    cache = FeatureCache(model)
+    prepare, cache = ClipPreprocessor.of(model), FeatureCache(model)
     cache.fill(clips)
     assert len(cache) == 5
     order = [3, 0, 4]
     kept = cache.lookup([clips[i].name for i in order])
-    fresh = model.extract_features(torch.stack([prepared(clips[i]).frames for i in order]))
+    fresh = model.extract_features(torch.stack([prepare(clips[i]).frames for i in order]))
     for mine, theirs in zip(kept, fresh, strict=True):
         assert mine.dtype == torch.float32
         torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-3)

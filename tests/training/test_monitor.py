@@ -26,7 +26,7 @@ def test_kl_per_dimension_is_torchs_and_adds_up() -> None:
 def test_a_strip_shows_frames_truth_and_probability() -> None:
     clip = SyntheticAVS("s4", length=1, size=32)[0]
     pictures, _ = SyntheticAVS("s4", length=1, size=32).frames(0)
-    strip = mask_strip(clip.frames, clip.masks, torch.zeros_like(clip.masks))
+    strip = mask_strip(clip.frames / 255, clip.masks, torch.zeros_like(clip.masks))
     assert strip.shape == (3, 96, 160)
     torch.testing.assert_close(
         strip[:, :32, 64:96], torch.from_numpy(pictures[2]).permute(2, 0, 1) / 255, atol=1e-5, rtol=0

@@ -208,7 +208,7 @@ def test_a_prior_by_import_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "prior.logvar" in model.state_dict()
     model(torch.rand(2, 1, 8, 8)).loss.backward()
     assert model.prior.logvar.grad.abs().sum() > 0
-    with pytest.raises(UserError, match="unknown prior 'standard': did you mean standard_normal"):
+    with pytest.raises(UserError, match="unknown prior 'standard': choose from standard_normal"):
         build_vae(ModelSettings(prior="standard"), (1, 8, 8))
     with pytest.raises(ValueError, match="prior has no effect on mmjsd"):
         build_vae(ModelSettings(name="mmjsd", prior="outside_priors:Wide"), (1, 8, 8))

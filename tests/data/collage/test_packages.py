@@ -69,5 +69,5 @@ def test_failing_pip_is_quoted(programs, tmp_path, monkeypatch):
 
 def test_machine_without_apt(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"no apt-get: use data\.name=synthetic"):
+    with pytest.raises(UserError, match=r"apt-get is not installed: use data\.name=synthetic"):
         fetch_packages(tmp_path / "out", progress=False)
