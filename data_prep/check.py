@@ -19,12 +19,13 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="data_prep/check.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("root", metavar="FOLDER", help="folder that holds a data set")
-    options.add_argument("--task", choices=("auto", "s4", "ms3", "avss"), default="auto")
+    options.add_argument("--task", default="auto", help="s4, ms3, avss, package.module:load, or all there is (auto)")
+    options.add_argument("--splits", nargs="+", metavar="SPLIT", help="only these splits")
     options.add_argument("--out", metavar="FILE", help="write everything found to this JSON file")
     options.add_argument("--workers", type=int, default=4, help="threads that read files (4)")
     given = options.parse_args(words)
     try:
-        return check_data(given.root, given.task, given.out, given.workers)
+        return check_data(given.root, given.task, given.splits, given.out, given.workers)
     except UserError as error:
         print(f"data_prep/check.py: error: {error}", file=sys.stderr)
         return 2

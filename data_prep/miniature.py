@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecmvae.data.miniature import CollageScenes, SceneSource, ShapeScenes, write_miniature
-from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.data.miniature import CollageScenes, Scenes, ShapeScenes, write_miniature, write_miniature_avss
 from ecmvae.errors import UserError
 
 
@@ -39,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _scenes(collage: Path | None, task: str) -> SceneSource:
+def _scenes(collage: Path | None, task: str) -> Scenes:
     return ShapeScenes(task) if collage is None else CollageScenes(collage, task)  # type: ignore[arg-type]
 
 

@@ -73,7 +73,7 @@ class AVSBenchDataset(Dataset[AVClip]):
         self.audio = audio
         self.supervised = supervised
         self.transform = transform or ClipTransform(image_size)
-        self._composed = read_composition(find_table(root, task).parent / "clips.json")
+        self.composition = read_composition(find_table(root, task).parent / "clips.json")
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -137,7 +137,7 @@ class AVSBenchDataset(Dataset[AVClip]):
     def classes(self, index: int) -> tuple[str, ...]:
         """Classes of one clip's visible objects; of released clips only the category is known, of MS3 nothing."""
         clip = self.clips[index]
-        composed = self._composed.get(clip.name, {})
+        composed = self.composition.get(clip.name, {})
         return tuple(composed.get("objects", [clip.category] if clip.category else []))
 
     def _each(self, path_of: Any) -> list[Path]:
@@ -158,7 +158,7 @@ class AVSBenchDataset(Dataset[AVClip]):
 
     def _objects(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray | None, Bool[Tensor, "t o"] | None]:
         """Object numbers (T, H, W) uint8 and who sounds (T, O), for composed clips; else None."""
-        composed = self._composed.get(clip.name)
+        composed = self.composition.get(clip.name)
         paths = self._each(lambda k: clip.mask(k, "object_masks"))
         if composed is None or not paths[0].is_file():
             return None, None

@@ -1,7 +1,8 @@
-"""Verify a data folder: what is missing, truncated or odd, and what is suspicious, in one pass over all files.
+"""Verify a data set: what is missing, truncated or odd, and what is suspicious, in one pass over all clips.
 
-Errors are files that a training run would stumble over. Warnings are worth a look but belong to some data sets: clips
-without sound, clips without any mask, frames that two splits share.
+Errors are what a training run would stumble over. Warnings are worth a look but belong to some data sets: clips without
+sound, clips without any mask, frames that two splits share. Of AVSBench's layouts every file is read; any other data
+set is asked for its clips.
 """
 
 from __future__ import annotations
@@ -10,37 +11,42 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave
-from ecmvae.audio.vggish import RELEASED_HOP_SECONDS
-from ecmvae.data.avss import AVSSFiles, holds_avss, read_avss, read_classes
+from ecmvae.audio.vggish import RELEASED_HOP_SECONDS, VGGishFrontEnd
+from ecmvae.config import DataConfig
+from ecmvae.data.avss import holds_avss, read_avss, read_classes
+from ecmvae.data.clips import ClipSource
 from ecmvae.data.fingerprints import fingerprint, near_duplicates
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
 from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
+from ecmvae.data.loading import load_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 
-KNOWN_COUNTS = {
+RELEASED_COUNTS = {
     "s4": {"train": 3452, "val": 740, "test": 740},
     "ms3": {"train": 296, "val": 64, "test": 64},
     "avss": {"train": 8498, "val": 1304, "test": 1554},
 }
-"""Clips of each split as released."""
+"""Clips of each split as released, for the data sets whose files are known one by one."""
 
 SILENT_RMS = 1e-4
 """A clip whose sound is below this (-80 dB of full scale) counts as silent."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One thing that is wrong or suspicious.
 
@@ -57,54 +63,132 @@ class Finding:
     message: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """The files that one clip must have.
+class Look:
+    """What looking at one clip gives: findings, and the fingerprints of its pictures."""
 
-    Attributes:
-        name: Its name.
-        split: Its split.
-        frames: Pictures, in order.
-        masks: Ground truth that must exist, for the first frames.
-        read_truth: How a ground truth is read.
-        objects: Object maps of composed clips.
-        wav: The sound.
-        log_mel: Log-mel patches where they are pickled; None where there is no such tree.
-    """
+    def __init__(self, clip: str) -> None:
+        self.clip = clip
+        self.findings: list[Finding] = []
+        self.fingerprints: list[NDArray[np.float32]] = []
+
+    def error(self, kind: str, message: str) -> None:
+        """Something that a training run would stumble over."""
+        self.findings.append(Finding("error", kind, self.clip, message))
+
+    def warn(self, kind: str, message: str) -> None:
+        """Something that is worth a look."""
+        self.findings.append(Finding("warning", kind, self.clip, message))
+
+    def read(self, path: Path, reader: Callable[[Path], Any], size: tuple[int, ...] | None = None) -> Any | None:
+        """What is in a file; None if it is missing, damaged or not of that size in pixels."""
+        if not path.is_file():
+            self.error("missing-file", f"{path}: missing")
+            return None
+        try:
+            value = reader(path)
+            return value if size is None else of_size(path, value, size)
+        except UserError as error:
+            self.error("bad-file", str(error))
+            return None
+
+    def add_picture(self, pixels: NDArray[np.uint8]) -> None:
+        """Remember its fingerprint."""
+        if (one := fingerprint(pixels)) is not None:
+            self.fingerprints.append(one)
+
+    def add_sound(self, name: str, waveform: Tensor) -> None:
+        """Warn if it is silent."""
+        if float(waveform.square().mean().sqrt()) < SILENT_RMS:
+            self.warn("silent-audio", f"{name}: silent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedFiles:
+    """The files that one clip must have: log-mel patches, and object maps of composed clips, only where they belong."""
 
     name: str
     split: str
     frames: Sequence[Path]
     masks: Sequence[Path]
-    read_truth: Callable[[Path], NDArray[Any]]
+    read_mask: Callable[[Path], NDArray[Any]]
     wav: Path
     objects: Sequence[Path] = ()
     log_mel: Path | None = None
 
+    def look(self) -> Look:
+        """Read all files."""
+        look = Look(self.name)
+        size: tuple[int, ...] | None = None
+        for path in self.frames:
+            if (pixels := look.read(path, read_rgb, size)) is not None:
+                size = size or pixels.shape[:2]
+                look.add_picture(pixels)
+        masks = [look.read(path, self.read_mask, size) for path in self.masks]
+        if masks and all(mask is not None and not mask.any() for mask in masks):
+            look.warn("empty-mask", f"{self.masks[0].parent}: no mask marks anything")
+        for path in self.objects:
+            look.read(path, read_indices, size)
+        if (sound := look.read(self.wav, read_wave)) is not None:
+            waveform, rate = sound
+            # Five patches need 4.8 s; the released clips are cut to that or a little more.
+            wanted, seconds = len(self.frames) * RELEASED_HOP_SECONDS, len(waveform) / rate
+            if seconds < wanted - 0.01:
+                look.error("short-audio", f"{self.wav}: {seconds:.2f} s of sound, {wanted:.2f} s are needed")
+            if rate != SAMPLE_RATE:
+                look.warn("bad-file", f"{self.wav}: {rate} Hz instead of {SAMPLE_RATE}")
+            look.add_sound(str(self.wav), waveform)
+        if self.log_mel is not None and (patches := look.read(self.log_mel, load_tensor)) is not None:
+            shape = (len(self.frames), *VGGishFrontEnd.feature_shape)
+            if tuple(patches.shape) != shape:
+                look.error("bad-file", f"{self.log_mel}: shape {tuple(patches.shape)} instead of {shape}")
+            elif not patches.isfinite().all():
+                look.error("bad-file", f"{self.log_mel}: holds NaN or infinity")
+        return look
 
-@dataclass(kw_only=True)
-class _Look:
-    """What looking at one clip gave."""
 
-    findings: list[Finding] = field(default_factory=list)
-    fingerprints: list[NDArray[np.float32]] = field(default_factory=list)
+@dataclass(frozen=True, kw_only=True)
+class LoadedClip:
+    """One clip of a data set that is known through its loader only; its name is its split and number."""
+
+    source: ClipSource
+    name: str
+    split: str
+    index: int
+
+    def look(self) -> Look:
+        """Load the clip."""
+        look = Look(self.name)
+        try:
+            clip = self.source[self.index]
+        except UserError as error:
+            look.error("bad-file", f"{self.name}: {error}")
+            return look
+        if not clip.frames.is_floating_point():
+            for picture in rearrange(clip.frames, "t c h w -> t h w c"):
+                look.add_picture(picture.contiguous().numpy())
+        if clip.masks is not None and not clip.masks.any():
+            look.warn("empty-mask", f"{self.name} ({clip.name}): no mask marks anything")
+        if clip.waveform is not None:
+            look.add_sound(f"{self.name} ({clip.name})", clip.waveform)
+        return look
 
 
-def check_folder(root: str, task: str = "auto", out: str | None = None, workers: int = 4) -> int:
-    """Check every task of a data folder and print what is found; see `ecmvae.data.command.check_data`.
-
-    Returns:
-        0, or 2 when there are errors.
-
-    Raises:
-        UserError: When the folder holds no known table, or a table is wrong.
-    """
+def check_folder(
+    root: str, task: str = "auto", splits: Sequence[str] | None = None, out: str | None = None, workers: int = 4
+) -> int:
+    """Check every task of a data folder and print what is found; see `ecmvae.data.command.check_data`."""
     console = Console()
     reports: dict[str, dict[str, Any]] = {}
     for name in _tasks(root) if task == "auto" else [task]:
-        clips = expected_files(root, name)
-        composed = any(clip.objects for clip in clips)
-        findings = inspect(clips, None if composed else KNOWN_COUNTS[name], workers=workers)
+        clips: Sequence[ExpectedFiles | LoadedClip]
+        if name in RELEASED_COUNTS:
+            files = expected_files(root, name)
+            clips = [clip for clip in files if splits is None or clip.split in splits]
+            known = None if splits or any(clip.objects for clip in files) else RELEASED_COUNTS[name]
+            findings = inspect(clips, known, workers=workers)
+        else:
+            clips = loaded_clips(root, name, splits or ("train", "val"))
+            findings = inspect(clips, workers=1)  # a data set from outside may not be safe to share by threads
         counts = dict(Counter(clip.split for clip in clips))
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
         _print(console, name, counts, findings)
@@ -116,8 +200,10 @@ def check_folder(root: str, task: str = "auto", out: str | None = None, workers:
     return 2 if wrong else 0
 
 
-def inspect(clips: Sequence[Expected], known: dict[str, int] | None = None, *, workers: int = 4) -> list[Finding]:
-    """Look at every file of these clips.
+def inspect(
+    clips: Sequence[ExpectedFiles | LoadedClip], known: dict[str, int] | None = None, *, workers: int = 4
+) -> list[Finding]:
+    """Look at every one of these clips.
 
     Args:
         clips: What must be there.
@@ -130,122 +216,72 @@ def inspect(clips: Sequence[Expected], known: dict[str, int] | None = None, *, w
     counts = Counter(clip.split for clip in clips)
     findings = []
     if known is not None and dict(counts) != known:
-        told, released = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (counts, known))
-        findings.append(_warn("counts", "", f"clips: {told}; as released: {released}"))
+        here, released = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (counts, known))
+        findings.append(Finding("warning", "counts", "", f"clips: {here}; as released: {released}"))
     for name, times in Counter(clip.name for clip in clips).items():
         if times > 1:
-            findings.append(_error("bad-file", name, f"the table names clip {name} {times} times"))
+            findings.append(Finding("error", "bad-file", name, f"the table names clip {name} {times} times"))
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        looks = pool.map(_look, clips)
-        shown = track(looks, "checking", total=len(clips), console=Console(stderr=True), transient=True)
-        seen = list(shown)
-    prints = [(clip.split, clip.name, one) for clip, look in zip(clips, seen, strict=True) for one in look.fingerprints]
+        looks = pool.map(lambda clip: clip.look(), clips)
+        seen = list(track(looks, "checking", len(clips), console=Console(stderr=True), transient=True))
     findings += [finding for look in seen for finding in look.findings]
-    findings += [
-        _warn("near-duplicate", a, f"a frame of {a} ({split_a}) is all but the same as one of {b} ({split_b})")
-        for (split_a, a), (split_b, b) in near_duplicates(prints)
-    ]
+    prints = [(clip.split, clip.name, one) for clip, look in zip(clips, seen, strict=True) for one in look.fingerprints]
+    for (split_a, a), (split_b, b) in near_duplicates(prints):
+        message = f"a frame of {a} ({split_a}) is all but the same as one of {b} ({split_b})"
+        findings.append(Finding("warning", "near-duplicate", a, message))
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-def expected_files(root: str | Path, task: str) -> list[Expected]:
-    """The files that every clip of a task must have.
+def loaded_clips(root: str, name: str, splits: Sequence[str]) -> list[LoadedClip]:
+    """The clips of these splits of any data set, by registered name or import path.
 
     Raises:
-        UserError: When the table is missing or wrong.
+        UserError: If the data set is unknown or cannot be loaded.
     """
-    if task == "avss":
-        return [_expected_avss(clip) for clip in read_avss(root)]
-    about = find_table(root, task).parent / "clips.json"
-    return [_expected(clip, composed=about.is_file()) for clip in read_clips(root, task)]
+    clips = []
+    for split in splits:
+        source = load_clips(DataConfig(name=name, root=root), split)
+        clips += [LoadedClip(source=source, name=f"{split}[{k}]", split=split, index=k) for k in range(len(source))]
+    return clips
 
 
-def _expected(clip: ClipFiles, composed: bool) -> Expected:
+def expected_files(root: str | Path, task: str) -> list[ExpectedFiles]:
+    """The files that every clip of s4, ms3 or avss must have.
+
+    Raises:
+        UserError: If the table is missing or wrong.
+    """
+    if task != "avss":
+        composed = (find_table(root, task).parent / "clips.json").is_file()
+        return [_expected(clip, composed) for clip in read_clips(root, task)]
+    return [
+        ExpectedFiles(
+            name=clip.name,
+            split=clip.split,
+            frames=[clip.frame(k) for k in range(clip.seconds)],
+            masks=[clip.label(k) for k in range(clip.labelled)],
+            read_mask=read_classes,
+            wav=clip.wav,
+        )
+        for clip in read_avss(root)
+    ]
+
+
+def _expected(clip: ClipFiles, composed: bool) -> ExpectedFiles:
     seconds = range(1, FRAMES + 1)
     first_only = clip.task == "s4" and clip.split == "train" and not composed
     # A data set without pickles at all is fine: patches are then computed from the sound.
     pickled = (clip.base / "audio_log_mel").is_dir()
-    return Expected(
+    return ExpectedFiles(
         name=clip.name,
         split=clip.split,
         frames=[clip.frame(k) for k in seconds],
         masks=[clip.mask(k) for k in (seconds[:1] if first_only else seconds)],
-        read_truth=read_mask,
+        read_mask=read_mask,
         wav=clip.wav,
         objects=[clip.mask(k, "object_masks") for k in seconds] if composed else (),
         log_mel=clip.log_mel if pickled else None,
     )
-
-
-def _expected_avss(clip: AVSSFiles) -> Expected:
-    return Expected(
-        name=clip.name,
-        split=clip.split,
-        frames=[clip.frame(k) for k in range(clip.seconds)],
-        masks=[clip.label(k) for k in range(clip.labelled)],
-        read_truth=read_classes,
-        wav=clip.wav,
-    )
-
-
-def _look(clip: Expected) -> _Look:
-    """Read all files of one clip."""
-    look = _Look()
-    size: tuple[int, ...] | None = None
-
-    def read(path: Path, reader: Callable[[Path], Any]) -> Any:
-        if not path.is_file():
-            look.findings.append(_error("missing-file", clip.name, f"{path}: missing"))
-            return None
-        try:
-            value = reader(path)
-            return value if size is None or not isinstance(value, np.ndarray) else of_size(path, value, size)
-        except UserError as error:
-            look.findings.append(_error("bad-file", clip.name, str(error)))
-            return None
-
-    for path in clip.frames:
-        pixels = read(path, read_rgb)
-        if pixels is not None:
-            size = size or pixels.shape[:2]
-            if (one := fingerprint(pixels)) is not None:
-                look.fingerprints.append(one)
-    truths = [read(path, clip.read_truth) for path in clip.masks]
-    if truths and all(truth is not None and not truth.any() for truth in truths):
-        look.findings.append(_warn("empty-mask", clip.name, f"{clip.masks[0].parent}: no mask marks anything"))
-    for path in clip.objects:
-        read(path, read_indices)
-    _listen(clip, read, look)
-    return look
-
-
-def _listen(clip: Expected, read: Callable[[Path, Callable[[Path], Any]], Any], look: _Look) -> None:
-    """Check the sound of one clip and its pickled patches."""
-    heard = read(clip.wav, read_wave)
-    if heard is not None:
-        waveform, rate = heard
-        # Five patches need 4.8 s; the released clips are cut to that or a little more.
-        wanted = len(clip.frames) * RELEASED_HOP_SECONDS
-        if len(waveform) / rate < wanted - 0.01:
-            seconds = len(waveform) / rate
-            look.findings.append(
-                _error("short-audio", clip.name, f"{clip.wav}: {seconds:.2f} s of sound, {wanted:.2f} s are needed")
-            )
-        if rate != SAMPLE_RATE:
-            look.findings.append(_warn("bad-file", clip.name, f"{clip.wav}: {rate} Hz instead of {SAMPLE_RATE}"))
-        if float(waveform.square().mean().sqrt()) < SILENT_RMS:
-            look.findings.append(_warn("silent-audio", clip.name, f"{clip.wav}: silent"))
-    if clip.log_mel is not None:
-        patches = read(clip.log_mel, load_tensor)
-        if patches is not None and tuple(patches.shape) != (len(clip.frames), 1, 96, 64):
-            shape = tuple(patches.shape)
-            look.findings.append(
-                _error(
-                    "bad-file", clip.name, f"{clip.log_mel}: shape {shape} instead of ({len(clip.frames)}, 1, 96, 64)"
-                )
-            )
-        elif patches is not None and not patches.isfinite().all():
-            look.findings.append(_error("bad-file", clip.name, f"{clip.log_mel}: holds NaN or infinity"))
 
 
 def _print(console: Console, task: str, counts: dict[str, int], findings: Sequence[Finding]) -> None:
@@ -264,18 +300,8 @@ def _print(console: Console, task: str, counts: dict[str, int], findings: Sequen
 
 
 def _tasks(root: str) -> list[str]:
-    found = tasks_in(root)
-    if holds_avss(root):
-        found.append("avss")
+    found = [*tasks_in(root), *(["avss"] if holds_avss(root) else [])]
     if not found:
         tables = ", ".join(f"{task.folder}/{task.table}" for task in TASKS.values())
         raise UserError(f"{root}: holds none of {tables}, metadata.csv; see docs/data.md for the expected folders")
     return found
-
-
-def _error(kind: str, clip: str, message: str) -> Finding:
-    return Finding(severity="error", kind=kind, clip=clip, message=message)
-
-
-def _warn(kind: str, clip: str, message: str) -> Finding:
-    return Finding(severity="warning", kind=kind, clip=clip, message=message)

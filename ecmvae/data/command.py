@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from ecmvae.errors import UserError
 
 
 def check_data(
-    root: str, task: Literal["auto", "s4", "ms3", "avss"] = "auto", out: str | None = None, workers: int = 4
+    root: str, task: str = "auto", splits: list[str] | None = None, out: str | None = None, workers: int = 4
 ) -> int:
-    """Name what is missing, truncated or odd in a data folder.
+    """Name what is missing, truncated or odd in a data set.
 
     Reads every file of every clip once. Errors end with exit code 2; warnings (silent clips, empty masks, frames that
     two splits share, counts that differ from the release) do not.
 
     Args:
-        root: Folder that holds Single-source or Multi-sources, or AVSBench-semantic's metadata.csv.
-        task: s4, ms3, avss, or auto: all that the folder holds.
+        root: Folder that holds Single-source or Multi-sources, or AVSBench-semantic's metadata.csv; or what another
+            data set takes as data.root.
+        task: s4, ms3, avss, any other data set by name or as package.module:load, or auto: all that the folder holds.
+        splits: Only these; None = all of a table, train and val of a data set that has a loader only.
         out: Write everything found to this JSON file.
         workers: Threads that read files.
 
@@ -26,10 +27,10 @@ def check_data(
         0, or 2 when there are errors.
 
     Raises:
-        UserError: When the folder holds no known table, or a table is wrong.
+        UserError: If the folder holds no known table, a table is wrong, or the data set cannot be loaded.
     """
     if not Path(root).is_dir():
         raise UserError(f"{root}: there is no such folder; see docs/data.md for the expected folders")
     from ecmvae.data.check import check_folder
 
-    return check_folder(root, task, out, workers)
+    return check_folder(root, task, splits, out, workers)

@@ -8,12 +8,13 @@ between the two tasks is in this file.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 
 TaskName = Literal["s4", "ms3"]
 
@@ -40,6 +41,12 @@ class Task:
     def columns(self) -> tuple[str, ...]:
         """Columns that the csv must have."""
         return tuple(column for column in (self.name_column, self.category_column, "split") if column)
+
+    def row(self, clip: ClipFiles) -> dict[str, str]:
+        """The row of the csv that names a clip, with the release's columns."""
+        if not self.category_column:
+            return {self.name_column: clip.name, "split": clip.split}
+        return {self.name_column: clip.name, "start": "0", self.category_column: clip.category, "split": clip.split}
 
 
 FRAMES = 5
@@ -148,24 +155,24 @@ def read_clips(root: str | Path, task: str, split: str | None = None) -> list[Cl
     """
     table = find_table(root, task)
     layout = TASKS[task]
-    clips = []
-    for row in read_table(table, layout.columns):
-        clips.append(
-            ClipFiles(
-                base=table.parent / layout.data,
-                task=task,
-                name=row[layout.name_column],
-                split=row["split"],
-                category=row[layout.category_column] if layout.category_column else "",
-            )
+    clips = [
+        ClipFiles(
+            base=table.parent / layout.data,
+            task=task,
+            name=row[layout.name_column],
+            split=row["split"],
+            category=row.get(layout.category_column, ""),
         )
+        for row in read_table(table, layout.columns)
+    ]
     if not clips:
         raise UserError(f"{table}: has no rows")
     if split is None:
         return clips
     chosen = [clip for clip in clips if clip.split == split]
     if not chosen:
-        raise UserError(f"{table}: no clip has split {split!r}; choose from {', '.join(_unique(clips))}")
+        known = ", ".join(dict.fromkeys(clip.split for clip in clips))
+        raise UserError(f"{table}: no clip has split {split!r}; choose from {known}")
     return chosen
 
 
@@ -194,6 +201,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
+def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write rows as the csv that `read_table` reads."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def _safe(value: str | None) -> bool:
     """Whether a value from a table may become one part of a path."""
     return bool(value) and value not in (".", "..") and not any(c in "/\\\0" for c in value or "")
@@ -203,7 +218,3 @@ def _table(root: Path, task: str) -> Path | None:
     layout = TASKS[task]
     candidates = (root / layout.table, root / layout.folder / layout.table)
     return next((path for path in candidates if path.is_file()), None)
-
-
-def _unique(clips: Sequence[ClipFiles]) -> list[str]:
-    return list(dict.fromkeys(clip.split for clip in clips))

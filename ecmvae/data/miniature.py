@@ -2,20 +2,21 @@
 
 The clips come from AVS-Collage (real photographs and recordings), or are moving shapes where it is not at hand. Names
 and files follow the release: first masks only in S4's training split, ".mp4" inside MS3's frame names, 1-bit and
-palette masks, log-mel patches pickled with their gradient flag on.
+palette masks, log-mel patches pickled with their gradient flag on; coloured labels and metadata.csv for AVSS.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
+import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,8 +24,11 @@ from torch import Tensor
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave, resample, write_wave
 from ecmvae.audio.vggish import log_mel_patches
-from ecmvae.data.images import read_indices, read_rgb, sounding_masks
-from ecmvae.data.layout import TASKS, ClipFiles, find_table
+from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.avss import NUM_CLASSES, SUBSET_SECONDS, AVSSFiles, save_classes
+from ecmvae.data.clips import SoundedClips
+from ecmvae.data.images import sounding_masks
+from ecmvae.data.layout import TASKS, ClipFiles, read_clips, write_table
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
@@ -62,80 +66,48 @@ class Scene:
         return sounding_masks(self.objects, self.sounding)
 
 
-@runtime_checkable
-class SceneSource(Protocol):
-    """Something that composes clips one by one."""
+class Scenes:
+    """Scenes of composed data sets, whose clips say what is seen where and what sounds when."""
+
+    def __init__(self, *sets: SoundedClips) -> None:
+        self.sets = sets
 
     def scene(self, index: int) -> Scene:
-        """Clip number `index`."""
-
-
-class ShapeScenes:
-    """Scenes of `SyntheticAVS`: nothing but arithmetic.
-
-    Args:
-        task: "s4" (one shape sounds throughout) or "ms3" (a changing subset).
-        size: Side of the pictures in pixels.
-        seed: Scenes of another seed are other scenes.
-    """
-
-    def __init__(self, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE, seed: int = 0) -> None:
-        self.clips = SyntheticAVS(task, length=1_000_000, size=size, seed=seed)
-
-    def scene(self, index: int) -> Scene:
-        """Clip number `index`."""
-        pictures, objects = self.clips.frames(index)
-        _, sounding = self.clips.sound(index, 0)
-        classes = self.clips.classes(index)
-        return Scene(
-            category=classes[int(sounding[0].long().argmax())],
-            pictures=pictures,
-            objects=objects,
-            sounding=sounding.numpy(),
-            classes=classes,
-            waveform=self.clips.waveform(index)[0],
-        )
-
-
-class CollageScenes:
-    """Scenes of an AVS-Collage root on disk, read back and resized.
-
-    Args:
-        root: Folder that `ecmvae.data.collage.clips` wrote.
-        task: "s4" or "ms3".
-        size: Side of the pictures in pixels.
-    """
-
-    def __init__(self, root: str | Path, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE) -> None:
-        from ecmvae.data.avsbench import AVSBenchDataset, read_composition
-        from ecmvae.data.layout import read_clips
-
-        splits = list(dict.fromkeys(clip.split for clip in read_clips(root, task)))
-        self.clips = [(data, k) for data in (AVSBenchDataset(root, task, s) for s in splits) for k in range(len(data))]
-        self.composed = read_composition(find_table(root, task).parent / "clips.json")
-        self.size = size
-        if not self.composed:
-            raise UserError(f"{root}: has no clips.json, so it is no AVS-Collage; make one with data_prep/collage.py")
-
-    def scene(self, index: int) -> Scene:
-        """Clip number `index`, counted through all splits and starting over at the end."""
-        data, k = self.clips[index % len(self.clips)]
-        clip, seconds = data.clips[k], range(1, data.num_frames + 1)
-        composed = self.composed[clip.name]
-        waveform, rate = data.waveform(k)
+        """Clip number `index`, counted through all sets and starting over at the end."""
+        index %= sum(len(clips) for clips in self.sets)
+        for clips in self.sets:
+            if index < len(clips):
+                break
+            index -= len(clips)
+        clip = clips[index]
+        if clip.objects is None or clip.sounding is None or clip.waveform is None:
+            raise UserError(f"{clip.name}: has no object masks, so it is not a clip of AVS-Collage")
         return Scene(
             category=clip.category,
-            pictures=np.stack([self._resize(read_rgb(clip.frame(s)), Image.Resampling.BICUBIC) for s in seconds]),
-            objects=np.stack(
-                [self._resize(read_indices(clip.mask(s, "object_masks")), Image.Resampling.NEAREST) for s in seconds]
-            ),
-            sounding=np.array(composed["sounding"], bool)[: data.num_frames],
-            classes=tuple(composed["objects"]),
-            waveform=resample(waveform, rate),
+            pictures=rearrange(clip.frames, "t c h w -> t h w c").contiguous().numpy(),
+            objects=clip.objects.numpy().astype(np.uint8),
+            sounding=clip.sounding.numpy(),
+            classes=clips.classes(index),
+            waveform=resample(clip.waveform, clip.sample_rate),
         )
 
-    def _resize(self, pixels: NDArray[np.uint8], method: Image.Resampling) -> NDArray[np.uint8]:
-        return np.asarray(Image.fromarray(pixels).resize((self.size, self.size), method))
+
+class ShapeScenes(Scenes):
+    """Scenes of `SyntheticAVS` of a task ("s4" or "ms3"), a size in pixels and a seed: nothing but arithmetic."""
+
+    def __init__(self, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE, seed: int = 0) -> None:
+        super().__init__(SyntheticAVS(task, length=1_000_000, size=size, seed=seed))
+
+
+class CollageScenes(Scenes):
+    """Scenes of the AVS-Collage that `ecmvae.data.collage.writer` wrote to `root`, resized to `size` pixels."""
+
+    def __init__(self, root: str | Path, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE) -> None:
+        splits = dict.fromkeys(clip.split for clip in read_clips(root, task))
+        sets = [AVSBenchDataset(root, task, split, image_size=size, audio="wav") for split in splits]
+        if not sets[0].composition:
+            raise UserError(f"{root}: has no clips.json, so it is not AVS-Collage; make one with data_prep/collage.py")
+        super().__init__(*sets)
 
 
 def write_miniature(
@@ -143,7 +115,7 @@ def write_miniature(
     task: Literal["s4", "ms3"],
     counts: Mapping[str, int] | None = None,
     *,
-    source: SceneSource | None = None,
+    source: Scenes | None = None,
     composed: bool = False,
     raw_video: bool = False,
 ) -> Path:
@@ -161,54 +133,80 @@ def write_miniature(
         The task's folder.
 
     Raises:
-        UserError: When the task's folder exists already.
+        UserError: If the task's folder exists already.
     """
-    layout, root = TASKS[task], Path(root)
-    target = root / layout.folder
+    layout = TASKS[task]
+    target = Path(root) / layout.folder
     if target.exists():
         raise UserError(f"{target}: exists already; choose another folder or remove it")
     source = source or ShapeScenes(task)
     rows, about = [], {}
     with replacing(target) as folder:
-        index = 0
-        for split, count in (counts or {"train": 4, "val": 2, "test": 2}).items():
-            for _ in range(count):
-                scene = source.scene(index)
-                # MS3's names look like video ids, some with a suffix for the part of the video.
-                name = f"mini{index:07d}" + ("_1" if task == "ms3" and index % 2 else "")
-                clip = ClipFiles(
-                    base=folder / layout.data,
-                    task=task,
-                    name=name,
-                    split=split,
-                    category=(scene.category or "none") if layout.category_column else "",
-                )
-                first_only = task == "s4" and split == "train" and not composed
-                _write_clip(clip, scene, masks=1 if first_only else len(scene.pictures), composed=composed)
-                if raw_video:
-                    stills = np.repeat(scene.pictures, _RAW_FPS, axis=0)
-                    clip.raw_video.parent.mkdir(parents=True, exist_ok=True)
-                    write_video(clip.raw_video, iter(stills), _RAW_FPS, scene.waveform.numpy(), SAMPLE_RATE)
-                rows.append(_row(clip))
-                about[name] = {"objects": list(scene.classes), "sounding": scene.sounding.tolist()}
-                index += 1
-        _write_table(folder / layout.table, rows)
+        for index, split in enumerate(_splits(counts or {"train": 4, "val": 2, "test": 2})):
+            scene = source.scene(index)
+            # MS3's names look like video ids, some with a suffix for the part of the video.
+            name = f"mini{index:07d}" + ("_1" if task == "ms3" and index % 2 else "")
+            category = (scene.category or "none") if layout.category_column else ""
+            clip = ClipFiles(base=folder / layout.data, task=task, name=name, split=split, category=category)
+            first_only = task == "s4" and split == "train" and not composed
+            _write_clip(clip, scene, masks=1 if first_only else len(scene.pictures), composed=composed)
+            if raw_video:
+                stills = np.repeat(scene.pictures, _RAW_FPS, axis=0)
+                clip.raw_video.parent.mkdir(parents=True, exist_ok=True)
+                write_video(clip.raw_video, stills, _RAW_FPS, scene.waveform.numpy(), SAMPLE_RATE)
+            rows.append(layout.row(clip))
+            about[name] = {"objects": list(scene.classes), "sounding": scene.sounding.tolist()}
+        write_table(folder / layout.table, rows)
         if composed:
             (folder / "clips.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     return target
 
 
-def _row(clip: ClipFiles) -> dict[str, str]:
-    if clip.task == "ms3":
-        return {"video_id": clip.name, "split": clip.split}
-    return {"name": clip.name, "start": "0", "category": clip.category, "split": clip.split}
+def write_miniature_avss(
+    root: str | Path,
+    counts: Mapping[str, int] | None = None,
+    *,
+    single: Scenes | None = None,
+    several: Scenes | None = None,
+) -> Path:
+    """Write a miniature AVSS: metadata.csv, label2idx.json and the folders v1s, v1m and v2.
+
+    Args:
+        root: Folder to make; it must not exist yet or be empty.
+        counts: Clips of each split *in each subset*; None = 2 train, 1 val, 1 test.
+        single: Scenes for v1s; None = moving shapes.
+        several: Scenes for v1m and v2; two of them make ten seconds. None = moving shapes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: If the folder is not empty, or the scenes have more classes than AVSS.
+    """
+    root = Path(root)
+    if root.exists() and any(root.iterdir()):
+        raise UserError(f"{root}: is not empty; choose another folder")
+    single, several = single or ShapeScenes("s4"), several or ShapeScenes("ms3")
+    numbers: dict[str, int] = {"background": 0}
+    rows, index = [], 0
+    with replacing(root) as folder:
+        for subset, seconds in SUBSET_SECONDS.items():
+            source = single if subset == "v1s" else several
+            for split in _splits(counts or {"train": 2, "val": 1, "test": 1}):
+                scenes = [source.scene(index + part) for part in range(seconds // 5)]
+                clip = AVSSFiles(root=folder, name=f"mini{index:07d}_0_{seconds}000", split=split, subset=subset)
+                _write_avss_clip(clip, scenes, numbers)
+                rows.append(_avss_row(clip, scenes))
+                index += len(scenes)
+        numbers |= {f"unused_{k}": k for k in range(len(numbers), NUM_CLASSES)}
+        (folder / "label2idx.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        write_table(folder / "metadata.csv", rows)
+    return root
 
 
-def _write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _splits(counts: Mapping[str, int]) -> list[str]:
+    """The split of every clip."""
+    return [split for split, count in counts.items() for _ in range(count)]
 
 
 def _write_clip(clip: ClipFiles, scene: Scene, *, masks: int, composed: bool) -> None:
@@ -233,3 +231,31 @@ def _palette(numbers: NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(numbers)  # mode L; a palette makes it P
     image.putpalette([0, 0, 0, 255, 255, 255, 230, 60, 60, 60, 200, 60, 60, 90, 230])
     return image
+
+
+def _write_avss_clip(clip: AVSSFiles, scenes: list[Scene], numbers: dict[str, int]) -> None:
+    clip.frame(0).parent.mkdir(parents=True)
+    clip.label(0).parent.mkdir(parents=True)
+    for k, picture in enumerate(np.concatenate([scene.pictures for scene in scenes])):
+        Image.fromarray(picture).save(clip.frame(k), quality=95)
+    classes = np.concatenate([_class_numbers(scene, numbers) for scene in scenes])
+    for k in range(clip.labelled):
+        save_classes(clip.label(k), classes[k])
+    write_wave(clip.wav, torch.cat([scene.waveform for scene in scenes]), SAMPLE_RATE)
+
+
+def _class_numbers(scene: Scene, numbers: dict[str, int]) -> np.ndarray:
+    """(T, H, W) class number of every pixel that sounds; new classes get the next number."""
+    of_object = [0, *(numbers.setdefault(name, len(numbers)) for name in scene.classes)]
+    if len(numbers) > NUM_CLASSES:
+        raise UserError(f"the scenes have more classes than the {NUM_CLASSES - 1} that AVSS has room for")
+    classes: np.ndarray = np.array(of_object, np.uint8)[scene.objects] * scene.masks.astype(np.uint8)
+    return classes
+
+
+def _avss_row(clip: AVSSFiles, scenes: list[Scene]) -> dict[str, str]:
+    sounding = dict.fromkeys(
+        name for scene in scenes for k, name in enumerate(scene.classes) if scene.sounding[:, k].any()
+    )
+    row = {"vid": clip.name.partition("_")[0], "uid": clip.name, "s_min": "0", "s_sec": "0"}
+    return row | {"a_obj": "_".join(sounding), "split": clip.split, "label": clip.subset}

@@ -11,8 +11,7 @@ from prepared import log_mel, prepared
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.avss import AVSSDataset, class_names, read_classes, save_classes, voc_palette
-from ecmvae.data.miniature import ShapeScenes
-from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.data.miniature import ShapeScenes, write_miniature_avss
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch
 

@@ -14,8 +14,7 @@ from ecmvae.data.avss import read_avss
 from ecmvae.data.check import expected_files, inspect
 from ecmvae.data.command import check_data
 from ecmvae.data.layout import read_clips
-from ecmvae.data.miniature import ShapeScenes, write_miniature
-from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.data.miniature import ShapeScenes, write_miniature, write_miniature_avss
 from ecmvae.errors import UserError
 
 COUNTS = {"train": 2, "test": 1}
@@ -132,3 +131,46 @@ def test_command(root, whole, tmp_path, capsys):
     assert f"error: {clip.frame(1)}: missing" in capsys.readouterr().out
     with pytest.raises(UserError, match="there is no such folder"):
         check_data(str(tmp_path / "nowhere"))
+
+
+LOADER = """
+import torch
+from ecmvae.errors import UserError
+from ecmvae.types import AVClip
+
+class Noise:
+    def __init__(self, split):
+        self.split = split
+    def __len__(self):
+        return 3
+    def __getitem__(self, index):
+        if self.split == "val" and index == 1:
+            raise UserError("noise.bin: cut short")
+        source = torch.Generator().manual_seed(0 if index == 2 else 10 * len(self.split) + index)
+        frames = torch.randint(256, (1, 3, 32, 32), generator=source, dtype=torch.uint8)
+        masks = torch.full((1, 1, 32, 32), float(index > 0))
+        return AVClip(name=f"noise{index}", frames=frames, masks=masks, waveform=torch.rand(16000))
+
+def load(data, split, *, seed):
+    assert data.root
+    return Noise(split)
+"""
+
+
+def test_a_data_set_from_outside_is_loaded_clip_by_clip(tmp_path, monkeypatch, capsys):
+    (tmp_path / "noise_data.py").write_text(LOADER)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "found.json"
+    assert check_data(str(tmp_path), "noise_data:load", out=str(out)) == 2
+    report = json.loads(out.read_text())["noise_data:load"]
+    assert report["clips"] == {"train": 3, "val": 3}
+    assert [(found["kind"], found["clip"]) for found in report["findings"]] == [
+        ("bad-file", "val[1]"),
+        ("empty-mask", "train[0]"),
+        ("empty-mask", "val[0]"),
+        ("near-duplicate", "train[2]"),
+    ]
+    assert "error: val[1]: noise.bin: cut short" in capsys.readouterr().out
+    assert check_data(str(tmp_path), "noise_data:load", ["train"]) == 0
+    with pytest.raises(UserError, match="unknown data set 'lvis': choose from s4, ms3, avss"):
+        check_data(str(tmp_path), "lvis")

@@ -45,12 +45,12 @@ def test_never_overwrites_and_leaves_nothing_half_written(tmp_path):
     with pytest.raises(UserError, match="exists already"):
         write_miniature(tmp_path, "s4")
 
-    class Broken:
+    class Broken(ShapeScenes):
         def scene(self, index):
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_miniature(tmp_path, "ms3", source=Broken())
+        write_miniature(tmp_path, "ms3", source=Broken("ms3"))
     assert [path.name for path in tmp_path.iterdir()] == ["Single-source"]
 
 

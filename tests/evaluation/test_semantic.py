@@ -12,8 +12,7 @@ from PIL import Image
 
 from ecmvae.config import config_from_dict
 from ecmvae.data.avss import AVSSDataset, read_classes, voc_palette
-from ecmvae.data.miniature import ShapeScenes
-from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.data.miniature import ShapeScenes, write_miniature_avss
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from ecmvae.config import Config, load_config
-from ecmvae.data.miniature import ShapeScenes
-from ecmvae.data.miniature_avss import write_miniature_avss
+from ecmvae.data.miniature import ShapeScenes, write_miniature_avss
 
 DEBUG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 

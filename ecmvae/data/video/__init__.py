@@ -3,7 +3,7 @@
 Every time is in seconds from the first picture. Sound for a model is mono float32 in [-1, 1], at 16 kHz by default.
 """
 
-from ecmvae.data.video.clips import RawClip, read_clip, stream_clips
+from ecmvae.data.video.clips import RawClip, read_clip
 from ecmvae.data.video.container import AudioTrack, VideoInfo, probe
 from ecmvae.data.video.frames import SourceFrame, stream_frames
 from ecmvae.data.video.sound import SAMPLE_RATE, Sound, SoundArray, SoundReader
@@ -24,7 +24,6 @@ __all__ = [
     "probe",
     "read_clip",
     "show_path",
-    "stream_clips",
     "stream_frames",
     "write_video",
 ]

@@ -1,10 +1,11 @@
-"""Clips: frames together with their sound, a whole file at once or window after window."""
+"""Clips: the frames of a stretch of video together with their sound."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,12 @@ class RawClip:
     Attributes:
         frames: (T, H0, W0, 3) uint8 RGB, upright.
         timestamps: (T,) float64, seconds from the start of the video, rising.
-        waveform: (S,) float32 in [-1, 1], mono, 16 kHz.
-        sound_start: Time of `waveform[0]` in seconds from the start of the video; may be negative.
+        waveform: (S,) float32 in [-1, 1], mono, 16 kHz, from the start of the stretch.
     """
 
     frames: NDArray[np.uint8]
     timestamps: NDArray[np.float64]
     waveform: NDArray[np.float32]
-    sound_start: float
 
 
 def read_clip(
@@ -53,75 +52,24 @@ def read_clip(
         audio_track: Which audio track, from 0.
 
     Raises:
-        UserError: When the file cannot be read, or the video ends before `start`.
-    """
-    clips = stream_clips(path, window=math.inf, fps=fps, start=start, duration=duration, audio_track=audio_track)
-    return next(clips)
-
-
-def stream_clips(
-    path: str | Path,
-    *,
-    window: float,
-    margin: float = 0.0,
-    fps: float | None = None,
-    start: float = 0.0,
-    duration: float | None = None,
-    audio_track: int = 0,
-) -> Iterator[RawClip]:
-    """Read a video window after window; one window is in memory at a time.
-
-    Args:
-        path: Video file.
-        window: Seconds a window; windows without a frame are left out.
-        margin: Seconds of sound to add before and after each window, silent where the video has none.
-        fps: As for `read_clip`; with a number a frame may be repeated.
-        start: Seconds from the start of the video.
-        duration: Seconds to read, None = to the end.
-        audio_track: Which audio track, from 0.
-
-    Yields:
-        Clips in order. The last one ends with its last frame.
-
-    Raises:
-        UserError: When the file cannot be read, or the video ends before `start`.
+        UserError: If the file cannot be read, or the video ends before `start`.
     """
     path = Path(path)
     info = probe(path)
     stop = math.inf if duration is None else start + duration
+    frames = stream_frames(path)
+    every = ((frame.time, frame) for frame in frames if frame.time >= start)
+    timed = every if fps is None else frames_at_rate(frames, fps, start)
     with SoundReader(path, track=audio_track, origin=info.start) as sound:
-        window_start, end = start, start
-        pixels: list[NDArray[np.uint8]] = []
-        times: list[float] = []
-        empty = True
-        for time, frame in _chosen(path, fps, start, stop):
-            while time >= window_start + window:
-                if pixels:
-                    yield _clip(pixels, times, sound, window_start, window_start + window, margin)
-                    pixels, times = [], []
-                window_start += window
+        pixels, times, end = [], [], start
+        for time, frame in takewhile(lambda each: each[0] < stop, timed):
             pixels.append(frame.rgb())
             times.append(time)
-            end = min(time + (frame.duration if fps is None else 0.5 / fps), stop, window_start + window)
-            empty = False
-        if empty:
+            end = min(time + (frame.duration if fps is None else 0.5 / fps), stop)
+        if not pixels:
             raise UserError(f"{show_path(path)} has no frame between {start:g} s and {stop:g} s")
-        yield _clip(pixels, times, sound, window_start, end, margin)
-
-
-def _chosen(path: Path, fps: float | None, start: float, stop: float) -> Iterator[tuple[float, SourceFrame]]:
-    """The wanted frames with the times they stand for."""
-    if fps is None:
-        for frame in stream_frames(path):
-            if frame.time >= stop:
-                return
-            if frame.time >= start:
-                yield frame.time, frame
-        return
-    for time, frame in frames_at_rate(stream_frames(path), fps, start):
-        if time >= stop:
-            return
-        yield time, frame
+        waveform = sound.read(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
+    return RawClip(frames=np.stack(pixels), timestamps=np.asarray(times, np.float64), waveform=waveform)
 
 
 def frames_at_rate(
@@ -147,20 +95,3 @@ def frames_at_rate(
         step += 1
     if step == 0 and shown.time + shown.duration > start:
         yield start + 0.5 / fps, shown
-
-
-def _clip(
-    pixels: list[NDArray[np.uint8]],
-    times: list[float],
-    sound: SoundReader,
-    start: float,
-    end: float,
-    margin: float,
-) -> RawClip:
-    first, last = round((start - margin) * SAMPLE_RATE), round((end + margin) * SAMPLE_RATE)
-    return RawClip(
-        frames=np.stack(pixels),
-        timestamps=np.asarray(times, np.float64),
-        waveform=sound.read(first, last),
-        sound_start=first / SAMPLE_RATE,
-    )

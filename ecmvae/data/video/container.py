@@ -151,11 +151,11 @@ def probe(path: str | Path) -> VideoInfo:
             codec=stream.codec_context.codec.canonical_name,
             sample_aspect=1 / aspect if turns % 2 else aspect,
             start=frame.time or 0.0,
-            audio_tracks=tuple(_told(track) for track in container.streams.audio),
+            audio_tracks=tuple(_audio_track(track) for track in container.streams.audio),
         )
 
 
-def _told(track: AudioStream) -> AudioTrack:
+def _audio_track(track: AudioStream) -> AudioTrack:
     language, context = track.language or "", track.codec_context
     if context is None:
         return AudioTrack(codec="", channels=0, sample_rate=0, language=language)

@@ -11,7 +11,7 @@ import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
 from odd_videos import OddVideo, Track
 
-from ecmvae.data.video import SoundReader, probe, read_clip, stream_clips, stream_frames, write_video
+from ecmvae.data.video import SoundReader, probe, read_clip, stream_frames, write_video
 from ecmvae.errors import UserError
 
 
@@ -178,21 +178,6 @@ def test_one_short_frame_is_still_a_clip(tmp_path: Path) -> None:
     path = OddVideo(flash_frames()[:1]).write(tmp_path / "one.mp4")
     clip = read_clip(path, fps=1.0)
     assert clip.frames.shape == (1, 90, 120, 3)
-
-
-def test_windows_are_the_whole_cut_into_pieces(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    write_video(path, flash_frames(), FPS, beep(), SAMPLE_RATE)
-    whole = read_clip(path)
-    pieces = list(stream_clips(path, window=0.6, margin=0.25))
-    assert np.array_equal(np.concatenate([piece.frames for piece in pieces]), whole.frames)
-    assert np.array_equal(np.concatenate([piece.timestamps for piece in pieces]), whole.timestamps)
-    assert [piece.sound_start for piece in pieces] == pytest.approx([-0.25, 0.35, 0.95, 1.55])
-    padded = np.pad(whole.waveform, SAMPLE_RATE // 4)
-    for piece in pieces:
-        first = round((piece.sound_start + 0.25) * SAMPLE_RATE)
-        inside = min(len(piece.waveform), len(padded) - SAMPLE_RATE // 4 - first)
-        assert np.array_equal(piece.waveform[:inside], padded[first : first + inside])
 
 
 def test_a_stretch_of_a_video(tmp_path: Path) -> None:
