@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecmvae.data.collage.clips import SPLITS, CollageSources
-from ecmvae.data.collage.writer import write_collage
+from ecmvae.data.collage.scene import SPLITS
+from ecmvae.data.collage.sources import CollageSources
+from ecmvae.data.collage.writer import CollageSettings, write_collage
 from ecmvae.errors import UserError
 
 
@@ -50,21 +51,18 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     given = parser().parse_args(words)
     try:
-        sources = CollageSources.fetch(given.cache, progress=not given.quiet)
-        root = write_collage(
-            given.out,
-            sources,
+        settings = CollageSettings(
             size=given.size,
-            splits=given.splits,
+            splits=tuple(given.splits),
             clips_per_set=given.clips,
             train_clips=given.train_clips,
-            kinds=given.kinds,
+            kinds=tuple(given.kinds),
             seed=given.seed,
-            workers=given.workers,
             raw_video=not given.no_video,
-            force=given.force,
-            progress=not given.quiet,
         )
+        sources = CollageSources.fetch(given.cache, progress=not given.quiet)
+        how = {"workers": given.workers, "force": given.force, "progress": not given.quiet}
+        root = write_collage(given.out, sources, settings, **how)
     except UserError as error:
         print(f"data_prep/collage.py: error: {error}", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 
 if TYPE_CHECKING:
-    from ecmvae.data.collage.clips import CollageSources
+    from ecmvae.data.collage.sources import CollageSources
     from ecmvae.evaluation.report import Report
 
 TASKS: tuple[Literal["s4"], Literal["ms3"]] = ("s4", "ms3")
@@ -81,7 +81,7 @@ class Demo:
 
     def _sources(self) -> CollageSources | None:
         """The material of AVS-Collage; None for synthetic data."""
-        from ecmvae.data.collage.clips import CollageSources
+        from ecmvae.data.collage.sources import CollageSources
 
         if self.data == "synthetic":
             return None
@@ -95,12 +95,13 @@ class Demo:
 
     def _compose(self, sources: CollageSources | None) -> None:
         """The two test sets on disk, and ``montage.png``."""
-        from ecmvae.data.collage.writer import write_collage
+        from ecmvae.data.collage.writer import CollageSettings, write_collage
         from ecmvae.data.miniature import ShapeScenes, write_miniature
 
         size, root = self.settings.data.image_size, self.out / "data"
         if sources is not None:
-            write_collage(root, sources, size=size, splits=(_SPLIT,), clips_per_set=self.clips, seed=self.seed)
+            settings = CollageSettings(size=size, splits=(_SPLIT,), clips_per_set=self.clips, seed=self.seed)
+            write_collage(root, sources, settings)
         else:
             for task in TASKS:
                 scenes = ShapeScenes(task, size=size, seed=self.seed + 99)

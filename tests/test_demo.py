@@ -9,7 +9,7 @@ from PIL import Image
 
 from ecmvae import demo as module
 from ecmvae.config import load_config
-from ecmvae.data.collage.clips import CollageSources
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.video import probe
 from ecmvae.demo import Demo
 from ecmvae.demo_command import demo

@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave
-from ecmvae.data.collage.clips import CollageSources
 from ecmvae.data.collage.containers import QtResources
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.video import write_video
 
 SIZE, FPS, SECONDS = 480, 20, 5

@@ -10,7 +10,9 @@ from ecmvae.data import DATASETS
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.avss import AVSSDataset
 from ecmvae.data.clips import ClipSource
-from ecmvae.data.collage.clips import SECONDS, CollageClips, CollageSources
+from ecmvae.data.collage.clips import CollageClips
+from ecmvae.data.collage.scene import SECONDS
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.layout import TaskName
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError

@@ -66,7 +66,7 @@ def train_audio(
         seed: Seed of weights and mixtures.
         device: Where to train.
     """
-    from ecmvae.data.collage.clips import CollageSources
+    from ecmvae.data.collage.sources import CollageSources
     from ecmvae.training.audio import train_audio as run
     from ecmvae.training.sounds import CollageSounds, SyntheticSounds
 

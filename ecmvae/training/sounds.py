@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.encoder import AudioFrontEnd, sound_windows
 from ecmvae.audio.io import SAMPLE_RATE
-from ecmvae.data.collage.clips import CollageSources
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
 _SOUNDING = (0.06, 0.54, 0.28, 0.12)

@@ -10,7 +10,7 @@ from prepared import VGGISH, log_mel, log_mel_of, prepared
 
 from ecmvae.config import Config
 from ecmvae.data.collage.clips import CollageClips
-from ecmvae.data.collage.writer import write_collage
+from ecmvae.data.collage.writer import CollageSettings, write_collage
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
@@ -178,8 +178,8 @@ def test_supervised_means_the_same_for_every_data_set(tiny, tmp_path: Path, rule
     config: Config = tiny()
     assert supervised(config, rule) == masks
     sources = make_sources(tmp_path / "sources")
-    small = {"size": 64, "splits": ("train", "val"), "clips_per_set": 1, "train_clips": 1, "raw_video": False}
-    root = write_collage(tmp_path / "collage", sources, **small, workers=1, progress=False)
+    small = CollageSettings(size=64, splits=("train", "val"), clips_per_set=1, train_clips=1, raw_video=False)
+    root = write_collage(tmp_path / "collage", sources, small, workers=1, progress=False)
     for task in ("s4", "ms3"):
         assert supervised(config, rule, name=task, root=str(root), hop_seconds=1.0) == masks
 

@@ -1,7 +1,7 @@
 """AVS-Collage: photographic cut-outs on photos with their own recordings, and exact masks of who sounds when.
 
-`CollageClips` composes clips on the fly; ``collage_writer`` writes them in AVSBench's layout. It is a composed set:
-still pictures that glide over a photo, and recordings without natural synchrony. Say so wherever its numbers stand.
+It is a composed set: still pictures that glide over a photo, and recordings without natural synchrony. Say so wherever
+its numbers stand.
 """
 
 from __future__ import annotations
@@ -17,52 +17,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ecmvae.audio.io import SAMPLE_RATE
-from ecmvae.data.collage.items import SourceItem
 from ecmvae.data.collage.render import render
-from ecmvae.data.collage.scene import (
-    SECONDS,
-    SPLITS,
-    Kind,
-    PlacedObject,
-    Scene,
-    sample_activity,
-    sample_recordings,
-    sample_scene,
-)
+from ecmvae.data.collage.scene import SECONDS, SPLITS, Kind, Scene, sample_activity, sample_recordings, sample_scene
 from ecmvae.data.collage.sound import mix_audio
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.images import sounding_masks
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip
 
-__all__ = [
-    "SECONDS",
-    "SPLITS",
-    "CollageClips",
-    "CollageSources",
-    "Kind",
-    "PlacedObject",
-    "Scene",
-    "SourceItem",
-    "frame_times",
-    "mix_audio",
-    "render",
-    "sample_activity",
-    "sample_recordings",
-    "sample_scene",
-]
-
-
-def frame_times(seconds: int = SECONDS) -> list[float]:
-    """Times of the annotated frames: the middle of each second."""
-    return [second + 0.5 for second in range(seconds)]
+FRAME_TIMES = tuple(second + 0.5 for second in range(SECONDS))
+"""Times of the annotated frames: the middle of each second."""
 
 
 class CollageClips(Dataset[AVClip]):
     """Clips of AVS-Collage, composed when they are asked for.
 
     The *scene* of clip i (background, objects, motion) follows from seed, split and i alone, so what a frozen backbone
-    makes of its frames may be kept. Who sounds, and how, is drawn anew in every epoch when `remix` is set.
+    makes of its frames may be kept. Who sounds, and how, is drawn again in every epoch when `remix` is set.
 
     Args:
         sources: Cut-outs, recordings and backgrounds.
@@ -71,12 +42,12 @@ class CollageClips(Dataset[AVClip]):
         length: Number of clips.
         size: Side of the frames in pixels.
         seed: Seed of everything.
-        remix: Draw recordings, activity and mix anew in every epoch; otherwise they are those of epoch 0.
+        remix: Draw recordings, activity and mix again in every epoch; otherwise they are those of epoch 0.
         hop_seconds: Seconds between two frames' sounds; 1.0 keeps that of frame k inside second k.
         keep_frames: Keep rendered frames in memory (0.25 MB a clip at 128 pixels). Index maps are always kept.
 
     Raises:
-        UserError: When kind or split is unknown.
+        UserError: If kind or split is unknown.
     """
 
     def __init__(
@@ -131,7 +102,7 @@ class CollageClips(Dataset[AVClip]):
         """The five frames of clip `index` and their index maps (0 background, k object k)."""
         if index in self._frames:
             return self._frames[index], self.objects(index)
-        frames, objects = render(self.scene(index), frame_times(), self.size, self.sources)
+        frames, objects = render(self.scene(index), FRAME_TIMES, self.size, self.sources)
         self._objects[index] = zlib.compress(objects.tobytes(), 1)
         if self.keep_frames:
             self._frames[index] = frames

@@ -7,11 +7,11 @@ and settings give the same bytes for any number of workers.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import multiprocessing
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -27,11 +27,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.audio.io import SAMPLE_RATE, write_wave
-from ecmvae.data.collage.clips import SPLITS, CollageClips, CollageSources
+from ecmvae.data.collage.clips import CollageClips
 from ecmvae.data.collage.montage import save_montage
 from ecmvae.data.collage.render import stream
+from ecmvae.data.collage.scene import SPLITS
+from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.images import sounding_masks
-from ecmvae.data.layout import TASKS, ClipFiles
+from ecmvae.data.layout import TASKS, ClipFiles, write_table
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 
@@ -74,15 +76,9 @@ class CollageSettings:
 def write_collage(
     root: str | Path,
     sources: CollageSources,
+    settings: CollageSettings,
     *,
-    size: int = 224,
-    splits: Sequence[str] = SPLITS,
-    clips_per_set: int = 200,
-    train_clips: int = 1000,
-    kinds: Sequence[str] = ("s4", "ms3"),
-    seed: int = 0,
     workers: int = 2,
-    raw_video: bool = True,
     force: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -93,14 +89,8 @@ def write_collage(
     Args:
         root: Folder to create, with ``Single-source`` and ``Multi-sources`` in it.
         sources: Cut-outs, recordings and backgrounds.
-        size: See `CollageSettings`.
-        splits: See `CollageSettings`.
-        clips_per_set: See `CollageSettings`.
-        train_clips: See `CollageSettings`.
-        kinds: See `CollageSettings`.
-        seed: See `CollageSettings`.
+        settings: What is written.
         workers: Number of processes; 1 is the current one.
-        raw_video: See `CollageSettings`.
         force: Replace an AVS-Collage that exists at `root`.
         progress: Show a progress bar.
 
@@ -111,20 +101,11 @@ def write_collage(
         UserError: If `root` is not empty, a setting is invalid or the sources have too few items.
     """
     root = Path(root)
-    settings = CollageSettings(
-        size=size,
-        splits=tuple(splits),
-        kinds=tuple(kinds),
-        clips_per_set=clips_per_set,
-        train_clips=train_clips,
-        seed=seed,
-        raw_video=raw_video,
-    )
     _check(settings, root, force)
     stage = _stage(root, settings, sources)
     records = _write_clips(stage, settings, sources, workers, progress)
     for kind in settings.kinds:
-        _write_tables(stage, kind, settings, [record for record in records if record["kind"] == kind])
+        _write_tables(stage, kind, [record for record in records if record["kind"] == kind])
     shutil.rmtree(stage / _DONE)
     _write_json(stage / MANIFEST, _manifest(stage, settings, sources))
     if root.exists():
@@ -143,7 +124,7 @@ def _check(settings: CollageSettings, root: Path, force: bool) -> None:
         raise UserError(f"AVS-Collage has no kind {unknown[0]!r}; there are s4 and ms3")
     if settings.size < 16 or settings.size % 2:
         raise UserError(f"a size of {settings.size} pixels is not possible: give an even number from 16 up")
-    if not any(True for _ in settings.jobs()):
+    if next(settings.jobs(), None) is None:
         raise UserError("there is nothing to write: name at least one split, one kind and one clip")
     if root.is_file():
         raise UserError(f"{root}: is a file; name a folder")
@@ -202,13 +183,12 @@ def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job:
     if record_file.is_file():
         return
     kind, split, index = job
-    clips = _clips(sources_root, kind, split, index + 1, settings.size, settings.seed)
+    sources = _open_sources(sources_root)
+    clips = CollageClips(sources, kind, split, index + 1, size=settings.size, seed=settings.seed, remix=False)
     frames, objects = clips.frames(index)
     scene, activity, waveform = clips.heard(index)
     category = scene.objects[int(activity[0].argmax())].category if kind == "s4" else ""
-    layout = TASKS[kind]
-    base = stage / layout.folder / layout.data
-    files = ClipFiles(base=base, task=kind, name=clips.name(index), split=split, category=category)
+    files = _files(stage, kind, clips.name(index), split, category)
     for path in (files.frame(1), files.mask(1), files.mask(1, "object_masks"), files.wav, files.raw_video):
         path.parent.mkdir(parents=True, exist_ok=True)
     masks = sounding_masks(objects, activity).astype(np.uint8) * 255
@@ -248,43 +228,33 @@ def _open_sources(root: Path) -> CollageSources:
     return CollageSources(root)
 
 
-def _clips(root: Path, kind: str, split: str, length: int, size: int, seed: int) -> CollageClips:
-    return CollageClips(_open_sources(root), kind, split, length, size=size, seed=seed, remix=False)
-
-
 def _save(path: Path, pixels: np.ndarray) -> None:
     Image.fromarray(pixels).save(path, compress_level=4)
 
 
-def _write_tables(stage: Path, kind: str, settings: CollageSettings, records: Sequence[dict[str, Any]]) -> None:
+def _files(stage: Path, kind: str, name: str, split: str, category: str) -> ClipFiles:
+    base = stage / TASKS[kind].folder / TASKS[kind].data
+    return ClipFiles(base=base, task=kind, name=name, split=split, category=category)
+
+
+def _write_tables(stage: Path, kind: str, records: Sequence[dict[str, Any]]) -> None:
     """The csv, ``clips.json`` and the contact sheets of one kind."""
     layout = TASKS[kind]
     folder = stage / layout.folder
-    s4 = kind == "s4"
-    header = ["name", "start", "category", "split"] if s4 else ["video_id", "split"]
-    rows = [[r["name"], 0, r["category"], r["split"]] if s4 else [r["name"], r["split"]] for r in records]
-    with replacing(folder / layout.table) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    told = ("objects", "sounding", "images", "sounds", "background")
-    _write_json(folder / "clips.json", {r["name"]: {key: r[key] for key in told} for r in records})
-    for split in settings.splits:
-        shown = [record for record in records if record["split"] == split][:_MONTAGE_CLIPS]
-        clips = [
-            ClipFiles(base=folder / layout.data, task=kind, name=r["name"], split=split, category=r["category"])
-            for r in shown
-        ]
-        save_montage(folder / f"montage_{split}.png", clips, shown)
+    clips = [_files(stage, kind, record["name"], record["split"], record["category"]) for record in records]
+    write_table(folder / layout.table, [layout.row(clip) for clip in clips])
+    kept = ("objects", "sounding", "images", "sounds", "background")
+    _write_json(folder / "clips.json", {record["name"]: {key: record[key] for key in kept} for record in records})
+    for split in dict.fromkeys(clip.split for clip in clips):
+        shown = [pair for pair in zip(clips, records, strict=True) if pair[0].split == split][:_MONTAGE_CLIPS]
+        save_montage(folder / f"montage_{split}.png", *zip(*shown, strict=True))
 
 
 _MONTAGE_CLIPS = 10
 
 
 def _manifest(stage: Path, settings: CollageSettings, sources: CollageSources) -> dict[str, Any]:
-    counts: dict[str, dict[str, int]] = {kind: {} for kind in settings.kinds}
-    for kind, split, _ in settings.jobs():
-        counts[kind][split] = counts[kind].get(split, 0) + 1
+    counts = {kind: dict(Counter(s for k, s, _ in settings.jobs() if k == kind)) for kind in settings.kinds}
     tables = [path for kind in settings.kinds for path in sorted((stage / TASKS[kind].folder).glob("*.*"))]
     return {
         "data_set": "AVS-Collage",

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -63,9 +62,18 @@ class SoundArray:
 class SoundReader:
     """Mono sound of a video, read forward, silent wherever the file has none.
 
-    Channels are averaged (as VGGish's own front end does, and as `ecmvae.audio.io.read_wave` does for files), so
-    5.1 needs no rule of its own. Sound that starts late, ends early or has holes keeps its place in time.
-    Only what lies between the last two positions asked for is in memory.
+    Channels are averaged, as in VGGish's own front end. Sound that starts late, ends early or has holes keeps its place
+    in time. Only what lies between the last two positions asked for is in memory.
+
+    Args:
+        path: Video file.
+        sample_rate: Hz of what is read.
+        track: Audio track, from 0.
+        origin: Time of the first picture in the file's clock; None = look it up.
+        warn: Log a line when the file has no sound, or a damaged one.
+
+    Raises:
+        UserError: If the file cannot be read or has no such track.
     """
 
     def __init__(
@@ -77,18 +85,6 @@ class SoundReader:
         origin: float | None = None,
         warn: bool = True,
     ) -> None:
-        """Open the file.
-
-        Args:
-            path: Video file.
-            sample_rate: Hz of what is read.
-            track: Audio track, from 0.
-            origin: Time of the first picture in the file's clock; None = look it up.
-            warn: Log a line when the file has no sound, or a damaged one.
-
-        Raises:
-            UserError: When the file cannot be read or has no such track.
-        """
         self.sample_rate = sample_rate
         with ExitStack() as stack:
             container = stack.enter_context(open_container(path))
@@ -102,9 +98,7 @@ class SoundReader:
                 self._blocks: Iterator[SoundBlock] = iter(())
             else:
                 start = probe(path).start if origin is None else origin
-                self._blocks = decoded_sound(
-                    container, stream, origin=start, sample_rate=sample_rate, channels=1, warn=warn
-                )
+                self._blocks = decoded_sound(container, stream, start, sample_rate, channels=1, warn=warn)
             self._stack = stack.pop_all()
         self._kept: deque[SoundBlock] = deque()
         self._decoded = -(2**62)  # end of what is decoded
@@ -146,20 +140,12 @@ class SoundReader:
     def __enter__(self) -> SoundReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def decoded_sound(
-    container: InputContainer,
-    stream: AudioStream,
-    *,
-    origin: float,
-    sample_rate: int,
-    channels: int,
-    warn: bool = True,
+    container: InputContainer, stream: AudioStream, origin: float, sample_rate: int, *, channels: int, warn: bool
 ) -> Iterator[SoundBlock]:
     """Decode a track block by block onto the picture's clock.
 
@@ -176,12 +162,22 @@ def decoded_sound(
     """
     import av
 
-    resampler = None
+    resampler: av.AudioResampler | None = None
     source: tuple[int, int] | None = None  # rate and channels of the running resampler
     position = 0  # where its next sample goes
     expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
     offset = -origin
     pause = longest_gap(container)
+
+    def resampled(frame: AudioFrame | None) -> Iterator[SoundBlock]:
+        """The blocks that come of a frame, or, with None, of what the running resampler has kept."""
+        nonlocal position
+        for part in resampler.resample(frame) if resampler else ():
+            if part.samples:
+                block = part.to_ndarray().astype(np.float32, copy=False)
+                yield position, block
+                position += block.shape[1]
+
     for packet in decoded(container, stream, warn=warn):
         for frame in packet:
             if frame.samples == 0:
@@ -192,22 +188,14 @@ def decoded_sound(
                 time = expected
             now = (frame.sample_rate, frame.layout.nb_channels)
             if resampler is None or now != source or time > expected + _JITTER:
-                if resampler is not None:
-                    for block in _arrays(resampler.resample(None)):
-                        yield position, block
-                        position += block.shape[1]
+                yield from resampled(None)
                 resampler = av.AudioResampler("fltp", _LAYOUTS[channels], sample_rate)
                 source, position = now, round(time * sample_rate)
             expected = time + frame.samples / frame.sample_rate
             frame = _average(frame) if channels == 1 else frame
             frame.pts = None
-            for block in _arrays(resampler.resample(frame)):
-                yield position, block
-                position += block.shape[1]
-    if resampler is not None:
-        for block in _arrays(resampler.resample(None)):
-            yield position, block
-            position += block.shape[1]
+            yield from resampled(frame)
+    yield from resampled(None)
 
 
 def _average(frame: AudioFrame) -> AudioFrame:
@@ -220,19 +208,11 @@ def _average(frame: AudioFrame) -> AudioFrame:
     samples = frame.to_ndarray()
     if not frame.format.is_planar:  # (1, S*C) interleaved
         samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mono = samples.astype(np.float32).mean(axis=0)
     if samples.dtype == np.uint8:
-        mono = (samples.astype(np.float32).mean(axis=0) - 128.0) / 128.0
+        mono = (mono - 128.0) / 128.0
     elif samples.dtype.kind == "i":
-        full_scale = float(2 ** (8 * samples.dtype.itemsize - 1))
-        mono = samples.astype(np.float32).mean(axis=0) / full_scale
-    else:
-        mono = samples.astype(np.float32).mean(axis=0)
+        mono = mono / float(2 ** (8 * samples.dtype.itemsize - 1))
     result = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None], np.float32), format="fltp", layout="mono")
     result.sample_rate = frame.sample_rate
     return result
-
-
-def _arrays(frames: list[AudioFrame]) -> Iterator[NDArray[np.float32]]:
-    for frame in frames:
-        if frame.samples:
-            yield frame.to_ndarray().astype(np.float32, copy=False)

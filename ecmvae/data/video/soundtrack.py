@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,22 +37,11 @@ _LEAD_IN = 0.05  # seconds before the first picture whose packets are kept: an e
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
-@runtime_checkable
-class Soundtrack(Protocol):
-    """Sound that follows the picture."""
-
-    def advance(self, until: float) -> None:
-        """Write the sound before `until` seconds."""
-
-    def finish(self, end: float) -> None:
-        """Write what is left; `end` is where the picture ends, in seconds."""
-
-
-def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], sample_rate: int) -> Soundtrack:
+def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], sample_rate: int) -> EncodedSound:
     """Sound from an array, (S,) or (C, S) float in [-1, 1] at `sample_rate` Hz.
 
     Raises:
-        ValueError: When the array is not one or two channels of floats, or no encoder takes its rate.
+        ValueError: If the array is not one or two channels of floats, or no encoder takes its rate.
     """
     channels = np.atleast_2d(waveform)
     if channels.ndim != 2 or channels.shape[0] not in _LAYOUTS or channels.dtype.kind != "f":
@@ -60,10 +49,12 @@ def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], 
     if sample_rate not in _RATES[_family(output)]:
         raise ValueError(f"no sound at {sample_rate} Hz in this container: resample to 16000, 24000 or 48000 Hz")
     blocks = ((at, channels[:, at : at + _BLOCK]) for at in range(0, channels.shape[1], _BLOCK))
-    return _Encoded(output, blocks, sample_rate, channels.shape[0])
+    return EncodedSound(output, blocks, sample_rate, channels.shape[0])
 
 
-def soundtrack_of(output: OutputContainer, source: Path | VideoInfo, track: int, stack: ExitStack) -> Soundtrack | None:
+def soundtrack_of(
+    output: OutputContainer, source: Path | VideoInfo, track: int, stack: ExitStack
+) -> EncodedSound | CopiedSound | None:
     """Track `track` of a video file, or None when the file has no sound; `stack` keeps the file open."""
     path = source.path if isinstance(source, VideoInfo) else source
     container = stack.enter_context(open_container(path))
@@ -74,17 +65,17 @@ def soundtrack_of(output: OutputContainer, source: Path | VideoInfo, track: int,
     family = _family(output)
     codec = stream.codec_context.codec.canonical_name
     if codec in _HOLDS[family]:
-        return _Copied(output, container, stream, origin)
+        return CopiedSound(output, container, stream, origin)
     encoder = _ENCODER[family].removeprefix("lib")
     logger.warning("%s: %s cannot hold its %s sound: encoded again as %s", show_path(path), family, codec, encoder)
     rates = _RATES[family]
     rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
     channels = min(stream.codec_context.channels, 2)
-    blocks = decoded_sound(container, stream, origin=origin, sample_rate=rate, channels=channels, warn=False)
-    return _Encoded(output, blocks, rate, channels)
+    blocks = decoded_sound(container, stream, origin, rate, channels=channels, warn=False)
+    return EncodedSound(output, blocks, rate, channels)
 
 
-class _Encoded:
+class EncodedSound:
     """Sound from blocks of samples; gaps between the blocks are silence."""
 
     def __init__(self, output: OutputContainer, blocks: Iterator[SoundBlock], sample_rate: int, channels: int) -> None:
@@ -96,10 +87,12 @@ class _Encoded:
         self._written = 0
 
     def advance(self, until: float) -> None:
+        """Write the sound before `until` seconds."""
         while self._written < until * self._rate and (block := next(self._blocks, None)) is not None:
             self._append(*block)
 
     def finish(self, end: float) -> None:
+        """Write what is left; `end` is where the picture ends, in seconds."""
         stop = round(end * self._rate)
         while self._written < stop and (block := next(self._blocks, None)) is not None:
             position, samples = block
@@ -125,7 +118,7 @@ class _Encoded:
         self._output.mux(self._stream.encode(frame))
 
 
-class _Copied:
+class CopiedSound:
     """The packets of another file's track, moved so that its first picture is at zero; damaged ones are left out."""
 
     def __init__(self, output: OutputContainer, source: InputContainer, stream: AudioStream, origin: float) -> None:
@@ -136,6 +129,7 @@ class _Copied:
         self._damaged = 0
 
     def advance(self, until: float) -> None:
+        """Write the packets that begin before `until` seconds."""
         import av
 
         while (packet := self._waiting or next(self._packets, None)) is not None:
@@ -150,11 +144,11 @@ class _Copied:
                 self._damaged += 1
 
     def finish(self, end: float) -> None:
-        self.advance(float("inf"))  # the track is kept whole, also where it outlasts the picture
+        """Write what is left: the track is kept whole, also where it outlasts the picture."""
+        self.advance(float("inf"))
         if self._damaged:
-            logger.warning(
-                "%s: %d damaged packet(s) of the sound not copied", show_path(Path(self._name)), self._damaged
-            )
+            name = show_path(Path(self._name))
+            logger.warning("%s: %d damaged packet(s) of the sound not copied", name, self._damaged)
 
     @staticmethod
     def _moved(source: InputContainer, stream: AudioStream, origin: float) -> Iterator[Packet[AudioStream]]:
@@ -163,7 +157,7 @@ class _Copied:
         pause = round(longest_gap(source) / unit)
         last: int | None = None  # where the packet before begins, and ends:
         expected = 0
-        for packet in demuxed(source, stream, warn=False):  # who heard the track has said it
+        for packet in demuxed(source, stream, warn=False):  # the warning was logged when the track was decoded
             if packet.dts is None or packet.size == 0:
                 continue
             length = packet.duration or 1

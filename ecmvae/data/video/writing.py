@@ -10,15 +10,16 @@ import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecmvae.data.video.container import VideoInfo
-from ecmvae.data.video.soundtrack import Soundtrack, soundtrack_of, waveform_soundtrack
+from ecmvae.data.video.soundtrack import CopiedSound, EncodedSound, soundtrack_of, waveform_soundtrack
 from ecmvae.files import replacing
 
 if TYPE_CHECKING:
@@ -43,6 +44,24 @@ class VideoWriter:
     Example:
         >>> with VideoWriter(path, width=320, height=240, fps=25) as writer:  # doctest: +SKIP
         ...     writer.write(frame)
+
+    Args:
+        path: Output file: `.mp4` or `.mov` for H.264, `.webm` for VP9.
+        width: Pixels of every frame; H.264 pads an odd one to even by repeating the last column.
+        height: Pixels of every frame; padded likewise.
+        fps: Frames a second; frames that come with their own time may deviate from it.
+        waveform: (S,) or (C, S) float32 in [-1, 1], or None.
+        sample_rate: Hz, needed with `waveform`.
+        copy_audio_from: Take the sound from this file (or probed file): copied packet by packet where the container
+            holds its codec, else encoded again (with a line in the log).
+        audio_track: Which track of that file, from 0.
+        codec: `h264` or `vp9`.
+        alpha: Frames are (H, W, 4) with transparency; VP9 only.
+        quality: Constant rate factor: 0 is lossless, 18 looks like the original, larger is smaller.
+        sample_aspect: Width of a pixel over its height.
+
+    Raises:
+        ValueError: If the options contradict each other.
     """
 
     def __init__(
@@ -61,26 +80,7 @@ class VideoWriter:
         quality: int = 20,
         sample_aspect: Fraction = Fraction(1),
     ) -> None:
-        """Open the file.
-
-        Args:
-            path: Output file: `.mp4` or `.mov` for H.264, `.webm` for VP9.
-            width: Pixels of every frame; H.264 pads an odd one to even by repeating the last column.
-            height: Pixels of every frame; padded likewise.
-            fps: Frames a second; frames that come with their own time may deviate from it.
-            waveform: (S,) or (C, S) float32 in [-1, 1], or None.
-            sample_rate: Hz, needed with `waveform`.
-            copy_audio_from: Take the sound from this file (or probed file): copied packet by packet where the container
-                holds its codec, else encoded again (with a line in the log).
-            audio_track: Which track of that file, from 0.
-            codec: `h264` or `vp9`.
-            alpha: Frames are (H, W, 4) with transparency; VP9 only.
-            quality: Constant rate factor: 0 is lossless, 18 looks like the original, larger is smaller.
-            sample_aspect: Width of a pixel over its height.
-
-        Raises:
-            ValueError: When the options contradict each other.
-        """
+        import av
         from av.video.reformatter import VideoReformatter
 
         if waveform is not None and sample_rate is None:
@@ -96,31 +96,26 @@ class VideoWriter:
         self._frame_seconds = float(1 / fps)
         self._converter = VideoReformatter()  # kept, since setting one up takes longer than a small frame
         with ExitStack() as stack:
-            self._container = self._open(stack, path)
-            self._stream = self._add_stream(codec, alpha, quality, _exact_rate(fps), sample_aspect)
-            self._sound: Soundtrack | None = None
+            temporary = stack.enter_context(replacing(path))
+            flags = {"fflags": "+bitexact"}
+            if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
+                flags["movflags"] = "+faststart"  # the index first: a browser plays before it has everything
+            self._container = stack.enter_context(av.open(str(temporary), "w", container_options=flags))
+            rate = Fraction(fps).limit_denominator(1001)  # 23.976 becomes 24000/1001
+            self._stream = self._add_stream(codec, alpha, quality, rate, sample_aspect)
+            self._sound: EncodedSound | CopiedSound | None = None
             if waveform is not None and sample_rate is not None:
                 self._sound = waveform_soundtrack(self._container, waveform, sample_rate)
             elif copy_audio_from is not None:
                 self._sound = soundtrack_of(self._container, copy_audio_from, audio_track, stack)
             self._stack = stack.pop_all()
 
-    def _open(self, stack: ExitStack, path: Path):  # type: ignore[no-untyped-def]  # av is imported lazily
-        import av
-
-        temporary = stack.enter_context(replacing(path))
-        options = {"fflags": "+bitexact"}
-        if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
-            options["movflags"] = "+faststart"  # the index first: a browser plays before it has everything
-        return stack.enter_context(av.open(str(temporary), "w", container_options=options))
-
     def _add_stream(
         self, codec: VideoCodec, alpha: bool, quality: int, rate: Fraction, sample_aspect: Fraction
     ) -> VideoStream:
         name, options = _ENCODERS[codec]
-        stream: VideoStream = self._container.add_stream(
-            name, rate=rate, options=options | {"crf": str(quality), "threads": "4"}
-        )
+        options = options | {"crf": str(quality), "threads": "4"}
+        stream = cast("VideoStream", self._container.add_stream(name, rate=rate, options=options))
         height, width, _ = self._shape
         context = stream.codec_context
         context.width, context.height = width + width % 2, height + height % 2
@@ -140,7 +135,7 @@ class VideoWriter:
             time: Seconds since the start; None = one frame after the last.
 
         Raises:
-            ValueError: When the frame has another size than the video.
+            ValueError: If the frame has another size than the video.
         """
         import av
         from av.video.reformatter import ColorRange, Colorspace
@@ -173,7 +168,7 @@ class VideoWriter:
         """Flush the encoders and give the file its name.
 
         Raises:
-            ValueError: When no frame was written.
+            ValueError: If no frame was written.
         """
         with self._stack:
             if self._next == 0:
@@ -214,25 +209,16 @@ def write_video(
         copy_audio_from: Take the sound from this file instead.
 
     Raises:
-        ValueError: When there is no frame, or frames differ in size.
+        ValueError: If there is no frame, or frames differ in size.
     """
     iterator = iter(frames)
-    try:
-        first = next(iterator)
-    except StopIteration:
-        raise ValueError("a video needs at least one frame") from None
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("a video needs at least one frame")
     height, width = first.shape[:2]
-    with VideoWriter(
-        path,
-        width=width,
-        height=height,
-        fps=fps,
-        waveform=waveform,
-        sample_rate=sample_rate,
-        copy_audio_from=copy_audio_from,
-    ) as writer:
-        writer.write(first)
-        for frame in iterator:
+    sound: dict[str, Any] = {"waveform": waveform, "sample_rate": sample_rate, "copy_audio_from": copy_audio_from}
+    with VideoWriter(path, width=width, height=height, fps=fps, **sound) as writer:
+        for frame in chain([first], iterator):
             writer.write(frame)
 
 
@@ -242,8 +228,3 @@ def missing_encoders() -> list[str]:
 
     needed = [name for name, _ in _ENCODERS.values()] + ["aac", "libopus"]
     return [name for name in needed if name not in codecs_available]
-
-
-def _exact_rate(fps: int | float | Fraction) -> Fraction:
-    """23.976 becomes 24000/1001; anything else the nearest simple fraction."""
-    return Fraction(fps).limit_denominator(1001)

@@ -8,7 +8,8 @@ import torch
 from collage_fixture import make_sources
 from prepared import log_mel
 
-from ecmvae.data.collage.clips import SPLITS, CollageClips
+from ecmvae.data.collage.clips import CollageClips
+from ecmvae.data.collage.scene import SPLITS
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch

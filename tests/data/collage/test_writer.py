@@ -14,7 +14,7 @@ from ecmvae.audio.io import read_wave
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.collage import writer as collage_writer
 from ecmvae.data.collage.clips import CollageClips
-from ecmvae.data.collage.writer import MANIFEST, write_collage, write_moving_clip
+from ecmvae.data.collage.writer import MANIFEST, CollageSettings, write_collage, write_moving_clip
 from ecmvae.data.images import read_rgb
 from ecmvae.data.layout import read_clips
 from ecmvae.data.video import read_clip
@@ -30,6 +30,10 @@ SMALL = {
 }
 
 
+def write(root, sources, *, workers, progress, force=False, **settings):
+    return write_collage(root, sources, CollageSettings(**settings), workers=workers, force=force, progress=progress)
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     return make_sources(tmp_path_factory.mktemp("sources"))
@@ -38,7 +42,7 @@ def sources(tmp_path_factory):
 @pytest.fixture(scope="module")
 def root(sources, tmp_path_factory):
     """A small written AVS-Collage."""
-    return write_collage(tmp_path_factory.mktemp("written") / "collage", sources, **SMALL)
+    return write(tmp_path_factory.mktemp("written") / "collage", sources, **SMALL)
 
 
 def content(folder):
@@ -147,11 +151,11 @@ class TestReproducible:
         # Copies of this process: fresh ones would import torch for many seconds.
         fork = get_context("fork")
         monkeypatch.setattr(collage_writer.multiprocessing, "get_context", lambda _: fork)
-        again = write_collage(tmp_path / "again", sources, **SMALL | {"workers": 2})
+        again = write(tmp_path / "again", sources, **SMALL | {"workers": 2})
         assert content(again) == content(root)
 
     def test_another_seed_is_another_set(self, sources, root, tmp_path):
-        other = write_collage(tmp_path / "other", sources, **SMALL | {"seed": 1, "raw_video": False})
+        other = write(tmp_path / "other", sources, **SMALL | {"seed": 1, "raw_video": False})
         assert (other / "Multi-sources/clips.json").read_bytes() != (root / "Multi-sources/clips.json").read_bytes()
 
     def test_interrupted_writing_goes_on(self, sources, root, tmp_path, monkeypatch):
@@ -166,7 +170,7 @@ class TestReproducible:
 
         monkeypatch.setattr(collage_writer, "write_wave", stopping)
         with pytest.raises(KeyboardInterrupt):
-            write_collage(tmp_path / "collage", sources, **SMALL)
+            write(tmp_path / "collage", sources, **SMALL)
         assert not (tmp_path / "collage").exists()
 
         def counting(path, waveform):
@@ -174,7 +178,7 @@ class TestReproducible:
             real(path, waveform)
 
         monkeypatch.setattr(collage_writer, "write_wave", counting)
-        write_collage(tmp_path / "collage", sources, **SMALL)
+        write(tmp_path / "collage", sources, **SMALL)
         assert len(written) == 10
         assert content(tmp_path / "collage") == content(root)
 
@@ -184,9 +188,9 @@ class TestReproducible:
 
         monkeypatch.setattr(collage_writer, "save_montage", stop)
         with pytest.raises(KeyboardInterrupt):
-            write_collage(tmp_path / "collage", sources, **SMALL | {"seed": 5, "raw_video": False})
+            write(tmp_path / "collage", sources, **SMALL | {"seed": 5, "raw_video": False})
         monkeypatch.undo()
-        write_collage(tmp_path / "collage", sources, **SMALL | {"splits": ("val",)})
+        write(tmp_path / "collage", sources, **SMALL | {"splits": ("val",)})
         assert len(list((tmp_path / "collage").rglob("*.wav"))) == 4
 
 
@@ -194,17 +198,17 @@ class TestCare:
     def test_what_lies_there_is_kept(self, sources, tmp_path):
         (tmp_path / "thesis.txt").write_text("precious")
         with pytest.raises(UserError, match="is not empty"):
-            write_collage(tmp_path, sources, **SMALL)
+            write(tmp_path, sources, **SMALL)
         with pytest.raises(UserError, match="is not an AVS-Collage"):
-            write_collage(tmp_path, sources, **SMALL, force=True)
+            write(tmp_path, sources, **SMALL, force=True)
         with pytest.raises(UserError, match="is a file"):
-            write_collage(tmp_path / "thesis.txt", sources, **SMALL)
+            write(tmp_path / "thesis.txt", sources, **SMALL)
         assert (tmp_path / "thesis.txt").read_text() == "precious"
 
     def test_force_replaces_an_older_set(self, sources, tmp_path):
         settings = SMALL | {"splits": ("val",), "clips_per_set": 1}
-        write_collage(tmp_path / "c", sources, **settings)
-        write_collage(tmp_path / "c", sources, **settings | {"kinds": ("s4",)}, force=True)
+        write(tmp_path / "c", sources, **settings)
+        write(tmp_path / "c", sources, **settings | {"kinds": ("s4",)}, force=True)
         assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["Single-source", MANIFEST]
 
     @pytest.mark.parametrize(
@@ -218,5 +222,5 @@ class TestCare:
     )
     def test_impossible_settings_are_refused_before_anything_is_made(self, sources, tmp_path, changes, message):
         with pytest.raises(UserError, match=message):
-            write_collage(tmp_path / "c", sources, **SMALL | changes)
+            write(tmp_path / "c", sources, **SMALL | changes)
         assert list(tmp_path.iterdir()) == []
