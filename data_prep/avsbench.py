@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--rule", choices=("released", "exact"), default="released", help=_RULE_HELP)
     options.add_argument("--size", type=int, default=224, help="side of the frames in pixels (224)")
     options.add_argument("--workers", type=int, default=2, help="processes (2)")
-    options.add_argument("--force", action="store_true", help="make everything anew, released files included")
+    options.add_argument("--force", action="store_true", help="make everything again, released files included")
     options.add_argument("--quiet", action="store_true", help="no progress bar")
     return options
 

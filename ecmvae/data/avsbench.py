@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS, VGGishFrontEnd
-from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
+from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb, same_size
 from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.transforms import ClipTransform
@@ -41,10 +41,9 @@ class AVSBenchDataset(Dataset[AVClip]):
         supervised: Which masks of the training split may train. "auto" = those that exist: of S4 as released only the
             first, of MS3 and AVS-Collage all. "first" = only the first, even where there are more. "all" = all, and
             all must exist, as they must in every other split.
-        transform: Geometry and normalisation of a clip; None = resize to `image_size`, no augmentation.
 
     Raises:
-        UserError: When the csv or the split is missing or wrong, or "log_mel" is asked for at another hop. Reading a
+        UserError: If the csv or the split is missing or wrong, or "log_mel" is asked for at another hop. Reading a
             clip raises it for a file that is missing, damaged or of another size.
     """
 
@@ -59,20 +58,17 @@ class AVSBenchDataset(Dataset[AVClip]):
         hop_seconds: float = RELEASED_HOP_SECONDS,
         audio: Literal["auto", "log_mel", "wav"] = "auto",
         supervised: Literal["auto", "first", "all"] = "auto",
-        transform: ClipTransform | None = None,
     ) -> None:
         if audio == "log_mel" and hop_seconds != RELEASED_HOP_SECONDS:
             raise UserError(
                 f"log-mel pickles hold patches every {RELEASED_HOP_SECONDS} s: set data.hop_seconds to that"
             )
         self.clips = read_clips(root, task, split)
-        self.task = task
         self.split = split
-        self.num_frames = num_frames
-        self.hop_seconds = hop_seconds
-        self.audio = audio
-        self.supervised = supervised
-        self.transform = transform or ClipTransform(image_size)
+        self.num_frames, self.hop_seconds = num_frames, hop_seconds
+        self.audio, self.supervised = audio, supervised
+        self.transform = ClipTransform(image_size)
+        self._numbers = range(1, num_frames + 1)
         self.composition = read_composition(find_table(root, task).parent / "clips.json")
 
     def __len__(self) -> int:
@@ -81,7 +77,8 @@ class AVSBenchDataset(Dataset[AVClip]):
 
     def __getitem__(self, index: int) -> AVClip:
         clip = self.clips[index]
-        pictures = np.stack(_same_size([(path, read_rgb(path)) for path in self._each(clip.frame)]))
+        paths = [clip.frame(k) for k in self._numbers]
+        pictures = np.stack(same_size(paths, [read_rgb(path) for path in paths]))
         masks, supervised = self._masks(clip, pictures.shape[1:3])
         objects, sounding = self._objects(clip, pictures.shape[1:3])
         maps = masks if objects is None else np.concatenate([masks, objects])
@@ -111,17 +108,12 @@ class AVSBenchDataset(Dataset[AVClip]):
         return fields
 
     def _pickled(self, clip: ClipFiles) -> Float[Tensor, "t 1 m f"]:
-        """The released log-mel patches of one clip, one a frame.
-
-        If their number differs from that of the frames, they are cut, or the last one is repeated, as the released
-        preparation does.
-        """
+        """The released log-mel patches of one clip, cut to the frames or the last one repeated, as in the release."""
         patches = load_tensor(clip.log_mel).float()
         wanted = VGGishFrontEnd.feature_shape
         if patches.ndim != 4 or patches.shape[1:] != wanted or len(patches) == 0:
-            raise UserError(
-                f"{clip.log_mel}: must have shape (T, {', '.join(map(str, wanted))}), not {tuple(patches.shape)}"
-            )
+            shape = ", ".join(map(str, wanted))
+            raise UserError(f"{clip.log_mel}: must have shape (T, {shape}), not {tuple(patches.shape)}")
         if not patches.isfinite().all():
             raise UserError(f"{clip.log_mel}: holds NaN or infinity: remove it, and it is computed from the sound")
         return patches[torch.arange(self.num_frames).clamp(max=len(patches) - 1)]
@@ -140,14 +132,11 @@ class AVSBenchDataset(Dataset[AVClip]):
         composed = self.composition.get(clip.name, {})
         return tuple(composed.get("objects", [clip.category] if clip.category else []))
 
-    def _each(self, path_of: Any) -> list[Path]:
-        return [path_of(k) for k in range(1, self.num_frames + 1)]
-
     def _masks(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray, Bool[Tensor, " t"]]:
         """Masks (T, H, W) uint8, zero where there is none, and which of them may train (T,)."""
         masks = np.zeros((self.num_frames, *size), np.uint8)
         supervised = torch.zeros(self.num_frames, dtype=torch.bool)
-        for frame, path in enumerate(self._each(clip.mask)):
+        for frame, path in enumerate(clip.mask(k) for k in self._numbers):
             # Only training may lack masks: S4 was released with the first one of each training clip.
             optional = frame > 0 and self.split == "train" and self.supervised != "all"
             if optional and (self.supervised == "first" or not path.is_file()):
@@ -159,7 +148,7 @@ class AVSBenchDataset(Dataset[AVClip]):
     def _objects(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray | None, Bool[Tensor, "t o"] | None]:
         """Object numbers (T, H, W) uint8 and who sounds (T, O), for composed clips; else None."""
         composed = self.composition.get(clip.name)
-        paths = self._each(lambda k: clip.mask(k, "object_masks"))
+        paths = [clip.mask(k, "object_masks") for k in self._numbers]
         if composed is None or not paths[0].is_file():
             return None, None
         sounding = torch.tensor(composed["sounding"], dtype=torch.bool)
@@ -180,8 +169,3 @@ def read_composition(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(clips, dict) or not all(isinstance(c, dict) and "sounding" in c for c in clips.values()):
         raise UserError(f"{path}: must map each clip's name to its objects and their sounding seconds")
     return clips
-
-
-def _same_size(pictures: list[tuple[Path, np.ndarray]]) -> list[np.ndarray]:
-    size = pictures[0][1].shape[:2]
-    return [of_size(path, pixels, size) for path, pixels in pictures]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS
-from ecmvae.data.images import of_size, read_rgb
+from ecmvae.data.images import of_size, read_rgb, same_size
 from ecmvae.data.layout import read_table
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.errors import UserError
@@ -44,24 +44,12 @@ COLUMNS = ("uid", "split", "label")
 
 @dataclass(frozen=True, kw_only=True)
 class AVSSFiles:
-    """One row of AVSS' table and where the clip's files lie.
-
-    Attributes:
-        root: Folder that holds metadata.csv.
-        name: The row's uid.
-        split: train, val or test.
-        subset: v1s, v1m or v2.
-    """
+    """One row of AVSS' table (its uid, split, and label: the subset), and where the clip's files lie below `root`."""
 
     root: Path
     name: str
     split: str
     subset: str
-
-    @property
-    def folder(self) -> Path:
-        """The clip's folder."""
-        return self.root / self.subset / self.name
 
     @property
     def seconds(self) -> int:
@@ -75,23 +63,23 @@ class AVSSFiles:
 
     def frame(self, k: int) -> Path:
         """The picture of second `k`, counted from 0."""
-        return self.folder / "frames" / f"{k}.jpg"
+        return self.root / self.subset / self.name / "frames" / f"{k}.jpg"
 
     def label(self, k: int) -> Path:
         """The coloured label of second `k`, counted from 0."""
-        return self.folder / "labels_rgb" / f"{k}.png"
+        return self.root / self.subset / self.name / "labels_rgb" / f"{k}.png"
 
     @property
     def wav(self) -> Path:
         """The sound."""
-        return self.folder / "audio.wav"
+        return self.root / self.subset / self.name / "audio.wav"
 
 
 def read_avss(root: str | Path, split: str | None = None) -> list[AVSSFiles]:
     """The clips of AVSS in the order of metadata.csv.
 
     Raises:
-        UserError: When the table is missing, lacks a column, names another subset or has no clip of the split.
+        UserError: If the table is missing, lacks a column, names another subset or has no clip of the split.
     """
     root = Path(root)
     table = root / "metadata.csv"
@@ -123,7 +111,7 @@ class AVSSDataset(Dataset[AVClip]):
             training and squashes elsewhere, as the release does.
 
     Raises:
-        UserError: When table or split are missing or wrong. Reading a clip raises it for a file that is missing,
+        UserError: If table or split are missing or wrong. Reading a clip raises it for a file that is missing,
             damaged, of another size or of a colour that is no class.
     """
 
@@ -145,7 +133,7 @@ class AVSSDataset(Dataset[AVClip]):
         self.crop = geometry == "crop" or (geometry == "auto" and split == "train")
         self.transform = ClipTransform(image_size)
 
-    @cached_property
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes by number."""
         return tuple(class_names(self.root))
@@ -157,14 +145,13 @@ class AVSSDataset(Dataset[AVClip]):
     def __getitem__(self, index: int) -> AVClip:
         clip = self.clips[index]
         real, labelled = min(clip.seconds, self.num_frames), min(clip.labelled, self.num_frames)
-        pictures = [read_rgb(clip.frame(k)) for k in range(real)]
+        paths = [clip.frame(k) for k in range(real)]
+        pictures = same_size(paths, [read_rgb(path) for path in paths])
         size = pictures[0].shape[:2]
-        pictures = [of_size(clip.frame(k), pixels, size) for k, pixels in enumerate(pictures)]
-        labels = [of_size(clip.label(k), read_classes(clip.label(k)), size) for k in range(labelled)]
-        classes = np.zeros((self.num_frames, *size), np.uint8)
-        classes[:labelled] = labels
         shown = np.zeros((self.num_frames, *size, 3), np.uint8)
         shown[:real] = pictures
+        classes = np.zeros((self.num_frames, *size), np.uint8)
+        classes[:labelled] = [of_size(clip.label(k), read_classes(clip.label(k)), size) for k in range(labelled)]
         if self.crop:
             shown, classes = _centre(shown), _centre(classes)
         frames, moved = self.transform(shown, classes)
@@ -206,20 +193,26 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
     """Read a coloured label as class numbers (H, W).
 
     Raises:
-        UserError: When the file is missing or unreadable, or holds a colour that belongs to no class.
+        UserError: If the file is missing or unreadable, or holds a colour that belongs to no class.
     """
-    pixels = read_rgb(path).astype(np.int64)
-    codes = (pixels[..., 0] << 16) | (pixels[..., 1] << 8) | pixels[..., 2]
-    palette = voc_palette().astype(np.int64)
-    known = (palette[:, 0] << 16) | (palette[:, 1] << 8) | palette[:, 2]
-    order = np.argsort(known)
-    slot = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    classes: NDArray[np.intp] = order[slot]
-    wrong = known[classes] != codes
-    if wrong.any():
+    pixels = read_rgb(path)
+    place = np.array([1 << 16, 1 << 8, 1])
+    classes: UInt8[np.ndarray, "h w"] = _class_of_colour()[pixels @ place]
+    if (wrong := classes == _NO_CLASS).any():
         y, x = np.argwhere(wrong)[0]
         raise UserError(f"{path}: colour {tuple(pixels[y, x].tolist())} at ({x}, {y}) belongs to no class")
-    return classes.astype(np.uint8)
+    return classes
+
+
+@cache
+def _class_of_colour() -> UInt8[np.ndarray, " 16777216"]:
+    """The class of every colour, as one number of 24 bits."""
+    table = np.full(1 << 24, _NO_CLASS, np.uint8)
+    table[voc_palette() @ np.array([1 << 16, 1 << 8, 1])] = np.arange(NUM_CLASSES)
+    return table
+
+
+_NO_CLASS = 255
 
 
 def voc_palette(count: int = NUM_CLASSES) -> UInt8[np.ndarray, "c 3"]:
@@ -236,7 +229,7 @@ def class_names(root: str | Path) -> list[str]:
     """Names of the classes by number, from label2idx.json.
 
     Raises:
-        UserError: When the file is missing or does not number its names 0, 1, 2, ...
+        UserError: If the file is missing or does not number its names 0, 1, 2, ...
     """
     path = Path(root) / "label2idx.json"
     try:

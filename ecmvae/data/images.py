@@ -1,7 +1,11 @@
-"""Still images: frames as RGB, masks and object maps in whatever PIL mode they were saved."""
+"""Still images: frames as RGB, masks and object maps in whatever PIL mode they were saved.
+
+Every reader raises `UserError` if the file is missing or is not a picture.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +18,12 @@ from ecmvae.errors import UserError
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as (H, W, 3) uint8.
-
-    Raises:
-        UserError: When the file is missing or is no picture.
-    """
+    """Read a picture as (H, W, 3) uint8."""
     return np.asarray(_open(path).convert("RGB"))
 
 
 def picture_mode(path: Path) -> str:
-    """PIL's mode of a picture: 1, L, P, RGB ...
-
-    Raises:
-        UserError: When the file is missing or is no picture.
-    """
+    """PIL's mode of a picture: 1, L, P, RGB ..."""
     return _open(path).mode
 
 
@@ -38,9 +34,6 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     becomes index 225 in mode P, and an index of 1 becomes whatever grey its palette holds. So palette indices are
     taken as they are (unless the palette says that black is another index than 0), colour counts where any channel is
     above 0, and an alpha channel is ignored.
-
-    Raises:
-        UserError: When the file is missing or is no picture.
     """
     image = _open(path)
     pixels = np.asarray(image)
@@ -55,11 +48,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def read_indices(path: Path) -> NDArray[np.uint8]:
-    """Read a map of small numbers (modes P or L) as (H, W) uint8, palette ignored.
-
-    Raises:
-        UserError: When the file is missing, is no picture or is in colour.
-    """
+    """Read a map of small numbers (modes P, L or 1) as (H, W) uint8, palette ignored; colour is a `UserError`."""
     image = _open(path)
     if image.mode not in ("P", "L", "1"):
         raise UserError(f"{path}: must hold one number a pixel (PIL mode P or L), not mode {image.mode}")
@@ -67,11 +56,7 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
 
 
 def read_probability(path: Path) -> NDArray[np.float32]:
-    """Read a predicted mask as (H, W) float32 in [0, 1]: grey levels over 255; 0 or 1 for 1-bit and palette files.
-
-    Raises:
-        UserError: When the file is missing or is no picture.
-    """
+    """Read a predicted mask as (H, W) float32 in [0, 1]: grey levels over 255; 0 or 1 for 1-bit and palette files."""
     image = _open(path)
     if image.mode in ("1", "P"):
         return read_mask(path).astype(np.float32)
@@ -79,27 +64,23 @@ def read_probability(path: Path) -> NDArray[np.float32]:
 
 
 def sounding_masks(objects: UInt8[np.ndarray, "t h w"], sounding: Bool[np.ndarray, "t o"]) -> Bool[np.ndarray, "t h w"]:
-    """Pixels of the objects that sound: in frame t those of the objects k whose column k-1 of row t is True.
-
-    Args:
-        objects: (T, H, W), 0 = background, k = object k.
-        sounding: (T, O), which object sounds in which frame.
-    """
+    """Pixels of the objects that sound: in frame t those of the objects k whose column k-1 of row t is True."""
     table = np.concatenate([np.zeros((len(sounding), 1), dtype=bool), sounding], axis=1)  # the background is silent
     masks: np.ndarray = np.take_along_axis(table, objects.reshape(len(objects), -1).astype(np.intp), axis=1)
     return masks.reshape(objects.shape)
 
 
 def of_size(path: Path, pixels: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
-    """`pixels` (H, W, ...) of the picture at `path`, once it is sure that they are as large as their clip.
-
-    Raises:
-        UserError: When they are not.
-    """
+    """`pixels` (H, W, ...) of the picture at `path`; a `UserError` if they are not as large as their clip."""
     if pixels.shape[:2] != size:
         here, there = (f"{shape[1]} x {shape[0]}" for shape in (pixels.shape, size))
         raise UserError(f"{path}: is {here} pixels but the clip's first frame is {there}")
     return pixels
+
+
+def same_size(paths: Sequence[Path], pictures: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The pictures of a clip, all as large as the first one, else a `UserError`."""
+    return [of_size(path, pixels, pictures[0].shape[:2]) for path, pixels in zip(paths, pictures, strict=True)]
 
 
 def _open(path: Path) -> Image.Image:

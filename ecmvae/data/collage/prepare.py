@@ -7,7 +7,7 @@ import io
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -41,30 +41,19 @@ def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool =
     An item that is missing from this release of its package, silent or empty is skipped with a warning.
     """
     reader = PackageReader(packages)
-    for folder in ("images", "sounds", "backgrounds"):
-        (out / folder).mkdir(parents=True)
+    for kind in _FORMS:
+        (out / f"{kind}s").mkdir(parents=True)
 
     def one(entry: TableEntry) -> SourceItem | str:
         try:
             content = reader.read(entry)
-            form = _FORMS[entry.kind]
-            file = f"{form.folder}/{entry.id}{form.ending}"
-            form.write(content, out / file, PurePosixPath(entry.path).suffix)
+            ending, write = _FORMS[entry.kind]
+            file = f"{entry.kind}s/{entry.id}{ending}"
+            write(content, out / file, PurePosixPath(entry.path).suffix)
         except UserError as error:
             return str(error)
-        licence = reader.licence(entry)
-        return SourceItem(
-            id=entry.id,
-            kind=entry.kind,  # type: ignore[arg-type]  # the table's kinds are ItemKind
-            category=entry.category,
-            pool=entry.pool,
-            package=entry.package,
-            path=entry.path,
-            file=file,
-            licence=licence.licence,
-            author=licence.author,
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
+        about = asdict(entry) | asdict(reader.licence(entry))
+        return SourceItem(id=entry.id, file=file, sha256=hashlib.sha256(content).hexdigest(), **about)
 
     console = Console(stderr=True, quiet=not progress)
     with ThreadPoolExecutor(workers) as pool:
@@ -77,24 +66,16 @@ def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool =
 
 
 class PackageReader:
-    """Reads items and licences from unpacked packages.
-
-    Args:
-        packages: Returned by `fetch_packages`.
-    """
+    """Reads items and licences from unpacked packages."""
 
     def __init__(self, packages: Packages) -> None:
         self._share = packages.folder / "debian" / "usr" / "share"
         self._python = packages.folder / "python"
-        self._resources = cache(lambda activity: QtResources(self._rcc(activity)))
+        self._resources = cache(lambda activity: QtResources(self._share / f"gcompris-qt/rcc/{activity}.rcc"))
         self._sounds = cache(lambda: read_sound_set(self._share / "games/openttd/baseset/opensfx/opensfx.cat"))
 
     def read(self, entry: TableEntry) -> bytes:
-        """The original bytes of an item.
-
-        Raises:
-            UserError: If the package does not contain it.
-        """
+        """The original bytes of an item; a `UserError` if the package does not contain it."""
         if entry.package == "gcompris":
             activity, name = self._gcompris(entry)
             return self._resources(activity).read(name)
@@ -126,10 +107,9 @@ class PackageReader:
             if found := find_licence(held.read(readme).decode("utf-8", errors="replace"), inside):
                 return found
         statement = self._share / "doc/gcompris-qt-data/copyright"
-        found = (
-            find_licence(statement.read_text("utf-8"), name.removeprefix("gcompris/")) if statement.is_file() else None
-        )
-        return found or Licence("see the copyright file of gcompris-qt-data", "")
+        text = statement.read_text("utf-8") if statement.is_file() else ""
+        unknown = Licence("see the copyright file of gcompris-qt-data", "")
+        return find_licence(text, name.removeprefix("gcompris/")) or unknown
 
     def _gcompris(self, entry: TableEntry) -> tuple[str, str]:
         """The activity of an entry ``ACTIVITY/FILE`` and the file's path in the container, with any extension."""
@@ -140,9 +120,6 @@ class PackageReader:
             stem = str(PurePosixPath(wanted).with_suffix(""))
             wanted = next((name for name in names if str(PurePosixPath(name).with_suffix("")) == stem), wanted)
         return activity, wanted
-
-    def _rcc(self, activity: str) -> Path:
-        return self._share / "gcompris-qt/rcc" / f"{activity}.rcc"
 
 
 def cut_out(content: bytes, path: Path, _ending: str = "") -> None:
@@ -220,15 +197,8 @@ def _picture(content: bytes) -> Image.Image:
     return image
 
 
-@dataclass(frozen=True)
-class _Form:
-    folder: str
-    ending: str
-    write: Callable[[bytes, Path, str], None]
-
-
-_FORMS = {
-    "image": _Form("images", ".png", cut_out),
-    "sound": _Form("sounds", ".wav", recording),
-    "background": _Form("backgrounds", ".jpg", background),
+_FORMS: dict[str, tuple[str, Callable[[bytes, Path, str], None]]] = {
+    "image": (".png", cut_out),
+    "sound": (".wav", recording),
+    "background": (".jpg", background),
 }

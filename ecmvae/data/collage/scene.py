@@ -42,7 +42,7 @@ class PlacedObject:
     Attributes:
         category: Its class.
         image: Id of the cut-out.
-        sound: Id of the recording heard when it sounds.
+        sound: Id of its recording.
         size: Length of its longer side.
         centre: (x, y) at mid-clip.
         velocity: (x, y) per second.
@@ -93,18 +93,16 @@ def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, 
         UserError: If the split is unknown or the sources have too few classes for it.
     """
     count = 3 if kind == "ms3" or rng.random() < 0.25 else 2
-    new_image, new_sound = _held_out(split)
-    classes = sources.eligible(new_image, new_sound)
+    new = _held_out(split)
+    classes = sources.eligible(*new)
     if len(classes) < count:
-        raise UserError(
-            f"AVS-Collage's split {split} needs {count} classes with the right pictures and recordings, these "
-            f"sources have {len(classes)}"
-        )
+        needed = f"{count} classes with the right pictures and recordings"
+        raise UserError(f"AVS-Collage's split {split} needs {needed}, these sources have {len(classes)}")
     backgrounds = sources.backgrounds(split)
     chosen = rng.choice(len(classes), size=count, replace=False)
     columns = rng.permutation(count)
     objects = tuple(
-        _place(rng, sources, classes[int(number)], int(column), count, new_image, new_sound)
+        _place(rng, sources, classes[int(number)], int(column), count, new)
         for number, column in zip(chosen, columns, strict=True)
     )
     return Scene(
@@ -119,12 +117,8 @@ def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, 
 def sample_recordings(rng: np.random.Generator, scene: Scene, sources: CollageSources, split: str) -> Scene:
     """The same scene, with each object's recording drawn again from those of its class in the split."""
     _, new_sound = _held_out(split)
-    return replace(
-        scene,
-        objects=tuple(
-            replace(thing, sound=_one_of(rng, sources.sounds(thing.category, new_sound))) for thing in scene.objects
-        ),
-    )
+    sounds = [_one_of(rng, sources.sounds(thing.category, new_sound)) for thing in scene.objects]
+    return replace(scene, objects=tuple(replace(t, sound=s) for t, s in zip(scene.objects, sounds, strict=True)))
 
 
 def sample_activity(
@@ -160,15 +154,9 @@ def _held_out(split: str) -> tuple[bool, bool]:
 
 
 def _place(
-    rng: np.random.Generator,
-    sources: CollageSources,
-    category: str,
-    column: int,
-    count: int,
-    new_image: bool,
-    new_sound: bool,
+    rng: np.random.Generator, sources: CollageSources, category: str, column: int, count: int, new: tuple[bool, bool]
 ) -> PlacedObject:
-    image = _one_of(rng, sources.images(category, new_image))
+    image = _one_of(rng, sources.images(category, new[0]))
     height, width = sources.load_image(image).shape[:2]
     size = float(rng.uniform(0.30, 0.55)) * (0.85 if count > 2 else 1.0)
     # A wide object would hide its neighbours: limit it to 1.3 columns.
@@ -180,13 +168,13 @@ def _place(
     return PlacedObject(
         category=category,
         image=image,
-        sound=_one_of(rng, sources.sounds(category, new_sound)),
+        sound=_one_of(rng, sources.sounds(category, new[1])),
         size=size,
         centre=(_inside(x, half_width), _inside(y, half_height)),
-        velocity=(float(velocity[0]), float(velocity[1])),
+        velocity=tuple(velocity.tolist()),
         flip=bool(rng.random() < 0.5),
         contrast=float(rng.uniform(0.8, 1.2)),
-        colour=(float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.9, 1.1)), float(rng.uniform(0.9, 1.1))),
+        colour=tuple(rng.uniform(0.9, 1.1, 3).tolist()),
     )
 
 

@@ -24,10 +24,7 @@ from ecmvae.files import replacing
 
 
 class CollageSources:
-    """A prepared folder of cut-outs, recordings and backgrounds.
-
-    Args:
-        root: The folder with ``sources.json``.
+    """A prepared folder of cut-outs, recordings and backgrounds, with its ``sources.json``.
 
     Attributes:
         items: Every cut-out, recording and background.
@@ -86,36 +83,27 @@ class CollageSources:
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Classes that have a known picture and a known recording, in alphabetical order."""
-        return tuple(name for name in self._categories if self.images(name) and self.sounds(name))
-
-    @cached_property
-    def _categories(self) -> tuple[str, ...]:
-        return tuple(sorted({item.category for item in self.items if item.category}))
+        return self.eligible()
 
     def images(self, category: str, held_out: bool = False) -> tuple[str, ...]:
         """Ids of the class's cut-outs: the known or the held-out ones."""
-        return self._ids("image", category, "held_out" if held_out else "known")
+        return self._pools.get(("image", category, _POOLS[held_out]), ())
 
     def sounds(self, category: str, held_out: bool = False) -> tuple[str, ...]:
         """Ids of the class's recordings: the known or the held-out ones."""
-        return self._ids("sound", category, "held_out" if held_out else "known")
+        return self._pools.get(("sound", category, _POOLS[held_out]), ())
 
     def backgrounds(self, split: str) -> tuple[str, ...]:
         """Ids of the backgrounds of train, val or test (every split whose name begins with test)."""
-        return self._ids("background", "", "test" if split.startswith("test") else split)
+        return self._pools.get(("background", "", "test" if split.startswith("test") else split), ())
 
     def eligible(self, held_out_image: bool = False, held_out_sound: bool = False) -> tuple[str, ...]:
         """Classes with a picture and a recording in the requested pools."""
-        return tuple(
-            name for name in self._categories if self.images(name, held_out_image) and self.sounds(name, held_out_sound)
-        )
+        names = sorted({item.category for item in self.items if item.category})
+        return tuple(n for n in names if self.images(n, held_out_image) and self.sounds(n, held_out_sound))
 
     def item(self, kind: ItemKind, item_id: str) -> SourceItem:
-        """The item of that kind and id.
-
-        Raises:
-            KeyError: If there is none.
-        """
+        """The item of that kind and id; a KeyError if there is none."""
         return self._by_id[kind, item_id]
 
     def load_image(self, image_id: str) -> UInt8[np.ndarray, "h w 4"]:
@@ -130,9 +118,6 @@ class CollageSources:
         """A recording at 16 kHz whose active part has a root mean square of 0.1."""
         return _load_sound(self.root / self.item("sound", sound_id).file)
 
-    def _ids(self, kind: ItemKind, category: str, pool: str) -> tuple[str, ...]:
-        return self._pools.get((kind, category, pool), ())
-
     @cached_property
     def _pools(self) -> dict[tuple[str, str, str], tuple[str, ...]]:
         pools: dict[tuple[str, str, str], tuple[str, ...]] = {}
@@ -142,6 +127,9 @@ class CollageSources:
         return pools
 
 
+_POOLS = {False: "known", True: "held_out"}
+
+
 # Bounded, and shared by every data set of this process: about 60 backgrounds, 70 cut-outs and 80 recordings.
 @lru_cache(maxsize=512)
 def _load_picture(path: Path, mode: str) -> UInt8[np.ndarray, "h w c"]:
@@ -149,9 +137,7 @@ def _load_picture(path: Path, mode: str) -> UInt8[np.ndarray, "h w c"]:
         with Image.open(path) as image:
             array = np.asarray(image.convert(mode))
     except (OSError, SyntaxError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a picture; delete the folder and fetch the sources again"
-        ) from error
+        raise UserError(f"{path}: is not a picture; delete the folder and fetch the sources again") from error
     array.setflags(write=False)
     return array
 

@@ -1,7 +1,4 @@
-"""The class table of AVS-Collage: the class and licence of each file in the packages.
-
-The table is ``classes.yaml`` in this folder.
-"""
+"""The class table of AVS-Collage, ``classes.yaml`` in this folder, and the licence of each file in the packages."""
 
 from __future__ import annotations
 
@@ -52,16 +49,14 @@ class CollageTable:
             UserError: If an entry is not PACKAGE:PATH, names an unknown package, or appears twice.
         """
         try:
-            content = yaml.safe_load(text)
-            entries = tuple(_entries(content))
+            entries = tuple(_entries(yaml.safe_load(text)))
         except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
             raise UserError(f"{name}: is not a class table ({error})") from error
         seen: set[tuple[str, str]] = set()
         for entry in entries:
             if entry.package not in PACKAGES or not entry.path:
-                raise UserError(
-                    f"{name}: {entry.package}:{entry.path} is not PACKAGE:PATH with a package of {', '.join(PACKAGES)}"
-                )
+                item, known = f"{entry.package}:{entry.path}", ", ".join(PACKAGES)
+                raise UserError(f"{name}: {item} is not PACKAGE:PATH with a package of {known}")
             if (entry.kind, entry.id) in seen:
                 raise UserError(f"{name}: the {entry.kind} {entry.id} appears twice")
             seen.add((entry.kind, entry.id))
