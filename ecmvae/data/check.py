@@ -40,7 +40,7 @@ RELEASED_COUNTS = {
     "ms3": {"train": 296, "val": 64, "test": 64},
     "avss": {"train": 8498, "val": 1304, "test": 1554},
 }
-"""Clips of each split as released, for the data sets whose files are known one by one."""
+"""Clips of each split as released, of the data sets whose files are known one by one."""
 
 SILENT_RMS = 1e-4
 """A clip whose sound is below this (-80 dB of full scale) counts as silent."""
@@ -48,18 +48,13 @@ SILENT_RMS = 1e-4
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong or suspicious.
-
-    Attributes:
-        severity: "error" or "warning".
-        kind: missing-file, bad-file, short-audio, silent-audio, empty-mask, near-duplicate or counts.
-        clip: Name of the clip, "" when it is about the whole.
-        message: One line that names the file.
-    """
+    """One thing that is wrong or suspicious, in one line that names the file."""
 
     severity: Literal["error", "warning"]
     kind: str
+    """missing-file, bad-file, short-audio, silent-audio, empty-mask, near-duplicate or counts."""
     clip: str
+    """Name of the clip, "" when it is about the whole."""
     message: str
 
 
@@ -203,12 +198,7 @@ def check_folder(
 def inspect(
     clips: Sequence[ExpectedFiles | LoadedClip], known: dict[str, int] | None = None, *, workers: int = 4
 ) -> list[Finding]:
-    """Look at every one of these clips.
-
-    Args:
-        clips: What must be there.
-        known: Clips of each split as released; None where there is no release to compare with.
-        workers: Threads that read files.
+    """Look at every one of these clips, and compare their number with the `known` clips of each released split.
 
     Returns:
         Errors first, each kind in the order of the clips.
@@ -233,11 +223,7 @@ def inspect(
 
 
 def loaded_clips(root: str, name: str, splits: Sequence[str]) -> list[LoadedClip]:
-    """The clips of these splits of any data set, by registered name or import path.
-
-    Raises:
-        UserError: If the data set is unknown or cannot be loaded.
-    """
+    """The clips of these splits of any data set, by registered name or import path; errors as of `load_clips`."""
     clips = []
     for split in splits:
         source = load_clips(DataConfig(name=name, root=root), split)
@@ -246,11 +232,7 @@ def loaded_clips(root: str, name: str, splits: Sequence[str]) -> list[LoadedClip
 
 
 def expected_files(root: str | Path, task: str) -> list[ExpectedFiles]:
-    """The files that every clip of s4, ms3 or avss must have.
-
-    Raises:
-        UserError: If the table is missing or wrong.
-    """
+    """The files that every clip of s4, ms3 or avss must have; a `UserError` if the table is missing or wrong."""
     if task != "avss":
         composed = (find_table(root, task).parent / "clips.json").is_file()
         return [_expected(clip, composed) for clip in read_clips(root, task)]

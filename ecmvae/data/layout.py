@@ -21,26 +21,15 @@ TaskName = Literal["s4", "ms3"]
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """How one of the two tasks is laid out.
-
-    Attributes:
-        folder: Folder of the task inside the root.
-        table: Name of the csv inside `folder`.
-        data: Folder of the clips inside `folder`.
-        name_column: Column of the csv that names a clip.
-        category_column: Column that names its class, "" where the task has none.
-    """
+    """How one of the two tasks is laid out: in the root its folder, and in that the csv and the folder of clips."""
 
     folder: str
     table: str
     data: str
     name_column: str
+    """Column of the csv that names a clip."""
     category_column: str
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Columns that the csv must have."""
-        return tuple(column for column in (self.name_column, self.category_column, "split") if column)
+    """Column that names its class, "" where the task has none."""
 
     def row(self, clip: ClipFiles) -> dict[str, str]:
         """The row of the csv that names a clip, with the release's columns."""
@@ -72,21 +61,16 @@ TASKS: dict[str, Task] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFiles:
-    """One row of the table and where the clip's files lie.
-
-    Attributes:
-        base: The folder `s4_data` or `ms3_data`.
-        task: "s4" or "ms3".
-        name: Name of the clip.
-        split: Split it belongs to.
-        category: Its class, "" in MS3.
-    """
+    """One row of the table and where the clip's files lie."""
 
     base: Path
+    """The folder `s4_data` or `ms3_data`."""
     task: str
+    """s4 or ms3."""
     name: str
     split: str
     category: str
+    """Its class, "" in MS3."""
 
     @property
     def place(self) -> Path:
@@ -126,11 +110,7 @@ def tasks_in(root: str | Path) -> list[str]:
 
 
 def find_table(root: str | Path, task: str) -> Path:
-    """Path of a task's csv: in `root` itself or in the task's folder inside it.
-
-    Raises:
-        UserError: When `root` is no folder or holds no such csv.
-    """
+    """Path of a task's csv: in `root` itself or in the task's folder inside it; a `UserError` if there is none."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder that holds {TASKS[task].folder}")
@@ -142,16 +122,10 @@ def find_table(root: str | Path, task: str) -> Path:
 
 
 def read_clips(root: str | Path, task: str, split: str | None = None) -> list[ClipFiles]:
-    """The clips of a task, in the order of its csv.
-
-    Args:
-        root: Folder that holds `Single-source` or `Multi-sources`, or one of these itself.
-        task: "s4" or "ms3".
-        split: Only this split; None = all.
+    """The clips of a task ("s4" or "ms3"), of one split or all, in the order of its csv; `root` as for `find_table`.
 
     Raises:
-        UserError: When the csv is missing, lacks a column or names a clip outside the data set, or when the split
-            is empty.
+        UserError: If the csv is missing, lacks a column or names a clip outside the data set, or the split is empty.
     """
     table = find_table(root, task)
     layout = TASKS[task]
@@ -163,7 +137,7 @@ def read_clips(root: str | Path, task: str, split: str | None = None) -> list[Cl
             split=row["split"],
             category=row.get(layout.category_column, ""),
         )
-        for row in read_table(table, layout.columns)
+        for row in read_table(table, [name for name in (layout.name_column, layout.category_column, "split") if name])
     ]
     if not clips:
         raise UserError(f"{table}: has no rows")
@@ -191,11 +165,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                 raise UserError(f"{path}: column {missing[0]!r} is missing, found {', '.join(found) or 'none'}")
             rows = []
             for row in reader:
-                values = {column: row[column] for column in columns}
-                for column, value in values.items():
-                    if not _safe(value):
+                rows.append({column: row[column] for column in columns})
+                for column, value in rows[-1].items():
+                    if not value or value in (".", "..") or any(c in "/\\\0" for c in value):
                         raise UserError(f"{path}, line {reader.line_num}: {column} {value!r} cannot name a file")
-                rows.append(values)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as csv ({error})") from error
     return rows
@@ -207,11 +180,6 @@ def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _safe(value: str | None) -> bool:
-    """Whether a value from a table may become one part of a path."""
-    return bool(value) and value not in (".", "..") and not any(c in "/\\\0" for c in value or "")
 
 
 def _table(root: Path, task: str) -> Path | None:

@@ -19,12 +19,7 @@ from ecmvae.errors import UserError
 
 
 def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
-    """The clips of one split of the data set that ``data.name`` names.
-
-    Args:
-        data: The `data` part of a `Config`.
-        split: "train", "val", or whatever other splits the data set has.
-        seed: Seed of composed data.
+    """The clips of one split of the data set that ``data.name`` names; the seed is that of composed data.
 
     Raises:
         UserError: If the data set is unknown, cannot be found or has no clips in this split.
@@ -91,7 +86,7 @@ def load_collage(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
 def load_synthetic(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     """Moving shapes with timbres; every split has clips of its own."""
     training = split == "train"
-    offset = 0 if training else 1 if split == "val" else 2
+    offset = {"train": 0, "val": 1}.get(split, 2)
     return SyntheticAVS(
         kind=data.kind,
         length=data.length if training else data.val_length,

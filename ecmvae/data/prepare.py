@@ -223,9 +223,7 @@ def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read as a manifest ({error}); remove it to start again") from error
     if content.get("settings") != asdict(settings):
-        raise UserError(
-            f"{path}: the clips were made with {content.get('settings')}; use these, or force"
-        )
+        raise UserError(f"{path}: the clips were made with {content.get('settings')}; use these, or force")
     return clips
 
 

@@ -92,12 +92,7 @@ class ClipPreprocessor:
 
 
 class PreparedClips(Dataset[AVClip]):
-    """A data set of clips as a model takes them.
-
-    Args:
-        clips: The data set.
-        preprocessor: Of the model.
-    """
+    """A data set of clips as a model takes them."""
 
     def __init__(self, clips: ClipSource, preprocessor: ClipPreprocessor) -> None:
         self.clips, self.preprocessor = clips, preprocessor

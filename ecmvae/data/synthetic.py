@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,7 +20,6 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.io import SAMPLE_RATE
 from ecmvae.data.images import sounding_masks
-from ecmvae.data.transforms import ClipTransform
 from ecmvae.types import AVClip
 
 Samples = NDArray[np.float64]
@@ -27,25 +27,20 @@ Samples = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SoundingShape:
-    """One class.
-
-    Attributes:
-        name: Its name.
-        colour: Mean colour, RGB in [0, 255].
-        inside: Whether a point is inside, from coordinates (x, y) that span [-1, 1] over the shape.
-        voice: Waveform from time in seconds, a pitch factor near 1 and a source of chance.
-    """
+    """One class: its colour, its form and its sound."""
 
     name: str
     colour: tuple[int, int, int]
+    """Mean colour, RGB in [0, 255]."""
     inside: Callable[[Samples, Samples], NDArray[np.bool_]]
+    """Whether a point is inside, from coordinates (x, y) that span [-1, 1] over the shape."""
     voice: Callable[[Samples, float, np.random.Generator], Samples]
+    """Waveform from time in seconds, a pitch factor near 1 and a random generator."""
 
 
 def _tone(time: Samples, hertz: float, overtones: tuple[float, ...] = (1.0,)) -> Samples:
     """A steady tone: `overtones` are the amplitudes of its 1st, 2nd, ... harmonic."""
-    parts = [a * np.sin(2 * np.pi * hertz * (k + 1) * time) for k, a in enumerate(overtones)]
-    return np.asarray(np.sum(parts, axis=0))
+    return np.sum([a * np.sin(2 * np.pi * hertz * k * time) for k, a in enumerate(overtones, 1)], axis=0)  # type: ignore[no-any-return]
 
 
 SHAPES = (
@@ -102,8 +97,8 @@ class _Moving:
 class SyntheticAVS(Dataset[AVClip]):
     """Clips of moving shapes, composed on the fly; the same for the same seed and epoch.
 
-    The pictures of a clip stay the same in every epoch. Who sounds is drawn anew for each epoch, so that features of
-    a frozen backbone can be kept.
+    The pictures of a clip stay the same in every epoch, so that features of a frozen backbone can be kept; who sounds
+    is drawn again.
 
     Args:
         kind: "s4": two shapes of which one sounds throughout. "ms3": two or three shapes of which a subset sounds
@@ -130,14 +125,13 @@ class SyntheticAVS(Dataset[AVClip]):
         self.kind, self.length, self.size, self.seed = kind, length, size, seed
         self.num_frames, self.hop_seconds, self.remix = num_frames, hop_seconds, remix
         self.epoch = 0
-        self.transform = ClipTransform(size)
 
     def __len__(self) -> int:
         """Number of clips."""
         return self.length
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw who sounds anew, reproducibly."""
+        """Draw again who sounds, reproducibly."""
         self.epoch = epoch if self.remix else 0
 
     def __getitem__(self, index: int) -> AVClip:
@@ -145,18 +139,16 @@ class SyntheticAVS(Dataset[AVClip]):
             raise IndexError(f"clip {index} of {self.length}")
         pictures, objects = self.frames(index)
         waveform, sounding = self.sound(index, self.epoch)
-        frames, moved = self.transform(pictures, objects)
-        assert moved is not None
         constant = bool((sounding == sounding[0]).all()) and int(sounding[0].sum()) == 1
         return AVClip(
             name=self.name(index),
-            frames=frames,
+            frames=rearrange(torch.from_numpy(pictures), "t h w c -> t c h w"),
             waveform=waveform,
             sample_rate=SAMPLE_RATE,
             hop_seconds=self.hop_seconds,
             masks=torch.from_numpy(sounding_masks(objects, sounding.numpy())).unsqueeze(1).float(),
             supervised=torch.ones(self.num_frames, dtype=torch.bool),
-            objects=moved.long(),
+            objects=torch.from_numpy(objects).long(),
             sounding=sounding,
             category=self.classes(index)[int(sounding[0].long().argmax())] if constant else "",
         )

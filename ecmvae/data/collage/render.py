@@ -20,13 +20,7 @@ from ecmvae.data.collage.sources import CollageSources
 def render(
     scene: Scene, times: Sequence[float], size: int, sources: CollageSources
 ) -> tuple[UInt8[np.ndarray, "t h w 3"], UInt8[np.ndarray, "t h w"]]:
-    """Render the scene at the given times.
-
-    Args:
-        scene: The scene.
-        times: Seconds from the start of the clip.
-        size: Side of the frames in pixels.
-        sources: The pictures.
+    """Render the scene at the given times, in seconds from the start of the clip, `size` pixels wide and high.
 
     Returns:
         Frames (T, H, W, 3), and index maps (T, H, W): 0 for the background, k where object k covers more than half of

@@ -45,25 +45,19 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class CollageSettings:
-    """Settings that, with the sources, determine the bytes of a written AVS-Collage.
-
-    Attributes:
-        size: Side of frames and masks in pixels.
-        splits: Which splits to write.
-        kinds: Which layouts to write: s4, ms3.
-        clips_per_set: Clips per split and kind, except train.
-        train_clips: Clips of the training split per kind.
-        seed: Random seed.
-        raw_video: Write an mp4 (24 fps, sound) of every test clip.
-    """
+    """Settings that, with the sources, determine the bytes of a written AVS-Collage."""
 
     size: int = 224
+    """Side of frames and masks in pixels."""
     splits: tuple[str, ...] = SPLITS
     kinds: tuple[str, ...] = ("s4", "ms3")
     clips_per_set: int = 200
+    """Clips per split and kind, except train."""
     train_clips: int = 1000
+    """Clips of the training split per kind."""
     seed: int = 0
     raw_video: bool = True
+    """Write an mp4 (24 fps, sound) of every test clip."""
 
     def jobs(self) -> Iterator[tuple[str, str, int]]:
         """(kind, split, index) of every clip, in the order of the tables."""

@@ -77,7 +77,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     names that look like an address), and nothing but this file is ever opened.
 
     Raises:
-        UserError: When the path is missing, a folder, unreadable, empty or not a media file.
+        UserError: If the path is missing, a folder, unreadable, empty or not a media file.
     """
     import av
 
@@ -103,11 +103,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first moving-picture track; a song's cover picture does not count.
-
-    Raises:
-        UserError: When there is none, or its codec cannot be decoded.
-    """
+    """The first moving-picture track (not a song's cover); a `UserError` if there is none that can be decoded."""
     from av.stream import Disposition
 
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -124,7 +120,7 @@ def probe(path: str | Path) -> VideoInfo:
     """Look into a video file: its picture, its sound, its first frame.
 
     Raises:
-        UserError: When the file cannot be read, has no picture track, or not one frame can be decoded.
+        UserError: If the file cannot be read, has no picture track, or not one frame can be decoded.
     """
     path = Path(path)
     with open_container(path) as container:
@@ -171,8 +167,7 @@ def quarter_turns(frame: VideoFrame) -> int:
 def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStream | None:
     """Audio track number `track`, counted from 0; None when the file has no sound, or none that can be decoded.
 
-    Raises:
-        UserError: When the file has sound, but not that track.
+    A file that has sound, but not that track, is a `UserError`.
     """
     tracks = container.streams.audio
     if not tracks:
@@ -197,12 +192,9 @@ def longest_gap(container: InputContainer) -> float:
 
 
 def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> Iterator[Any]:
-    """The packets of a track as far as the file can be read; one that is cut short ends early, with a line in the log.
+    """The packets of a track as far as the file can be read; one that is cut short ends early.
 
-    Args:
-        container: Opened by `open_container`.
-        stream: One of its tracks.
-        warn: Log that line; whoever reads a file for the second time need not say it again.
+    With `warn` that is a line in the log; whoever reads a file for the second time need not say it again.
     """
     import av
 
@@ -223,15 +215,9 @@ def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> 
 
 
 def decoded(container: InputContainer, stream: Stream, *, warn: bool = True) -> Iterator[list[Any]]:
-    """Decode a track packet by packet; broken packets are left out, and counted in one line of the log.
+    """The frames of each packet of a track, often one, sometimes none.
 
-    Args:
-        container: Opened by `open_container`.
-        stream: One of its tracks.
-        warn: As for `demuxed`.
-
-    Yields:
-        The frames of one packet, often one, sometimes none.
+    Broken packets are left out, and with `warn` counted in one line of the log.
     """
     import av
 

@@ -46,12 +46,8 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
     Timestamps are the file's own, so a variable frame rate is kept; where they stand still, jump back (joined
     recordings) or ahead by more than `longest_gap`, the clock goes on by one average frame.
 
-    Args:
-        path: Video file.
-        warn: Log a line where packets are damaged or the file is cut short.
-
     Raises:
-        UserError: When the file cannot be read or has no picture track.
+        UserError: If the file cannot be read or has no picture track.
     """
     with open_container(path) as container:
         stream = video_stream(container, path)

@@ -52,11 +52,9 @@ class SoundArray:
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Samples `start` to `stop`; silence before the first and after the last."""
-        sound = np.zeros(stop - start, np.float32)
-        first, last = max(start, 0), min(stop, len(self._waveform))
-        if first < last:
-            sound[first - start : last - start] = self._waveform[first:last]
-        return sound
+        sound = self._waveform[max(start, 0) : max(stop, 0)]
+        before = min(max(-start, 0), stop - start)
+        return np.pad(sound, (before, stop - start - before - len(sound)))
 
 
 class SoundReader:
@@ -105,18 +103,12 @@ class SoundReader:
         self._dropped = -(2**62)  # samples before this are gone
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Samples `start` to `stop`; index 0 is the moment of the first picture.
+        """Samples `start` to `stop`, (stop - start,) float32 in [-1, 1]; 0 is the moment of the first picture.
 
-        Args:
-            start: First sample, may be negative (silence or sound before the picture); never before that of the
-                last call.
-            stop: One past the last sample.
-
-        Returns:
-            (stop - start,) float32 in [-1, 1].
+        `start` may be negative: silence, or sound before the picture.
 
         Raises:
-            ValueError: When `start` goes back.
+            ValueError: If `start` lies before that of the last call.
         """
         if start < self._dropped:
             raise ValueError(f"sound is read forward only: {start} lies before {self._dropped}")
@@ -147,15 +139,9 @@ class SoundReader:
 def decoded_sound(
     container: InputContainer, stream: AudioStream, origin: float, sample_rate: int, *, channels: int, warn: bool
 ) -> Iterator[SoundBlock]:
-    """Decode a track block by block onto the picture's clock.
+    """Decode a track block by block onto the picture's clock, as the average of all channels (1) or stereo (2).
 
-    Args:
-        container: Opened file.
-        stream: Its audio track.
-        origin: Time of the first picture in the file's clock, in seconds.
-        sample_rate: Hz to deliver.
-        channels: 1 = the average of all channels, 2 = stereo.
-        warn: Log a line where packets are damaged or the file is cut short.
+    `origin` is the time of the first picture in the file's clock, in seconds.
 
     Yields:
         Positions (rising, in samples from the first picture; holes are left out) and (channels, S) float32.
