@@ -13,8 +13,8 @@ from ecmvae.registry import Registry
 DATASETS: Registry[Any] = Registry(
     "data set",
     {
-        "s4": "ecmvae.data.loading:load_s4",
-        "ms3": "ecmvae.data.loading:load_ms3",
+        "s4": "ecmvae.data.loading:load_avsbench",
+        "ms3": "ecmvae.data.loading:load_avsbench",
         "avss": "ecmvae.data.loading:load_avss",
         "collage": "ecmvae.data.loading:load_collage",
         "synthetic": "ecmvae.data.loading:load_synthetic",

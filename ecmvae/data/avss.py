@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS
 from ecmvae.data.images import of_size, read_rgb, same_size
-from ecmvae.data.layout import read_table
+from ecmvae.data.layout import of_split, read_table
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip
@@ -90,11 +90,7 @@ def read_avss(root: str | Path, split: str | None = None) -> list[AVSSFiles]:
         if row["label"] not in SUBSET_SECONDS:
             raise UserError(f"{table}: {row['uid']} has label {row['label']!r}; known are {', '.join(SUBSET_SECONDS)}")
         clips.append(AVSSFiles(root=root, name=row["uid"], split=row["split"], subset=row["label"]))
-    chosen = [clip for clip in clips if split is None or clip.split == split]
-    if not chosen:
-        known = ", ".join(dict.fromkeys(clip.split for clip in clips))
-        raise UserError(f"{table}: no clip has split {split!r}; choose from {known}" if clips else f"{table}: no rows")
-    return chosen
+    return of_split(clips, split, table)
 
 
 class AVSSDataset(Dataset[AVClip]):
@@ -106,7 +102,6 @@ class AVSSDataset(Dataset[AVClip]):
         image_size: Side of the square frames in pixels.
         num_frames: Frames T that every clip is padded or cut to.
         hop_seconds: Seconds between two frames' sounds.
-        subsets: Which subsets to read.
         geometry: "crop" scales the short side and cuts out the centre, "squash" ignores the aspect. "auto" crops in
             training and squashes elsewhere, as the release does.
 
@@ -123,12 +118,9 @@ class AVSSDataset(Dataset[AVClip]):
         image_size: int = 224,
         num_frames: int = 10,
         hop_seconds: float = RELEASED_HOP_SECONDS,
-        subsets: tuple[str, ...] = ("v1s", "v1m", "v2"),
         geometry: Literal["auto", "crop", "squash"] = "auto",
     ) -> None:
-        self.clips = [clip for clip in read_avss(root, split) if clip.subset in subsets]
-        if not self.clips:
-            raise UserError(f"{root}: split {split!r} has no clip of {', '.join(subsets)}")
+        self.clips = read_avss(root, split)
         self.root, self.num_frames, self.hop_seconds = Path(root), num_frames, hop_seconds
         self.crop = geometry == "crop" or (geometry == "auto" and split == "train")
         self.transform = ClipTransform(image_size)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,6 @@ import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave
@@ -29,6 +27,7 @@ from ecmvae.data.avss import holds_avss, read_avss, read_classes
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.fingerprints import fingerprint, near_duplicates
 from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
+from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
 from ecmvae.data.loading import load_clips
 from ecmvae.data.safe_pickle import load_tensor
@@ -211,11 +210,11 @@ def inspect(
     for name, times in Counter(clip.name for clip in clips).items():
         if times > 1:
             findings.append(Finding("error", "bad-file", name, f"the table names clip {name} {times} times"))
-    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        looks = pool.map(lambda clip: clip.look(), clips)
-        seen = list(track(looks, "checking", len(clips), console=Console(stderr=True), transient=True))
-    findings += [finding for look in seen for finding in look.findings]
-    prints = [(clip.split, clip.name, one) for clip, look in zip(clips, seen, strict=True) for one in look.fingerprints]
+    looks = list(run_jobs(lambda clip: clip.look(), clips, workers, title="checking", threads=True))
+    findings += [finding for look in looks for finding in look.findings]
+    prints = [
+        (clip.split, clip.name, one) for clip, look in zip(clips, looks, strict=True) for one in look.fingerprints
+    ]
     for (split_a, a), (split_b, b) in near_duplicates(prints):
         message = f"a frame of {a} ({split_a}) is all but the same as one of {b} ({split_b})"
         findings.append(Finding("warning", "near-duplicate", a, message))

@@ -27,14 +27,11 @@ def fingerprint(pixels: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " d"]
 def near_duplicates(
     prints: Sequence[tuple[str, str, Float32[np.ndarray, " d"]]], least: float = 0.97
 ) -> list[tuple[tuple[str, str], tuple[str, str]]]:
-    """Pairs of clips in different splits that share a frame.
+    """Pairs of clips in different splits that share a frame: ((split, clip), (split, clip)), in the order of `prints`.
 
     Args:
         prints: Split, clip and fingerprint of every frame.
         least: Cosine of two fingerprints from which on frames count as the same. Unrelated pictures are near 0.
-
-    Returns:
-        ((split, clip), (split, clip)), each pair once, in the order of `prints`.
     """
     if not prints:
         return []

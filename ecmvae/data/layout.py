@@ -11,12 +11,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 
 TaskName = Literal["s4", "ms3"]
+Row = TypeVar("Row", bound=Any)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,11 +140,14 @@ def read_clips(root: str | Path, task: str, split: str | None = None) -> list[Cl
         )
         for row in read_table(table, [name for name in (layout.name_column, layout.category_column, "split") if name])
     ]
+    return of_split(clips, split, table)
+
+
+def of_split(clips: list[Row], split: str | None, table: Path) -> list[Row]:
+    """The clips of one split, or all; a `UserError` if there are none."""
     if not clips:
         raise UserError(f"{table}: has no rows")
-    if split is None:
-        return clips
-    chosen = [clip for clip in clips if clip.split == split]
+    chosen = [clip for clip in clips if split in (None, clip.split)]
     if not chosen:
         known = ", ".join(dict.fromkeys(clip.split for clip in clips))
         raise UserError(f"{table}: no clip has split {split!r}; choose from {known}")

@@ -24,9 +24,8 @@ class Letterbox:
     """
 
     height: int
-    """Pixels of the source."""
     width: int
-    """Pixels of the source."""
+    """Pixels of the source, as is height."""
     side: int
     """Pixels of the model's square."""
     squash: bool = False
@@ -50,10 +49,7 @@ class Letterbox:
         return (self.side - height) // 2, (self.side - width) // 2
 
     def fit(self, frame: UInt8[np.ndarray, "h w 3"], normalise: Normalisation = IMAGENET) -> Float[Tensor, "3 s s"]:
-        """A source frame, (H0, W0, 3) uint8 RGB, as the model sees it: (3, S, S) float32, normalised.
-
-        Resized with antialiasing by the same function as the training data.
-        """
+        """A source frame as the model sees it: resized by the same function as the training data, normalised."""
         pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "h w c -> 1 c h w")
         if pixels.shape[2:] != self.inner:
             pixels = interpolate(pixels, size=self.inner, mode="bilinear", antialias=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 from ecmvae.config import DataConfig
 from ecmvae.data import DATASETS
@@ -37,20 +37,11 @@ def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     return clips  # type: ignore[no-any-return]  # checked above
 
 
-def load_s4(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
-    """AVSBench's single-source subset, or AVS-Collage on disk in its layout."""
-    return _avsbench(data, "s4", split)
-
-
-def load_ms3(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
-    """AVSBench's multi-source subset, or AVS-Collage on disk in its layout."""
-    return _avsbench(data, "ms3", split)
-
-
-def _avsbench(data: DataConfig, task: TaskName, split: str) -> AVSBenchDataset:
+def load_avsbench(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
+    """AVSBench's single-source (s4) or multi-source (ms3) subset, or AVS-Collage on disk in its layout."""
     return AVSBenchDataset(
         _root(data),
-        task,
+        cast(TaskName, data.name),
         split,
         image_size=data.image_size,
         num_frames=data.num_frames,

@@ -42,23 +42,18 @@ _RAW_FPS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A clip before it is written.
-
-    Attributes:
-        category: Class of the sounding object, or "".
-        pictures: (T, H, W, 3) RGB.
-        objects: (T, H, W), 0 = background, k = object k.
-        sounding: (T, O), whether object k sounds in a second.
-        classes: Names of the O objects.
-        waveform: (S,) at 16 kHz.
-    """
+    """A clip before it is written."""
 
     category: str
+    """Class of the sounding object, or ""."""
     pictures: UInt8[np.ndarray, "t h w 3"]
     objects: UInt8[np.ndarray, "t h w"]
+    """0 = background, k = object k."""
     sounding: Bool[np.ndarray, "t o"]
     classes: tuple[str, ...]
+    """Names of the O objects."""
     waveform: Float[Tensor, " s"]
+    """16 kHz."""
 
     @property
     def masks(self) -> NDArray[np.bool_]:

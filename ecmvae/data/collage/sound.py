@@ -30,7 +30,7 @@ def mix_audio(
     Args:
         scene: Its objects name the recordings.
         activity: (T, O), whether an object sounds in a second; column k-1 belongs to object k.
-        rng: Source of randomness.
+        rng: Random generator.
         augment: Vary pitch, gain and noise, as in training.
         sources: The recordings.
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecmvae.audio.io import SAMPLE_RATE, write_wave
 from ecmvae.data.collage.clips import CollageClips
@@ -33,6 +29,7 @@ from ecmvae.data.collage.render import stream
 from ecmvae.data.collage.scene import SPLITS
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.images import sounding_masks
+from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import TASKS, ClipFiles, write_table
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
@@ -97,7 +94,9 @@ def write_collage(
     root = Path(root)
     _check(settings, root, force)
     stage = _stage(root, settings, sources)
-    records = _write_clips(stage, settings, sources, workers, progress)
+    jobs = list(settings.jobs())
+    work = partial(_write_clip, stage, settings, sources.root)
+    records = list(run_jobs(work, jobs, workers, title="AVS-Collage: writing", progress=progress))
     for kind in settings.kinds:
         _write_tables(stage, kind, [record for record in records if record["kind"] == kind])
     shutil.rmtree(stage / _DONE)
@@ -141,41 +140,14 @@ def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Pa
     return stage
 
 
-def _write_clips(
-    stage: Path, settings: CollageSettings, sources: CollageSources, workers: int, progress: bool
-) -> list[dict[str, Any]]:
-    """Write the missing clips; returns the records of all clips, in the order of the tables."""
-    jobs = list(settings.jobs())
-    columns = (TextColumn("AVS-Collage: writing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True, quiet=not progress)) as bar:
-        task = bar.add_task("", total=len(jobs))
-        if workers <= 1:
-            for job in jobs:
-                _write_clip(stage, settings, sources.root, job)
-                bar.advance(task)
-        else:
-            # A new interpreter per worker: forking a process with torch's threads may hang.
-            context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
-            try:
-                futures = [pool.submit(_write_clip, stage, settings, sources.root, job) for job in jobs]
-                for future in as_completed(futures):
-                    future.result()
-                    bar.advance(task)
-            finally:
-                pool.shutdown(cancel_futures=True)
-    return [json.loads(_record_file(stage, job).read_text(encoding="utf-8")) for job in jobs]
-
-
-def _record_file(stage: Path, job: tuple[str, str, int]) -> Path:
-    return stage / _DONE / "{}_{}_{}.json".format(*job)
-
-
-def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[str, str, int]) -> None:
-    """Write all files of one clip, and last its record, which marks it as complete."""
-    record_file = _record_file(stage, job)
+def _write_clip(
+    stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[str, str, int]
+) -> dict[str, Any]:
+    """Write all files of one clip unless they are there, and last its record, which marks it as complete."""
+    record_file = stage / _DONE / "{}_{}_{}.json".format(*job)
     if record_file.is_file():
-        return
+        record: dict[str, Any] = json.loads(record_file.read_text(encoding="utf-8"))
+        return record
     kind, split, index = job
     sources = _open_sources(sources_root)
     clips = CollageClips(sources, kind, split, index + 1, size=settings.size, seed=settings.seed, remix=False)
@@ -205,6 +177,7 @@ def _write_clip(stage: Path, settings: CollageSettings, sources_root: Path, job:
         "background": scene.background,
     }
     _write_json(record_file, record)
+    return record
 
 
 def write_moving_clip(path: Path, clips: CollageClips, index: int) -> None:

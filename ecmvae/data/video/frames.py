@@ -24,7 +24,6 @@ class SourceFrame:
     """One decoded frame; its pixels are converted only when asked for."""
 
     index: int
-    """0, 1, 2 ... in order of display."""
     time: float
     """Seconds since the first frame."""
     duration: float

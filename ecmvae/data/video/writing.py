@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -128,11 +127,7 @@ class VideoWriter:
         return stream
 
     def write(self, frame: NDArray[np.uint8], time: float | None = None) -> None:
-        """Append a frame.
-
-        Args:
-            frame: (H, W, 3) uint8 RGB, or (H, W, 4) with alpha.
-            time: Seconds since the start; None = one frame after the last.
+        """Append a frame, (H, W, 3) uint8 RGB or (H, W, 4) with alpha, at `time` seconds; None = after the last.
 
         Raises:
             ValueError: If the frame has another size than the video.
@@ -165,11 +160,7 @@ class VideoWriter:
             self._sound.advance(self._end)
 
     def close(self) -> None:
-        """Flush the encoders and give the file its name.
-
-        Raises:
-            ValueError: If no frame was written.
-        """
+        """Flush the encoders and give the file its name; a ValueError if no frame was written."""
         with self._stack:
             if self._next == 0:
                 raise ValueError("a video needs at least one frame")
@@ -181,13 +172,11 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if kind is None:
             self.close()
         else:  # unwinding with the error removes the unfinished file
-            self._stack.__exit__(kind, error, trace)
+            self._stack.__exit__(kind, *error)
 
 
 def write_video(
@@ -198,15 +187,9 @@ def write_video(
     sample_rate: int | None = None,
     copy_audio_from: Path | None = None,
 ) -> None:
-    """Write frames and sound as an H.264 + AAC file; see `VideoWriter` for the options.
+    """Write frames, (H, W, 3) uint8 RGB each, and sound as an H.264 + AAC file; see `VideoWriter` for the options.
 
-    Args:
-        path: Output file, normally `.mp4`.
-        frames: (H, W, 3) uint8 RGB each, taken one at a time.
-        fps: Frames a second.
-        waveform: (S,) or (C, S) float32 in [-1, 1], or None. Cut or left short at the end of the picture.
-        sample_rate: Hz, needed with `waveform`.
-        copy_audio_from: Take the sound from this file instead.
+    Sound is cut, or left short, at the end of the picture.
 
     Raises:
         ValueError: If there is no frame, or frames differ in size.

@@ -1,6 +1,7 @@
 """AVS-Collage on disk: read back by AVSBench's reader, to the byte the same again, resumable, and careful."""
 
 import json
+import multiprocessing
 from multiprocessing import get_context
 
 import numpy as np
@@ -150,7 +151,7 @@ class TestReproducible:
     def test_to_the_byte_with_another_number_of_workers(self, sources, root, tmp_path, monkeypatch):
         # Copies of this process: fresh ones would import torch for many seconds.
         fork = get_context("fork")
-        monkeypatch.setattr(collage_writer.multiprocessing, "get_context", lambda _: fork)
+        monkeypatch.setattr(multiprocessing, "get_context", lambda _: fork)
         again = write(tmp_path / "again", sources, **SMALL | {"workers": 2})
         assert content(again) == content(root)
 
