@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ecmvae.errors import UserError
 
@@ -22,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     replaces nothing but an older folder of our own kind.
 
     Args:
-        path: Where the finished file or folder shall lie. Missing parent folders are made.
+        path: Where the finished file or folder will be. Missing parent folders are made.
 
     Yields:
         The path to write to.
@@ -38,10 +40,16 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def remove_leftovers(path: Path) -> None:
     """Delete what processes that were killed (`kill -9`, a power cut) have left of `path`.
 
-    Only what was begun on this machine and by a process that is no more. On Windows nothing is done: asking after a
+    Only what was begun on this machine and by a process that has ended. On Windows nothing is done: asking after a
     process could end it there.
     """
     if os.name != "posix" or not path.parent.is_dir():
@@ -54,13 +62,10 @@ def remove_leftovers(path: Path) -> None:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Say early that a file cannot be written, before hours of work are lost.
-
-    Args:
-        path: File or folder that will be made, with the folders above it that are missing.
+    """Say early that a file or folder, with the missing folders above it, cannot be written, before work is lost.
 
     Raises:
-        UserError: When its name is too long, something above it is no folder, or may not be written to.
+        UserError: If its name is too long, something above it is not a folder, or may not be written to.
     """
     try:
         path.exists()  # raises where a name is too long

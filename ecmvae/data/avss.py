@@ -38,9 +38,6 @@ RELEASED_SIZE = 224
 SUBSET_SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}
 """Frames of a clip in each subset."""
 
-COLUMNS = ("uid", "split", "label")
-"""Columns of metadata.csv that are read; the release has vid, s_min, s_sec and a_obj too."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AVSSFiles:
@@ -86,7 +83,7 @@ def read_avss(root: str | Path, split: str | None = None) -> list[AVSSFiles]:
     if not table.is_file():
         raise UserError(f"{root}: holds no metadata.csv; give the folder of AVSBench-semantic")
     clips = []
-    for row in read_table(table, COLUMNS):
+    for row in read_table(table, ("uid", "split", "label")):
         if row["label"] not in SUBSET_SECONDS:
             raise UserError(f"{table}: {row['uid']} has label {row['label']!r}; known are {', '.join(SUBSET_SECONDS)}")
         clips.append(AVSSFiles(root=root, name=row["uid"], split=row["split"], subset=row["label"]))

@@ -7,7 +7,6 @@ set is asked for its clips.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips,
 from ecmvae.data.loading import load_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.errors import UserError
-from ecmvae.files import replacing
+from ecmvae.files import write_json
 
 RELEASED_COUNTS = {
     "s4": {"train": 3452, "val": 740, "test": 740},
@@ -187,8 +186,7 @@ def check_folder(
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
         _print(console, name, counts, findings)
     if out is not None:
-        with replacing(Path(out)) as path:
-            path.write_text(json.dumps({"root": root, **reports}, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(out), {"root": root, **reports})
         console.print(f"written: {out}", soft_wrap=True)
     wrong = any(finding["severity"] == "error" for report in reports.values() for finding in report["findings"])
     return 2 if wrong else 0

@@ -7,7 +7,6 @@ palette masks, log-mel patches pickled with their gradient flag on; coloured lab
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from ecmvae.data.layout import TASKS, ClipFiles, read_clips, write_table
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
-from ecmvae.files import replacing
+from ecmvae.files import replacing, write_json
 
 RELEASED_SIDE = 224
 """Side of AVSBench's frames and masks in pixels."""
@@ -153,7 +152,7 @@ def write_miniature(
             about[name] = {"objects": list(scene.classes), "sounding": scene.sounding.tolist()}
         write_table(folder / layout.table, rows)
         if composed:
-            (folder / "clips.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            write_json(folder / "clips.json", about)
     return target
 
 
@@ -194,7 +193,7 @@ def write_miniature_avss(
                 rows.append(_avss_row(clip, scenes))
                 index += len(scenes)
         numbers |= {f"unused_{k}": k for k in range(len(numbers), NUM_CLASSES)}
-        (folder / "label2idx.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / "label2idx.json", numbers)
         write_table(folder / "metadata.csv", rows)
     return root
 

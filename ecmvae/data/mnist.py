@@ -35,14 +35,7 @@ _OFFLINE = "or use the digits, which need no download"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """An image set split for training and test.
-
-    Attributes:
-        train_images: (n, 1, H, W) float32 in [0, 1].
-        train_labels: (n,) int64, 0 to 9.
-        test_images: (m, 1, H, W) float32 in [0, 1].
-        test_labels: (m,) int64.
-    """
+    """An image set: images (n, 1, H, W) float32 in [0, 1] and labels (n,) int64, 0 to 9, for training and test."""
 
     train_images: Tensor
     train_labels: Tensor

@@ -27,7 +27,7 @@ from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError
-from ecmvae.files import replacing
+from ecmvae.files import replacing, write_json
 from ecmvae.hub.client import sha256_of
 
 MANIFEST = "preparation.json"
@@ -208,5 +208,4 @@ def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]
 
 def _write_manifest(path: Path, settings: PrepareSettings, clips: dict[str, Prepared]) -> None:
     content = {"settings": asdict(settings), "clips": {name: asdict(clip) for name, clip in clips.items()}}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(path, content)

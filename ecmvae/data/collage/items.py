@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32
 
-from ecmvae.files import replacing
+from ecmvae.files import write_json
 
 INDEX_FILE = "sources.json"
 FORMAT = 2
@@ -51,9 +50,7 @@ class SourceItem:
 
 def write_index(root: Path, items: Sequence[SourceItem], **facts: object) -> None:
     """Write ``sources.json``, which makes `root` a folder of sources; `facts` are stored with the items."""
-    content = {"format": FORMAT, **facts, "items": [asdict(item) for item in items]}
-    with replacing(root / INDEX_FILE) as part:
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(root / INDEX_FILE, {"format": FORMAT, **facts, "items": [asdict(item) for item in items]})
 
 
 def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:

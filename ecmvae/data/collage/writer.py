@@ -32,7 +32,7 @@ from ecmvae.data.images import sounding_masks
 from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import TASKS, ClipFiles, write_table
 from ecmvae.errors import UserError
-from ecmvae.files import replacing
+from ecmvae.files import write_json
 
 VIDEO_FPS = 24
 """Frame rate of the raw videos; the annotated frame of second k is video frame 24 k + 12."""
@@ -100,7 +100,7 @@ def write_collage(
     for kind in settings.kinds:
         _write_tables(stage, kind, [record for record in records if record["kind"] == kind])
     shutil.rmtree(stage / _DONE)
-    _write_json(stage / MANIFEST, _manifest(stage, settings, sources))
+    write_json(stage / MANIFEST, _manifest(stage, settings, sources))
     if root.exists():
         shutil.rmtree(root)
     stage.rename(root)
@@ -176,7 +176,7 @@ def _write_clip(
         "sounds": [thing.sound for thing in scene.objects],
         "background": scene.background,
     }
-    _write_json(record_file, record)
+    write_json(record_file, record)
     return record
 
 
@@ -211,7 +211,7 @@ def _write_tables(stage: Path, kind: str, records: Sequence[dict[str, Any]]) -> 
     clips = [_files(stage, kind, record["name"], record["split"], record["category"]) for record in records]
     write_table(folder / layout.table, [layout.row(clip) for clip in clips])
     kept = ("objects", "sounding", "images", "sounds", "background")
-    _write_json(folder / "clips.json", {record["name"]: {key: record[key] for key in kept} for record in records})
+    write_json(folder / "clips.json", {record["name"]: {key: record[key] for key in kept} for record in records})
     for split in dict.fromkeys(clip.split for clip in clips):
         shown = [pair for pair in zip(clips, records, strict=True) if pair[0].split == split][:_MONTAGE_CLIPS]
         save_montage(folder / f"montage_{split}.png", *zip(*shown, strict=True))
@@ -245,8 +245,3 @@ def _digest(sources: CollageSources) -> str:
         digest.update(f"{item.kind} {item.id} {item.category} {item.pool} {item.sha256}\n".encode())
         digest.update((sources.root / item.file).read_bytes())
     return digest.hexdigest()
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
