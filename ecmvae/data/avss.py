@@ -104,7 +104,7 @@ class AVSSDataset(Dataset[AVClip]):
 
     Raises:
         UserError: If table or split are missing or wrong. Reading a clip raises it for a file that is missing,
-            damaged, of another size or of a colour that is no class.
+            damaged, of another size or of a colour that belongs to no class.
     """
 
     def __init__(

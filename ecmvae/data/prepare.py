@@ -184,8 +184,8 @@ def _read_sound(path: Path, duration: float | None, settings: PrepareSettings) -
 def _write_sound(clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: PrepareSettings) -> None:
     clip.wav.parent.mkdir(parents=True, exist_ok=True)
     write_wave(clip.wav, torch.from_numpy(waveform))
-    heard, rate = read_wave(clip.wav)
-    patches = log_mel_patches(heard, rate, num_patches=None if settings.rule == "released" else settings.seconds)
+    stored, rate = read_wave(clip.wav)
+    patches = log_mel_patches(stored, rate, num_patches=None if settings.rule == "released" else settings.seconds)
     # As released: a short clip's last patch stands in for the missing ones.
     patches = patches[torch.arange(settings.seconds).clamp(max=len(patches) - 1)]
     with replacing(clip.log_mel) as path:

@@ -1,4 +1,4 @@
-"""Moving shapes: reproducible, right about who sounds, still when only the sound is drawn anew."""
+"""Moving shapes: reproducible, right about who sounds, still when only the sound is drawn again."""
 
 import numpy as np
 import pytest

@@ -115,7 +115,9 @@ class CollageClips(Dataset[AVClip]):
         packed = zlib.decompress(self._objects[index])
         return np.frombuffer(packed, dtype=np.uint8).reshape(SECONDS, self.size, self.size)
 
-    def heard(self, index: int, epoch: int = 0) -> tuple[Scene, Bool[np.ndarray, "t o"], Float32[np.ndarray, " s"]]:
+    def compose_sound(
+        self, index: int, epoch: int = 0
+    ) -> tuple[Scene, Bool[np.ndarray, "t o"], Float32[np.ndarray, " s"]]:
         """The scene with this epoch's recordings, who sounds when, and the mixed waveform at 16 kHz."""
         epoch = epoch if self.remix else 0
         scene, rng = self.scene(index), self._rng("sound", index, epoch)
@@ -128,13 +130,13 @@ class CollageClips(Dataset[AVClip]):
         self, index: int, epoch: int = 0
     ) -> tuple[Float[Tensor, " s"], Bool[Tensor, "t o"], Float[Tensor, "t 1 h w"]]:
         """What an epoch changes in clip `index`: the waveform, who sounds, and the masks that follow from it."""
-        _, activity, waveform = self.heard(index, epoch)
+        _, activity, waveform = self.compose_sound(index, epoch)
         masks = sounding_masks(self.objects(index), activity)
         return torch.from_numpy(waveform), torch.from_numpy(activity), torch.from_numpy(masks).unsqueeze(1).float()
 
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
         """The sound of clip `index` in the current epoch, one channel in [-1, 1], and its rate in Hz."""
-        return torch.from_numpy(self.heard(index, self.epoch)[2]), SAMPLE_RATE
+        return torch.from_numpy(self.compose_sound(index, self.epoch)[2]), SAMPLE_RATE
 
     def __getitem__(self, index: int) -> AVClip:
         if not 0 <= index < self.length:

@@ -48,8 +48,8 @@ def mix_audio(
         gain = 10 ** (rng.uniform(-6, 3) / 20) if augment else 1.0
         track = _loop(recording, mix.size, speed, rng)
         for first, last in _runs(activity[:, number]):
-            heard = track[first * SAMPLE_RATE : last * SAMPLE_RATE]
-            mix[first * SAMPLE_RATE : last * SAMPLE_RATE] += heard * _envelope(heard.size) * np.float32(gain)
+            audible = track[first * SAMPLE_RATE : last * SAMPLE_RATE]
+            mix[first * SAMPLE_RATE : last * SAMPLE_RATE] += audible * _envelope(audible.size) * np.float32(gain)
     peak = float(np.abs(mix).max())
     limited: np.ndarray = mix * np.float32(min(1.0, _PEAK / peak))
     return limited

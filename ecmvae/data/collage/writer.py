@@ -152,7 +152,7 @@ def _write_clip(
     sources = _open_sources(sources_root)
     clips = CollageClips(sources, kind, split, index + 1, size=settings.size, seed=settings.seed, remix=False)
     frames, objects = clips.frames(index)
-    scene, activity, waveform = clips.heard(index)
+    scene, activity, waveform = clips.compose_sound(index)
     category = scene.objects[int(activity[0].argmax())].category if kind == "s4" else ""
     files = _files(stage, kind, clips.name(index), split, category)
     for path in (files.frame(1), files.mask(1), files.mask(1, "object_masks"), files.wav, files.raw_video):
@@ -184,7 +184,7 @@ def write_moving_clip(path: Path, clips: CollageClips, index: int) -> None:
     """Write clip `index` as an mp4 with its sound, `VIDEO_FPS` frames per second of `clips.size` pixels."""
     from ecmvae.data.video import write_video
 
-    scene, _, waveform = clips.heard(index)
+    scene, _, waveform = clips.compose_sound(index)
     times = [number / VIDEO_FPS for number in range(VIDEO_FPS * scene.seconds)]
     moving = (frame for frame, _ in stream(scene, times, clips.size, clips.sources))
     write_video(path, moving, VIDEO_FPS, waveform, SAMPLE_RATE)

@@ -78,7 +78,7 @@ class TestClip:
             assert torch.equal(clips.waveform(index)[0], clip.waveform)
             waveform, rate = clips.waveform(index)
             assert (waveform.shape, rate) == ((5 * 16_000,), 16_000)
-            np.testing.assert_array_equal(waveform.numpy(), clips.heard(index, 2)[2])
+            np.testing.assert_array_equal(waveform.numpy(), clips.compose_sound(index, 2)[2])
             assert len(clips.classes(index)) == clip.sounding.shape[1]
             assert clip.category in ("", *clips.classes(index))
 
@@ -107,7 +107,7 @@ class TestEpochs:
             assert first.name == later.name
             changed["sounding"] += not torch.equal(first.sounding, later.sounding)
             changed["waveform"] += not torch.equal(first.waveform, later.waveform)
-            heard = [[thing.sound for thing in clips.heard(index, epoch)[0].objects] for epoch in (0, 3)]
+            heard = [[thing.sound for thing in clips.compose_sound(index, epoch)[0].objects] for epoch in (0, 3)]
             changed["sounds"] += heard[0] != heard[1]
         assert changed["waveform"] == 8
         assert changed["sounding"] >= 6
@@ -137,7 +137,7 @@ class TestEpochs:
             clips = clips_of(sources, kind="s4", split=split)
             peaks = {}
             for epoch in range(12):
-                scene, activity, waveform = clips.heard(0, epoch)
+                scene, activity, waveform = clips.compose_sound(0, epoch)
                 sound = scene.objects[int(activity[0].argmax())].sound
                 peaks.setdefault(sound[:-2], []).append(np.argmax(np.abs(np.fft.rfft(waveform))))
             semitones = [12 * np.log2(max(group) / min(group)) for group in peaks.values() if len(group) > 2]
@@ -167,7 +167,7 @@ class TestDeterminism:
     def test_splits_share_nothing_that_they_should_not(self, sources):
         used = {}
         for split in SPLITS:
-            scenes = [clips_of(sources, split=split).heard(index)[0] for index in range(8)]
+            scenes = [clips_of(sources, split=split).compose_sound(index)[0] for index in range(8)]
             used[split] = {
                 "background": {scene.background for scene in scenes},
                 "image": {thing.image for scene in scenes for thing in scene.objects},

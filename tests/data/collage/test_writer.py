@@ -69,7 +69,7 @@ class TestLayout:
             assert (log_mel(one) - log_mel(two)).abs().max() < 0.05
             waveform, rate = written.waveform(index)
             assert rate == 16000
-            assert np.abs(waveform.numpy() - composed.heard(index)[2]).max() <= 0.51 / 32768
+            assert np.abs(waveform.numpy() - composed.compose_sound(index)[2]).max() <= 0.51 / 32768
 
     def test_released_file_names_and_modes(self, root):
         single, multi = root / "Single-source", root / "Multi-sources"
@@ -125,7 +125,7 @@ class TestLayout:
 
     def test_clips_json_and_contact_sheets(self, sources, root):
         told = json.loads((root / "Multi-sources/clips.json").read_text())["train_ms3_00002"]
-        scene, activity, _ = CollageClips(sources, "ms3", "train", 3, size=32).heard(2)
+        scene, activity, _ = CollageClips(sources, "ms3", "train", 3, size=32).compose_sound(2)
         assert told == {
             "objects": [thing.category for thing in scene.objects],
             "sounding": activity.tolist(),
