@@ -64,7 +64,7 @@ class AVSBenchDataset(Dataset[AVClip]):
                 f"log-mel pickles hold patches every {RELEASED_HOP_SECONDS} s: set data.hop_seconds to that"
             )
         self.clips = read_clips(root, task, split)
-        self.split = split
+        self.task, self.split = task, split
         self.num_frames, self.hop_seconds = num_frames, hop_seconds
         self.audio, self.supervised = audio, supervised
         self.transform = ClipTransform(image_size)

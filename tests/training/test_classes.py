@@ -40,7 +40,7 @@ def test_labels_are_seen_in_the_mirror_too(avss_root) -> None:
 def test_other_numbers_of_classes_are_refused(tiny_avss) -> None:
     with pytest.raises(UserError, match=r"set model\.num_classes to 71"):
         ClipDataModule(tiny_avss(model__num_classes=5), VGGISH)
-    with pytest.raises(UserError, match=r"needs labelled classes, which data\.name=s4 has not"):
+    with pytest.raises(UserError, match=r"needs labelled classes, which data\.name=s4 does not have"):
         tiny_avss(data__name="s4")
 
 
