@@ -83,7 +83,7 @@ def _codecs(problems: list[str]) -> Iterator[str]:
 
 
 def _models(problems: list[str]) -> Iterator[str]:
-    from ecmvae.hub.default_model import default_model
+    from ecmvae.hub.find import default_model
 
     yield f"  hub cache               {cache_folder()}{' (offline)' if is_offline() else ''}"
     for model in named_models().values():

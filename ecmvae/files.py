@@ -34,8 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir() and path.is_dir():
-            shutil.rmtree(path)  # rename cannot put a folder over one that is not empty
-        temporary.replace(path)
+            _replace_folder(temporary, path)
+        else:
+            temporary.replace(path)
     finally:
         _remove(temporary)
 
@@ -89,6 +90,18 @@ def _stub(path: Path) -> str:
     key = zlib.crc32(os.fsencode(path.name))  # two long names may begin alike
     machine = zlib.crc32(platform.node().encode())
     return f".{path.stem[:30]}.{key:08x}.{machine:08x}-"
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Rename a folder over an older one, which is missing only between two renames, not while it is deleted."""
+    retired = new.with_name(f"{new.name}.old")
+    path.replace(retired)
+    try:
+        new.replace(path)
+    except OSError:
+        retired.replace(path)
+        raise
+    _remove(retired)
 
 
 def _remove(path: Path) -> None:

@@ -19,7 +19,7 @@ from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
-from ecmvae.weight_files import compare_keys, named_tensors, read_weight_file, to_timm_names
+from ecmvae.weight_files import compare_keys, named_tensors, read_weight_file
 
 Source = str | Path | Mapping[str, Any]
 
@@ -111,9 +111,7 @@ _POSTERIOR = re.compile(
 
 
 def released_name(name: str) -> str:
-    """Released name of one of our tensors, of `ECMVAE` or of `Objective`.
-
-    The backbone's own layers are spelled as timm spells them.
+    """Released name of a tensor of `ECMVAE` or `Objective`; the backbone's layers keep timm's names.
 
     Raises:
         KeyError: If the released model has no such tensor.
@@ -123,17 +121,13 @@ def released_name(name: str) -> str:
 
 def _renamed(name: str, rules: _Rules) -> str:
     for pattern, replace in rules:
-        match = re.match(pattern, name)
-        if match:
+        if match := re.match(pattern, name):
             return replace(match) + name[match.end() :]
     raise KeyError(name)
 
 
 def load_released_vggish(path_or_dict: Source) -> VGGish:
-    """Build VGGish from ``vggish-10086976.pth``, or from its state dict.
-
-    Returns:
-        The network in eval mode.
+    """Build VGGish, in eval mode, from ``vggish-10086976.pth`` or its state dict.
 
     Raises:
         UserError: For a file that cannot be read, or the keys that do not fit.
@@ -165,21 +159,18 @@ def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TP
     config = released_config(state, backbone, where)
     model = build_model(config.model, image_size=config.data.image_size, with_audio_encoder=False)
     model.config = config
+    assert isinstance(model, ECMVAE | TPAVIBaseline)
+    rules = _RULES
     if isinstance(model, TPAVIBaseline):
         rules = ((r"backbone\.network\.", lambda _: _TPAVI_BACKBONES[backbone]), *_TPAVI_RULES)
-        names = {name: _renamed(name, rules) for name in model.state_dict()}
-        compare_keys(where, {names[name]: tensor for name, tensor in model.state_dict().items()}, state)
-        model.load_state_dict({name: state.get(names[name], tensor) for name, tensor in model.state_dict().items()})
-        return model.eval()
-    assert isinstance(model, ECMVAE)
+    own = {_renamed(name, rules): tensor for name, tensor in model.state_dict().items()}
     given = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
-    own = {released_name(name): tensor for name, tensor in model.state_dict().items()}
-    if not has_posterior(state):
-        own = {name: tensor for name, tensor in own.items() if not _POSTERIOR.match(name)}
-        given = {name: tensor for name, tensor in given.items() if not _POSTERIOR.match(name)}
+    partial = isinstance(model, ECMVAE) and not has_posterior(state)
+    if partial:
+        own, given = ({name: each[name] for name in each if not _POSTERIOR.match(name)} for each in (own, given))
     compare_keys(where, own, given)
-    _fill(model, given)
-    if not has_posterior(state):
+    _fill(model, given, rules)
+    if partial and isinstance(model, ECMVAE):
         _copy_prior(model)
     return model.eval()
 
@@ -192,11 +183,9 @@ def load_released_loss(path_or_dict: Source) -> Objective:
     """
     state, where = released_tensors(path_or_dict), _where(path_or_dict)
     heads = {name: tensor for name, tensor in state.items() if name.startswith(_HEADS)}
-    latent_dim = _latent_dim(state, where)
-    config = config_from_dict(
-        {"model": {"latent": {"dim": latent_dim}}, "loss": {"formulas": "released", "audio_visual_matching": 0.5}}
-    )
-    loss = Objective.from_config(config)
+    loss_config = {"formulas": "released", "audio_visual_matching": 0.5}
+    model_config = {"latent": {"dim": _latent_dim(state, where)}}
+    loss = Objective.from_config(config_from_dict({"model": model_config, "loss": loss_config}))
     compare_keys(where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads)
     _fill(loss, heads)
     return loss
@@ -229,6 +218,36 @@ def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
     for prefix, encoder in backbones.items():
         state |= {f"{prefix}{name}": tensor for name, tensor in to_timm_names(encoder).items()}
     return {name: tensor for name, tensor in state.items() if not _DEAD.match(name)}
+
+
+_PVT_RULES = (
+    (r"patch_embed1\.", "patch_embed."),
+    (r"patch_embed([2-4])\.", lambda m: f"stages_{int(m[1]) - 1}.downsample."),
+    (r"block([1-4])\.", lambda m: f"stages_{int(m[1]) - 1}.blocks."),
+    (r"norm([1-4])\.", lambda m: f"stages_{int(m[1]) - 1}.norm."),
+)
+
+
+def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Spell a backbone's state dict as timm's feature extractors do.
+
+    Known are the names of PVTv2's authors (pvt_v2_b5.pth), of Swin's authors (swin_base_patch4_window7_224.pth), of
+    torchvision (resnet50-19c8e357.pth) and of timm itself. Classifiers and tables that the network computes itself are
+    left out.
+    """
+    swin_original = "layers.0.downsample.reduction.weight" in state
+    renamed = {}
+    for name, tensor in state.items():
+        if name.startswith(("head.", "fc.", "norm.")) or name.endswith(("relative_position_index", "attn_mask")):
+            continue
+        if swin_original:
+            # Swin's authors merge patches at the end of a stage, timm at the start of the next.
+            name = re.sub(r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name)
+        for pattern, replacement in _PVT_RULES:
+            name = re.sub(f"^{pattern}", replacement, name)
+        name = re.sub(r"^(layers|stages)\.", r"\1_", name.replace("dwconv.dwconv", "dwconv"))
+        renamed[name] = tensor
+    return renamed
 
 
 def has_posterior(state: Mapping[str, Tensor]) -> bool:
@@ -273,22 +292,18 @@ def _latent_dim(state: Mapping[str, Tensor], where: str) -> int:
     return weight.shape[0]
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def _fill(module: nn.Module, state: Mapping[str, Tensor], rules: _Rules = _RULES) -> None:
     """Copy tensors under released names into a module; what has no counterpart in `state` stays as it is."""
-    module.load_state_dict(
-        {name: state.get(released_name(name), tensor) for name, tensor in module.state_dict().items()}
-    )
+    own = module.state_dict()
+    module.load_state_dict({name: state.get(_renamed(name, rules), tensor) for name, tensor in own.items()})
 
 
 def _copy_prior(model: ECMVAE) -> None:
     assert model.posterior_branch is not None
     prior = model.prior_branch.state_dict()
-    model.posterior_branch.load_state_dict(
-        {
-            name: prior[name] if name in prior and prior[name].shape == tensor.shape else tensor
-            for name, tensor in model.posterior_branch.state_dict().items()
-        }
-    )
+    own = model.posterior_branch.state_dict()
+    shared = {name: prior[name] for name in own if name in prior and prior[name].shape == own[name].shape}
+    model.posterior_branch.load_state_dict(own | shared)
 
 
 def _read(source: Source) -> dict[str, Tensor]:

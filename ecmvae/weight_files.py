@@ -1,4 +1,4 @@
-"""Weight files of other people: read without running their code, and spelled in the names timm gives its layers."""
+"""Weight files of other people, read without running their code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_weight_file(path: str | Path) -> dict[str, Tensor]:
         path: The file.
 
     Raises:
-        UserError: When the file is missing, truncated, holds code, or holds anything but named tensors.
+        UserError: If the file is missing, truncated, holds code, or holds anything but named tensors.
     """
     file = Path(path)
     if not file.is_file():
@@ -61,7 +61,7 @@ def write_weight_file(state: Mapping[str, Tensor], path: str | Path) -> None:
     """Write named tensors as a .safetensors file.
 
     Raises:
-        OSError: When the disk is full or the file cannot be made.
+        OSError: If the disk is full or the file cannot be made.
     """
     try:
         save_file(dict(state), path)
@@ -70,14 +70,10 @@ def write_weight_file(state: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def named_tensors(loaded: Any, where: str) -> dict[str, Tensor]:
-    """The state dict inside what a file held; refuses everything that is no mapping of names to tensors.
-
-    Args:
-        loaded: The content.
-        where: Its source, for the error message.
+    """The state dict inside what a file held; `where` is its source, for the error message.
 
     Raises:
-        UserError: When it is anything else.
+        UserError: If it is anything but a mapping of names to tensors.
     """
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
@@ -93,60 +89,31 @@ def named_tensors(loaded: Any, where: str) -> dict[str, Tensor]:
     return arrays
 
 
-def compare_keys(where: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Refuse a state dict that is not exactly the wanted one.
+def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """How a state dict differs from the wanted one in names and shapes; empty if it does not.
 
     BatchNorm's counters may be missing: files of old PyTorch versions have none, and nothing depends on them.
+    """
+    faults = {
+        "missing": [key for key in own if key not in given and not key.endswith("num_batches_tracked")],
+        "unexpected": [key for key in given if key not in own],
+        "wrong shape": [
+            f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in given and given[key].shape != own[key].shape
+        ],
+    }
+    return "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
 
-    Args:
-        where: What is loaded, for the error message.
-        own: The tensors that are wanted.
-        given: The tensors at hand, by the same names.
+
+def compare_keys(where: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Refuse a state dict that is not the wanted one; `where` is its source, for the error message.
 
     Raises:
         UserError: Naming the keys that are missing, unexpected or of another shape.
     """
-    missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in given if key not in own]
-    wrong = [
-        f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != own[key].shape
-    ]
-    faults = {"missing": missing, "unexpected": unexpected, "wrong shape": wrong}
-    if any(faults.values()):
-        told = "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
-        raise UserError(f"{where} does not fit: {told}")
-
-
-_PVT_RULES = (
-    (r"patch_embed1\.", "patch_embed."),
-    (r"patch_embed([2-4])\.", lambda m: f"stages_{int(m[1]) - 1}.downsample."),
-    (r"block([1-4])\.", lambda m: f"stages_{int(m[1]) - 1}.blocks."),
-    (r"norm([1-4])\.", lambda m: f"stages_{int(m[1]) - 1}.norm."),
-)
-
-
-def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Spell a backbone's state dict as timm's feature extractors do.
-
-    Known are the names of PVTv2's authors (pvt_v2_b5.pth), of Swin's authors (swin_base_patch4_window7_224.pth), of
-    torchvision (resnet50-19c8e357.pth) and of timm itself. Classifiers and tables that the network computes anew are
-    left out.
-    """
-    swin_original = "layers.0.downsample.reduction.weight" in state
-    renamed = {}
-    for name, tensor in state.items():
-        if name.startswith(("head.", "fc.", "norm.")) or name.endswith(("relative_position_index", "attn_mask")):
-            continue
-        if swin_original:
-            # Swin's authors merge patches at the end of a stage, timm at the start of the next.
-            name = re.sub(r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name)
-        for pattern, replacement in _PVT_RULES:
-            name = re.sub(f"^{pattern}", replacement, name)
-        name = re.sub(r"^(layers|stages)\.", r"\1_", name.replace("dwconv.dwconv", "dwconv"))
-        renamed[name] = tensor
-    return renamed
+    if faults := differences(own, given):
+        raise UserError(f"{where} does not fit: {faults}")
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -83,7 +83,7 @@ def test_the_older_demo_is_moved_aside(left: Path) -> None:
 
 
 def test_predict_finds_the_demos_model(left: Path, tmp_path: Path) -> None:
-    from ecmvae.hub.default_model import default_model
+    from ecmvae.hub.find import default_model
 
     (tmp_path / "models.yaml").write_text("{}")
     assert default_model(packaged=tmp_path, runs=left.parent) == left / "best"

@@ -25,9 +25,10 @@ from ecmvae.released_checkpoints import (
     released_config,
     released_name,
     released_tensors,
+    to_timm_names,
 )
 from ecmvae.visual.backbone import VisualBackbone
-from ecmvae.weight_files import read_weight_file, to_timm_names
+from ecmvae.weight_files import read_weight_file
 from tools.convert_weights import main, with_audio_encoder
 
 State = dict[str, torch.Tensor]

@@ -24,12 +24,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class HubAddress:
-    """A repository on the hub and, where it matters, which state of it.
-
-    Attributes:
-        repository: ``owner/name``.
-        revision: Branch, tag or commit; None = the newest.
-    """
+    """A repository ``owner/name`` on the hub, and its branch, tag or commit; None = the newest."""
 
     repository: str
     revision: str | None = None
@@ -83,16 +78,15 @@ def fetch(
 
     local_only = local_only or is_offline()
     with _explaining(str(address), local_only=local_only):
-        folder = Path(
-            snapshot_download(
-                address.repository,
-                revision=address.revision,
-                allow_patterns=list(files),
-                local_files_only=local_only,
-                token=token,
-                library_name="ecmvae",
-            )
+        downloaded = snapshot_download(
+            address.repository,
+            revision=address.revision,
+            allow_patterns=list(files),
+            local_files_only=local_only,
+            token=token,
+            library_name="ecmvae",
         )
+    folder = Path(downloaded)
     for path in sorted(folder / name for name in files):
         content = path.resolve()
         if _HASH.fullmatch(content.name):
@@ -111,15 +105,15 @@ def push(
     revision: str | None = None,
     message: str = "Push a model with ecmvae",
 ) -> str:
-    """Upload those files of a folder as one commit; the repository is made when it does not exist.
+    """Upload those files of a folder as one commit; the repository is made if it does not exist.
 
     Args:
         folder: The folder.
         repository: ``owner/name``.
         files: Names of files.
         new_only: Those of them that replace nothing: left out where the repository has one.
-        private: Whether a new repository is private; None = the account's default.
-        token: Of the account; None = the one that is logged in.
+        private: See `Pretrained.push_to_hub`, as all that follow.
+        token: Of the account.
         revision: Branch to push to.
         message: Of the commit.
 
@@ -169,28 +163,26 @@ def _explaining(what: str, *, local_only: bool) -> Iterator[None]:
     """Turn the errors of huggingface_hub into one line."""
     from huggingface_hub import errors
 
+    reasons: dict[type[Exception], str] = {  # subclasses before their bases
+        errors.IncompleteSnapshotError: f"{what} is only partly in {cache_folder()}: load it again with a network",
+        errors.LocalEntryNotFoundError: f"{what} is not in {cache_folder()}, and "
+        + (
+            "offline mode forbids fetching it: unset HF_HUB_OFFLINE and ECMVAE_OFFLINE, or copy the model's folder "
+            "here and name that"
+            if local_only
+            else "the hub cannot be reached: is there a network?"
+        ),
+        errors.GatedRepoError: f"{what} asks for consent: accept its terms on its page, then log in: hf auth login",
+        errors.RepositoryNotFoundError: f"the hub has no {what}, or it is private: check the name, or hf auth login",
+        errors.RevisionNotFoundError: f"the hub has no such revision: {what}",
+        errors.HFValidationError: f"{what} is not the name of a repository: write owner/name",
+    }
     try:
         yield
-    except errors.IncompleteSnapshotError as error:
-        raise UserError(f"{what} is only partly in {cache_folder()}: load it again with a network") from error
-    except errors.LocalEntryNotFoundError as error:
-        if local_only:
-            raise UserError(
-                f"{what} is not in {cache_folder()}, and offline mode forbids fetching it: unset HF_HUB_OFFLINE and "
-                "ECMVAE_OFFLINE, or copy the model's folder here and name that"
-            ) from error
-        raise UserError(
-            f"{what} is not in {cache_folder()} and the hub cannot be reached: is there a network?"
-        ) from error
-    except errors.GatedRepoError as error:
-        raise UserError(f"{what} asks for consent: accept its terms on its page, then log in: hf auth login") from error
-    except errors.RepositoryNotFoundError as error:
-        raise UserError(f"the hub has no {what}, or it is private: check the name, or log in: hf auth login") from error
-    except errors.RevisionNotFoundError as error:
-        raise UserError(f"the hub has no such revision: {what}") from error
-    except errors.HFValidationError as error:
-        raise UserError(f"{what} is not the name of a repository: write owner/name") from error
     except Exception as error:  # the library lets its transport's errors through, whatever that transport is
+        for kind, reason in reasons.items():
+            if isinstance(error, kind):
+                raise UserError(reason) from error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         said = " ".join(str(error).split())[:200] or type(error).__name__

@@ -26,10 +26,13 @@ def models(card: str | None = None) -> None:
         card: Name (or folder, or hf://owner/name) of a model: print its README.md.
 
     Raises:
-        UserError: When there is no such model, or it has no card.
+        UserError: If there is no such model, or it has no card.
     """
     if card is not None:
-        print(_card(card))
+        path: Path = find_model_folder(card) / CARD_FILE
+        if not path.is_file():
+            raise UserError(f"{card} has no card: there is no {path}")
+        print(path.read_text(encoding="utf-8"))
         return
     table = Table()
     for heading in ("name", "MB", "licence", "where", "what"):
@@ -41,10 +44,3 @@ def models(card: str | None = None) -> None:
     console.print(table)
     console.print(f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True)
     console.print("Use: ecmvae predict VIDEO --checkpoint NAME; its card: ecmvae models --card NAME", soft_wrap=True)
-
-
-def _card(name: str) -> str:
-    path: Path = find_model_folder(name) / CARD_FILE
-    if not path.is_file():
-        raise UserError(f"{name} has no card: there is no {path}")
-    return path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Find a model folder by its path, by a name of `ecmvae models`, or on the Hugging Face hub. Imports nothing heavy."""
+"""Find a model folder by its path, by a name of `ecmvae models`, on the Hugging Face hub, or the default one."""
 
 from __future__ import annotations
 
@@ -38,6 +38,27 @@ def find_model_folder(path: str | Path, *, local_only: bool = False, token: str 
         f"{requested} is not a model folder: it needs {CONFIG_FILE} and {WEIGHTS_FILE} (ecmvae train writes both to "
         "RUN/best)"
     )
+
+
+def default_model(packaged: Path | None = None, runs: Path = Path("runs")) -> Path:
+    """The folder of the model that `ecmvae predict` uses when no model is named.
+
+    Args:
+        packaged: Folder with the list of named models, whose first packaged one wins; None = the one of the wheel.
+        runs: Folder in which `make demo` leaves its runs (`demo`, older ones moved aside); the newest wins.
+
+    Raises:
+        UserError: If there is neither, or the packaged one is damaged.
+    """
+    for model in named_models(packaged).values():
+        if model.packaged and (model.home / model.name / CONFIG_FILE).is_file():
+            return model.folder()
+    for folder in sorted(runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime, reverse=True):
+        try:
+            return find_model_folder(folder)
+        except UserError:
+            continue  # a folder without a model, such as a run that was interrupted
+    raise UserError("no model is named, none is packaged and there is no demo run: run make demo, or name one")
 
 
 def weights_sha256(path: str | Path) -> str:

@@ -7,8 +7,6 @@ or not at all.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor
 from ecmvae.config import Config, config_from_dict
 from ecmvae.config_reader import read_yaml
 from ecmvae.errors import UserError
+from ecmvae.files import replacing
 from ecmvae.hub.named_models import CARD_FILE, CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
 from ecmvae.registry import is_import_path
 from ecmvae.weight_files import write_weight_file
@@ -30,14 +29,7 @@ _PATHS = ("weights", "root", "out", "initial_checkpoint")
 
 @dataclass(frozen=True)
 class StoredModel:
-    """Content of a model folder.
-
-    Attributes:
-        folder: Where it was read from.
-        config: The run's configuration.
-        state: The network's tensors by name; stored in 16 or 32 bits.
-        metadata: Scores, class names, normalisation and whatever else was saved with the model.
-    """
+    """Content of a model folder: its path, configuration, tensors (in 16 or 32 bits) and metadata.json."""
 
     folder: Path
     config: Config
@@ -103,9 +95,8 @@ def write_model_folder(
     folder = Path(folder)
     if folder.exists() and not (folder / CONFIG_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not a model folder: choose another name for the model")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replacing(folder) as temporary:
+        temporary.mkdir()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         write_weight_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
         (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors restricts its files to their owner
@@ -113,27 +104,7 @@ def write_model_folder(
         (temporary / METADATA_FILE).write_text(json.dumps(dict(metadata), indent=2) + "\n", encoding="utf-8")
         if card is not None:
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-        temporary.chmod(0o755)
-        _replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return folder
-
-
-def _replace(new: Path, folder: Path) -> None:
-    """Rename a folder over an older one, which is missing only between two renames, not while it is deleted."""
-    if not folder.exists():
-        new.replace(folder)
-        return
-    retired = new.with_name(f"{new.name}.old")
-    folder.replace(retired)
-    try:
-        new.replace(folder)
-    except OSError:
-        retired.replace(folder)
-        raise
-    shutil.rmtree(retired, ignore_errors=True)
 
 
 def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -56,10 +56,7 @@ class NamedModel:
         return self.source == "package"
 
     def folder(self, *, local_only: bool = False) -> Path:
-        """The model folder, fetched if need be; its weights are those of the list.
-
-        Args:
-            local_only: Do not fetch it.
+        """The model folder, fetched if need be and allowed; its weights are those of the list.
 
         Raises:
             UserError: If it is not available, or its weights are others.
@@ -86,23 +83,14 @@ class NamedModel:
 
 
 def named_models(home: Path | None = None) -> dict[str, NamedModel]:
-    """The list, by name; the first packaged one is the default of every command.
-
-    Args:
-        home: Folder that holds the list; None = the one that comes with ecmvae.
-    """
+    """The list in a folder, None = the one of ecmvae, by name; the first packaged one is every command's default."""
     home = home or PACKAGED
     entries: Mapping[str, Mapping[str, str | int]] = yaml.safe_load((home / INDEX_FILE).read_text("utf-8")) or {}
     return {name: NamedModel(name=name, home=home, **entry) for name, entry in entries.items()}  # type: ignore[arg-type]
 
 
 def did_you_mean(wrong: str, others: tuple[str, ...] = ()) -> str:
-    """A hint at the nearest right name, to be put behind a complaint.
-
-    Args:
-        wrong: What was asked for.
-        others: Further right answers, such as folders nearby.
-    """
+    """A hint at the nearest name or other right answer, such as a folder nearby, to be put behind a complaint."""
     known = named_models()
     close = difflib.get_close_matches(wrong, [*known, *others], n=1, cutoff=0.5)
     return f": did you mean {close[0]}?" if close else f"; models by name: {', '.join(known) or 'none'} (ecmvae models)"

@@ -159,23 +159,13 @@ class Pretrained(nn.Module, ABC):
         Raises:
             UserError: Without a network, an account or permission to write.
         """
-        given = card is not None
+        new_only = (CARD_FILE,) if card is None else ()
+        if card is None and (own := config or self.config):
+            card = self._card(own, repository.rpartition("/")[2], f"hf://{repository}")
+        options = {"private": private, "token": token, "revision": revision, "message": message}
         with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "model"
-            own = config or self.config
-            if not given and own is not None:
-                card = self._card(own, repository.rpartition("/")[2], f"hf://{repository}")
-            self.save_pretrained(folder, config=config, half=half, card=card)
-            return push(
-                folder,
-                repository,
-                MODEL_FILES,
-                new_only=() if given else (CARD_FILE,),
-                private=private,
-                token=token,
-                revision=revision,
-                message=message,
-            )
+            folder = self.save_pretrained(Path(temporary) / "model", config=config, half=half, card=card)
+            return push(folder, repository, MODEL_FILES, new_only=new_only, **options)  # type: ignore[arg-type]
 
     def _card(self, config: Config, title: str, address: str) -> str:
         network = f"{type(self).__name__} with {config.model.visual.name} and {config.model.audio.name}"

@@ -23,8 +23,6 @@ Need = Literal["posterior", "factorized", "matches", "classes", "labels"]
 """What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
 fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel."""
 
-BranchName = Literal["prior", "posterior"]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LossInputs:
@@ -47,16 +45,13 @@ class LossInputs:
     valid: Bool[Tensor, " n"] | None = None
 
     @property
-    def branches(self) -> dict[BranchName, BranchOutput]:
-        """The branches that ran."""
-        both: dict[BranchName, BranchOutput | None] = {
-            "prior": self.output.prior_branch,
-            "posterior": self.output.posterior_branch,
-        }
+    def branches(self) -> dict[str, BranchOutput]:
+        """The branches that ran, "prior" and "posterior"."""
+        both = {"prior": self.output.prior_branch, "posterior": self.output.posterior_branch}
         return {name: branch for name, branch in both.items() if branch is not None}
 
     @property
-    def samples(self) -> dict[BranchName, LatentSamples]:
+    def samples(self) -> dict[str, LatentSamples]:
         """The latents that each branch drew, of the frames that are not padding."""
         drawn = {name: branch.samples for name, branch in self.branches.items() if branch.samples is not None}
         return drawn if self.valid is None else {name: each.at(self.valid) for name, each in drawn.items()}
@@ -67,11 +62,10 @@ class LossInputs:
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """What of `needs` this model or batch does not have."""
-        output = self.output
-        drawn = output.prior_branch.samples
+        output, drawn = self.output, self.output.prior_branch.samples
         has: dict[Need, bool] = {
-            "posterior": None not in (output.prior, output.posterior, output.informed, output.posterior_branch),
-            "factorized": drawn is not None and drawn.visual is not None and drawn.audio is not None,
+            "posterior": output.posterior is not None,
+            "factorized": drawn is not None and drawn.visual is not None,
             "matches": bool(output.prior_branch.matches),
             "classes": output.logits.shape[2] > 1,
             "labels": self.labels is not None,
@@ -81,15 +75,6 @@ class LossInputs:
 
 class LossTerm(nn.Module):
     """One term: a subclass sets `name` and `needs` and computes the scalar in `forward`. It may have parameters.
-
-    Example:
-        >>> class Certainty(LossTerm):
-        ...     name = "certainty"
-        ...
-        ...     def forward(self, inputs: LossInputs) -> Tensor:
-        ...         return -inputs.output.logits.abs().mean()
-        >>> Certainty(0.1).weight
-        0.1
 
     Args:
         weight: Factor in the total, which is minimised; negative where the term is maximised.

@@ -34,10 +34,6 @@ def orthogonality_loss(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]
 
     The "difference loss" of domain separation networks (Bousmalis et al., NeurIPS 2016, arXiv 1608.06019, eq. 5). Its
     scale grows with the batch.
-
-    Args:
-        first: (N, A) codes.
-        second: (N, B) codes.
     """
     return cross_covariance(first, second).square().sum()
 

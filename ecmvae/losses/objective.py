@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import get_args
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -23,12 +22,7 @@ from ecmvae.models.base import SegmentationOutput
 
 @dataclass(frozen=True)
 class LossValues:
-    """Named scalars, each unweighted, and what each counts for in the total.
-
-    Attributes:
-        values: Scalar of each term that was computed.
-        weights: Factor of each term in `total`; negative where the term is maximised.
-    """
+    """The unweighted scalar of each term that was computed, and its factor in `total`, negative if it is maximised."""
 
     values: Mapping[str, Tensor]
     weights: Mapping[str, float]
@@ -38,7 +32,7 @@ class LossValues:
         """The scalar to minimise.
 
         Raises:
-            UserError: When every term has weight 0 or needs something that the model does not have.
+            UserError: If every term has weight 0 or needs something that the model does not have.
         """
         if not self.values:
             raise UserError("nothing to learn from: every loss term is off; set loss.structure above 0")
@@ -59,7 +53,7 @@ class Objective(nn.Module):
         terms: In the order in which they are computed and added.
 
     Raises:
-        ValueError: When two terms have one name, or a term needs something unknown.
+        ValueError: If two terms have one name, or a term needs something unknown.
     """
 
     def __init__(self, terms: Sequence[LossTerm]) -> None:
@@ -77,7 +71,7 @@ class Objective(nn.Module):
         """The objective that ``loss`` describes; a term of weight 0 is not built.
 
         Raises:
-            UserError: When ``loss.extra`` names something that is not a loss term.
+            UserError: If ``loss.extra`` names something that is not a loss term.
         """
         weights = {name: getattr(config.loss, name) for name in LOSS_TERMS if hasattr(config.loss, name)}
         asked = [*weights.items(), *config.loss.extra.items()]
@@ -104,27 +98,20 @@ class Objective(nn.Module):
             labels: (B, T, H, W) class of each pixel; needed by a model with several classes.
             valid: (B, T), frames that are not padding; the others count nowhere. None = all.
 
-        Returns:
-            The named terms.
-
         Raises:
-            ValueError: When the model has several classes and `labels` is missing.
+            ValueError: If the model has several classes and `labels` is missing.
         """
         known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
         inputs = LossInputs(
             output=output,
-            masks=rearrange(masks, "b t c h w -> (b t) c h w"),
-            supervised=rearrange(known, "b t -> (b t)"),
+            masks=masks.flatten(0, 1),
+            supervised=known.flatten(),
             clips=torch.arange(len(masks), device=masks.device).repeat_interleave(masks.shape[1]),
-            labels=None if labels is None else rearrange(labels, "b t h w -> (b t) h w"),
-            valid=None if valid is None else rearrange(valid, "b t -> (b t)"),
+            labels=None if labels is None else labels.flatten(0, 1),
+            valid=None if valid is None else valid.flatten(),
         )
         terms = [term for term in self.terms if not inputs.missing(term.needs)]
         return LossValues(
             values={term.name: term(inputs) for term in terms},
             weights={term.name: term.weight * kl_factor if term.warms_up else term.weight for term in terms},
         )
-
-
-ECMVAELoss = Objective
-"""The name until version 0.1; it goes with the next release."""

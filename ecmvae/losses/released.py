@@ -81,7 +81,7 @@ def audio_visual_matching_loss(
     """
     form = form or MatchingForm()
     stages = zip(fused, audio, strict=True)
-    terms = [form.compare(stage, heard, form.pool(logits, stage).sigmoid()) for stage, heard in stages]
+    terms = [form.compare(stage, sound, form.pool(logits, stage).sigmoid()) for stage, sound in stages]
     return torch.stack(terms).mean(0) * (len(logits) if form.distance == "kl" else 1)
 
 

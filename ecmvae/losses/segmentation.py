@@ -34,14 +34,6 @@ def smooth_labels(masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
     return (1 - _LABEL_SMOOTHING) * masks + _LABEL_SMOOTHING / 2
 
 
-def weighted_bce(
-    logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"], weight: Float[Tensor, "n 1 h w"]
-) -> Float[Tensor, " n"]:
-    """Binary cross-entropy, averaged over each frame by weight: sum(w * bce) / sum(w). Labels are smoothed by 0.001."""
-    per_pixel = F.binary_cross_entropy_with_logits(logits, smooth_labels(masks), reduction="none")
-    return (weight * per_pixel).sum((1, 2, 3)) / weight.sum((1, 2, 3))
-
-
 def weighted_soft_iou(
     logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"], weight: Float[Tensor, "n 1 h w"]
 ) -> Float[Tensor, " n"]:
@@ -53,17 +45,11 @@ def weighted_soft_iou(
 
 
 def structure_loss(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
-    """Weighted BCE plus weighted soft IoU, for each frame (Fan et al., PraNet, MICCAI 2020, arXiv 2006.11392).
-
-    Args:
-        logits: (N, 1, H, W).
-        masks: (N, 1, H, W) in {0, 1}.
-
-    Returns:
-        (N,), each at least 0.
-    """
+    """Weighted BCE plus weighted soft IoU of each frame, >= 0 (Fan et al., PraNet, MICCAI 2020, arXiv 2006.11392)."""
     weight = boundary_weight(masks)
-    return weighted_bce(logits, masks, weight) + weighted_soft_iou(logits, masks, weight)
+    per_pixel = F.binary_cross_entropy_with_logits(logits, smooth_labels(masks), reduction="none")
+    bce = (weight * per_pixel).sum((1, 2, 3)) / weight.sum((1, 2, 3))
+    return bce + weighted_soft_iou(logits, masks, weight)
 
 
 def binary_cross_entropy(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
@@ -74,18 +60,14 @@ def binary_cross_entropy(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, 
 def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -> Float[Tensor, " n"]:
     """Cross-entropy over the classes, mean over the pixels of each frame, all classes alike: AVSS' mask loss.
 
-    Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190).
-
-    Args:
-        logits: (N, K, H, W).
-        labels: (N, H, W) class numbers below K, 0 = background.
+    Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190). Label 0 is the background.
     """
     return F.cross_entropy(logits, labels, reduction="none").mean((1, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingForm:
-    """How the audio-visual matching term compares what the mask cuts out with what is heard.
+    """How the audio-visual matching term compares what the mask cuts out with the sound.
 
     Attributes:
         distance: "kl": KL(softmax(audio) || softmax(visual)); "euclidean"; "cosine": -log(max(cosine, 0) + 1e-6).
@@ -110,7 +92,7 @@ class MatchingForm:
         """Distance of the map's masked mean from the sound, for each frame.
 
         Raises:
-            UserError: When the map's width differs from the sound's.
+            UserError: If the map's width differs from the sound's.
         """
         if stage.shape[1] != audio.shape[1]:
             raise UserError(
@@ -128,8 +110,8 @@ class MatchingForm:
             return F.pairwise_distance(audio, seen)
         if self.distance == "cosine":
             return -((audio * seen).sum(1).relu() + _EPSILON).log()
-        heard = F.log_softmax(audio, dim=1)
-        return (heard.exp() * (heard - F.log_softmax(seen, dim=1))).sum(1)
+        audio = F.log_softmax(audio, dim=1)
+        return (audio.exp() * (audio - F.log_softmax(seen, dim=1))).sum(1)
 
 
 def audio_visual_matching_loss(
@@ -138,7 +120,7 @@ def audio_visual_matching_loss(
     logits: Float[Tensor, "n 1 h w"],
     form: MatchingForm | None = None,
 ) -> Float[Tensor, " n"]:
-    """What the mask cuts out should look like what is heard, for each frame, averaged over the stages.
+    """Distance between what the mask cuts out and the sound, for each frame, averaged over the stages.
 
     Zhou et al., "Audio-Visual Segmentation", ECCV 2022, arXiv 2207.05042, eq. 6.
 
@@ -149,8 +131,8 @@ def audio_visual_matching_loss(
         form: How the two are compared; None = KL of L2-normalised features.
 
     Raises:
-        ValueError: When the maps' width differs from the audio's.
+        UserError: If the maps' width differs from the audio's.
     """
     form, masks = form or MatchingForm(), logits.sigmoid()
     stages = zip(fused, audio, strict=True)
-    return torch.stack([form.compare(stage, heard, form.pool(masks, stage)) for stage, heard in stages]).mean(0)
+    return torch.stack([form.compare(stage, sound, form.pool(masks, stage)) for stage, sound in stages]).mean(0)

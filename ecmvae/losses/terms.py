@@ -5,8 +5,9 @@ Latent terms are in nats, summed over L and averaged over frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ecmvae.config import Config
 from ecmvae.losses import released
-from ecmvae.losses.base import BranchName, LossInputs, LossTerm, Need, flat
+from ecmvae.losses.base import LossInputs, LossTerm, Need, flat
 from ecmvae.losses.latent import MutualInformationBound, info_nce, orthogonality_loss
 from ecmvae.losses.segmentation import (
     MatchingForm,
@@ -32,44 +33,64 @@ from ecmvae.vae.gaussian import DiagonalGaussian
 
 Formula = Callable[..., Tensor]
 
+FORMULAS: dict[str, dict[str, Formula]] = {
+    "principled": {
+        "structure": structure_loss,
+        "bce": binary_cross_entropy,
+        "audio_visual_matching": audio_visual_matching_loss,
+        "kl": DiagonalGaussian.kl,
+        "js": DiagonalGaussian.js,
+        "orthogonality": orthogonality_loss,
+        "mutual_information": MutualInformationBound.forward,
+    },
+    "released": {
+        "structure": released.structure_loss,
+        "bce": binary_cross_entropy,
+        "audio_visual_matching": released.audio_visual_matching_loss,
+        "kl": released.kl,
+        "js": released.js,
+        "orthogonality": released.orthogonality_loss,
+        "mutual_information": released.mutual_information,
+    },
+}
+"""The mathematics and the released code's own formulas; ``loss.formulas`` chooses."""
+
 
 class FormulaTerm(LossTerm):
-    """A term with two formulas: the mathematics, and the released code's own; ``loss.formulas`` chooses.
+    """A term of `FORMULAS`.
 
     Args:
         weight: See `LossTerm`.
-        formula: None is the mathematics.
+        formulas: "principled" or "released".
+        key: Of the formula; None = the term's name.
     """
 
-    formulas: ClassVar[Mapping[str, Formula]]
-
-    def __init__(self, weight: float, formula: Formula | None = None) -> None:
+    def __init__(self, weight: float, formulas: str = "principled", key: str | None = None) -> None:
         super().__init__(weight)
-        self.formula = formula or self.formulas["principled"]
+        self.formula = FORMULAS[formulas][key or self.name]
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """With the formula of ``loss.formulas``."""
-        return [cls(weight, cls.formulas[config.loss.formulas])]
+        return [cls(weight, config.loss.formulas)]
 
 
 class Structure(FormulaTerm):
     """Mask loss of the prior branch, the one used at test time, over the supervised frames.
 
-    Args:
-        weight: See `LossTerm`.
-        formula: logits and masks (N, 1, H, W) -> (N,) or a scalar. Of several classes, the logits compare "anything but
-            background" with the background.
+    Of several classes, the logits compare "anything but background" with the background.
     """
 
     name = "structure"
-    branch: ClassVar[BranchName] = "prior"
-    formulas: ClassVar[Mapping[str, Formula]] = {"principled": structure_loss, "released": released.structure_loss}
+    branch = "prior"
+
+    def __init__(self, weight: float, formulas: str = "principled", key: str | None = "structure") -> None:
+        super().__init__(weight, formulas, key)
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """With the formula of ``loss.mask`` and ``loss.formulas``."""
-        return [cls(weight, binary_cross_entropy)] if config.loss.mask == "bce" else super().from_config(weight, config)
+        return [cls(weight, config.loss.formulas, config.loss.mask)]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the supervised frames."""
@@ -89,14 +110,14 @@ class CrossEntropy(LossTerm):
     """Cross-entropy over the classes of the prior branch."""
 
     name = "cross_entropy"
-    branch: ClassVar[BranchName] = "prior"
+    branch = "prior"
     needs: tuple[Need, ...] = ("classes",)
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the supervised frames.
 
         Raises:
-            ValueError: When the batch has no labels.
+            ValueError: If the batch has no labels.
         """
         if inputs.labels is None:
             raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
@@ -113,35 +134,22 @@ class PosteriorCrossEntropy(CrossEntropy):
 
 
 class AudioVisualMatching(FormulaTerm):
-    """AVSBench's audio-visual matching, summed over the branches.
-
-    Args:
-        weight: See `LossTerm`.
-        formula: fused maps, the sound at each, logits, form -> (N,).
-        form: How the masked visual features and the sound are compared.
-    """
+    """AVSBench's audio-visual matching, summed over the branches; `form` says how the two are compared."""
 
     name = "audio_visual_matching"
-    formulas: ClassVar[Mapping[str, Formula]] = {
-        "principled": audio_visual_matching_loss,
-        "released": released.audio_visual_matching_loss,
-    }
-
-    def __init__(self, weight: float, formula: Formula | None = None, form: MatchingForm | None = None) -> None:
-        super().__init__(weight, formula)
-        self.form = form or MatchingForm()
+    form = MatchingForm()
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
-        """With the form of ``loss.audio_visual_matching_*``."""
-        loss = config.loss
-        form = MatchingForm(
+        """With the formula and the form of ``loss.formulas`` and ``loss.audio_visual_matching_*``."""
+        term, loss = cls(weight, config.loss.formulas), config.loss
+        term.form = MatchingForm(
             distance=loss.audio_visual_matching_distance,
             pooling=loss.audio_visual_matching_pooling,
             threshold=loss.audio_visual_matching_threshold,
             normalise=loss.audio_visual_matching_normalise,
         )
-        return [cls(weight, cls.formulas[loss.formulas], form)]
+        return [term]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over the branches of the mean over the frames."""
@@ -174,63 +182,44 @@ class LatentDivergence(LossTerm):
         latent: "shared", "visual" or "audio".
         kind: What the formula computes, for the term's name: ``js_shared``, ``kl_visual``.
         formula: posterior and prior -> (N,) nats.
-        *arguments: Further arguments of the formula.
     """
 
     warms_up = True
-    formulas: ClassVar[Mapping[tuple[str, str], Formula]] = {
-        ("kl", "principled"): DiagonalGaussian.kl,
-        ("kl", "released"): released.kl,
-        ("js", "principled"): DiagonalGaussian.js,
-        ("js", "released"): released.js,
-    }
 
     def __init__(
-        self,
-        weight: float,
-        latent: Literal["shared", "visual", "audio"],
-        kind: Literal["js", "kl"] = "kl",
-        formula: Formula = DiagonalGaussian.kl,
-        *arguments: Any,
+        self, weight: float, latent: Literal["shared", "visual", "audio"], kind: Literal["js", "kl"], formula: Formula
     ) -> None:
         super().__init__(weight)
-        self.latent, self.formula, self.arguments = latent, formula, arguments
+        self.latent, self.formula = latent, formula
         self.name = f"{kind}_{latent}"
         self.needs = ("posterior",) if latent == "shared" else ("posterior", "factorized")
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """One term for each latent; the shared one's kind is ``model.latent.shared_divergence``."""
-        latent, formulas = config.model.latent, config.loss.formulas
-        kl = cls.formulas["kl", formulas]
-        shared = cls(weight, "shared", "kl", kl)
+        latent, formulas = config.model.latent, FORMULAS[config.loss.formulas]
+        shared = formulas["kl"]
         if latent.shared_divergence == "js":
-            shared = cls(weight, "shared", "js", cls.formulas["js", formulas], latent.js_samples)
-        return [shared, cls(weight, "visual", "kl", kl), cls(weight, "audio", "kl", kl)]
+            shared = partial(formulas["js"], num_samples=latent.js_samples)
+        return [
+            cls(weight, "shared", latent.shared_divergence, shared),
+            cls(weight, "visual", "kl", formulas["kl"]),
+            cls(weight, "audio", "kl", formulas["kl"]),
+        ]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the informed frames, in nats."""
         output = inputs.output
         assert output.informed is not None
-        posterior, prior = (getattr(each, self.latent) for each in (output.posterior, output.prior))
-        divergence = self.formula(posterior, prior, *self.arguments)
+        divergence = self.formula(getattr(output.posterior, self.latent), getattr(output.prior, self.latent))
         return inputs.real(divergence)[inputs.real(output.informed)].mean()
 
 
 class Orthogonality(FormulaTerm):
-    """Orthogonality of the shared latent and each specific one, summed over the pairs of both branches.
-
-    Args:
-        weight: See `LossTerm`.
-        formula: Two codes (N, L) -> scalar.
-    """
+    """Orthogonality of the shared latent and each specific one, summed over the pairs of both branches."""
 
     name = "orthogonality"
     needs = ("posterior", "factorized")
-    formulas: ClassVar[Mapping[str, Formula]] = {
-        "principled": orthogonality_loss,
-        "released": released.orthogonality_loss,
-    }
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over (s_v, c) and (s_a, c)."""
@@ -243,40 +232,32 @@ class MutualInformation(FormulaTerm):
 
     Args:
         weight: See `LossTerm`; negative, so that minimising the total raises the bound.
-        formula: `MutualInformationBound`, visual code, audio code -> scalar.
+        formulas: "principled", or "released", which also trains the bound's target; see `MutualInformationBound`.
         latent_dim: L.
-        fixed_target: See `MutualInformationBound`.
     """
 
     name = "mutual_information"
     needs = ("posterior", "factorized")
     state_name = "bounds"
-    formulas: ClassVar[Mapping[str, Formula]] = {
-        "principled": MutualInformationBound.forward,
-        "released": released.mutual_information,
-    }
 
-    def __init__(
-        self, weight: float, formula: Formula | None = None, *, latent_dim: int, fixed_target: bool = True
-    ) -> None:
-        super().__init__(weight, formula)
-        self.prior = MutualInformationBound(latent_dim, fixed_target=fixed_target)
-        self.posterior = MutualInformationBound(latent_dim, fixed_target=fixed_target)
+    def __init__(self, weight: float, formulas: str = "principled", *, latent_dim: int) -> None:
+        super().__init__(weight, formulas)
+        self.prior = MutualInformationBound(latent_dim, fixed_target=formulas == "principled")
+        self.posterior = MutualInformationBound(latent_dim, fixed_target=formulas == "principled")
 
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """The term, its weight negated; none for a model without factorized latents, so that no head stays idle."""
-        latent, formulas = config.model.latent, config.loss.formulas
+        latent = config.model.latent
         if latent.kind != "factorized" or not issubclass(MODELS.get(config.model.name), ECMVAE):
             return []
-        fixed = formulas == "principled"
-        return [cls(-weight, cls.formulas[formulas], latent_dim=latent.dim, fixed_target=fixed)]
+        return [cls(-weight, config.loss.formulas, latent_dim=latent.dim)]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over the branches, in nats."""
-        heads: dict[BranchName, MutualInformationBound] = {"prior": self.prior, "posterior": self.posterior}
         bounds = [
-            self.formula(heads[name], drawn.fused_visual, drawn.fused_audio) for name, drawn in inputs.samples.items()
+            self.formula(getattr(self, branch), drawn.fused_visual, drawn.fused_audio)
+            for branch, drawn in inputs.samples.items()
         ]
         return torch.stack(bounds).sum()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,8 +25,9 @@ from ecmvae.models.output import BranchOutput, SegmentationOutput
 from ecmvae.registry import Registry
 from ecmvae.visual.build import build_backbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
+from ecmvae.weight_files import differences
 
-__all__ = ["MODELS", "BranchOutput", "SegmentationOutput", "Segmenter", "build_model", "misfits", "without_weights"]
+__all__ = ["MODELS", "BranchOutput", "SegmentationOutput", "Segmenter", "build_model", "without_weights"]
 
 
 class Segmenter(Pretrained):
@@ -77,17 +78,26 @@ class Segmenter(Pretrained):
             module.requires_grad_(False).eval()
 
     @classmethod
-    @abstractmethod
     def from_config(
-        cls,
-        config: ModelConfig,
-        backbone: nn.Module,
-        audio_encoder: nn.Module | None,
-        *,
-        audio_dim: int | None,
-        image_size: int,
+        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, **arguments: Any
     ) -> Segmenter:
-        """Build the network that a configuration describes around its two encoders."""
+        """Build the network that a configuration describes around its two encoders.
+
+        Args:
+            config: The `model` part of a `Config`.
+            backbone: See the class.
+            audio_encoder: See the class.
+            **arguments: Further arguments of the class, such as ``audio_dim`` and ``image_size``.
+        """
+        return cls(
+            backbone,
+            audio_encoder,
+            channels=config.channels,  # type: ignore[call-arg]  # every network has a width
+            num_classes=config.num_classes,
+            freeze_backbone=config.visual.frozen,
+            freeze_audio=config.audio.frozen,
+            **arguments,
+        )
 
     @classmethod
     def restore(cls, stored: StoredModel) -> Segmenter:
@@ -97,13 +107,14 @@ class Segmenter(Pretrained):
             UserError: If the weights are not those of the configuration.
         """
         config, folder = stored.config, stored.folder
-        hears = any(name.startswith("audio_encoder.") for name in stored.state)
-        model = build_model(without_weights(config.model), image_size=config.data.image_size, with_audio_encoder=hears)
-        if faults := misfits(model.state_dict(), stored.state):
+        with_audio = any(name.startswith("audio_encoder.") for name in stored.state)
+        network, size = without_weights(config.model), config.data.image_size
+        model = build_model(network, image_size=size, with_audio_encoder=with_audio)
+        if faults := differences(model.state_dict(), stored.state):
             raise UserError(
                 f"{folder / WEIGHTS_FILE} is a checkpoint of another config than {folder / CONFIG_FILE}: {faults}"
             )
-        model.load_state_dict(stored.state)
+        model.load_state_dict({**model.state_dict(), **stored.state})
         model.config = config
         model.class_names = tuple(stored.metadata.get("class_names", ()))
         saved = stored.metadata.get("normalisation")  # folders written by ecmvae 0.x have none: they used ImageNet's
@@ -147,10 +158,13 @@ class Segmenter(Pretrained):
         Args:
             frames: (B, T, 3, H, W), normalised RGB.
             audio: (B, T, A) embeddings, see `encode_audio`.
-            masks: (B, T, 1, H, W) in {0, 1}, for a model that has a posterior.
+            masks: (B, T, 1, H, W) in {0, 1}, for a model that has a posterior; only supervised frames' are used.
             supervised: (B, T), which masks are known; None = all.
             latents: "sample" draws the latents, "mean" takes their means.
             features: What `extract_features(frames)` returned, if it was computed already.
+
+        Raises:
+            UserError: If frames have another size than the model was built for.
         """
 
     def extract_features(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, ...]:
@@ -239,7 +253,10 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
     if audio_encoder is not None and config.audio.weights is not None:
         load_audio_weights(audio_encoder, config.audio.weights)
-    audio_dim = _embedding_width(config.audio.name) if audio_encoder is None else None
+    audio_dim: int | None = None
+    if audio_encoder is None:  # its width is needed all the same: found without spending time or random numbers
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            audio_dim = build_audio_encoder(config.audio.name).dim
     backbone = build_backbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
     return MODELS.get(config.name).from_config(
         config, backbone, audio_encoder, audio_dim=audio_dim, image_size=image_size
@@ -247,11 +264,7 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
 
 
 def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
-    """Width of the audio embeddings.
-
-    Raises:
-        UserError: If the encoder lacks an attribute, or has another width than asked for.
-    """
+    """Width of the audio embeddings, which must be the encoder's where there is one."""
     if audio_encoder is None:
         return EMBEDDING_DIM if audio_dim is None else audio_dim
     width: int = check_audio_encoder(audio_encoder).dim
@@ -260,25 +273,6 @@ def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
     return width
 
 
-def _embedding_width(name: str) -> int:
-    """Width of an audio encoder that is not part of the model, found without spending time or random numbers."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        width: int = build_audio_encoder(name).dim
-    return width
-
-
 def without_weights(config: ModelConfig) -> ModelConfig:
     """The same network, without the files it was initialised from: a model folder holds all weights."""
     return replace(config, visual=replace(config.visual, weights=None), audio=replace(config.audio, weights=None))
-
-
-def misfits(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """How a state dict differs from a network's own in names and shapes; empty if it fits."""
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    if not (missing or unexpected or wrong):
-        return ""
-    return (
-        f"{len(missing)} tensors missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}, "
-        f"{len(wrong)} of another shape {wrong[:3]}"
-    )

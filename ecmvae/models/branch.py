@@ -10,13 +10,7 @@ from torch import Tensor, nn
 
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import fuse_scales
-from ecmvae.models.latents import (
-    FactorizedLatentEncoder,
-    FactorizedLatents,
-    LatentFusion,
-    LatentInjection,
-    LatentMode,
-)
+from ecmvae.models.latents import FactorizedLatentEncoder, FactorizedLatents, LatentFusion, LatentInjection, LatentMode
 from ecmvae.models.output import BranchOutput
 
 
@@ -69,15 +63,22 @@ class Branch(nn.Module):
             informed: (N,), which frames have a mask; the latents of the others are those of `prior`. None = all.
             prior: Latents of the prior branch.
         """
-        return self.decode(self.encode(frames, audio, masks, informed, prior), maps, audio, fusion, mode)
+        distributions = self._encode(frames, audio, masks, informed, prior)
+        scales, samples = self.neck(maps), None
+        if distributions is not None and self.latent_fusion is not None and self.injection is not None:
+            samples = self.latent_fusion(distributions, mode)
+            scales[-1] = self.injection(scales[-1], samples)
+        fused, used, matches = fuse_scales(fusion, scales, audio)
+        logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=audio.shape[0])
+        return BranchOutput(logits, samples, fused, used, matches, distributions)
 
-    def encode(
+    def _encode(
         self,
-        frames: Float[Tensor, "b t 3 h w"],
-        audio: Float[Tensor, "b t a"],
-        masks: Float[Tensor, "b t 1 h w"] | None = None,
-        informed: Bool[Tensor, " n"] | None = None,
-        prior: FactorizedLatents | None = None,
+        frames: Tensor,
+        audio: Tensor,
+        masks: Tensor | None,
+        informed: Tensor | None,
+        prior: FactorizedLatents | None,
     ) -> FactorizedLatents | None:
         """Latents of the N frames; of the posterior where a frame is `informed` by a mask, else the prior's."""
         if self.latent_encoder is None:
@@ -88,20 +89,3 @@ class Branch(nn.Module):
             return everywhere
         seen: FactorizedLatents = self.latent_encoder(*(each[informed] for each in inputs))
         return seen.where(informed, prior)
-
-    def decode(
-        self,
-        latents: FactorizedLatents | None,
-        maps: Sequence[Tensor],
-        audio: Float[Tensor, "b t a"],
-        fusion: nn.ModuleList,
-        mode: LatentMode,
-    ) -> BranchOutput:
-        """Draw the latents and compute the logits."""
-        scales, samples = self.neck(maps), None
-        if latents is not None and self.latent_fusion is not None and self.injection is not None:
-            samples = self.latent_fusion(latents, mode)
-            scales[-1] = self.injection(scales[-1], samples)
-        fused = fuse_scales(fusion, scales, audio)
-        logits = rearrange(self.decoder(fused.maps), "(b t) k h w -> b t k h w", b=audio.shape[0])
-        return BranchOutput(logits, samples, fused.maps, fused.audio, fused.matches, latents)

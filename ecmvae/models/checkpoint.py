@@ -14,7 +14,8 @@ from ecmvae.config_reader import by_dotted_name
 from ecmvae.errors import UserError
 from ecmvae.hub.find import find_model_folder
 from ecmvae.hub.folder import code_in, read_model_folder, write_model_folder
-from ecmvae.models.base import Segmenter, build_model, misfits, without_weights
+from ecmvae.models.base import Segmenter, build_model, without_weights
+from ecmvae.weight_files import differences
 
 _NOT_IN_THE_WEIGHTS = ("weights", "frozen", "source", "shared_divergence", "js_samples", "weak_posterior")
 """Last parts of the keys below `model` that any network of the same shape may change."""
@@ -48,35 +49,22 @@ def save_model(
     half: bool = False,
     card: str | None = None,
 ) -> Path:
-    """Write a model folder atomically; an older one of that name is replaced.
+    """Write a model, including its audio encoder, with `ecmvae.hub.folder.write_model_folder`; see there.
 
     Args:
-        model: Its whole state is saved, including the audio encoder.
-        folder: Its path.
+        model: Its whole state is saved.
+        folder: Its path; an older model there is replaced.
         config: The configuration that built the model.
         metadata: What else to keep, as JSON: scores, seed, versions.
         half: Store floating-point numbers in 16 bits: half the size. `load_model` returns 32 bits.
         card: Text of its README.md; None = none.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UserError: If something other than a model lies there, or a weight is too large for 16 bits.
-        OSError: If it cannot be written; an older model is left as it was.
     """
     everything = {**(metadata or {}), **model.metadata()}
     return write_model_folder(folder, model.state_dict(), config, everything, half=half, card=card)
 
 
 def initial_model(config: Config) -> Segmenter:
-    """Build the model that a run starts with.
-
-    Args:
-        config: The run's. If ``train.initial_checkpoint`` is set, all weights come from there.
-
-    Returns:
-        The network of ``config.model``, in training mode.
+    """Build the model that a run starts with, in training mode; ``train.initial_checkpoint`` may give its weights.
 
     Raises:
         UserError: If weights are not available, or the trained model is another network.
@@ -95,7 +83,7 @@ def initial_model(config: Config) -> Segmenter:
         state |= {name: value for name, value in model.state_dict().items() if name.startswith("audio_encoder.")}
     else:
         model = build_model(without_weights(config.model), image_size=size, with_audio_encoder=True)
-    if faults := misfits(model.state_dict(), state):
+    if faults := differences(model.state_dict(), state):
         why = _differences(stored.config, config) or faults
         raise UserError(f"train.initial_checkpoint={source} is another network ({why}): give both the same settings")
     model.load_state_dict(state)

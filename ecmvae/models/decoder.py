@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Float
@@ -25,7 +26,9 @@ class FeatureNeck(nn.Module):
     ) -> None:
         super().__init__()
         self.scales = nn.ModuleList(
-            _basic_reduction(width, channels)
+            nn.Sequential(
+                *_conv_norm(width, channels, 1), *_conv_norm(channels, channels), *_conv_norm(channels, channels)
+            )
             if kind == "basic"
             else _DilatedSum(width, channels, bias=kind == "aspp_bias")
             for width in in_channels
@@ -54,7 +57,8 @@ class ResidualUnit(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_conv_norm_relu(channels), *_conv_norm_relu(channels))
+        conv_norm = partial(_conv_norm, channels, channels)
+        self.body = nn.Sequential(*conv_norm(), nn.ReLU(inplace=True), *conv_norm(), nn.ReLU(inplace=True))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """(N, C, h, w) -> the same shape."""
@@ -65,10 +69,14 @@ class ResidualUnit(nn.Module):
 class DecoderBlock(nn.Module):
     """Add a refined skip map, refine the sum, double the resolution."""
 
+    unit: type[nn.Module] = ResidualUnit
+    align_corners: bool | None = None
+    """None repeats pixels; True interpolates bilinearly, corners on corners."""
+
     def __init__(self, channels: int, *, has_skip: bool) -> None:
         super().__init__()
-        self.skip = ResidualUnit(channels) if has_skip else None
-        self.refine = ResidualUnit(channels)
+        self.skip = self.unit(channels) if has_skip else None
+        self.refine = self.unit(channels)
 
     def forward(
         self, x: Float[Tensor, "n c h w"], skip: Float[Tensor, "n c h w"] | None = None
@@ -76,7 +84,8 @@ class DecoderBlock(nn.Module):
         """(N, C, h, w), and the skip map of the same shape -> (N, C, 2h, 2w)."""
         if self.skip is not None and skip is not None:
             x = x + self.skip(skip)
-        return F.interpolate(self.refine(x), scale_factor=2.0, mode="nearest")
+        mode = "nearest" if self.align_corners is None else "bilinear"
+        return F.interpolate(self.refine(x), scale_factor=2.0, mode=mode, align_corners=self.align_corners)
 
 
 class SegmentationHead(nn.Module):
@@ -101,35 +110,35 @@ class SegmentationHead(nn.Module):
 class SegmentationDecoder(nn.Module):
     """Four fused maps to logits at the frame's size, from coarse to fine.
 
+    The coarsest map goes through the first block, and each finer one is the skip map of the next block.
+
     Args:
         channels: C of the maps.
         num_classes: Channels of the logits; 1 for binary masks.
+        block: Builds a block of ``(channels, has_skip=)`` that doubles the resolution.
+        head: Builds a head of ``(channels, num_classes)``.
     """
 
-    def __init__(self, channels: int, num_classes: int = 1) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int = 1,
+        block: Callable[..., nn.Module] = DecoderBlock,
+        head: Callable[..., nn.Module] = SegmentationHead,
+    ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(DecoderBlock(channels, has_skip=level > 0) for level in range(4))
-        self.head = SegmentationHead(channels, num_classes)
+        self.blocks = nn.ModuleList(block(channels, has_skip=level > 0) for level in range(4))
+        self.head = head(channels, num_classes)
 
     def forward(self, maps: Sequence[Tensor]) -> Float[Tensor, "n k h w"]:
         """Four maps (N, C, H/s, W/s), finest first -> logits (N, classes, H, W)."""
-        logits: Tensor = self.head(coarse_to_fine(self.blocks, maps))
+        first, *others = self.blocks
+        *finer, coarsest = maps
+        x: Tensor = first(coarsest)
+        for block, skip in zip(others, reversed(finer), strict=True):
+            x = block(x, skip)
+        logits: Tensor = self.head(x)
         return logits
-
-
-def coarse_to_fine(blocks: nn.ModuleList, maps: Sequence[Tensor]) -> Float[Tensor, "n c h w"]:
-    """The coarsest map through the first block, and each finer map as the skip of the next one.
-
-    Args:
-        blocks: As many as there are maps; each doubles the resolution.
-        maps: (N, C, H/s, W/s), finest first.
-    """
-    first, *others = blocks
-    *finer, coarsest = maps
-    x: Tensor = first(coarsest)
-    for block, skip in zip(others, reversed(finer), strict=True):
-        x = block(x, skip)
-    return x
 
 
 def foreground_logits(logits: Float[Tensor, "*n k h w"]) -> Float[Tensor, "*n 1 h w"]:
@@ -143,16 +152,5 @@ def foreground_logits(logits: Float[Tensor, "*n k h w"]) -> Float[Tensor, "*n 1 
     return classes.logsumexp(dim=-3, keepdim=True) - background
 
 
-def _basic_reduction(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 1, bias=False),
-        nn.BatchNorm2d(after),
-        nn.Conv2d(after, after, 3, padding=1, bias=False),
-        nn.BatchNorm2d(after),
-        nn.Conv2d(after, after, 3, padding=1, bias=False),
-        nn.BatchNorm2d(after),
-    )
-
-
-def _conv_norm_relu(channels: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+def _conv_norm(before: int, after: int, size: int = 3) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, size, padding=size // 2, bias=False), nn.BatchNorm2d(after)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -37,16 +37,15 @@ class ECMVAE(Segmenter):
         image_size: Side of the square frames in pixels; the latent encoders are built for it.
         channels: C, width of neck, fusion and decoder.
         neck: "basic" or "aspp".
-        num_classes: K, channels of the logits: 1 for binary masks, else classes of which 0 is the background. The
-            posterior sees the binary mask in both cases.
+        num_classes: K, see `Segmenter`. The posterior sees the binary mask in both cases.
         fusion: "tpavi", "gate", "none", an import path, or a callable ``(channels, audio_dim) -> nn.Module``; see
             `ecmvae.models.fusion`.
         latent_kind: "factorized", "single" or "none".
         latent_fusion: "concat" or "poe".
         latent_dim: L.
         weak_posterior: What the posterior does with frames that have no mask, see `LatentConfig.weak_posterior`.
-        freeze_backbone: Keep the backbone fixed and in eval mode.
-        freeze_audio: Keep the audio encoder fixed and in eval mode.
+        freeze_backbone: See `Segmenter`.
+        freeze_audio: See `Segmenter`.
     """
 
     def __init__(
@@ -82,26 +81,20 @@ class ECMVAE(Segmenter):
             if latent_kind == "none":
                 return Branch(neck, decoder)
             factorized = latent_kind == "factorized"
-            return Branch(
-                neck,
-                decoder,
-                FactorizedLatentEncoder(
-                    role, image_size=image_size, audio_dim=self.audio_dim, latent_dim=latent_dim, factorized=factorized
-                ),
-                LatentFusion(latent_fusion if factorized else "poe", latent_dim),
-                LatentInjection(channels, latent_dim),
+            encoder = FactorizedLatentEncoder(
+                role, image_size=image_size, audio_dim=self.audio_dim, latent_dim=latent_dim, factorized=factorized
             )
+            fusion = LatentFusion(latent_fusion if factorized else "poe", latent_dim)
+            return Branch(neck, decoder, encoder, fusion, LatentInjection(channels, latent_dim))
 
         widths = channels_of(backbone)
         self.fusion = nn.ModuleList(build_fusion(fusion, channels, self.audio_dim) for _ in widths)
-        self.prior_branch = branch(
-            "prior", FeatureNeck(widths, channels, neck), SegmentationDecoder(channels, num_classes)
-        )
+        neck_and_decoder = FeatureNeck(widths, channels, neck), SegmentationDecoder(channels, num_classes)
+        self.prior_branch = branch("prior", *neck_and_decoder)
         self.posterior_branch: Branch | None = None
         if latent_kind != "none":
             # Neck and decoder of the two branches start equal, so that only the latents distinguish them.
-            twin = copy.deepcopy(self.prior_branch)
-            self.posterior_branch = branch("posterior", twin.neck, twin.decoder)
+            self.posterior_branch = branch("posterior", *copy.deepcopy(neck_and_decoder))
 
     def forward(
         self,
@@ -112,19 +105,7 @@ class ECMVAE(Segmenter):
         latents: LatentMode = "sample",
         features: Sequence[Tensor] | None = None,
     ) -> SegmentationOutput:
-        """Segment clips; with masks, run the posterior branch as well.
-
-        Args:
-            frames: (B, T, 3, H, W), normalised RGB.
-            audio: (B, T, A) embeddings, see `encode_audio`.
-            masks: (B, T, 1, H, W) in {0, 1}; only the masks of supervised frames are used.
-            supervised: (B, T), which masks are known; None = all.
-            latents: "sample" draws the latents, "mean" takes their means, in both branches.
-            features: What `extract_features(frames)` returned, if it was computed already.
-
-        Raises:
-            UserError: If frames have another size than the model was built for.
-        """
+        """Segment clips; with masks, run the posterior branch as well. See `Segmenter.forward`."""
         maps = self._pyramid(frames, features)
         prior = self.prior_branch(frames, maps, audio, self.fusion, latents)
         if masks is None or self.posterior_branch is None:
@@ -153,28 +134,18 @@ class ECMVAE(Segmenter):
 
     @classmethod
     def from_config(
-        cls,
-        config: ModelConfig,
-        backbone: nn.Module,
-        audio_encoder: nn.Module | None,
-        *,
-        audio_dim: int | None,
-        image_size: int,
-    ) -> ECMVAE:
-        """Build the network that a configuration describes around its two encoders."""
-        return cls(
+        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, **arguments: Any
+    ) -> Segmenter:
+        """Build the network that a configuration describes around its two encoders; see `Segmenter.from_config`."""
+        return super().from_config(
+            config,
             backbone,
             audio_encoder,
-            audio_dim=audio_dim,
-            image_size=image_size,
-            channels=config.channels,
             neck=config.neck,
-            num_classes=config.num_classes,
             fusion=config.fusion.kind,
             latent_kind=config.latent.kind,
             latent_fusion=config.latent.fusion,
             latent_dim=config.latent.dim,
             weak_posterior=config.latent.weak_posterior,
-            freeze_backbone=config.visual.frozen,
-            freeze_audio=config.audio.frozen,
+            **arguments,
         )

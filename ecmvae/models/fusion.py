@@ -34,12 +34,7 @@ FUSIONS: Registry[Callable[[int, int], nn.Module]] = Registry(
 
 
 def build_fusion(choice: FusionChoice, channels: int, audio_dim: int) -> nn.Module:
-    """Build the fusion block of one scale.
-
-    Args:
-        choice: A name of `FUSIONS`, an import path, or a callable ``(channels, audio_dim) -> nn.Module``.
-        channels: C of the visual map.
-        audio_dim: A, width of the audio embedding.
+    """Build the fusion block of one scale, for maps of C channels and audio embeddings of width A.
 
     Raises:
         UserError: For an unknown name, listing the right ones, or an object that does not build a module.
@@ -96,11 +91,7 @@ class AudioGate(nn.Module):
     def forward(
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
     ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"], Match]:
-        """Fuse one scale: (B, T, C, h, w) and (B, T, A).
-
-        Returns:
-            The gated map, the L2-normalised audio, and how well pixels and audio match.
-        """
+        """The gated map, the L2-normalised audio, and how well pixels and audio match."""
         batch = visual.shape[0]
         flat = rearrange(visual, "b t c h w -> (b t) c h w")
         audio = unit_length(audio, dim=-1)
@@ -124,32 +115,18 @@ class NoFusion(nn.Module):
         return visual, unit_length(audio, dim=-1)
 
 
-class FusedScales(NamedTuple):
-    """Results of the fusion blocks of all scales, finest first.
+def fuse_scales(
+    blocks: nn.ModuleList, maps: Sequence[Tensor], audio: Float[Tensor, "b t a"]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Match, ...]]:
+    """Run one fusion block per scale on maps (N, C, h, w), finest first.
 
-    Attributes:
-        maps: Fused maps, each (N, C, h, w).
-        audio: The audio as each block used it, each (N, A).
-        matches: Of the blocks that compare pixels with audio.
+    Returns:
+        The fused maps, the audio (N, A) as each block used it, and the matches of the blocks that compare the two.
     """
-
-    maps: tuple[Tensor, ...]
-    audio: tuple[Tensor, ...]
-    matches: tuple[Match, ...]
-
-
-def fuse_scales(blocks: nn.ModuleList, maps: Sequence[Tensor], audio: Float[Tensor, "b t a"]) -> FusedScales:
-    """Run one fusion block per scale.
-
-    Args:
-        blocks: As many as there are maps.
-        maps: (N, C, h, w), finest first.
-        audio: (B, T, A).
-    """
-    fused, heard, matches = [], [], []
+    fused, used, matches = [], [], []
     for block, each in zip(blocks, maps, strict=True):
-        clip_map, used, *match = block(rearrange(each, "(b t) c h w -> b t c h w", b=audio.shape[0]), audio)
+        clip_map, clip_audio, *match = block(rearrange(each, "(b t) c h w -> b t c h w", b=audio.shape[0]), audio)
         fused.append(clip_map.flatten(0, 1))
-        heard.append(used.flatten(0, 1))
+        used.append(clip_audio.flatten(0, 1))
         matches += match
-    return FusedScales(tuple(fused), tuple(heard), tuple(matches))
+    return tuple(fused), tuple(used), tuple(matches)

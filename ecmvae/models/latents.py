@@ -7,7 +7,7 @@ prior sees a frame and its audio; the posterior sees the frame's mask as well. B
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import repeat
@@ -44,14 +44,15 @@ class FactorizedLatents:
         return {name: part for name, part in parts.items() if part is not None}
 
     def where(self, known: Bool[Tensor, " n"], other: FactorizedLatents) -> FactorizedLatents:
-        """These latents at the frames marked in `known`, and those of `other` at the rest.
+        """These latents, one row per True of `known` (N,), at its frames, and those of `other` (N rows) at the rest."""
+        rows, theirs = known.nonzero().squeeze(1), other.named()
 
-        Args:
-            known: (N,); this object has one row per True.
-            other: Latents of all N frames.
-        """
-        mine, theirs = self.named(), other.named()
-        return FactorizedLatents(**{name: _scatter(mine[name], known, theirs[name]) for name in mine})
+        def scattered(mine: DiagonalGaussian, all_: DiagonalGaussian) -> DiagonalGaussian:
+            return DiagonalGaussian(
+                all_.mean.index_copy(0, rows, mine.mean), all_.logvar.index_copy(0, rows, mine.logvar)
+            )
+
+        return FactorizedLatents(**{name: scattered(part, theirs[name]) for name, part in self.named().items()})
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,8 @@ class LatentSamples:
 
     def at(self, frames: Bool[Tensor, " n"]) -> LatentSamples:
         """The values at the frames marked in (N,)."""
-        return LatentSamples(
-            shared=self.shared[frames],
-            visual=None if self.visual is None else self.visual[frames],
-            audio=None if self.audio is None else self.audio[frames],
-            fused_visual=self.fused_visual[frames],
-            fused_audio=self.fused_audio[frames],
-        )
+        rows: dict[str, Any] = {name: None if part is None else part[frames] for name, part in vars(self).items()}
+        return LatentSamples(**rows)
 
 
 def draw(distribution: DiagonalGaussian, mode: LatentMode) -> Tensor:
@@ -80,40 +76,31 @@ def draw(distribution: DiagonalGaussian, mode: LatentMode) -> Tensor:
     return distribution.rsample() if mode == "sample" else distribution.mode
 
 
-class JointEncoder(nn.Module):
-    """An image, a mask or both, and the audio, to one Gaussian: five strided convolutions, a code of 32, a head.
+class ImageEncoder(nn.Module):
+    """An image, a mask or both, and perhaps the audio, to one Gaussian: five strided convolutions and a head.
 
     Args:
         in_channels: 3 (image), 1 (mask) or 4 (image and mask).
         image_size: Side of the square image.
-        audio_dim: Width of the audio embedding that joins the code.
         latent_dim: L.
+        audio_dim: Width of the audio embedding that joins a code of the image of width 32; None: no audio.
     """
 
-    def __init__(self, in_channels: int, image_size: int, audio_dim: int, latent_dim: int) -> None:
+    def __init__(self, in_channels: int, image_size: int, latent_dim: int, audio_dim: int | None = None) -> None:
         super().__init__()
-        self.picture = ConvEncoder(in_channels, _JOINT_WIDTHS, image_size)
-        self.code = nn.Linear(self.picture.out_features, _IMAGE_CODE)
-        self.head = GaussianHead(audio_dim + _IMAGE_CODE, latent_dim)
+        self.picture = ConvEncoder(in_channels, _VISUAL_WIDTHS if audio_dim is None else _JOINT_WIDTHS, image_size)
+        width = self.picture.out_features
+        if audio_dim is not None:
+            self.code = nn.Linear(width, _IMAGE_CODE)
+            width = audio_dim + _IMAGE_CODE
+        self.head = GaussianHead(width, latent_dim)
 
-    def forward(self, picture: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"]) -> DiagonalGaussian:
-        """(N, C, H, W) and (N, A) -> distribution over (N, L)."""
-        code = self.code(self.picture(picture))  # (N, 32)
-        distribution: DiagonalGaussian = self.head(torch.cat([audio, code], dim=1))
-        return distribution
-
-
-class VisualEncoder(nn.Module):
-    """An image to one Gaussian: five strided convolutions and a head."""
-
-    def __init__(self, in_channels: int, image_size: int, latent_dim: int) -> None:
-        super().__init__()
-        self.picture = ConvEncoder(in_channels, _VISUAL_WIDTHS, image_size)
-        self.head = GaussianHead(self.picture.out_features, latent_dim)
-
-    def forward(self, picture: Float[Tensor, "n c h w"]) -> DiagonalGaussian:
-        """(N, C, H, W) -> distribution over (N, L)."""
-        distribution: DiagonalGaussian = self.head(self.picture(picture))
+    def forward(self, picture: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"] | None = None) -> DiagonalGaussian:
+        """(N, C, H, W), and (N, A) -> distribution over (N, L)."""
+        features = self.picture(picture)
+        if audio is not None:
+            features = torch.cat([audio, self.code(features)], dim=1)
+        distribution: DiagonalGaussian = self.head(features)
         return distribution
 
 
@@ -140,14 +127,14 @@ class FactorizedLatentEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.role = role
-        mask_channels = 1 if role == "posterior" else 0
-        self.shared = JointEncoder(3 + mask_channels, image_size, audio_dim, latent_dim)
-        self.visual: VisualEncoder | None = None
-        self.audio: GaussianHead | JointEncoder | None = None
+        channels = 4 if role == "posterior" else 3
+        self.shared = ImageEncoder(channels, image_size, latent_dim, audio_dim)
+        self.visual: ImageEncoder | None = None
+        self.audio: GaussianHead | ImageEncoder | None = None
         if factorized:
-            self.visual = VisualEncoder(3 + mask_channels, image_size, latent_dim)
+            self.visual = ImageEncoder(channels, image_size, latent_dim)
             self.audio = (
-                JointEncoder(mask_channels, image_size, audio_dim, latent_dim)
+                ImageEncoder(1, image_size, latent_dim, audio_dim)
                 if role == "posterior"
                 else GaussianHead(audio_dim, latent_dim)
             )
@@ -158,12 +145,7 @@ class FactorizedLatentEncoder(nn.Module):
         audio: Float[Tensor, "n a"],
         masks: Float[Tensor, "n 1 h w"] | None = None,
     ) -> FactorizedLatents:
-        """Encode N frames.
-
-        Args:
-            frames: (N, 3, H, W), normalised.
-            audio: (N, A) embeddings.
-            masks: (N, 1, H, W) in {0, 1}; required by the posterior, not accepted by the prior.
+        """Encode N normalised frames; masks in {0, 1} are required by the posterior, not accepted by the prior.
 
         Raises:
             ValueError: If the masks do not fit the role.
@@ -210,12 +192,7 @@ class LatentFusion(nn.Module):
 
 
 class LatentInjection(nn.Module):
-    """Tile the fused latents over the coarsest map and mix them in by a 1x1 convolution.
-
-    Args:
-        channels: C of the map.
-        latent_dim: L.
-    """
+    """Tile the fused latents over the coarsest map and mix them in by a 1x1 convolution."""
 
     def __init__(self, channels: int, latent_dim: int) -> None:
         super().__init__()
@@ -223,15 +200,7 @@ class LatentInjection(nn.Module):
 
     def forward(self, coarsest: Float[Tensor, "n c h w"], samples: LatentSamples) -> Float[Tensor, "n c h w"]:
         """(N, C, H/32, W/32) -> the same shape."""
-        height, width = coarsest.shape[-2:]
-        tiles = [
-            repeat(latent, "n l -> n l h w", h=height, w=width)
-            for latent in (samples.fused_visual, samples.fused_audio)
-        ]
-        mixed: Tensor = self.mix(torch.cat([coarsest, *tiles], dim=1))
+        latents = torch.cat([samples.fused_visual, samples.fused_audio], dim=1)
+        tiles = repeat(latents, "n l -> n l h w", h=coarsest.shape[-2], w=coarsest.shape[-1])
+        mixed: Tensor = self.mix(torch.cat([coarsest, tiles], dim=1))
         return mixed
-
-
-def _scatter(mine: DiagonalGaussian, known: Tensor, theirs: DiagonalGaussian) -> DiagonalGaussian:
-    rows = known.nonzero().squeeze(1)
-    return DiagonalGaussian(theirs.mean.index_copy(0, rows, mine.mean), theirs.logvar.index_copy(0, rows, mine.logvar))

@@ -49,15 +49,7 @@ class TPAVI(nn.Module):
     def forward(
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
     ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
-        """Fuse one scale.
-
-        Args:
-            visual: (B, T, C, h, w).
-            audio: (B, T, A).
-
-        Returns:
-            The fused map (B, T, C, h, w) and the L2-normalised audio (B, T, A).
-        """
+        """The fused map and the L2-normalised audio."""
         tokens = unit_length(rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1)  # (B, T, h*w, C)
         audio = unit_length(audio, dim=-1)
         fused = self.attend(tokens, audio)
@@ -83,13 +75,7 @@ class TPAVI(nn.Module):
 
 
 class AlignedTPAVI(TPAVI):
-    """TPAVI as AVSBench uses it: the audio is first brought to the map's width, and nothing is L2-normalised.
-
-    Args:
-        channels: C of the visual map; 256 in AVSBench.
-        audio_dim: A, width of the audio embedding.
-        inner: Width of theta, phi and g; C / 2 in AVSBench.
-    """
+    """TPAVI as AVSBench uses it: the audio is first brought to the map's width, and nothing is L2-normalised."""
 
     def __init__(self, channels: int, audio_dim: int, inner: int | None = None) -> None:
         super().__init__(channels, channels, inner)
@@ -98,15 +84,7 @@ class AlignedTPAVI(TPAVI):
     def forward(
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
     ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c"]]:
-        """Fuse one scale.
-
-        Args:
-            visual: (B, T, C, h, w).
-            audio: (B, T, A).
-
-        Returns:
-            The fused map (B, T, C, h, w) and the aligned audio (B, T, C).
-        """
+        """The fused map and the aligned audio."""
         aligned = self.align(audio)
         fused = self.attend(rearrange(visual, "b t c h w -> b t (h w) c"), aligned)
         return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), aligned

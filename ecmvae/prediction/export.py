@@ -23,7 +23,7 @@ from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, window_samp
 from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.errors import UserError
 from ecmvae.files import replacing, show_path
-from ecmvae.hub.default_model import default_model
+from ecmvae.hub.find import default_model
 from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.model import check_model

@@ -27,7 +27,7 @@ from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, Sourc
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
-from ecmvae.hub.default_model import default_model
+from ecmvae.hub.find import default_model
 from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.export import OnnxModel
 from ecmvae.prediction.inference import predict_key_frames

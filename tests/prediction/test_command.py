@@ -16,7 +16,7 @@ from odd_videos import OddVideo, Track
 
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
-from ecmvae.hub.default_model import default_model
+from ecmvae.hub.find import default_model
 from ecmvae.prediction import predictor
 from ecmvae.prediction.command import predict
 from ecmvae.prediction.result import FrameResult

@@ -10,8 +10,7 @@ import torch
 from released_case import close, drawn, released_shapes
 
 from ecmvae.models import TPAVIBaseline
-from ecmvae.released_checkpoints import load_released_state_dict
-from ecmvae.weight_files import to_timm_names
+from ecmvae.released_checkpoints import load_released_state_dict, to_timm_names
 
 SIDE, FRAMES = 96, 2  # the finest maps are 24 pixels wide: every dilation reaches a neighbour
 LISTS = {"pvt_v2_b5": "pvt", "resnet50": "resnet"}

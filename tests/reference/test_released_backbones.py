@@ -9,8 +9,8 @@ import torch
 import torchvision
 from released_case import close, drawn, released_shapes
 
+from ecmvae.released_checkpoints import to_timm_names
 from ecmvae.visual.backbone import VisualBackbone
-from ecmvae.weight_files import to_timm_names
 
 TABLES = ("relative_position_index", "attn_mask")
 
