@@ -112,11 +112,7 @@ class CheckpointFile(TorchCheckpointIO):
     """Writes a checkpoint into its file; Lightning's way copies it in memory and through the temporary folder."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write it.
-
-        Raises:
-            OSError: When the disk is full.
-        """
+        """Write it, or raise `OSError` when the disk is full."""
         try:
             torch.save(checkpoint, path)
         except RuntimeError as error:  # torch's word for it

@@ -19,7 +19,6 @@ from ecmvae.files import replacing
 from ecmvae.models.latents import FactorizedLatents
 from ecmvae.training.module import SegmentationModule
 from ecmvae.types import AVBatch
-from ecmvae.vae.gaussian import DiagonalGaussian
 
 
 class History(Callback):
@@ -147,12 +146,7 @@ class Previews(Callback):
 def kl_per_dimension(posterior: FactorizedLatents, prior: FactorizedLatents) -> dict[str, Float[Tensor, " l"]]:
     """KL(posterior || prior) of every latent dimension, in nats, mean over the frames: a dead dimension is near 0."""
     priors = prior.named()
-    return {name: _single(after).kl(_single(priors[name])).mean(0) for name, after in posterior.named().items()}
-
-
-def _single(latent: DiagonalGaussian) -> DiagonalGaussian:
-    """(N, L) as N x L distributions of one dimension."""
-    return DiagonalGaussian(latent.mean[..., None], latent.logvar[..., None])
+    return {name: after.kl_per_dimension(priors[name]).mean(0) for name, after in posterior.named().items()}
 
 
 def mask_strip(

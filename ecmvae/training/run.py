@@ -49,7 +49,7 @@ def train(
     the best validation mIoU), ``checkpoints/last.ckpt``, ``history.jsonl``, ``curves.png`` and TensorBoard's events.
 
     With several ``train.devices`` it is the same run, each batch shared by as many processes. They import the calling
-    script anew: guard its entry with ``if __name__ == "__main__"``.
+    script again: guard its entry with ``if __name__ == "__main__"``.
 
     Args:
         config: The run's configuration.
@@ -143,7 +143,7 @@ def _check_devices(config: Config) -> None:
     """Refuse a device that is not there, and more than there are.
 
     Raises:
-        UserError: When they cannot be had.
+        UserError: If it is not available.
     """
     wanted, device = config.train.devices, config.train.device
     if device == "cpu" or (device == "auto" and wanted == 1):
@@ -190,7 +190,7 @@ def _check_checkpoint(path: Path, module: SegmentationModule) -> Normalisation:
         _ = saved["generators"], saved["global_step"]
         normalisation = saved.get("normalisation")  # runs of ecmvae 0.x saved none: they used ImageNet's
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no checkpoint of ecmvae train, or damaged: start a new run") from error
+        raise UserError(f"{path} is not a checkpoint of ecmvae train, or damaged: start a new run") from error
     ours = {name: value.shape for name, value in module.state_dict().items()}
     odd = sorted(name for name in ours.keys() | shapes.keys() if ours.get(name) != shapes.get(name))
     if odd:

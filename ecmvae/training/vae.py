@@ -79,18 +79,11 @@ def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tup
     held_out = len(images.train_images) - settings.data.validation
     batches = batch_for(model, images.train_images, images.train_labels)
     validation = {name: x[held_out:] for name, x in batches.items()} if settings.data.validation else None
-    result = fit(
-        model,
-        {name: x[:held_out] for name, x in batches.items()},
-        settings.fit,
-        validation=validation,
-        folder=folder,
-        resume=resume,
-    )
+    train = {name: x[:held_out] for name, x in batches.items()}
+    result = fit(model, train, settings.fit, validation=validation, folder=folder, resume=resume)
     with replacing(folder / "model.safetensors") as part:
         write_weight_file(model.state_dict(), part)
-    best = result.history[result.best_epoch]
-    return result.best_epoch + 1, best
+    return result.best_epoch + 1, result.history[result.best_epoch]
 
 
 def sample_images(run: str, out: str, count: int, seed: int) -> None:
@@ -125,8 +118,7 @@ def score_vae(run: str, num_samples: int = 50, limit: int | None = None, seed: i
     numbers: dict[str, Any] = {"test_images": len(x)}
     if isinstance(model, VAE):
         numbers |= bound_report(model, x, num_samples=num_samples)
-        codes = codes_of(model, {"x": x})
-        numbers["active_units"] = int(active_units(codes).sum())
+        numbers["active_units"] = int(active_units(codes_of(model, {"x": x})).sum())
         numbers["latent_dim"] = model.latent_dim
         numbers["kl_per_dimension"] = _kl_table(model, x)
     else:
@@ -169,7 +161,7 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
         model.load_state_dict(read_weight_file(folder / "model.safetensors"))
     except RuntimeError as error:
         raise UserError(
-            f"{folder}/model.safetensors is not of the model in {folder}/config.yaml: train anew"
+            f"{folder}/model.safetensors is not of the model in {folder}/config.yaml: train it again"
         ) from error
     return model.eval(), settings
 
@@ -194,17 +186,10 @@ def _images(settings: DataSettings) -> LabelledImages:
         missing = settings.pad_to - images.train_images.shape[-1]
         if missing < 0:
             raise UserError(f"data.pad_to {settings.pad_to} is smaller than the images: leave it out")
-        margin = (missing // 2, missing - missing // 2) * 2
-        images = replace(
-            images,
-            train_images=torch.nn.functional.pad(images.train_images, margin),
-            test_images=torch.nn.functional.pad(images.test_images, margin),
-        )
-    images = replace(
-        images,
-        train_images=images.train_images[: settings.limit],
-        train_labels=images.train_labels[: settings.limit],
-    )
+        pad = torch.nn.ZeroPad2d((missing // 2, missing - missing // 2) * 2)
+        images = replace(images, train_images=pad(images.train_images), test_images=pad(images.test_images))
+    kept = slice(settings.limit)
+    images = replace(images, train_images=images.train_images[kept], train_labels=images.train_labels[kept])
     if not 0 <= settings.validation < len(images.train_images):
         raise UserError(
             f"data.validation {settings.validation} leaves nothing of {len(images.train_images)} training images"

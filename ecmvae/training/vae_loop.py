@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -23,18 +23,6 @@ from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
-
-
-@runtime_checkable
-class Output(Protocol):
-    """What every model of `ecmvae.vae` returns."""
-
-    @property
-    def loss(self) -> Tensor:
-        """Scalar, nats per sample."""
-
-    def named(self) -> dict[str, Tensor]:
-        """Scalars to log, the loss among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +45,6 @@ class FitSettings:
     """auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot train.
-
-        Raises:
-            UserError: For a count below 1 or a learning rate that is not positive.
-        """
         for name in ("epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -71,17 +54,14 @@ class FitSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """What a run left.
-
-    Attributes:
-        history: One dictionary of mean training terms an epoch, with ``validation/...`` where there was such data.
-        best_epoch: Epoch (from 0) whose weights the model now has: the best by validation loss, else the last.
-        stopped_early: Whether patience ran out.
-    """
+    """What a run left."""
 
     history: list[dict[str, float]]
+    """Mean training terms of every epoch, with ``validation/...`` where there was such data."""
     best_epoch: int
+    """Epoch (from 0) whose weights the model now has: the best by validation loss, else the last."""
     stopped_early: bool
+    """Whether patience ran out."""
 
 
 def fit(
@@ -97,7 +77,8 @@ def fit(
     """Train a model on tensors of n samples each.
 
     Args:
-        model: Called with `train`'s batches as keyword arguments (`MultimodalVAE`: with one mapping).
+        model: Called with `train`'s batches as keyword arguments (`MultimodalVAE`: with one mapping). Its answer has a
+            scalar `loss` and `named()`, the scalars to log with the loss among them.
         train: Name -> (n, ...).
         settings: How.
         validation: The same names, for early stopping and for choosing the best epoch.
@@ -141,11 +122,8 @@ def fit(
         logger.finalize("success")
     model.load_state_dict(state.best_weights)
     model.cpu().eval()
-    return FitResult(
-        history=state.history,
-        best_epoch=state.best_epoch,
-        stopped_early=state.epoch < settings.epochs,
-    )
+    early = state.epoch < settings.epochs
+    return FitResult(history=state.history, best_epoch=state.best_epoch, stopped_early=early)
 
 
 class _Objective(nn.Module):
@@ -157,7 +135,7 @@ class _Objective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and every scalar to log."""
-        output: Output = self.model(batch) if isinstance(self.model, MultimodalVAE) else self.model(**batch)
+        output = self.model(batch) if isinstance(self.model, MultimodalVAE) else self.model(**batch)
         with torch.no_grad():
             terms = {name: value.detach() for name, value in output.named().items()}
         return output.loss, terms
@@ -182,14 +160,7 @@ def evaluate(objective: nn.Module, data: Mapping[str, Tensor], batch_size: int) 
 class _Stepper:
     """One epoch of optimiser steps."""
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        objective: nn.Module,
-        optimizer: Any,
-        settings: FitSettings,
-        count: int,
-    ) -> None:
+    def __init__(self, fabric: Fabric, objective: nn.Module, optimizer: Any, settings: FitSettings, count: int) -> None:
         self.fabric, self.objective, self.optimizer, self.settings = fabric, objective, optimizer, settings
         self.starts = list(range(0, count, settings.batch_size))
         if len(self.starts) > 1 and count - self.starts[-1] == 1:
@@ -236,6 +207,8 @@ class _Stepper:
 class _State:
     """What a run needs to go on bit for bit."""
 
+    KEPT = ("epoch", "best_epoch", "best_loss", "history", "best_weights")
+
     def __init__(self, model: nn.Module, optimizer: Any, order: torch.Generator) -> None:
         self.model, self.optimizer, self.order = model, optimizer, order
         self.epoch, self.best_epoch, self.best_loss = 0, 0, math.inf
@@ -258,20 +231,9 @@ class _State:
     def save(self, folder: Path) -> None:
         """Write last.pt and history.json, each whole or not at all."""
         with replacing(folder / "last.pt") as part:
-            torch.save(
-                {
-                    "model": self.model.state_dict(),
-                    "best_weights": self.best_weights,
-                    "optimizer": self.optimizer.state_dict(),
-                    "epoch": self.epoch,
-                    "best_epoch": self.best_epoch,
-                    "best_loss": self.best_loss,
-                    "history": self.history,
-                    "order": self.order.get_state(),
-                    "random": torch.get_rng_state(),
-                },
-                part,
-            )
+            generators = {"order": self.order.get_state(), "random": torch.get_rng_state()}
+            modules = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+            torch.save({name: getattr(self, name) for name in self.KEPT} | generators | modules, part)
         with replacing(folder / "history.json") as part:
             part.write_text(json.dumps(self.history, indent=1))
 
@@ -282,8 +244,8 @@ class _State:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.order.set_state(saved["order"])
         torch.set_rng_state(saved["random"])
-        self.epoch, self.best_epoch, self.best_loss = saved["epoch"], saved["best_epoch"], saved["best_loss"]
-        self.history, self.best_weights = saved["history"], saved["best_weights"]
+        for name in self.KEPT:
+            setattr(self, name, saved[name])
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

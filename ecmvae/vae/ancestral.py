@@ -25,32 +25,19 @@ class NonlinearLatentModel:
     def __init__(
         self, function: Callable[[Tensor], Tensor], latent_dim: int, variance: float, prior: Prior | None = None
     ) -> None:
-        """Hold the parts.
-
-        Raises:
-            ValueError: When `variance` is not positive, or the prior is over another width.
-        """
         self.function, self.latent_dim = function, latent_dim
         self.prior = prior_or_standard_normal(prior, latent_dim)
         self.likelihood = GaussianLikelihood(variance)
 
     def sample(self, count: int) -> tuple[Float[Tensor, "n l"], Float[Tensor, "n d"]]:
-        """Ancestral sampling: z from its prior, then x given z.
-
-        Raises:
-            ValueError: When `count` is below 1.
-        """
+        """Ancestral sampling: z from its prior, then x given z."""
         z = self.prior.sample(check_count(count, "count"), torch.empty(0, dtype=torch.float64))
         return z, self.likelihood.sample(self.function(z)).detach()
 
     def log_prob_by_quadrature(
         self, x: Float[Tensor, "n d"], *, limit: float = 10.0, points: int = 20_001
     ) -> Float[Tensor, " n"]:
-        """Log p(x) by the trapezoid rule over z in [-limit, limit]; exact to rounding for smooth f and L = 1.
-
-        Raises:
-            ValueError: When there is more than one latent.
-        """
+        """Log p(x) by the trapezoid rule over z in [-limit, limit], for L = 1; exact to rounding for a smooth f."""
         if self.latent_dim != 1:
             raise ValueError(f"quadrature needs one latent, this model has {self.latent_dim}: use log_prob_by_sampling")
         z = torch.linspace(-limit, limit, points, dtype=torch.float64)
@@ -62,11 +49,7 @@ class NonlinearLatentModel:
     def log_prob_by_sampling(
         self, x: Float[Tensor, "n d"], num_samples: int, proposal: DiagonalGaussian | None = None
     ) -> Float[Tensor, " n"]:
-        """Importance-sampling estimate of log p(x) from `proposal` (n, L); None draws from N(0, I).
-
-        Raises:
-            ValueError: When `num_samples` is below 1.
-        """
+        """Importance-sampling estimate of log p(x) from `proposal` (n, L); None draws from N(0, I)."""
         if proposal is None:
             proposal = standard_normal_like(x.new_zeros(len(x), self.latent_dim))
         z = proposal.rsample(num_samples)
@@ -81,18 +64,9 @@ class NonlinearLatentModel:
 def sample_chain(
     initial: Float[Tensor, " a"], transitions: Sequence[Float[Tensor, "_ _"]], count: int
 ) -> Int[Tensor, "n v"]:
-    """Ancestral samples of a chain Pr(x) Pr(y|x) Pr(z|y) ... of discrete variables.
+    """Ancestral samples of a chain Pr(x) Pr(y|x) Pr(z|y) ... of discrete variables: (n, V) values, one column each.
 
-    Args:
-        initial: Pr(x), a probability table.
-        transitions: One table a further variable, row = value of the parent, summing to 1.
-        count: n.
-
-    Returns:
-        (n, V) values, one column a variable.
-
-    Raises:
-        ValueError: When a table does not sum to 1, does not fit its parent, or `count` is below 1.
+    `initial` is Pr(x); `transitions` has one table for each further variable, row = value of the parent, summing to 1.
     """
     check_table(initial)
     columns = [torch.multinomial(initial, check_count(count, "count"), replacement=True)]

@@ -56,9 +56,6 @@ class AutoEncoder(nn.Module):
             decoder: Any module (n, L) -> (n, *event) logits or means.
             likelihood: What the decoder's output means; None is Bernoulli.
             noise_std: Standard deviation of the Gaussian noise added to the input while training.
-
-        Raises:
-            ValueError: When `noise_std` is negative.
         """
         super().__init__()
         if noise_std < 0:

@@ -3,7 +3,7 @@
 Burda et al., "Importance weighted autoencoders", 2016 (arXiv:1509.00519); Barber & Agakov, "The IM algorithm", 2003;
 van den Oord et al., "Contrastive predictive coding", 2018 (arXiv:1807.03748); Cheng et al., "CLUB", 2020
 (arXiv:2006.12013); Belghazi et al., "MINE", 2018 (arXiv:1801.04062) for Donsker-Varadhan; Nguyen, Wainwright & Jordan,
-2010 (arXiv:0809.0853).
+2010 (arXiv:0809.0853). Critics' scores are (n, n): row i holds x_i against all y_j, the pairs stand on the diagonal.
 """
 
 from __future__ import annotations
@@ -28,9 +28,6 @@ def elbo(
         reconstruction_log_prob: log p(x|z), summed over data dimensions.
         kl: KL(q(z|x) || p(z)), summed over latent dimensions.
         beta: Weight of the KL.
-
-    Raises:
-        ValueError: When `beta` is negative.
     """
     if beta < 0:
         raise ValueError(f"beta must be >= 0, got {beta}: a negative weight would reward distance from the prior")
@@ -42,9 +39,6 @@ def iwae(log_weights: Float[Tensor, "k ..."]) -> Float[Tensor, "..."]:
 
     With w_k = p(x, z_k) / q(z_k | x) its mean grows with K from the ELBO (K = 1) towards log p(x), from below; with a
     large K it is the importance-sampling estimate of log p(x).
-
-    Raises:
-        ValueError: When there is no sample.
     """
     if log_weights.ndim == 0 or log_weights.shape[0] < 1:
         raise ValueError("iwae needs K >= 1 log-weights on the first axis, got shape " + str(tuple(log_weights.shape)))
@@ -68,12 +62,6 @@ def info_nce(scores: Float[Tensor, "n _"]) -> Float[Tensor, ""]:
     """Lower bound of van den Oord et al., at most log n.
 
     mean_i [f(x_i, y_i) - log 1/n sum_j exp f(x_i, y_j)].
-
-    Args:
-        scores: (n, n) critic values, row i = x_i against all y_j; the pairs stand on the diagonal.
-
-    Raises:
-        ValueError: When `scores` is not square.
     """
     pairs = _paired(scores)
     return (pairs - torch.logsumexp(scores, 1)).mean() + math.log(scores.shape[0])
@@ -93,21 +81,13 @@ def club(y: Float[Tensor, "n d"], conditional: DiagonalGaussian) -> Float[Tensor
 
 
 def donsker_varadhan(scores: Float[Tensor, "n _"]) -> Float[Tensor, ""]:
-    """Lower bound E_p(x,y) T - log E_p(x)p(y) e^T, the product of marginals taken over the n(n-1) off-diagonal pairs.
-
-    Raises:
-        ValueError: When `scores` is not square or smaller than 2x2.
-    """
+    """Lower bound E_p(x,y) T - log E_p(x)p(y) e^T, the marginals' product taken over the n(n-1) unmatched pairs."""
     pairs, log_mean = _pairs_and_log_mean(scores)
     return pairs.mean() - log_mean
 
 
 def nwj(scores: Float[Tensor, "n _"]) -> Float[Tensor, ""]:
-    """Lower bound E_p(x,y) T - E_p(x)p(y) e^(T-1) of Nguyen, Wainwright & Jordan, over the same pairs.
-
-    Raises:
-        ValueError: When `scores` is not square or smaller than 2x2.
-    """
+    """Lower bound E_p(x,y) T - E_p(x)p(y) e^(T-1) of Nguyen, Wainwright & Jordan, over the same pairs."""
     pairs, log_mean = _pairs_and_log_mean(scores)
     return pairs.mean() - (log_mean - 1.0).exp()
 
@@ -117,16 +97,8 @@ def mine(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Donsker-Varadhan bound with MINE's gradient: the denominator's gradient is divided by a moving average.
 
-    Args:
-        scores: (n, n) critic values, pairs on the diagonal.
-        running_mean: Moving average of E e^T so far; start with 1.
-        decay: Share of the old average that is kept.
-
-    Returns:
-        The bound, whose value is `donsker_varadhan(scores)`, and the next `running_mean`.
-
-    Raises:
-        ValueError: When `scores` is not square or smaller than 2x2.
+    `running_mean` is the average of E e^T so far, 1 at first; `decay` the share of it that is kept. Gives the bound,
+    whose value is `donsker_varadhan(scores)`, and the next `running_mean`.
     """
     pairs, log_mean = _pairs_and_log_mean(scores)
     mean = log_mean.exp()

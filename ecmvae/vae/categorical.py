@@ -17,11 +17,7 @@ class GumbelCategorical:
     """G independent categorical variables of K values, relaxed to points of the simplex."""
 
     def __init__(self, logits: Float[Tensor, "... g k"], temperature: float = 0.5) -> None:
-        """Hold (..., G, K) unnormalised log-probabilities.
-
-        Raises:
-            ValueError: When `temperature` is not positive.
-        """
+        """Hold (..., G, K) unnormalised log-probabilities."""
         if not temperature > 0:
             raise ValueError(f"temperature must be > 0, got {temperature}")
         self.logits, self.temperature = logits, temperature
@@ -35,7 +31,7 @@ class GumbelCategorical:
         """(..., G*K), softmax((logits + Gumbel noise) / temperature), flattened for a decoder."""
         return F.gumbel_softmax(self.logits, tau=self.temperature).flatten(-2)
 
-    def kl(self, other: None = None) -> Float[Tensor, "..."]:
+    def kl(self) -> Float[Tensor, "..."]:
         """KL(q || uniform) = G log K - H(q), in nats (...,); of the categorical, not of its relaxation."""
         log_probs = self.logits.log_softmax(-1)
         entropy = -(log_probs.exp() * log_probs).sum(-1)

@@ -27,9 +27,6 @@ def face_vae(image_size: int = 64, latent_dim: int = 200, *, reconstruction_weig
         image_size: Height and width in pixels, a multiple of 16.
         latent_dim: L.
         reconstruction_weight: R, the seed's beta.
-
-    Raises:
-        ValueError: When `image_size` is not a multiple of 16.
     """
     encoder = ConvEncoder(3, WIDTHS, image_size)
     decoder = ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3)

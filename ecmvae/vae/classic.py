@@ -7,7 +7,7 @@ Each class adds the generative side (sample, log_prob in nats) to scikit-learn's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,17 +15,29 @@ from numpy.typing import ArrayLike, NDArray
 from ecmvae.vae.gaussian import check_count
 
 Array = NDArray[Any]
+Model = TypeVar("Model", bound="_Fitted")
+
+
+class _Fitted:
+    """What the models around an estimator with `fit` and `score_samples` share."""
+
+    estimator: Any
+
+    def fit(self: Model, x: ArrayLike) -> Model:
+        """Fit to (n, D)."""
+        self.estimator.fit(np.asarray(x))
+        return self
+
+    def log_prob(self, x: ArrayLike) -> Array:
+        """Log p(x) of each row, (n,)."""
+        return np.asarray(self.estimator.score_samples(np.asarray(x)))
 
 
 class NaiveBayes:
     """p(x, y) = p(y) prod_k p(x_k|y) over categorical features; without labels a single class, p(x) = prod_k p(x_k)."""
 
     def __init__(self, *, smoothing: float = 0.0) -> None:
-        """Set Laplace's `smoothing`; 0 is maximum likelihood, theta = n / N.
-
-        Raises:
-            ValueError: When `smoothing` is negative.
-        """
+        """Set Laplace's `smoothing`; 0 is maximum likelihood, theta = n / N."""
         from sklearn.naive_bayes import CategoricalNB
 
         if smoothing < 0:
@@ -39,9 +51,6 @@ class NaiveBayes:
             table: (n, K) integers, feature k between 0 and categories[k] - 1.
             categories: Number of values of each feature, seen or not.
             labels: (n,) classes, or None.
-
-        Raises:
-            ValueError: When a value is outside its feature's categories.
         """
         x = np.asarray(table)
         if x.ndim != 2 or x.shape[1] != len(categories) or (x < 0).any() or (x >= np.asarray(categories)).any():
@@ -58,22 +67,20 @@ class NaiveBayes:
 
     def joint_log_prob(self, table: ArrayLike) -> Array:
         """Log p(x, y) for every class, (n, classes); -inf for values never seen."""
-        joint: Array = self.estimator.predict_joint_log_proba(np.asarray(table))
-        return joint
+        return np.asarray(self.estimator.predict_joint_log_proba(np.asarray(table)))
 
     def log_prob(self, table: ArrayLike) -> Array:
         """Log p(x), (n,)."""
-        result: Array = np.logaddexp.reduce(self.joint_log_prob(table), axis=1)
-        return result
+        return np.asarray(np.logaddexp.reduce(self.joint_log_prob(table), axis=1))
 
     def posterior(self, table: ArrayLike) -> Array:
         """p(y|x) by Bayes' rule, (n, classes)."""
-        result: Array = np.exp(self.joint_log_prob(table) - self.log_prob(table)[:, None])
-        return result
+        return np.asarray(np.exp(self.joint_log_prob(table) - self.log_prob(table)[:, None]))
 
     def sample(self, count: int, generator: np.random.Generator) -> tuple[Array, Array]:
         """Draw classes, then each feature given the class: (n, K) values and (n,) classes."""
-        classes = generator.choice(len(self.estimator.classes_), check_count(count, "count"), p=self._class_prior())
+        prior = np.exp(self.estimator.class_log_prior_)
+        classes = generator.choice(len(prior), check_count(count, "count"), p=prior / prior.sum())
         columns = []
         for table in self.tables:
             bounds = table[classes].cumsum(1)
@@ -82,21 +89,12 @@ class NaiveBayes:
             columns.append(np.minimum(drawn, table.shape[1] - 1))
         return np.stack(columns, 1), self.estimator.classes_[classes]
 
-    def _class_prior(self) -> Array:
-        prior: Array = np.exp(self.estimator.class_log_prior_)
-        normalised: Array = prior / prior.sum()
-        return normalised
 
-
-class MixtureModel:
+class MixtureModel(_Fitted):
     """sum_n weight_n N(x; mean_n, covariance_n), by expectation-maximisation or from given numbers."""
 
     def __init__(self, components: int, *, seed: int = 0, **options: Any) -> None:
-        """Set up scikit-learn's `GaussianMixture`; `options` go to it.
-
-        Raises:
-            ValueError: When `components` is below 1.
-        """
+        """Set up scikit-learn's `GaussianMixture`; `options` go to it."""
         from sklearn.mixture import GaussianMixture
 
         self.estimator = GaussianMixture(check_count(components, "components"), random_state=seed, **options)
@@ -111,20 +109,9 @@ class MixtureModel:
         model.estimator.precisions_cholesky_ = 1.0 / np.sqrt(model.estimator.covariances_)
         return model
 
-    def fit(self, x: ArrayLike) -> MixtureModel:
-        """Fit to (n, D) by expectation-maximisation."""
-        self.estimator.fit(np.asarray(x))
-        return self
-
-    def log_prob(self, x: ArrayLike) -> Array:
-        """Log p(x), (n,)."""
-        result: Array = self.estimator.score_samples(np.asarray(x))
-        return result
-
     def responsibilities(self, x: ArrayLike) -> Array:
         """p(component|x), (n, C)."""
-        result: Array = self.estimator.predict_proba(np.asarray(x))
-        return result
+        return np.asarray(self.estimator.predict_proba(np.asarray(x)))
 
     def sample(self, count: int) -> tuple[Array, Array]:
         """Draw (n, D) points and their components (n,)."""
@@ -132,7 +119,7 @@ class MixtureModel:
         return points, components
 
 
-class PrincipalComponents:
+class PrincipalComponents(_Fitted):
     """PCA as an encoder, a decoder and a Gaussian model of the data (Tipping & Bishop's probabilistic PCA).
 
     scikit-learn's density uses the unbiased covariance, 1 / (n - 1); `linear.ProbabilisticPCA` is the exact maximum
@@ -144,25 +131,13 @@ class PrincipalComponents:
 
         self.estimator = PCA(check_count(components, "components"), svd_solver="full")
 
-    def fit(self, x: ArrayLike) -> PrincipalComponents:
-        """Fit to (n, D)."""
-        self.estimator.fit(np.asarray(x))
-        return self
-
     def encode(self, x: ArrayLike) -> Array:
         """(n, D) -> (n, L)."""
-        codes: Array = self.estimator.transform(np.asarray(x))
-        return codes
+        return np.asarray(self.estimator.transform(np.asarray(x)))
 
     def decode(self, codes: ArrayLike) -> Array:
         """(n, L) -> (n, D)."""
-        x: Array = self.estimator.inverse_transform(np.asarray(codes))
-        return x
-
-    def log_prob(self, x: ArrayLike) -> Array:
-        """Log-density of each row, (n,)."""
-        result: Array = self.estimator.score_samples(np.asarray(x))
-        return result
+        return np.asarray(self.estimator.inverse_transform(np.asarray(codes)))
 
     def sample(self, count: int, generator: np.random.Generator) -> Array:
         """Draw (n, D) from the fitted Gaussian."""
@@ -190,8 +165,7 @@ class KMeansModel:
 
     def assign(self, x: ArrayLike) -> Array:
         """Nearest centre of each row, (n,)."""
-        clusters: Array = self.estimator.predict(np.asarray(x))
-        return clusters
+        return np.asarray(self.estimator.predict(np.asarray(x)))
 
 
 def digits() -> tuple[Array, Array]:

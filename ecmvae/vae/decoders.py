@@ -19,25 +19,10 @@ class ConvDecoder(nn.Module):
         in_shape: tuple[int, int, int],
         widths: Sequence[int],
         out_channels: int,
-        *,
-        kernel_size: int = 4,
-        stride: int = 2,
-        padding: int = 1,
-        batch_norm: bool = True,
-        negative_slope: float = 0.01,
     ) -> None:
-        """Build one transposed convolution a width and a last one to `out_channels`.
+        """Build one layer for each of `widths`, its output channels, and a last one to `out_channels`.
 
-        Args:
-            latent_dim: L.
-            in_shape: (C, H, W) that the linear layer makes, usually the encoder's `out_shape`.
-            widths: Output channels of each layer but the last; may be empty.
-            out_channels: Channels of the image.
-            kernel_size: Of every transposed convolution.
-            stride: Of every transposed convolution.
-            padding: Of every transposed convolution.
-            batch_norm: Normalise after each layer but the last.
-            negative_slope: Of the LeakyReLU; 0 is a plain ReLU.
+        `in_shape` (C, H, W) is what the linear layer makes, usually the encoder's `out_shape`.
         """
         super().__init__()
         self.latent_dim, self.in_shape = latent_dim, in_shape
@@ -45,12 +30,9 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = []
         channels = in_shape[0]
         for width in widths:
-            layers.append(nn.ConvTranspose2d(channels, width, kernel_size, stride, padding))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.LeakyReLU(negative_slope))
+            layers += [_doubling(channels, width), nn.BatchNorm2d(width), nn.LeakyReLU()]
             channels = width
-        layers.append(nn.ConvTranspose2d(channels, out_channels, kernel_size, stride, padding))
+        layers.append(_doubling(channels, out_channels))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n c h w"]:
@@ -79,3 +61,7 @@ class MLPDecoder(nn.Module):
         """(n, L) -> (n, *out_shape) logits or means."""
         flat: Tensor = self.layers(z)
         return flat.reshape(len(z), *self.out_shape)
+
+
+def _doubling(channels: int, width: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(channels, width, kernel_size=4, stride=2, padding=1)

@@ -34,8 +34,8 @@ class GaussianHead(nn.Module):
 class ConvEncoder(nn.Module):
     """Strided convolutions with batch norm and LeakyReLU, flattened in C, H, W order.
 
-    With the default kernel 4, stride 2, padding 1 each layer halves an even image. `widths=(16, 32, 64, 128, 128)` on
-    224 pixels is the image encoder of ECMVAE's latents: 128 * 7 * 7 = 6272 features.
+    Kernel 4, stride 2 and padding 1 halve an even image in each layer. `widths=(16, 32, 64, 128, 128)` on 224 pixels is
+    the image encoder of ECMVAE's latents: 128 * 7 * 7 = 6272 features.
 
     Attributes:
         out_features: Length of the feature vector.
@@ -48,27 +48,15 @@ class ConvEncoder(nn.Module):
         widths: Sequence[int],
         image_size: int,
         *,
-        kernel_size: int = 4,
-        stride: int = 2,
-        padding: int = 1,
         batch_norm: bool = True,
         negative_slope: float = 0.01,
     ) -> None:
-        """Build one layer a width.
+        """Build one layer for each of `widths`, its output channels.
 
-        Args:
-            in_channels: Channels of the image.
-            widths: Output channels of each layer.
-            image_size: Height and width of the square image, in pixels.
-            kernel_size: Of every convolution.
-            stride: Of every convolution.
-            padding: Zeros on each side.
-            batch_norm: Normalise after each convolution.
-            negative_slope: Of the LeakyReLU; 0 is a plain ReLU.
+        `image_size` is the height and width in pixels; a `negative_slope` of 0 makes the LeakyReLU a plain ReLU.
 
         Raises:
-            ValueError: When there is no layer, or when a layer would not see its input whole (an odd size at stride 2,
-                so that the decoder could not undo it).
+            ValueError: When there is no layer, or one would have to halve an odd size, which no decoder could undo.
         """
         super().__init__()
         if not widths:
@@ -77,18 +65,16 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         channels, size = in_channels, image_size
         for width in widths:
-            span = size + 2 * padding - kernel_size
-            if span < 0 or span % stride:
+            if size % 2:
                 raise ValueError(
-                    f"image_size {image_size} does not divide through {len(widths)} layers of kernel {kernel_size}, "
-                    f"stride {stride}, padding {padding} (stuck at {size} pixels): use a multiple of "
-                    f"{stride ** len(widths)} or fewer widths"
+                    f"image_size {image_size} cannot be halved {len(widths)} times (stuck at {size} pixels): use a "
+                    f"multiple of {2 ** len(widths)} or fewer widths"
                 )
-            layers.append(nn.Conv2d(channels, width, kernel_size, stride, padding))
+            layers.append(nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1))
             if batch_norm:
                 layers.append(nn.BatchNorm2d(width))
             layers.append(nn.LeakyReLU(negative_slope))
-            channels, size = width, span // stride + 1
+            channels, size = width, size // 2
         self.layers = nn.Sequential(*layers)
         self.out_shape = (channels, size, size)
         self.out_features = channels * size * size
@@ -118,11 +104,7 @@ class MLPEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n f"]:
-        """(n, ...) -> (n, out_features).
-
-        Raises:
-            ValueError: When the flattened input has another length than `in_features`.
-        """
+        """(n, ...) -> (n, out_features)."""
         flat = inputs.flatten(1)
         if flat.shape[1] != self.in_features:
             raise ValueError(

@@ -98,7 +98,7 @@ class VariationalEncoder(nn.Module):
         return posterior.rsample(), posterior.mean, posterior.logvar
 
 
-def lecture_vae(latent_dims: int = 2, event_shape: Sequence[int] = (784,), hidden: int = 512) -> VAE:
+def lecture_vae(latent_dim: int = 2, event_shape: Sequence[int] = (784,), hidden: int = 512) -> VAE:
     """784-512-L with the lecture's encoder."""
-    decoder = MLPDecoder(latent_dims, (hidden,), event_shape)
-    return VAE(VariationalEncoder(latent_dims, prod(event_shape), hidden), decoder, latent_dims)
+    decoder = MLPDecoder(latent_dim, (hidden,), event_shape)
+    return VAE(VariationalEncoder(latent_dim, prod(event_shape), hidden), decoder, latent_dim)

@@ -39,11 +39,6 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
     """Transposed convolution with Keras' `same` padding: size * stride pixels out, the odd pixel cropped at the end."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 2) -> None:
-        """Build the layer.
-
-        Raises:
-            ValueError: When the kernel is smaller than the stride, which leaves holes.
-        """
         if kernel_size < stride:
             raise ValueError(f"kernel_size {kernel_size} must be at least the stride {stride}")
         super().__init__(in_channels, out_channels, kernel_size, stride)

@@ -24,11 +24,7 @@ def morph(
 
 
 def attribute_direction(positive: Float[Tensor, "p l"], negative: Float[Tensor, "q l"]) -> Float[Tensor, " l"]:
-    """Mean code of samples with an attribute minus that of samples without: add alpha times it to any code.
-
-    Raises:
-        ValueError: When one side is empty.
-    """
+    """Mean code of samples with an attribute minus that of samples without: add alpha times it to any code."""
     if not len(positive) or not len(negative):
         raise ValueError("an attribute direction needs samples with and without the attribute")
     return positive.mean(0) - negative.mean(0)
@@ -39,13 +35,7 @@ def traverse(
 ) -> Float[Tensor, "... l"]:
     """Copies of a code with one or two dimensions set to each of `values`.
 
-    Args:
-        code: (L,).
-        dimensions: One index, for (V, L), or two, for (V, V, L): first index down, second across.
-        values: What they are set to.
-
-    Raises:
-        ValueError: When there is not one or two dimensions, or one is outside the code.
+    One index gives (V, L), two give (V, V, L): first index down, second across.
     """
     if len(dimensions) not in (1, 2) or not all(0 <= index < len(code) for index in dimensions):
         raise ValueError(f"give one or two dimensions between 0 and {len(code) - 1}, got {list(dimensions)}")
@@ -57,11 +47,7 @@ def traverse(
 
 
 def manifold_grid(side: int) -> Float[Tensor, "side side 2"]:
-    """Codes at the inverse normal CDF of the centres of a side x side grid on the unit square: equal prior mass each.
-
-    Raises:
-        ValueError: When `side` is below 1.
-    """
+    """Codes at the inverse normal CDF of the centres of a side x side grid on the unit square, of equal prior mass."""
     centres = (torch.arange(check_count(side, "side"), dtype=torch.float64) + 0.5) / side
     z: Tensor = torch.special.ndtri(centres)
     return torch.stack(torch.meshgrid(z, z, indexing="ij"), -1)
@@ -84,11 +70,7 @@ def uniformity(codes: Float[Tensor, "n l"]) -> Float[Tensor, " l"]:
 def box_samples(
     codes: Float[Tensor, "n l"], count: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "count l"]:
-    """Uniform codes in the box [min, max] of an autoencoder's codes: samples for a model without a prior.
-
-    Raises:
-        ValueError: When `count` is below 1.
-    """
+    """Uniform codes in the box [min, max] of an autoencoder's codes: samples for a model without a prior."""
     low, high = codes.amin(0), codes.amax(0)
     uniform = torch.rand(check_count(count, "count"), codes.shape[1], generator=generator, dtype=codes.dtype)
     return low + (high - low) * uniform.to(codes.device)
@@ -97,11 +79,7 @@ def box_samples(
 def nearest(
     queries: Float[Tensor, "q l"], database: Float[Tensor, "n l"], k: int = 1
 ) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
-    """Distances and indices of the k nearest database rows of each query, nearest first.
-
-    Raises:
-        ValueError: When k is below 1 or above the size of the database.
-    """
+    """Distances and indices of the k nearest database rows of each query, nearest first."""
     if not 1 <= k <= len(database):
         raise ValueError(f"k must be between 1 and {len(database)}, the size of the database, got {k}")
     distances, indices = torch.cdist(queries, database).topk(k, largest=False)
@@ -115,11 +93,7 @@ def recall_at_k(
     labels: Int[Tensor, " n"],
     k: int = 1,
 ) -> float:
-    """Share of queries with their own label among the k nearest rows.
-
-    Raises:
-        ValueError: As `nearest`.
-    """
+    """Share of queries with their own label among the k nearest rows."""
     indices = nearest(queries, database, k)[1]
     return float((labels[indices] == query_labels[:, None]).any(1).float().mean())
 
@@ -159,11 +133,8 @@ class Edit:
 def edit(model: VAE, x: Float[Tensor, "n ..."], change: Callable[[Tensor], Tensor], *, sample: bool = False) -> Edit:
     """Encode, sample, modify, decode, sample.
 
-    Args:
-        model: With a Gaussian posterior.
-        x: Images.
-        change: Codes (n, L) -> codes (n, L), for instance `lambda z: z + 2 * smile`.
-        sample: Draw in steps 2 and 5; False takes the mean, for a sharp and repeatable picture.
+    `change` maps codes (n, L) to codes (n, L), for instance `lambda z: z + 2 * smile`. `sample=False` takes the mean in
+    steps 2 and 5, for a sharp and repeatable picture.
     """
     posterior = model.encode(x)
     z = posterior.rsample() if sample else posterior.mode

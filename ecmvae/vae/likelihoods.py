@@ -23,11 +23,7 @@ class BernoulliLikelihood(nn.Module):
     """
 
     def check(self, x: Float[Tensor, "..."]) -> None:
-        """Validate the data.
-
-        Raises:
-            ValueError: When a value is outside [0, 1] or NaN.
-        """
+        """Refuse data outside [0, 1], and NaN, by a `ValueError`."""
         low, high = torch.aminmax(x)
         if not (low >= 0 and high <= 1):
             raise ValueError(
@@ -40,7 +36,7 @@ class BernoulliLikelihood(nn.Module):
         _check_event(parameters, x)
         logits = parameters.float() if parameters.dtype in (torch.float16, torch.bfloat16) else parameters
         bits = F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype).expand_as(logits), reduction="none")
-        return -_sum_event(bits, x)
+        return -bits.flatten(parameters.ndim - x.ndim + 1).sum(-1)
 
     def mean(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """E[x|z], in (0, 1)."""
@@ -55,11 +51,7 @@ class RealLikelihood(nn.Module):
     """What the likelihoods of real numbers share: any finite value can be explained."""
 
     def check(self, x: Float[Tensor, "..."]) -> None:
-        """Validate the data.
-
-        Raises:
-            ValueError: On NaN or infinity.
-        """
+        """Refuse NaN and infinity by a `ValueError`."""
         if not torch.isfinite(x).all():
             raise ValueError("the data holds NaN or infinity: clean it before training")
 
@@ -71,11 +63,7 @@ class GaussianLikelihood(RealLikelihood):
     """
 
     def __init__(self, variance: float = 1.0, *, learn_variance: bool = False) -> None:
-        """Set sigma^2, as a start value when it is learnt.
-
-        Raises:
-            ValueError: When `variance` is not positive.
-        """
+        """Set sigma^2, as a start value when it is learnt."""
         super().__init__()
         if not variance > 0:
             raise ValueError(f"variance must be > 0, got {variance}")
@@ -128,11 +116,7 @@ class CategoricalLikelihood(nn.Module):
     """One of K classes, one-hot (n, K); the decoder gives K logits."""
 
     def check(self, x: Float[Tensor, "..."]) -> None:
-        """Validate the data; an all-zero row stands for a missing label.
-
-        Raises:
-            ValueError: When a value is neither 0 nor 1, or a row has more than one 1.
-        """
+        """Refuse rows that are not one-hot by a `ValueError`; an all-zero row stands for a missing label."""
         if not ((x == 0) | (x == 1)).all() or (x.sum(-1) > 1).any():
             raise ValueError("a categorical decoder explains one-hot rows: use torch.nn.functional.one_hot(labels)")
 
@@ -153,11 +137,6 @@ class CategoricalLikelihood(nn.Module):
 
 Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood | CategoricalLikelihood
 """What `AutoEncoder`, `VAE` and the multimodal models accept."""
-
-
-def _sum_event(values: Tensor, x: Tensor) -> Tensor:
-    """Sum the last axes of (..., n, *event), those of one datum."""
-    return values.flatten(values.ndim - x.ndim + 1).sum(-1)
 
 
 def _check_event(parameters: Tensor, x: Tensor) -> None:

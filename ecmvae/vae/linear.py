@@ -7,7 +7,6 @@ linear VAE's ELBO equals probabilistic PCA's log-likelihood.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -83,11 +82,7 @@ class ProbabilisticPCA:
 
     @classmethod
     def fit(cls, x: Float[Tensor, "n d"], latent_dim: int) -> ProbabilisticPCA:
-        """Closed-form maximum likelihood, with the biased covariance (1/n).
-
-        Raises:
-            ValueError: When `latent_dim` is not between 1 and D - 1, or there are fewer than two samples.
-        """
+        """Closed-form maximum likelihood, with the biased covariance (1/n)."""
         count, dim = x.shape
         if not 1 <= latent_dim < dim or count < 2:
             raise ValueError(f"need 1 <= latent_dim < {dim} and at least 2 samples, got {latent_dim} and {count}")
@@ -100,9 +95,7 @@ class ProbabilisticPCA:
 
     def log_prob(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Exact log p(x), in nats."""
-        dim = len(self.mean)
-        covariance = self.weight @ self.weight.T + self.variance * torch.eye(dim, dtype=x.dtype, device=x.device)
-        factor = torch.linalg.cholesky(covariance)
-        whitened: Tensor = torch.linalg.solve_triangular(factor, (x - self.mean).T, upper=False)
-        log_volume: Tensor = factor.diagonal().log().sum() + 0.5 * dim * math.log(2 * math.pi)
-        return -0.5 * (whitened**2).sum(0) - log_volume
+        covariance = self.weight @ self.weight.T + self.variance * torch.eye(len(self.mean)).to(x)
+        normal = torch.distributions.MultivariateNormal(self.mean, covariance)
+        density: Tensor = normal.log_prob(x)  # type: ignore[no-untyped-call]
+        return density

@@ -30,9 +30,6 @@ def bound_report(
         x: Test data.
         num_samples: K; the -ELBO is the mean over the same draws, so -IWAE <= -ELBO holds for every estimate.
         batch_size: Samples decoded K times at once.
-
-    Raises:
-        ValueError: When `num_samples` or `batch_size` is below 1, or x is empty.
     """
     check_count(num_samples, "num_samples")
     check_count(len(x), "the number of samples")
@@ -56,11 +53,7 @@ def kl_per_dimension(posterior: DiagonalGaussian) -> Float[Tensor, " l"]:
 
 
 def active_units(means: Float[Tensor, "n l"], threshold: float = 0.01) -> Bool[Tensor, " l"]:
-    """Which latent dimensions react to the data: variance of E[z|x] over x above `threshold` (Burda et al., 2016).
-
-    Raises:
-        ValueError: For fewer than two samples.
-    """
+    """Which latent dimensions react to the data: variance of E[z|x] over x above `threshold` (Burda et al., 2016)."""
     if len(means) < 2:
         raise ValueError("active units need at least 2 samples to have a variance, got " + str(len(means)))
     return means.var(0) > threshold
@@ -72,11 +65,7 @@ def perplexity(log_probs: Float[Tensor, " n"]) -> Float[Tensor, ""]:
 
 
 def auroc(scores: Float[Tensor, " n"], is_outlier: Bool[Tensor, " n"]) -> float:
-    """Area under the ROC curve: the chance that an outlier scores higher than an inlier.
-
-    Raises:
-        ValueError: When one of the two classes is missing.
-    """
+    """Area under the ROC curve: the chance that an outlier scores higher than an inlier."""
     from torchmetrics.functional.classification import binary_auroc
 
     if is_outlier.all() or not is_outlier.any():
@@ -111,9 +100,6 @@ def feature_fid(
         generated: (m, *event).
         features: Module (k, *event) -> (k, F); only values under one and the same network compare.
         batch_size: Images a call of the network.
-
-    Raises:
-        ValueError: When a set has fewer than two images.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -140,11 +126,7 @@ def classifier_inception_score(
 
 
 def inception_score(probabilities: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
-    """The same from a table p(y|x): K when rows are one-hot and balanced, 1 when all rows are equal.
-
-    Raises:
-        ValueError: When a row does not sum to 1.
-    """
+    """The same from a table p(y|x): K when rows are one-hot and balanced, 1 when all rows are equal."""
     return discrete_kl(probabilities, probabilities.mean(0).expand_as(probabilities)).mean().exp()
 
 

@@ -37,21 +37,13 @@ class GaussianMixture:
 
     @classmethod
     def of_present(cls, experts: Sequence[DiagonalGaussian], present: Bool[Tensor, "c ..."]) -> GaussianMixture:
-        """Uniform mixture of the experts that a sample has; `present` (C, ...) is True for those.
-
-        Raises:
-            ValueError: As `of`.
-        """
+        """Uniform mixture of the experts that a sample has; `present` (C, ...) is True for those."""
         indicator = torch.zeros_like(present, dtype=experts[0].mean.dtype).masked_fill(~present, -math.inf)
         return cls.of(experts, indicator)
 
     @classmethod
     def of(cls, experts: Sequence[DiagonalGaussian], log_weights: Tensor | None = None) -> GaussianMixture:
-        """Stack experts of one shape (..., L).
-
-        Args:
-            experts: The components.
-            log_weights: (C, ...) unnormalised log-weights; None is uniform.
+        """Stack experts of one shape (..., L), with unnormalised log-weights (C, ...); None is uniform.
 
         Raises:
             ValueError: When there is no expert, or when some sample has only components of weight 0.
@@ -102,12 +94,8 @@ class GaussianMixture:
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """Log-density in nats; z (K, ..., L) gives (K, ...), z (..., L) gives (...,)."""
         extra = z.ndim - (self.components.mean.ndim - 1)
-        log_probs = torch.stack(
-            [
-                DiagonalGaussian(mean, logvar).log_prob(z)
-                for mean, logvar in zip(self.components.mean, self.components.logvar, strict=True)
-            ]
-        )  # (C, K?, ...)
+        parts = zip(self.components.mean, self.components.logvar, strict=True)
+        log_probs = torch.stack([DiagonalGaussian(*part).log_prob(z) for part in parts])  # (C, K?, ...)
         weights = self.log_weights.reshape(len(self.log_weights), *[1] * extra, *self.log_weights.shape[1:])
         return torch.logsumexp(weights + log_probs, 0)
 
@@ -119,11 +107,7 @@ class GaussianMixture:
         return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * values, 0.0).sum(0)
 
     def kl(self, other: Density | None = None, num_samples: int = 1) -> Float[Tensor, "..."]:
-        """Monte-Carlo KL(mixture || other), stratified over the components, in nats (...,).
-
-        Raises:
-            ValueError: When `num_samples` is below 1.
-        """
+        """Monte-Carlo KL(mixture || other), stratified over the components, in nats (...,)."""
         z = self.rsample_each(num_samples)  # (K, C, ..., L)
         if other is None:
             other = standard_normal_like(self.components.mean[0])

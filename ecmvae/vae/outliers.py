@@ -22,16 +22,9 @@ from ecmvae.vae.vae import VAE
 def outlier_scores(
     model: AutoEncoder | VAE, x: Float[Tensor, "n ..."], *, num_samples: int = 1, batch_size: int = 500
 ) -> Float[Tensor, " n"]:
-    """High where the model does not know x: -log p(x|code) of an autoencoder, -ELBO or -IWAE(K) of a VAE, in nats.
+    """High where a model in eval mode does not know x: -log p(x|code) of an autoencoder, -IWAE(K) of a VAE, in nats.
 
-    Args:
-        model: In eval mode.
-        x: Samples.
-        num_samples: K of a VAE's bound; an autoencoder is deterministic and ignores it.
-        batch_size: Samples a call.
-
-    Raises:
-        ValueError: When `num_samples` is below 1.
+    K is `num_samples`, 1 for the -ELBO; an autoencoder is deterministic and ignores it.
     """
     check_count(num_samples, "num_samples")
     parts = []
@@ -45,21 +38,13 @@ def outlier_scores(
 
 @dataclass(frozen=True)
 class OutlierThreshold:
-    """A score above which a sample counts as an outlier.
-
-    Attributes:
-        value: The score.
-    """
+    """A score above which a sample counts as an outlier."""
 
     value: float
 
     @classmethod
     def calibrate(cls, inlier_scores: Float[Tensor, " n"], false_positive_rate: float) -> OutlierThreshold:
-        """The quantile that flags about `false_positive_rate` of such inliers: calibrate on held-out ones.
-
-        Raises:
-            ValueError: When the rate is not between 0 and 1, or there are no scores.
-        """
+        """The quantile that flags about `false_positive_rate` of such inliers: calibrate on held-out ones."""
         if not 0.0 < false_positive_rate < 1.0:
             raise ValueError(f"false_positive_rate must be between 0 and 1, got {false_positive_rate}")
         check_count(len(inlier_scores), "the number of inlier scores")
@@ -73,13 +58,7 @@ class OutlierThreshold:
 def rarity_weights(codes: Float[Tensor, "n l"], *, bins: int = 10, smoothing: float = 0.001) -> Float[Tensor, " n"]:
     """Sampling weights that favour rare latent codes, with mean 1: proportional to prod_l 1 / (density_l + smoothing).
 
-    Args:
-        codes: Latent means.
-        bins: Of each dimension's histogram.
-        smoothing: Larger is nearer to uniform weights.
-
-    Raises:
-        ValueError: When `bins` is below 1 or `smoothing` is not positive.
+    The density is a histogram's with `bins` bins; a larger `smoothing` is nearer to uniform weights.
     """
     check_count(bins, "bins")
     if not smoothing > 0:

@@ -8,7 +8,6 @@ Training, bounds, importance sampling and generation all read the model's own pr
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,20 +19,8 @@ from ecmvae.vae.categorical import GumbelCategorical
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 
-
-@runtime_checkable
-class Posterior(Protocol):
-    """What an encoder must return: `DiagonalGaussian`, `GumbelCategorical` and `GaussianMixture` fit."""
-
-    @property
-    def mode(self) -> Tensor:
-        """(n, L)."""
-
-    def rsample(self) -> Tensor:
-        """(n, L), differentiable."""
-
-    def kl(self, other: None = None) -> Tensor:
-        """(n,) nats to the standard normal (`GumbelCategorical`: to the uniform categorical)."""
+Posterior = DiagonalGaussian | GumbelCategorical | GaussianMixture
+"""What an encoder returns: something with `mode`, `rsample` and `kl`, all in nats."""
 
 
 class Prior(nn.Module):
@@ -41,9 +28,6 @@ class Prior(nn.Module):
 
     Args:
         latent_dim: L.
-
-    Raises:
-        ValueError: When `latent_dim` is below 1.
     """
 
     def __init__(self, latent_dim: int) -> None:
@@ -59,14 +43,10 @@ class Prior(nn.Module):
         raise NotImplementedError
 
     def kl(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "..."]:
-        """KL(posterior || prior) in nats (...,): an unbiased Monte Carlo estimate, unless a subclass knows better.
-
-        Args:
-            posterior: Over (..., L), with a density.
-            num_samples: K draws; ignored by a closed form.
+        """KL(posterior || prior) in nats (...,): an unbiased estimate from K draws, unless a subclass knows better.
 
         Raises:
-            ValueError: When `num_samples` is below 1, or the posterior has no density.
+            ValueError: When the posterior has no density.
         """
         if isinstance(posterior, GaussianMixture):
             return posterior.kl(self, num_samples)
@@ -88,11 +68,7 @@ class StandardNormal(Prior):
         return standard_normal_like(like.new_empty(count, self.latent_dim)).rsample(generator=generator)
 
     def kl(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "..."]:
-        """KL(posterior || N(0, I)) in nats.
-
-        Raises:
-            ValueError: When the posterior is categorical.
-        """
+        """KL(posterior || N(0, I)) in nats, of a posterior that is not categorical."""
         if isinstance(posterior, GumbelCategorical):
             raise ValueError("a categorical posterior has no density: give the model prior=UniformCategorical(...)")
         return posterior.kl()
@@ -115,11 +91,7 @@ class UniformCategorical(Prior):
         return F.one_hot(drawn, self.values).to(like.dtype).flatten(1)
 
     def kl(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "..."]:
-        """KL(posterior || uniform) in nats, closed form.
-
-        Raises:
-            ValueError: When the posterior is not categorical.
-        """
+        """KL(posterior || uniform) in nats, closed form, of a categorical posterior."""
         if not isinstance(posterior, GumbelCategorical):
             raise ValueError(f"UniformCategorical needs a categorical posterior, not {type(posterior).__name__}")
         return posterior.kl()
@@ -132,11 +104,7 @@ PRIORS: Registry[type[Prior]] = Registry(
 
 
 def prior_or_standard_normal(prior: Prior | None, latent_dim: int) -> Prior:
-    """`prior`, or N(0, I) over `latent_dim` for None.
-
-    Raises:
-        ValueError: When the prior is over another width.
-    """
+    """`prior`, or N(0, I) over `latent_dim` for None."""
     prior = prior or StandardNormal(latent_dim)
     if prior.latent_dim != latent_dim:
         raise ValueError(f"the prior is over {prior.latent_dim} latents, the model has {latent_dim}: make them equal")

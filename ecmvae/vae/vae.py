@@ -85,9 +85,6 @@ class VAE(nn.Module):
             likelihood: What the decoder's output means; None is Bernoulli.
             beta: Weight of the KL in the loss.
             prior: p(z) over L; None is the standard normal.
-
-        Raises:
-            ValueError: When `beta` is negative, or the prior is over another width.
         """
         super().__init__()
         if beta < 0:
@@ -117,15 +114,8 @@ class VAE(nn.Module):
         )
 
     def encode(self, x: Float[Tensor, "n ..."]) -> DiagonalGaussian:
-        """q(z|x) of a Gaussian encoder.
-
-        Raises:
-            ValueError: When the encoder gives another kind of posterior.
-        """
-        posterior = as_posterior(self.encoder(x))
-        if not isinstance(posterior, DiagonalGaussian):
-            raise ValueError(f"encode needs a Gaussian posterior, this encoder gives {type(posterior).__name__}")
-        return posterior
+        """q(z|x) of an encoder that gives a Gaussian."""
+        return _gaussian(self.encoder(x))
 
     def decode(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n ..."]:
         """(n, L) -> (n, *event) logits or means."""
@@ -137,20 +127,12 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.decode(as_posterior(self.encoder(x)).mode))
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
-        """Mean images of `count` draws from the prior.
-
-        Raises:
-            ValueError: When `count` is below 1.
-        """
+        """Mean images of `count` draws from the prior."""
         z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
         return self.likelihood.mean(self.decode(z))
 
     def log_weights(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k) - log q(z_k|x) for K draws of a posterior with a density, for `bounds.iwae`.
-
-        Raises:
-            ValueError: When `num_samples` is below 1, or the posterior has no density (relaxed categorical).
-        """
+        """Log p(x, z_k) - log q(z_k|x) for K draws of a Gaussian or mixture posterior, for `bounds.iwae`."""
         self.likelihood.check(x)
         posterior = as_posterior(self.encoder(x))
         if not isinstance(posterior, DiagonalGaussian | GaussianMixture):
@@ -184,9 +166,6 @@ class ConditionalVAE(nn.Module):
             prior: Called as prior(y) -> the same kind; None is the standard normal.
             likelihood: What the decoder's output means; None is Bernoulli.
             beta: Weight of the KL in the loss.
-
-        Raises:
-            ValueError: When `beta` is negative.
         """
         super().__init__()
         if beta < 0:
@@ -198,12 +177,7 @@ class ConditionalVAE(nn.Module):
     def forward(
         self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], latents: Literal["sample", "mean"] = "sample"
     ) -> VAEOutput:
-        """Encode (x, y), draw, decode with y, and score against x.
-
-        Raises:
-            ValueError: When the likelihood cannot explain x, when x and y differ in length, or on a one-sample batch
-                with batch norm.
-        """
+        """Encode (x, y), draw, decode with y, and score against x; errors as `VAE.forward`."""
         self._check(x, y)
         check_batch_statistics(self, x)
         posterior, prior = self.encode(x, y), self.prior(y)
@@ -240,18 +214,11 @@ class ConditionalVAE(nn.Module):
     def log_weights(
         self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], num_samples: int
     ) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k|y) - log q(z_k|x, y) for K draws, for `bounds.iwae`.
-
-        Raises:
-            ValueError: When `num_samples` is below 1.
-        """
+        """Log p(x, z_k|y) - log q(z_k|x, y) for K draws, for `bounds.iwae`."""
         self._check(x, y)
         repeated = y.repeat(check_count(num_samples, "num_samples"), *[1] * (y.ndim - 1))
-
-        def decode(z: Tensor) -> Tensor:
-            return self.decode(z, repeated)
-
-        return _log_weights(x, self.encode(x, y), self.prior(y), decode, self.likelihood, num_samples)
+        posterior, prior = self.encode(x, y), self.prior(y)
+        return _log_weights(x, posterior, prior, lambda z: self.decode(z, repeated), self.likelihood, num_samples)
 
     def _check(self, x: Tensor, y: Tensor) -> None:
         self.likelihood.check(x)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from ecmvae.vae.fully_connected import (
     mlp_vae,
 )
 from ecmvae.vae.keras_same import keras_autoencoder, keras_vae
-from ecmvae.vae.likelihoods import BernoulliLikelihood, CategoricalLikelihood
+from ecmvae.vae.likelihoods import BernoulliLikelihood, CategoricalLikelihood, Likelihood
 from ecmvae.vae.mixture_vae import MixtureVAE
 from ecmvae.vae.mixtures import MixtureHead
 from ecmvae.vae.multimodal import (
@@ -87,68 +88,25 @@ class ModelSettings:
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels."""
 
 
-_USED: dict[str, tuple[str, ...]] = {
-    "autoencoder": ("latent_dim", "hidden", "noise_std"),
-    "vae": ("latent_dim", "hidden", "beta", "prior"),
-    "lecture_vae": ("latent_dim", "hidden", "prior"),
-    "categorical_vae": ("latent_dim", "hidden", "components"),
-    "mixture_vae": ("latent_dim", "hidden", "beta", "components", "prior"),
-    "conditional_vae": ("latent_dim", "hidden", "beta"),
-    "keras_autoencoder": ("latent_dim",),
-    "keras_vae": ("latent_dim", "beta", "prior"),
-    "face_vae": ("latent_dim", "prior"),
-    "mmjsd": ("latent_dim", "hidden", "beta", "label_weight"),
-    "dmvae": ("latent_dim", "hidden", "beta", "label_weight", "private_dim", "prior"),
-    "mmvae_plus": ("latent_dim", "hidden", "beta", "label_weight", "private_dim", "prior"),
-}
-_MULTIMODAL = ("latent_dim", "hidden", "beta", "label_weight", "prior")
-
-
 def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: int = 10) -> Model:
     """Build a model for images of `event_shape` (C, H, W) and one of `num_classes` classes.
 
     Raises:
         ValueError: When the model does not take such images, or a setting has no effect on it.
     """
-    _refuse_unused(settings)
-    model = _build(settings, event_shape, num_classes)
+    if settings.name not in _MODELS:
+        raise ValueError(f"unknown model {settings.name!r}: choose from {', '.join(_MODELS)}")
+    listed, build = _MODELS[settings.name]
+    used = listed.split()
+    for name, default in vars(ModelSettings()).items():
+        if name not in ("name", *used) and getattr(settings, name) != default:
+            raise ValueError(f"{name} has no effect on {settings.name}, which has {', '.join(used)}: leave it out")
+    given = {name: getattr(settings, name) for name in used if name != "prior"}
+    model = build(tuple(event_shape), num_classes, **given)
     if isinstance(model, VAE | MultimodalVAE) and settings.prior != ModelSettings.prior:
         prior = PRIORS.get(settings.prior)(settings.latent_dim)
         model.prior = prior_or_standard_normal(prior, settings.latent_dim)
     return model
-
-
-def _build(settings: ModelSettings, event_shape: Sequence[int], num_classes: int) -> Model:
-    latent_dim, hidden, beta = settings.latent_dim, settings.hidden, settings.beta
-    match settings.name:
-        case "autoencoder":
-            return mlp_autoencoder(event_shape, hidden, latent_dim, noise_std=settings.noise_std)
-        case "vae":
-            return mlp_vae(event_shape, hidden, latent_dim, beta=beta)
-        case "lecture_vae":
-            return lecture_vae(latent_dim, event_shape, hidden)
-        case "categorical_vae":
-            return mlp_categorical_vae(event_shape, hidden, latent_dim, settings.components)
-        case "mixture_vae":
-            head = MixtureHead(hidden, latent_dim, settings.components)
-            encoder = nn.Sequential(MLPEncoder(prod(event_shape), (hidden,)), head)
-            return MixtureVAE(encoder, MLPDecoder(latent_dim, (hidden,), event_shape), latent_dim, beta=beta)
-        case "conditional_vae":
-            return mlp_conditional_vae(event_shape, num_classes, hidden, latent_dim, beta=beta)
-        case "keras_autoencoder" | "keras_vae":
-            if tuple(event_shape) != (1, 32, 32):
-                raise ValueError(f"{settings.name} takes 1x32x32 images, got {tuple(event_shape)}: set pad_to: 32")
-            return (
-                keras_autoencoder(latent_dim)
-                if settings.name == "keras_autoencoder"
-                else keras_vae(latent_dim, beta=beta)
-            )
-        case "face_vae":
-            if event_shape[0] != 3:
-                raise ValueError(f"face_vae takes RGB images, got {tuple(event_shape)}")
-            return face_vae(event_shape[1], latent_dim)
-        case _:
-            return _multimodal(settings, event_shape, num_classes)
 
 
 def batch_for(model: Model, images: Tensor, labels: Tensor, num_classes: int = 10) -> dict[str, Tensor]:
@@ -157,53 +115,6 @@ def batch_for(model: Model, images: Tensor, labels: Tensor, num_classes: int = 1
         return {"x": images}
     one_hot = nn.functional.one_hot(labels, num_classes).to(images.dtype)
     return {"image": images, "label": one_hot} if isinstance(model, MultimodalVAE) else {"x": images, "y": one_hot}
-
-
-def _refuse_unused(settings: ModelSettings) -> None:
-    used = _USED.get(settings.name, _MULTIMODAL)
-    for name, default in vars(ModelSettings()).items():
-        if name not in ("name", *used) and getattr(settings, name) != default:
-            raise ValueError(f"{name} has no effect on {settings.name}, which has {', '.join(used)}: leave it out")
-
-
-def _multimodal(settings: ModelSettings, event_shape: Sequence[int], num_classes: int) -> MultimodalVAE:
-    hidden, latent_dim, pixels = settings.hidden, settings.latent_dim, prod(event_shape)
-    private = settings.name in ("dmvae", "mmvae_plus")
-
-    def encoder(features: int) -> nn.Module:
-        head = (
-            SharedPrivateHead(hidden, latent_dim, settings.private_dim) if private else GaussianHead(hidden, latent_dim)
-        )
-        return nn.Sequential(MLPEncoder(features, (hidden,)), head)
-
-    decoded = latent_dim + settings.private_dim if private else latent_dim
-    encoders = {"image": encoder(pixels), "label": encoder(num_classes)}
-    decoders = {
-        "image": MLPDecoder(decoded, (hidden,), event_shape),
-        "label": MLPDecoder(decoded, (hidden,), (num_classes,)),
-    }
-    common: dict[str, Any] = {
-        "likelihoods": {"image": BernoulliLikelihood(), "label": CategoricalLikelihood()},
-        "weights": {"label": settings.label_weight},
-        "beta": settings.beta,
-    }
-    match settings.name:
-        case "mvae":
-            return MVAE(encoders, decoders, latent_dim, **common)
-        case "jmvae":
-            joint = LabelConditioned(encoder(pixels + num_classes))
-            return JMVAE(encoders, decoders, latent_dim, joint_encoder=joint, **common)
-        case "mmvae":
-            return MMVAE(encoders, decoders, latent_dim, **common)
-        case "mopoe":
-            return MoPoE(encoders, decoders, latent_dim, **common)
-        case "mmjsd":
-            return MMJSD(encoders, decoders, latent_dim, **common)
-        case "dmvae":
-            return DMVAE(encoders, decoders, latent_dim, private_dim=settings.private_dim, **common)
-        case "mmvae_plus":
-            return MMVAEPlus(encoders, decoders, latent_dim, private_dim=settings.private_dim, **common)
-    raise ValueError(f"unknown model {settings.name!r}: choose from {', '.join(get_args(ModelName))}")
 
 
 @torch.no_grad()
@@ -216,3 +127,74 @@ def codes_of(model: Model, batch: dict[str, Tensor]) -> Tensor:
     if isinstance(model, VAE):
         return as_posterior(model.encoder(batch["x"])).mode
     return model.encode(batch["x"])
+
+
+def _mixture_vae(shape: Sequence[int], _: int, latent_dim: int, hidden: int, beta: float, components: int) -> VAE:
+    encoder = nn.Sequential(MLPEncoder(prod(shape), (hidden,)), MixtureHead(hidden, latent_dim, components))
+    return MixtureVAE(encoder, MLPDecoder(latent_dim, (hidden,), shape), latent_dim, beta=beta)
+
+
+def _keras(build: Callable[..., Model], shape: Sequence[int], _: int, **settings: Any) -> Model:
+    if shape != (1, 32, 32):
+        raise ValueError(f"{build.__name__} takes 1x32x32 images, got {shape}: set pad_to: 32")
+    return build(**settings)
+
+
+def _face_vae(shape: Sequence[int], _: int, latent_dim: int) -> VAE:
+    if shape[0] != 3:
+        raise ValueError(f"face_vae takes RGB images, got {shape}")
+    return face_vae(shape[1], latent_dim)
+
+
+def _multimodal(
+    cls: type[MultimodalVAE],
+    shape: Sequence[int],
+    num_classes: int,
+    *,
+    latent_dim: int,
+    hidden: int,
+    beta: float,
+    label_weight: float,
+    **private: int,
+) -> MultimodalVAE:
+    """Image and label as modalities; `private` is empty or holds `private_dim`."""
+
+    def encoder(features: int) -> nn.Module:
+        head = SharedPrivateHead(hidden, latent_dim, **private) if private else GaussianHead(hidden, latent_dim)
+        return nn.Sequential(MLPEncoder(features, (hidden,)), head)
+
+    shapes = {"image": shape, "label": (num_classes,)}
+    width = latent_dim + sum(private.values())
+    encoders = {name: encoder(prod(event)) for name, event in shapes.items()}
+    decoders = {name: MLPDecoder(width, (hidden,), event) for name, event in shapes.items()}
+    more: dict[str, Any] = dict(private)
+    if cls is JMVAE:
+        more["joint_encoder"] = LabelConditioned(encoder(prod(shape) + num_classes))
+    likelihoods: dict[str, Likelihood] = {"image": BernoulliLikelihood(), "label": CategoricalLikelihood()}
+    weights = {"label": label_weight}
+    return cls(encoders, decoders, latent_dim, likelihoods=likelihoods, weights=weights, beta=beta, **more)
+
+
+_BOTH = "latent_dim hidden beta label_weight prior"
+_MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
+    "autoencoder": ("latent_dim hidden noise_std", lambda shape, _, **used: mlp_autoencoder(shape, **used)),
+    "vae": ("latent_dim hidden beta prior", lambda shape, _, **used: mlp_vae(shape, **used)),
+    "lecture_vae": ("latent_dim hidden prior", lambda shape, _, **used: lecture_vae(event_shape=shape, **used)),
+    "categorical_vae": (
+        "latent_dim hidden components",
+        lambda shape, _, latent_dim, hidden, components: mlp_categorical_vae(shape, hidden, latent_dim, components),
+    ),
+    "mixture_vae": ("latent_dim hidden beta components prior", _mixture_vae),
+    "conditional_vae": ("latent_dim hidden beta", mlp_conditional_vae),
+    "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
+    "keras_vae": ("latent_dim beta prior", partial(_keras, keras_vae)),
+    "face_vae": ("latent_dim prior", _face_vae),
+    "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
+    "mvae": (_BOTH, partial(_multimodal, MVAE)),
+    "mmvae": (_BOTH, partial(_multimodal, MMVAE)),
+    "mopoe": (_BOTH, partial(_multimodal, MoPoE)),
+    "mmjsd": (_BOTH.removesuffix(" prior"), partial(_multimodal, MMJSD)),
+    "dmvae": (f"{_BOTH} private_dim", partial(_multimodal, DMVAE)),
+    "mmvae_plus": (f"{_BOTH} private_dim", partial(_multimodal, MMVAEPlus)),
+}
+"""Name -> the settings that have an effect, and the function that builds it from image shape, classes and those."""

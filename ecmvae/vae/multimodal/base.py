@@ -47,13 +47,9 @@ class MultimodalOutput:
         scores: Mapping[str, Float[Tensor, "k m n"]],
         divergence: Float[Tensor, "k m n"],
     ) -> MultimodalOutput:
-        """The output of a mixture from which K samples were drawn of each component: means by the components' weights.
+        """The output for K samples of each of M components: means by the components' weights.
 
-        Args:
-            posterior: The mixture of M components.
-            bound: (M, n), what is maximised.
-            scores: Modality -> log p(x_m|z) of the samples, (K, M, n).
-            divergence: log q(z) - log p(z) of the samples, (K, M, n).
+        `bound` is maximised; `scores` are the samples' log p(x_m|z) by modality, `divergence` log q(z) - log p(z).
         """
         return cls(
             loss=-posterior.average(bound).mean(),
@@ -113,8 +109,7 @@ class MultimodalVAE(nn.Module):
                 experts takes N(0, I) for its first expert whatever the prior: it is part of the posterior's form.
 
         Raises:
-            ValueError: When there is no modality, encoders and decoders name different ones, likelihoods or weights an
-                unknown one, `beta` is negative, or the prior is over another width.
+            ValueError: When the mappings name different modalities, or none.
         """
         super().__init__()
         if not encoders or set(encoders) != set(decoders):
@@ -136,12 +131,21 @@ class MultimodalVAE(nn.Module):
         """The modalities, in order."""
         return tuple(self.encoders)
 
-    def joint(self, data: Modalities, present: Presence | None = None) -> DiagonalGaussian | GaussianMixture:
-        """q(z | the present modalities); the caller's mappings are left as they are.
+    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
+        """Score the present modalities; the caller's mappings are left as they are.
 
         Raises:
-            ValueError: On an unknown modality, differing batch sizes, or a sample without any modality.
+            ValueError: On an unknown modality, differing batch sizes, values a likelihood cannot explain, or a sample
+                without any modality.
         """
+        return self._score_batch(self.prepare(data, present))
+
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
+        """The output for checked data, with the objective of the subclass."""
+        raise NotImplementedError
+
+    def joint(self, data: Modalities, present: Presence | None = None) -> DiagonalGaussian | GaussianMixture:
+        """q(z | the present modalities)."""
         return self.joint_of(self.prepare(data, present))
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian | GaussianMixture:
@@ -149,30 +153,18 @@ class MultimodalVAE(nn.Module):
         raise NotImplementedError
 
     def generate(self, data: Modalities, targets: Sequence[str], present: Presence | None = None) -> dict[str, Tensor]:
-        """Mean of each target modality at the mode of q(z | data): reconstruction, or cross-modal generation.
-
-        Raises:
-            ValueError: On an unknown modality, or a sample without any.
-        """
+        """Mean of each target modality at the mode of q(z | data): reconstruction, or cross-modal generation."""
         self._check_names(targets, self.encoders)
         z = self.joint(data, present).mode
         return {name: self.likelihood(name).mean(self.decoders[name](z)) for name in targets}
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean of each modality for `count` draws from the prior.
-
-        Raises:
-            ValueError: When `count` is below 1.
-        """
+        """Mean of each modality for `count` draws from the prior."""
         z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
         return {name: self.likelihood(name).mean(decoder(z)) for name, decoder in self.decoders.items()}
 
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k) - log q(z_k|x) of the joint posterior, unweighted, for `bounds.iwae`.
-
-        Raises:
-            ValueError: When `num_samples` is below 1, and as `joint`.
-        """
+        """Log p(x, z_k) - log q(z_k|x) of the joint posterior, unweighted, for `bounds.iwae`."""
         check_count(num_samples, "num_samples")
         batch = self.prepare(data, present)
         posterior = self.joint_of(batch)
@@ -187,12 +179,7 @@ class MultimodalVAE(nn.Module):
         return bounds.iwae(self.log_weights(data, num_samples, present))
 
     def prepare(self, data: Modalities, present: Presence | None = None) -> MaskedBatch:
-        """Check one call's data and put zeros where a modality is missing.
-
-        Raises:
-            ValueError: On an unknown modality, differing batch sizes, values a likelihood cannot explain, or a sample
-                without any modality.
-        """
+        """Check one call's data and put zeros where a modality is missing; errors as `forward`."""
         self._check_names(data, self.encoders)
         self._check_names(present or {}, data)
         counts = {len(x) for x in [*data.values(), *(present or {}).values()]}

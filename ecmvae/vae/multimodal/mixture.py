@@ -16,13 +16,7 @@ from ecmvae.vae import bounds
 from ecmvae.vae.divergences import mmjsd
 from ecmvae.vae.gaussian import check_count, product_of_experts
 from ecmvae.vae.mixtures import GaussianMixture
-from ecmvae.vae.multimodal.base import (
-    MaskedBatch,
-    Modalities,
-    MultimodalOutput,
-    MultimodalVAE,
-    Presence,
-)
+from ecmvae.vae.multimodal.base import MaskedBatch, MultimodalOutput, MultimodalVAE
 from ecmvae.vae.priors import StandardNormal
 
 
@@ -35,29 +29,16 @@ class MMVAE(MultimodalVAE):
     def __init__(
         self, *args: Any, num_samples: int = 1, gradient: Literal["iwae", "dreg"] = "iwae", **kwargs: Any
     ) -> None:
-        """As `MultimodalVAE`, and two more.
+        """As `MultimodalVAE`, with K = `num_samples` and a choice of the gradient.
 
-        Args:
-            *args: See `MultimodalVAE`.
-            num_samples: K.
-            gradient: "dreg" takes the doubly reparameterised gradient of the same value, as Shi et al. do: lower
-                variance for K > 1. It is unbiased for one modality or K = 1; for more, samples of one expert are
-                weighed by the density of the mixture, for which the identity behind it holds only nearly.
-            **kwargs: See `MultimodalVAE`.
-
-        Raises:
-            ValueError: When `num_samples` is below 1, and as `MultimodalVAE`.
+        "dreg" is the doubly reparameterised gradient of the same value, as Shi et al. take it: lower variance for
+        K > 1. It is unbiased for one modality or K = 1; for more, samples of one expert are weighed by the density of
+        the mixture, for which the identity behind it holds only nearly.
         """
         super().__init__(*args, **kwargs)
         self.num_samples, self.gradient = check_count(num_samples, "num_samples"), gradient
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score the present modalities.
-
-        Raises:
-            ValueError: As `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         posterior = self.joint_of(batch)
         z = posterior.rsample_each(self.num_samples)  # (K, M, n, L)
         density = posterior if self.gradient == "iwae" else posterior.detach()
@@ -86,13 +67,7 @@ class MoPoE(MultimodalVAE):
         super().__init__(*args, **kwargs)
         self.prior_expert = prior_expert
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score the present modalities.
-
-        Raises:
-            ValueError: As `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         posterior = self.joint_of(batch)
         scores = self.score(posterior.rsample(), batch)
         kl = posterior.average(self.prior.kl(posterior.components))
@@ -128,13 +103,7 @@ class MMJSD(MultimodalVAE):
         if not isinstance(self.prior, StandardNormal):
             raise ValueError(f"MMJSD needs the standard normal prior, not {type(self.prior).__name__}: use MoPoE")
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score the present modalities.
-
-        Raises:
-            ValueError: As `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         experts = list(self.encode(batch).values())
         posterior = GaussianMixture.of_present(experts, batch.present)
         members = torch.cat([batch.present, torch.ones_like(batch.present[:1])]).to(experts[0].mean.dtype)
@@ -149,11 +118,9 @@ class MMJSD(MultimodalVAE):
 
 
 def dreg(log_weights: Tensor, z: Tensor) -> Tensor:
-    """`bounds.iwae` over the first axis, with the doubly reparameterised gradient.
+    """`bounds.iwae` of log-weights (K, ...), with the doubly reparameterised gradient.
 
-    Args:
-        log_weights: (K, ...), whose posterior density must be taken with detached parameters.
-        z: (K, ..., L), the reparameterised samples behind them.
+    Their posterior density is taken with detached parameters; z (K, ..., L) are the samples behind them.
     """
     shares = torch.softmax(log_weights, 0).detach()
     if z.requires_grad:  # without gradients there is nothing to hook

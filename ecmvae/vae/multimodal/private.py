@@ -6,7 +6,7 @@ Encoders return (shared, private), decoders read the two concatenated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,13 +17,7 @@ from ecmvae.vae import bounds
 from ecmvae.vae.encoders import GaussianHead
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts, standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
-from ecmvae.vae.multimodal.base import (
-    MaskedBatch,
-    Modalities,
-    MultimodalOutput,
-    MultimodalVAE,
-    Presence,
-)
+from ecmvae.vae.multimodal.base import MaskedBatch, Modalities, MultimodalOutput, MultimodalVAE, Presence
 
 Pair = tuple[DiagonalGaussian, DiagonalGaussian]
 """(shared, private) posteriors of one modality."""
@@ -44,17 +38,9 @@ class SharedPrivateHead(nn.Module):
 class PrivateSharedVAE(MultimodalVAE):
     """What DMVAE and MMVAE+ share. `latent_dim` is the shared width S; `private_dim` that of each private latent."""
 
-    def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        decoders: Mapping[str, nn.Module],
-        latent_dim: int,
-        *,
-        private_dim: int,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, private_dim: int, **kwargs: Any) -> None:
         """As `MultimodalVAE`, with encoders -> (shared, private) and decoders of (n, S + P)."""
-        super().__init__(encoders, decoders, latent_dim, **kwargs)
+        super().__init__(*args, **kwargs)
         self.private_dim = check_count(private_dim, "private_dim")
 
     def pairs(self, batch: MaskedBatch) -> dict[str, Pair]:
@@ -70,11 +56,7 @@ class PrivateSharedVAE(MultimodalVAE):
         return standard_normal_like(like.new_zeros(len(like), self.private_dim))
 
     def generate(self, data: Modalities, targets: Sequence[str], present: Presence | None = None) -> dict[str, Tensor]:
-        """Mean of each target: shared latent from all present modalities, private one its own or its prior's mode.
-
-        Raises:
-            ValueError: On an unknown modality, or a sample without any.
-        """
+        """Mean of each target: shared latent from all present modalities, private one its own or its prior's mode."""
         self._check_names(targets, self.encoders)
         batch = self.prepare(data, present)
         pairs, shared = self.pairs(batch), self.joint_of(batch).mode
@@ -88,11 +70,7 @@ class PrivateSharedVAE(MultimodalVAE):
         return results
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean of each modality for `count` draws of one shared and each private latent.
-
-        Raises:
-            ValueError: When `count` is below 1.
-        """
+        """Mean of each modality for `count` draws of one shared and each private latent."""
         weight = next(self.parameters())
         like = weight.new_zeros(check_count(count, "count"), self.latent_dim)
         shared = self.prior.sample(count, like, generator)
@@ -103,11 +81,7 @@ class PrivateSharedVAE(MultimodalVAE):
         return results
 
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
-        """Log p(x, c, s) - log q(c, s|x), c from the joint posterior, each s_m from its own encoder.
-
-        Raises:
-            ValueError: When `num_samples` is below 1, and as `joint`.
-        """
+        """Log p(x, c, s) - log q(c, s|x), c from the joint posterior, each s_m from its own encoder."""
         check_count(num_samples, "num_samples")
         batch = self.prepare(data, present)
         pairs, posterior = self.pairs(batch), self.joint_of(batch)
@@ -130,13 +104,7 @@ class DMVAE(PrivateSharedVAE):
     sum_m KL(q(s_m|x_m) || p))].
     """
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score the present modalities.
-
-        Raises:
-            ValueError: As `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         pairs = self.pairs(batch)
         private = {name: pair[1].rsample() for name, pair in pairs.items()}
         private_kl = torch.stack(
@@ -180,13 +148,7 @@ class MMVAEPlus(PrivateSharedVAE):
         shape = (len(like), self.private_dim)
         return DiagonalGaussian(self.auxiliary_mean[name].expand(shape), self.auxiliary_logvar[name].expand(shape))
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score the present modalities.
-
-        Raises:
-            ValueError: As `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         pairs = self.pairs(batch)
         posterior = GaussianMixture.of_present([pair[0] for pair in pairs.values()], batch.present)
         shared = posterior.rsample_each(self.num_samples)  # (K, M, n, S)

@@ -6,7 +6,6 @@ Wu & Goodman, 2018 (arXiv:1802.05335); Suzuki et al., "Joint multimodal learning
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from ecmvae.vae import bounds
 from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
-from ecmvae.vae.multimodal.base import MaskedBatch, Modalities, MultimodalOutput, MultimodalVAE, Presence
+from ecmvae.vae.multimodal.base import MaskedBatch, MultimodalOutput, MultimodalVAE
 
 
 class MVAE(MultimodalVAE):
@@ -29,13 +28,7 @@ class MVAE(MultimodalVAE):
         super().__init__(*args, **kwargs)
         self.random_subsets = random_subsets
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score the present modalities.
-
-        Raises:
-            ValueError: As `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         experts = list(self.encode(batch).values())
         posterior, scores, kl = self._subset(experts, batch, batch.present)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta)
@@ -76,46 +69,23 @@ class JMVAE(MultimodalVAE):
     complete data; with modalities missing the posterior is the product of the single encoders, without the prior.
     """
 
-    def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        decoders: Mapping[str, nn.Module],
-        latent_dim: int,
-        *,
-        joint_encoder: nn.Module,
-        alpha: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, joint_encoder: nn.Module, alpha: float = 0.1, **kwargs: Any) -> None:
         """As `MultimodalVAE`, and two more.
 
-        Args:
-            encoders: See `MultimodalVAE`.
-            decoders: See `MultimodalVAE`.
-            latent_dim: See `MultimodalVAE`.
-            joint_encoder: Called with every modality's data, in order -> `DiagonalGaussian`.
-            alpha: Weight of the KL to the single encoders.
-            **kwargs: See `MultimodalVAE`.
-
-        Raises:
-            ValueError: When `alpha` is negative, and as `MultimodalVAE`.
+        `joint_encoder` is called with every modality's data, in order, and gives a `DiagonalGaussian`; `alpha` weighs
+        the KL to the single encoders.
         """
-        super().__init__(encoders, decoders, latent_dim, **kwargs)
+        super().__init__(*args, **kwargs)
         if alpha < 0:
             raise ValueError(f"alpha must be >= 0, got {alpha}")
         self.joint_encoder, self.alpha = joint_encoder, alpha
 
-    def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
-        """Score all modalities.
-
-        Raises:
-            ValueError: When a modality is missing, and as `MultimodalVAE.prepare`.
-        """
-        batch = self.prepare(data, present)
+    def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         if not self._complete(batch):
             raise ValueError(
                 f"JMVAE learns from complete samples: give {', '.join(self.names)} for each, or train MVAE"
             )
-        posterior: DiagonalGaussian = self.joint_encoder(*batch.data.values())
+        posterior = self.joint_of(batch)
         scores, kl = self.score(posterior.rsample(), batch), self.prior.kl(posterior)
         to_single = torch.stack([posterior.kl(single) for single in self.encode(batch).values()]).sum(0)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta) - self.alpha * to_single
