@@ -126,12 +126,8 @@ def train_audio(
         write_weight_file(
             {key: value.cpu().contiguous() for key, value in encoder.state_dict().items()}, folder / "model.safetensors"
         )
-        settings = {
-            "name": _name_of(name),
-            "classes": list(sounds.classes),
-            "learning_rate": learning_rate,
-            "seed": seed,
-        }
+        chosen = {"name": _name_of(name), "classes": list(sounds.classes)}
+        settings = {**chosen, "learning_rate": learning_rate, "seed": seed}
         (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     return report

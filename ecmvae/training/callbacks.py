@@ -27,11 +27,6 @@ class Resumable(Callback):
     for a run stopped inside one. On SIGTERM or Ctrl-C the step under way is finished, the checkpoint saved, and
     `SystemExit` raised with 143 or 130; a second signal ends the process at once. Several processes draw from
     generators of their own, and leave together once one has been told to; there the parent sees to a second signal.
-
-    Args:
-        path: The checkpoint.
-        seed: Seed of the run.
-        data: Told where to go on.
     """
 
     def __init__(self, path: Path, seed: int, data: ClipDataModule) -> None:
@@ -120,11 +115,7 @@ class CheckpointFile(TorchCheckpointIO):
 
 
 class BestModel(Callback):
-    """Writes the model folder ``best/`` whenever validation mIoU rises.
-
-    Args:
-        folder: Folder of the run.
-    """
+    """Writes the model folder ``best/`` into the run's `folder` whenever validation mIoU rises."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "best"

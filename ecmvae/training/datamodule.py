@@ -113,13 +113,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     A last, smaller batch is left out: every epoch reshuffles, and BatchNorm dislikes a batch of one clip. Of several
     processes each gets its share of every batch, so that together they see what one process would.
-
-    Args:
-        length: Clips of the data set.
-        seed: Seed of the order.
-        batch_size: Clips of a batch, all processes together.
-        rank: Number of this process.
-        processes: How many there are.
+    `batch_size` counts the clips of all processes together.
     """
 
     def __init__(self, length: int, seed: int, batch_size: int = 1, *, rank: int = 0, processes: int = 1) -> None:
@@ -147,11 +141,6 @@ class DistributedSequentialSampler(Sampler[tuple[int, int]]):
     """The clips in the data set's order, as of epoch 0; several processes take turns.
 
     All processes get equally many, for they wait for each other; places beyond the end stand for clips that come again.
-
-    Args:
-        length: Clips of the data set.
-        rank: Number of this process.
-        processes: How many there are.
     """
 
     def __init__(self, length: int, *, rank: int = 0, processes: int = 1) -> None:

@@ -45,14 +45,7 @@ class FeatureCache:
 
     @torch.no_grad()
     def fill(self, clips: ClipSource, *, device: torch.device | str = "cpu", workers: int = 0, label: str = "") -> None:
-        """Compute the maps of all clips that are not there yet, with a progress bar.
-
-        Args:
-            clips: The data set; only names and frames are looked at.
-            device: Where to compute; the maps are kept on the CPU.
-            workers: Processes that read frames.
-            label: What the progress bar calls these clips.
-        """
+        """Compute the maps of all clips that are not there yet on `device`, with a bar that calls them `label`."""
         backbone = self._model.backbone
         # EfficientNet's depthwise convolutions are more than twice as fast on channels-last memory.
         backbone.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -68,11 +61,7 @@ class FeatureCache:
         backbone.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
     def lookup(self, names: Sequence[str], device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
-        """Maps of these clips, finest first, each (B, T, C, h, w) float32 on `device`.
-
-        Raises:
-            KeyError: For a clip that was never filled in.
-        """
+        """Maps of these clips, finest first, each (B, T, C, h, w) float32 on `device`."""
         rows = [self._maps[name] for name in names]
         # Widened before they are stacked: under autocast a CPU cannot stack float16.
         return tuple(torch.stack([each.float() for each in scale]).to(device) for scale in zip(*rows, strict=True))

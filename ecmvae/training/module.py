@@ -56,13 +56,7 @@ class SegmentationModule(LightningModule):
         self._scores = MetricSet(VALIDATION[kind], num_classes=config.model.num_classes)
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
-        """Run the model on a batch.
-
-        Args:
-            batch: Clips on the module's device.
-            learn: Show the masks to the posterior branch, as the loss needs it.
-            latents: "sample" or "mean".
-        """
+        """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
         maps = batch.features
         if maps is None and self.features is not None:
             maps = self.features.lookup(batch.names, self.device)
@@ -89,11 +83,7 @@ class SegmentationModule(LightningModule):
         return min(1.0, self.global_step / self.trainer.num_training_batches / warmup)
 
     def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor:
-        """The weighted sum of the loss terms.
-
-        Raises:
-            FloatingPointError: When it is not finite; the message says which term went first.
-        """
+        """The weighted sum of the loss terms; a `FloatingPointError` if it is not finite."""
         output = self(batch, learn=True)
         terms = self.loss(
             output,

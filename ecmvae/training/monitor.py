@@ -22,11 +22,7 @@ from ecmvae.types import AVBatch
 
 
 class History(Callback):
-    """Writes loss terms to TensorBoard, and every number to ``history.jsonl``: {"step", "epoch", "train/total", ...}.
-
-    Args:
-        folder: Folder of the run.
-    """
+    """Writes loss terms to TensorBoard, and every number to the run's ``history.jsonl``: {"step", "epoch", ...}."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "history.jsonl"
@@ -71,13 +67,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
-    """Draw every logged number over the steps, each in a panel of its own scale, into a PNG file.
-
-    Args:
-        history: ``history.jsonl`` of a run.
-        out: The picture.
-        columns: Panels in a row.
-    """
+    """Draw every number of a ``history.jsonl`` over the steps, each in a panel of its own scale, into a PNG file."""
     from matplotlib.figure import Figure
 
     rows = read_history(history)
@@ -97,11 +87,7 @@ def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
 
 
 class Previews(Callback):
-    """TensorBoard pictures at every validation: frame, truth, prediction side by side; KL of each latent dimension.
-
-    Args:
-        clips: How many validation clips are drawn; 0 = none.
-    """
+    """TensorBoard pictures of `clips` validation clips (frame, truth, prediction) and each latent dimension's KL."""
 
     def __init__(self, clips: int) -> None:
         self.clips = clips

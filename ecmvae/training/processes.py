@@ -30,12 +30,7 @@ GRACE_SECONDS = 30.0
 
 
 class Place(LightningEnvironment):
-    """Where a process stands among those of its run.
-
-    Args:
-        rank: Its number; process 0 alone writes files and shows progress.
-        port: Port of this machine at which the processes meet.
-    """
+    """Number of a process in its run, and the port at which all meet; process 0 alone writes and shows progress."""
 
     def __init__(self, rank: int, port: int) -> None:
         super().__init__()
@@ -61,11 +56,7 @@ def run_processes(count: int, work: Callable[..., None], *args: Any) -> None:
     """Call ``work(place, *args)`` in `count` new processes and wait until all are done.
 
     SIGTERM and Ctrl-C are handed on as SIGTERM, once; a second signal ends the processes at once.
-
-    Args:
-        count: How many.
-        work: A function of a module, which the processes import.
-        args: Its further arguments; they are pickled.
+    `work` is a function of a module, which the processes import; its further arguments are pickled.
 
     Raises:
         UserError: Or `OSError`, `FloatingPointError`, `MemoryError`: the first that one of the processes raised.
@@ -89,7 +80,7 @@ def run_processes(count: int, work: Callable[..., None], *args: Any) -> None:
                 raise SystemExit(128 + received[0]) from None
             if not failures.empty():
                 raise failures.get() from None
-            if isinstance(end, ProcessExitedException) and end.exit_code > 128:  # told to stop behind our back
+            if isinstance(end, ProcessExitedException) and end.exit_code > 128:  # ended from outside
                 raise SystemExit(end.exit_code) from None
             raise
     if received:
@@ -99,7 +90,7 @@ def run_processes(count: int, work: Callable[..., None], *args: Any) -> None:
 def _guarded(
     rank: int, port: int, threads: int, failures: Any, work: Callable[..., None], args: tuple[Any, ...]
 ) -> None:
-    """One process: failures that the command line tells in a line travel to the parent as they are."""
+    """One process: failures that the command line reports in one line are passed to the parent as they are."""
     torch.set_num_threads(threads)
     try:
         work(Place(rank, port), *args)

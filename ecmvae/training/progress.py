@@ -24,12 +24,7 @@ from ecmvae.training.schedule import Schedule
 
 
 def make_bar(*extra: ProgressColumn, shown: bool = True) -> Progress:
-    """A bar on standard error with the time gone and the time left, shown by the first of several processes only.
-
-    Args:
-        extra: Columns between the bar and the times.
-        shown: False draws nothing.
-    """
+    """A bar on standard error with the time gone and the time left, shown by the first of several processes only."""
     first = getattr(rank_zero_only, "rank", 0) == 0
     return Progress(
         TextColumn("[progress.description]{task.description}"),
@@ -52,12 +47,7 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class RunProgress(ProgressBar):
-    """One bar for the whole run, driven by the schedule: the time left holds for runs by steps and by the clock.
-
-    Args:
-        schedule: Says how much of the run is over.
-        epochs: Epochs of the run.
-    """
+    """One bar for the whole run, driven by the schedule: the time left holds for runs by steps and by the clock."""
 
     def __init__(self, schedule: Schedule, epochs: int) -> None:
         super().__init__()

@@ -140,11 +140,7 @@ def _fit(
 
 
 def _check_devices(config: Config) -> None:
-    """Refuse a device that is not there, and more than there are.
-
-    Raises:
-        UserError: If it is not available.
-    """
+    """Refuse devices that are not available."""
     wanted, device = config.train.devices, config.train.device
     if device == "cpu" or (device == "auto" and wanted == 1):
         return
@@ -203,12 +199,7 @@ def build_trainer(
 ) -> Trainer:
     """Lightning's trainer with everything that watches over a run.
 
-    Args:
-        config: The run's configuration.
-        folder: Folder of the run.
-        data: Its data, which says how many steps an epoch has.
-        used_seconds: Part of ``train.max_minutes`` that is gone already.
-        place: Of this process among several; None trains on one.
+    `used_seconds` of ``train.max_minutes`` are gone already; `place` is that of this process among several.
     """
     options = config.train
     schedule = Schedule(options, options.epochs * data.batches_per_epoch, used_seconds)

@@ -37,11 +37,7 @@ class Schedule(Callback):
     Progress counts steps. With a time budget it is the larger of steps done and time gone, so that the cycle is
     complete at the end on a fast machine and on a slow one. What a run in a time budget computes depends on the
     machine's speed: only a run without `max_minutes` is repeatable to the bit.
-
-    Args:
-        config: Peak rate, schedule and budget.
-        total_steps: Optimiser steps of the whole run.
-        used_seconds: Part of the budget already gone (caching features).
+    `used_seconds` is the part of the budget that is gone already (caching features).
     """
 
     def __init__(self, config: TrainConfig, total_steps: int, used_seconds: float = 0.0) -> None:

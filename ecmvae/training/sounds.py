@@ -31,12 +31,7 @@ _AUDIBLE = 0.01
 
 @dataclass(frozen=True)
 class LabelledSound:
-    """A waveform of n seconds, and what sounds in each of them.
-
-    Attributes:
-        waveform: (n * 16000,) at 16 kHz.
-        classes: (n, K) float in {0, 1}, which of the K classes sounds.
-    """
+    """A waveform (n * 16000,) at 16 kHz, and which of K classes sound in each second: (n, K) float in {0, 1}."""
 
     waveform: Float[Tensor, " s"]
     classes: Float[Tensor, "n k"]
@@ -60,11 +55,7 @@ class SoundSource(Protocol):
 
 
 class CollageSounds:
-    """The recordings of AVS-Collage, mixed as its composer mixes them but by the second.
-
-    Args:
-        sources: Where they are.
-    """
+    """The recordings of AVS-Collage, mixed as its composer mixes them but by the second."""
 
     def __init__(self, sources: CollageSources) -> None:
         self.sources = sources
@@ -143,15 +134,7 @@ class SyntheticSounds:
 
 
 class TaggingDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Batch `index` of an endless stream of mixtures: features (n, ...) and classes (n, K).
-
-    Args:
-        sounds: Where the mixtures come from.
-        front_end: Of the encoder that is trained.
-        batches: Number of batches.
-        batch_size: Seconds of sound in a batch.
-        seed: Seed of the stream.
-    """
+    """Batch `index` of a stream of mixtures, decided by `seed`: features (n, ...) and classes (n, K) of n seconds."""
 
     def __init__(
         self, sounds: SoundSource, front_end: AudioFrontEnd, *, batches: int, batch_size: int, seed: int

@@ -94,11 +94,7 @@ class AutoEncoder(nn.Module):
 
 
 def check_batch_statistics(model: nn.Module, x: Tensor) -> None:
-    """Reject a one-sample batch where batch norm would learn from it.
-
-    Raises:
-        ValueError: In training mode, for a batch of one and a model with batch norm.
-    """
+    """Refuse a batch of one sample, by a `ValueError`, where batch norm would learn from it."""
     if model.training and len(x) == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise ValueError(
             "batch norm cannot learn from a batch of one sample: use a larger batch, drop the last incomplete one, or "

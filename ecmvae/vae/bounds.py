@@ -22,12 +22,7 @@ def elbo(
 ) -> Float[Tensor, "..."]:
     """Evidence lower bound log p(x|z) - beta KL(q || p), per sample and not negated.
 
-    Only with beta = 1 is its mean a bound on log p(x) whatever the encoder.
-
-    Args:
-        reconstruction_log_prob: log p(x|z), summed over data dimensions.
-        kl: KL(q(z|x) || p(z)), summed over latent dimensions.
-        beta: Weight of the KL.
+    Only with beta = 1 is its mean a bound on log p(x) whatever the encoder. Both terms are summed over dimensions.
     """
     if beta < 0:
         raise ValueError(f"beta must be >= 0, got {beta}: a negative weight would reward distance from the prior")
@@ -48,12 +43,9 @@ def iwae(log_weights: Float[Tensor, "k ..."]) -> Float[Tensor, "..."]:
 def barber_agakov(
     y: Float[Tensor, "n d"], conditional: DiagonalGaussian, entropy_y: float | Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
-    """Lower bound I(x; y) >= H(y) + E log q(y|x), with the full Gaussian log-density.
+    """Lower bound I(x; y) >= H(y) + E log q(y|x), of y (n, D) and q(y|x_i) for each row.
 
-    Args:
-        y: (n, D).
-        conditional: q(y|x_i) for each row, over D dimensions.
-        entropy_y: H(y) in nats; 0 gives the part that depends on q.
+    With `entropy_y`, H(y) in nats, at 0 it is the part that depends on q.
     """
     return conditional.log_prob(y).mean() + entropy_y
 
@@ -70,11 +62,7 @@ def info_nce(scores: Float[Tensor, "n _"]) -> Float[Tensor, ""]:
 def club(y: Float[Tensor, "n d"], conditional: DiagonalGaussian) -> Float[Tensor, ""]:
     """Contrastive log-ratio upper bound: mean log q(y_i|x_i) minus the mean of log q(y_j|x_i) over all pairs i, j.
 
-    An upper bound on I(x; y) when q is the true conditional, or nearer to p(x, y) in KL than to p(x) p(y).
-
-    Args:
-        y: (n, D).
-        conditional: q(y|x_i) for each row i, over D dimensions.
+    An upper bound on I(x; y) when q is the true conditional, or nearer to p(x, y) in KL than to p(x) p(y); y is (n, D).
     """
     against_all = DiagonalGaussian(conditional.mean.unsqueeze(1), conditional.logvar.unsqueeze(1)).log_prob(y)
     return conditional.log_prob(y).mean() - against_all.mean()

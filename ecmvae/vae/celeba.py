@@ -22,11 +22,7 @@ def face_vae(image_size: int = 64, latent_dim: int = 200, *, reconstruction_weig
     In Foster's notation the loss is 2000 * mean squared error + KL: the factor called beta stands before the
     *reconstruction*. A mean over D values weighted by R is the squared error of a Gaussian with variance D / (2 R), so
     that the loss below is, up to a constant, that number in nats, its ELBO a true bound, and the KL's weight stays 1.
-
-    Args:
-        image_size: Height and width in pixels, a multiple of 16.
-        latent_dim: L.
-        reconstruction_weight: R, the seed's beta.
+    R is `reconstruction_weight`; `image_size` is the height and width in pixels, a multiple of 16.
     """
     encoder = ConvEncoder(3, WIDTHS, image_size)
     decoder = ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3)

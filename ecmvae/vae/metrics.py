@@ -25,11 +25,8 @@ def bound_report(
 ) -> dict[str, float]:
     """Mean -ELBO, -IWAE(K), reconstruction and KL over x under the model's prior, in nats per sample, from K draws.
 
-    Args:
-        model: In eval mode for reproducible batch norm.
-        x: Test data.
-        num_samples: K; the -ELBO is the mean over the same draws, so -IWAE <= -ELBO holds for every estimate.
-        batch_size: Samples decoded K times at once.
+    The -ELBO is the mean over the same K = `num_samples` draws, so -IWAE <= -ELBO holds for every estimate.
+    `batch_size` samples are decoded K times at once; give the model in eval mode.
     """
     check_count(num_samples, "num_samples")
     check_count(len(x), "the number of samples")
@@ -93,13 +90,9 @@ def frechet_distance(
 def feature_fid(
     real: Float[Tensor, "n ..."], generated: Float[Tensor, "m ..."], features: nn.Module, *, batch_size: int = 500
 ) -> float:
-    """Frechet distance between two image sets in the feature space of any network, through torchmetrics.
+    """Frechet distance between two image sets in the feature space of a network (k, *event) -> (k, F), by torchmetrics.
 
-    Args:
-        real: (n, *event).
-        generated: (m, *event).
-        features: Module (k, *event) -> (k, F); only values under one and the same network compare.
-        batch_size: Images a call of the network.
+    Only values under one and the same network compare.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 

@@ -77,11 +77,8 @@ def rarity_weights(codes: Float[Tensor, "n l"], *, bins: int = 10, smoothing: fl
 class MemorisationCheck:
     """Are generated samples nearer to the training data than unseen real data are?
 
-    Attributes:
-        sample_distance: Median distance of a generated sample to its nearest training sample.
-        test_distance: The same for a test sample.
-        nearer_share: Chance that a generated sample is nearer than a test sample: 0.5 is what chance gives, 1 is
-            copying. Blurry samples are near to everything: read it next to the pictures.
+    Distances are medians to the nearest training sample. `nearer_share` is the chance that a generated sample is nearer
+    than a test sample: 0.5 is what chance gives, 1 is copying. Blurry samples are near to everything.
     """
 
     sample_distance: float

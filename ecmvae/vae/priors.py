@@ -24,11 +24,7 @@ Posterior = DiagonalGaussian | GumbelCategorical | GaussianMixture
 
 
 class Prior(nn.Module):
-    """A distribution over latents of width L, with or without parameters.
-
-    Args:
-        latent_dim: L.
-    """
+    """A distribution over latents of width L = `latent_dim`, with or without parameters."""
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()

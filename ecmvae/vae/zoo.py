@@ -130,7 +130,8 @@ def codes_of(model: Model, batch: dict[str, Tensor]) -> Tensor:
 
 
 def _mixture_vae(shape: Sequence[int], _: int, latent_dim: int, hidden: int, beta: float, components: int) -> VAE:
-    encoder = nn.Sequential(MLPEncoder(prod(shape), (hidden,)), MixtureHead(hidden, latent_dim, components))
+    head = MixtureHead(hidden, latent_dim, components)
+    encoder = nn.Sequential(MLPEncoder(prod(shape), (hidden,)), head)
     return MixtureVAE(encoder, MLPDecoder(latent_dim, (hidden,), shape), latent_dim, beta=beta)
 
 
