@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -103,7 +103,7 @@ class CollageSounds:
                 turns = recording.repeat(-(-2 * SAMPLE_RATE // len(recording)))
                 power = turns.square().unfold(0, SAMPLE_RATE, _STEP).mean(-1)
                 start = int(power.argmax()) * _STEP
-                label = _one_hot([number], len(self.classes))
+                label = torch.eye(len(self.classes))[[number]]
                 found.append(LabelledSound(turns[start : start + SAMPLE_RATE], label))
         return found
 
@@ -129,7 +129,7 @@ class SyntheticSounds:
 
     def _labelled(self, clips: SyntheticAVS, index: int) -> LabelledSound:
         waveform, sounding = clips.sound(index, epoch=0)
-        columns = _one_hot([self.classes.index(name) for name in clips.classes(index)], len(self.classes))
+        columns = torch.eye(len(self.classes))[[self.classes.index(name) for name in clips.classes(index)]]
         return LabelledSound(waveform, sounding.float() @ columns)
 
 
@@ -148,8 +148,3 @@ class TaggingDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         mixture = self.sounds.mixtures(self.seed * 1_000_000 + index, self.batch_size)
         return mixture.features(self.front_end), mixture.classes
-
-
-def _one_hot(numbers: list[int], count: int) -> Float[Tensor, "n k"]:
-    index: Int[Tensor, " n"] = torch.tensor(numbers)
-    return torch.nn.functional.one_hot(index, count).float()

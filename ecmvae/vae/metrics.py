@@ -98,7 +98,9 @@ def feature_fid(
 
     if min(len(real), len(generated)) < 2:
         raise ValueError(f"a covariance needs at least 2 images, got {len(real)} real and {len(generated)} generated")
-    metric = FrechetInceptionDistance(feature=_with_width(features, real[:1]))
+    network = nn.Sequential(features)
+    network.num_features = features(real[:1]).shape[1]  # the attribute that torchmetrics asks for
+    metric = FrechetInceptionDistance(feature=network)
     for images, is_real in ((real, True), (generated, False)):
         for part in torch.split(images, batch_size):
             metric.update(part, real=is_real)
@@ -132,19 +134,3 @@ def _root(eigenvalues: Tensor) -> Tensor:
     """Square root; what is rounding noise beside the largest counts as 0, for its root would be 1e-8 of it."""
     noise = eigenvalues.abs().max() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
     return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
-
-
-def _with_width(features: nn.Module, example: Tensor) -> nn.Module:
-    """`features` with the attribute `num_features` that torchmetrics asks for, found by one call."""
-
-    class Extractor(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = features
-            self.num_features = features(example).shape[1]
-
-        def forward(self, images: Tensor) -> Tensor:
-            result: Tensor = self.network(images)
-            return result
-
-    return Extractor()

@@ -161,7 +161,14 @@ class MultimodalVAE(nn.Module):
     def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Mean of each modality for `count` draws from the prior."""
         z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
-        return {name: self.likelihood(name).mean(decoder(z)) for name, decoder in self.decoders.items()}
+        return {
+            name: self.likelihood(name).mean(decoder(self._completed(z, generator)))
+            for name, decoder in self.decoders.items()
+        }
+
+    def _completed(self, shared: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The input of a decoder: `shared`, to which models with private latents append a draw of their own."""
+        return shared
 
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
         """Log p(x, z_k) - log q(z_k|x) of the joint posterior, unweighted, for `bounds.iwae`."""

@@ -69,16 +69,9 @@ class PrivateSharedVAE(MultimodalVAE):
             results[name] = self.likelihood(name).mean(self.decoders[name](torch.cat([shared, private], -1)))
         return results
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean of each modality for `count` draws of one shared and each private latent."""
-        weight = next(self.parameters())
-        like = weight.new_zeros(check_count(count, "count"), self.latent_dim)
-        shared = self.prior.sample(count, like, generator)
-        results = {}
-        for name, decoder in self.decoders.items():
-            private = standard_normal_like(like.new_zeros(count, self.private_dim)).rsample(generator=generator)
-            results[name] = self.likelihood(name).mean(decoder(torch.cat([shared, private], -1)))
-        return results
+    def _completed(self, shared: Tensor, generator: torch.Generator | None) -> Tensor:
+        private = standard_normal_like(shared.new_zeros(len(shared), self.private_dim)).rsample(generator=generator)
+        return torch.cat([shared, private], -1)
 
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
         """Log p(x, c, s) - log q(c, s|x), c from the joint posterior, each s_m from its own encoder."""
