@@ -42,18 +42,8 @@ class ConvEncoder(nn.Module):
         out_shape: Its (C, H, W) before flattening, what `ConvDecoder` starts from.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[int],
-        image_size: int,
-        *,
-        batch_norm: bool = True,
-        negative_slope: float = 0.01,
-    ) -> None:
-        """Build one layer for each of `widths`, its output channels.
-
-        `image_size` is the height and width in pixels; a `negative_slope` of 0 makes the LeakyReLU a plain ReLU.
+    def __init__(self, in_channels: int, widths: Sequence[int], image_size: int) -> None:
+        """Build one layer for each of `widths`, its output channels; `image_size` is height and width in pixels.
 
         Raises:
             ValueError: When there is no layer, or one would have to halve an odd size, which no decoder could undo.
@@ -70,10 +60,8 @@ class ConvEncoder(nn.Module):
                     f"image_size {image_size} cannot be halved {len(widths)} times (stuck at {size} pixels): use a "
                     f"multiple of {2 ** len(widths)} or fewer widths"
                 )
-            layers.append(nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.LeakyReLU(negative_slope))
+            convolution = nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1)
+            layers += [convolution, nn.BatchNorm2d(width), nn.LeakyReLU()]
             channels, size = width, size // 2
         self.layers = nn.Sequential(*layers)
         self.out_shape = (channels, size, size)
