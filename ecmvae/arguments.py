@@ -22,7 +22,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
 )
 
 from ecmvae.config import Config, read_config_file
-from ecmvae.config_reader import by_dotted_name
+from ecmvae.config_reader import by_dotted_name, wrong_value
 from ecmvae.errors import UserError
 
 Function = Callable[..., Any]
@@ -48,7 +48,9 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
         if values.get("resume") and configs:  # a resumed run continues with the settings it was started with
             values = parser.parse_args([f"--config={values.resume}/config.yaml", *words])
     except ArgumentError as error:
-        raise UserError(f"{' '.join(str(error).split())} (see {program} --help)") from None
+        text = wrong_value(error)
+        option = "--" if text.partition(" ")[0] in _config_options() | {*parameters} else ""
+        raise UserError(f"{option}{text} (see {program} --help)") from None
     built = parser.instantiate(values)
     arguments = {name: built[name] for name in parameters if name not in configs}
     sections = [field.name for field in dataclasses.fields(Config)]
@@ -85,8 +87,8 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
         parser.add_argument(name, nargs="+", type=typing.get_args(hints[name])[0], help=_argument(function, name))
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*configs, *lists})
     if configs:
-        told = "YAML file of settings; may be given again, later files win"
-        parser.add_argument("--config", metavar="FILE", action=_ConfigFile, help=told)
+        help_line = "YAML file of settings; may be given again, later files win"
+        parser.add_argument("--config", metavar="FILE", action=_ConfigFile, help=help_line)
         parser.add_class_arguments(Config)
     return parser
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -23,6 +24,8 @@ import yaml
 from ecmvae.errors import UserError
 
 T = TypeVar("T")
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "dict": "a mapping"}
 
 
 def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -78,10 +81,9 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings from dotted names; strings are read as YAML scalars."""
     layers = []
     for dotted, value in values.items():
-        *parents, leaf = dotted.split(".")
-        layer: dict[str, Any] = {leaf: yaml.safe_load(value) if isinstance(value, str) else value}
-        for parent in reversed(parents):
-            layer = {parent: layer}
+        layer: Any = yaml.safe_load(value) if isinstance(value, str) else value
+        for key in reversed(dotted.split(".")):
+            layer = {key: layer}
         layers.append(layer)
     return merge(layers)
 
@@ -90,11 +92,8 @@ def by_dotted_name(values: Mapping[str, Any], where: str = "") -> dict[str, Any]
     """The leaves of nested settings by their dotted names; the opposite of `nested`."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= (
-            by_dotted_name(value, f"{where}{key}.")
-            if isinstance(value, Mapping) and value
-            else {f"{where}{key}": value}
-        )
+        inner = isinstance(value, Mapping) and value
+        found |= by_dotted_name(value, f"{where}{key}.") if inner else {f"{where}{key}": value}
     return found
 
 
@@ -111,8 +110,19 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     try:
         parts = parser.instantiate(parser.parse_object(copy.deepcopy(dict(values))))
     except ArgumentError as error:
-        raise UserError(f"config: {' '.join(str(error).split())}") from None
+        raise UserError(f"config: {wrong_value(error)}") from None
     return cls(**vars(parts))
+
+
+def wrong_value(error: Exception) -> str:
+    """A parser's message in one line; for a wrong value, such as ``train.epochs takes a whole number, got 'many'``."""
+    text = " ".join(str(error).split())
+    expected = r"Expected an? (?:<class '(\w+)'>|\S*Literal\[(.*?)\])"
+    found = re.match(rf'Parser key "(.+?)": .*?{expected}.* value: (.*)', text)
+    if found is None:
+        return text
+    key, kind, choices, value = found.groups()
+    return f"{key} takes {f'one of {choices}' if choices else _KINDS.get(kind, f'a {kind}')}, got {value!r}"
 
 
 def check_keys(cls: type, values: Any, where: str = "") -> None:

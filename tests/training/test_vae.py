@@ -99,8 +99,8 @@ def test_other_kinds_train_sample_and_score(name, tmp_path):
     [
         ("model: {nam: vae}", "'model.nam': did you mean 'model.name'"),
         ("modell: {name: vae}", "did you mean 'model'"),
-        ("fit: {epochs: ten}", "Expected a <class 'int'>. Got value: ten"),
-        ("model: {name: vea}", "Literal.'autoencoder', 'vae'"),
+        ("fit: {epochs: ten}", "takes a whole number, got 'ten'"),
+        ("model: {name: vea}", "takes one of 'autoencoder', 'vae'"),
         ("- 1", "must hold a mapping"),
         ("model: {", "not valid YAML"),
         ("fit: {epochs: 0}", "epochs must be at least 1"),
