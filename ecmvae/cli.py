@@ -2,7 +2,7 @@
 
 A function's parameters are the command's options and its docstring is the help (`ecmvae.arguments`). Signatures live in
 modules that import nothing heavy, so that help and mistakes are answered at once.
-Exit codes: 0 success; 2 a user's mistake, told in one line; 1 another failure; 130 Ctrl-C; 143 SIGTERM.
+Exit codes: 0 success; 2 a user's mistake, explained in one line; 1 another failure; 130 Ctrl-C; 143 SIGTERM.
 """
 
 from __future__ import annotations

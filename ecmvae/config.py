@@ -133,8 +133,8 @@ class LossConfig:
     audio_visual_matching_normalise: bool = True
     """Whether both features are L2-normalised before they are compared; AVSBench's MS3 runs do not."""
     match: float = 0.0
-    """InfoNCE between what sounds and its sound, inside the gate, at every scale; not in the paper. A gate learns to
-    hear several times sooner with it."""
+    """InfoNCE between sounding objects and their sound, inside the gate, at every scale; not in the paper. A
+    gate learns several times faster with it."""
     formulas: Literal["principled", "released"] = "principled"
     """principled = the mathematics; released = the released code's own formulas (see losses/released.py)."""
     extra: dict[str, float] = field(default_factory=dict, hash=False)
@@ -164,7 +164,7 @@ class DataConfig:
     """Which frames' masks train the model: auto = every frame that has a mask (S4 as released: the first one only),
     first = only the first, even where there are more (S4's protocol on any data), all = all, and all must exist."""
     length: int = 1200
-    """collage and synthetic: distinct training scenes. Who sounds is drawn anew every epoch."""
+    """collage and synthetic: distinct training scenes. Which objects sound is drawn again every epoch."""
     val_length: int = 64
     """collage and synthetic: validation clips."""
     horizontal_flip: float = 0.0
@@ -231,41 +231,42 @@ class Config:
         Raises:
             UserError: Naming the key, its value and the remedy.
         """
+        model, data, train = self.model, self.data, self.train
+        for name, part, lowest in (
+            ("model", model, {"channels": 8, "num_classes": 1}),
+            ("model.latent", model.latent, {"dim": 1, "js_samples": 1}),
+            ("data", data, {"num_frames": 1, "length": 1, "val_length": 1}),
+            ("train", train, {"epochs": 1, "batch_size": 1, "check_val_every_n_epochs": 1, "devices": 1}),
+        ):
+            for key, least in lowest.items():
+                value = getattr(part, key)
+                _require(value >= least, f"{name}.{key}={value} must be at least {least}")
         _require(
-            self.data.image_size >= 32 and self.data.image_size % 32 == 0,
-            f"data.image_size={self.data.image_size} must be a multiple of 32 (224 in the paper)",
+            data.image_size >= 32 and data.image_size % 32 == 0,
+            f"data.image_size={data.image_size} must be a multiple of 32 (224 in the paper)",
         )
-        for key in ("num_frames", "length", "val_length"):
-            _require(getattr(self.data, key) >= 1, f"data.{key}={getattr(self.data, key)} must be at least 1")
-        _require(self.data.hop_seconds > 0, f"data.hop_seconds={self.data.hop_seconds} must be above 0")
-        _require(0 <= self.data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
-        _require(self.model.channels >= 8, f"model.channels={self.model.channels} must be at least 8")
-        classes = self.model.num_classes
-        _require(classes >= 1, f"model.num_classes={classes} must be at least 1")
+        _require(data.hop_seconds > 0, f"data.hop_seconds={data.hop_seconds} must be above 0")
+        _require(0 <= data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
         _require(
-            classes == 1 or self.data.name not in ("s4", "ms3", "collage", "synthetic"),
-            f"model.num_classes={classes} needs labelled classes, which data.name={self.data.name} does not have: set "
-            "data.name to avss or model.num_classes to 1",
+            model.num_classes == 1 or data.name not in ("s4", "ms3", "collage", "synthetic"),
+            f"model.num_classes={model.num_classes} needs labelled classes, which data.name={data.name} does not have: "
+            "set data.name to avss or model.num_classes to 1",
         )
         _require(
-            self.data.name != "avss" or self.data.supervised != "all",
+            data.name != "avss" or data.supervised != "all",
             "data.supervised=all is not available for avss, which labels one frame of a training clip of v1s: use auto",
         )
-        _require(self.model.latent.dim >= 1, f"model.latent.dim={self.model.latent.dim} must be at least 1")
-        _require(self.model.latent.js_samples >= 1, "model.latent.js_samples must be at least 1")
         for name, value in vars(self.loss).items():
             _require(isinstance(value, str | dict) or value >= 0, f"loss.{name}={value} must not be negative")
-        for key in ("epochs", "batch_size", "check_val_every_n_epochs", "devices"):
-            _require(getattr(self.train, key) >= 1, f"train.{key}={getattr(self.train, key)} must be at least 1")
         _require(
-            self.train.batch_size % self.train.devices == 0,
-            f"train.batch_size={self.train.batch_size} cannot be shared equally by train.devices={self.train.devices}: "
+            train.batch_size % train.devices == 0,
+            f"train.batch_size={train.batch_size} cannot be shared equally by train.devices={train.devices}: "
             "choose a multiple",
         )
-        _require(self.train.learning_rate > 0, f"train.learning_rate={self.train.learning_rate} must be above 0")
-        if self.train.cache_features:
-            _require(self.model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
-            _require(self.data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")
+        _require(train.learning_rate > 0, f"train.learning_rate={train.learning_rate} must be above 0")
+        if train.cache_features:
+            _require(model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
+            _require(data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as written to config.yaml."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
@@ -9,14 +10,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from ecmvae.audio.io import read_wave
 from ecmvae.config import Config, load_config
+from ecmvae.data.avsbench import read_composition
+from ecmvae.data.collage.clips import CollageClips
+from ecmvae.data.collage.montage import save_montage
+from ecmvae.data.collage.sources import CollageSources
+from ecmvae.data.collage.writer import CollageSettings, write_collage, write_moving_clip
+from ecmvae.data.images import read_rgb
+from ecmvae.data.layout import find_table, read_clips
+from ecmvae.data.loading import load_clips
+from ecmvae.data.miniature import ShapeScenes, write_miniature
+from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
-
-if TYPE_CHECKING:
-    from ecmvae.data.collage.sources import CollageSources
-    from ecmvae.evaluation.report import Report
+from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
+from ecmvae.evaluation.report import Report
+from ecmvae.evaluation.report_files import json_text, write_texts
+from ecmvae.metrics import VALIDATION
+from ecmvae.metrics.metric_set import numbers
+from ecmvae.models.checkpoint import load_model
+from ecmvae.prediction.command import predict
+from ecmvae.training.audio import train_audio
+from ecmvae.training.run import train as run_training
+from ecmvae.training.sounds import CollageSounds, SyntheticSounds
 
 TASKS: tuple[Literal["s4"], Literal["ms3"]] = ("s4", "ms3")
 _SPLIT = "test_seen"
@@ -61,28 +83,28 @@ class Demo:
             reports = {task: self._evaluate(task) for task in TASKS}
         with self._step("overlay"):
             shown = self._overlay(reports["s4"], sources)
-        told = {
-            "data": "synthetic" if sources is None else "collage",
-            **_scores(reports["s4"]),
-            "ms3": _scores(reports["ms3"]),
-            "floors": {
-                task: {name: _headline(scores) for name, scores in report.floors.items()}
-                for task, report in reports.items()
-            },
-            "seconds": round(time.monotonic() - started, 1),
-            "seconds_by_step": self.steps,
-            "clips": self.clips,
-            "overlay": shown,
-            "audio": json.loads((self.out / "audio" / "report.json").read_text(encoding="utf-8")),
-            "steps": json.loads((run / "best" / "metadata.json").read_text(encoding="utf-8")),
-            "config": resolved.to_dict(),
+        floors = {
+            task: {name: _headline(scores) for name, scores in report.floors.items()}
+            for task, report in reports.items()
         }
-        return self._tell(told)
+        return self._report(
+            {
+                "data": "synthetic" if sources is None else "collage",
+                **_scores(reports["s4"]),
+                "ms3": _scores(reports["ms3"]),
+                "floors": floors,
+                "seconds": round(time.monotonic() - started, 1),
+                "seconds_by_step": self.steps,
+                "clips": self.clips,
+                "overlay": shown,
+                "audio": json.loads((self.out / "audio" / "report.json").read_text(encoding="utf-8")),
+                "steps": json.loads((run / "best" / "metadata.json").read_text(encoding="utf-8")),
+                "config": resolved.to_dict(),
+            }
+        )
 
     def _sources(self) -> CollageSources | None:
         """The material of AVS-Collage; None for synthetic data."""
-        from ecmvae.data.collage.sources import CollageSources
-
         if self.data == "synthetic":
             return None
         try:
@@ -90,14 +112,11 @@ class Demo:
         except UserError as error:
             if self.data == "collage":
                 raise
-            print(f"AVS-Collage cannot be fetched ({error}): going on with synthetic shapes and voices.")
+            print(f"AVS-Collage is not available ({error}): going on with synthetic shapes and voices.")
             return None
 
     def _compose(self, sources: CollageSources | None) -> None:
         """The two test sets on disk, and ``montage.png``."""
-        from ecmvae.data.collage.writer import CollageSettings, write_collage
-        from ecmvae.data.miniature import ShapeScenes, write_miniature
-
         size, root = self.settings.data.image_size, self.out / "data"
         if sources is not None:
             settings = CollageSettings(size=size, splits=(_SPLIT,), clips_per_set=self.clips, seed=self.seed)
@@ -109,10 +128,6 @@ class Demo:
         self._montage(root)
 
     def _montage(self, root: Path) -> None:
-        from ecmvae.data.avsbench import read_composition
-        from ecmvae.data.collage.montage import save_montage
-        from ecmvae.data.layout import find_table, read_clips
-
         chosen, records = [], []
         for task in TASKS:
             composed = read_composition(find_table(root, task).parent / "clips.json")
@@ -122,9 +137,6 @@ class Demo:
         save_montage(self.out / "montage.png", chosen, records)
 
     def _train_audio(self, sources: CollageSources | None) -> None:
-        from ecmvae.training.audio import train_audio
-        from ecmvae.training.sounds import CollageSounds, SyntheticSounds
-
         train_audio(
             SyntheticSounds() if sources is None else CollageSounds(sources),
             self.out / "audio",
@@ -136,17 +148,11 @@ class Demo:
 
     def _train(self, sources: CollageSources | None) -> tuple[Path, Config]:
         """The run, whose best model becomes ``best/``, and its configuration."""
-        from ecmvae.training.run import train as run_training
-
         settings, train = self.settings, self.settings.train
         config = replace(
             settings,
             model=replace(settings.model, audio=replace(settings.model.audio, weights=str(self.out / "audio"))),
-            data=replace(
-                settings.data,
-                name="synthetic" if sources is None else "collage",
-                root=self.cache,
-            ),
+            data=replace(settings.data, name="synthetic" if sources is None else "collage", root=self.cache),
             train=replace(
                 train,
                 out=str(self.out),
@@ -161,21 +167,14 @@ class Demo:
         return run, config
 
     def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
-        from ecmvae.data.loading import load_clips
-        from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
-        from ecmvae.models.checkpoint import load_model
-
         clips = load_clips(replace(self.settings.data, name=task, root=str(self.out / "data")), _SPLIT)
-        about = {"task": task, "split": _SPLIT}
-        report = evaluate(load_model(self.out), clips, EvaluateSettings(seed=self.seed, workers=1), about=about)
+        settings = EvaluateSettings(seed=self.seed, workers=1)
+        report = evaluate(load_model(self.out), clips, settings, about={"task": task, "split": _SPLIT})
         report.write(self.out / "scores" / task)
         return report
 
     def _overlay(self, report: Report, sources: CollageSources | None) -> dict[str, Any]:
         """Draw the best-scored S4-like test clip, larger than it was scored, into ``overlay.mp4``; returns which."""
-        from ecmvae.data.layout import read_clips
-        from ecmvae.prediction.command import predict
-
         best = max(report.clips["real"], key=lambda clip: clip.miou)
         video = self.out / f"{best.name}.mp4"
         if sources is None:
@@ -188,30 +187,22 @@ class Demo:
 
     def _moving_video(self, path: Path, name: str, sources: CollageSources) -> None:
         """The clip of that name, composed again at a size worth looking at."""
-        from ecmvae.data.collage.clips import CollageClips
-        from ecmvae.data.collage.writer import write_moving_clip
-
         clips = CollageClips(sources, "s4", _SPLIT, self.clips, size=_VIDEO_SIZE, seed=self.seed, remix=False)
         (index,) = (index for index in range(len(clips)) if clips.name(index) == name)
         write_moving_clip(path, clips, index)
 
-    def _tell(self, told: dict[str, Any]) -> Path:
+    def _report(self, content: dict[str, Any]) -> Path:
         """Write ``report.json``, last of all, and show the table."""
-        from rich.console import Console
-        from rich.table import Table
-
-        from ecmvae.files import replacing
-
-        path = self.out / "report.json"
-        with replacing(path) as part:
-            part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        write_texts(self.out, {"report.json": json_text(content)})
         rows = ("miou", "miou_nonempty", "fscore", "right_of_two", "miou_silent", "miou_shuffled")
-        table = Table(title=f"{told['data']}, {self.clips} {_SPLIT} clips a set (fractions), {told['seconds']:.0f} s")
+        table = Table(
+            title=f"{content['data']}, {self.clips} {_SPLIT} clips a set (fractions), {content['seconds']:.0f} s"
+        )
         for heading in ("", "S4-like", "MS3-like", "S4-like: all objects", "MS3-like: all objects"):
             table.add_column(heading, justify="right" if heading else "left")
-        floors = [told["floors"][task].get("all_objects", {}) for task in TASKS]
+        floors = [content["floors"][task].get("all_objects", {}) for task in TASKS]
         for row in rows:
-            values = [told.get(row), told["ms3"].get(row), *(floor.get(row) for floor in floors)]
+            values = [content.get(row), content["ms3"].get(row), *(floor.get(row) for floor in floors)]
             table.add_row(row.replace("_", " "), *("" if value is None else f"{value:.3f}" for value in values))
         console = Console()
         console.print(table)
@@ -223,7 +214,7 @@ class Demo:
         ):
             console.print(f"  {self.out / name}  {line}", soft_wrap=True)
         console.print(f"Your own video: ecmvae predict VIDEO.mp4 --checkpoint {self.out} --out OUT.mp4", soft_wrap=True)
-        return path
+        return self.out / "report.json"
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -243,20 +234,15 @@ def _packaged_config() -> Path:
 
 def _cpu_precision() -> Literal["32-true", "bf16-mixed"]:
     """Half precision where this machine's processor computes in it: a step takes half the time there."""
-    import torch
-
     able = torch.cpu.get_capabilities()
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
 def _move_aside(folder: Path) -> None:
-    if not folder.exists():
-        return
-    number = 1
-    while (older := folder.with_name(f"{folder.name}-{number:03d}")).exists():
-        number += 1
-    folder.rename(older)
-    print(f"the older {folder} is now {older}")
+    if folder.exists():
+        candidates = (folder.with_name(f"{folder.name}-{number:03d}") for number in itertools.count(1))
+        older = folder.rename(next(each for each in candidates if not each.exists()))
+        print(f"the older {folder} is now {older}")
 
 
 def _scores(report: Report) -> dict[str, float | None]:
@@ -266,18 +252,11 @@ def _scores(report: Report) -> dict[str, float | None]:
 
 def _headline(scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The scores that training validates by, under the names it gives them."""
-    from ecmvae.metrics import VALIDATION
-    from ecmvae.metrics.metric_set import numbers
-
     return {name: value for metric in VALIDATION["masks"] for name, value in numbers(scores[metric], metric)}
 
 
 def _still_video(path: Path, frame: Any, wav: Path, seconds: int = 5, fps: int = 24) -> Path:
     """A video for clips that have none: each annotated frame stands still for its second."""
-    from ecmvae.audio.io import read_wave
-    from ecmvae.data.images import read_rgb
-    from ecmvae.data.video import write_video
-
     pictures = [read_rgb(frame(second)) for second in range(1, seconds + 1)]
     waveform, rate = read_wave(wav)
     write_video(path, (pictures[k // fps] for k in range(seconds * fps)), fps, waveform.numpy(), rate)

@@ -8,7 +8,7 @@ from ecmvae.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name: "auto" is a CUDA GPU, else Apple's, else the CPU; anything else is taken at its word.
+    """The device of that name: "auto" is a CUDA GPU, else Apple's, else the CPU; any other name is torch's.
 
     Raises:
         UserError: When this machine has no such device.

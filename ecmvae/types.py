@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 
@@ -63,18 +62,12 @@ class AVBatch:
     """Clips stacked along B; the optional fields are set when every clip has them.
 
     Attributes:
-        names: B clip names.
+        names, categories: B strings each.
         frames: (B, T, 3, H, W) float32.
         audio: (B, T, ...) float32, the features of the model's front end; None for a model without an audio encoder.
-        masks: (B, T, 1, H, W) float32 in {0, 1}, or None.
-        supervised: (B, T) bool, or None (= all frames).
-        objects: (B, T, H, W) int64, or None.
+        masks, supervised, objects, labels, valid, index: As in `AVClip`, with B in front.
         sounding: (B, T, O) bool padded with False to the batch's largest O, or None.
-        categories: B category names.
         features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
-        labels: (B, T, H, W) int64, or None.
-        valid: (B, T) bool, or None (= all frames).
-        index: (B,) int64, the clips' places in the data set, or None.
     """
 
     names: tuple[str, ...]
@@ -105,30 +98,14 @@ class AVBatch:
                 f"clips of one batch must agree in frames and size, got {sorted(map(tuple, shapes))}: "
                 "set one clip length and data.image_size"
             )
+        stacked = ("frames", "audio", "masks", "supervised", "objects", "labels", "valid")
         return cls(
             names=tuple(clip.name for clip in clips),
-            frames=torch.stack([clip.frames for clip in clips]),
-            audio=_stack([clip.audio for clip in clips]),
-            masks=_stack([clip.masks for clip in clips]),
-            supervised=_stack([clip.supervised for clip in clips]),
-            objects=_stack([clip.objects for clip in clips]),
-            sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
             categories=tuple(clip.category for clip in clips),
-            labels=_stack([clip.labels for clip in clips]),
-            valid=_stack([clip.valid for clip in clips]),
+            sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
             index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
+            **{name: _stack([getattr(clip, name) for clip in clips]) for name in stacked},  # type: ignore[arg-type]
         )
-
-    @property
-    def flat_masks(self) -> Tensor:
-        """(N, 1, H, W).
-
-        Raises:
-            ValueError: When the batch has no masks.
-        """
-        if self.masks is None:
-            raise ValueError("this batch has no masks: load a split with ground truth")
-        return rearrange(self.masks, "b t c h w -> (b t) c h w")
 
     def to(self, device: torch.device | str) -> AVBatch:
         """The same batch with every tensor on `device`."""

@@ -24,21 +24,11 @@ def test_collate_stacks_in_order_and_pads_the_sounding_table() -> None:
     assert batch.objects is None  # not every clip had it
 
 
-def test_flattening_is_video_major() -> None:
-    batch = AVBatch.collate([_clip("a", 1), _clip("b", 1)])
-    assert batch.masks is not None
-    assert batch.flat_masks.shape == (4, 1, 32, 32)
-    assert torch.equal(batch.flat_masks[1 * 2 + 1], batch.masks[1, 1])
-
-
 def test_bad_batches_are_refused() -> None:
     with pytest.raises(ValueError, match="empty list"):
         AVBatch.collate([])
     with pytest.raises(ValueError, match="must agree in frames and size"):
         AVBatch.collate([_clip("a", 1, frames=2), _clip("b", 1, frames=3)])
-    unlabelled = AVBatch(names=("a",), frames=torch.rand(1, 2, 3, 32, 32), audio=torch.rand(1, 2, 1, 96, 64))
-    with pytest.raises(ValueError, match="no masks"):
-        _ = unlabelled.flat_masks
 
 
 def test_to_moves_every_tensor_and_keeps_the_names() -> None:

@@ -57,8 +57,8 @@ def main() -> None:
         }
         scores, seconds, farthest = _measure(forms, clips, ClipPreprocessor.of(model), min(args.clips, len(clips)))
     base = seconds["PyTorch float32"]
-    told = f"{min(args.clips, len(clips))} clips of {knobs.num_frames} frames, {args.threads} threads"
-    print(f"{args.task} {args.split}, {told}")
+    summary = f"{min(args.clips, len(clips))} clips of {knobs.num_frames} frames, {args.threads} threads"
+    print(f"{args.task} {args.split}, {summary}")
     for name, (_, megabytes) in forms.items():
         print(
             f"{name:16} {megabytes:6.1f} MB  {1e3 * seconds[name]:6.0f} ms a clip ({base / seconds[name]:.2f}x)  "

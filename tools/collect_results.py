@@ -77,14 +77,14 @@ def collect(folders: Iterable[Path]) -> list[Run]:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder")
         reports = [_json(path) for path in sorted(folder.rglob("report.json"), key=lambda path: path.stat().st_mtime)]
-        told: dict[Path, Mapping[str, Any]] = {}
+        entries: dict[Path, Mapping[str, Any]] = {}
         for study in sorted(folder.rglob(STUDY_FILE)):
             for entry in _json(study)["runs"]:
-                told[study.parent / entry["folder"]] = entry
+                entries[study.parent / entry["folder"]] = entry
         configs = sorted(folder.rglob(CONFIG_FILE))
         runs = [each.parent for each in configs if not (each.parent / WEIGHTS_FILE).exists()]
-        for run in dict.fromkeys([*told, *runs]):
-            known[run.resolve()] = _read(run, told.get(run, {}), reports)
+        for run in dict.fromkeys([*entries, *runs]):
+            known[run.resolve()] = _read(run, entries.get(run, {}), reports)
     if not known:
         raise UserError("no runs of ecmvae train in these folders")
     return list(known.values())
@@ -220,7 +220,7 @@ def _json(path: Path) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 2 means a mistake that the user can mend."""
+    """Run the command; 2 means a mistake that the user can correct."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="run folders, studies, or what holds them")
     parser.add_argument("--base", type=Path, help="a run of the row to compare with; by default the first")

@@ -74,7 +74,7 @@ def with_audio_encoder(model: Segmenter, vggish: VGGish) -> Segmenter:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 2 means a mistake that the user can mend."""
+    """Run the command; 2 means a mistake that the user can correct."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the released file")
     parser.add_argument("--backbone", required=True, choices=[*BACKBONES, "vggish"], help="whose weights these are")

@@ -12,6 +12,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from ecmvae.config import Config
 from ecmvae.data.collage.items import SourceItem
 from ecmvae.data.collage.sources import CollageSources
+from ecmvae.metrics import METRICS, VALIDATION
+from ecmvae.metrics.metric_set import numbers
 
 LICENCE = "apache-2.0"
 _KINDS = {"image": "cut-out", "sound": "recording", "background": "background"}
@@ -99,7 +101,7 @@ _LIMITS = """
 - Speech, people, music with many voices, and several things of one class in a picture were not trained.
 - It has seen {images} pictures and heard {sounds} recordings of them, in many mixtures. Expect less on others: that is
   what the `test_unseen*` splits are for. Where no such row stands above, it was not measured.
-- No AVSBench score was measured: that data could not be had.
+- No AVSBench score was measured: that data was not available.
 - How far its probabilities can be trusted was looked at on composed clips only. Do not use it where a wrong mask does
   harm.
 """
@@ -109,7 +111,7 @@ _LICENCE = """
 
 The weights are offered under Apache-2.0, as ecmvae is. **Much of the material they were trained on is under the GPL
 (2 and 3), some under CC-BY-SA, CC-BY and the Free Art Licence** (table above). None of it is contained in these files,
-and nobody has settled whether trained weights are a derived work of their training material. If that matters to you,
+and it is not settled whether trained weights are a derived work of their training material. If that matters to you,
 ask your lawyer, or train your own from other material.
 """
 
@@ -146,7 +148,7 @@ def _numbers(facts: CardFacts) -> str:
         "",
         "Fractions, a clip as the unit, latents at their means. *Floor* marks every object: perfect sight, no hearing.",
         "",
-        "| AVS-Collage | split | clips | mIoU | F | non-empty mIoU | right of two | mIoU, another clip's sound "
+        f"| AVS-Collage | split | clips | {' | '.join(_headings(facts.reports[0]))} | mIoU, another clip's sound "
         "| mIoU, silence | floor mIoU |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -154,15 +156,12 @@ def _numbers(facts: CardFacts) -> str:
         about, scores = report["about"], report["scores"]
         real = scores["real"]
         values = [
-            real["per_clip"]["miou"],
-            real["per_clip"]["fscore"],
-            real["miou_nonempty"],
-            real["right_of_two"],
+            *(value for name in VALIDATION["masks"] for _, value in numbers(real[name], name)),
             *(scores.get(sound, {}).get("per_clip", {}).get("miou") for sound in ("shuffled", "silent")),
             report["floors"].get("all_objects", {}).get("per_clip", {}).get("miou"),
         ]
-        told = " | ".join("-" if value is None else f"{value:.3f}" for value in values)
-        lines.append(f"| {_SETS[about['task']]} | {about['split']} | {about['clips']} | {told} |")
+        cells = " | ".join("-" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"| {_SETS[about['task']]} | {about['split']} | {about['clips']} | {cells} |")
     seeds = sorted({str(report["about"]["seed"]) for report in facts.reports})
     lines += [
         "",
@@ -170,6 +169,13 @@ def _numbers(facts: CardFacts) -> str:
         "and splits mean stands in ecmvae's docs/evaluate.md and docs/data-collage.md.",
     ]
     return "\n".join(lines)
+
+
+def _headings(report: Mapping[str, Any]) -> list[str]:
+    """Headings of the metrics by which training validates."""
+    real = report["scores"]["real"]
+    labels = {name: METRICS.get(name).label for name in VALIDATION["masks"]}
+    return [heading for name in labels for heading, _ in numbers(real[name], name, label=labels[name])]
 
 
 def _training(facts: CardFacts) -> str:

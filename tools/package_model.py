@@ -96,7 +96,7 @@ def package(
         The folder.
 
     Raises:
-        UserError: When the run is no model, is too large, changes in 16 bits, or lacks scores of its own.
+        UserError: If the run is not a model, is too large, changes in 16 bits, or lacks scores of its own.
     """
     best = find_model_folder(run)
     full = load_model(best)
@@ -155,7 +155,7 @@ def measure_rounding(full: ECMVAE, halved: ECMVAE, data: Path, split: str, clips
     """
     knobs, tasks = full.config.data, tasks_in(data) if data.is_dir() else []
     if not tasks:
-        raise UserError(f"{data} is no written AVS-Collage: name one with --data, to measure what 16 bits change")
+        raise UserError(f"{data} is not a written AVS-Collage: name one with --data, to measure what 16 bits change")
     seen, pixels, flipped, changes, logit = 0, 0, 0, [], 0.0
     for task in tasks:
         source = AVSBenchDataset(
@@ -204,7 +204,7 @@ def _portable(config: Config) -> Config:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 2 means a mistake that the user can mend."""
+    """Run the command; 2 means a mistake that the user can correct."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the finished run")
     parser.add_argument("--name", required=True, help="of the model")

@@ -8,7 +8,7 @@
 The configuration itself is the first row of the table. With --data every finished run is scored on the split;
 otherwise the table shows the best validation. Runs go one after the other, each in a process of its own, whose log lies
 beside its folder. The same command again goes on where it was stopped, tries once more what failed, and takes further
-switches and seeds into the study. Exit codes: 0 all runs finished; 2 one failed by a mistake you can mend; 1 one failed
+switches and seeds into the study. Exit codes: 0 all runs finished; 2 one failed by a user's mistake; 1 one failed
 otherwise; 130 and 143 stopped by Ctrl-C or SIGTERM, with the checkpoint of the run under way saved.
 """
 
@@ -156,8 +156,8 @@ class Study:
     def _entries(self, wanted: dict[tuple[str, int], list[str]]) -> dict[tuple[str, int], Entry]:
         """Those of study.json, and new ones; all are kept, also such as are not asked for now."""
         path = self.out / STUDY_FILE
-        told = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
-        entries = {(entry["switch"], entry["seed"]): Entry(**entry) for entry in told}
+        stored = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else []
+        entries = {(entry["switch"], entry["seed"]): Entry(**entry) for entry in stored}
         for name, seed in wanted:
             entries.setdefault((name, seed), Entry(name, seed, self._run_folder(name, seed).name))
         return entries
@@ -168,7 +168,7 @@ class Study:
         log = self.out / f"{entry.switch}-seed{entry.seed}.log"
         if entry.state != FINISHED:
             begun = (folder / "checkpoints" / "last.ckpt").exists()
-            if folder.exists() and not begun:  # it left nothing to go on from, and its number shall be free
+            if folder.exists() and not begun:  # it left nothing to go on from, and its number should be free
                 shutil.rmtree(folder)
             self._run(entry, ["train", *(["--resume", str(folder)] if begun else words)], log, lock)
             self._save(entries)
@@ -208,8 +208,8 @@ class Study:
 
     def _save(self, entries: dict[tuple[str, int], Entry]) -> None:
         with replacing(self.out / STUDY_FILE) as part:
-            told = {"runs": [asdict(entry) for entry in entries.values()]}
-            part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            content = {"runs": [asdict(entry) for entry in entries.values()]}
+            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

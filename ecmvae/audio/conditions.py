@@ -1,4 +1,4 @@
-"""What a model hears in place of a clip's own sound, to train or to test with: one seeded function each, on waveforms.
+"""Sounds in place of a clip's own, to train or to test a model with: one seeded function each, on waveforms.
 
 ==========  ============================================================================================
 real        the clip's own sound
@@ -33,9 +33,25 @@ _OFF_SCREEN_LEVEL = 0.1
 """Root mean square, of full scale, that an added sound gets where the clip itself is silent: -20 dB."""
 
 
-def silent(waveform: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
-    """Digital silence of the same length."""
-    return torch.zeros_like(waveform)
+def wrong_sounds(
+    own: Float[Tensor, " s"],
+    sample_rate: int,
+    other: Float[Tensor, " r"] | None,
+    *,
+    snr_db: float,
+    shift_seconds: float,
+    generator: torch.Generator,
+) -> dict[Condition, Float[Tensor, " k"]]:
+    """A clip's own sound and what can be made of it; `swapped` and `offscreen` only with a sound of other classes."""
+    made: dict[Condition, Tensor] = {
+        "real": own,
+        "silent": torch.zeros_like(own),
+        "noise": with_noise(own, snr_db, generator),
+        "shifted": shifted(own, sample_rate, shift_seconds),
+    }
+    if other is not None:
+        made |= {"swapped": other, "offscreen": with_sound(own, other, snr_db)}
+    return made
 
 
 def with_noise(

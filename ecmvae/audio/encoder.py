@@ -27,17 +27,11 @@ _GRID_SECONDS = 0.01
 
 @runtime_checkable
 class AudioFrontEnd(Protocol):
-    """Turns the sound around a frame into the features that an encoder reads. Pure and picklable.
-
-    Attributes:
-        name: Identifies the features: cached ones are used when their name is the front end's.
-        sample_rate: In Hz.
-        seconds: Length of the sound around a frame.
-    """
+    """Turns the sound around a frame into the features that an encoder reads. Pure and picklable."""
 
     @property
     def name(self) -> str:
-        """Identifies the features."""
+        """Identifies the features: cached ones are used when their name is the front end's."""
 
     @property
     def sample_rate(self) -> int:
@@ -52,12 +46,7 @@ class AudioFrontEnd(Protocol):
 
 
 class AudioEncoder(nn.Module, ABC):
-    """A network that embeds the features of its front end.
-
-    Attributes:
-        front_end: What makes its features.
-        dim: A, width of an embedding.
-    """
+    """A network that embeds the features of its front end, `dim` wide."""
 
     front_end: AudioFrontEnd
     dim: int

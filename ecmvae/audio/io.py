@@ -1,4 +1,4 @@
-"""Sound files and resampling: the only door to soundfile and torchaudio."""
+"""Sound files and resampling: the only module that imports soundfile and torchaudio."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read_wave(path: str | Path) -> tuple[Float[Tensor, " s"], int]:
         The waveform, (S,) float32 in [-1, 1] (16-bit samples divided by 32768, channels averaged), and its rate in Hz.
 
     Raises:
-        UserError: When the file is missing, is no sound file, or holds no sample or one that is no number.
+        UserError: If the file is missing, is not a sound file, or holds no sample or one that is not a number.
     """
     import soundfile
 
@@ -38,7 +38,7 @@ def read_wave(path: str | Path) -> tuple[Float[Tensor, " s"], int]:
         raise UserError(f"{path}: holds no sound, it has zero samples")
     waveform = torch.from_numpy(samples).mean(dim=1)
     if not waveform.isfinite().all():
-        raise UserError(f"{path}: holds samples that are no numbers (NaN or infinity)")
+        raise UserError(f"{path}: holds samples that are not numbers (NaN or infinity)")
     return waveform, int(rate)
 
 

@@ -17,28 +17,18 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.audio.encoder import AudioEncoder
-from ecmvae.audio.io import resample
+from ecmvae.audio.encoder import AudioEncoder, sound_windows
+from ecmvae.audio.io import SAMPLE_RATE, resample
 from ecmvae.weight_files import compare_keys, read_weight_file
 
 EMBEDDING_DIM = 128
-"""Width of VGGish's embedding."""
-
-SAMPLE_RATE = 16_000
-"""Samples a second that VGGish hears."""
-
-PATCH_WINDOWS = 96
-"""Windows (10 ms each) of one log-mel patch."""
-
-MEL_BINS = 64
-"""Mel bands of a log-mel patch."""
+PATCH_WINDOWS, MEL_BINS = 96, 64
+"""Windows (10 ms each) and mel bands of one log-mel patch."""
 
 RELEASED_HOP_SECONDS = 0.96
 """Distance of the patches in the released AVSBench data: five of them span 4.8 s, so patch k drifts off second k."""
 
-_WINDOW = 400
-_HOP = 160
-_FFT = 512
+_WINDOW, _HOP, _FFT = 400, 160, 512
 _LOG_OFFSET = 0.01
 _LOWEST_HZ, _HIGHEST_HZ = 125.0, 7500.0
 
@@ -71,18 +61,13 @@ class VGGish(AudioEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            *_conv_relu(1, 64),
-            nn.MaxPool2d(2),
-            *_conv_relu(64, 128),
-            nn.MaxPool2d(2),
-            *_conv_relu(128, 256),
-            *_conv_relu(256, 256),
-            nn.MaxPool2d(2),
-            *_conv_relu(256, 512),
-            *_conv_relu(512, 512),
-            nn.MaxPool2d(2),
-        )
+        layers: list[nn.Module] = []
+        for before, *widths in ((1, 64), (64, 128), (128, 256, 256), (256, 512, 512)):
+            for after in widths:
+                layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
+                before = after
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
             nn.Linear(512 * 6 * 4, 4096),
             nn.ReLU(inplace=True),
@@ -143,12 +128,8 @@ class VGGishPostprocessor(nn.Module):
 class VGGishSmall(AudioEncoder):
     """VGGish's plan at a 500th of its cost, for training on a CPU.
 
-    Strided convolutions with BatchNorm halve the patch four times in place of convolution and pooling; the two wide
-    layers give way to the mean and the maximum over time, so that a short call in a second counts as much as a long
-    one.
-
-    Args:
-        widths: Channels of the four stages.
+    Strided convolutions with BatchNorm halve the patch four times; the mean and the maximum over time replace the two
+    wide layers, so that a short call in a second counts as much as a long one.
     """
 
     front_end = VGGishFrontEnd()
@@ -158,11 +139,8 @@ class VGGishSmall(AudioEncoder):
         super().__init__()
         stages: list[nn.Module] = []
         for before, after in zip((1, *widths), widths, strict=False):
-            stages += [
-                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
+            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            stages += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*stages)
         self.embeddings = nn.Sequential(nn.Linear(2 * 4 * widths[-1], EMBEDDING_DIM), nn.ReLU(inplace=True))
 
@@ -174,15 +152,11 @@ class VGGishSmall(AudioEncoder):
         return embedding
 
 
-def _conv_relu(before: int, after: int) -> list[nn.Module]:
-    return [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True)]
-
-
 def num_log_mel_patches(num_samples: int, hop_seconds: float = RELEASED_HOP_SECONDS) -> int:
     """How many whole patches `log_mel_patches` cuts out of `num_samples` samples at 16 kHz."""
     windows = 0 if num_samples < _WINDOW else 1 + (num_samples - _WINDOW) // _HOP
     count = 0
-    while _first_window(count, hop_seconds) + PATCH_WINDOWS <= windows:
+    while round(count * hop_seconds * SAMPLE_RATE / _HOP) + PATCH_WINDOWS <= windows:
         count += 1
     return count
 
@@ -207,28 +181,15 @@ def log_mel_patches(
         (P, 1, 96, 64) float32, natural logarithm.
 
     Raises:
-        ValueError: When `hop_seconds` is not positive or `num_patches` is negative.
+        ValueError: If `hop_seconds` is below 0.01 or `num_patches` is negative.
     """
-    if hop_seconds < 1 / 100:
-        raise ValueError(f"hop_seconds must be at least 0.01 (one window), got {hop_seconds}")
-    if num_patches is not None and num_patches < 0:
-        raise ValueError(f"num_patches must not be negative, got {num_patches}")
-    waveform = resample(waveform.float(), sample_rate, SAMPLE_RATE)
-    if num_patches is None:
-        num_patches = num_log_mel_patches(waveform.shape[-1], hop_seconds)
-    if num_patches == 0:
-        return waveform.new_zeros(0, 1, PATCH_WINDOWS, MEL_BINS)
-    starts = torch.tensor([_first_window(k, hop_seconds) for k in range(num_patches)])
-    needed = (int(starts[-1]) + PATCH_WINDOWS - 1) * _HOP + _WINDOW
-    if waveform.shape[-1] < needed:
-        waveform = torch.nn.functional.pad(waveform, (0, needed - waveform.shape[-1]))
-    spectrogram = _log_mel(waveform[:needed])  # (windows, M)
-    index = starts[:, None] + torch.arange(PATCH_WINDOWS)  # (P, 96)
-    return spectrogram[index.to(spectrogram.device)].unsqueeze(1)
-
-
-def _first_window(patch: int, hop_seconds: float) -> int:
-    return round(patch * hop_seconds * SAMPLE_RATE / _HOP)
+    if hop_seconds < 1 / 100 or (num_patches or 0) < 0:
+        raise ValueError(f"hop_seconds={hop_seconds} must be at least 0.01, num_patches={num_patches} not negative")
+    sound, front_end = resample(waveform.float(), sample_rate), VGGishFrontEnd()
+    count = num_log_mel_patches(len(sound), hop_seconds) if num_patches is None else num_patches
+    if count == 0:
+        return sound.new_zeros(0, *front_end.feature_shape)
+    return front_end(sound_windows(sound, SAMPLE_RATE, front_end, count, hop_seconds))
 
 
 def _log_mel(waveform: Float[Tensor, "*n s"]) -> Float[Tensor, "*n windows 64"]:

@@ -52,7 +52,7 @@ def evaluate(
         samples: How many samples of the latents to average over.
         batch_clips: Clips a batch of AVSBench's own protocol; its F-measure depends on it.
         batch_size: Clips that the model sees at once.
-        robustness: Also let the model hear silence, noise, other classes, other moments and off-screen sounds.
+        robustness: Also score the model under silence, noise, other classes, other moments and off-screen sounds.
         snr: Level of the clip's own sound above noise and off-screen sounds, in decibels.
         limit: Score only the first clips.
         seed: Seed of latents, of the shuffled sound and of the random floor.
@@ -77,12 +77,7 @@ def evaluate(
     from ecmvae.evaluation.robustness import RobustnessSettings
 
     settings = EvaluateSettings(
-        batch_clips=batch_clips,
-        batch_size=batch_size,
-        latents=latents,
-        samples=samples,
-        seed=seed,
-        workers=workers,
+        batch_clips=batch_clips, batch_size=batch_size, latents=latents, samples=samples, seed=seed, workers=workers
     )
     EvaluationRun(
         checkpoint=checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -103,11 +104,7 @@ class EvaluationRun:
         assert model.config is not None
         visual_only = None if self.visual_only is None else load(self.visual_only)
         config = model.config
-        about = {
-            "checkpoint": str(folder),
-            "sha256": weights_sha256(folder),
-            "config": config.to_dict(),
-        }
+        about = {"checkpoint": str(folder), "sha256": weights_sha256(folder), "config": config.to_dict()}
 
         def score(task: str) -> tuple[Report, RobustnessReport | None]:
             # A model of ten-second clips meets shorter ones in S4 and MS3.
@@ -187,8 +184,5 @@ class EvaluationRun:
 
 def _fresh(folder: Path) -> Path:
     """The folder, or the first of folder-2, folder-3, ... that does not exist."""
-    candidate, number = folder, 1
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
+    candidates = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([folder], candidates) if not each.exists())

@@ -24,8 +24,7 @@ from torch.utils.data import DataLoader
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor, PreparedClips
 from ecmvae.errors import UserError
-from ecmvae.evaluation.conditions import AudioConditions, Sound, silence
-from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
+from ecmvae.evaluation.inference import AudioConditions, Sound, device_of, eval_mode, latent_draws, silence
 from ecmvae.evaluation.report import AnswerScores, Report
 from ecmvae.evaluation.rows import Rows
 from ecmvae.evaluation.tasks import Prediction, Task, choose_task
@@ -45,7 +44,7 @@ class EvaluateSettings:
         batch_size: Clips that the model sees at once; no score of the latents' means depends on it.
         latents: "mean" takes the latents' means, "sample" draws them.
         samples: Draws K of the latents, whose mean probability is scored.
-        sounds: What the model hears; always includes "real".
+        sounds: What the model is given; always includes "real".
         seed: Seed of latents, of the shuffling and of the random floor.
         workers: Processes that read clips.
         progress: Whether to show a progress bar.
@@ -126,21 +125,17 @@ def evaluate(
             for sound in settings.sounds:
                 audio = conditions.embeddings(sound, index, there)
                 predicted = task.decode(draws(model, there, audio, features=features, seed=seed))
-                scoreboard.add_answer(sound, predicted, batch, index)
+                scoreboard.add(sound, predicted, batch, index)
                 if sound == "real" and writer is not None:
                     for i, each in zip(index.tolist(), predicted[writer.predicts], strict=True):
                         writer.write(_files(source)[i], each)
             if visual_only is not None:
                 audio = silence(visual_only, *batch.frames.shape[:2])
                 predicted = task.decode(draws(visual_only, there, audio, seed=seed))
-                scoreboard.add_floor("visual_only", predicted, batch, index)
-    summary = {
-        "latents": settings.latents,
-        "samples": settings.samples,
-        "device": str(device_of(model)),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    return scoreboard.report({**(about or {}), **summary}, conditions.others)
+                scoreboard.add("visual_only", predicted, batch, index, floor=True)
+    summary = {"latents": settings.latents, "samples": settings.samples, "device": str(device_of(model))}
+    seconds = round(time.monotonic() - started, 1)
+    return scoreboard.report({**(about or {}), **summary, "seconds": seconds}, conditions.others)
 
 
 def evaluate_predictions(
@@ -171,7 +166,7 @@ def evaluate_predictions(
         frames, size = batch.frames.shape[1], batch.frames.shape[-1]
         predicted = torch.stack([reader.read(_files(clips)[i], frames, size) for i in index.tolist()])
         scoreboard.add_floors(batch, index)
-        scoreboard.add_answer("real", {reader.predicts: predicted, "draws": predicted[None]}, batch, index)
+        scoreboard.add("real", {reader.predicts: predicted, "draws": predicted[None]}, batch, index)
     return scoreboard.report({**(about or {}), "predictions": str(reader.folder)})
 
 
@@ -187,23 +182,28 @@ class _Scoreboard:
         self._answers: dict[str, MetricSet] = {}
         self._floors: dict[str, MetricSet] = {}
 
-    def add_answer(self, sound: str, predicted: Prediction, batch: AVBatch, index: Int[Tensor, " b"]) -> None:
-        """Add what the model predicted when it heard a sound."""
-        if sound != "real":
-            predicted = {name: value for name, value in predicted.items() if name != "draws"}
-        self._answers.setdefault(sound, self._metric_set()).update(batch, index, **predicted)
-
-    def add_floor(self, name: str, predicted: Prediction, batch: AVBatch, index: Int[Tensor, " b"]) -> None:
-        """Add the prediction of a model that hears nothing."""
-        predicted = {name: value for name, value in predicted.items() if name != "draws"}
-        self._floors.setdefault(name, self._metric_set()).update(batch, index, **predicted)
+    def add(
+        self, name: str, predicted: Prediction, batch: AVBatch, index: Int[Tensor, " b"], *, floor: bool = False
+    ) -> None:
+        """Add what was predicted under a sound, or by a model that hears nothing; draws matter under the real one."""
+        if floor or name != "real":
+            predicted = {key: value for key, value in predicted.items() if key != "draws"}
+        self._of(name, floor=floor).update(batch, index, **predicted)
 
     def add_floors(self, batch: AVBatch, index: Int[Tensor, " b"]) -> None:
         """Add the trivial predictions for a batch."""
         if getattr(batch, self._task.needs) is None:
             raise UserError(f"clip {batch.names[0]} has no {self._task.needs}: scores need a split with ground truth")
         for name, predicted in self._task.floors(batch, index, self._settings.seed).items():
-            self._floors.setdefault(name, self._metric_set(graded=False)).update(batch, index, **predicted)
+            self._of(name, floor=True, graded=False).update(batch, index, **predicted)
+
+    def _of(self, name: str, *, floor: bool, graded: bool = True) -> MetricSet:
+        """The metrics of an answer or floor, made where they are missing."""
+        table = self._floors if floor else self._answers
+        if name not in table:
+            options = {"batch_clips": self._settings.batch_clips, "num_classes": self._task.num_classes}
+            table[name] = MetricSet([self._task.rows(), *self._metrics], graded=graded, **options)
+        return table[name]
 
     def report(self, about: dict[str, Any], others: Sequence[int] = ()) -> Report:
         """The report of all clips gone by."""
@@ -232,10 +232,6 @@ class _Scoreboard:
             categories=rows.categories,
             classes=rows.classes,
         )
-
-    def _metric_set(self, graded: bool = True) -> MetricSet:
-        options = {"batch_clips": self._settings.batch_clips, "num_classes": self._task.num_classes}
-        return MetricSet([self._task.rows(), *self._metrics], graded=graded, **options)
 
 
 def _computed(metrics: MetricSet) -> tuple[AnswerScores, Rows, UncertaintyScores | None]:

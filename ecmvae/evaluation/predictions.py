@@ -7,14 +7,12 @@ as grey levels that are class numbers.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -26,8 +24,10 @@ from ecmvae.errors import UserError
 from ecmvae.files import replacing
 
 
-class PredictionFolder(ABC):
-    """Predictions for the clips of a data set.
+class MaskFolder:
+    """Masks of S4 and MS3, in a tree like `gt_masks`: ``split/category/name/name_1.png`` (MS3 has no category).
+
+    Files without the split, or without split and category, are found as well, and so are files counted from 0.
 
     Args:
         folder: Where the PNG files are, or will be.
@@ -36,37 +36,10 @@ class PredictionFolder(ABC):
         predicts: The name, for metrics, of what `read` returns.
     """
 
-    predicts: str
+    predicts = "logits"
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-
-    @abstractmethod
-    def write(self, clip: Any, predicted: Tensor) -> None:
-        """Write the frames of one clip."""
-
-    @abstractmethod
-    def read(self, clip: Any, num_frames: int, size: int) -> Shaped[Tensor, "t *c s s"]:
-        """Read one clip's predictions of T frames, to be compared with ground truth of S x S pixels."""
-
-    def _find(self, name: str, namings: list[tuple[Path, str, int]], count: int) -> list[Path]:
-        """The files of `count` frames, in the first naming (folder, pattern, first number) that has them."""
-        for place, pattern, first in namings:
-            paths = [self.folder / place / pattern.format(k) for k in range(first, first + count)]
-            if paths[0].is_file() and paths[-1].is_file():
-                return paths
-        place, pattern, first = namings[0]
-        wanted = place / pattern.format(first + count - 1)
-        raise UserError(f"{self.folder}: no prediction for clip {name}, expected {wanted}")
-
-
-class MaskFolder(PredictionFolder):
-    """Masks of S4 and MS3, in a tree like `gt_masks`: ``split/category/name/name_1.png`` (MS3 has no category).
-
-    Files without the split, or without split and category, are found as well, and so are files counted from 0.
-    """
-
-    predicts = "logits"
 
     def write(self, clip: ClipFiles, predicted: Float[Tensor, "t 1 h w"]) -> None:
         """Write one clip's logits at the size of its ground truth; decisions at 0.5 survive the rounding to 8 bits."""
@@ -89,7 +62,7 @@ class MaskFolder(PredictionFolder):
         places = dict.fromkeys([clip.place, Path(clip.category, clip.name), Path(clip.name)])
         namings = [(place, f"{clip.name}_{{}}.png", first) for place in places for first in (1, 0)]
         masks = []
-        for path in self._find(clip.name, namings, num_frames):
+        for path in _find(self.folder, clip.name, namings, num_frames):
             probability = read_probability(path)
             if probability.shape != (size, size):
                 height, width = probability.shape
@@ -98,13 +71,16 @@ class MaskFolder(PredictionFolder):
         return torch.logit(torch.from_numpy(np.stack(masks)))[:, None]
 
 
-class ClassFolder(PredictionFolder):
+class ClassFolder:
     """Classes of AVSS, as its released script names them: ``uid/uid_0.png``.
 
     Labels laid out like the ground truth (``v1s/uid/labels_rgb/0.png``) and ``uid/0.png`` are found as well.
     """
 
     predicts = "classes"
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
     def write(self, clip: AVSSFiles, predicted: Int[Tensor, "t h w"]) -> None:
         """Write one clip's classes at the size of its pictures; padded frames are left out."""
@@ -132,7 +108,7 @@ class ClassFolder(PredictionFolder):
             (Path(clip.subset, clip.name, "labels_rgb"), "{}.png", 0),
             (Path(clip.name), "{}.png", 0),
         ]
-        for path in self._find(clip.name, namings, count):
+        for path in _find(self.folder, clip.name, namings, count):
             classes = _read_classes(path)
             if classes.shape not in ((height, width), (RELEASED_SIZE, RELEASED_SIZE)):
                 here = f"{classes.shape[1]} x {classes.shape[0]}"
@@ -141,6 +117,17 @@ class ClassFolder(PredictionFolder):
                     f"{RELEASED_SIZE} x {RELEASED_SIZE} of the released evaluation"
                 )
             yield classes
+
+
+def _find(folder: Path, name: str, namings: list[tuple[Path, str, int]], count: int) -> list[Path]:
+    """The files of `count` frames, in the first naming (folder, pattern, first number) that has them."""
+    for place, pattern, first in namings:
+        paths = [folder / place / pattern.format(k) for k in range(first, first + count)]
+        if paths[0].is_file() and paths[-1].is_file():
+            return paths
+    place, pattern, first = namings[0]
+    wanted = place / pattern.format(first + count - 1)
+    raise UserError(f"{folder}: no prediction for clip {name}, expected {wanted}")
 
 
 def _read_classes(path: Path) -> np.ndarray:

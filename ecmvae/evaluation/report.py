@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,8 +124,7 @@ class Report:
         """
         files = {"clips.csv": self._clips_csv()}
         if self.kind == "classes":
-            header = [each.name for each in fields(ClassScores)]
-            files["classes.csv"] = csv_text(header, [astuple(row) for row in self.classes])
+            files["classes.csv"] = csv_text(ClassScores._fields, self.classes)
         files |= {"report.md": self.to_markdown(), "report.json": json_text(self.to_dict())}
         return write_texts(folder, files)
 
@@ -162,12 +161,14 @@ class Report:
     def _details(self) -> Iterator[tuple[Sequence[str], list[Sequence[Any]]]]:
         """Header and rows of each further table."""
         if self.uncertainty is not None:
-            told = {name: value for name, value in asdict(self.uncertainty).items() if value is not None}
-            yield ("uncertainty", "value"), [(name.replace("_", " "), decimal(told[name])) for name in told]
-        categories = self.categories.items()
+            rows = self.uncertainty._asdict().items()
+            yield (
+                ("uncertainty", "value"),
+                [(name.replace("_", " "), decimal(value)) for name, value in rows if value is not None],
+            )
         yield (
             ("category", "clips", "per clip mIoU", "F"),
-            [(name, row.clips, decimal(row.miou), decimal(row.fscore)) for name, row in categories],
+            [(name, clips, *map(decimal, scores)) for name, (clips, *scores) in self.categories.items()],
         )
         yield (
             ("answer", "subset", "mIoU", "F", "mIoU without background", "F"),
@@ -179,16 +180,14 @@ class Report:
         )
         yield (
             ("class", "name", "frames", "IoU", "F"),
-            [(row.number, row.name, row.frames, decimal(row.iou), decimal(row.fscore)) for row in self.classes],
+            [(*row[:3], *map(decimal, row[3:])) for row in self.classes],
         )
 
     def _clips_csv(self) -> str:
         real, others = self.clips["real"], [sound for sound in self.clips if sound != "real"]
-        header = [each.name for each in fields(real[0])] + [f"miou_{sound}" for sound in others] + ["heard_instead"]
+        header = [*real[0]._fields, *(f"miou_{sound}" for sound in others), "heard_instead"]
         whose = self.heard_instead or [""] * len(real)
-        rows = [
-            (*astuple(clip), *(self.clips[sound][k].miou for sound in others), whose[k]) for k, clip in enumerate(real)
-        ]
+        rows = [(*clip, *(self.clips[sound][k].miou for sound in others), whose[k]) for k, clip in enumerate(real)]
         return csv_text(header, rows)
 
 
@@ -201,8 +200,6 @@ def _plain(value: Any) -> Any:
     """A value as JSON has it: dictionaries, lists and numbers; None for NaN."""
     if hasattr(value, "_asdict"):
         value = value._asdict()
-    elif is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

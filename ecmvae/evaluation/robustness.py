@@ -6,10 +6,11 @@ but the sound itself tells them apart. The definitions of the numbers are ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from ecmvae.audio.conditions import clips_of_other_classes, shifted, with_noise, with_sound
+from ecmvae.audio.conditions import CONDITIONS, Condition, clips_of_other_classes, wrong_sounds
 from ecmvae.audio.io import SAMPLE_RATE, resample
 from ecmvae.data.clips import SoundedClips
 from ecmvae.data.preprocess import ClipPreprocessor
@@ -31,7 +32,8 @@ from ecmvae.metrics.robustness import audio_sensitivity, false_positive_rate, re
 from ecmvae.models.base import Segmenter
 from ecmvae.types import AVBatch
 
-Condition = Literal["original", "silence", "noise", "swapped", "shifted", "offscreen"]
+_NAMES: Mapping[Condition, str] = {"real": "original", "silent": "silence"}
+"""Names in reports, where they differ."""
 
 EMPTY_ANSWER = ("silence", "swapped")
 """Conditions in which nothing visible sounds, so that the right answer is empty."""
@@ -59,8 +61,7 @@ class RobustnessSettings:
     progress: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConditionScores:
+class ConditionScores(NamedTuple):
     """What a model did under one condition; fractions, means over the frames of all clips that have it.
 
     Attributes:
@@ -80,15 +81,14 @@ class ConditionScores:
     robust_score: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heard:
-    """One line of the manifest: what one clip was made to hear."""
+class Heard(NamedTuple):
+    """One line of the manifest: the sound that one clip was given."""
 
     clip: str
     condition: str
-    other: str
-    snr_db: float | None
-    shift_seconds: float | None
+    other: str = ""
+    snr_db: float | None = None
+    shift_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ class RobustnessReport:
         settings: How the sounds were made.
         conditions: Scores by name of the condition.
         audio_gain: mIoU under the original sound minus mIoU, with the same ground truth, under silence.
-        manifest: What every clip was made to hear.
+        manifest: The sound that every clip was given.
     """
 
     settings: RobustnessSettings
@@ -109,12 +109,12 @@ class RobustnessReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the manifest, as plain dictionaries."""
-        conditions = {name: asdict(scores) for name, scores in self.conditions.items()}
+        conditions = {name: scores._asdict() for name, scores in self.conditions.items()}
         return {"settings": asdict(self.settings), "audio_gain": self.audio_gain, "conditions": conditions}
 
     def write(self, folder: Path) -> None:
         """Write robustness.json, and robustness.csv with the manifest: a row for every clip and condition."""
-        manifest = csv_text([each.name for each in fields(Heard)], [astuple(heard) for heard in self.manifest])
+        manifest = csv_text(Heard._fields, self.manifest)
         write_texts(folder, {"robustness.csv": manifest, "robustness.json": json_text(self.to_dict())})
 
     def show(self, console: Console) -> None:
@@ -124,14 +124,13 @@ class RobustnessReport:
         table.add_column("condition", no_wrap=True)
         for heading in ("clips", "mIoU", "false pos.", "rejected", "sensitivity", "score"):
             table.add_column(heading, justify="right")
-        for name, row in self.conditions.items():
-            numbers = (row.miou, row.false_positive_rate, row.rejected, row.audio_sensitivity, row.robust_score)
-            table.add_row(name, str(row.clips), *(decimal(number, 3) for number in numbers))
+        for name, (clips, *numbers) in self.conditions.items():
+            table.add_row(name, str(clips), *(decimal(number, 3) for number in numbers))
         console.print(table)
 
 
 def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettings | None = None) -> RobustnessReport:
-    """Let a model hear every clip under every condition.
+    """Score a model on every clip under every condition.
 
     Args:
         model: The model; scored in eval mode, on the device it is on.
@@ -145,93 +144,81 @@ def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettin
     settings = settings or RobustnessSettings()
     if len(clips) == 0:
         raise UserError("there are no clips to score")
-    prepare = ClipPreprocessor.of(model)
+    prepare, device = ClipPreprocessor.of(model), device_of(model)
     others = clips_of_other_classes([set(clips.classes(index)) for index in range(len(clips))], settings.seed)
-    sums: dict[str, list[dict[str, float]]] = {condition: [] for condition in get_args(Condition)}
+    measured: dict[str, list[Tensor]] = defaultdict(list)
     manifest: list[Heard] = []
-    device = device_of(model)
+    console = Console(stderr=True)
+    indices = track(range(len(clips)), "wrong sounds", console=console, disable=not settings.progress, transient=True)
     with eval_mode(model):
-        indices = track(
-            range(len(clips)),
-            "mishearing",
-            console=Console(stderr=True),
-            disable=not settings.progress,
-            transient=True,
-        )
         for index in indices:
             clip = clips[index]
             if clip.masks is None:
                 raise UserError(f"clip {clip.name} has no masks: scores need a split with ground truth")
             batch = AVBatch.collate([prepare(clip)]).to(device)
-            features = model.extract_features(batch.frames)
-            original: Tensor | None = None
-            for condition, (waveform, heard) in _sounds(clips, index, others[index], settings).items():
-                misheard = prepare(replace(clip, waveform=waveform, sample_rate=SAMPLE_RATE, audio=None))
-                embedding = model.encode_audio(None if misheard.audio is None else misheard.audio[None].to(device))
+            features, original = model.extract_features(batch.frames), None
+            for heard, waveform in _sounds(clips, index, others[index], settings):
+                audio = prepare(replace(clip, waveform=waveform, sample_rate=SAMPLE_RATE, audio=None)).audio
+                embedding = model.encode_audio(None if audio is None else audio[None].to(device))
                 draws = latent_draws(model, batch, embedding, features=features)
                 logits = MaskTask().decode(draws)["logits"][0, :, 0]  # (T, H, W)
                 original = logits if original is None else original
-                sums[condition].append(_measure(logits, original, clip.masks[:, 0], settings.reject_area))
+                measured[heard.condition].append(_measure(logits, original, clip.masks[:, 0], settings.reject_area))
                 manifest.append(heard)
-    return _report(sums, manifest, settings)
+    return _report(measured, manifest, settings)
 
 
 def _sounds(
     clips: SoundedClips, index: int, other: int | None, settings: RobustnessSettings
-) -> dict[str, tuple[Float[Tensor, " s"], Heard]]:
-    """The waveforms (16 kHz) that a clip is heard with, the original first."""
-    own = resample(*clips.waveform(index))
-    chance = torch.Generator().manual_seed(settings.seed * 1_000_003 + index)
-    name = clips.name(index)
-
-    def heard(condition: str, whose: str = "", snr: float | None = None, shift: float | None = None) -> Heard:
-        return Heard(clip=name, condition=condition, other=whose, snr_db=snr, shift_seconds=shift)
-
-    made = {
-        "original": (own, heard("original")),
-        "silence": (torch.zeros_like(own), heard("silence")),
-        "noise": (with_noise(own, settings.snr_db, chance), heard("noise", snr=settings.snr_db)),
-        "shifted": (
-            shifted(own, SAMPLE_RATE, settings.shift_seconds),
-            heard("shifted", shift=settings.shift_seconds),
-        ),
-    }
-    if other is not None:
-        theirs, whose = resample(*clips.waveform(other)), clips.name(other)
-        made["swapped"] = (theirs, heard("swapped", whose))
-        made["offscreen"] = (with_sound(own, theirs, settings.snr_db), heard("offscreen", whose, settings.snr_db))
+) -> list[tuple[Heard, Float[Tensor, " s"]]]:
+    """The sounds that a clip is given, as lines of the manifest and waveforms at 16 kHz; the original first."""
+    sounds = wrong_sounds(
+        resample(*clips.waveform(index)),
+        SAMPLE_RATE,
+        None if other is None else resample(*clips.waveform(other)),
+        snr_db=settings.snr_db,
+        shift_seconds=settings.shift_seconds,
+        generator=torch.Generator().manual_seed(settings.seed * 1_000_003 + index),
+    )
+    made = []
+    for condition, waveform in sounds.items():
+        heard = Heard(
+            clip=clips.name(index),
+            condition=_NAMES.get(condition, condition),
+            other=clips.name(other) if other is not None and condition in ("swapped", "offscreen") else "",
+            snr_db=settings.snr_db if condition in ("noise", "offscreen") else None,
+            shift_seconds=settings.shift_seconds if condition == "shifted" else None,
+        )
+        made.append((heard, waveform))
     return made
 
 
-def _measure(logits: Tensor, original: Tensor, masks: Tensor, area: float) -> dict[str, float]:
-    """Means over the frames of one clip."""
-    return {
-        "miou": avsbench_iou(logits, masks).mean().item(),
-        "false_positive_rate": false_positive_rate(logits).mean().item(),
-        "rejected": rejected(logits, area).float().mean().item(),
-        "audio_sensitivity": audio_sensitivity(original, logits).mean().item(),
-    }
+def _measure(logits: Tensor, original: Tensor, masks: Tensor, area: float) -> Float[Tensor, "4"]:
+    """mIoU, false positives, rejection and sensitivity: means over the frames of one clip."""
+    numbers = (
+        avsbench_iou(logits, masks),
+        false_positive_rate(logits),
+        rejected(logits, area).float(),
+        audio_sensitivity(original, logits),
+    )
+    return torch.stack([number.mean().double() for number in numbers])
 
 
 def _report(
-    sums: dict[str, list[dict[str, float]]], manifest: Sequence[Heard], settings: RobustnessSettings
+    measured: Mapping[str, Sequence[Tensor]], manifest: Sequence[Heard], settings: RobustnessSettings
 ) -> RobustnessReport:
-    means = {
-        condition: {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
-        for condition, rows in sums.items()
-        if rows
-    }
-    original = means["original"]["miou"]
+    names = [name for name in (_NAMES.get(each, each) for each in CONDITIONS) if name in measured]
+    means = {name: torch.stack(list(measured[name])).mean(dim=0).tolist() for name in names}
     conditions = {}
-    for condition, mean in means.items():
+    for condition, (miou, false_positives, empty_frames, sensitivity) in means.items():
         empty = condition in EMPTY_ANSWER
         conditions[condition] = ConditionScores(
-            clips=len(sums[condition]),
-            miou=mean["miou"] if condition in SAME_ANSWER else None,
-            false_positive_rate=mean["false_positive_rate"] if empty else None,
-            rejected=mean["rejected"],
-            audio_sensitivity=mean["audio_sensitivity"],
-            robust_score=robust_score(original, mean["false_positive_rate"]) if empty else None,
+            clips=len(measured[condition]),
+            miou=miou if condition in SAME_ANSWER else None,
+            false_positive_rate=false_positives if empty else None,
+            rejected=empty_frames,
+            audio_sensitivity=sensitivity,
+            robust_score=robust_score(means["original"][0], false_positives) if empty else None,
         )
-    gain = original - means["silence"]["miou"]
+    gain = means["original"][0] - means["silence"][0]
     return RobustnessReport(settings=settings, conditions=conditions, audio_gain=gain, manifest=manifest)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -16,8 +18,7 @@ from ecmvae.metrics.semantic import ClassSums, class_sums
 from ecmvae.types import AVBatch
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClipScores:
+class ClipScores(NamedTuple):
     """Scores of one clip by the per-clip protocol."""
 
     name: str
@@ -28,8 +29,7 @@ class ClipScores:
     fscore: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class CategoryScores:
+class CategoryScores(NamedTuple):
     """Scores of the clips of one category by the per-clip protocol."""
 
     clips: int
@@ -37,8 +37,7 @@ class CategoryScores:
     fscore: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelledClipScores:
+class LabelledClipScores(NamedTuple):
     """Scores of one labelled clip: means over the classes that occur in its real frames."""
 
     name: str
@@ -48,8 +47,7 @@ class LabelledClipScores:
     fscore: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassScores:
+class ClassScores(NamedTuple):
     """Scores of one class over the real frames in which truth or prediction holds it."""
 
     number: int
@@ -93,17 +91,9 @@ class MaskRows:
         frames, sounding = sums.scalar("frames"), sums.scalar("nonempty")
         miou = sums.scalar("iou") / frames
         fscore = (sums.curve("fscore") / sounding.clamp(min=1)[:, None]).amax(dim=1)
-        for k, (name, category) in enumerate(zip(batch.names, batch.categories or [""] * len(sums), strict=True)):
-            self._clips.append(
-                ClipScores(
-                    name=name,
-                    category=category,
-                    frames=int(frames[k]),
-                    sounding_frames=int(sounding[k]),
-                    miou=float(miou[k]),
-                    fscore=float(fscore[k]),
-                )
-            )
+        categories = batch.categories or [""] * len(sums)
+        columns = [each.tolist() for each in (frames.int(), sounding.int(), miou, fscore)]
+        self._clips += itertools.starmap(ClipScores, zip(batch.names, categories, *columns, strict=True))
 
     def compute(self) -> Rows:
         """All rows."""
@@ -112,11 +102,7 @@ class MaskRows:
             if clip.category:
                 grouped[clip.category].append(clip)
         categories = {
-            name: CategoryScores(
-                clips=len(clips),
-                miou=sum(clip.miou for clip in clips) / len(clips),
-                fscore=sum(clip.fscore for clip in clips) / len(clips),
-            )
+            name: CategoryScores(len(clips), fmean(clip.miou for clip in clips), fmean(clip.fscore for clip in clips))
             for name, clips in sorted(grouped.items())
         }
         return Rows(clips=self._clips, categories=categories)
@@ -146,26 +132,15 @@ class ClassRows:
         for k, (name, subset) in enumerate(zip(batch.names, batch.categories, strict=True)):
             sums = class_sums(classes[k][valid[k]], labels[k][valid[k]], len(self._names))
             self._subsets[subset] = self._subsets[subset] + sums if subset in self._subsets else sums
-            scores = sums.scores()
-            self._clips.append(
-                LabelledClipScores(
-                    name=name, subset=subset, frames=int(valid[k].sum()), miou=scores.miou, fscore=scores.fscore
-                )
-            )
+            miou, fscore, *_ = sums.scores()
+            self._clips.append(LabelledClipScores(name, subset, int(valid[k].sum()), miou, fscore))
 
     def compute(self) -> Rows:
         """All rows."""
         first, *others = self._subsets.values()
         sums = sum(others, start=first)
-        classes = [
-            ClassScores(
-                number=k,
-                name=self._names[k],
-                frames=int(sums.frames[k]),
-                iou=float(sums.iou[k] / sums.frames[k]),
-                fscore=float(sums.fscore[k] / sums.frames[k]),
-            )
-            for k in sums.frames.nonzero().flatten().tolist()
-        ]
+        seen = sums.frames.nonzero().flatten().tolist()
+        iou, fscore = (sums.iou / sums.frames).tolist(), (sums.fscore / sums.frames).tolist()
+        classes = [ClassScores(k, self._names[k], int(sums.frames[k]), iou[k], fscore[k]) for k in seen]
         subsets = {name: each.scores() for name, each in sorted(self._subsets.items()) if name}
         return Rows(clips=self._clips, scores={"subsets": subsets}, classes=classes)

@@ -1,22 +1,23 @@
-"""What differs between scoring masks and scoring classes: decoding, metrics, floors, and files of predictions."""
+"""What differs between scoring masks and scoring classes: decoding, metrics, floors, and files of predictions.
+
+Floors are trivial answers to compare a model with: what can be scored without hearing anything. A model that marks
+whatever stands out gets far in mIoU, so these numbers belong next to every score.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ecmvae.data.clips import ClipSource
 from ecmvae.errors import UserError
-from ecmvae.evaluation.floors import floor_logits
-from ecmvae.evaluation.predictions import ClassFolder, MaskFolder, PredictionFolder
+from ecmvae.evaluation.predictions import ClassFolder, MaskFolder
 from ecmvae.evaluation.rows import ClassRows, MaskRows
-from ecmvae.metrics import MetricLike
 from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.types import AVBatch
@@ -25,51 +26,26 @@ Prediction = dict[str, Tensor]
 """A decoded answer to a batch on the CPU, by the names that metrics ask for: logits and draws, or classes."""
 
 
-class Task(ABC):
-    """How predictions are made from logits, and what they are scored with.
+class MaskTask:
+    """Masks: the probability of "anything but background", averaged over the latent draws.
 
     Attributes:
         kind: "masks" or "classes".
         metrics: Names of the metrics that are computed unless others are asked for; the first is the headline.
         needs: The field of `AVClip` with the ground truth.
-        num_classes: Channels of the logits.
+        num_classes: Channels of the logits that are scored.
     """
 
-    kind: ClassVar[Literal["masks", "classes"]]
-    metrics: ClassVar[tuple[str, ...]]
-    needs: ClassVar[str]
-    num_classes: int = 1
-
-    def check(self, model: Segmenter) -> None:
-        """Raise a UserError if a model cannot do this task; any model can unless a task says otherwise."""
-        return
-
-    @abstractmethod
-    def decode(self, draws: Iterable[Tensor]) -> Prediction:
-        """The prediction from logits (B, T, C, H, W) of each latent draw."""
-
-    @abstractmethod
-    def floors(self, batch: AVBatch, index: Int[Tensor, " b"], seed: int) -> dict[str, Prediction]:
-        """Trivial predictions for a batch, by name."""
-
-    @abstractmethod
-    def rows(self) -> MetricLike:
-        """What gathers the scores of single clips."""
-
-    @abstractmethod
-    def folder(self, path: str | Path) -> PredictionFolder:
-        """The reader and writer of a folder of predictions."""
-
-
-class MaskTask(Task):
-    """Masks: the probability of "anything but background", averaged over the latent draws."""
-
-    kind = "masks"
+    kind: Literal["masks"] = "masks"
     metrics = ("per_clip", "avsbench", "dataset", "miou_nonempty", "right_of_two", "uncertainty")
     needs = "masks"
+    num_classes = 1
 
-    def decode(self, draws: Iterable[Tensor]) -> Prediction:
-        """Logits of the mean probability, and those of each draw."""
+    def check(self, model: Segmenter) -> None:
+        """Any model can do this."""
+
+    def decode(self, draws: Iterable[Float[Tensor, "b t c h w"]]) -> Prediction:
+        """Logits of the mean probability, and those of each latent draw."""
         drawn = torch.stack([foreground_logits(logits).cpu() for logits in draws])
         return {"logits": mean_logits(drawn), "draws": drawn}
 
@@ -77,23 +53,23 @@ class MaskTask(Task):
         """All background, all foreground and, where the objects are known, all objects and a random one."""
         return {name: {"logits": logits} for name, logits in floor_logits(batch, index, seed).items()}
 
-    def rows(self) -> MetricLike:
-        """Clips and categories."""
+    def rows(self) -> MaskRows:
+        """What gathers the scores of single clips and of categories."""
         return MaskRows()
 
-    def folder(self, path: str | Path) -> PredictionFolder:
-        """Grey PNG files in AVSBench's naming."""
+    def folder(self, path: str | Path) -> MaskFolder:
+        """Predictions as grey PNG files in AVSBench's naming."""
         return MaskFolder(path)
 
 
-class ClassTask(Task):
+class ClassTask:
     """Classes: the class of the largest mean probability over the latent draws.
 
     Args:
         class_names: Names of the classes by number; 0 is the background.
     """
 
-    kind = "classes"
+    kind: Literal["classes"] = "classes"
     metrics = ("frames", "released")
     needs = "labels"
 
@@ -109,11 +85,11 @@ class ClassTask(Task):
                 f"model.num_classes={model.num_classes}: train one with configs/avss_pvt.yaml"
             )
 
-    def decode(self, draws: Iterable[Tensor]) -> Prediction:
+    def decode(self, draws: Iterable[Float[Tensor, "b t c h w"]]) -> Prediction:
         """Class numbers (B, T, H, W).
 
         Raises:
-            UserError: When a logit is NaN.
+            UserError: If a logit is NaN.
         """
         iterator = iter(draws)
         total, count = next(iterator), 1
@@ -129,13 +105,17 @@ class ClassTask(Task):
         assert batch.labels is not None
         return {"background": {"classes": torch.zeros_like(batch.labels)}}
 
-    def rows(self) -> MetricLike:
-        """Clips, subsets and classes."""
+    def rows(self) -> ClassRows:
+        """What gathers the scores of single clips, subsets and classes."""
         return ClassRows(self.class_names)
 
-    def folder(self, path: str | Path) -> PredictionFolder:
-        """Coloured PNG files in the naming of AVSS' released script."""
+    def folder(self, path: str | Path) -> ClassFolder:
+        """Predictions as coloured PNG files in the naming of AVSS' released script."""
         return ClassFolder(path)
+
+
+Task = MaskTask | ClassTask
+"""How predictions are made from logits, and what they are scored with."""
 
 
 def choose_task(clips: ClipSource, model: Segmenter | None = None) -> Task:
@@ -150,6 +130,39 @@ def choose_task(clips: ClipSource, model: Segmenter | None = None) -> Task:
     return ClassTask(names)
 
 
-def mean_logits(draws: Tensor) -> Tensor:
-    """Logits (B, T, 1, H, W) of the mean probability over K latent draws (K, B, T, 1, H, W)."""
+def mean_logits(draws: Float[Tensor, "k b t 1 h w"]) -> Float[Tensor, "b t 1 h w"]:
+    """Logits of the mean probability over K latent draws."""
     return draws[0] if len(draws) == 1 else torch.logit(torch.sigmoid(draws).mean(dim=0))
+
+
+def floor_logits(batch: AVBatch, index: Int[Tensor, " b"], seed: int = 0) -> dict[str, Float[Tensor, "b t 1 h w"]]:
+    """The answers of models that do not listen, as logits of plus or minus infinity.
+
+    Args:
+        batch: Clips with masks.
+        index: (B,) each clip's place in the data set; decides which object is drawn, whatever the batching.
+        seed: Seed of the drawn objects.
+
+    Returns:
+        By name: `all_background`; `all_foreground`; where the objects are known also `all_objects` (perfect saliency:
+        everything that could sound) and `random_object` (one of the clip's visible objects, the same in all frames).
+    """
+    assert batch.masks is not None
+    nothing = torch.zeros_like(batch.masks, dtype=torch.bool)
+    marked = {"all_background": nothing, "all_foreground": ~nothing}
+    if batch.objects is not None:
+        objects = batch.objects.unsqueeze(2)
+        drawn = torch.tensor([_draw(clip, int(i), seed) for clip, i in zip(batch.objects, index, strict=True)])
+        marked["all_objects"] = objects > 0
+        marked["random_object"] = objects == drawn.to(objects.device).reshape(-1, 1, 1, 1, 1)
+    infinity = torch.tensor(torch.inf, device=nothing.device)
+    return {name: torch.where(where, infinity, -infinity) for name, where in marked.items()}
+
+
+def _draw(objects: Tensor, index: int, seed: int) -> int:
+    """Number of one visible object of a clip; -1, which marks nothing, where there is none."""
+    visible = [number for number in sorted(set(objects.flatten().tolist())) if number > 0]
+    if not visible:
+        return -1
+    chance = torch.Generator().manual_seed(seed * 1_000_003 + index)
+    return int(visible[int(torch.randint(len(visible), (), generator=chance))])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -38,29 +37,17 @@ class CalibrationError(Metric):
             self.add_state(name, default=torch.zeros(num_bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, logits: MaskLogits, target: MaskTarget) -> None:
-        """Add frames.
-
-        Args:
-            logits: (n, H, W) or (n, 1, H, W).
-            target: The same shape, exactly 0 or 1.
-        """
+        """Add frames; the target is exactly 0 or 1."""
         probability = torch.sigmoid(logits.double()).flatten()
         inside = (probability * self.num_bins).long().clamp(max=self.num_bins - 1)
-        for state, weight in (
-            (self.pixels, torch.ones_like(probability)),
-            (self.probability, probability),
-            (self.sounding, target.flatten().double()),
-        ):
+        weights = (torch.ones_like(probability), probability, target.flatten().double())
+        for state, weight in zip((self.pixels, self.probability, self.sounding), weights, strict=True):
             state += torch.bincount(inside, weights=weight, minlength=self.num_bins).to(state)
 
     def compute(self) -> Float[Tensor, ""]:
         """The error in [0, 1]; NaN before any frame."""
         error: Tensor = (self.probability - self.sounding).abs().sum() / self.pixels.sum()
         return error
-
-    def curve(self) -> Float[Tensor, "bins 2"]:
-        """Mean probability and share of sounding pixels of each bin, NaN where it is empty: a reliability diagram."""
-        return torch.stack([self.probability / self.pixels, self.sounding / self.pixels], dim=1)
 
 
 def predictive_entropy(logits: Float[Tensor, "k *n"]) -> Float[Tensor, "*n"]:
@@ -88,8 +75,7 @@ def risk_coverage(
     return count / len(risk), risk[order].cumsum(dim=0) / count
 
 
-@dataclass(frozen=True, kw_only=True)
-class UncertaintyScores:
+class UncertaintyScores(NamedTuple):
     """How far the model's probabilities can be trusted.
 
     Attributes:
@@ -127,13 +113,7 @@ class Uncertainty:
         draws: Float[Tensor, "k b t 1 h w"],
         masks: Float[Tensor, "b t 1 h w"],
     ) -> None:
-        """Add clips.
-
-        Args:
-            logits: (B, T, 1, H, W), of the mean probability.
-            draws: (K, B, T, 1, H, W), logits of each draw.
-            masks: (B, T, 1, H, W), exactly 0 or 1.
-        """
+        """Add clips: logits of the mean probability, logits of each of K draws, and masks of exactly 0 or 1."""
         mean, truth = logits.flatten(0, 1), masks.flatten(0, 1)
         frames = draws.flatten(1, 2)  # (K, N, 1, H, W)
         self._calibration.update(mean, truth)

@@ -17,9 +17,12 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from ecmvae.metrics.functional import NUM_THRESHOLDS, avsbench_iou, fscore_from_counts, threshold_counts
 
-_SCALARS = ("frames", "iou", "nonempty", "nonempty_iou", "intersection", "union", "background", "background_union")
+_SCALARS = (
+    *("frames", "iou", "nonempty", "nonempty_iou"),
+    *("intersection", "union", "background", "background_union", "positives"),
+)
 _CURVES = ("fscore", "true_positives", "predicted")
-WIDTH = len(_SCALARS) + 1 + len(_CURVES) * NUM_THRESHOLDS
+WIDTH = len(_SCALARS) + len(_CURVES) * NUM_THRESHOLDS
 """Numbers kept for each clip."""
 
 
@@ -35,12 +38,7 @@ class ClipSums:
 
     @classmethod
     def measure(cls, logits: Float[Tensor, "b t 1 h w"], masks: Shaped[Tensor, "b t 1 h w"]) -> ClipSums:
-        """Measure the clips of one batch.
-
-        Args:
-            logits: (B, T, 1, H, W).
-            masks: (B, T, 1, H, W), exactly 0 or 1.
-        """
+        """Measure the clips of one batch; masks are exactly 0 or 1."""
         clips, frames = logits.shape[:2]
         flat_logits, flat_masks = logits.flatten(0, 1).float(), masks.flatten(0, 1)
         iou = avsbench_iou(flat_logits, flat_masks)
@@ -74,14 +72,9 @@ class ClipSums:
         """One number a clip, by name, in float64."""
         return self.table[:, _SCALARS.index(name)].double()
 
-    @property
-    def positives(self) -> Float[Tensor, " b"]:
-        """Ground-truth pixels of each clip, in float64."""
-        return self.table[:, len(_SCALARS)].double()
-
     def curve(self, name: str) -> Float[Tensor, "b 255"]:
         """One number a clip and threshold, by name, in float64."""
-        start = len(_SCALARS) + 1 + _CURVES.index(name) * NUM_THRESHOLDS
+        start = len(_SCALARS) + _CURVES.index(name) * NUM_THRESHOLDS
         return self.table[:, start : start + NUM_THRESHOLDS].double()
 
 

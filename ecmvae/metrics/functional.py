@@ -28,7 +28,7 @@ MaskLogits = Float[Tensor, "n h w"] | Float[Tensor, "n 1 h w"]
 """Logits of n masks."""
 
 MaskTarget = Shaped[Tensor, "n h w"] | Shaped[Tensor, "n 1 h w"]
-"""Ground truth of n masks, 0 or 1, of any dtype."""
+"""Ground truth of n masks, exactly 0 or 1, of any dtype."""
 
 
 def avsbench_iou(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, " n"]:
@@ -36,13 +36,6 @@ def avsbench_iou(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, " n"]:
 
     A frame with ground truth scores intersection over union. A frame without any scores the share of its pixels that
     were predicted as background: 1 for an empty prediction, 0 for a full one. Their mean is AVSBench's mIoU (M_J).
-
-    Args:
-        logits: (n, H, W) or (n, 1, H, W).
-        target: (n, H, W) or (n, 1, H, W), exactly 0 or 1.
-
-    Returns:
-        (n,) float32 in [0, 1].
 
     Raises:
         ValueError: When the shapes differ or the target holds anything but 0 and 1.
@@ -67,16 +60,7 @@ def avsbench_iou(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, " n"]:
 def avsbench_fscore_curve(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, "n 255"]:
     """F-measure of each frame at each of the 255 thresholds; NaN rows where a frame has no ground truth.
 
-    Args:
-        logits: (n, H, W) or (n, 1, H, W).
-        target: (n, H, W) or (n, 1, H, W), exactly 0 or 1.
-
-    Returns:
-        (n, 255) float32 in [0, 1]; column j belongs to threshold j / 254.
-
-    Raises:
-        ValueError: When the shapes differ or the target holds anything but 0 and 1.
-        UserError: When a logit is NaN.
+    Column j belongs to threshold j / 254. Raises what `avsbench_iou` raises.
     """
     curve = fscore_from_counts(*threshold_counts(logits, target))
     empty = ~(target.flatten(1) != 0).any(dim=1)
@@ -89,13 +73,6 @@ def avsbench_fscore(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, ""]
     The value depends on what is in the batch: the curves of the non-empty frames are averaged first and the maximum
     is taken after. A batch without any ground truth scores 0. Over a data set the released code averages these
     batch values (`ecmvae.metrics.AVSBenchProtocol`).
-
-    Args:
-        logits: (n, H, W) or (n, 1, H, W): all frames of the batch.
-        target: (n, H, W) or (n, 1, H, W), exactly 0 or 1.
-
-    Returns:
-        A scalar in [0, 1], float32.
     """
     curve = avsbench_fscore_curve(logits, target)
     scored = curve[~curve.isnan().any(dim=1)]

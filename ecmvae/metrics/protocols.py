@@ -7,8 +7,7 @@ They are up to ten points apart on the same masks, so a number means something o
 2. `PerClipProtocol`: the same with one clip as the batch, so that batching does not matter: our headline.
 3. `DatasetProtocol`: intersections and unions summed over the whole set before dividing (as CAVP, arXiv:2304.02970).
 
-`update(logits, masks, index)` takes each clip's place in the data set; `sums` spares it the measurement when several
-protocols share one. All values are the same on one or several processes and for any batch size of the loader.
+All values are the same on one or several processes and for any batch size of the loader.
 """
 
 from __future__ import annotations
@@ -24,12 +23,7 @@ from ecmvae.metrics.functional import fscore_from_counts
 
 
 class Scores(NamedTuple):
-    """Values of one protocol, fractions in [0, 1].
-
-    Attributes:
-        miou: Mean IoU.
-        fscore: F-measure, beta^2 = 0.3, at its best threshold.
-    """
+    """Values of one protocol, fractions in [0, 1]: mean IoU, and the F-measure (beta^2 = 0.3) at its best threshold."""
 
     miou: float
     fscore: float
@@ -62,14 +56,7 @@ class _MaskMetric(ClipMetric):
         index: Int[Tensor, " b"],
         sums: ClipSums | None = None,
     ) -> None:
-        """Add clips.
-
-        Args:
-            logits: (B, T, 1, H, W).
-            masks: (B, T, 1, H, W), exactly 0 or 1.
-            index: (B,) each clip's place in the data set.
-            sums: What was measured of these logits and masks already; None = measure.
-        """
+        """Add clips by their places in the data set; `sums` is what was measured of these logits and masks already."""
         measured = ClipSums.measure(logits, masks) if sums is None else sums
         self._keep(index, measured.table)
 
@@ -136,7 +123,7 @@ class DatasetProtocol(_MaskMetric):
         """Scores of all clips seen."""
         sums = self._sums()
         curve = fscore_from_counts(
-            sums.curve("true_positives").sum(dim=0), sums.curve("predicted").sum(dim=0), sums.positives.sum()
+            sums.curve("true_positives").sum(dim=0), sums.curve("predicted").sum(dim=0), sums.scalar("positives").sum()
         )
         foreground = _ratio(sums.scalar("intersection").sum(), sums.scalar("union").sum())
         background = _ratio(sums.scalar("background").sum(), sums.scalar("background_union").sum())

@@ -32,16 +32,12 @@ def right_of_two(
         (n,) float32 in [0, 1], NaN where a frame is not scored.
     """
     n, count = sounding.shape
-    if n == 0 or count == 0:
-        return logits.new_full((n,), torch.nan, dtype=torch.float32)
     probability = torch.sigmoid(logits.float()).flatten(1)
-    if int(objects.max()) > count:
+    if n and int(objects.max()) > count:
         raise ValueError(f"objects holds number {int(objects.max())} but sounding has only {count} columns")
-    pixels = torch.zeros(n, count + 1, device=logits.device)
-    bright = torch.zeros_like(pixels)
-    where = objects.flatten(1).long()
-    pixels.scatter_add_(1, where, torch.ones_like(probability))
-    bright.scatter_add_(1, where, probability)
+    nothing, where = probability.new_zeros(n, count + 1), objects.flatten(1).long()
+    pixels = nothing.scatter_add(1, where, torch.ones_like(probability))
+    bright = nothing.scatter_add(1, where, probability)
     visible = pixels[:, 1:] > 0  # (n, O)
     mean = bright[:, 1:] / pixels[:, 1:].clamp(min=1)
 
@@ -68,14 +64,7 @@ class RightOfTwo(ClipMetric):
         sounding: Bool[Tensor, "b t o"],
         index: Int[Tensor, " b"],
     ) -> None:
-        """Add clips.
-
-        Args:
-            logits: (B, T, 1, H, W).
-            objects: (B, T, H, W), 0 = background, k = visible pixels of object k.
-            sounding: (B, T, O), whether object k sounds in a frame.
-            index: (B,) each clip's place in the data set.
-        """
+        """Add clips by their places in the data set; objects and sounding are as in `AVBatch`."""
         clips, frames = logits.shape[:2]
         score = right_of_two(logits.flatten(0, 2), objects.flatten(0, 1), sounding.flatten(0, 1))
         score = score.reshape(clips, frames)

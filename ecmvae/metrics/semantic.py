@@ -20,14 +20,7 @@ from ecmvae.metrics.functional import BETA_SQUARED
 
 
 class SemanticScores(NamedTuple):
-    """Means over the classes that occur, fractions in [0, 1].
-
-    Attributes:
-        miou: Mean IoU.
-        fscore: Mean F-measure, beta^2 = 0.3.
-        miou_without_background: Mean IoU over classes 1, 2, ...
-        fscore_without_background: Mean F-measure over classes 1, 2, ...
-    """
+    """Mean IoU and F-measure (beta^2 = 0.3) over the classes that occur, and both without class 0; in [0, 1]."""
 
     miou: float
     fscore: float
@@ -82,11 +75,8 @@ def class_sums(predicted: Int[Tensor, "n h w"], target: Int[Tensor, "n h w"], nu
     hits = torch.where(predicted == target, target, num_classes * n).flatten(1)
 
     def count(slots: Tensor) -> Tensor:
-        return (
-            torch.bincount(slots.flatten(), minlength=n * num_classes)[: n * num_classes]
-            .reshape(n, num_classes)
-            .float()
-        )
+        counts = torch.bincount(slots.flatten(), minlength=n * num_classes)
+        return counts[: n * num_classes].reshape(n, num_classes).float()
 
     truth, marked = count(frame + target.flatten(1)), count(frame + predicted.flatten(1))  # (n, C)
     both = count(torch.where(hits < num_classes, hits + frame, n * num_classes))

@@ -144,7 +144,7 @@ class TestFiles:
         with pytest.raises(UserError, match="zero samples"):
             read_wave(tmp_path / "empty.wav")
         soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan, np.float32), 16000, subtype="FLOAT")
-        with pytest.raises(UserError, match="no numbers"):
+        with pytest.raises(UserError, match="not numbers"):
             read_wave(tmp_path / "nan.wav")
 
     def test_resampling_keeps_a_tone(self):

@@ -11,8 +11,7 @@ from ecmvae.audio.conditions import derangement
 from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.evaluation.conditions import AudioConditions, silence
-from ecmvae.evaluation.inference import eval_mode, latent_draws
+from ecmvae.evaluation.inference import AudioConditions, eval_mode, latent_draws, silence
 from ecmvae.evaluation.tasks import MaskTask
 from ecmvae.types import AVBatch
 

@@ -103,7 +103,7 @@ def test_sound_matters(report, knowing, clips):
 def test_floors(report, clips):
     every = AVBatch.collate([clips[i] for i in range(CLIPS)])
     union = (every.objects > 0).flatten(0, 1)
-    masks = every.flat_masks[:, 0]
+    masks = every.masks.flatten(0, 2)
     expected = (masks.flatten(1).sum(1) / union.flatten(1).sum(1)).mean().item()
     assert report.floors["all_objects"].per_clip.miou == pytest.approx(expected, abs=1e-5)
     assert report.floors["all_foreground"].per_clip.miou == pytest.approx(masks.mean().item(), abs=1e-6)
@@ -205,7 +205,7 @@ class MissedPixels:
     """Shares the measurement of the built-in protocols, by the name `sums`; known by its import path."""
 
     def update(self, sums):
-        self.missed = getattr(self, "missed", 0) + float((sums.positives - sums.scalar("intersection")).sum())
+        self.missed = getattr(self, "missed", 0) + float((sums.scalar("positives") - sums.scalar("intersection")).sum())
 
     def compute(self):
         return self.missed
@@ -258,6 +258,8 @@ def test_a_model_and_clips_that_no_configuration_describes():
         prepare = ClipPreprocessor.of(model)
         batch = AVBatch.collate([prepare(clip) for clip in clips])
         logits = model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits
-    assert report.miou == pytest.approx(avsbench_iou(logits.flatten(0, 1), batch.flat_masks).mean().item(), abs=1e-6)
+    assert report.miou == pytest.approx(
+        avsbench_iou(logits.flatten(0, 1), batch.masks.flatten(0, 1)).mean().item(), abs=1e-6
+    )
     with pytest.raises(UserError, match="list does not say where its clips' files are"):
         evaluate(model, clips, QUIET, save_to="nowhere")

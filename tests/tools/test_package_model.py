@@ -108,7 +108,7 @@ def test_the_card_tells_what_the_reports_say(run: Path, sources: CollageSources,
     [
         ("size", r"would be 9\.\d MB in 16 bits: 0 MB is the limit"),
         ("scores", "was scored with other weights"),
-        ("data", "is no written AVS-Collage"),
+        ("data", "is not a written AVS-Collage"),
     ],
 )
 def test_a_bad_run_leaves_nothing(
