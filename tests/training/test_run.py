@@ -213,7 +213,7 @@ def test_checkpoints_that_cannot_be_resumed(tiny, tmp_path: Path) -> None:
     )
     for damaged in others:
         checkpoint.write_bytes(damaged)
-        with pytest.raises(UserError, match="no checkpoint of ecmvae train, or damaged"):
+        with pytest.raises(UserError, match="not a checkpoint of ecmvae train, or damaged"):
             train(load_config(run / "config.yaml"), resume=run)
     assert not (tmp_path / "ran").exists()
     checkpoint.write_bytes(whole)
