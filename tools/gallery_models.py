@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from ecmvae.data.mnist import load_images
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.latent_space import box_samples, manifold_grid, morph, recall_at_k, roughness, uniformity
-from ecmvae.vae.metrics import active_units, auroc, bound_report, classifier_inception_score, feature_fid
+from ecmvae.vae.latents import active_units
+from ecmvae.vae.metrics import auroc, bound_report, classifier_inception_score, feature_fid
 from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.plots import figure, p_value_plot
 from ecmvae.vae.plots import latent_scatter as scatter

@@ -26,10 +26,11 @@ from ecmvae.training.vae_loop import FitSettings, fit
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.latent_space import box_samples, manifold_grid, traverse
-from ecmvae.vae.metrics import active_units, bound_report, kl_per_dimension
+from ecmvae.vae.latents import active_units
+from ecmvae.vae.metrics import bound_report
 from ecmvae.vae.plots import image_canvas, save_canvas
 from ecmvae.vae.priors import StandardNormal
-from ecmvae.vae.vae import VAE, ConditionalVAE, as_posterior
+from ecmvae.vae.vae import VAE, ConditionalVAE
 from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
 from ecmvae.weight_files import read_weight_file, write_weight_file
 
@@ -207,10 +208,10 @@ def _build(settings: VAEConfig, images: LabelledImages) -> Model:
 def _kl_table(model: VAE, x: Tensor) -> list[float]:
     """KL of each latent dimension, where posterior and prior fall apart into dimensions; else nothing."""
     with torch.no_grad():
-        posterior = as_posterior(model.encoder(x))
-    if not isinstance(posterior, DiagonalGaussian) or not isinstance(model.prior, StandardNormal):
+        latents = model.posterior_latents(x, None)
+    if not isinstance(latents["z"], DiagonalGaussian) or not isinstance(model.prior, StandardNormal):
         return []
-    return [round(value, 4) for value in kl_per_dimension(posterior).tolist()]
+    return [round(value, 4) for value in latents.kl_by_dimension()["z"].tolist()]
 
 
 def _rows(images: Tensor, columns: int = 10) -> Tensor:

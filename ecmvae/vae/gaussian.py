@@ -147,6 +147,16 @@ class DiagonalGaussian:
             halves.append((_LOG_2 - torch.nn.functional.softplus(log_ratio)).mean(0))
         return (0.5 * (halves[0] + halves[1])).to(self.mean.dtype)
 
+    def js_by_dimension(
+        self, other: DiagonalGaussian, num_samples: int = 1, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "..."]:
+        """Sum over L of the Jensen-Shannon divergence of each dimension alone, by Monte Carlo as `js`, in nats.
+
+        It is at most L ln 2, and has a gradient as long as one dimension of the two still overlaps.
+        """
+        alone, rival = (DiagonalGaussian(each.mean[..., None], each.logvar[..., None]) for each in (self, other))
+        return alone.js(rival, num_samples, generator).sum(-1)
+
     def geometric_js(self, other: DiagonalGaussian, alpha: float = 0.5) -> Float[Tensor, "..."]:
         """Geometric Jensen-Shannon divergence, closed form, in nats (...,).
 

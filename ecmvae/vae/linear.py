@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.conditional import ConditionalOutput, one_latent_output
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.likelihoods import GaussianLikelihood
 from ecmvae.vae.priors import Prior, prior_or_standard_normal
-from ecmvae.vae.vae import VAEOutput
 
 
 def linear_autoencoder(in_features: int, latent_dim: int) -> AutoEncoder:
@@ -43,7 +43,7 @@ class LinearVAE(nn.Module):
         mean: Tensor = self.encoder(x)
         return DiagonalGaussian(mean, self.posterior_logvar.expand_as(mean))
 
-    def forward(self, x: Float[Tensor, "n d"], *, exact: bool = True) -> VAEOutput:
+    def forward(self, x: Float[Tensor, "n d"], *, exact: bool = True) -> ConditionalOutput:
         """Score x, with E_q log p(x|z) in closed form or from one sample of z.
 
         The closed form is log p(x | E z) - tr(W diag(s) W^T) / (2 sigma^2).
@@ -56,13 +56,12 @@ class LinearVAE(nn.Module):
         if exact:
             spread = (self.decoder.weight**2 * posterior.variance.unsqueeze(-2)).sum((-1, -2))
             log_likelihood = log_likelihood - 0.5 * spread / torch.as_tensor(self.likelihood.logvar).exp()
-        return VAEOutput(
+        return one_latent_output(
             parameters=parameters,
             posterior=posterior,
             z=z,
             log_likelihood=log_likelihood,
             kl=self.prior.kl(posterior),
-            beta=1.0,
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import discrete_kl
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.gaussian import check_count
 from ecmvae.vae.vae import VAE, as_posterior
 
 
@@ -32,7 +32,7 @@ def bound_report(
     check_count(len(x), "the number of samples")
     totals = torch.zeros(3, dtype=torch.float64)
     for part in torch.split(x, check_count(batch_size, "batch_size")):
-        log_weights = model.log_weights(part, num_samples).double()
+        log_weights = model.log_weights(part, num_samples=num_samples).double()
         kl = model.prior.kl(as_posterior(model.encoder(part)), num_samples).double()
         totals += torch.stack([log_weights.mean(0).sum(), bounds.iwae(log_weights).sum(), kl.sum()]).cpu()
     negative_elbo, negative_iwae, kl_mean = -totals[0] / len(x), -totals[1] / len(x), totals[2] / len(x)
@@ -42,18 +42,6 @@ def bound_report(
         "kl": float(kl_mean),
         "reconstruction": float(negative_elbo - kl_mean),
     }
-
-
-def kl_per_dimension(posterior: DiagonalGaussian) -> Float[Tensor, " l"]:
-    """Mean KL to the standard normal of each latent dimension, (L,) nats; near 0 where it is not used."""
-    return posterior.kl_per_dimension().flatten(0, -2).mean(0)
-
-
-def active_units(means: Float[Tensor, "n l"], threshold: float = 0.01) -> Bool[Tensor, " l"]:
-    """Which latent dimensions react to the data: variance of E[z|x] over x above `threshold` (Burda et al., 2016)."""
-    if len(means) < 2:
-        raise ValueError("active units need at least 2 samples to have a variance, got " + str(len(means)))
-    return means.var(0) > threshold
 
 
 def perplexity(log_probs: Float[Tensor, " n"]) -> Float[Tensor, ""]:

@@ -13,14 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.vae.autoencoder import check_batch_statistics
+from ecmvae.vae.conditional import ConditionalOutput, one_latent_output
 from ecmvae.vae.mixtures import GaussianMixture
-from ecmvae.vae.vae import VAE, VAEOutput, as_posterior
+from ecmvae.vae.vae import VAE, as_posterior
 
 
 class MixtureVAE(VAE):
     """`VAE` with an encoder that ends in a `MixtureHead`."""
 
-    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> VAEOutput:
+    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> ConditionalOutput:
         """Draw from every component, weigh the scores; `latents="mean"` decodes the heaviest component's mean.
 
         Raises:
@@ -37,7 +38,7 @@ class MixtureVAE(VAE):
         parameters = rearrange(self.decode(rearrange(z, "c n l -> (c n) l")), "(c n) ... -> c n ...", c=len(z))
         divergence = posterior.log_prob(z) - self.prior.log_prob(z)
         best = int(posterior.log_weights.exp().mean(1).argmax())
-        return VAEOutput(
+        return one_latent_output(
             parameters=parameters[best],
             posterior=posterior,
             z=z[best],

@@ -30,7 +30,7 @@ def outlier_scores(
     parts = []
     for part in torch.split(x, batch_size):
         if isinstance(model, VAE):
-            parts.append(-model.log_likelihood(part, num_samples))
+            parts.append(-model.log_likelihood(part, num_samples=num_samples))
         else:
             parts.append(-model(part).log_likelihood)
     return torch.cat(parts)

@@ -6,8 +6,7 @@ representation using deep conditional generative models", 2015.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -15,55 +14,32 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.vae import bounds
 from ecmvae.vae.autoencoder import check_batch_statistics
+from ecmvae.vae.conditional import Condition, ConditionalLatentModel, ConditionalOutput
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
+from ecmvae.vae.latents import LatentSet
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
-from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.priors import Posterior, Prior, prior_or_standard_normal
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class VAEOutput:
-    """What one forward of a VAE gives; nats per sample.
+class OneLatent(ConditionalLatentModel[Condition]):
+    """What `VAE` and `ConditionalVAE` share: one latent, called z, and a decoder that takes K points as one batch."""
 
-    Attributes:
-        parameters: Decoder output (n, *event): logits or means.
-        posterior: q(z|x).
-        z: (n, L), the sample or the mode that was decoded.
-        log_likelihood: log p(x|z), (n,).
-        kl: KL(q || prior), (n,).
-        beta: Weight of the KL in `loss`.
-    """
+    def repeated(self, condition: Condition, count: int) -> Condition:
+        """The condition of `count` points for each sample, stacked as the points are."""
+        return condition
 
-    parameters: Tensor
-    posterior: Posterior
-    z: Tensor
-    log_likelihood: Tensor
-    kl: Tensor
-    beta: float
-
-    @property
-    def elbo(self) -> Tensor:
-        """(n,), the bound on log p(x): beta plays no part in it."""
-        return bounds.elbo(self.log_likelihood, self.kl)
-
-    @property
-    def loss(self) -> Tensor:
-        """-(log p(x|z) - beta KL), mean over the batch."""
-        return -bounds.elbo(self.log_likelihood, self.kl, self.beta).mean()
-
-    def named(self) -> dict[str, Tensor]:
-        """Scalars to log."""
-        return {
-            "loss": self.loss,
-            "elbo": self.elbo.mean(),
-            "log_likelihood": self.log_likelihood.mean(),
-            "kl": self.kl.mean(),
-        }
+    def log_likelihoods(
+        self, y: Float[Tensor, "n ..."], z: Mapping[str, Float[Tensor, "k n _"]], condition: Condition
+    ) -> Float[Tensor, "k n"]:
+        """Log p(y|x, z_k) of K points, decoded at once."""
+        points = z["z"]
+        flat = {"z": rearrange(points, "k n l -> (k n) l")}
+        parameters = self.decode_latents(flat, self.repeated(condition, len(points)))
+        return self.likelihood.log_prob(rearrange(parameters, "(k n) ... -> k n ...", k=len(points)), y)
 
 
-class VAE(nn.Module):
+class VAE(nn.Module, OneLatent[None]):
     """q(z|x), p(x|z) and a prior p(z); any encoder and decoder module fits."""
 
     def __init__(
@@ -87,31 +63,30 @@ class VAE(nn.Module):
             prior: p(z) over L; None is the standard normal.
         """
         super().__init__()
-        if beta < 0:
-            raise ValueError(f"beta must be >= 0, got {beta}")
-        self.encoder, self.decoder, self.latent_dim, self.beta = encoder, decoder, latent_dim, beta
+        self.encoder, self.decoder, self.latent_dim, self.beta = encoder, decoder, latent_dim, _checked_weight(beta)
         self.prior = prior_or_standard_normal(prior, latent_dim)
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
 
-    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> VAEOutput:
+    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> ConditionalOutput:
         """Encode, draw (or take the mode), decode, and score against x.
 
         Raises:
             ValueError: When the likelihood cannot explain x, or on a one-sample batch with batch norm.
         """
-        self.likelihood.check(x)
         check_batch_statistics(self, x)
-        posterior = as_posterior(self.encoder(x))
-        z = posterior.rsample() if latents == "sample" else posterior.mode
-        parameters = self.decode(z)
-        return VAEOutput(
-            parameters=parameters,
-            posterior=posterior,
-            z=z,
-            log_likelihood=self.likelihood.log_prob(parameters, x),
-            kl=self.prior.kl(posterior),
-            beta=self.beta,
-        )
+        return self.score(x, None, latents)
+
+    def prior_latents(self, condition: None) -> dict[str, Prior]:
+        """p(z)."""
+        return {"z": self.prior}
+
+    def posterior_latents(self, y: Float[Tensor, "n ..."], condition: None) -> LatentSet:
+        """q(z|x), of the data `y`."""
+        return LatentSet({"z": as_posterior(self.encoder(y))})
+
+    def decode_latents(self, z: Mapping[str, Tensor], condition: None) -> Float[Tensor, "n ..."]:
+        """Logits or means at z."""
+        return self.decode(z["z"])
 
     def encode(self, x: Float[Tensor, "n ..."]) -> DiagonalGaussian:
         """q(z|x) of an encoder that gives a Gaussian."""
@@ -131,20 +106,8 @@ class VAE(nn.Module):
         z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
         return self.likelihood.mean(self.decode(z))
 
-    def log_weights(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k) - log q(z_k|x) for K draws of a Gaussian or mixture posterior, for `bounds.iwae`."""
-        self.likelihood.check(x)
-        posterior = as_posterior(self.encoder(x))
-        if not isinstance(posterior, DiagonalGaussian | GaussianMixture):
-            raise ValueError(f"importance weights need a Gaussian or a mixture, not {type(posterior).__name__}")
-        return _log_weights(x, posterior, self.prior, self.decode, self.likelihood, num_samples)
 
-    def log_likelihood(self, x: Float[Tensor, "n ..."], num_samples: int) -> Float[Tensor, " n"]:
-        """Importance-sampling estimate of log p(x), (n,) nats, from below on average."""
-        return bounds.iwae(self.log_weights(x, num_samples))
-
-
-class ConditionalVAE(nn.Module):
+class ConditionalVAE(nn.Module, OneLatent[Tensor]):
     """p(x|y): q(z|x, y), p(x|z, y) and a prior that may look at y."""
 
     def __init__(
@@ -168,29 +131,34 @@ class ConditionalVAE(nn.Module):
             beta: Weight of the KL in the loss.
         """
         super().__init__()
-        if beta < 0:
-            raise ValueError(f"beta must be >= 0, got {beta}")
         self.encoder, self.decoder, self.prior_encoder = encoder, decoder, prior
-        self.latent_dim, self.beta = latent_dim, beta
+        self.latent_dim, self.beta = latent_dim, _checked_weight(beta)
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
 
     def forward(
         self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], latents: Literal["sample", "mean"] = "sample"
-    ) -> VAEOutput:
+    ) -> ConditionalOutput:
         """Encode (x, y), draw, decode with y, and score against x; errors as `VAE.forward`."""
-        self._check(x, y)
         check_batch_statistics(self, x)
-        posterior, prior = self.encode(x, y), self.prior(y)
-        z = posterior.rsample() if latents == "sample" else posterior.mode
-        parameters = self.decode(z, y)
-        return VAEOutput(
-            parameters=parameters,
-            posterior=posterior,
-            z=z,
-            log_likelihood=self.likelihood.log_prob(parameters, x),
-            kl=posterior.kl(prior),
-            beta=self.beta,
-        )
+        return self.score(x, y, latents)
+
+    def prior_latents(self, condition: Tensor) -> LatentSet:
+        """p(z|y), of the condition y."""
+        return LatentSet({"z": self.prior(condition)})
+
+    def posterior_latents(self, y: Float[Tensor, "n ..."], condition: Tensor) -> LatentSet:
+        """q(z|x, y); x is `y` here, and y the condition."""
+        if len(y) != len(condition):
+            raise ValueError(f"{len(y)} samples with {len(condition)} conditions: give one condition for each sample")
+        return LatentSet({"z": self.encode(y, condition)})
+
+    def decode_latents(self, z: Mapping[str, Tensor], condition: Tensor) -> Float[Tensor, "n ..."]:
+        """Logits or means at z under the condition."""
+        return self.decode(z["z"], condition)
+
+    def repeated(self, condition: Tensor, count: int) -> Tensor:
+        """The conditions, `count` times one after the other."""
+        return condition.repeat(count, *[1] * (condition.ndim - 1))
 
     def encode(self, x: Float[Tensor, "n ..."], y: Float[Tensor, "n ..."]) -> DiagonalGaussian:
         """q(z|x, y)."""
@@ -210,20 +178,6 @@ class ConditionalVAE(nn.Module):
     def sample(self, y: Float[Tensor, "n ..."], generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
         """Mean images of one draw from the prior for each condition."""
         return self.likelihood.mean(self.decode(self.prior(y).rsample(generator=generator), y))
-
-    def log_weights(
-        self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], num_samples: int
-    ) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k|y) - log q(z_k|x, y) for K draws, for `bounds.iwae`."""
-        self._check(x, y)
-        repeated = y.repeat(check_count(num_samples, "num_samples"), *[1] * (y.ndim - 1))
-        posterior, prior = self.encode(x, y), self.prior(y)
-        return _log_weights(x, posterior, prior, lambda z: self.decode(z, repeated), self.likelihood, num_samples)
-
-    def _check(self, x: Tensor, y: Tensor) -> None:
-        self.likelihood.check(x)
-        if len(x) != len(y):
-            raise ValueError(f"{len(x)} samples with {len(y)} conditions: give one condition for each sample")
 
 
 class LabelConditioned(nn.Module):
@@ -254,15 +208,7 @@ def _gaussian(output: Posterior | tuple[Tensor, ...]) -> DiagonalGaussian:
     return posterior
 
 
-def _log_weights(
-    x: Tensor,
-    posterior: DiagonalGaussian | GaussianMixture,
-    prior: DiagonalGaussian | Prior,
-    decode: Callable[[Tensor], Tensor],
-    likelihood: Likelihood,
-    num_samples: int,
-) -> Tensor:
-    z = posterior.rsample(num_samples)  # (K, n, L)
-    parameters = decode(rearrange(z, "k n l -> (k n) l"))
-    parameters = rearrange(parameters, "(k n) ... -> k n ...", k=num_samples)
-    return likelihood.log_prob(parameters, x) + prior.log_prob(z) - posterior.log_prob(z)
+def _checked_weight(beta: float) -> float:
+    if beta < 0:
+        raise ValueError(f"beta must be >= 0, got {beta}")
+    return beta

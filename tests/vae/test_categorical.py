@@ -42,7 +42,7 @@ def test_trains_through_the_relaxation():
     model(torch.rand(4, 6)).loss.backward()
     assert model.encoder[1].logits.weight.grad.abs().sum() > 0
     with pytest.raises(ValueError, match="importance weights"):
-        model.log_weights(torch.rand(4, 6), 2)
+        model.log_weights(torch.rand(4, 6), num_samples=2)
 
 
 def test_temperature():

@@ -10,7 +10,6 @@ from torch import nn
 
 from ecmvae.vae import metrics
 from ecmvae.vae.fully_connected import mlp_categorical_vae, mlp_vae
-from ecmvae.vae.gaussian import DiagonalGaussian
 
 
 def double(values):
@@ -65,15 +64,6 @@ def test_bound_report_agrees_with_its_parts():
     assert report["reconstruction"] == pytest.approx(report["negative_elbo"] - report["kl"])
 
 
-def test_kl_per_dimension_and_active_units():
-    means = torch.stack([torch.randn(500), torch.zeros(500)], 1)
-    posterior = DiagonalGaussian(means, torch.zeros_like(means))
-    per_dimension = metrics.kl_per_dimension(posterior)
-    assert per_dimension[0].item() == pytest.approx(0.5 * (means[:, 0] ** 2).mean().item(), rel=1e-5)
-    assert per_dimension[1].item() == 0.0
-    assert metrics.active_units(means).tolist() == [True, False]
-
-
 def test_perplexity_of_a_uniform_choice():
     assert metrics.perplexity(torch.full((9,), -math.log(50.0))).item() == pytest.approx(50.0, rel=1e-5)
 
@@ -88,7 +78,6 @@ def test_compression_ratio():
         (lambda: metrics.bound_report(mlp_vae((4,), 8, 2), torch.rand(2, 4), num_samples=0), "num_samples"),
         (lambda: metrics.bound_report(mlp_vae((4,), 8, 2), torch.rand(0, 4)), "number of samples"),
         (lambda: metrics.bound_report(mlp_categorical_vae((4,), 8, 2, 3), torch.rand(2, 4)), "importance weights"),
-        (lambda: metrics.active_units(torch.zeros(1, 3)), "at least 2"),
         (lambda: metrics.auroc(torch.rand(3), torch.ones(3).bool()), "inliers"),
         (lambda: metrics.feature_fid(torch.rand(1, 4), torch.rand(5, 4), nn.Identity()), "at least 2 images"),
         (lambda: metrics.inception_score(torch.rand(3, 4) + 1), "normalise"),

@@ -19,7 +19,7 @@ def test_elbo_is_the_mean_log_weight():
     vae, x = model(3), torch.rand(4, 6)
     with torch.no_grad():
         elbo = torch.stack([vae(x).elbo for _ in range(300)])
-        weights = vae.log_weights(x, 20_000)
+        weights = vae.log_weights(x, num_samples=20_000)
     standard_error = (elbo.var(0) / 300 + weights.var(0) / 20_000).sqrt()
     assert ((elbo.mean(0) - weights.mean(0)).abs() < 5 * standard_error).all()
 

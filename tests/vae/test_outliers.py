@@ -16,7 +16,7 @@ def test_scores_are_the_negative_bounds():
     torch.testing.assert_close(outlier_scores(autoencoder, x, batch_size=3), -autoencoder(x).log_likelihood)
     model = mlp_vae((6,), 8, 2).eval()
     torch.manual_seed(0)
-    expected = -model.log_likelihood(x, 5)
+    expected = -model.log_likelihood(x, num_samples=5)
     torch.manual_seed(0)
     torch.testing.assert_close(outlier_scores(model, x, num_samples=5), expected)
 

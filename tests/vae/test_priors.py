@@ -123,7 +123,7 @@ def test_a_users_prior_is_trained_scored_and_sampled_right():
         kl = quadrature_kl(posterior, model.prior)
         report = bound_report(model, x, num_samples=400)
         output = model(x.repeat(100, 1)).kl.mean()
-        estimate = model.log_likelihood(x, 2000)
+        estimate = model.log_likelihood(x, num_samples=2000)
         drawn = model.sample(40_000)
     assert report["kl"] == pytest.approx(kl.mean().item(), abs=0.05)
     assert output.item() == pytest.approx(kl.mean().item(), abs=0.1)
@@ -146,7 +146,7 @@ def test_a_mixture_posterior_is_held_against_the_models_prior():
     model, x = model.double(), torch.randn(5, 2).double()
     with torch.no_grad():
         elbo = model(x.repeat(4000, 1)).elbo.view(4000, 5).mean(0)
-        torch.testing.assert_close(elbo, model.log_weights(x, 10_000).mean(0), rtol=0.02, atol=0.15)
+        torch.testing.assert_close(elbo, model.log_weights(x, num_samples=10_000).mean(0), rtol=0.02, atol=0.15)
 
 
 def test_a_linear_vae_scores_against_its_prior():
@@ -179,7 +179,7 @@ def test_a_multimodal_bound_and_its_importance_weights_have_one_prior(kind):
     with torch.no_grad():
         near = model(many).kl.view(4000, 3).mean(0)
         model.prior = TwoHumps(1)
-        output, weights = model(many), model.log_weights(data, 4000).mean(0)
+        output, weights = model(many), model.log_weights(data, num_samples=4000).mean(0)
     elbo, far = output.elbo.view(4000, 3).mean(0), output.kl.view(4000, 3).mean(0)
     assert (far > near + 0.5).all()
     if kind == "mopoe":  # its KL is an upper bound

@@ -78,9 +78,9 @@ def test_log_likelihood_estimate_reaches_the_exact_one_from_below():
     x = torch.randn(3, 5, dtype=torch.float64)
     log_p = torch.from_numpy(exact.logpdf(x.numpy()))
     with torch.no_grad():
-        torch.testing.assert_close(model.log_likelihood(x, 20_000), log_p, rtol=0, atol=0.03)
-        elbos = model.log_weights(x, 2000).mean(0)
-        bounds = torch.stack([model.log_likelihood(x, 10) for _ in range(200)]).mean(0)
+        torch.testing.assert_close(model.log_likelihood(x, num_samples=20_000), log_p, rtol=0, atol=0.03)
+        elbos = model.log_weights(x, num_samples=2000).mean(0)
+        bounds = torch.stack([model.log_likelihood(x, num_samples=10) for _ in range(200)]).mean(0)
     assert (elbos < bounds).all()
     assert (bounds < log_p).all()
 
@@ -147,7 +147,7 @@ def test_conditional_prior_may_learn_from_the_condition():
     output = model(x, y)
     torch.testing.assert_close(output.kl, model.encode(x, y).kl(model.prior(y)))
     elbos = torch.stack([model(x, y).elbo for _ in range(200)]).mean(0)
-    torch.testing.assert_close(model.log_weights(x, y, 2000).mean(0), elbos, rtol=0, atol=0.3)
+    torch.testing.assert_close(model.log_weights(x, y, num_samples=2000).mean(0), elbos, rtol=0, atol=0.3)
     assert model.sample(y).shape == (4, 6)
 
 
@@ -169,7 +169,7 @@ def test_posterior_equal_to_prior_gives_zero_kl():
         (lambda: mlp_vae((4,), 8, 2)(torch.full((2, 4), 1.5)), "divide 8-bit"),
         (lambda: mlp_vae((4,), 8, 2)(torch.full((2, 4), math.nan)), r"\[0, 1\]"),
         (lambda: mlp_vae((4,), 8, 2)(torch.rand(2, 5)), "expected 4 numbers"),
-        (lambda: mlp_vae((4,), 8, 2).log_likelihood(torch.rand(2, 4), 0), "at least 1"),
+        (lambda: mlp_vae((4,), 8, 2).log_likelihood(torch.rand(2, 4), num_samples=0), "at least 1"),
         (lambda: mlp_vae((4,), 8, 2).sample(0), "at least 1"),
         (lambda: mlp_conditional_vae((4,), 3, 8, 2)(torch.rand(2, 4), torch.zeros(3, 3)), "one condition"),
         (lambda: mlp_conditional_vae((4,), 3, 8, 2, beta=-1.0), "beta"),
