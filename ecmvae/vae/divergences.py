@@ -1,7 +1,9 @@
-"""Divergences beyond `DiagonalGaussian.kl`: discrete ones, skewed geometric ones, and mmJSD's over many experts.
+"""Divergences beyond `DiagonalGaussian.kl`: discrete, skewed geometric, mmJSD's over many experts, a KL for training.
 
 Deasy et al., "Constraining variational inference with geometric Jensen-Shannon divergence", 2020 (arXiv:2006.10599);
-Sutter et al., "Multimodal generative learning utilizing Jensen-Shannon divergence", 2020 (arXiv:2006.08242).
+Sutter et al., "Multimodal generative learning utilizing Jensen-Shannon divergence", 2020 (arXiv:2006.08242); Kingma et
+al., "Improving variational inference with inverse autoregressive flow", 2016 (arXiv:1606.04934) for free bits; Hafner
+et al., "Mastering Atari with discrete world models", 2021 (arXiv:2010.02193) for KL balancing.
 """
 
 from __future__ import annotations
@@ -66,6 +68,54 @@ def mmjsd(
     members, weights = _with_prior(experts), _uniform(weights, len(experts) + 1)
     center = geometric_mean(members, weights)
     return torch.stack([weight * member.kl(center) for member, weight in zip(members, weights, strict=True)]).sum(0)
+
+
+def free_bits(kl_by_dimension: Float[Tensor, "... l"], nats: float) -> Float[Tensor, "..."]:
+    """KL summed over L, in which a dimension costs at least `nats` and is not pushed below that.
+
+    A dimension whose KL has a batch mean (over the leading axes) below `nats` counts as `nats` and has no gradient, so
+    the mean of the result is sum_l max(nats, mean KL_l).
+
+    Args:
+        kl_by_dimension: KL of every dimension, for instance `DiagonalGaussian.kl_per_dimension`.
+        nats: Free nats of each dimension; 0 is the plain sum.
+
+    Raises:
+        ValueError: When `nats` is negative.
+    """
+    if nats < 0:
+        raise ValueError(f"free bits must be >= 0 nats a dimension, got {nats}")
+    if nats == 0:
+        return kl_by_dimension.sum(-1)
+    batch_mean = kl_by_dimension.detach().flatten(0, -2).mean(0)
+    return torch.where(batch_mean > nats, kl_by_dimension, nats).sum(-1)
+
+
+def balanced_kl_per_dimension(
+    posterior: DiagonalGaussian, prior: DiagonalGaussian, alpha: float = 0.8
+) -> Float[Tensor, "... l"]:
+    """`balanced_kl` before the sum over L, for `free_bits`."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must be between 0 and 1, got {alpha}")
+    to_prior, to_posterior = posterior.detach().kl_per_dimension(prior), posterior.kl_per_dimension(prior.detach())
+    return alpha * to_prior + (1.0 - alpha) * to_posterior
+
+
+def balanced_kl(posterior: DiagonalGaussian, prior: DiagonalGaussian, alpha: float = 0.8) -> Float[Tensor, "..."]:
+    """KL(posterior || prior), of whose gradient a share `alpha` goes to the prior and the rest to the posterior.
+
+    alpha KL(sg(q) || p) + (1 - alpha) KL(q || sg(p)), sg stopping the gradient: with alpha above 1/2 the prior learns
+    to predict the posterior sooner than the posterior gives up information. At 1/2 it is half the KL's gradient.
+
+    Args:
+        posterior: q over (..., L).
+        prior: p of the same shape.
+        alpha: Share of the prior, in [0, 1]; Dreamer v2 takes 0.8.
+
+    Raises:
+        ValueError: When `alpha` is outside [0, 1].
+    """
+    return balanced_kl_per_dimension(posterior, prior, alpha).sum(-1)
 
 
 def check_table(table: Float[Tensor, "... k"]) -> None:

@@ -73,3 +73,30 @@ def test_mmjsd_weights_may_differ_by_sample():
 def test_no_experts():
     with pytest.raises(ValueError, match="non-empty"):
         divergences.mmjsd([])
+
+
+def test_free_bits_is_the_sum_of_the_larger_of_the_batch_mean_and_the_floor():
+    kl = torch.tensor([[0.1, 2.0, 0.6], [0.3, 4.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    value = divergences.free_bits(kl, 0.25)
+    assert value.tolist() == pytest.approx([0.25 + 2.0 + 0.6, 0.25 + 4.0 + 0.0])  # batch means .2, 3 and .3
+    assert value.mean().item() == pytest.approx(0.25 + 3.0 + 0.3)
+    (gradient,) = torch.autograd.grad(value.sum(), kl)
+    assert gradient.tolist() == [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
+    frames = kl.detach().reshape(1, 2, 3)
+    torch.testing.assert_close(divergences.free_bits(frames, 0.25), value.detach()[None])
+    torch.testing.assert_close(divergences.free_bits(kl, 0.0), kl.sum(-1))
+    with pytest.raises(ValueError, match="free bits must be >= 0"):
+        divergences.free_bits(kl, -1.0)
+
+
+def test_balanced_kl_splits_the_gradient_between_posterior_and_prior():
+    leaves = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+    q, p = DiagonalGaussian(leaves[0], leaves[1]), DiagonalGaussian(leaves[2], leaves[3])
+    torch.testing.assert_close(divergences.balanced_kl(q, p, 0.8), q.kl(p))
+    (balanced,) = torch.autograd.grad(divergences.balanced_kl(q, p, 0.8).sum(), leaves)
+    (plain,) = torch.autograd.grad(q.kl(p).sum(), leaves)
+    torch.testing.assert_close(balanced[:2], 0.2 * plain[:2])
+    torch.testing.assert_close(balanced[2:], 0.8 * plain[2:])
+    torch.testing.assert_close(divergences.balanced_kl_per_dimension(q, p, 0.3), q.kl_per_dimension(p))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        divergences.balanced_kl(q, p, 1.2)
