@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ecmvae.vae import bounds
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count
+from ecmvae.vae.latents import LatentSet, sum_of
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.priors import Prior, prior_or_standard_normal
@@ -61,7 +62,7 @@ class MultimodalOutput:
     @property
     def elbo(self) -> Tensor:
         """(n,), a lower bound on log p(all present modalities) under the joint posterior."""
-        return bounds.elbo(torch.stack(list(self.log_likelihoods.values())).sum(0), self.kl)
+        return bounds.elbo(sum_of(list(self.log_likelihoods.values())), self.kl)
 
     def named(self) -> dict[str, Tensor]:
         """Scalars to log."""
@@ -131,6 +132,10 @@ class MultimodalVAE(nn.Module):
         """The modalities, in order."""
         return tuple(self.encoders)
 
+    def check_modalities(self, given: Mapping[str, object] | Sequence[str]) -> None:
+        """Refuse a name that is not a modality of this model, by a `ValueError`."""
+        self._check_names(given, self.encoders)
+
     def forward(self, data: Modalities, present: Presence | None = None) -> MultimodalOutput:
         """Score the present modalities; the caller's mappings are left as they are.
 
@@ -152,32 +157,57 @@ class MultimodalVAE(nn.Module):
         """q(z | batch) of checked data."""
         raise NotImplementedError
 
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """The Gaussian whose mode `generate` decodes: q(z | batch), or for a mixture what stands in for it."""
+        raise NotImplementedError
+
+    def latents_of(self, batch: MaskedBatch) -> LatentSet:
+        """q(z | batch) by name; models with private latents have more than z."""
+        return LatentSet({"z": self.joint_of(batch)})
+
+    def latent_priors(self) -> dict[str, Prior]:
+        """p(z) by the names of `latents_of`, and of the private latents of modalities that a batch lacks."""
+        return {"z": self.prior}
+
+    def decoder_input(self, name: str, z: Mapping[str, Tensor]) -> Tensor:
+        """What the decoder of a modality is given of points (..., L)."""
+        return z["z"]
+
+    def united_points(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """The points that `generate` decodes, by name, (n, L)."""
+        return {"z": self.united_of(batch).mode}
+
     def generate(self, data: Modalities, targets: Sequence[str], present: Presence | None = None) -> dict[str, Tensor]:
-        """Mean of each target modality at the mode of q(z | data): reconstruction, or cross-modal generation."""
-        self._check_names(targets, self.encoders)
-        z = self.joint(data, present).mode
-        return {name: self.likelihood(name).mean(self.decoders[name](z)) for name in targets}
+        """Mean of each target modality given all of `data`: reconstruction, or cross-modal generation.
+
+        The shared latent is the mode of `united_of`, in which every given modality has a say.
+
+        Raises:
+            ValueError: On an unknown target, and as `forward`.
+        """
+        self.check_modalities(targets)
+        return self._decoded(self.united_points(self.prepare(data, present)), targets)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Mean of each modality for `count` draws from the prior."""
-        z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
+        like = next(self.parameters())
+        check_count(count, "count")
+        points = {name: prior.sample(count, like, generator) for name, prior in self.latent_priors().items()}
+        return self._decoded(points, self.names)
+
+    def _decoded(self, points: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
         return {
-            name: self.likelihood(name).mean(decoder(self._completed(z, generator)))
-            for name, decoder in self.decoders.items()
+            name: self.likelihood(name).mean(self.decoders[name](self.decoder_input(name, points))) for name in targets
         }
 
-    def _completed(self, shared: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The input of a decoder: `shared`, to which models with private latents append a draw of their own."""
-        return shared
-
     def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
-        """Log p(x, z_k) - log q(z_k|x) of the joint posterior, unweighted, for `bounds.iwae`."""
+        """Log p(x, z_k) - log q(z_k|x) of K draws from the joint posterior, unweighted, for `bounds.iwae`."""
         check_count(num_samples, "num_samples")
         batch = self.prepare(data, present)
-        posterior = self.joint_of(batch)
-        z = posterior.rsample(num_samples)
-        total = torch.stack(list(self.score(z, batch).values())).sum(0)
-        return total + self.prior.log_prob(z) - posterior.log_prob(z)
+        latents, priors = self.latents_of(batch), self.latent_priors()
+        z = latents.rsample(num_samples)
+        log_prior = sum_of([priors[name].log_prob(point) for name, point in z.items()])
+        return sum_of(list(self.score(z, batch).values())) + log_prior - latents.log_prob(z)
 
     def log_likelihood(
         self, data: Modalities, num_samples: int, present: Presence | None = None
@@ -187,8 +217,10 @@ class MultimodalVAE(nn.Module):
 
     def prepare(self, data: Modalities, present: Presence | None = None) -> MaskedBatch:
         """Check one call's data and put zeros where a modality is missing; errors as `forward`."""
-        self._check_names(data, self.encoders)
+        self.check_modalities(data)
         self._check_names(present or {}, data)
+        if not data:
+            raise ValueError(f"no modality is given: give at least one of {', '.join(self.names)}")
         counts = {len(x) for x in [*data.values(), *(present or {}).values()]}
         if len(counts) != 1:
             raise ValueError(f"modalities must have one batch size, got {sorted(counts)}: mark missing ones in present")
@@ -209,26 +241,22 @@ class MultimodalVAE(nn.Module):
         """q_m(z|x_m) of every modality of the batch; meaningless where missing."""
         return {name: self.encoders[name](x) for name, x in batch.data.items()}
 
-    def score(self, z: Float[Tensor, "... n l"], batch: MaskedBatch) -> dict[str, Tensor]:
-        """Log p(x_m|z) of every modality, (..., n), 0 where it is missing."""
-        return self.score_each(lambda _: z, batch)
-
-    def score_each(self, latents: Callable[[str], Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
-        """As `score`, with z (..., n, L) given by modality."""
+    def score(self, z: Mapping[str, Float[Tensor, "... n _"]], batch: MaskedBatch) -> dict[str, Tensor]:
+        """Log p(x_m|z) of every modality of the batch, (..., n), 0 where it is missing."""
         scores = {}
         for (name, x), row in zip(batch.data.items(), batch.present, strict=True):
-            z = latents(name)
+            point = self.decoder_input(name, z)
             if not row.any():
-                scores[name] = z.new_zeros(z.shape[:-1])
+                scores[name] = point.new_zeros(point.shape[:-1])
                 continue
-            parameters = self.decoders[name](rearrange(z, "... l -> (...) l"))
-            parameters = parameters.reshape(*z.shape[:-1], *parameters.shape[1:])
+            parameters = self.decoders[name](rearrange(point, "... l -> (...) l"))
+            parameters = parameters.reshape(*point.shape[:-1], *parameters.shape[1:])
             scores[name] = torch.where(row, self.likelihood(name).log_prob(parameters, x), 0.0)
         return scores
 
     def weighted(self, scores: Mapping[str, Tensor]) -> Tensor:
         """sum_m lambda_m log p(x_m|z)."""
-        return torch.stack([self.weights[name] * score for name, score in scores.items()]).sum(0)
+        return sum_of([self.weights[name] * score for name, score in scores.items()])
 
     def likelihood(self, name: str) -> Likelihood:
         """The likelihood of a modality."""

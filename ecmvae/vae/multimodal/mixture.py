@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import mmjsd
-from ecmvae.vae.gaussian import check_count, product_of_experts
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts, standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.multimodal.base import MaskedBatch, MultimodalOutput, MultimodalVAE
 from ecmvae.vae.priors import StandardNormal
@@ -42,7 +42,7 @@ class MMVAE(MultimodalVAE):
         posterior = self.joint_of(batch)
         z = posterior.rsample_each(self.num_samples)  # (K, M, n, L)
         density = posterior if self.gradient == "iwae" else posterior.detach()
-        scores = self.score(z, batch)  # each (K, M, n)
+        scores = self.score({"z": z}, batch)  # each (K, M, n)
         divergence = density.log_prob(z) - self.prior.log_prob(z)
         log_weights = self.weighted(scores) - self.beta * divergence
         bound = bounds.iwae(log_weights) if self.gradient == "iwae" else dreg(log_weights, z)
@@ -51,6 +51,13 @@ class MMVAE(MultimodalVAE):
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present experts."""
         return GaussianMixture.of_present(list(self.encode(batch).values()), batch.present)
+
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """Product of the present experts; Shi et al. generate from one modality only and leave several open.
+
+        Of product, product with the prior, and the mixture's mean, the first was the most coherent from two modalities.
+        """
+        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
 
 
 class MoPoE(MultimodalVAE):
@@ -69,7 +76,7 @@ class MoPoE(MultimodalVAE):
 
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         posterior = self.joint_of(batch)
-        scores = self.score(posterior.rsample(), batch)
+        scores = self.score({"z": posterior.rsample()}, batch)
         kl = posterior.average(self.prior.kl(posterior.components))
         loss = -bounds.elbo(self.weighted(scores), kl, self.beta).mean()
         return MultimodalOutput(loss=loss, log_likelihoods=scores, kl=kl, posterior=posterior)
@@ -84,6 +91,17 @@ class MoPoE(MultimodalVAE):
                 products.append(product_of_experts([experts[index] for index in subset], include_prior))
                 rows.append(batch.present[list(subset)].all(0))
         return GaussianMixture.of_present(products, torch.stack(rows))
+
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """The component of all present modalities, their product, as Sutter et al. generate from a subset."""
+        experts = list(self.encode(batch).values())
+        whole = len(batch.data) == len(self.names)
+        prior_row = batch.present.all(0) & whole if self.prior_expert == "full" else torch.ones_like(batch.present[0])
+        return product_of_experts(
+            [*experts, standard_normal_like(experts[0].mean)],
+            include_prior=False,
+            mask=torch.cat([batch.present, prior_row[None]]),
+        )
 
 
 class MMJSD(MultimodalVAE):
@@ -108,13 +126,20 @@ class MMJSD(MultimodalVAE):
         posterior = GaussianMixture.of_present(experts, batch.present)
         members = torch.cat([batch.present, torch.ones_like(batch.present[:1])]).to(experts[0].mean.dtype)
         divergence = mmjsd(experts, members / members.sum(0))
-        scores = self.score(posterior.rsample(), batch)
+        scores = self.score({"z": posterior.rsample()}, batch)
         loss = -bounds.elbo(self.weighted(scores), divergence, self.beta).mean()
         return MultimodalOutput(loss=loss, log_likelihoods=scores, kl=divergence, posterior=posterior)
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present experts."""
         return GaussianMixture.of_present(list(self.encode(batch).values()), batch.present)
+
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """Product of the present experts, as the dynamic prior is, without the standard normal's share.
+
+        The authors' code takes one expert at random instead, which leaves the others unheard.
+        """
+        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
 
 
 def dreg(log_weights: Tensor, z: Tensor) -> Tensor:

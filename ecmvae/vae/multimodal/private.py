@@ -1,12 +1,12 @@
-"""DMVAE and MMVAE+: one shared latent and a private one for each modality.
+"""DMVAE and MMVAE+: a latent c that the modalities share and a private one s for each.
 
 Lee & Pavlovic, "Private-shared disentangled multimodal VAE", 2021 (arXiv:2012.13024); Palumbo et al., "MMVAE+", 2023.
-Encoders return (shared, private), decoders read the two concatenated.
+Encoders return a `LatentSet` of c and s, decoders read the two concatenated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from ecmvae.vae import bounds
 from ecmvae.vae.encoders import GaussianHead
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts, standard_normal_like
+from ecmvae.vae.latents import LatentSet, sum_of
 from ecmvae.vae.mixtures import GaussianMixture
-from ecmvae.vae.multimodal.base import MaskedBatch, Modalities, MultimodalOutput, MultimodalVAE, Presence
-
-Pair = tuple[DiagonalGaussian, DiagonalGaussian]
-"""(shared, private) posteriors of one modality."""
+from ecmvae.vae.multimodal.base import MaskedBatch, MultimodalOutput, MultimodalVAE
+from ecmvae.vae.priors import Posterior, Prior, StandardNormal
 
 
 class SharedPrivateHead(nn.Module):
@@ -30,64 +29,57 @@ class SharedPrivateHead(nn.Module):
         super().__init__()
         self.shared, self.private = GaussianHead(in_features, shared_dim), GaussianHead(in_features, private_dim)
 
-    def forward(self, features: Float[Tensor, "n f"]) -> Pair:
-        """(n, F) -> (shared over S, private over P)."""
-        return self.shared(features), self.private(features)
+    def forward(self, features: Float[Tensor, "n f"]) -> LatentSet:
+        """(n, F) -> c over (n, S) and s over (n, P)."""
+        return LatentSet({"c": self.shared(features), "s": self.private(features)})
 
 
 class PrivateSharedVAE(MultimodalVAE):
     """What DMVAE and MMVAE+ share. `latent_dim` is the shared width S; `private_dim` that of each private latent."""
 
     def __init__(self, *args: Any, private_dim: int, **kwargs: Any) -> None:
-        """As `MultimodalVAE`, with encoders -> (shared, private) and decoders of (n, S + P)."""
+        """As `MultimodalVAE`, with encoders -> `LatentSet` of c and s, and decoders of (n, S + P)."""
         super().__init__(*args, **kwargs)
         self.private_dim = check_count(private_dim, "private_dim")
-
-    def pairs(self, batch: MaskedBatch) -> dict[str, Pair]:
-        """(shared, private) posteriors of every modality of the batch; meaningless where missing."""
-        return {name: self.encoders[name](x) for name, x in batch.data.items()}
+        self.standard_normal = StandardNormal(private_dim)
 
     def encode(self, batch: MaskedBatch) -> dict[str, DiagonalGaussian]:
         """The shared posteriors."""
-        return {name: shared for name, (shared, _) in self.pairs(batch).items()}
+        return shared_of(self.latent_sets(batch))
+
+    def latent_sets(self, batch: MaskedBatch) -> dict[str, LatentSet]:
+        """Each modality's c and s; where it is missing, s is N(0, I) and c meaningless."""
+        sets = {}
+        for (name, x), row in zip(batch.data.items(), batch.present[..., None], strict=True):
+            latents: LatentSet = self.encoders[name](x)
+            s = _gaussian(latents, "s")
+            own = DiagonalGaussian(torch.where(row, s.mean, 0.0), torch.where(row, s.logvar, 0.0))
+            sets[name] = LatentSet({"c": latents["c"], "s": own})
+        return sets
+
+    def latents_of(self, batch: MaskedBatch) -> LatentSet:
+        """The joint posterior of c, and s of each modality of the batch under a name such as s_image."""
+        return with_private(self.joint_of(batch), self.latent_sets(batch))
+
+    def latent_priors(self) -> dict[str, Prior]:
+        """The model's prior for c, N(0, I) for every s."""
+        return {"c": self.prior} | {f"s_{name}": self.standard_normal for name in self.names}
+
+    def decoder_input(self, name: str, z: Mapping[str, Tensor]) -> Tensor:
+        """(..., S + P), c and the modality's own s."""
+        return torch.cat([z["c"], z[f"s_{name}"]], -1)
 
     def private_prior(self, name: str, like: Tensor) -> DiagonalGaussian:
         """Where the private latent of a modality that was not seen comes from, (n, P)."""
         return standard_normal_like(like.new_zeros(len(like), self.private_dim))
 
-    def generate(self, data: Modalities, targets: Sequence[str], present: Presence | None = None) -> dict[str, Tensor]:
-        """Mean of each target: shared latent from all present modalities, private one its own or its prior's mode."""
-        self._check_names(targets, self.encoders)
-        batch = self.prepare(data, present)
-        pairs, shared = self.pairs(batch), self.joint_of(batch).mode
-        rows = dict(zip(batch.data, batch.present, strict=True))
-        results = {}
-        for name in targets:
-            private = self.private_prior(name, shared).mode
-            if name in pairs:
-                private = torch.where(rows[name][:, None], pairs[name][1].mode, private)
-            results[name] = self.likelihood(name).mean(self.decoders[name](torch.cat([shared, private], -1)))
-        return results
-
-    def _completed(self, shared: Tensor, generator: torch.Generator | None) -> Tensor:
-        private = standard_normal_like(shared.new_zeros(len(shared), self.private_dim)).rsample(generator=generator)
-        return torch.cat([shared, private], -1)
-
-    def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
-        """Log p(x, c, s) - log q(c, s|x), c from the joint posterior, each s_m from its own encoder."""
-        check_count(num_samples, "num_samples")
-        batch = self.prepare(data, present)
-        pairs, posterior = self.pairs(batch), self.joint_of(batch)
-        shared = posterior.rsample(num_samples)
-        private = {name: pair[1].rsample(num_samples) for name, pair in pairs.items()}
-        scores = self.score_each(lambda name: torch.cat([shared, private[name]], -1), batch)
-        total = self.prior.log_prob(shared) - posterior.log_prob(shared)
-        for (name, score), row in zip(scores.items(), batch.present, strict=True):
-            s = private[name]
-            total = (
-                total + score + torch.where(row, standard_normal_like(s).log_prob(s) - pairs[name][1].log_prob(s), 0.0)
-            )
-        return total
+    def united_points(self, batch: MaskedBatch) -> dict[str, Tensor]:
+        """The mode of c given all present modalities; s a modality's own where it is present, else its prior's mode."""
+        c, sets = self.united_of(batch).mode, self.latent_sets(batch)
+        points = {"c": c} | {f"s_{name}": self.private_prior(name, c).mode for name in self.names}
+        for (name, latents), row in zip(sets.items(), batch.present, strict=True):
+            points[f"s_{name}"] = torch.where(row[:, None], latents["s"].mode, points[f"s_{name}"])
+        return points
 
 
 class DMVAE(PrivateSharedVAE):
@@ -98,27 +90,30 @@ class DMVAE(PrivateSharedVAE):
     """
 
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
-        pairs = self.pairs(batch)
-        private = {name: pair[1].rsample() for name, pair in pairs.items()}
-        private_kl = torch.stack(
-            [torch.where(row, pair[1].kl(), 0.0) for pair, row in zip(pairs.values(), batch.present, strict=True)]
-        ).sum(0)
-        posterior = product_of_experts([pair[0] for pair in pairs.values()], mask=batch.present)
-        scores, kl = self._score(posterior, private, batch), self.prior.kl(posterior) + private_kl
+        sets = self.latent_sets(batch)
+        shared = shared_of(sets)
+        latents = with_private(product_of_experts(list(shared.values()), mask=batch.present), sets)
+        z = latents.rsample()
+        scores, kl = self.score(z, batch), self._kl(latents)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta)
-        for (shared, _), row in zip(pairs.values(), batch.present, strict=True):
-            alone = self._score(shared, private, batch)
-            bound = bounds.elbo(self.weighted(alone), self.prior.kl(shared) + private_kl, self.beta)
+        for expert, row in zip(shared.values(), batch.present, strict=True):
+            alone = self.weighted(self.score({**z, "c": expert.rsample()}, batch))
+            bound = bounds.elbo(alone, self._kl(with_private(expert, sets)), self.beta)
             objective = objective + torch.where(row, bound, 0.0)
-        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(
+            loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=_gaussian(latents, "c")
+        )
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the prior and the present shared experts."""
         return product_of_experts(list(self.encode(batch).values()), mask=batch.present)
 
-    def _score(self, shared: DiagonalGaussian, private: dict[str, Tensor], batch: MaskedBatch) -> dict[str, Tensor]:
-        c = shared.rsample()
-        return self.score_each(lambda name: torch.cat([c, private[name]], -1), batch)
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """The joint posterior of c itself, as Lee & Pavlovic generate."""
+        return self.joint_of(batch)
+
+    def _kl(self, latents: LatentSet) -> Tensor:
+        return sum_of(list(latents.divergence(self.latent_priors()).values()))
 
 
 class MMVAEPlus(PrivateSharedVAE):
@@ -126,7 +121,7 @@ class MMVAEPlus(PrivateSharedVAE):
 
     For u, w_m ~ q(u, w_m|x_m) the log-weight is sum_n lambda_n log p(x_n|u, w) + beta [log p(u) p(w_m) - log (1/M)
     sum_j q_j(u) - log q(w_m|x_m)], where w is w_m for n = m and a draw from a learnt r_n otherwise, so that no
-    private latent leaks into another modality. loss = -(1/M) sum_m E log (1/K) sum_k weight_k.
+    private latent leaks into another modality. loss = -(1/M) sum_m E log (1/K) sum_k weight_k. Here u is c and w is s.
     """
 
     def __init__(self, *args: Any, num_samples: int = 1, **kwargs: Any) -> None:
@@ -142,22 +137,25 @@ class MMVAEPlus(PrivateSharedVAE):
         return DiagonalGaussian(self.auxiliary_mean[name].expand(shape), self.auxiliary_logvar[name].expand(shape))
 
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
-        pairs = self.pairs(batch)
-        posterior = GaussianMixture.of_present([pair[0] for pair in pairs.values()], batch.present)
-        shared = posterior.rsample_each(self.num_samples)  # (K, M, n, S)
-        own = {name: pair[1].rsample(self.num_samples) for name, pair in pairs.items()}  # each (K, n, P)
-        scores = self.score_each(lambda name: torch.cat([shared, self._private(name, own, batch)], -1), batch)
-        divergence = posterior.log_prob(shared) - self.prior.log_prob(shared)
+        sets = self.latent_sets(batch)
+        posterior = GaussianMixture.of_present(list(shared_of(sets).values()), batch.present)
+        c = posterior.rsample_each(self.num_samples)  # (K, M, n, S)
+        own = {name: _gaussian(latents, "s").rsample(self.num_samples) for name, latents in sets.items()}  # (K, n, P)
+        scores = self.score({"c": c} | {f"s_{name}": self._private(name, own, batch) for name in own}, batch)
         private_divergence = torch.stack(
-            [pairs[name][1].log_prob(w) - standard_normal_like(w).log_prob(w) for name, w in own.items()], 1
+            [_gaussian(sets[name], "s").log_prob(s) - self.standard_normal.log_prob(s) for name, s in own.items()], 1
         )
-        divergence = divergence + private_divergence  # (K, M, n)
+        divergence = posterior.log_prob(c) - self.prior.log_prob(c) + private_divergence  # (K, M, n)
         bound = bounds.iwae(self.weighted(scores) - self.beta * divergence)
         return MultimodalOutput.stratified(posterior, bound, scores, divergence)
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present shared experts."""
         return GaussianMixture.of_present(list(self.encode(batch).values()), batch.present)
+
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """Product of the present experts on c; Palumbo et al. generate from one modality and leave several open."""
+        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
 
     def _private(self, target: str, own: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
         """(K, M, n, P): the target's own draw where the source is the target, a draw from r_target elsewhere."""
@@ -166,3 +164,20 @@ class MMVAEPlus(PrivateSharedVAE):
         return torch.stack(
             [like if source == target else elsewhere.rsample(self.num_samples) for source in batch.data], 1
         )
+
+
+def shared_of(sets: Mapping[str, LatentSet]) -> dict[str, DiagonalGaussian]:
+    """The experts on c, by modality."""
+    return {name: _gaussian(latents, "c") for name, latents in sets.items()}
+
+
+def with_private(c: Posterior, sets: Mapping[str, LatentSet]) -> LatentSet:
+    """One set of all latents: c, and s_m of each modality m."""
+    return LatentSet({"c": c} | {f"s_{name}": latents["s"] for name, latents in sets.items()})
+
+
+def _gaussian(latents: LatentSet, name: str) -> DiagonalGaussian:
+    latent = latents[name]
+    if not isinstance(latent, DiagonalGaussian):
+        raise ValueError(f"latent {name} is a {type(latent).__name__}: shared and private experts must be Gaussian")
+    return latent

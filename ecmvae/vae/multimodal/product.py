@@ -42,11 +42,15 @@ class MVAE(MultimodalVAE):
         """Product of the prior and the present experts."""
         return product_of_experts(list(self.encode(batch).values()), mask=batch.present)
 
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """The joint posterior itself, as Wu & Goodman generate."""
+        return self.joint_of(batch)
+
     def _subset(
         self, experts: list[DiagonalGaussian], batch: MaskedBatch, mask: Tensor
     ) -> tuple[DiagonalGaussian, dict[str, Tensor], Tensor]:
         posterior = product_of_experts(experts, mask=mask)
-        scores = self.score(posterior.rsample(), MaskedBatch(data=batch.data, present=mask))
+        scores = self.score({"z": posterior.rsample()}, MaskedBatch(data=batch.data, present=mask))
         return posterior, scores, self.prior.kl(posterior)
 
     def _subsets(self, batch: MaskedBatch) -> list[Tensor]:
@@ -86,7 +90,7 @@ class JMVAE(MultimodalVAE):
                 f"JMVAE learns from complete samples: give {', '.join(self.names)} for each, or train MVAE"
             )
         posterior = self.joint_of(batch)
-        scores, kl = self.score(posterior.rsample(), batch), self.prior.kl(posterior)
+        scores, kl = self.score({"z": posterior.rsample()}, batch), self.prior.kl(posterior)
         to_single = torch.stack([posterior.kl(single) for single in self.encode(batch).values()]).sum(0)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta) - self.alpha * to_single
         return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
@@ -97,6 +101,10 @@ class JMVAE(MultimodalVAE):
             posterior: DiagonalGaussian = self.joint_encoder(*batch.data.values())
             return posterior
         return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
+
+    def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
+        """The joint posterior itself; Suzuki et al. generate from complete data or from one modality."""
+        return self.joint_of(batch)
 
     def _complete(self, batch: MaskedBatch) -> bool:
         return len(batch.data) == len(self.names) and bool(batch.present.all())

@@ -100,12 +100,45 @@ def test_generates_every_modality_from_any_and_from_the_prior(kind, make, world)
     assert model.sample(5)["sound"].shape == (5, 6)
 
 
+def test_generate_uses_every_given_modality(kind, make, world):
+    torch.manual_seed(0)
+    model, data = make(kind).eval(), world.sample(4)
+    before = model.generate(data, list(data))
+    for changed, other in (("sound", "sight"), ("sight", "sound")):
+        after = model.generate({**data, changed: data[changed] + 1.0}, [other])[other]
+        assert ((after - before[other]).abs().amax(1) > 1e-2).all()
+
+
+def test_generate_from_two_modalities_is_nearer_to_the_truth_than_from_one(kind, make, world):
+    """Trained on a linear world, where z is known better from two modalities than from either."""
+    torch.manual_seed(1)
+    model = train(make(kind), world.sample(2000))
+    z = torch.randn(2000, 3)
+    clean = {name: z @ weight.T for name, weight in world.weights.items()}
+    data = {name: x + torch.randn_like(x) for name, x in clean.items()}
+
+    def error(given, target):
+        with torch.no_grad():
+            return (model.generate({n: data[n] for n in given}, [target])[target] - clean[target]).square().mean()
+
+    for target, other in (("sound", "sight"), ("sight", "sound")):
+        assert error([target, other], target) < error([other], target)
+
+
 def test_bad_input_says_what_to_do(kind, make, world):
     model, data = make(kind), world.sample(3)
     with pytest.raises(ValueError, match="unknown modality smell: this model has sound, sight"):
         model.joint({"smell": torch.zeros(3, 2)})
     with pytest.raises(ValueError, match="unknown modality smell"):
         model.generate(data, ["smell"])
+    for call in (
+        model,
+        model.joint,
+        lambda none: model.generate(none, ["sound"]),
+        lambda n: model.log_likelihood(n, 5),
+    ):
+        with pytest.raises(ValueError, match="no modality is given: give at least one of sound, sight"):
+            call({})
     with pytest.raises(ValueError, match="one batch size"):
         model.joint({"sound": data["sound"], "sight": data["sight"][:2]})
     with pytest.raises(ValueError, match="no modality at all"):

@@ -47,6 +47,27 @@ def test_mopoe_known_answers(known, prior_expert, subsets, bound):
     assert sampled < case[bound]
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "two", "three"),
+    [
+        (MMVAE, {}, 3.0, 2.0),
+        (MMJSD, {}, 3.0, 2.0),
+        (MoPoE, {}, 2.25, 12 / 7),
+        (MoPoE, {"prior_expert": "full"}, 3.0, 12 / 7),
+    ],
+)
+def test_what_generate_decodes_by_hand(kind, options, two, three):
+    """Experts N(1, 1), N(4, 1/2) and N(1, 1/3): precisions 1, 2 and 3, to which a prior adds 1."""
+    means, precisions, names = [1.0, 4.0, 1.0], torch.tensor([1.0, 2.0, 3.0]), ["a", "b", "c"]
+    encoders = {n: Fixed([m], [-p.log().item()]) for n, m, p in zip(names, means, precisions, strict=True)}
+    model = kind(encoders, {name: nn.Linear(1, 1).double() for name in names}, 1, **options)
+    x = torch.zeros(2, 1, dtype=torch.float64)
+    batch = model.prepare(dict.fromkeys(names, x), {"c": torch.tensor([False, True])})
+    assert model.united_of(batch).mode[:, 0].tolist() == pytest.approx([two, three])
+    subset = model.prepare({"a": x, "b": x})
+    assert model.united_of(subset).mode[:, 0].tolist() == pytest.approx([two, two])
+
+
 def test_mmvae_is_the_stratified_bound_written_out(make, world, monkeypatch):
     model, data = make(MMVAE, num_samples=4, beta=0.5, weights={"sight": 2.0}), world.sample(3)
     noise = torch.randn(4, 2, 3, 3)

@@ -18,7 +18,7 @@ def no_noise(monkeypatch):
 @pytest.mark.usefixtures("no_noise")
 def test_dmvae_sums_the_joint_and_the_single_bounds(make, world):
     model, data = make(DMVAE, beta=2.0), world.sample(4)
-    pairs = {name: model.encoders[name](x) for name, x in data.items()}
+    pairs = {name: tuple(model.encoders[name](x).values()) for name, x in data.items()}
     private_kl = sum(private.kl() for _, private in pairs.values())
 
     def bound(shared, beta):
@@ -40,7 +40,7 @@ def test_mmvae_plus_written_out(make, world):
     model, data = make(MMVAEPlus, beta=0.5), world.sample(4)
     for name in data:
         torch.nn.init.normal_(model.auxiliary_mean[name])
-    pairs = {name: model.encoders[name](x) for name, x in data.items()}
+    pairs = {name: tuple(model.encoders[name](x).values()) for name, x in data.items()}
     normal = torch.distributions.Normal(0.0, 1.0)
     total = 0
     for source, (shared, private) in pairs.items():
