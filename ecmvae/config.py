@@ -53,16 +53,19 @@ class AudioConfig:
 class LatentConfig:
     """The latent block (paper: shared c, modality-specific s_a and s_v)."""
 
-    kind: Literal["none", "single", "factorized"] = "factorized"
-    """factorized (c, s_a, s_v), single (one joint latent: a plain conditional VAE), none (deterministic)."""
+    kind: Literal["none", "single", "factorized", "agreement"] = "factorized"
+    """factorized (c, s_a, s_v, the paper's form), single (one joint latent: a plain conditional VAE), none
+    (deterministic), agreement (c stands in for the sound in every fusion and s_v is a map; see docs/latents.md)."""
     fusion: Literal["concat", "poe"] = "concat"
     """How c joins s_v and s_a: a linear map of the concatenated samples, or a product of experts."""
     dim: int = 16
     """Width L of each latent."""
-    shared_divergence: Literal["js", "kl"] = "js"
-    """Divergence between posterior and prior of c: Jensen-Shannon (Monte Carlo) or KL."""
+    shared_divergence: Literal["js", "kl", "geometric_js", "dimension_js"] = "js"
+    """Divergence between posterior and prior of c: js (Jensen-Shannon by Monte Carlo over all dimensions jointly, the
+    paper's, which has no gradient once the two are apart), dimension_js (the sum of each dimension's alone), or, in
+    closed form, geometric_js or kl."""
     js_samples: int = 1
-    """Monte Carlo samples of the Jensen-Shannon divergence."""
+    """Monte Carlo samples of js and dimension_js."""
     weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled"
     """What the posterior sees where a frame has no mask (S4 training): labelled = it equals the prior there,
     repeat_first = the clip's first mask stands in, pseudo = the prior branch's own thresholded prediction."""

@@ -299,6 +299,7 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], rules: _Rules = _RULES
 
 
 def _copy_prior(model: ECMVAE) -> None:
+    assert model.prior_branch is not None
     assert model.posterior_branch is not None
     prior = model.prior_branch.state_dict()
     own = model.posterior_branch.state_dict()

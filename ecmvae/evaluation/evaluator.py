@@ -31,8 +31,12 @@ from ecmvae.evaluation.tasks import Prediction, Task, choose_task
 from ecmvae.metrics.calibration import UncertaintyScores
 from ecmvae.metrics.metric_set import MetricChoice, MetricSet, metric_name
 from ecmvae.models.base import Segmenter
+from ecmvae.models.latent_use import LatentUse
 from ecmvae.types import AVBatch, AVClip
 from ecmvae.visual.normalisation import IMAGENET
+
+LATENT_USE_CLIPS = 32
+"""Clips over which the use of the latents is measured: each costs some fifteen decodings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +118,7 @@ def evaluate(
     scoreboard = _Scoreboard(task, settings, metrics)
     writer = None if save_to is None else task.folder(save_to)
     draws = partial(latent_draws, latents=settings.latents, samples=settings.samples)
+    use = LatentUse.of(model)
     with eval_mode(model, visual_only):
         conditions = AudioConditions(
             model, source, shuffled="shuffled" in settings.sounds, seed=settings.seed, progress=settings.progress
@@ -122,6 +127,8 @@ def evaluate(
             scoreboard.add_floors(batch, index)
             there, seed = batch.to(device_of(model)), settings.seed * 1_000_003 + int(index[0])
             features = model.extract_features(there.frames)
+            if use is not None and use.clips < LATENT_USE_CLIPS and there.masks is not None:
+                use.update(there.frames, model.encode_audio(there.audio), there.masks, features)
             for sound in settings.sounds:
                 audio = conditions.embeddings(sound, index, there)
                 predicted = task.decode(draws(model, there, audio, features=features, seed=seed))
@@ -135,7 +142,8 @@ def evaluate(
                 scoreboard.add("visual_only", predicted, batch, index, floor=True)
     summary = {"latents": settings.latents, "samples": settings.samples, "device": str(device_of(model))}
     seconds = round(time.monotonic() - started, 1)
-    return scoreboard.report({**(about or {}), **summary, "seconds": seconds}, conditions.others)
+    latent_use = None if use is None else use.compute()
+    return scoreboard.report({**(about or {}), **summary, "seconds": seconds}, conditions.others, latent_use)
 
 
 def evaluate_predictions(
@@ -205,7 +213,9 @@ class _Scoreboard:
             table[name] = MetricSet([self._task.rows(), *self._metrics], graded=graded, **options)
         return table[name]
 
-    def report(self, about: dict[str, Any], others: Sequence[int] = ()) -> Report:
+    def report(
+        self, about: dict[str, Any], others: Sequence[int] = (), latent_use: dict[str, Any] | None = None
+    ) -> Report:
         """The report of all clips gone by."""
         if not self._answers:
             raise UserError("there are no clips to score")
@@ -229,6 +239,7 @@ class _Scoreboard:
             clips={sound: rows.clips for sound, (_, rows, _) in answers.items()},
             heard_instead=[rows.clips[other].name for other in others],
             uncertainty=uncertainty,
+            latent_use=latent_use,
             categories=rows.categories,
             classes=rows.classes,
         )

@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ecmvae.evaluation.latent_use import LATENT_COLUMNS, latent_rows, latent_table
 from ecmvae.evaluation.report_files import csv_text, decimal, json_text, markdown_table, write_texts
 from ecmvae.evaluation.rows import CategoryScores, ClassScores
 from ecmvae.metrics.calibration import UncertaintyScores
@@ -45,6 +46,7 @@ class Report:
         clips: One entry a clip, by what the model heard.
         heard_instead: For each clip, whose sound it was given as "shuffled".
         uncertainty: How far the probabilities under the real sound can be trusted; only of masks.
+        latent_use: What the latents carry, see `ecmvae.evaluation.latent_use`; None for a model without latents.
         categories: Clips and per-clip scores of each category under the real sound.
         classes: Scores of the classes that occur, under the real sound.
     """
@@ -58,6 +60,7 @@ class Report:
     clips: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     heard_instead: Sequence[str] = ()
     uncertainty: UncertaintyScores | None = None
+    latent_use: Mapping[str, Any] | None = None
     categories: Mapping[str, CategoryScores] = field(default_factory=dict)
     classes: Sequence[ClassScores] = ()
 
@@ -90,6 +93,7 @@ class Report:
             "miou": self.miou,
             "fscore": self.fscore,
             "audio_gain": self.audio_gain,
+            "latent_use": None if self.latent_use is None else dict(self.latent_use),
         }
         if self.kind == "classes":
             content |= {"counting": COUNTING, "scores": _plain(self.answers), "classes": _plain(self.classes)}
@@ -140,6 +144,8 @@ class Report:
         for name, scores in {**self.scores, **self.floors}.items():
             table.add_row(name.replace("_", " "), *(decimal(each, 3) for each in _cells(scores, columns)))
         console.print(table)
+        if self.latent_use is not None:
+            console.print(latent_table(self.latent_use))
 
     def _title(self) -> str:
         return " ".join(str(self.about[key]) for key in ("task", "split") if key in self.about)
@@ -166,6 +172,8 @@ class Report:
                 ("uncertainty", "value"),
                 [(name.replace("_", " "), decimal(value)) for name, value in rows if value is not None],
             )
+        if self.latent_use is not None:
+            yield LATENT_COLUMNS, latent_rows(self.latent_use)
         yield (
             ("category", "clips", "per clip mIoU", "F"),
             [(name, clips, *map(decimal, scores)) for name, (clips, *scores) in self.categories.items()],

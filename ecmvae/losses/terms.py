@@ -29,7 +29,7 @@ from ecmvae.models.base import MODELS
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.models.ecmvae import ECMVAE
 from ecmvae.registry import Registry
-from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.latents import DIVERGENCES, DivergenceName
 
 Formula = Callable[..., Tensor]
 
@@ -38,8 +38,7 @@ FORMULAS: dict[str, dict[str, Formula]] = {
         "structure": structure_loss,
         "bce": binary_cross_entropy,
         "audio_visual_matching": audio_visual_matching_loss,
-        "kl": DiagonalGaussian.kl,
-        "js": DiagonalGaussian.js,
+        **DIVERGENCES,
         "orthogonality": orthogonality_loss,
         "mutual_information": MutualInformationBound.forward,
     },
@@ -47,6 +46,7 @@ FORMULAS: dict[str, dict[str, Formula]] = {
         "structure": released.structure_loss,
         "bce": binary_cross_entropy,
         "audio_visual_matching": released.audio_visual_matching_loss,
+        **DIVERGENCES,
         "kl": released.kl,
         "js": released.js,
         "orthogonality": released.orthogonality_loss,
@@ -187,7 +187,7 @@ class LatentDivergence(LossTerm):
     warms_up = True
 
     def __init__(
-        self, weight: float, latent: Literal["shared", "visual", "audio"], kind: Literal["js", "kl"], formula: Formula
+        self, weight: float, latent: Literal["shared", "visual", "audio"], kind: DivergenceName, formula: Formula
     ) -> None:
         super().__init__(weight)
         self.latent, self.formula = latent, formula
@@ -198,9 +198,9 @@ class LatentDivergence(LossTerm):
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """One term for each latent; the shared one's kind is ``model.latent.shared_divergence``."""
         latent, formulas = config.model.latent, FORMULAS[config.loss.formulas]
-        shared = formulas["kl"]
-        if latent.shared_divergence == "js":
-            shared = partial(formulas["js"], num_samples=latent.js_samples)
+        shared = formulas[latent.shared_divergence]
+        if latent.shared_divergence in ("js", "dimension_js"):
+            shared = partial(shared, num_samples=latent.js_samples)
         return [
             cls(weight, "shared", latent.shared_divergence, shared),
             cls(weight, "visual", "kl", formulas["kl"]),
@@ -211,7 +211,9 @@ class LatentDivergence(LossTerm):
         """Mean over the informed frames, in nats."""
         output = inputs.output
         assert output.informed is not None
-        divergence = self.formula(getattr(output.posterior, self.latent), getattr(output.prior, self.latent))
+        assert output.posterior is not None
+        assert output.prior is not None
+        divergence = self.formula(output.posterior.gaussian(self.latent), output.prior.gaussian(self.latent))
         return inputs.real(divergence)[inputs.real(output.informed)].mean()
 
 

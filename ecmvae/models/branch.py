@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from einops import rearrange
 from jaxtyping import Bool, Float
@@ -10,8 +11,24 @@ from torch import Tensor, nn
 
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import fuse_scales
-from ecmvae.models.latents import FactorizedLatentEncoder, FactorizedLatents, LatentFusion, LatentInjection, LatentMode
+from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
 from ecmvae.models.output import BranchOutput
+from ecmvae.vae.latents import LatentSet
+
+
+@dataclass(frozen=True, eq=False)
+class ClipInputs:
+    """What the masks of B clips are conditioned on; N = B*T frames.
+
+    Attributes:
+        frames: (B, T, 3, H, W), normalised RGB.
+        audio: (B, T, A) embeddings.
+        maps: The backbone's four maps (N, C_i, H/s, W/s), finest first.
+    """
+
+    frames: Float[Tensor, "b t 3 h w"]
+    audio: Float[Tensor, "b t a"]
+    maps: Sequence[Tensor]
 
 
 class Branch(nn.Module):
@@ -42,50 +59,56 @@ class Branch(nn.Module):
 
     def forward(
         self,
-        frames: Float[Tensor, "b t 3 h w"],
-        maps: Sequence[Tensor],
-        audio: Float[Tensor, "b t a"],
+        clips: ClipInputs,
         fusion: nn.ModuleList,
         mode: LatentMode,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
         informed: Bool[Tensor, " n"] | None = None,
-        prior: FactorizedLatents | None = None,
+        prior: LatentSet | None = None,
     ) -> BranchOutput:
-        """Latents into the coarsest map of the neck -> fusion with the audio at each scale -> decoder.
+        """Draw the latents and decode them.
 
         Args:
-            frames: (B, T, 3, H, W).
-            maps: The backbone's, (N, C_i, H/s, W/s), finest first.
-            audio: (B, T, A).
+            clips: What is conditioned on.
             fusion: The blocks that both branches share.
             mode: "sample" or "mean" of the latents.
             masks: (B, T, 1, H, W), for the posterior.
             informed: (N,), which frames have a mask; the latents of the others are those of `prior`. None = all.
             prior: Latents of the prior branch.
         """
-        distributions = self._encode(frames, audio, masks, informed, prior)
-        scales, samples = self.neck(maps), None
-        if distributions is not None and self.latent_fusion is not None and self.injection is not None:
-            samples = self.latent_fusion(distributions, mode)
-            scales[-1] = self.injection(scales[-1], samples)
-        fused, used, matches = fuse_scales(fusion, scales, audio)
-        logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=audio.shape[0])
-        return BranchOutput(logits, samples, fused, used, matches, distributions)
+        latents = self.encode(clips, masks, informed, prior)
+        if latents is None or self.latent_fusion is None:
+            return self.decode(clips, fusion)
+        return self.decode(clips, fusion, self.latent_fusion(latents, mode), latents)
 
-    def _encode(
+    def decode(
         self,
-        frames: Tensor,
-        audio: Tensor,
-        masks: Tensor | None,
-        informed: Tensor | None,
-        prior: FactorizedLatents | None,
-    ) -> FactorizedLatents | None:
+        clips: ClipInputs,
+        fusion: nn.ModuleList,
+        samples: LatentSamples | None = None,
+        latents: LatentSet | None = None,
+    ) -> BranchOutput:
+        """Values of the latents into the coarsest map of the neck -> fusion with the audio at each scale -> decoder."""
+        scales = self.neck(clips.maps)
+        if samples is not None and self.injection is not None:
+            scales[-1] = self.injection(scales[-1], samples)
+        fused, used, matches = fuse_scales(fusion, scales, clips.audio)
+        logits = rearrange(self.decoder(fused), "(b t) k h w -> b t k h w", b=clips.audio.shape[0])
+        return BranchOutput(logits, samples, fused, used, matches, latents)
+
+    def encode(
+        self,
+        clips: ClipInputs,
+        masks: Float[Tensor, "b t 1 h w"] | None = None,
+        informed: Bool[Tensor, " n"] | None = None,
+        prior: LatentSet | None = None,
+    ) -> LatentSet | None:
         """Latents of the N frames; of the posterior where a frame is `informed` by a mask, else the prior's."""
         if self.latent_encoder is None:
             return None
-        inputs = [each.flatten(0, 1) for each in (frames, audio, masks) if each is not None]
+        inputs = [each.flatten(0, 1) for each in (clips.frames, clips.audio, masks) if each is not None]
         if informed is None or prior is None or bool(informed.all()):
-            everywhere: FactorizedLatents = self.latent_encoder(*inputs)
+            everywhere: LatentSet = self.latent_encoder(*inputs)
             return everywhere
-        seen: FactorizedLatents = self.latent_encoder(*(each[informed] for each in inputs))
+        seen: LatentSet = self.latent_encoder(*(each[informed] for each in inputs))
         return seen.where(informed, prior)

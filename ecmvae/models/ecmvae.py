@@ -6,7 +6,7 @@ Mao et al., "Multimodal Variational Auto-encoder based Audio-Visual Segmentation
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,20 +15,30 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.config import ModelConfig
+from ecmvae.errors import UserError
+from ecmvae.models.agreement import AgreementBranch
 from ecmvae.models.base import Segmenter
-from ecmvae.models.branch import Branch
+from ecmvae.models.branch import Branch, ClipInputs
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import FusionChoice, build_fusion
-from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode
-from ecmvae.models.output import SegmentationOutput
+from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
+from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.vae.conditional import ConditionalLatentModel
+from ecmvae.vae.latents import LatentSet
+from ecmvae.vae.likelihoods import BernoulliLikelihood
 from ecmvae.visual.build import channels_of
 
+_NO_LATENTS = "this model has no latents (model.latent.kind: none): there is no bound to compute and nothing to draw"
 
-class ECMVAE(Segmenter):
+
+class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
     """The paper's figure: one backbone, and two branches of latents, fusion with the audio, and a decoder.
 
     The prior branch sees frames and audio. The posterior branch sees the masks as well and exists for training only.
     Both share the backbone and the fusion blocks.
+
+    As a `ConditionalLatentModel` it scores N masks (N, 1, H, W), each pixel a Bernoulli variable, under clips prepared
+    by `condition`: ``model.elbo(masks, model.condition(frames, audio), num_samples=10)``.
 
     Args:
         backbone: Four maps at strides 4, 8, 16, 32.
@@ -40,7 +50,7 @@ class ECMVAE(Segmenter):
         num_classes: K, see `Segmenter`. The posterior sees the binary mask in both cases.
         fusion: "tpavi", "gate", "none", an import path, or a callable ``(channels, audio_dim) -> nn.Module``; see
             `ecmvae.models.fusion`.
-        latent_kind: "factorized", "single" or "none".
+        latent_kind: "factorized", "single", "none", or "agreement", see `ecmvae.models.agreement`.
         latent_fusion: "concat" or "poe".
         latent_dim: L.
         weak_posterior: What the posterior does with frames that have no mask, see `LatentConfig.weak_posterior`.
@@ -59,7 +69,7 @@ class ECMVAE(Segmenter):
         neck: Literal["basic", "aspp"] = "basic",
         num_classes: int = 1,
         fusion: FusionChoice = "tpavi",
-        latent_kind: Literal["none", "single", "factorized"] = "factorized",
+        latent_kind: Literal["none", "single", "factorized", "agreement"] = "factorized",
         latent_fusion: Literal["concat", "poe"] = "concat",
         latent_dim: int = 16,
         weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled",
@@ -76,6 +86,15 @@ class ECMVAE(Segmenter):
             freeze_audio=freeze_audio,
         )
         self.weak_posterior = weak_posterior
+        several = ("shared", "visual", "audio")
+        self.latent_names: tuple[str, ...] = {"none": (), "single": ("shared",)}.get(latent_kind, several)
+        self.likelihood = BernoulliLikelihood()
+        if latent_kind == "agreement" and weak_posterior == "pseudo":
+            raise UserError("model.latent.weak_posterior: pseudo needs two decoders: use labelled with kind: agreement")
+        widths = channels_of(backbone)
+        heard = latent_dim if latent_kind == "agreement" else self.audio_dim
+        self.fusion = nn.ModuleList(build_fusion(fusion, channels, heard) for _ in widths)
+        neck_and_decoder = FeatureNeck(widths, channels, neck), SegmentationDecoder(channels, num_classes)
 
         def branch(role: Literal["prior", "posterior"], neck: FeatureNeck, decoder: SegmentationDecoder) -> Branch:
             if latent_kind == "none":
@@ -87,11 +106,15 @@ class ECMVAE(Segmenter):
             fusion = LatentFusion(latent_fusion if factorized else "poe", latent_dim)
             return Branch(neck, decoder, encoder, fusion, LatentInjection(channels, latent_dim))
 
-        widths = channels_of(backbone)
-        self.fusion = nn.ModuleList(build_fusion(fusion, channels, self.audio_dim) for _ in widths)
-        neck_and_decoder = FeatureNeck(widths, channels, neck), SegmentationDecoder(channels, num_classes)
-        self.prior_branch = branch("prior", *neck_and_decoder)
+        self.agreement: AgreementBranch | None = None
+        self.prior_branch: Branch | None = None
         self.posterior_branch: Branch | None = None
+        if latent_kind == "agreement":
+            self.agreement = AgreementBranch(
+                *neck_and_decoder, channels=channels, audio_dim=self.audio_dim, latent_dim=latent_dim
+            )
+            return
+        self.prior_branch = branch("prior", *neck_and_decoder)
         if latent_kind != "none":
             # Neck and decoder of the two branches start equal, so that only the latents distinguish them.
             self.posterior_branch = branch("posterior", *copy.deepcopy(neck_and_decoder))
@@ -106,29 +129,85 @@ class ECMVAE(Segmenter):
         features: Sequence[Tensor] | None = None,
     ) -> SegmentationOutput:
         """Segment clips; with masks, run the posterior branch as well. See `Segmenter.forward`."""
-        maps = self._pyramid(frames, features)
-        prior = self.prior_branch(frames, maps, audio, self.fusion, latents)
-        if masks is None or self.posterior_branch is None:
-            return SegmentationOutput(logits=prior.logits, prior=prior.latents, prior_branch=prior)
-        shown, informed = self._shown_masks(masks, supervised, prior.logits)
-        posterior = self.posterior_branch(frames, maps, audio, self.fusion, latents, shown, informed, prior.latents)
+        clips = self.condition(frames, audio, features)
+        posterior: BranchOutput | None = None
+        informed: Tensor | None = None
+        if self.agreement is not None:
+            if masks is not None:
+                masks, informed = self._shown_masks(masks, supervised, None)
+            prior, posterior = self.agreement(clips, self.fusion, latents, masks, informed)
+        else:
+            assert self.prior_branch is not None
+            prior = self.prior_branch(clips, self.fusion, latents)
+            if masks is not None and self.posterior_branch is not None:
+                masks, informed = self._shown_masks(masks, supervised, prior.logits)
+                posterior = self.posterior_branch(clips, self.fusion, latents, masks, informed, prior.latents)
         return SegmentationOutput(
             logits=prior.logits,
-            posterior_logits=posterior.logits,
+            posterior_logits=None if posterior is None else posterior.logits,
             prior=prior.latents,
-            posterior=posterior.latents,
-            informed=informed,
+            posterior=None if posterior is None else posterior.latents,
+            informed=None if posterior is None else informed,
             prior_branch=prior,
             posterior_branch=posterior,
         )
 
-    def _shown_masks(self, masks: Tensor, supervised: Tensor | None, prior_logits: Tensor) -> tuple[Tensor, Tensor]:
+    def condition(
+        self,
+        frames: Float[Tensor, "b t 3 h w"],
+        audio: Float[Tensor, "b t a"],
+        features: Sequence[Tensor] | None = None,
+    ) -> ClipInputs:
+        """Clips as the latents are conditioned on them, with the backbone's maps; arguments as `Segmenter.forward`."""
+        return ClipInputs(frames, audio, self._pyramid(frames, features))
+
+    def prior_latents(self, condition: ClipInputs) -> LatentSet:
+        """p(c, s_v, s_a | frames, audio) of the N frames.
+
+        Raises:
+            UserError: If the model has no latents.
+        """
+        latents = (self.agreement or self.prior_branch).encode(condition)  # type: ignore[union-attr]
+        return self._existing(latents)
+
+    def posterior_latents(self, y: Float[Tensor, "n 1 h w"], condition: ClipInputs) -> LatentSet:
+        """q(c, s_v, s_a | frames, audio, masks), each of the N frames shown its mask."""
+        masks = rearrange(y, "(b t) c h w -> b t c h w", b=len(condition.audio))
+        side = self.agreement or self.posterior_branch
+        return self._existing(None if side is None else side.encode(condition, masks))
+
+    def decode_latents(self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs) -> Float[Tensor, "n 1 h w"]:
+        """Logits of the masks under given values of the latents, by the decoder that the bound trains."""
+        return foreground_logits(self._decoded(self.posterior_branch, z, condition).flatten(0, 1))
+
+    def answer(self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs) -> Float[Tensor, "b t k h w"]:
+        """Logits under given values of the latents, by the branch that answers at test time."""
+        return self._decoded(self.prior_branch, z, condition)
+
+    def _decoded(self, branch: Branch | None, z: Mapping[str, Tensor], clips: ClipInputs) -> Tensor:
+        if self.agreement is not None:
+            return self.agreement.decode(clips, self.fusion, LatentSamples(**z)).logits
+        if branch is None or branch.latent_fusion is None:
+            raise UserError(_NO_LATENTS)
+        return branch.decode(clips, self.fusion, branch.latent_fusion.of_points(z)).logits
+
+    @staticmethod
+    def _existing(latents: LatentSet | None) -> LatentSet:
+        if latents is None:
+            raise UserError(_NO_LATENTS)
+        return latents
+
+    def _shown_masks(
+        self, masks: Tensor, supervised: Tensor | None, prior_logits: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """The masks (B, T, 1, H, W) that the posterior sees, and which of the N frames it sees one of."""
         known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
         if self.weak_posterior == "labelled":
             return masks, known.flatten()
-        prediction = (foreground_logits(prior_logits.detach()) > 0).float()
-        stand_in = masks[:, :1] if self.weak_posterior == "repeat_first" else prediction
+        if self.weak_posterior == "repeat_first" or prior_logits is None:
+            stand_in = masks[:, :1]
+        else:
+            stand_in = (foreground_logits(prior_logits.detach()) > 0).float()
         shown = torch.where(rearrange(known, "b t -> b t 1 1 1"), masks, stand_in)
         return shown, torch.ones_like(known).flatten()
 

@@ -6,6 +6,7 @@ prior sees a frame and its audio; the posterior sees the frame's mask as well. B
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,8 +15,10 @@ from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ecmvae.errors import UserError
 from ecmvae.vae.encoders import ConvEncoder, GaussianHead
 from ecmvae.vae.gaussian import DiagonalGaussian, product_of_experts
+from ecmvae.vae.latents import LatentSet
 
 LatentMode = Literal["sample", "mean"]
 
@@ -25,55 +28,36 @@ _IMAGE_CODE = 32
 
 
 @dataclass(frozen=True)
-class FactorizedLatents:
-    """Distributions of the latents of N frames, each over (N, L).
+class LatentSamples:
+    """Values of the latents of N frames, each (N, L), and their fusion by `LatentFusion`.
 
     Attributes:
         shared: c, from both modalities.
         visual: s_v, or None where the model has one joint latent.
         audio: s_a, or None likewise.
+        fused_visual: z_v, or None in a form that does not fuse them.
+        fused_audio: z_a, likewise.
     """
 
-    shared: DiagonalGaussian
-    visual: DiagonalGaussian | None = None
-    audio: DiagonalGaussian | None = None
-
-    def named(self) -> dict[str, DiagonalGaussian]:
-        """The distributions that exist, by name."""
-        parts = {"shared": self.shared, "visual": self.visual, "audio": self.audio}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def where(self, known: Bool[Tensor, " n"], other: FactorizedLatents) -> FactorizedLatents:
-        """These latents, one row per True of `known` (N,), at its frames, and those of `other` (N rows) at the rest."""
-        rows, theirs = known.nonzero().squeeze(1), other.named()
-
-        def scattered(mine: DiagonalGaussian, all_: DiagonalGaussian) -> DiagonalGaussian:
-            return DiagonalGaussian(
-                all_.mean.index_copy(0, rows, mine.mean), all_.logvar.index_copy(0, rows, mine.logvar)
-            )
-
-        return FactorizedLatents(**{name: scattered(part, theirs[name]) for name, part in self.named().items()})
-
-
-@dataclass(frozen=True)
-class LatentSamples:
-    """Values drawn from `FactorizedLatents`, each (N, L), and their fusion by `LatentFusion`."""
-
     shared: Tensor
-    visual: Tensor | None
-    audio: Tensor | None
-    fused_visual: Tensor
-    fused_audio: Tensor
+    visual: Tensor | None = None
+    audio: Tensor | None = None
+    fused_visual: Tensor | None = None
+    fused_audio: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> LatentSamples:
+        """The values after `change`."""
+        rows: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
+        return LatentSamples(**rows)
 
     def at(self, frames: Bool[Tensor, " n"]) -> LatentSamples:
         """The values at the frames marked in (N,)."""
-        rows: dict[str, Any] = {name: None if part is None else part[frames] for name, part in vars(self).items()}
-        return LatentSamples(**rows)
+        return self.map(lambda part: part[frames])
 
 
-def draw(distribution: DiagonalGaussian, mode: LatentMode) -> Tensor:
-    """One reparameterised sample, or the mean."""
-    return distribution.rsample() if mode == "sample" else distribution.mode
+def draw(latents: LatentSet, mode: LatentMode) -> dict[str, Tensor]:
+    """One reparameterised sample of each latent, or the means."""
+    return latents.rsample() if mode == "sample" else latents.mode
 
 
 class ImageEncoder(nn.Module):
@@ -144,7 +128,7 @@ class FactorizedLatentEncoder(nn.Module):
         frames: Float[Tensor, "n 3 h w"],
         audio: Float[Tensor, "n a"],
         masks: Float[Tensor, "n 1 h w"] | None = None,
-    ) -> FactorizedLatents:
+    ) -> LatentSet:
         """Encode N normalised frames; masks in {0, 1} are required by the posterior, not accepted by the prior.
 
         Raises:
@@ -155,9 +139,9 @@ class FactorizedLatentEncoder(nn.Module):
         picture = frames if masks is None else torch.cat([frames, masks], dim=1)
         shared = self.shared(picture, audio)
         if self.visual is None or self.audio is None:
-            return FactorizedLatents(shared)
+            return LatentSet({"shared": shared})
         own = self.audio(audio) if masks is None else self.audio(masks, audio)
-        return FactorizedLatents(shared, visual=self.visual(picture), audio=own)
+        return LatentSet({"shared": shared, "visual": self.visual(picture), "audio": own})
 
 
 class LatentFusion(nn.Module):
@@ -176,19 +160,34 @@ class LatentFusion(nn.Module):
             self.visual = nn.Linear(2 * latent_dim, latent_dim)
             self.audio = nn.Linear(2 * latent_dim, latent_dim)
 
-    def forward(self, latents: FactorizedLatents, mode: LatentMode) -> LatentSamples:
-        """Draw the latents and fuse them; a single joint latent is passed through."""
-        shared = draw(latents.shared, mode)
-        if latents.visual is None or latents.audio is None:
-            return LatentSamples(shared, None, None, shared, shared)
-        visual, audio = draw(latents.visual, mode), draw(latents.audio, mode)
-        if self.kind == "concat":
-            fused_visual = self.visual(torch.cat([visual, shared], dim=1)).to(visual.dtype)
-            fused_audio = self.audio(torch.cat([audio, shared], dim=1)).to(audio.dtype)
-        else:
-            fused_visual = draw(product_of_experts([latents.visual, latents.shared]), mode)
-            fused_audio = draw(product_of_experts([latents.audio, latents.shared]), mode)
-        return LatentSamples(shared, visual, audio, fused_visual, fused_audio)
+    def forward(self, latents: LatentSet, mode: LatentMode) -> LatentSamples:
+        """Draw the latents and fuse them."""
+        points = draw(latents, mode)
+        if self.kind == "concat" or len(points) == 1:
+            return self.of_points(points)
+        visual, audio = (
+            draw(LatentSet({"z": product_of_experts([latents.gaussian(name), latents.gaussian("shared")])}), mode)["z"]
+            for name in ("visual", "audio")
+        )
+        return LatentSamples(**points, fused_visual=visual, fused_audio=audio)
+
+    def of_points(self, points: Mapping[str, Float[Tensor, "n l"]]) -> LatentSamples:
+        """Fuse given values; a single joint latent is passed through.
+
+        Raises:
+            UserError: With "poe", which draws z_v and z_a from distributions and not from the values of c, s_v and s_a.
+        """
+        shared = points["shared"]
+        if len(points) == 1:
+            return LatentSamples(shared, fused_visual=shared, fused_audio=shared)
+        if self.kind == "poe":
+            raise UserError("model.latent.fusion: poe has no map from values of the latents to masks: use concat")
+        visual, audio = points["visual"], points["audio"]
+        return LatentSamples(
+            **points,
+            fused_visual=self.visual(torch.cat([visual, shared], dim=1)).to(visual.dtype),
+            fused_audio=self.audio(torch.cat([audio, shared], dim=1)).to(audio.dtype),
+        )
 
 
 class LatentInjection(nn.Module):
@@ -200,6 +199,8 @@ class LatentInjection(nn.Module):
 
     def forward(self, coarsest: Float[Tensor, "n c h w"], samples: LatentSamples) -> Float[Tensor, "n c h w"]:
         """(N, C, H/32, W/32) -> the same shape."""
+        assert samples.fused_visual is not None
+        assert samples.fused_audio is not None
         latents = torch.cat([samples.fused_visual, samples.fused_audio], dim=1)
         tiles = repeat(latents, "n l -> n l h w", h=coarsest.shape[-2], w=coarsest.shape[-1])
         mixed: Tensor = self.mix(torch.cat([coarsest, tiles], dim=1))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from ecmvae.models.fusion import Match
-from ecmvae.models.latents import FactorizedLatents, LatentSamples
+from ecmvae.models.latents import LatentSamples
+from ecmvae.vae.latents import LatentSet
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,22 @@ class BranchOutput:
     fused: tuple[Tensor, ...]
     audio: tuple[Tensor, ...]
     matches: tuple[Match, ...] = ()
-    latents: FactorizedLatents | None = None
+    latents: LatentSet | None = None
+
+    def half(self, number: Literal[0, 1], latents: LatentSet) -> BranchOutput:
+        """The first or the second half of the clips of a pass over two sides."""
+
+        def cut(part: Tensor) -> Tensor:
+            return part.chunk(2)[number]
+
+        return BranchOutput(
+            logits=cut(self.logits),
+            samples=None if self.samples is None else self.samples.map(cut),
+            fused=tuple(cut(each) for each in self.fused),
+            audio=tuple(cut(each) for each in self.audio),
+            matches=tuple(Match(*(cut(each) for each in match)) for match in self.matches),
+            latents=latents,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +64,8 @@ class SegmentationOutput:
 
     logits: Tensor
     posterior_logits: Tensor | None = None
-    prior: FactorizedLatents | None = None
-    posterior: FactorizedLatents | None = None
+    prior: LatentSet | None = None
+    posterior: LatentSet | None = None
     informed: Tensor | None = None
     prior_branch: BranchOutput
     posterior_branch: BranchOutput | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,10 +19,17 @@ from ecmvae.metrics import VALIDATION
 from ecmvae.metrics.metric_set import MetricSet, numbers
 from ecmvae.models import SegmentationOutput, Segmenter
 from ecmvae.models.checkpoint import initial_model
+from ecmvae.models.latent_use import SATURATED, LatentUse
 from ecmvae.models.latents import LatentMode
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache
 from ecmvae.types import AVBatch
+
+LATENT_USE_CLIPS = 8
+"""Validation clips over which the use of the latents is measured."""
+
+SATURATION_STEPS = 20
+"""Steps after which a saturated divergence is worth a word."""
 
 LOG_EVERY_STEPS = 20
 """Loss terms are read back this often, and at an epoch's last step: every read waits for the device."""
@@ -54,20 +63,25 @@ class SegmentationModule(LightningModule):
         self._tells_classes = config.model.num_classes > 1
         kind = "classes" if self._tells_classes else "masks"
         self._scores = MetricSet(VALIDATION[kind], num_classes=config.model.num_classes)
+        self._latent_use = LatentUse.of(self.model)
+        self._warned = False
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
         """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
-        maps = batch.features
-        if maps is None and self.features is not None:
-            maps = self.features.lookup(batch.names, self.device)
         return self.model(
             batch.frames,
             self.model.encode_audio(batch.audio),
             masks=batch.masks if learn else None,
             supervised=batch.supervised if learn else None,
             latents=latents,
-            features=maps,
+            features=self._maps(batch),
         )
+
+    def _maps(self, batch: AVBatch) -> Sequence[Tensor] | None:
+        """The backbone's maps, where they are known already."""
+        if batch.features is None and self.features is not None:
+            return self.features.lookup(batch.names, self.device)
+        return batch.features
 
     def cache_features(self, data: ClipDataModule) -> None:
         """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""
@@ -100,13 +114,30 @@ class SegmentationModule(LightningModule):
             self.logged_at = self.global_step
             mean = self.trainer.strategy.reduce  # over the processes
             self.logged = {name: float(mean(term.detach())) for name, term in terms.named().items()}
+            self._warn_of_saturation()
         return total
+
+    def _warn_of_saturation(self) -> None:
+        """Say once that the divergence of c has reached its ceiling, where it no longer teaches anything."""
+        latent, warmed_up = self.config.model.latent, self.global_step >= SATURATION_STEPS
+        ceiling = math.log(2) * (latent.dim if latent.shared_divergence == "dimension_js" else 1)
+        value = self.logged.get(f"{latent.shared_divergence}_shared", 0.0)
+        bounded = latent.shared_divergence in ("js", "dimension_js") and self.config.loss.formulas == "principled"
+        if bounded and warmed_up and value > SATURATED * ceiling and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the divergence of c is at its ceiling, {ceiling:.3f}, where it has no gradient: posterior and prior "
+                "drift apart freely; set model.latent.shared_divergence: geometric_js",
+                stacklevel=2,
+            )
 
     def validation_step(self, batch: AVBatch, batch_idx: int) -> None:
         """Score the prior branch with the latents' means: the same clips score the same."""
         if batch.masks is None or batch.index is None:
             raise ValueError("validation needs clips with masks, and their places in the data set")
         logits = self(batch, latents="mean").logits
+        if self._latent_use is not None and self._latent_use.clips < LATENT_USE_CLIPS:
+            self._latent_use.update(batch.frames, self.model.encode_audio(batch.audio), batch.masks, self._maps(batch))
         if self._tells_classes and batch.labels is None:
             raise ValueError("validating a model with several classes needs clips with labels")
         self._scores.update(batch, batch.index, **{"classes" if self._tells_classes else "logits": logits})
@@ -125,6 +156,9 @@ class SegmentationModule(LightningModule):
             sync_dist=True,
         )
         self._scores.reset()
+        if self._latent_use is not None:
+            self.log_dict(self._latent_use.curves(), sync_dist=True)
+            self._latent_use = LatentUse.of(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the normalisation of the frames: a resumed run goes on with it."""

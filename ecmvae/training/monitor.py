@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ecmvae.data.avss import voc_palette
 from ecmvae.files import replacing
-from ecmvae.models.latents import FactorizedLatents
 from ecmvae.training.module import SegmentationModule
 from ecmvae.types import AVBatch
 
@@ -122,17 +121,11 @@ class Previews(Callback):
                 board.add_image(f"masks/{batch.names[row]}", strip, step)
                 drawn += 1
         if self._batches and output.posterior is not None and output.prior is not None:
-            for name, kl in kl_per_dimension(output.posterior, output.prior).items():
+            for name, kl in output.posterior.kl_by_dimension(output.prior).items():
                 for dimension, value in enumerate(kl.tolist()):
                     board.add_scalar(f"kl_{name}/{dimension}", value, step)
                 board.add_histogram(f"kl/{name}", kl, step)
         self._batches.clear()
-
-
-def kl_per_dimension(posterior: FactorizedLatents, prior: FactorizedLatents) -> dict[str, Float[Tensor, " l"]]:
-    """KL(posterior || prior) of every latent dimension, in nats, mean over the frames: a dead dimension is near 0."""
-    priors = prior.named()
-    return {name: after.kl_per_dimension(priors[name]).mean(0) for name, after in posterior.named().items()}
 
 
 def mask_strip(

@@ -58,6 +58,15 @@ class LatentSet(Mapping[str, Posterior]):
     def __repr__(self) -> str:
         return f"LatentSet({', '.join(f'{name}: {tuple(each.mode.shape)}' for name, each in self.items())})"
 
+    def gaussian(self, name: str) -> DiagonalGaussian:
+        """The latent called `name`.
+
+        Raises:
+            ValueError: When there is none, or it is not a Gaussian.
+        """
+        self.check_names([name])
+        return _gaussian(self[name], name)
+
     @property
     def mode(self) -> dict[str, Float[Tensor, "n _"]]:
         """The most probable point of each latent, (n, L)."""

@@ -71,7 +71,7 @@ def test_only_supervised_frames_count() -> None:
     torch.testing.assert_close(terms["structure"], expected)
     assert output.posterior is not None
     assert output.prior is not None
-    kl = output.posterior.visual.kl(output.prior.visual)[[0, 3]].mean()
+    kl = output.posterior["visual"].kl(output.prior["visual"])[[0, 3]].mean()
     torch.testing.assert_close(terms["kl_visual"], kl)
     changed = masks.clone()
     changed[:, 1:] = 1 - changed[:, 1:]
@@ -86,8 +86,8 @@ def test_shared_divergence_is_bounded_js_or_closed_form_kl() -> None:
     assert output.posterior is not None
     assert output.prior is not None
     expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(output.posterior.shared.mean, output.posterior.shared.std),
-        torch.distributions.Normal(output.prior.shared.mean, output.prior.shared.std),
+        torch.distributions.Normal(output.posterior["shared"].mean, output.posterior["shared"].std),
+        torch.distributions.Normal(output.prior["shared"].mean, output.prior["shared"].std),
     )
     torch.testing.assert_close(loss_kl(output, masks).values["kl_shared"], expected.sum(1).mean())
 

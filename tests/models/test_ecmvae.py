@@ -81,12 +81,12 @@ def test_frames_without_a_mask_fall_back_on_the_prior() -> None:
     supervised = torch.tensor([[True, False, False]] * 2)
     output = model(frames, audio, masks, supervised)
     assert output.informed.tolist() == [True, False, False] * 2
-    assert torch.equal(output.posterior.shared.mean[1:3], output.prior.shared.mean[1:3])
-    assert not torch.equal(output.posterior.shared.mean[0], output.prior.shared.mean[0])
+    assert torch.equal(output.posterior["shared"].mean[1:3], output.prior["shared"].mean[1:3])
+    assert not torch.equal(output.posterior["shared"].mean[0], output.prior["shared"].mean[0])
     other = masks.clone()
     other[:, 1:] = 1 - other[:, 1:]
     blind = model(frames, audio, other, supervised)
-    assert torch.equal(blind.posterior.audio.mean, output.posterior.audio.mean)  # unlabelled masks are never read
+    assert torch.equal(blind.posterior["audio"].mean, output.posterior["audio"].mean)  # unlabelled masks are never read
 
 
 @pytest.mark.parametrize("rule", ["repeat_first", "pseudo"])
@@ -108,7 +108,7 @@ def test_the_other_weak_posteriors_inform_every_frame(rule: str) -> None:
 def test_single_and_no_latents() -> None:
     frames, audio, masks = _clip()
     single = _model(latent={"kind": "single"})(frames, audio, masks)
-    assert set(single.posterior.named()) == {"shared"}
+    assert set(single.posterior) == {"shared"}
     plain = _model(latent={"kind": "none"})(frames, audio, masks)
     assert plain.prior is None
     assert plain.posterior_logits is None

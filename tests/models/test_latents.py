@@ -1,16 +1,18 @@
 import pytest
 import torch
 
-from ecmvae.models.latents import FactorizedLatentEncoder, FactorizedLatents, LatentFusion, LatentInjection
+from ecmvae.errors import UserError
+from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection
 from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.latents import LatentSet
 
 
 def _gaussian(n: int, dim: int = 4) -> DiagonalGaussian:
     return DiagonalGaussian(torch.randn(n, dim), torch.randn(n, dim))
 
 
-def _latents(n: int) -> FactorizedLatents:
-    return FactorizedLatents(_gaussian(n), visual=_gaussian(n), audio=_gaussian(n))
+def _latents(n: int) -> LatentSet:
+    return LatentSet({name: _gaussian(n) for name in ("shared", "visual", "audio")})
 
 
 def test_the_six_encoders_have_the_published_parameter_count() -> None:
@@ -33,11 +35,11 @@ def test_each_latent_depends_on_what_it_should() -> None:
     encoder = FactorizedLatentEncoder("posterior", image_size=64, audio_dim=128, latent_dim=4).eval()
     frames, audio = torch.rand(1, 3, 64, 64), torch.rand(1, 128)
     masks = torch.zeros(1, 1, 64, 64)
-    base = encoder(frames, audio, masks).named()
+    base = encoder(frames, audio, masks)
     moved = {
-        "frames": encoder(frames + 1, audio, masks).named(),
-        "audio": encoder(frames, audio + 1, masks).named(),
-        "masks": encoder(frames, audio, masks + 1).named(),
+        "frames": encoder(frames + 1, audio, masks),
+        "audio": encoder(frames, audio + 1, masks),
+        "masks": encoder(frames, audio, masks + 1),
     }
     depends = {
         (part, source): not torch.allclose(base[part].mean, values[part].mean)
@@ -60,9 +62,8 @@ def test_each_latent_depends_on_what_it_should() -> None:
 def test_poe_fusion_is_the_product_with_the_prior() -> None:
     """Precisions add: 1/v = 1 + 1/v_s + 1/v_c (closed form, not the library's log space)."""
     latents = _latents(3)
-    assert latents.visual is not None
     fused = LatentFusion("poe", 4)(latents, "mean").fused_visual
-    own, shared = latents.visual, latents.shared
+    own, shared = latents["visual"], latents["shared"]
     precision = 1 + (-own.logvar).exp() + (-shared.logvar).exp()
     expected = (own.mean * (-own.logvar).exp() + shared.mean * (-shared.logvar).exp()) / precision
     torch.testing.assert_close(fused, expected)
@@ -71,19 +72,16 @@ def test_poe_fusion_is_the_product_with_the_prior() -> None:
 def test_concat_fusion_is_linear_in_the_samples() -> None:
     latents, fusion = _latents(3), LatentFusion("concat", 4)
     drawn = fusion(latents, "mean")
-    assert latents.audio is not None
-    expected = torch.cat([latents.audio.mean, latents.shared.mean], 1) @ fusion.audio.weight.T + fusion.audio.bias
+    expected = torch.cat([latents["audio"].mean, latents["shared"].mean], 1) @ fusion.audio.weight.T + fusion.audio.bias
     torch.testing.assert_close(drawn.fused_audio, expected)
     assert not torch.equal(fusion(latents, "sample").fused_audio, drawn.fused_audio)
 
 
-def test_where_puts_each_row_in_its_place() -> None:
-    known = torch.tensor([False, True, False, True])
-    mine, theirs = _latents(2), _latents(4)
-    merged = mine.where(known, theirs).named()
-    for name, part in merged.items():
-        assert torch.equal(part.mean[known], mine.named()[name].mean)
-        assert torch.equal(part.logvar[~known], theirs.named()[name].logvar[~known])
+def test_given_values_are_fused_as_the_means_are() -> None:
+    latents, fusion = _latents(3), LatentFusion("concat", 4)
+    torch.testing.assert_close(vars(fusion.of_points(latents.mode)), vars(fusion(latents, "mean")))
+    with pytest.raises(UserError, match="use concat"):
+        LatentFusion("poe", 4).of_points(latents.mode)
 
 
 def test_injection_mixes_the_latents_into_every_position() -> None:
