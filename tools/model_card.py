@@ -12,6 +12,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from ecmvae.config import Config
 from ecmvae.data.collage.items import SourceItem
 from ecmvae.data.collage.sources import CollageSources
+from ecmvae.evaluation.latent_use import LATENT_COLUMNS, latent_rows
+from ecmvae.evaluation.report_files import markdown_table
 from ecmvae.metrics import METRICS, VALIDATION
 from ecmvae.metrics.metric_set import numbers
 
@@ -61,6 +63,7 @@ def write_card(facts: CardFacts) -> str:
         f"# {facts.name}",
         _INTRODUCTION.format(name=facts.name, summary=summary(facts.config), side=facts.config.data.image_size),
         _numbers(facts),
+        _latent_use(facts.reports),
         _training(facts),
         _sources(facts.sources),
         _LIMITS.format(
@@ -71,7 +74,7 @@ def write_card(facts: CardFacts) -> str:
         ),
         _LICENCE,
     )
-    return "\n\n".join(section.strip() for section in sections) + "\n"
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
 
 
 _INTRODUCTION = """
@@ -140,6 +143,28 @@ def _front_matter(facts: CardFacts) -> str:
         model_name=facts.name,
         eval_results=results,
     ).to_yaml()
+
+
+def _latent_use(reports: Sequence[Mapping[str, Any]]) -> str:
+    """What the latents carry, by the first report that measured it; nothing for a model without latents."""
+    use = next((report["latent_use"] for report in reports if report.get("latent_use")), None)
+    if use is None:
+        return ""
+    meaning = (
+        "The latents are used: samples of them differ, and so does their uncertainty."
+        if use["used"]
+        else "**The latents are not used**: samples of them all give the same masks, and `--samples` adds nothing."
+    )
+    table = "\n".join(markdown_table(LATENT_COLUMNS, latent_rows(use)))
+    return f"""
+## What the latents carry
+
+{meaning} Mean change of probability in what sounds, over {use["clips"]} clips (mIoU {use["normal_miou"]:.3f}), when a
+latent is set to zero, drawn again or taken from another clip. Shown a shifted mask, the posterior answers it with IoU
+{use["posterior_iou_with_shown_mask"]:.3f}.
+
+{table}
+"""
 
 
 def _numbers(facts: CardFacts) -> str:

@@ -254,6 +254,23 @@ def test_samples_that_disagree_are_uncertain(ten_seconds: Path) -> None:
     assert uncertainty(4) == pytest.approx(0.811278 / 2 + 3 / 8, abs=0.02)
 
 
+class StubbornModel(ListeningModel):
+    """Every sample is the same."""
+
+    def sample_logits(self, frames: torch.Tensor, audio: torch.Tensor, num_samples: int) -> torch.Tensor:
+        return torch.full((num_samples, *frames.shape[:2], 1, *frames.shape[3:]), 20.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "samples", "said"), [(StubbornModel, 3, 1), (StubbornModel, 1, 0), (CoinModel, 3, 0)]
+)
+def test_samples_that_add_nothing_are_told(
+    ten_seconds: Path, caplog: pytest.LogCaptureFixture, model: type[ListeningModel], samples: int, said: int
+) -> None:
+    VideoPredictor(model(32), "cpu", PredictorOptions(samples=samples, fps=1.0)).predict(ten_seconds)
+    assert caplog.text.count(f"--samples {samples} adds nothing") == said
+
+
 def test_threshold_can_be_moved_afterwards(ten_seconds: Path) -> None:
     result = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(smoothing=0.5)).predict(ten_seconds)
     areas = [result.with_threshold(threshold).masks.sum() for threshold in (0.1, 0.5, 0.9)]
