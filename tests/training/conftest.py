@@ -40,8 +40,12 @@ def tiny_avss(tiny: Callable[..., Config], avss_root: Path) -> Callable[..., Con
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Callable[..., Config]:
-    """A run of seconds: 12 clips of 64 pixels in batches of 4, below `tmp_path`; keywords are dotted with __."""
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """A run of seconds: 12 clips of 64 pixels in batches of 4, below `tmp_path`; keywords are dotted with __.
+
+    Curves are not drawn: that takes as long as the training.
+    """
+    monkeypatch.setattr("ecmvae.training.run.draw_curves", lambda history, picture: None)
 
     def make(**overrides: Any) -> Config:
         small = {

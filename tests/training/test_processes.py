@@ -6,33 +6,33 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from ecmvae.config import Config
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
 from ecmvae.models.checkpoint import load_model
-from ecmvae.training import processes
 from ecmvae.training.datamodule import build_datasets
 from ecmvae.training.monitor import read_history
-from ecmvae.training.processes import Place, run_processes
-from ecmvae.training.run import train
+from ecmvae.training.run import run_processes, train
 
 
 @pytest.fixture
-def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes start as copies of this one: spawned ones would import torch anew, for many seconds."""
-    monkeypatch.setattr(processes, "start_processes", partial(processes.start_processes, start_method="fork"))
+def two(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
+    """A toy run of two processes, which start as copies of this one: spawned ones would import torch again."""
+    monkeypatch.setattr("ecmvae.training.run.START_METHOD", "fork")
     torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
+    return lambda **overrides: tiny(train__devices=2, **overrides)
 
 
-def fail(place: Place, error: Exception) -> None:
+def fail(rank: int, error: Exception) -> None:
     """Process 1 fails; process 0 would wait for it for ever."""
-    if place.rank == 1:
+    if rank == 1:
         raise error
     time.sleep(600)
 
@@ -40,20 +40,19 @@ def fail(place: Place, error: Exception) -> None:
 @pytest.mark.parametrize(
     "error", [UserError("no such clip"), FloatingPointError("not finite"), OSError(28, "disk full")]
 )
-def test_a_failure_of_one_process_ends_all_and_arrives_as_it_was(forked, monkeypatch, error) -> None:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.2)
+def test_a_failure_of_one_process_ends_all_and_arrives_as_it_was(two, error) -> None:
     with pytest.raises(type(error)) as raised:
-        run_processes(2, fail, error)
+        run_processes(two(), fail, error)
     assert str(raised.value) == str(error)
 
 
-def wait_for_sigterm(place: Place, folder: Path) -> None:
+def wait_for_sigterm(rank: int, folder: Path) -> None:
     """Leaves as a training process does: orderly, told by a SIGTERM."""
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: told.append(number))
     signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
-    (folder / str(place.rank)).touch()
-    if place.rank == 1:
+    (folder / str(rank)).touch()
+    if rank == 1:
         while not (folder / "0").exists():
             time.sleep(0.01)
         os.kill(os.getppid(), int((folder / "signal").read_text()))
@@ -63,18 +62,19 @@ def wait_for_sigterm(place: Place, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_signals_reach_the_processes_and_decide_the_exit_code(forked, tmp_path, number, code) -> None:
+def test_signals_reach_the_processes_and_decide_the_exit_code(two, tmp_path, number, code) -> None:
     (tmp_path / "signal").write_text(str(int(number)))
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as left:
-        run_processes(2, wait_for_sigterm, tmp_path)
+        run_processes(two(), wait_for_sigterm, tmp_path)
     assert left.value.code == code
     assert signal.getsignal(number) == before
 
 
-def test_two_processes_train_and_score_as_one(forked, tiny) -> None:
+def test_two_processes_train_and_score_as_one(two, monkeypatch) -> None:
     """Seven validation clips on two processes: one comes twice, and counts once."""
-    config = tiny(data__val_length=7, train__devices=2, train__cache_features=False, train__log_images=1)
+    monkeypatch.setattr("ecmvae.training.run.draw_curves", lambda history, picture: picture.touch())
+    config = two(data__val_length=7, train__cache_features=False, train__log_images=1)
     run = train(config)
     assert sorted(path.name for path in run.parent.iterdir()) == ["debug-001"]
     left = sorted(path.name.partition(".tfevents")[0] for path in run.iterdir())

@@ -4,9 +4,9 @@ import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from PIL import Image
 
 import ecmvae
+from ecmvae.cli import main
 from ecmvae.config import load_config
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.preprocess import ClipPreprocessor
@@ -22,7 +23,7 @@ from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 from ecmvae.models.checkpoint import load_model
 from ecmvae.training.datamodule import ClipDataModule
-from ecmvae.training.monitor import read_history
+from ecmvae.training.monitor import draw_curves, read_history
 from ecmvae.training.run import _build, build_trainer, new_folder, train
 from ecmvae.visual.backbone import VisualBackbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
@@ -57,8 +58,9 @@ class Interrupting(SyntheticAVS):
         return super().__getitem__(index)
 
 
-def test_a_run_leaves_what_it_promises(tiny) -> None:
+def test_a_run_leaves_what_it_promises(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny(train__log_images=1)
+    monkeypatch.setattr("ecmvae.training.run.draw_curves", draw_curves)
     run = train(config)
     assert run.name == "debug-001"
     assert load_config(run / "config.yaml") == config
@@ -88,14 +90,14 @@ def test_best_is_the_model_that_scored_best(tiny) -> None:
 
 def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
     """Stopped inside an epoch, and in its last batch."""
-    config = tiny(train__epochs=3)
+    config = tiny(train__epochs=3, data__image_size=32)
 
     def clips(kind: type[SyntheticAVS]) -> SyntheticAVS:
-        return kind("both", length=12, size=64, seed=7)
+        return kind("both", length=8, size=32, seed=7)
 
-    val = SyntheticAVS("both", length=4, size=64, seed=8, remix=False)
+    val = SyntheticAVS("both", length=2, size=32, seed=8, remix=False)
     whole = train(config, train_clips=clips(SyntheticAVS), val_clips=val)
-    for clip, name in ((5, "debug-002"), (12, "debug-003")):
+    for clip, name in ((3, "debug-002"), (8, "debug-003")):
         interrupted = clips(Interrupting)
         interrupted.at = clip
         before = signal.getsignal(signal.SIGTERM)
@@ -104,7 +106,7 @@ def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
         assert left.value.code == 143
         assert signal.getsignal(signal.SIGTERM) == before
         stopped = whole.with_name(name)
-        assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 3 + -(-clip // 4)
+        assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2 + -(-clip // 4)
         resumed = train(config, resume=stopped, train_clips=clips(SyntheticAVS), val_clips=val)
         assert resumed == stopped
         assert_same_run(whole, resumed)
@@ -126,22 +128,20 @@ def test_a_resumed_run_keeps_its_normalisation(tiny) -> None:
 
 
 def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
-    config = tiny(train__epochs=4, data__length=16, data__workers=1)
+    """The command line in a process of its own: a copy of this one, which has imported everything already."""
+    config = tiny(train__epochs=4, data__length=16, data__val_length=2, data__image_size=32, data__workers=1)
     (tmp_path / "run.yaml").write_text(config.to_yaml())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ecmvae", "train", "--config", str(tmp_path / "run.yaml")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = ["train", "--config", str(tmp_path / "run.yaml")]
+    process = get_context("fork").Process(target=lambda: sys.exit(main(words)))
+    process.start()
     stopped = Path(config.train.out) / "debug-001"
     deadline = time.monotonic() + 200
-    while len(read_history(stopped / "history.jsonl")) < 2 and process.poll() is None:
+    while len(read_history(stopped / "history.jsonl")) < 2 and process.is_alive():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 143, errors
+        time.sleep(0.02)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 143
     checkpoint = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
     assert 4 <= checkpoint["global_step"] < 16, "the test must stop the run before its end"
     train(load_config(stopped / "config.yaml"), resume=stopped)
