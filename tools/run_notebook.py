@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -17,18 +18,27 @@ from nbclient import NotebookClient
 from ecmvae.files import replacing
 
 
-def execute(path: Path, *, extra: str = "", timeout: int = 600) -> nbformat.NotebookNode:
+def execute(
+    path: Path, *, extra: str = "", other_code: Mapping[str, str] | None = None, timeout: int = 600
+) -> nbformat.NotebookNode:
     """A notebook with the outputs of a fresh run in its own folder.
 
     Args:
         path: The notebook, which stays as it is.
         extra: Code to run in a last cell.
+        other_code: Lines of the notebook -> what is run in their place, such as a shorter training.
         timeout: Seconds that one cell may take.
 
     Raises:
         nbclient.exceptions.CellExecutionError: When a cell fails.
+        ValueError: When a line of `other_code` is not in the notebook.
     """
     notebook = nbformat.read(path, as_version=4)
+    for line, other in (other_code or {}).items():
+        if not any(line in cell.source for cell in notebook.cells):
+            raise ValueError(f"{path} has no line {line!r}")
+        for cell in notebook.cells:
+            cell.source = cell.source.replace(line, other)
     if extra:
         notebook.cells.append(nbformat.v4.new_code_cell(extra))
     NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(path.parent)}}).execute()
