@@ -104,6 +104,8 @@ GONE = {
     "latent_none": {*LATENT_TERMS, "js_shared", "posterior_structure"},
     "latent_single": LATENT_TERMS,
     "shared_divergence_kl": {"js_shared"},
+    "shared_divergence_geometric_js": {"js_shared"},
+    "shared_divergence_dimension_js": {"js_shared"},
     "no_kl": {"kl_visual", "kl_audio", "js_shared"},
     "no_orthogonality": {"orthogonality"},
     "no_mutual_information": {"mutual_information"},
@@ -111,7 +113,7 @@ GONE = {
 }
 """Loss terms that an ablation takes away; the others keep all."""
 
-NEW = {"shared_divergence_kl": {"kl_shared"}}
+NEW = {f"shared_divergence_{kind}": {f"{kind}_shared"} for kind in ("kl", "geometric_js", "dimension_js")}
 """Loss terms that an ablation brings."""
 
 NOT_IN_A_STEP = {"audio_silent", "audio_shuffled", "kl_warmup", "backbone_pvt_v2_b0"}

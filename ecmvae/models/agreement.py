@@ -7,8 +7,8 @@ stands for:
 - c is what the model looks for. It takes the sound's place in the fusion with every scale, so that the sound reaches
   the pixels through c alone. Its prior hears the sound and sees the whole picture; its posterior looks at the features
   under the mask.
-- s_v is a map at stride 8: where something is. Its prior sees the picture, its posterior the mask as well. Its first
-  channel is evidence: it is added to the logits, and the decoder learns what is missing.
+- s_v is a map at stride 8: what the picture leaves open about the place. Its prior has mean 0 and a spread that depends
+  on the picture, its posterior sees the mask as well. Its first channel is evidence, added to the logits.
 - s_a is what the sound holds besides, a vector mixed into the coarsest map.
 
 Prior and posterior share neck, fusion and decoder: there is one p(y|x, z), as in a conditional VAE.
@@ -32,13 +32,13 @@ from ecmvae.models.latents import LatentMode, LatentSamples, draw
 from ecmvae.models.output import BranchOutput
 from ecmvae.models.tpavi import unit_length
 from ecmvae.vae.encoders import GaussianHead
-from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.gaussian import LOGVAR_LIMIT, DiagonalGaussian
 from ecmvae.vae.latents import LatentSet
 
 _HIDDEN = 64
 _MASK_GRID = 4
 _START_LOGVAR = -5.0  # noise that sound and mask show through from the first step on
-_START_EVIDENCE = 3.0  # logits for one unit of s_v's first channel
+_START_EVIDENCE = 8.0  # logits for one unit of the first channel of s_v: a mask that is shown outweighs the rest
 _PLACES = 1  # index of the scale that s_v lies on: stride 8
 _OBJECTS = 2  # index of the scale whose features describe an object: stride 16
 
@@ -65,10 +65,10 @@ class AgreementEncoder(nn.Module):
         self.places = nn.Sequential(
             nn.Conv2d(channels + shown, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
         )
-        self.visual = GaussianHead(channels, map_dim)
+        self.visual = GaussianHead(channels, map_dim) if shown else nn.Linear(channels, map_dim)
         self.audio = GaussianHead(audio_dim + shown * _MASK_GRID**2, latent_dim)
-        for head in (self.visual, self.audio, self.shared):
-            nn.init.constant_(head.logvar.bias, _START_LOGVAR)
+        for head in (self.audio, self.shared, *([self.visual] if shown else [])):
+            nn.init.constant_(head.logvar.bias, _START_LOGVAR)  # type: ignore[union-attr, arg-type]
         if not shown:  # the whole picture says little about what sounds in it
             nn.init.zeros_(self.seen.weight)
 
@@ -83,14 +83,18 @@ class AgreementEncoder(nn.Module):
         places, objects = scales[_PLACES], scales[_OBJECTS]
         if masks is None:
             looks, heard = scales[-1].mean((2, 3)), sound
-            where: DiagonalGaussian = self.visual(rearrange(self.places(places), "n c h w -> n h w c"))
-            mean = where.mean
+            logvar = self.visual(rearrange(self.places(places), "n c h w -> n h w c"))
+            logvar = logvar.clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT).to(self.visual.weight.dtype)
+            mean = torch.zeros_like(logvar)
         else:
             share = F.adaptive_avg_pool2d(masks, (objects.shape[2], objects.shape[3]))
             looks = (objects * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
             heard = torch.cat([sound, F.adaptive_avg_pool2d(masks, _MASK_GRID).flatten(1)], dim=1)
             shown = 2.0 * F.adaptive_avg_pool2d(masks, (places.shape[2], places.shape[3])) - 1.0
-            where = self.visual(rearrange(self.places(torch.cat([places, shown], dim=1)), "n c h w -> n h w c"))
+            where: DiagonalGaussian = self.visual(
+                rearrange(self.places(torch.cat([places, shown], dim=1)), "n c h w -> n h w c")
+            )
+            logvar = where.logvar
             mean = torch.cat(
                 [where.mean[..., :1] + rearrange(shown, "n 1 h w -> n h w 1"), where.mean[..., 1:]], dim=-1
             )
@@ -98,7 +102,7 @@ class AgreementEncoder(nn.Module):
         return LatentSet(
             {
                 "shared": shared,
-                "visual": DiagonalGaussian(mean.flatten(1), where.logvar.flatten(1)),
+                "visual": DiagonalGaussian(mean.flatten(1), logvar.flatten(1)),
                 "audio": self.audio(heard),
             }
         )
