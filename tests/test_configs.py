@@ -90,13 +90,21 @@ def test_a_config_builds_and_steps(path: Path) -> None:
     step(toy(path))
 
 
+BASE = CONFIGS / "ms3_pvt.yaml"
+
+
+@cache
+def changed_by(path: Path) -> tuple[str, ...]:
+    """The settings that an ablation changes."""
+    plain, ablated = leaves(load_config(BASE)), leaves(load_config([BASE, path]))
+    return tuple(name for name in plain if plain[name] != ablated[name])
+
+
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
 def test_an_ablation_changes_one_switch_and_steps(path: Path) -> None:
-    base = CONFIGS / "ms3_pvt.yaml"
-    plain, ablated = leaves(load_config(base)), leaves(load_config([base, path]))
-    changed = [name for name in plain if plain[name] != ablated[name]]
+    changed = changed_by(path)
     assert len(changed) == 1, f"{path.name} changes {changed}"
-    step(toy(base, path, kept=tuple(changed)))
+    step(toy(BASE, path, kept=changed))
 
 
 LATENT_TERMS = {"kl_visual", "kl_audio", "orthogonality", "mutual_information"}
@@ -136,11 +144,8 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
 def test_an_ablation_does_what_it_says(path: Path) -> None:
-    base, name = CONFIGS / "ms3_pvt.yaml", path.stem
-    changed = [
-        knob for knob, value in leaves(load_config([base, path])).items() if value != leaves(load_config(base))[knob]
-    ]
-    plain, ablated = step(toy(base)), step(toy(base, path, kept=tuple(changed)))
+    name = path.stem
+    plain, ablated = step(toy(BASE)), step(toy(BASE, path, kept=changed_by(path)))
     assert plain.terms.keys() - ablated.terms.keys() == GONE.get(name, set())
     assert ablated.terms.keys() - plain.terms.keys() == NEW.get(name, set())
     assert PARAMETERS.get(name, lambda trained: True)(ablated.trained)
