@@ -24,7 +24,7 @@ lint: setup
 	$(BIN)/python tools/check_imports.py
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu and not network'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu and not network'
 
 notebook: setup
 	$(BIN)/python tools/run_notebook.py docs/notebooks/first_steps.ipynb
