@@ -39,6 +39,9 @@ class FitSettings:
     """Of the batches' order and of all sampling."""
     patience: int | None = None
     """Stop when the validation loss has not improved for so many epochs."""
+    kl_warmup_epochs: int = 0
+    """Let the KL's weight grow from 0 to the model's beta over so many epochs, step by step; validation always takes
+    beta itself."""
     log_every: int = 50
     """Steps between two points in TensorBoard."""
     device: str = "auto"
@@ -48,6 +51,8 @@ class FitSettings:
         for name in ("epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.kl_warmup_epochs < 0:
+            raise UserError(f"kl_warmup_epochs must be at least 0, got {self.kl_warmup_epochs}")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate must be > 0, got {self.learning_rate}")
 
@@ -90,11 +95,13 @@ def fit(
         The history. The model holds the best weights, in eval mode, on the CPU.
 
     Raises:
-        UserError: When patience is set without validation data, or there is nothing to resume.
+        UserError: When patience is set without validation data, a warm-up without a KL, or there is nothing to resume.
         FloatingPointError: When the loss is no longer finite.
     """
     if settings.patience is not None and validation is None:
         raise UserError("patience needs validation data: hold some out, or leave patience out")
+    if settings.kl_warmup_epochs and not hasattr(model, "beta"):
+        raise UserError(f"kl_warmup_epochs has no effect on {type(model).__name__}, which has no KL: leave it out")
     if resume and (folder is None or not (folder / "last.pt").is_file()):
         raise UserError(f"nothing to resume: {folder or 'no folder given'} has no last.pt")
     loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")] if folder else []
@@ -108,10 +115,16 @@ def fit(
     if resume and folder is not None:
         state.load(folder / "last.pt")
     step = _Stepper(fabric, objective, optimizer, settings, len(next(iter(train.values()))))
+    warm_up = _WarmUp(model, settings.kl_warmup_epochs * step.per_epoch)
     with make_bar(shown=progress) as bar:
         task = bar.add_task("training", total=settings.epochs * step.per_epoch, completed=state.epoch * step.per_epoch)
         while state.epoch < settings.epochs and not state.out_of_patience(settings.patience):
-            terms = step.epoch(train, order, state.epoch, lambda text: bar.update(task, advance=1, description=text))
+            try:
+                terms = step.epoch(
+                    train, order, state.epoch, warm_up, lambda text: bar.update(task, advance=1, description=text)
+                )
+            finally:
+                warm_up.restore()
             if validation is not None:
                 terms |= {f"validation/{k}": v for k, v in evaluate(objective, validation, settings.batch_size).items()}
             fabric.log_dict({f"epoch/{name}": value for name, value in terms.items()}, step=state.epoch)
@@ -168,7 +181,12 @@ class _Stepper:
         self.per_epoch = len(self.starts)
 
     def epoch(
-        self, data: Mapping[str, Tensor], order: torch.Generator, epoch: int, advance: Callable[[str], None]
+        self,
+        data: Mapping[str, Tensor],
+        order: torch.Generator,
+        epoch: int,
+        warm_up: _WarmUp,
+        advance: Callable[[str], None],
     ) -> dict[str, float]:
         """Train on every sample once; mean terms."""
         self.objective.train()
@@ -177,6 +195,7 @@ class _Stepper:
         label = f"epoch {epoch + 1}/{self.settings.epochs}"
         sums: dict[str, Tensor] = {}
         for number, start in enumerate(self.starts):
+            warm_up.set(epoch * self.per_epoch + number)
             index = shuffled[start : start + self.settings.batch_size]
             loss, terms = self.objective({name: x[index] for name, x in data.items()})
             self.fabric.backward(loss)
@@ -202,6 +221,27 @@ class _Stepper:
                 f"the loss is {loss} in epoch {epoch + 1}: lower learning_rate ({self.settings.learning_rate}) or look "
                 "for wild values in the data"
             )
+
+
+class _WarmUp:
+    """Lets the KL's weight grow linearly from 0 to the model's beta over the first steps.
+
+    Bowman et al., "Generating sentences from a continuous space", 2016 (arXiv:1511.06349).
+    """
+
+    def __init__(self, model: Any, steps: int) -> None:
+        self.model, self.steps = model, steps
+        self.beta: float | None = getattr(model, "beta", None)
+
+    def set(self, step: int) -> None:
+        """The weight of a step, counted from 0 over the whole run: its share of `steps`, and beta from there on."""
+        if self.steps and self.beta is not None:
+            self.model.beta = self.beta * min(1.0, step / self.steps)
+
+    def restore(self) -> None:
+        """Give the model its own beta back."""
+        if self.steps:
+            self.model.beta = self.beta
 
 
 class _State:

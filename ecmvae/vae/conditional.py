@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.vae import bounds
-from ecmvae.vae.gaussian import check_count
+from ecmvae.vae.divergences import balanced_kl_per_dimension, free_bits
+from ecmvae.vae.gaussian import DiagonalGaussian, check_count
 from ecmvae.vae.latents import LatentSet, sum_of
 from ecmvae.vae.likelihoods import Likelihood
 from ecmvae.vae.priors import Posterior, Prior
@@ -103,11 +104,15 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
         likelihood: What the decoder's output means.
         beta: Weight of the divergences in the loss.
         divergences: Kind for each latent, or one for all; see `LatentSet.divergence`.
+        free_bits: KL in nats that each dimension may have at no cost in the loss.
+        kl_balance: Share of the KL's gradient that goes to the prior; None is the plain KL.
     """
 
     likelihood: Likelihood
     beta: float = 1.0
     divergences: str | Mapping[str, str] = "kl"
+    free_bits: float = 0.0
+    kl_balance: float | None = None
 
     @abstractmethod
     def prior_latents(self, condition: Condition) -> Mapping[str, Posterior | Prior]:
@@ -140,9 +145,29 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
             points=z,
             log_likelihood=self.likelihood.log_prob(parameters, y),
             kl_by_latent=kl,
-            divergence_by_latent=kl if self.divergences == "kl" else posterior.divergence(prior, self.divergences),
+            divergence_by_latent=self._penalties(posterior, prior, kl),
             beta=self.beta,
         )
+
+    def _penalties(
+        self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], kl: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """The divergences of the loss; free bits and balance act on those latents whose kind is "kl"."""
+        if not self.free_bits and self.kl_balance is None:
+            return kl if self.divergences == "kl" else posterior.divergence(prior, self.divergences)
+        kinds = (
+            self.divergences if isinstance(self.divergences, Mapping) else dict.fromkeys(posterior, self.divergences)
+        )
+        others = {name: kind for name, kind in kinds.items() if kind != "kl"}
+        table = {
+            name: training_kl(each, prior[name], self.free_bits, self.kl_balance)
+            for name, each in posterior.items()
+            if name not in others
+        }
+        if others:
+            chosen = LatentSet({name: posterior[name] for name in others})
+            table |= chosen.divergence(prior, others)
+        return table
 
     def elbo(
         self,
@@ -186,3 +211,30 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
         count = len(next(iter(z.values())))
         points = ({name: value[index] for name, value in z.items()} for index in range(count))
         return torch.stack([self.likelihood.log_prob(self.decode_latents(point, condition), y) for point in points])
+
+
+def training_kl(
+    posterior: Posterior, prior: Posterior | Prior, free_nats: float = 0.0, balance: float | None = None
+) -> Float[Tensor, " n"]:
+    """KL of one latent (n, L) as a loss takes it, with `divergences.free_bits` and `divergences.balanced_kl`.
+
+    Args:
+        posterior: q.
+        prior: p; balancing needs a Gaussian, the output of a prior network.
+        free_nats: Free nats of each dimension; where the KL does not fall apart into dimensions, L times that for all.
+        balance: Share of the prior; None is the plain KL.
+
+    Raises:
+        ValueError: When the KL is not defined, or cannot be balanced.
+    """
+    if isinstance(prior, Prior):
+        if balance is not None:
+            raise ValueError(f"kl_balance needs a prior network, the prior is a {type(prior).__name__}: leave it out")
+        terms = prior.kl_terms(posterior)
+    elif isinstance(posterior, DiagonalGaussian) and isinstance(prior, DiagonalGaussian):
+        per_dimension = posterior.kl_per_dimension(prior)
+        terms = per_dimension if balance is None else balanced_kl_per_dimension(posterior, prior, balance)
+    else:
+        names = f"{type(posterior).__name__} and a {type(prior).__name__}"
+        raise ValueError(f"free_bits and kl_balance need two Gaussians, not a {names}: leave them out")
+    return free_bits(terms, free_nats * posterior.mode.shape[-1] / terms.shape[-1])

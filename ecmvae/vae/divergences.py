@@ -83,9 +83,7 @@ def free_bits(kl_by_dimension: Float[Tensor, "... l"], nats: float) -> Float[Ten
     Raises:
         ValueError: When `nats` is negative.
     """
-    if nats < 0:
-        raise ValueError(f"free bits must be >= 0 nats a dimension, got {nats}")
-    if nats == 0:
+    if check_free_bits(nats) == 0:
         return kl_by_dimension.sum(-1)
     batch_mean = kl_by_dimension.detach().flatten(0, -2).mean(0)
     return torch.where(batch_mean > nats, kl_by_dimension, nats).sum(-1)
@@ -95,8 +93,7 @@ def balanced_kl_per_dimension(
     posterior: DiagonalGaussian, prior: DiagonalGaussian, alpha: float = 0.8
 ) -> Float[Tensor, "... l"]:
     """`balanced_kl` before the sum over L, for `free_bits`."""
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be between 0 and 1, got {alpha}")
+    check_share(alpha)
     to_prior, to_posterior = posterior.detach().kl_per_dimension(prior), posterior.kl_per_dimension(prior.detach())
     return alpha * to_prior + (1.0 - alpha) * to_posterior
 
@@ -116,6 +113,20 @@ def balanced_kl(posterior: DiagonalGaussian, prior: DiagonalGaussian, alpha: flo
         ValueError: When `alpha` is outside [0, 1].
     """
     return balanced_kl_per_dimension(posterior, prior, alpha).sum(-1)
+
+
+def check_free_bits(nats: float) -> float:
+    """`nats` itself; a negative number is a `ValueError`."""
+    if nats < 0:
+        raise ValueError(f"free bits must be >= 0 nats a dimension, got {nats}")
+    return nats
+
+
+def check_share(alpha: float) -> float:
+    """`alpha` itself; a number outside [0, 1] is a `ValueError`."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"the prior's share of the KL must be between 0 and 1, got {alpha}")
+    return alpha
 
 
 def check_table(table: Float[Tensor, "... k"]) -> None:

@@ -32,7 +32,7 @@ class LinearVAE(nn.Module):
 
     def __init__(self, in_features: int, latent_dim: int, prior: Prior | None = None) -> None:
         super().__init__()
-        self.latent_dim, self.prior = latent_dim, prior_or_standard_normal(prior, latent_dim)
+        self.latent_dim, self.prior = latent_dim, prior_or_standard_normal(prior, latent_dim, self.encode)
         self.encoder = nn.Linear(in_features, latent_dim)
         self.decoder = nn.Linear(latent_dim, in_features)
         self.posterior_logvar = nn.Parameter(torch.zeros(latent_dim))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ecmvae.vae.autoencoder import check_batch_statistics
 from ecmvae.vae.conditional import Condition, ConditionalLatentModel, ConditionalOutput
+from ecmvae.vae.divergences import check_free_bits, check_share
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.latents import LatentSet
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
@@ -51,6 +52,7 @@ class VAE(nn.Module, OneLatent[None]):
         likelihood: Likelihood | None = None,
         beta: float = 1.0,
         prior: Prior | None = None,
+        free_bits: float = 0.0,
     ) -> None:
         """Join an encoder and a decoder.
 
@@ -61,11 +63,13 @@ class VAE(nn.Module, OneLatent[None]):
             likelihood: What the decoder's output means; None is Bernoulli.
             beta: Weight of the KL in the loss.
             prior: p(z) over L; None is the standard normal.
+            free_bits: KL in nats that each dimension may have at no cost in the loss; see `divergences.free_bits`.
         """
         super().__init__()
         self.encoder, self.decoder, self.latent_dim, self.beta = encoder, decoder, latent_dim, _checked_weight(beta)
-        self.prior = prior_or_standard_normal(prior, latent_dim)
+        self.prior = prior_or_standard_normal(prior, latent_dim, self.encode)
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
+        self.free_bits = check_free_bits(free_bits)
 
     def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> ConditionalOutput:
         """Encode, draw (or take the mode), decode, and score against x.
@@ -119,6 +123,8 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
         prior: nn.Module | None = None,
         likelihood: Likelihood | None = None,
         beta: float = 1.0,
+        free_bits: float = 0.0,
+        kl_balance: float | None = None,
     ) -> None:
         """Join the parts.
 
@@ -129,8 +135,18 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
             prior: Called as prior(y) -> the same kind; None is the standard normal.
             likelihood: What the decoder's output means; None is Bernoulli.
             beta: Weight of the KL in the loss.
+            free_bits: As of `VAE`.
+            kl_balance: Share of the KL's gradient that goes to `prior`; None is the plain KL, see
+                `divergences.balanced_kl`.
+
+        Raises:
+            ValueError: For a weight outside its range, or `kl_balance` without a prior that learns.
         """
         super().__init__()
+        if kl_balance is not None and prior is None:
+            raise ValueError("kl_balance has no effect on the standard normal prior: give a prior, or leave it out")
+        self.free_bits = check_free_bits(free_bits)
+        self.kl_balance = kl_balance if kl_balance is None else check_share(kl_balance)
         self.encoder, self.decoder, self.prior_encoder = encoder, decoder, prior
         self.latent_dim, self.beta = latent_dim, _checked_weight(beta)
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
@@ -181,15 +197,15 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
 
 
 class LabelConditioned(nn.Module):
-    """Calls `module` on its flattened first input with the condition appended: makes any MLP conditional."""
+    """Calls `module` on its inputs, flattened and joined: makes any MLP conditional, or one of several modalities."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
-    def forward(self, x: Float[Tensor, "n ..."], y: Float[Tensor, "n c"]) -> Tensor | DiagonalGaussian:
-        """`module` of (n, F + C)."""
-        result: Tensor | DiagonalGaussian = self.module(torch.cat([x.flatten(1), y], 1))
+    def forward(self, *inputs: Float[Tensor, "n ..."]) -> Tensor | DiagonalGaussian:
+        """`module` of (n, F), F the sum of the inputs' values."""
+        result: Tensor | DiagonalGaussian = self.module(torch.cat([each.flatten(1) for each in inputs], 1))
         return result
 
 

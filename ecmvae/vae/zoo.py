@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.celeba import face_vae
 from ecmvae.vae.decoders import MLPDecoder
+from ecmvae.vae.divergences import check_free_bits
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
 from ecmvae.vae.fully_connected import (
     lecture_vae,
@@ -23,7 +24,7 @@ from ecmvae.vae.fully_connected import (
     mlp_vae,
 )
 from ecmvae.vae.keras_same import keras_autoencoder, keras_vae
-from ecmvae.vae.likelihoods import BernoulliLikelihood, CategoricalLikelihood, Likelihood
+from ecmvae.vae.likelihoods import CategoricalLikelihood, Likelihood
 from ecmvae.vae.mixture_vae import MixtureVAE
 from ecmvae.vae.mixtures import MixtureHead
 from ecmvae.vae.multimodal import (
@@ -58,7 +59,7 @@ ModelName = Literal[
     "dmvae",
     "mmvae_plus",
 ]
-"""Names of models. The last seven see an image and its class as two modalities."""
+"""Names of models. The last seven see several modalities: an image and its class, or several images of one thing."""
 
 Model = AutoEncoder | VAE | ConditionalVAE | MultimodalVAE
 """What `build_vae` makes."""
@@ -83,13 +84,19 @@ class ModelSettings:
     private_dim: int = 4
     """Width of each private latent of dmvae and mmvae_plus."""
     prior: str = "standard_normal"
-    """Prior of the latent, by registered name or import path: my_package.priors:MyPrior."""
+    """Prior of the latent: standard_normal, gaussian (learnt), mixture, vamp, flow, or an import path such as
+    my_package.priors:MyPrior."""
+    free_bits: float = 0.0
+    """KL in nats that each latent dimension may have at no cost in the loss."""
     label_weight: float = 10.0
-    """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels."""
+    """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels; without effect
+    where the modalities are several images."""
 
 
 def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: int = 10) -> Model:
     """Build a model for images of `event_shape` (C, H, W) and one of `num_classes` classes.
+
+    With (M, C, H, W) a multimodal model sees M images as its modalities, and no class.
 
     Raises:
         ValueError: When the model does not take such images, or a setting has no effect on it.
@@ -98,30 +105,40 @@ def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: 
         raise ValueError(f"unknown model {settings.name!r}: choose from {', '.join(_MODELS)}")
     listed, build = _MODELS[settings.name]
     used = listed.split()
+    if len(event_shape) == 4:
+        if "label_weight" not in used:
+            names = ", ".join(name for name, (its, _) in _MODELS.items() if "label_weight" in its)
+            raise ValueError(f"{settings.name} sees one image a sample, not {event_shape[0]}: choose from {names}")
+        used.remove("label_weight")
     for name, default in vars(ModelSettings()).items():
         if name not in ("name", *used) and getattr(settings, name) != default:
             raise ValueError(f"{name} has no effect on {settings.name}, which has {', '.join(used)}: leave it out")
-    given = {name: getattr(settings, name) for name in used if name != "prior"}
+    given = {name: getattr(settings, name) for name in used if name not in ("prior", "free_bits")}
     model = build(tuple(event_shape), num_classes, **given)
     if isinstance(model, VAE | MultimodalVAE) and settings.prior != ModelSettings.prior:
-        prior = PRIORS.get(settings.prior)(settings.latent_dim)
-        model.prior = prior_or_standard_normal(prior, settings.latent_dim)
+        prior = PRIORS.get(settings.prior).for_events(settings.latent_dim, event_shape)
+        encode = model.encode if isinstance(model, VAE) and not isinstance(model, MixtureVAE) else None
+        model.prior = prior_or_standard_normal(prior, settings.latent_dim, encode)
+    if isinstance(model, VAE | ConditionalVAE):
+        model.free_bits = check_free_bits(settings.free_bits)
     return model
 
 
 def batch_for(model: Model, images: Tensor, labels: Tensor, num_classes: int = 10) -> dict[str, Tensor]:
-    """Named tensors of one batch: x; x and one-hot y; or the modalities image and label."""
+    """Named tensors of one batch: x; x and one-hot y; the modalities image and label; or image_0, image_1 and so on."""
     if isinstance(model, AutoEncoder | VAE):
         return {"x": images}
+    if images.ndim == 5:
+        return {f"image_{number}": each for number, each in enumerate(images.unbind(1))}
     one_hot = nn.functional.one_hot(labels, num_classes).to(images.dtype)
     return {"image": images, "label": one_hot} if isinstance(model, MultimodalVAE) else {"x": images, "y": one_hot}
 
 
 @torch.no_grad()
 def codes_of(model: Model, batch: dict[str, Tensor]) -> Tensor:
-    """Latent means of a batch made by `batch_for`, (n, L)."""
+    """Latents of a batch made by `batch_for`, (n, L), at the posterior's mode; those of images do not see the label."""
     if isinstance(model, MultimodalVAE):
-        return model.joint({name: x for name, x in batch.items() if name == "image"}).mode
+        return model.united_of(model.prepare({name: x for name, x in batch.items() if name != "label"})).mode
     if isinstance(model, ConditionalVAE):
         return model.encode(batch["x"], batch["y"]).mode
     if isinstance(model, VAE):
@@ -155,41 +172,46 @@ def _multimodal(
     latent_dim: int,
     hidden: int,
     beta: float,
-    label_weight: float,
+    label_weight: float | None = None,
     **private: int,
 ) -> MultimodalVAE:
-    """Image and label as modalities; `private` is empty or holds `private_dim`."""
+    """Image and label as modalities, or M images; `private` is empty or holds `private_dim`."""
 
     def encoder(features: int) -> nn.Module:
         head = SharedPrivateHead(hidden, latent_dim, **private) if private else GaussianHead(hidden, latent_dim)
         return nn.Sequential(MLPEncoder(features, (hidden,)), head)
 
-    shapes = {"image": shape, "label": (num_classes,)}
+    shapes: dict[str, Sequence[int]] = {"image": shape, "label": (num_classes,)}
+    if len(shape) == 4:
+        shapes = {f"image_{number}": shape[1:] for number in range(shape[0])}
     width = latent_dim + sum(private.values())
     encoders = {name: encoder(prod(event)) for name, event in shapes.items()}
     decoders = {name: MLPDecoder(width, (hidden,), event) for name, event in shapes.items()}
     more: dict[str, Any] = dict(private)
     if cls is JMVAE:
-        more["joint_encoder"] = LabelConditioned(encoder(prod(shape) + num_classes))
-    likelihoods: dict[str, Likelihood] = {"image": BernoulliLikelihood(), "label": CategoricalLikelihood()}
-    weights = {"label": label_weight}
+        more["joint_encoder"] = LabelConditioned(encoder(sum(prod(event) for event in shapes.values())))
+    likelihoods: dict[str, Likelihood] = {"label": CategoricalLikelihood()} if "label" in shapes else {}
+    weights = {} if label_weight is None else {"label": label_weight}
     return cls(encoders, decoders, latent_dim, likelihoods=likelihoods, weights=weights, beta=beta, **more)
 
 
 _BOTH = "latent_dim hidden beta label_weight prior"
 _MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     "autoencoder": ("latent_dim hidden noise_std", lambda shape, _, **used: mlp_autoencoder(shape, **used)),
-    "vae": ("latent_dim hidden beta prior", lambda shape, _, **used: mlp_vae(shape, **used)),
-    "lecture_vae": ("latent_dim hidden prior", lambda shape, _, **used: lecture_vae(event_shape=shape, **used)),
+    "vae": ("latent_dim hidden beta prior free_bits", lambda shape, _, **used: mlp_vae(shape, **used)),
+    "lecture_vae": (
+        "latent_dim hidden prior free_bits",
+        lambda shape, _, **used: lecture_vae(event_shape=shape, **used),
+    ),
     "categorical_vae": (
         "latent_dim hidden components",
         lambda shape, _, latent_dim, hidden, components: mlp_categorical_vae(shape, hidden, latent_dim, components),
     ),
     "mixture_vae": ("latent_dim hidden beta components prior", _mixture_vae),
-    "conditional_vae": ("latent_dim hidden beta", mlp_conditional_vae),
+    "conditional_vae": ("latent_dim hidden beta free_bits", mlp_conditional_vae),
     "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
-    "keras_vae": ("latent_dim beta prior", partial(_keras, keras_vae)),
-    "face_vae": ("latent_dim prior", _face_vae),
+    "keras_vae": ("latent_dim beta prior free_bits", partial(_keras, keras_vae)),
+    "face_vae": ("latent_dim prior free_bits", _face_vae),
     "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
     "mvae": (_BOTH, partial(_multimodal, MVAE)),
     "mmvae": (_BOTH, partial(_multimodal, MMVAE)),

@@ -57,6 +57,35 @@ def test_the_loop_is_adam_on_the_loss(data):
     torch.testing.assert_close(weights(ours), weights(plain), rtol=0, atol=1e-7)
 
 
+def test_the_kls_weight_grows_over_the_warm_up_and_validation_takes_it_whole(data):
+    betas = []
+
+    class Watched(VAE):
+        def forward(self, x, latents="sample"):
+            betas.append((self.training, self.beta))
+            return super().forward(x, latents)
+
+    plain = make(beta=2.0)
+    model = Watched(plain.encoder, plain.decoder, 4, beta=2.0)
+    settings = FitSettings(epochs=3, kl_warmup_epochs=2, device="cpu")  # 4 steps an epoch
+    history = fit(model, data[0], settings, validation=data[1], progress=False).history
+    steps = [beta for training, beta in betas if training]
+    assert steps == [2.0 * min(1.0, step / 8) for step in range(12)]
+    assert {beta for training, beta in betas if not training} == {2.0}
+    assert model.beta == 2.0
+    assert history[0]["loss"] < -history[0]["log_likelihood"] + 2.0 * history[0]["kl"]
+
+
+def test_warm_up_lets_a_heavy_kl_begin_with_latents_in_use(data):
+    """Under beta 4 the codes collapse within five epochs; in the first quarter of a warm-up they are in use."""
+    kls = {}
+    for epochs in (0, 20):
+        model = make(beta=4.0)
+        settings = FitSettings(epochs=5, kl_warmup_epochs=epochs, learning_rate=3e-3, device="cpu")
+        kls[epochs] = fit(model, data[0], settings, progress=False).history[-1]["kl"]
+    assert kls[20] > kls[0] + 1.0
+
+
 def test_two_runs_of_one_seed_are_equal(data):
     models = make(), make()
     for model in models:
@@ -66,13 +95,22 @@ def test_two_runs_of_one_seed_are_equal(data):
 
 def test_resume_ends_as_if_it_had_never_stopped(data, tmp_path):
     whole, stopped = make(), make()
-    expected = fit(whole, data[0], FitSettings(epochs=4, device="cpu"), validation=data[1], progress=False)
-    fit(stopped, data[0], FitSettings(epochs=2, device="cpu"), validation=data[1], folder=tmp_path, progress=False)
+    expected = fit(
+        whole, data[0], FitSettings(epochs=4, kl_warmup_epochs=3, device="cpu"), validation=data[1], progress=False
+    )
+    fit(
+        stopped,
+        data[0],
+        FitSettings(epochs=2, kl_warmup_epochs=3, device="cpu"),
+        validation=data[1],
+        folder=tmp_path,
+        progress=False,
+    )
     resumed = make(beta=1.0)
     result = fit(
         resumed,
         data[0],
-        FitSettings(epochs=4, device="cpu"),
+        FitSettings(epochs=4, kl_warmup_epochs=3, device="cpu"),
         validation=data[1],
         folder=tmp_path,
         resume=True,
@@ -125,6 +163,10 @@ def test_a_loss_that_is_not_finite_stops_with_advice(data):
     [
         (lambda data, path: FitSettings(epochs=0), "epochs must be at least 1"),
         (lambda data, path: FitSettings(learning_rate=0.0), "learning_rate"),
+        (
+            lambda data, path: fit(mlp_autoencoder((64,), 8, 2), data[0], FitSettings(kl_warmup_epochs=1)),
+            "kl_warmup_epochs has no effect on AutoEncoder, which has no KL",
+        ),
         (lambda data, path: fit(make(), data[0], FitSettings(patience=1)), "patience needs validation"),
         (lambda data, path: fit(make(), data[0], FitSettings(), folder=path, resume=True), "nothing to resume"),
     ],

@@ -45,26 +45,6 @@ class TwoHumps(Prior):
         return drawn.to(like)
 
 
-class PosteriorMixture(Prior):
-    """A VampPrior (Tomczak & Welling, 2018): the mixture of the posteriors of learnt pseudo-inputs."""
-
-    def __init__(self, latent_dim, encoder, inputs):
-        super().__init__(latent_dim)
-        self.encoder, self.inputs = encoder, nn.Parameter(inputs)
-
-    def mixture(self):
-        posteriors = self.encoder(self.inputs)
-        parts = [DiagonalGaussian(m, v) for m, v in zip(posteriors.mean, posteriors.logvar, strict=True)]
-        return GaussianMixture.of(parts)
-
-    def log_prob(self, z):
-        flat = z.reshape(-1, z.shape[-1])
-        return self.mixture().log_prob(flat).reshape(z.shape[:-1])
-
-    def sample(self, count, like, generator=None):
-        return self.mixture().rsample(count)
-
-
 def linear_vae(prior, variance=0.4):
     """One latent and a linear decoder: under `TwoHumps` log p(x) is that of a mixture of two Gaussians."""
     torch.manual_seed(3)
@@ -154,19 +134,6 @@ def test_a_linear_vae_scores_against_its_prior():
     with torch.no_grad():
         estimate = model(x.repeat(4000, 1)).kl.view(4000, 5).mean(0)
         torch.testing.assert_close(estimate, quadrature_kl(model.encode(x), model.prior), rtol=0, atol=0.15)
-
-
-def test_a_prior_may_be_made_of_the_models_own_encoder():
-    encoder = GaussianHead(6, 2)
-    model = VAE(encoder, nn.Linear(2, 6), 2, prior=PosteriorMixture(2, encoder, torch.rand(4, 6)))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(torch.rand(8, 6)).loss.backward()
-        optimizer.step()
-    assert model.prior.inputs.grad.abs().sum() > 0
-    assert model.sample(5).shape == (5, 6)
-    assert math.isfinite(bound_report(model.eval(), torch.rand(4, 6), num_samples=5)["negative_iwae_5"])
 
 
 @pytest.mark.parametrize("kind", ["mvae", "jmvae", "mmvae", "mopoe", "dmvae", "mmvae_plus"])

@@ -151,6 +151,28 @@ def test_conditional_prior_may_learn_from_the_condition():
     assert model.sample(y).shape == (4, 6)
 
 
+def test_kl_balance_gives_the_prior_its_share_of_the_gradient():
+    posterior = LabelConditioned(nn.Sequential(MLPEncoder(9, (8,)), GaussianHead(8, 2)))
+    prior = nn.Sequential(MLPEncoder(3, (8,)), GaussianHead(8, 2))
+    model = ConditionalVAE(posterior, LabelConditioned(nn.Linear(5, 6)), 2, prior=prior)
+    x, y, found = torch.rand(4, 6), one_hot([0, 1, 2, 0], 3), {}
+    for model.kl_balance in (None, 0.8):
+        loss = model(x, y, "mean").loss
+        found[model.kl_balance] = loss.item(), torch.autograd.grad(loss, prior[1].mean.weight)[0]
+    assert found[0.8][0] == pytest.approx(found[None][0], rel=1e-6)
+    torch.testing.assert_close(found[0.8][1], 0.8 * found[None][1])
+
+
+def test_divergences_and_free_bits_meet_latent_by_latent():
+    """A latent under another divergence keeps it; only those under the KL get free bits."""
+    model, x = mlp_vae((6,), 8, 2), torch.rand(4, 6)
+    model.free_bits = 50.0
+    assert model(x).loss.item() > 100
+    model.divergences = {"z": "geometric_js"}
+    with pytest.raises(ValueError, match="geometric_js is not defined"):  # the prior is not a DiagonalGaussian
+        model(x)
+
+
 def test_posterior_equal_to_prior_gives_zero_kl():
     def same(*_):
         return torch.zeros(2, 3), torch.zeros(2, 3)
@@ -166,6 +188,8 @@ def test_posterior_equal_to_prior_gives_zero_kl():
     ("call", "message"),
     [
         (lambda: mlp_vae((4,), 8, 2, beta=-1.0), "beta"),
+        (lambda: ConditionalVAE(nn.Identity(), nn.Identity(), 2, kl_balance=0.8), "no effect on the standard normal"),
+        (lambda: ConditionalVAE(nn.Identity(), nn.Identity(), 2, prior=nn.Identity(), kl_balance=2.0), "share"),
         (lambda: mlp_vae((4,), 8, 2)(torch.full((2, 4), 1.5)), "divide 8-bit"),
         (lambda: mlp_vae((4,), 8, 2)(torch.full((2, 4), math.nan)), r"\[0, 1\]"),
         (lambda: mlp_vae((4,), 8, 2)(torch.rand(2, 5)), "expected 4 numbers"),

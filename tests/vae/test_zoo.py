@@ -27,6 +27,18 @@ def test_every_model_learns_from_a_step(name):
     assert codes_of(model.eval(), batch).shape[0] == 6
 
 
+@pytest.mark.parametrize("name", [n for n in get_args(ModelName) if n.startswith(("jm", "mv", "mm", "mo", "dm"))])
+def test_every_family_learns_from_five_images(name):
+    model = build_vae(ModelSettings(name=name, latent_dim=4, hidden=16), (5, 3, 4, 4))
+    batch = batch_for(model, torch.rand(6, 5, 3, 4, 4), torch.arange(6))
+    assert list(batch) == list(model.names) == [f"image_{number}" for number in range(5)]
+    model(batch).loss.backward()
+    assert all(p.grad is not None for p in model.decoders.parameters())
+    generated = model.generate({k: batch[k] for k in ("image_1", "image_3")}, model.names)
+    assert {image.shape for image in generated.values()} == {(6, 3, 4, 4)}
+    assert codes_of(model.eval(), batch).shape == (6, 4)
+
+
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [
@@ -35,6 +47,9 @@ def test_every_model_learns_from_a_step(name):
         ({"name": "mvae", "private_dim": 7}, (1, 8, 8), "private_dim has no effect on mvae"),
         ({"name": "keras_vae"}, (1, 28, 28), "pad_to: 32"),
         ({"name": "face_vae"}, (1, 32, 32), "RGB"),
+        ({"name": "vae"}, (5, 3, 8, 8), "vae sees one image a sample, not 5: choose from jmvae, mvae"),
+        ({"name": "mvae", "label_weight": 3.0}, (5, 3, 8, 8), "label_weight has no effect on mvae"),
+        ({"name": "mvae", "free_bits": 0.1}, (1, 8, 8), "free_bits has no effect on mvae"),
     ],
 )
 def test_settings_without_effect_are_refused(settings, shape, message):
