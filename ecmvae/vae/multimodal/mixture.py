@@ -55,7 +55,7 @@ class MMVAE(MultimodalVAE):
     def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the present experts; Shi et al. generate from one modality only and leave several open.
 
-        Of product, product with the prior, and the mixture's mean, the first was the most coherent from two modalities.
+        Product, product with the prior, the mixture's mean and one expert are compared by `tools/coherence_rules.py`.
         """
         return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
 

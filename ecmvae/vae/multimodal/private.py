@@ -52,7 +52,7 @@ class PrivateSharedVAE(MultimodalVAE):
         sets = {}
         for (name, x), row in zip(batch.data.items(), batch.present[..., None], strict=True):
             latents: LatentSet = self.encoders[name](x)
-            s = _gaussian(latents, "s")
+            s = latents.gaussian("s")
             own = DiagonalGaussian(torch.where(row, s.mean, 0.0), torch.where(row, s.logvar, 0.0))
             sets[name] = LatentSet({"c": latents["c"], "s": own})
         return sets
@@ -100,9 +100,7 @@ class DMVAE(PrivateSharedVAE):
             alone = self.weighted(self.score({**z, "c": expert.rsample()}, batch))
             bound = bounds.elbo(alone, self._kl(with_private(expert, sets)), self.beta)
             objective = objective + torch.where(row, bound, 0.0)
-        return MultimodalOutput(
-            loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=_gaussian(latents, "c")
-        )
+        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=latents.gaussian("c"))
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the prior and the present shared experts."""
@@ -140,10 +138,10 @@ class MMVAEPlus(PrivateSharedVAE):
         sets = self.latent_sets(batch)
         posterior = GaussianMixture.of_present(list(shared_of(sets).values()), batch.present)
         c = posterior.rsample_each(self.num_samples)  # (K, M, n, S)
-        own = {name: _gaussian(latents, "s").rsample(self.num_samples) for name, latents in sets.items()}  # (K, n, P)
+        own = {name: latents.gaussian("s").rsample(self.num_samples) for name, latents in sets.items()}  # (K, n, P)
         scores = self.score({"c": c} | {f"s_{name}": self._private(name, own, batch) for name in own}, batch)
         private_divergence = torch.stack(
-            [_gaussian(sets[name], "s").log_prob(s) - self.standard_normal.log_prob(s) for name, s in own.items()], 1
+            [sets[name].gaussian("s").log_prob(s) - self.standard_normal.log_prob(s) for name, s in own.items()], 1
         )
         divergence = posterior.log_prob(c) - self.prior.log_prob(c) + private_divergence  # (K, M, n)
         bound = bounds.iwae(self.weighted(scores) - self.beta * divergence)
@@ -168,16 +166,9 @@ class MMVAEPlus(PrivateSharedVAE):
 
 def shared_of(sets: Mapping[str, LatentSet]) -> dict[str, DiagonalGaussian]:
     """The experts on c, by modality."""
-    return {name: _gaussian(latents, "c") for name, latents in sets.items()}
+    return {name: latents.gaussian("c") for name, latents in sets.items()}
 
 
 def with_private(c: Posterior, sets: Mapping[str, LatentSet]) -> LatentSet:
     """One set of all latents: c, and s_m of each modality m."""
     return LatentSet({"c": c} | {f"s_{name}": latents["s"] for name, latents in sets.items()})
-
-
-def _gaussian(latents: LatentSet, name: str) -> DiagonalGaussian:
-    latent = latents[name]
-    if not isinstance(latent, DiagonalGaussian):
-        raise ValueError(f"latent {name} is a {type(latent).__name__}: shared and private experts must be Gaussian")
-    return latent
