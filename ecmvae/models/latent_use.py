@@ -124,9 +124,9 @@ class LatentUse:
 
         ``normal_miou``; for each change ("zeroed", "resampled", "swapped") and each latent ("c", "s_v", "s_a", "all")
         ``change_in_objects`` (mean |change of probability| in what sounds), ``mask_iou`` with the normal answer and
-        ``miou`` with the truth; for each latent ``active_units`` of ``dimensions`` (of the prior's means),
-        ``kl`` in nats and ``js_share_of_ceiling``; ``posterior_iou_with_shown_mask`` and ``..._with_prior_answer``
-        under masks shifted by a third of the picture.
+        ``miou`` with the truth; for each latent ``active_units`` of ``dimensions`` (by the posterior's means;
+        ``active_units_prior`` by the prior's), ``kl`` in nats and ``js_share_of_ceiling``;
+        ``posterior_iou_with_shown_mask`` and ``..._with_prior_answer`` under masks shifted by a third of the picture.
         """
         if self.clips == 0:
             return None
@@ -147,9 +147,9 @@ class LatentUse:
         for name in names:
             active = {side: active_units(torch.cat(means[name])) for side, means in self._means.items()}
             latents[SYMBOLS[name]] = {
-                "dimensions": len(active["prior"]),
-                "active_units": int(active["prior"].sum()),
-                "active_units_posterior": int(active["posterior"].sum()),
+                "dimensions": len(active["posterior"]),
+                "active_units": int(active["posterior"].sum()),
+                "active_units_prior": int(active["prior"].sum()),
                 "kl": round(value["kl", name], 3),
                 "js_share_of_ceiling": round(value["js", name] / math.log(2), 4),
             }
