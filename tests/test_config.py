@@ -51,7 +51,7 @@ def test_weights_of_further_loss_terms_survive_a_round_trip() -> None:
         ({"model": {"latnt": {}}}, "unknown config key 'model.latnt': did you mean 'model.latent'?"),
         (
             {"model": {"latent": {"kind": "factorised"}}},
-            "config: model.latent.kind takes one of 'none', 'single', 'factorized', got 'factorised'",
+            "config: model.latent.kind takes one of 'none', 'single', 'factorized', 'agreement', got 'factorised'",
         ),
         ({"model": 3}, "config key model must hold a mapping"),
         ({"data": {"image_size": 100}}, "multiple of 32"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ecmvae.data.mnist import LabelledImages
+from ecmvae.vae.classic import mlp_classifier
 from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.multimodal.coherence import Labeller, coherence, labels_of
 from ecmvae.vae.zoo import batch_for
@@ -65,9 +66,6 @@ def _most_probable(probabilities: Tensor) -> Tensor:
 
 
 def _classifier(x: Tensor, labels: Tensor, seed: int) -> Callable[[Tensor], Tensor]:
-    """A fully connected network of scikit-learn, trained on images (n, *event)."""
-    from sklearn.neural_network import MLPClassifier
-
-    network = MLPClassifier((128,), random_state=seed, early_stopping=True, n_iter_no_change=5)
-    network.fit(x.flatten(1).numpy(), labels.numpy())
-    return lambda images: torch.from_numpy(network.predict(images.flatten(1).numpy()))
+    """A fully connected network, trained on images (n, *event)."""
+    network = mlp_classifier(x.flatten(1).numpy(), labels.numpy(), seed)
+    return lambda images: torch.from_numpy(network(images.flatten(1).numpy()))

@@ -6,7 +6,7 @@ Each class adds the generative side (sample, log_prob in nats) to scikit-learn's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -166,6 +166,15 @@ class KMeansModel:
     def assign(self, x: ArrayLike) -> Array:
         """Nearest centre of each row, (n,)."""
         return np.asarray(self.estimator.predict(np.asarray(x)))
+
+
+def mlp_classifier(x: ArrayLike, labels: ArrayLike, seed: int = 0) -> Callable[[ArrayLike], Array]:
+    """scikit-learn's fully connected classifier, 128 units wide, fitted to (n, D) and (n,): rows to their classes."""
+    from sklearn.neural_network import MLPClassifier
+
+    network = MLPClassifier((128,), random_state=seed, early_stopping=True, n_iter_no_change=5)
+    network.fit(np.asarray(x), np.asarray(labels))
+    return lambda rows: np.asarray(network.predict(np.asarray(rows)))
 
 
 def digits() -> tuple[Array, Array]:
