@@ -28,7 +28,7 @@ from ecmvae.vae.latents import LatentSet
 from ecmvae.vae.likelihoods import BernoulliLikelihood
 from ecmvae.visual.build import channels_of
 
-_NO_LATENTS = "this model has no latents (model.latent.kind: none): there is no bound to compute and nothing to draw"
+_NO_LATENTS = "this model has no latents (model.latent.kind: none), so it has no bound and nothing to draw"
 
 
 class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):

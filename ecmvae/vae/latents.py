@@ -38,7 +38,7 @@ class LatentSet(Mapping[str, Posterior]):
         latents: Name -> distribution over (n, L), of one n.
 
     Raises:
-        ValueError: When there is no latent.
+        ValueError: When `latents` is empty.
     """
 
     def __init__(self, latents: Mapping[str, Posterior]) -> None:
