@@ -55,7 +55,7 @@ class LatentConfig:
 
     kind: Literal["none", "single", "factorized", "agreement"] = "factorized"
     """factorized (c, s_a, s_v, the paper's form), single (one joint latent: a plain conditional VAE), none
-    (deterministic), agreement (c stands in for the sound in every fusion and s_v is a map; see docs/latents.md)."""
+    (deterministic), agreement (c stands in for the sound in every fusion, s_v is an error map; see docs/latents.md)."""
     fusion: Literal["concat", "poe"] = "concat"
     """How c joins s_v and s_a: a linear map of the concatenated samples, or a product of experts."""
     dim: int = 16
@@ -69,6 +69,9 @@ class LatentConfig:
     weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled"
     """What the posterior sees where a frame has no mask (S4 training): labelled = it equals the prior there,
     repeat_first = the clip's first mask stands in, pseudo = the prior branch's own thresholded prediction."""
+    posterior_share: float = 1.0
+    """agreement: share of a batch's clips, above 0, on which a training step runs the posterior; the others train the
+    prior alone. Each clip costs two passes through fusion and decoder with it and one without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +123,12 @@ class LossConfig:
     """Divergence of posterior from prior, summed over c, s_a and s_v."""
     kl_warmup_epochs: float = 0.0
     """The KL weight rises linearly from 0 to `kl` over this many epochs."""
+    free_bits: float = 0.0
+    """Nats of KL that each latent dimension may have at no cost, in every latent whose divergence is kl: with them the
+    posterior need not give up what it sees."""
+    kl_balance: float | None = None
+    """Share, 0 to 1, of that KL's gradient that goes to the prior; null is the plain KL. 0.8 (Dreamer v2) lets the
+    prior learn what the posterior knows sooner than the posterior forgets it."""
     orthogonality: float = 0.001
     """Orthogonality between the shared and the specific latents (squared Frobenius norm of the cross-covariance)."""
     mutual_information: float = 0.001
@@ -260,7 +269,18 @@ class Config:
             "data.supervised=all is not available for avss, which labels one frame of a training clip of v1s: use auto",
         )
         for name, value in vars(self.loss).items():
-            _require(isinstance(value, str | dict) or value >= 0, f"loss.{name}={value} must not be negative")
+            _require(
+                value is None or isinstance(value, str | dict) or value >= 0,
+                f"loss.{name}={value} must not be negative",
+            )
+        share = model.latent.posterior_share
+        _require(0 < share <= 1, f"model.latent.posterior_share={share} must be above 0 and at most 1")
+        balance, plain = self.loss.kl_balance, self.loss.kl_balance is None and self.loss.free_bits == 0
+        _require(balance is None or balance <= 1, f"loss.kl_balance={balance} is a share: choose it from 0 to 1")
+        _require(
+            plain or self.loss.formulas == "principled",
+            "loss.free_bits and loss.kl_balance change the KL: set loss.formulas to principled with them",
+        )
         _require(
             train.batch_size % train.devices == 0,
             f"train.batch_size={train.batch_size} cannot be shared equally by train.devices={train.devices}: "

@@ -29,6 +29,7 @@ from ecmvae.models.base import MODELS
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.models.ecmvae import ECMVAE
 from ecmvae.registry import Registry
+from ecmvae.vae.conditional import training_kl
 from ecmvae.vae.latents import DIVERGENCES, DivergenceName
 
 Formula = Callable[..., Tensor]
@@ -94,12 +95,12 @@ class Structure(FormulaTerm):
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the supervised frames."""
-        logits = flat(foreground_logits(inputs.branches[self.branch].logits))
-        return self.formula(logits[inputs.supervised], inputs.masks[inputs.supervised]).mean()
+        logits, frames = flat(foreground_logits(inputs.branches[self.branch].logits)), inputs.frames_of(self.branch)
+        return self.formula(logits[frames], inputs.masks[frames]).mean()
 
 
 class PosteriorStructure(Structure):
-    """The same of the posterior branch: the reconstruction term of the conditional ELBO."""
+    """The same of the posterior branch, over the frames that it saw: the reconstruction term of the ELBO."""
 
     name = "posterior_structure"
     branch = "posterior"
@@ -121,8 +122,8 @@ class CrossEntropy(LossTerm):
         """
         if inputs.labels is None:
             raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
-        logits = flat(inputs.branches[self.branch].logits)
-        return class_loss(logits[inputs.supervised], inputs.labels[inputs.supervised]).mean()
+        logits, frames = flat(inputs.branches[self.branch].logits), inputs.frames_of(self.branch)
+        return class_loss(logits[frames], inputs.labels[frames]).mean()
 
 
 class PosteriorCrossEntropy(CrossEntropy):
@@ -162,7 +163,7 @@ class AudioVisualMatching(FormulaTerm):
 
 
 class SoundMatch(LossTerm):
-    """InfoNCE between what sounds and its sound inside the gates, averaged over the branches; not in the paper."""
+    """InfoNCE between what sounds and its sound inside the gates of each branch that has them; not in the paper."""
 
     name = "match"
     needs = ("matches",)
@@ -170,7 +171,7 @@ class SoundMatch(LossTerm):
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the branches; frames without a mask count as silent, as neither has pixels known to sound."""
         masks = inputs.masks * rearrange(inputs.supervised, "n -> n 1 1 1")
-        each = [info_nce(branch.matches, masks, inputs.clips) for branch in inputs.branches.values()]
+        each = [info_nce(branch.matches, masks, inputs.clips) for branch in inputs.branches.values() if branch.matches]
         return torch.stack(each).mean()
 
 
@@ -197,7 +198,7 @@ class LatentDivergence(LossTerm):
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """One term for each latent; the shared one's kind is ``model.latent.shared_divergence``."""
-        latent, formulas = config.model.latent, FORMULAS[config.loss.formulas]
+        latent, formulas = config.model.latent, {**FORMULAS[config.loss.formulas], **_changed_kl(config)}
         shared = formulas[latent.shared_divergence]
         if latent.shared_divergence in ("js", "dimension_js"):
             shared = partial(shared, num_samples=latent.js_samples)
@@ -215,6 +216,14 @@ class LatentDivergence(LossTerm):
         assert output.prior is not None
         divergence = self.formula(output.posterior.gaussian(self.latent), output.prior.gaussian(self.latent))
         return inputs.real(divergence)[inputs.real(output.informed)].mean()
+
+
+def _changed_kl(config: Config) -> dict[str, Formula]:
+    """The KL that ``loss.free_bits`` and ``loss.kl_balance`` ask for; empty where the plain one stays."""
+    nats, balance = config.loss.free_bits, config.loss.kl_balance
+    if nats == 0 and balance is None:
+        return {}
+    return {"kl": partial(training_kl, free_nats=nats, balance=balance)}
 
 
 class Orthogonality(FormulaTerm):

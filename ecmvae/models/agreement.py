@@ -5,10 +5,9 @@ explains the mask without them, and they end up unused (docs/latents.md). Here e
 stands for:
 
 - c is what the model looks for. It takes the sound's place in the fusion with every scale, so that the sound reaches
-  the pixels through c alone. Its prior hears the sound and sees the whole picture; its posterior looks at the features
-  under the mask.
-- s_v is a map at stride 8: what the picture leaves open about the place. Its prior has mean 0 and a spread that depends
-  on the picture, its posterior sees the mask as well. Its first channel is evidence, added to the logits.
+  the pixels through c alone. Its prior hears the sound; its posterior also sees the features under the mask.
+- s_v is what the prior leaves open about the place: the error of its answer, as a smooth map that is added to the
+  logits. Its prior has mean 0 and a spread that depends on the picture; its posterior is shown the mask.
 - s_a is what the sound holds besides, a vector mixed into the coarsest map.
 
 Prior and posterior share neck, fusion and decoder: there is one p(y|x, z), as in a conditional VAE.
@@ -16,7 +15,9 @@ Prior and posterior share neck, fusion and decoder: there is one p(y|x, z), as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -24,9 +25,10 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ecmvae.models.branch import ClipInputs
-from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
+from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import fuse_scales
 from ecmvae.models.latents import LatentMode, LatentSamples, draw
 from ecmvae.models.output import BranchOutput
@@ -35,12 +37,44 @@ from ecmvae.vae.encoders import GaussianHead
 from ecmvae.vae.gaussian import LOGVAR_LIMIT, DiagonalGaussian
 from ecmvae.vae.latents import LatentSet
 
-_HIDDEN = 64
-_MASK_GRID = 4
-_START_LOGVAR = -5.0  # noise that sound and mask show through from the first step on
-_START_EVIDENCE = 8.0  # logits for one unit of the first channel of s_v: a mask that is shown outweighs the rest
-_PLACES = 1  # index of the scale that s_v lies on: stride 8
+_CELLS = 16  # along a side of the grid on which s_v describes a map
+_WAVES = 10  # lowest frequencies along a side that it keeps
+_MASK_CELLS = 4  # along a side of the mask as the posterior of s_a sees it
 _OBJECTS = 2  # index of the scale whose features describe an object: stride 16
+_START_LOGVAR = -3.0  # noise that sound and mask show through from the first step on
+_START_EVIDENCE = 20.0  # logits of a map of ones: a mask that is shown outweighs an answer that is sure of another
+
+
+class SmoothMap(nn.Module):
+    """Maps with values in [-1, 1] as 100 coefficients: the lowest frequencies of the discrete cosine transform.
+
+    A coefficient at frequency k = (k_y, k_x) is divided by 0.55 / sqrt(1 + (|k| / 4)^4), about the standard deviation
+    that it has over masks of single objects, so that all are of order 1 (fitted to the masks of 500 frames of
+    AVS-Collage, where these frequencies keep an IoU of .67 with the mask).
+    """
+
+    basis: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        frequency, cell = torch.arange(_WAVES).float(), torch.arange(_CELLS) + 0.5
+        basis = torch.cos(torch.pi * frequency[:, None] * cell / _CELLS) * math.sqrt(2 / _CELLS)
+        basis[0] /= math.sqrt(2)
+        length_squared = frequency[:, None].square() + frequency.square()
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("scale", 0.55 / (1 + (length_squared / 16).square()).sqrt(), persistent=False)
+
+    def analyse(self, maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n k"]:
+        """Coefficients of maps of any size."""
+        cells = F.adaptive_avg_pool2d(maps, _CELLS)
+        return (torch.einsum("ku,nouv,lv->nkl", self.basis, cells, self.basis) / self.scale).flatten(1)
+
+    def compose(self, coefficients: Float[Tensor, "n k"], size: Sequence[int]) -> Float[Tensor, "n 1 h w"]:
+        """The maps that have these coefficients, interpolated to (H, W)."""
+        scaled = rearrange(coefficients, "n (k l) -> n k l", k=_WAVES) * self.scale
+        cells = torch.einsum("ku,nkl,lv->nuv", self.basis, scaled, self.basis)
+        return F.interpolate(cells.unsqueeze(1), size=tuple(size), mode="bilinear", align_corners=False)
 
 
 class AgreementEncoder(nn.Module):
@@ -51,61 +85,51 @@ class AgreementEncoder(nn.Module):
         channels: C of the maps.
         audio_dim: A, width of the audio embeddings.
         latent_dim: L of c and s_a.
-        map_dim: Channels D of s_v.
     """
 
-    def __init__(
-        self, role: Literal["prior", "posterior"], channels: int, audio_dim: int, latent_dim: int, map_dim: int
-    ) -> None:
+    def __init__(self, role: Literal["prior", "posterior"], channels: int, audio_dim: int, latent_dim: int) -> None:
         super().__init__()
         shown = role == "posterior"
         self.sound = nn.BatchNorm1d(audio_dim)
-        self.heard, self.seen = nn.Linear(audio_dim, _HIDDEN), nn.Linear(channels, _HIDDEN)
-        self.shared = GaussianHead(_HIDDEN, latent_dim)
-        self.places = nn.Sequential(
-            nn.Conv2d(channels + shown, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
-        )
-        self.visual = GaussianHead(channels, map_dim) if shown else nn.Linear(channels, map_dim)
-        self.audio = GaussianHead(audio_dim + shown * _MASK_GRID**2, latent_dim)
-        for head in (self.audio, self.shared, *([self.visual] if shown else [])):
-            nn.init.constant_(head.logvar.bias, _START_LOGVAR)  # type: ignore[union-attr, arg-type]
-        if not shown:  # the whole picture says little about what sounds in it
-            nn.init.zeros_(self.seen.weight)
+        self.shared = GaussianHead(audio_dim + shown * channels, latent_dim)
+        self.audio = GaussianHead(audio_dim + shown * _MASK_CELLS**2, latent_dim)
+        self.visual_logvar = nn.Linear(channels, _WAVES**2)
+        self.error_gain = nn.Parameter(torch.ones(_WAVES**2)) if shown else None
+        for head in (self.audio, self.shared):
+            nn.init.constant_(head.logvar.bias, _START_LOGVAR)
+        nn.init.zeros_(self.visual_logvar.weight)
+        nn.init.constant_(self.visual_logvar.bias, _START_LOGVAR if shown else 0.0)
 
     def forward(
         self,
         scales: Sequence[Tensor],
         audio: Float[Tensor, "n a"],
         masks: Float[Tensor, "n 1 h w"] | None = None,
+        error: Float[Tensor, "n k"] | None = None,
     ) -> LatentSet:
-        """Four maps (N, C, H/s, W/s), (N, A) and (N, 1, H, W) -> c and s_a over (N, L), s_v over (N, D*H/8*W/8)."""
+        """Four maps (N, C, H/s, W/s) and (N, A) -> c and s_a over (N, L), s_v over (N, 100).
+
+        Args:
+            scales: Of the neck.
+            audio: Embeddings.
+            masks: Of the posterior: what it is shown.
+            error: Of the posterior: coefficients of what the prior's answer lacks, see `SmoothMap`.
+        """
         sound = self.sound(unit_length(audio, dim=-1))
-        places, objects = scales[_PLACES], scales[_OBJECTS]
-        if masks is None:
-            looks, heard = scales[-1].mean((2, 3)), sound
-            logvar = self.visual(rearrange(self.places(places), "n c h w -> n h w c"))
-            logvar = logvar.clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT).to(self.visual.weight.dtype)
+        dtype = self.visual_logvar.weight.dtype
+        logvar = self.visual_logvar(scales[-1].mean((2, 3))).to(dtype).clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT)
+        if masks is None or error is None or self.error_gain is None:
+            source = besides = sound
             mean = torch.zeros_like(logvar)
         else:
+            objects = scales[_OBJECTS]
             share = F.adaptive_avg_pool2d(masks, (objects.shape[2], objects.shape[3]))
-            looks = (objects * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
-            heard = torch.cat([sound, F.adaptive_avg_pool2d(masks, _MASK_GRID).flatten(1)], dim=1)
-            shown = 2.0 * F.adaptive_avg_pool2d(masks, (places.shape[2], places.shape[3])) - 1.0
-            where: DiagonalGaussian = self.visual(
-                rearrange(self.places(torch.cat([places, shown], dim=1)), "n c h w -> n h w c")
-            )
-            logvar = where.logvar
-            mean = torch.cat(
-                [where.mean[..., :1] + rearrange(shown, "n 1 h w -> n h w 1"), where.mean[..., 1:]], dim=-1
-            )
-        shared: DiagonalGaussian = self.shared((self.heard(sound) + self.seen(looks)).relu())
-        return LatentSet(
-            {
-                "shared": shared,
-                "visual": DiagonalGaussian(mean.flatten(1), logvar.flatten(1)),
-                "audio": self.audio(heard),
-            }
-        )
+            features = (objects * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
+            source = torch.cat([sound, features], dim=1)
+            besides = torch.cat([sound, F.adaptive_avg_pool2d(masks, _MASK_CELLS).flatten(1)], dim=1)
+            mean = self.error_gain * error.to(dtype)
+        visual = DiagonalGaussian(mean, logvar)
+        return LatentSet({"shared": self.shared(source), "visual": visual, "audio": self.audio(besides)})
 
 
 class AgreementBranch(nn.Module):
@@ -117,7 +141,7 @@ class AgreementBranch(nn.Module):
         channels: C.
         audio_dim: A, width of the audio embeddings.
         latent_dim: L of c and s_a.
-        map_dim: Channels D of s_v.
+        posterior_share: See `LatentConfig.posterior_share`.
     """
 
     def __init__(
@@ -128,15 +152,16 @@ class AgreementBranch(nn.Module):
         channels: int,
         audio_dim: int,
         latent_dim: int,
-        map_dim: int = 4,
+        posterior_share: float = 1.0,
     ) -> None:
         super().__init__()
         self.neck, self.decoder = neck, decoder
-        self.prior = AgreementEncoder("prior", channels, audio_dim, latent_dim, map_dim)
-        self.posterior = AgreementEncoder("posterior", channels, audio_dim, latent_dim, map_dim)
-        self.place = nn.Conv2d(map_dim, channels, 1)
+        self.prior = AgreementEncoder("prior", channels, audio_dim, latent_dim)
+        self.posterior = AgreementEncoder("posterior", channels, audio_dim, latent_dim)
         self.besides = nn.Conv2d(channels + latent_dim, channels, 1)
+        self.error = SmoothMap()
         self.evidence = nn.Parameter(torch.tensor(_START_EVIDENCE))
+        self.posterior_share = posterior_share
 
     def forward(
         self,
@@ -145,57 +170,69 @@ class AgreementBranch(nn.Module):
         mode: LatentMode,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
         informed: Bool[Tensor, " n"] | None = None,
-    ) -> tuple[BranchOutput, BranchOutput | None]:
-        """Decode the prior's latents, and with masks the posterior's in the same pass; arguments as `Branch.forward`.
+    ) -> tuple[BranchOutput, BranchOutput | None, Bool[Tensor, " n"] | None]:
+        """Decode the prior's latents, then with masks the posterior's; arguments as `Branch.forward`.
 
-        One pass, because BatchNorm then has the same statistics in training as in use. Of the prior it decodes the
-        means, which answer at test time; its spread is learned from the divergence alone.
+        Of the prior it decodes the means where there are masks: they are what answers at test time, and its spread is
+        learned from the divergence alone.
+
+        Returns:
+            The answer of the prior, that of the posterior, and the frames that were shown to it: in training those of
+            the first `posterior_share` of the clips. The others have the prior's latents and answer.
         """
-        scales, clip_count = self.neck(clips.maps), len(clips.audio)
-        prior = self._encode(self.prior, scales, clips)
+        scales, count = self.neck(clips.maps), len(clips.audio)
+        prior = self.prior(scales, clips.audio.flatten(0, 1))
         if masks is None:
-            return self._decode(scales, fusion, draw(prior, mode), clip_count, prior), None
-        posterior = self._encode(self.posterior, scales, clips, masks, informed, prior)
-        points = {name: torch.cat([prior.mode[name], drawn]) for name, drawn in draw(posterior, mode).items()}
-        twice = [torch.cat([each, each]) for each in scales]
-        both = self._decode(twice, fusion, points, 2 * clip_count)
-        return both.half(0, prior), both.half(1, posterior)
+            return self._decode(scales, fusion, draw(prior, mode), count, prior), None, None
+        first = self._decode(scales, fusion, prior.mode, count, prior)
+        shown = torch.ones(len(scales[0]), dtype=torch.bool, device=masks.device) if informed is None else informed
+        if self.training and self.posterior_share < 1:
+            count = math.ceil(count * self.posterior_share)
+            shown = shown & (torch.arange(len(shown), device=shown.device) < count * masks.shape[1])
+        posterior = self._posterior(scales, clips, masks, shown, prior, first.logits)
+        frames = count * masks.shape[1]
+        points = {name: point[:frames] for name, point in draw(posterior, mode).items()}
+        with _fixed_statistics(fusion, self.decoder):  # those of the prior's pass are in use at test time
+            second = self._decode([each[:frames] for each in scales], fusion, points, count)
+        return first, first.replaced_by(second, posterior), shown
 
-    def encode(
-        self,
-        clips: ClipInputs,
-        masks: Float[Tensor, "b t 1 h w"] | None = None,
-        informed: Bool[Tensor, " n"] | None = None,
-        prior: LatentSet | None = None,
+    def prior_latents(self, clips: ClipInputs) -> LatentSet:
+        """p(c, s_v, s_a | frames, audio) of the N frames."""
+        latents: LatentSet = self.prior(self.neck(clips.maps), clips.audio.flatten(0, 1))
+        return latents
+
+    def posterior_latents(
+        self, clips: ClipInputs, fusion: nn.ModuleList, masks: Float[Tensor, "b t 1 h w"]
     ) -> LatentSet:
-        """Latents of the N frames: of the prior, or with masks of the posterior; see `Branch.encode`."""
-        encoder = self.prior if masks is None else self.posterior
-        return self._encode(encoder, self.neck(clips.maps), clips, masks, informed, prior)
+        """q(c, s_v, s_a | frames, audio, masks) of the N frames."""
+        scales = self.neck(clips.maps)
+        prior = self.prior(scales, clips.audio.flatten(0, 1))
+        answer = self._decode(scales, fusion, prior.mode, len(clips.audio)).logits
+        everywhere = torch.ones(len(scales[0]), dtype=torch.bool, device=masks.device)
+        return self._posterior(scales, clips, masks, everywhere, prior, answer)
 
     def decode(self, clips: ClipInputs, fusion: nn.ModuleList, samples: LatentSamples) -> BranchOutput:
         """Decode given values of the latents."""
         points = {name: part for name, part in vars(samples).items() if part is not None}
         return self._decode(self.neck(clips.maps), fusion, points, len(clips.audio))
 
-    def _encode(
+    def _posterior(
         self,
-        encoder: AgreementEncoder,
         scales: Sequence[Tensor],
         clips: ClipInputs,
-        masks: Tensor | None = None,
-        informed: Tensor | None = None,
-        prior: LatentSet | None = None,
+        masks: Tensor,
+        shown: Tensor,
+        prior: LatentSet,
+        logits: Tensor,
     ) -> LatentSet:
-        audio = clips.audio.flatten(0, 1)
-        if masks is None:
-            heard: LatentSet = encoder(scales, audio)
-            return heard
-        shown = masks.flatten(0, 1)
-        if informed is None or prior is None or bool(informed.all()):
-            everywhere: LatentSet = encoder(scales, audio, shown)
+        answer = foreground_logits(logits.detach().flatten(0, 1)).sigmoid()
+        mask, audio = masks.flatten(0, 1), clips.audio.flatten(0, 1)
+        error = self.error.analyse(mask - answer)
+        if bool(shown.all()):
+            everywhere: LatentSet = self.posterior(scales, audio, mask, error)
             return everywhere
-        seen: LatentSet = encoder([each[informed] for each in scales], audio[informed], shown[informed])
-        return seen.where(informed, prior)
+        seen: LatentSet = self.posterior([each[shown] for each in scales], audio[shown], mask[shown], error[shown])
+        return seen.where(shown, prior)
 
     def _decode(
         self,
@@ -205,23 +242,28 @@ class AgreementBranch(nn.Module):
         clip_count: int,
         latents: LatentSet | None = None,
     ) -> BranchOutput:
-        finest, places, *middle, coarsest = scales
-        size = places.shape[2:]
-        where = rearrange(points["visual"], "n (h w d) -> n d h w", h=size[0], w=size[1])
+        *finer, coarsest = scales
         besides = repeat(points["audio"], "n l -> n l h w", h=coarsest.shape[2], w=coarsest.shape[3])
-        placed = [
-            finest,
-            places + self.place(where.to(places.dtype)),
-            *middle,
-            self.besides(torch.cat([coarsest, besides.to(coarsest.dtype)], dim=1)),
-        ]
+        mixed = self.besides(torch.cat([coarsest, besides.to(coarsest.dtype)], dim=1))
         query = rearrange(points["shared"], "(b t) l -> b t l", b=clip_count)
-        fused, used, matches = fuse_scales(fusion, placed, query)
+        fused, used, matches = fuse_scales(fusion, [*finer, mixed], query)
         logits = self.decoder(fused)
-        coarse = F.interpolate(where[:, :1], size=logits.shape[2:], mode="bilinear", align_corners=False)
-        evidence = self.evidence * coarse
+        evidence = self.evidence * self.error.compose(points["visual"], logits.shape[2:])
         if logits.shape[1] > 1:  # against the background, whose logit is the first
             evidence = torch.cat([-evidence, evidence.new_zeros(1).expand_as(logits[:, 1:])], dim=1)
-        logits = logits + evidence
-        logits = rearrange(logits, "(b t) k h w -> b t k h w", b=clip_count)
+        logits = rearrange(logits + evidence, "(b t) k h w -> b t k h w", b=clip_count)
         return BranchOutput(logits, LatentSamples(**points), fused, used, matches, latents)
+
+
+@contextmanager
+def _fixed_statistics(*parts: nn.Module) -> Iterator[None]:
+    """In this block the BatchNorms of `parts` leave their running statistics as they are."""
+    norms = [each for part in parts for each in part.modules() if isinstance(each, _BatchNorm)]
+    momenta = [each.momentum for each in norms]
+    for each in norms:
+        each.momentum = 0.0
+    try:
+        yield
+    finally:
+        for each, momentum in zip(norms, momenta, strict=True):
+            each.momentum = momentum

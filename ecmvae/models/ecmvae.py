@@ -54,6 +54,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         latent_fusion: "concat" or "poe".
         latent_dim: L.
         weak_posterior: What the posterior does with frames that have no mask, see `LatentConfig.weak_posterior`.
+        posterior_share: See `LatentConfig.posterior_share`.
         freeze_backbone: See `Segmenter`.
         freeze_audio: See `Segmenter`.
     """
@@ -73,6 +74,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         latent_fusion: Literal["concat", "poe"] = "concat",
         latent_dim: int = 16,
         weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled",
+        posterior_share: float = 1.0,
         freeze_backbone: bool = False,
         freeze_audio: bool = True,
     ) -> None:
@@ -111,7 +113,11 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         self.posterior_branch: Branch | None = None
         if latent_kind == "agreement":
             self.agreement = AgreementBranch(
-                *neck_and_decoder, channels=channels, audio_dim=self.audio_dim, latent_dim=latent_dim
+                *neck_and_decoder,
+                channels=channels,
+                audio_dim=self.audio_dim,
+                latent_dim=latent_dim,
+                posterior_share=posterior_share,
             )
             return
         self.prior_branch = branch("prior", *neck_and_decoder)
@@ -135,7 +141,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         if self.agreement is not None:
             if masks is not None:
                 masks, informed = self._shown_masks(masks, supervised, None)
-            prior, posterior = self.agreement(clips, self.fusion, latents, masks, informed)
+            prior, posterior, informed = self.agreement(clips, self.fusion, latents, masks, informed)
         else:
             assert self.prior_branch is not None
             prior = self.prior_branch(clips, self.fusion, latents)
@@ -167,13 +173,16 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         Raises:
             UserError: If the model has no latents.
         """
-        latents = (self.agreement or self.prior_branch).encode(condition)  # type: ignore[union-attr]
-        return self._existing(latents)
+        if self.agreement is not None:
+            return self.agreement.prior_latents(condition)
+        return self._existing(None if self.prior_branch is None else self.prior_branch.encode(condition))
 
     def posterior_latents(self, y: Float[Tensor, "n 1 h w"], condition: ClipInputs) -> LatentSet:
         """q(c, s_v, s_a | frames, audio, masks), each of the N frames shown its mask."""
         masks = rearrange(y, "(b t) c h w -> b t c h w", b=len(condition.audio))
-        side = self.agreement or self.posterior_branch
+        if self.agreement is not None:
+            return self.agreement.posterior_latents(condition, self.fusion, masks)
+        side = self.posterior_branch
         return self._existing(None if side is None else side.encode(condition, masks))
 
     def decode_latents(self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs) -> Float[Tensor, "n 1 h w"]:
@@ -226,5 +235,6 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             latent_fusion=config.latent.fusion,
             latent_dim=config.latent.dim,
             weak_posterior=config.latent.weak_posterior,
+            posterior_share=config.latent.posterior_share,
             **arguments,
         )

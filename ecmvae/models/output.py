@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from ecmvae.models.fusion import Match
@@ -32,18 +33,21 @@ class BranchOutput:
     matches: tuple[Match, ...] = ()
     latents: LatentSet | None = None
 
-    def half(self, number: Literal[0, 1], latents: LatentSet) -> BranchOutput:
-        """The first or the second half of the clips of a pass over two sides."""
+    def replaced_by(self, other: BranchOutput, latents: LatentSet) -> BranchOutput:
+        """This output with its first clips replaced by those of `other`, and without matches: those are of one side."""
 
-        def cut(part: Tensor) -> Tensor:
-            return part.chunk(2)[number]
+        def first(mine: Tensor, theirs: Tensor) -> Tensor:
+            return theirs if len(theirs) == len(mine) else torch.cat([theirs, mine[len(theirs) :]])
 
+        samples: dict[str, Any] = {
+            name: None if part is None else first(part, getattr(other.samples, name))
+            for name, part in vars(self.samples).items()
+        }
         return BranchOutput(
-            logits=cut(self.logits),
-            samples=None if self.samples is None else self.samples.map(cut),
-            fused=tuple(cut(each) for each in self.fused),
-            audio=tuple(cut(each) for each in self.audio),
-            matches=tuple(Match(*(cut(each) for each in match)) for match in self.matches),
+            logits=first(self.logits, other.logits),
+            samples=LatentSamples(**samples),
+            fused=tuple(first(*pair) for pair in zip(self.fused, other.fused, strict=True)),
+            audio=tuple(first(*pair) for pair in zip(self.audio, other.audio, strict=True)),
             latents=latents,
         )
 

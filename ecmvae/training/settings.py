@@ -7,7 +7,8 @@ from fnmatch import fnmatch
 from ecmvae.config import Config
 from ecmvae.config_reader import by_dotted_name
 
-_ELBO = ("loss.kl", "loss.kl_warmup_epochs", "loss.posterior_*")
+_KL = ("loss.kl_warmup_epochs", "loss.free_bits", "loss.kl_balance")
+_ELBO = ("loss.kl", *_KL, "loss.posterior_*")
 _PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")
 _FACTORS = ("model.latent.fusion", "loss.orthogonality", "loss.mutual_information")
 
@@ -24,12 +25,18 @@ def without_effect(config: Config) -> dict[str, str]:
     rules = (
         ("model.name=tpavi", model.name == "tpavi", (*_ELBO, *_FACTORS, *_PARTS)),
         ("model.latent.kind=none", model.latent.kind == "none", ("model.latent.*", *_ELBO, *_FACTORS)),
+        (
+            f"model.latent.kind={model.latent.kind}",
+            model.latent.kind != "agreement",
+            ("model.latent.posterior_share",),
+        ),
+        ("model.latent.kind=agreement", model.latent.kind == "agreement", ("model.latent.fusion",)),
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
         ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
         (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "none"), ("loss.match",)),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
         ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
-        ("loss.kl=0", loss.kl == 0, ("loss.kl_warmup_epochs",)),
+        ("loss.kl=0", loss.kl == 0, _KL),
     )
     for reason, holds, patterns in rules:
         for name in ours if holds else ():

@@ -12,9 +12,11 @@ from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.losses.base import LossInputs, LossTerm
 from ecmvae.losses.objective import Objective
-from ecmvae.losses.terms import LOSS_TERMS, SoundMatch, Structure
+from ecmvae.losses.terms import LOSS_TERMS, LatentDivergence, SoundMatch, Structure
 from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.fusion import Match
+from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.latents import LatentSet
 
 
 def _output(*matches: Match, logits: Tensor | None = None) -> SegmentationOutput:
@@ -40,8 +42,57 @@ def test_sound_match_is_the_mean_of_both_branches() -> None:
     value = Objective([SoundMatch(1.0)])(output, torch.ones(2, 1, 1, 4, 4)).values["match"]
     prior, posterior = math.log1p(math.exp(-2)), math.log1p(math.exp(3))
     assert value.item() == pytest.approx((prior + posterior) / 2, rel=1e-6)
-    alone = Objective([SoundMatch(1.0)])(replace(output, posterior_branch=None), torch.ones(2, 1, 1, 4, 4))
-    assert alone.values["match"].item() == pytest.approx(prior, rel=1e-6)
+    silent = BranchOutput(output.logits, None, (), ())
+    for posterior_branch in (None, silent):  # without a posterior, and with one that compares nothing
+        alone = Objective([SoundMatch(1.0)])(
+            replace(output, posterior_branch=posterior_branch), torch.ones(2, 1, 1, 4, 4)
+        )
+        assert alone.values["match"].item() == pytest.approx(prior, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ({}, 0.5 + 0.02),  # (1, 0.2)^2 / 2
+        ({"free_bits": 0.1}, 0.5 + 0.1),  # the second dimension is below what is free
+        ({"kl_balance": 0.8}, 0.5 + 0.02),  # only the gradient changes
+        ({"kl_balance": 0.8, "free_bits": 0.1}, 0.5 + 0.1),
+    ],
+)
+def test_free_bits_and_balance_of_the_kl(loss: dict[str, float], expected: float) -> None:
+    mean, prior_mean = torch.tensor([[1.0, 0.2]], requires_grad=True), torch.zeros(1, 2, requires_grad=True)
+    config = config_from_dict({"loss": loss})
+    _, visual, _ = LatentDivergence.from_config(1.0, config)
+    zero = torch.zeros(1, 2)
+    output = replace(
+        _output(),
+        informed=torch.tensor([True]),
+        posterior=LatentSet({"visual": DiagonalGaussian(mean, zero)}),
+        prior=LatentSet({"visual": DiagonalGaussian(prior_mean, zero)}),
+    )
+    mask = torch.ones(1, 1, 4, 4)
+    known = torch.tensor([True])
+    value = visual(LossInputs(output=output, masks=mask, supervised=known, clips=torch.zeros(1, dtype=torch.long)))
+    assert value.item() == pytest.approx(expected, rel=1e-6)
+    value.backward()
+    free = torch.tensor([[1.0, 0.0 if "free_bits" in loss else 1.0]])
+    share = loss.get("kl_balance")
+    to_posterior, to_prior = (1.0, 1.0) if share is None else (1 - share, share)
+    torch.testing.assert_close(mean.grad, to_posterior * torch.tensor([[1.0, 0.2]]) * free)
+    torch.testing.assert_close(prior_mean.grad, -to_prior * torch.tensor([[1.0, 0.2]]) * free)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ({"free_bits": -1.0}, "loss.free_bits"),
+        ({"kl_balance": 1.5}, "is a share"),
+        ({"free_bits": 0.1, "formulas": "released"}, "set loss.formulas to principled"),
+    ],
+)
+def test_a_kl_that_cannot_be_changed_is_refused(loss: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Objective.from_config(config_from_dict({"loss": loss}))
 
 
 OUTSIDE = '''
@@ -118,7 +169,7 @@ def test_a_mistaken_list_of_terms_is_refused() -> None:
 
 def test_every_weight_of_the_configuration_has_a_term() -> None:
     numbers = {name for name, value in vars(Config().loss).items() if isinstance(value, float)}
-    assert numbers - {"kl_warmup_epochs"} == set(LOSS_TERMS)
+    assert numbers - {"kl_warmup_epochs", "free_bits"} == set(LOSS_TERMS)
 
 
 @pytest.mark.parametrize(

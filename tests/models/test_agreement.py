@@ -1,6 +1,7 @@
 """The form in which picture and sound agree on c: what reaches the masks, and by which way."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from torch import Tensor
 from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
+from ecmvae.losses.segmentation import structure_loss
+from ecmvae.losses.terms import PosteriorStructure
 from ecmvae.models import ECMVAE, build_model
+from ecmvae.models.agreement import SmoothMap
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -45,11 +49,24 @@ def test_the_sound_reaches_the_masks_through_the_latents_alone() -> None:
 @torch.no_grad()
 def test_the_prior_leaves_the_place_open() -> None:
     model = _model().eval()
+    torch.nn.init.normal_(model.agreement.prior.visual_logvar.weight)  # it starts at 0
     frames, audio, _ = _clips()
     prior = model.prior_latents(model.condition(frames, audio))
     assert not prior.mode["visual"].any()
-    assert prior["visual"].mean.shape == (6, 4 * 8 * 8)
-    assert prior["visual"].std.std() > 0  # its spread depends on the picture
+    assert prior["visual"].mean.shape == (6, 100)
+    assert prior["visual"].std.std(0).min() > 0  # its spread depends on the picture
+
+
+@torch.no_grad()
+def test_smooth_maps_are_described_by_orthonormal_waves() -> None:
+    maps = SmoothMap()
+    torch.manual_seed(0)
+    coefficients = torch.randn(3, 100)
+    torch.testing.assert_close(maps.analyse(maps.compose(coefficients, (16, 16))), coefficients, rtol=1e-4, atol=1e-4)
+    wave = torch.zeros(1, 100)
+    wave[0, 3] = 1 / maps.scale[0, 3]
+    across = math.sqrt(1 / 16) * math.sqrt(2 / 16) * torch.cos(torch.pi * 3 * (torch.arange(16) + 0.5) / 16)
+    torch.testing.assert_close(maps.compose(wave, (16, 16))[0, 0, 5], across)
 
 
 @torch.no_grad()
@@ -85,6 +102,34 @@ def test_frames_without_a_mask_have_the_latents_of_the_prior() -> None:
     assert torch.equal(output.posterior_logits[:, 1:] > 0, output.logits[:, 1:] > 0)
 
 
+def test_the_pass_of_the_posterior_leaves_running_statistics_alone() -> None:
+    frames, audio, masks = _clips()
+    alone, both = _model().train(), _model().train()
+    alone(frames, audio, latents="mean")
+    both(frames, audio, masks, latents="mean")
+    for name, buffer in alone.named_buffers():
+        if name.endswith(("running_mean", "running_var")) and not name.startswith("agreement.posterior"):
+            torch.testing.assert_close(dict(both.named_buffers())[name], buffer, msg=name)
+    norms = [each for each in both.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+    assert {each.momentum for each in norms} == {0.1}
+
+
+def test_a_share_of_the_clips_trains_the_posterior() -> None:
+    model = _model(**{"model.latent.posterior_share": 0.5}).train()
+    frames, audio, masks = _clips()
+    output = model(frames, audio, masks, latents="mean")
+    assert output.informed.tolist() == [True] * 3 + [False] * 3
+    assert torch.equal(output.posterior["shared"].mean[3:], output.prior["shared"].mean[3:])
+    assert torch.equal(output.posterior_logits[1], output.logits[1])
+    assert not torch.equal(output.posterior_logits[0], output.logits[0])
+    assert output.posterior_branch.samples.shared.shape == (6, 4)
+    terms = Objective([PosteriorStructure(1.0)])
+    value = terms(output, masks).values["posterior_structure"]
+    expected = structure_loss(output.posterior_logits[:1].flatten(0, 1), masks[:1].flatten(0, 1)).mean()
+    torch.testing.assert_close(value, expected)
+    assert model.eval()(frames, audio, masks, latents="mean").informed.all()
+
+
 @pytest.mark.parametrize("settings", [{}, {"model.num_classes": 3, "data.name": "avss"}])
 def test_every_trained_parameter_gets_a_gradient(settings: dict[str, object]) -> None:
     config = _config(**settings, **{"loss.match": 0.3})
@@ -117,4 +162,4 @@ def test_the_layer_is_another_form_of_the_same_network() -> None:
         for name, value in dataclasses.asdict(getattr(agreement, part)).items()
         if value != dataclasses.asdict(getattr(paper, part))[name]
     }
-    assert changed == {"model.latent", "loss.orthogonality", "loss.mutual_information"}
+    assert changed == {"model.latent", "loss.orthogonality", "loss.mutual_information", "loss.free_bits"}
