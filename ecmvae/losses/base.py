@@ -7,6 +7,7 @@ To add a term from outside the package, subclass `LossTerm` and either pass an i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -78,7 +79,7 @@ class LossInputs:
         return [need for need in needs if not has[need]]
 
 
-class LossTerm(nn.Module):
+class LossTerm(nn.Module, ABC):
     """One term: a subclass sets `name` and `needs` and computes the scalar in `forward`. It may have parameters.
 
     Args:
@@ -105,9 +106,9 @@ class LossTerm(nn.Module):
         """The terms that a weight in the configuration asks for; override it where a term has settings."""
         return [cls(weight)]
 
+    @abstractmethod
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """The unweighted value."""
-        raise NotImplementedError
 
 
 def flat(maps: Float[Tensor, "b t c h w"]) -> Float[Tensor, "n c h w"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecmvae.models.fusion import Match
-from ecmvae.vae.bounds import barber_agakov
+from ecmvae.vae import bounds
 from ecmvae.vae.gaussian import DiagonalGaussian
 
 _EPSILON = 1e-6
@@ -68,7 +69,7 @@ class MutualInformationBound(nn.Module):
     def forward(self, visual: Float[Tensor, "n l"], audio: Float[Tensor, "n l"]) -> Float[Tensor, ""]:
         """Mean log q(t | z_v) over the batch, in nats; higher is better."""
         conditional, target = self.project(visual, audio)
-        return barber_agakov(target, conditional, 0.0)
+        return bounds.barber_agakov(target, conditional, 0.0)
 
 
 def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: Int[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -83,7 +84,7 @@ def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: I
         clips: (N,), the clip each frame belongs to.
 
     Returns:
-        Mean over scales and frames, in nats; 0 when nothing sounds in the batch.
+        log n minus the bound, mean over scales and the n frames, in nats; 0 when nothing sounds in the batch.
     """
     sounding = masks.flatten(1).any(1)
     if not bool(sounding.any()):
@@ -97,5 +98,5 @@ def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: I
         keys = F.normalize((match.keys[sounding].to(masks.dtype) * share).sum((2, 3)), dim=1)
         scores = torch.einsum("id,jd->ij", keys, match.queries[sounding].to(masks.dtype))
         scores = scores.masked_fill(same_clip, -torch.inf)
-        losses.append(F.cross_entropy(scores, torch.arange(len(clips), device=scores.device)))
+        losses.append(math.log(len(clips)) - bounds.info_nce(scores))
     return torch.stack(losses).mean()

@@ -6,6 +6,7 @@ posteriors of all data; the VampPrior is the mean of the posteriors of a few lea
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -45,9 +46,9 @@ class LearntGaussian(Prior):
 class MixturePrior(Prior):
     """What the two mixtures share; a subclass gives the components."""
 
+    @abstractmethod
     def components(self) -> tuple[DiagonalGaussian, Float[Tensor, " c"]]:
         """C Gaussians (C, L) and their log-weights, normalised."""
-        raise NotImplementedError
 
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """Log-density at `z`."""

@@ -8,6 +8,7 @@ Training, bounds, importance sampling and generation all read the model's own pr
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -27,7 +28,7 @@ Posterior = DiagonalGaussian | GumbelCategorical | GaussianMixture
 """What an encoder returns: something with `mode`, `rsample` and `kl`, all in nats."""
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, ABC):
     """A distribution over latents of width L = `latent_dim`, with or without parameters."""
 
     @classmethod
@@ -46,13 +47,13 @@ class Prior(nn.Module):
             ValueError: When the prior needs it and there is none.
         """
 
+    @abstractmethod
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """Log-density at `z`, in nats, summed over L."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
         """Draw `count` latents in the dtype and on the device of `like`."""
-        raise NotImplementedError
 
     def kl(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "..."]:
         """KL(posterior || prior) in nats (...,): an unbiased estimate from K draws, unless a subclass knows better.

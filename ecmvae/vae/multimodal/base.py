@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -83,7 +84,7 @@ class MaskedBatch:
     present: Bool[Tensor, "m n"]
 
 
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(nn.Module, ABC):
     """Encoders, decoders and likelihoods by modality name; a subclass adds the joint posterior and the objective."""
 
     def __init__(
@@ -145,21 +146,21 @@ class MultimodalVAE(nn.Module):
         """
         return self._score_batch(self.prepare(data, present))
 
+    @abstractmethod
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         """The output for checked data, with the objective of the subclass."""
-        raise NotImplementedError
 
     def joint(self, data: Modalities, present: Presence | None = None) -> DiagonalGaussian | GaussianMixture:
         """q(z | the present modalities)."""
         return self.joint_of(self.prepare(data, present))
 
+    @abstractmethod
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian | GaussianMixture:
         """q(z | batch) of checked data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """The Gaussian whose mode `generate` decodes: q(z | batch), or for a mixture what stands in for it."""
-        raise NotImplementedError
 
     def latents_of(self, batch: MaskedBatch) -> LatentSet:
         """q(z | batch) by name; models with private latents have more than z."""
