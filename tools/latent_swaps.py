@@ -45,42 +45,40 @@ def main() -> None:
     data = AVSBenchDataset(args.root, "s4", args.split, image_size=model.image_size, hop_seconds=model.hop_seconds)
     prepared = PreparedClips(data, ClipPreprocessor.of(model))
     batch = AVBatch.collate([prepared[number] for number in args.clips])
-    rows = draw(model, batch, [np.asarray(data[number].frames) for number in args.clips])
+    rows = draw(model, batch)
     cv2.imwrite(str(args.out), cv2.cvtColor(rows, cv2.COLOR_RGB2BGR))
     print(f"{args.out}: {rows.shape[1]} x {rows.shape[0]} pixels")
 
 
 @torch.no_grad()
-def draw(model: ECMVAE, batch: AVBatch, frames: list[np.ndarray]) -> np.ndarray:
+def draw(model: ECMVAE, batch: AVBatch) -> np.ndarray:
     """The picture, RGB: a row for each clip, a column for each of `TITLES`."""
     torch.manual_seed(0)
     clips = model.condition(batch.frames, model.encode_audio(batch.audio))
     prior, masks = model.prior_latents(clips), rearrange(batch.masks, "b t c h w -> (b t) c h w")
     points, count = prior.mode, batch.frames.shape[1]
     shifted = masks.roll((masks.shape[-2] // 3, masks.shape[-1] // 3), (-2, -1))
-    shown = model.posterior_latents(shifted, clips).mode
+    misled = model.posterior_latents(shifted, clips).mode
     answers = [
         model.answer(points, clips),
         model.answer({**points, "shared": points["shared"].roll(-count, 0)}, clips),
         model.answer({**points, "visual": prior["visual"].rsample()}, clips),
-        rearrange(model.decode_latents(shown, clips), "(b t) c h w -> b t c h w", t=count),
+        rearrange(model.decode_latents(misled, clips), "(b t) c h w -> b t c h w", t=count),
     ]
-    outlines = [
+    middle = count // 2
+    pictures = model.normalisation.pictures(batch.frames[:, middle])
+    shown = [
         batch.masks,
         batch.masks,
         batch.masks,
         batch.masks,
         rearrange(shifted, "(b t) c h w -> b t c h w", t=count),
     ]
-    middle = count // 2
     table = [title_row()]
-    for clip, pictures in enumerate(frames):
-        cells = [cell(pictures[middle], None, outlines[0][clip, middle])]
-        cells += [
-            cell(pictures[middle], foreground_logits(answer)[clip, middle], outline[clip, middle])
-            for answer, outline in zip(answers, outlines[1:], strict=True)
-        ]
-        table.append(np.concatenate(cells, axis=1))
+    for clip, picture in enumerate(rearrange(pictures, "b c h w -> b h w c").numpy()):
+        marked = [None, *(foreground_logits(answer)[clip, middle] for answer in answers)]
+        row = [cell(picture, logits, mask[clip, middle]) for logits, mask in zip(marked, shown, strict=True)]
+        table.append(np.concatenate(row, axis=1))
     return np.concatenate(table)
 
 
@@ -95,7 +93,7 @@ def title_row() -> np.ndarray:
 
 def cell(picture: np.ndarray, logits: Tensor | None, outline: Tensor) -> np.ndarray:
     """One frame with the answer in blue and the outline of the mask that was true or shown in yellow."""
-    image = cv2.resize(picture, (SIDE, SIDE)).astype(np.float32)
+    image = 255 * cv2.resize(picture, (SIDE, SIDE))
     if logits is not None:
         probability = cv2.resize(logits[0].sigmoid().numpy(), (SIDE, SIDE))[..., None]
         image = image * (1 - 0.65 * probability) + 0.65 * probability * np.array(BLUE, np.float32)
