@@ -23,7 +23,7 @@ def boundary_weight(masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]
 
     Pixels outside the image count as 0, as in F3Net (Wei et al., AAAI 2020, arXiv 1911.11445).
     """
-    # Sums over rows, then over columns, by a product with a band of ones: on a CPU a fifth of the time that pooling takes.
+    # Sums over rows, then columns, by a product with a band of ones: on a CPU a fifth of the time of pooling.
     rows, columns = (_band(size, masks) for size in masks.shape[-2:])
     mean = rows @ masks @ columns / _WINDOW**2
     return 1 + 5 * (mean - masks).abs()
