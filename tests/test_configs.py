@@ -125,8 +125,8 @@ NEW = {f"shared_divergence_{kind}": {f"{kind}_shared"} for kind in ("kl", "geome
 """Loss terms that an ablation brings."""
 
 NOT_IN_A_STEP = {"audio_silent", "audio_shuffled", "kl_warmup", "kl_balance", "backbone_pvt_v2_b0"}
-"""tests/training/test_datamodule.py, test_module.py and tests/losses/test_terms.py hold the first four; the last is what
-`toy` takes for b5."""
+"""tests/training/test_datamodule.py, test_module.py and tests/losses/test_terms.py hold the first four; the last is
+what `toy` takes for b5."""
 
 PARAMETERS = {
     "latent_none": lambda trained: not any("latent" in name or "injection" in name for name in trained),

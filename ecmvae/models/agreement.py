@@ -1,14 +1,14 @@
 """Latents on which picture and sound must agree: ``model.latent.kind: agreement``.
 
 Not the paper's form. There, c, s_v and s_a are vectors tiled over the coarsest map, beside a deterministic path that
-explains the mask without them, and they end up unused (docs/latents.md). Here each latent is the only way for what it
-stands for:
+explains the mask without them, and they end up unused (docs/latents.md). Here each latent is the only path for what it
+represents:
 
-- c is what the model looks for. It takes the sound's place in the fusion with every scale, so that the sound reaches
-  the pixels through c alone. Its prior hears the sound; its posterior also sees the features under the mask.
-- s_v is what the prior leaves open about the place: the error of its answer, as a smooth map that is added to the
-  logits. Its prior has mean 0 and a spread that depends on the picture; its posterior is shown the mask.
-- s_a is what the sound holds besides, a vector mixed into the coarsest map.
+- c replaces the audio embedding in the fusion at every scale, so the audio reaches the pixels through c and s_a alone.
+  Its prior is computed from the audio, its posterior from the audio and the visual features under the mask.
+- s_v is the error of the prior's answer, as a smooth map that is added to the logits. Its prior has mean 0 and a spread
+  that depends on the picture; its posterior has the true error as its mean.
+- s_a is a second code of the audio, mixed into the coarsest map; its posterior also sees the mask.
 
 Prior and posterior share neck, fusion and decoder: there is one p(y|x, z), as in a conditional VAE.
 """
