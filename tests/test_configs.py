@@ -155,11 +155,11 @@ def test_an_ablation_does_what_it_says(path: Path) -> None:
 
 
 RECIPES = json.loads((Path(__file__).parent / "recipes.json").read_text())
-"""What each recipe set otherwise than by default before it was composed of layers (commit 4063611)."""
+"""What each recipe sets otherwise than by default, all layers together."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_of_layers_is_what_it_was_as_one_file(name: str) -> None:
+def test_a_recipe_of_layers_sets_what_it_should(name: str) -> None:
     plain = by_dotted_name(Config().to_dict())
     assert by_dotted_name(load_config(CONFIGS / f"{name}.yaml").to_dict()) == plain | RECIPES[name]
 

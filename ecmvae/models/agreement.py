@@ -6,8 +6,8 @@ represents:
 
 - c replaces the audio embedding in the fusion at every scale, so the audio reaches the pixels through c and s_a alone.
   Its prior is computed from the audio, its posterior from the audio and the visual features under the mask.
-- s_v is the error of the prior's answer, as a smooth map that is added to the logits. Its prior has mean 0 and a spread
-  that depends on the picture; its posterior has the true error as its mean.
+- s_v is the error of the prior's answer, a smooth map e in [-1, 1]: the logits become (1 - |e|) logits + 20 e with a
+  learned 20. Its prior has mean 0 and a spread that depends on the picture; its posterior has the true error as mean.
 - s_a is a second code of the audio, mixed into the coarsest map; its posterior also sees the mask.
 
 Prior and posterior share neck, fusion and decoder: there is one p(y|x, z), as in a conditional VAE.
@@ -42,7 +42,7 @@ _WAVES = 10  # lowest frequencies along a side that it keeps
 _MASK_CELLS = 4  # along a side of the mask as the posterior of s_a sees it
 _OBJECTS = 2  # index of the scale whose features describe an object: stride 16
 _START_LOGVAR = -3.0  # noise that sound and mask show through from the first step on
-_START_EVIDENCE = 20.0  # logits of a map of ones: a mask that is shown outweighs an answer that is sure of another
+_START_EVIDENCE = 20.0  # logit where the error is 1
 
 
 class SmoothMap(nn.Module):
@@ -248,10 +248,12 @@ class AgreementBranch(nn.Module):
         query = rearrange(points["shared"], "(b t) l -> b t l", b=clip_count)
         fused, used, matches = fuse_scales(fusion, [*finer, mixed], query)
         logits = self.decoder(fused)
-        evidence = self.evidence * self.error.compose(points["visual"], logits.shape[2:])
+        error = self.error.compose(points["visual"], logits.shape[2:]).clamp(-1, 1)
+        evidence = self.evidence * error
         if logits.shape[1] > 1:  # against the background, whose logit is the first
             evidence = torch.cat([-evidence, evidence.new_zeros(1).expand_as(logits[:, 1:])], dim=1)
-        logits = rearrange(logits + evidence, "(b t) k h w -> b t k h w", b=clip_count)
+        corrected = (1 - error.abs()) * logits + evidence  # what is wrong does not count, however sure it is
+        logits = rearrange(corrected, "(b t) k h w -> b t k h w", b=clip_count)
         return BranchOutput(logits, LatentSamples(**points), fused, used, matches, latents)
 
 
