@@ -32,6 +32,8 @@ from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
 from ecmvae.evaluation.report import Report
 from ecmvae.evaluation.report_files import json_text, write_texts
+from ecmvae.files import refuse_unwritable, show_path
+from ecmvae.locks import locked
 from ecmvae.metrics import VALIDATION
 from ecmvae.metrics.metric_set import numbers
 from ecmvae.models.checkpoint import load_model
@@ -41,6 +43,8 @@ from ecmvae.training.run import train as run_training
 from ecmvae.training.sounds import CollageSounds, SyntheticSounds
 
 TASKS: tuple[Literal["s4"], Literal["ms3"]] = ("s4", "ms3")
+MARK = "demo.lock"
+"""The file by which a demo knows its own folders; locked while it runs."""
 _SPLIT = "test_seen"
 _VIDEO_SIZE = 384  # pixels of the video that the overlay is drawn on
 
@@ -61,6 +65,10 @@ class Demo:
     ) -> None:
         if clips < 2:
             raise UserError(f"clips={clips} must be at least 2: one is heard with the other's sound")
+        for name, value in (("minutes", minutes), ("audio_minutes", audio_minutes)):
+            if not value > 0:
+                raise UserError(f"{name}={value} must be above 0")
+        _refuse_foreign(out)
         self.out, self.data, self.cache = out, data, cache
         self.minutes, self.audio_minutes, self.clips, self.seed = minutes, audio_minutes, clips, seed
         self.settings = load_config(config or _packaged_config())
@@ -72,7 +80,11 @@ class Demo:
         with self._step("fetch"):
             sources = self._sources()
         _move_aside(self.out)
-        self.out.mkdir(parents=True)
+        with locked(self.out, MARK):
+            return self._run(sources, started)
+
+    def _run(self, sources: CollageSources | None, started: float) -> Path:
+        """Everything but fetching, in a new folder."""
         with self._step("compose"):
             self._compose(sources)
         with self._step("train_audio"):
@@ -238,11 +250,30 @@ def _cpu_precision() -> Literal["32-true", "bf16-mixed"]:
     return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
-def _move_aside(folder: Path) -> None:
-    if folder.exists():
-        candidates = (folder.with_name(f"{folder.name}-{number:03d}") for number in itertools.count(1))
-        older = folder.rename(next(each for each in candidates if not each.exists()))
-        print(f"the older {folder} is now {older}")
+def _refuse_foreign(out: Path) -> None:
+    """Raise `UserError` unless `out` is missing, an empty folder or an older demo."""
+    if not out.exists():
+        refuse_unwritable(out)
+    elif not out.is_dir():
+        raise UserError(f"--out {show_path(out)} is a file: name a folder")
+    elif any(out.iterdir()):
+        if not (out / MARK).is_file():
+            raise UserError(
+                f"--out {show_path(out)} is not empty and not a demo (it has no {MARK}): name another folder"
+            )
+        if Path.cwd().is_relative_to(out.resolve()):
+            raise UserError(f"--out {show_path(out)} is a demo that you are in: name another folder")
+
+
+def _move_aside(out: Path) -> None:
+    """Rename an older demo, in which no process is at work, to the next free number."""
+    _refuse_foreign(out)
+    folder = out.resolve()  # of a link, what it points to
+    if (folder / MARK).is_file():
+        with locked(folder, MARK):
+            candidates = (folder.with_name(f"{folder.name}-{number:03d}") for number in itertools.count(1))
+            older = folder.rename(next(each for each in candidates if not each.exists()))
+        print(f"the older {show_path(out)} is now {show_path(out.with_name(older.name))}")
 
 
 def _scores(report: Report) -> dict[str, float | None]:

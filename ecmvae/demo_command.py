@@ -20,7 +20,8 @@ def demo(
 
     Fetches real photos and recordings (synthetic shapes and voices where there is no network), composes AVS-Collage
     from them, trains an audio encoder and then ECMVAE, scores it with the right, no and another clip's sound, and cuts
-    the sounding object out of a test clip's video. An older demo is moved aside.
+    the sounding object out of a test clip's video. An older demo in the same folder is moved aside; any other folder
+    that is not empty is refused.
 
     Examples:
         ecmvae demo

@@ -1,6 +1,7 @@
 """The demo at toy size, without a network: what it leaves is what its report and the README promise."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ecmvae.data.video import probe
 from ecmvae.demo import Demo
 from ecmvae.demo_command import demo
 from ecmvae.errors import UserError
+from ecmvae.locks import locked
 
 DEBUG = Path(__file__).parents[1] / "configs" / "debug.yaml"
 
@@ -33,6 +35,7 @@ def left(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "demo"
     out.mkdir()
     (out / "report.json").write_text("the older one")
+    (out / "demo.lock").touch()
 
     def no_network(*_: object, **__: object) -> None:
         raise UserError("there is no network")
@@ -80,6 +83,64 @@ def test_the_pictures_are_there(left: Path) -> None:
 
 def test_the_older_demo_is_moved_aside(left: Path) -> None:
     assert (left.parent / "demo-001" / "report.json").read_text() == "the older one"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("holiday.mp4", "holiday.mp4 is a file: name a folder"),
+        ("holiday.mp4/demo", "holiday.mp4 is not a folder"),
+        ("videos", r"videos is not empty and not a demo \(it has no demo.lock\): name another folder"),
+        ("link", "link is not empty and not a demo"),
+        (".", "is not empty and not a demo"),
+        ("..", "is not empty and not a demo"),
+    ],
+)
+def test_nothing_of_the_users_is_moved(
+    name: str, message: str, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / "videos").mkdir(parents=True)
+    (home / "videos" / "dog.mp4").write_text("the user's")
+    (home / "holiday.mp4").write_text("the user's")
+    (home / "link").symlink_to("videos")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(home)
+    with pytest.raises(UserError, match=message):
+        demo(name, data="synthetic", config=str(small))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (home / "holiday.mp4").read_text() == (home / "link" / "dog.mp4").read_text() == "the user's"
+
+
+def test_a_demo_is_not_moved_from_under_its_user_or_another_demo(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "demo"
+    with locked(out, "demo.lock"), pytest.raises(UserError, match=f"demo is in use by process {os.getpid()} on "):
+        demo(str(out), data="synthetic", config=str(small))
+    monkeypatch.chdir(out)
+    with pytest.raises(UserError, match="is a demo that you are in"):
+        demo(".", data="synthetic", config=str(small))
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_a_link_stays_and_the_demo_behind_it_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "demo").mkdir(parents=True)
+    (tmp_path / "disk" / "demo" / "demo.lock").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "demo")
+    module._move_aside(tmp_path / "link")
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["demo-001"]
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("option", ["minutes", "audio_minutes"])
+@pytest.mark.parametrize("value", [-1.0, 0.0, float("nan")])
+def test_a_time_that_is_none_is_refused_before_anything_is_fetched(
+    option: str, value: float, small: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"^{option}={value} must be above 0"):
+        demo(str(tmp_path / "demo"), config=str(small), **{option: value})
+    assert not (tmp_path / "demo").exists()
 
 
 def test_predict_finds_the_demos_model(left: Path, tmp_path: Path) -> None:
