@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecmvae.data.video import VideoInfo, probe, stream_frames
+from ecmvae.data.video import VideoInfo, probe, show_path, stream_frames
+from ecmvae.errors import UserError
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.writers import WRITERS
 
@@ -55,7 +56,8 @@ def write_outputs(
         on_frame: Called with the time of every frame that is done.
 
     Raises:
-        UserError: If the video cannot be read or there is no such format.
+        UserError: If the video cannot be read, or decodes to other frames than the predictor saw; if there is no window
+            or no such format.
     """
     info = source if isinstance(source, VideoInfo) else probe(source)
     highest = 0.0
@@ -67,14 +69,21 @@ def write_outputs(
             yield from window
 
     answers = frames_of_windows()
-    first = next(answers)  # the predictor may refuse the file: before any output is begun
+    first = next(answers, None)  # the predictor may refuse the file: before any output is begun
+    if first is None:
+        raise UserError(f"no frame of {show_path(info.path)} was predicted: there is nothing to write")
     frames = sounding = 0
     area = end = 0.0
     with ExitStack() as stack:
         writers = [stack.enter_context(WRITERS.get(kind)(path, info, options)) for kind, path in targets.items()]
         decoded = stream_frames(info.path, warn=False)  # the predictor has logged what is damaged
         pictures = islice(decoded, first.index, None)
-        for picture, answer in zip(pictures, chain([first], answers), strict=True):
+        for picture, answer in zip_longest(pictures, chain([first], answers)):
+            if picture is None or answer is None:
+                raise UserError(
+                    f"{show_path(info.path)} decoded to another number of frames the second time: "
+                    "it is damaged, or was changed meanwhile"
+                )
             pixels = picture.rgb()
             for writer in writers:
                 writer.write(pixels, answer)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
@@ -17,7 +18,7 @@ from odd_videos import OddVideo, Track
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.hub.find import default_model
-from ecmvae.prediction import predictor
+from ecmvae.prediction import predictor, saving
 from ecmvae.prediction.command import predict
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.npz import NpzWriter
@@ -101,6 +102,62 @@ def test_folder_goes_on_after_a_bad_file_and_can_be_resumed(
     lines = capsys.readouterr().out.splitlines()
     assert [line.endswith("done before, skipped") for line in lines] == [False, True, True, False]
     assert len(names(tmp_path / "out")) == 4
+
+
+def only_the_second_packet_decodes(path: Path) -> Path:
+    """Two packets of H.264, the first overwritten: decoders with threads give no frame, others give one."""
+    options = {"preset": "ultrafast", "threads": "1", "g": "1", "x264-params": "annexb=0"}
+    OddVideo(flash_frames(16, 16, count=2, flash=0), options=options).write(path)
+    with av.open(str(path)) as container:
+        first = bytes(next(container.demux(container.streams.video[0])))
+    data = path.read_bytes()
+    assert data.count(first[-40:]) >= 1
+    path.write_bytes(data.replace(first, b"\xff" * len(first), 1))
+    return path
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="FFmpeg decodes with threads from two CPUs on")
+def test_a_video_of_which_only_the_probe_sees_a_frame_fails_alone(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = only_the_second_packet_decodes(videos / "bad.mkv")
+    assert probe(bad).width == 16
+    assert run(bad, videos / "one.mp4", out=tmp_path / "out") == 2
+    assert names(tmp_path / "out") == ["one.overlay.mp4"]
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == [
+        f"[1/2] not one frame of {bad} can be decoded: the file is damaged or cut short",
+        "1 of 2 videos failed",
+    ]
+
+
+def test_a_picture_too_wide_for_the_encoder_fails_alone(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wide = np.zeros((16, 16_390, 3), np.uint8)  # x264 takes 16,384 pixels
+    OddVideo([wide] * 2, codec="ffv1", options={}).write(videos / "wide.mkv")
+    assert run(videos / "wide.mkv", videos / "one.mp4", out=tmp_path / "out", loudness=False) == 2
+    assert names(tmp_path / "out") == ["one.overlay.mp4"]
+    assert "wide.overlay.mp4 with 16390 x 16 pixels: scale the video down" in caplog.text
+
+
+def test_a_video_that_changes_between_its_two_decodings_fails_alone(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = OddVideo(flash_frames(count=12, flash=4)).write(tmp_path / "shorter.mp4")
+    real = saving.stream_frames
+    swapped = {videos / "one.mp4": shorter}
+    monkeypatch.setattr(saving, "stream_frames", lambda path, **options: real(swapped.get(path, path), **options))
+    assert run(videos, out=tmp_path / "out") == 2
+    assert names(tmp_path / "out") == ["two.overlay.mp4"]
+    assert "one.mp4 decoded to another number of frames the second time" in caplog.text
+
+
+def test_a_mistake_of_the_program_stays_visible(tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NpzWriter, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(videos, out=tmp_path / "out", npz=True)
+    assert names(tmp_path / "out") == []
 
 
 def test_outputs_beside_the_sources_are_not_sources_next_time(videos: Path) -> None:

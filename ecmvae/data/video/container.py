@@ -96,7 +96,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         file.seek(0)
         try:
             container = av.open(file, "r", container_options=_NO_OTHER_FILES, metadata_errors="replace")
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:  # OSError: its index points outside the file
             raise UserError(f"{name} is not a video that can be read ({_reason(error)})") from error
         with container:
             yield container
@@ -127,7 +127,7 @@ def probe(path: str | Path) -> VideoInfo:
         stream = video_stream(container, path)
         frame = next((frame for frames in decoded(container, stream, warn=False) for frame in frames), None)
         if frame is None:
-            raise UserError(f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short")
+            raise no_frame(path)
         turns = quarter_turns(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -149,6 +149,11 @@ def probe(path: str | Path) -> VideoInfo:
             start=frame.time or 0.0,
             audio_tracks=tuple(_audio_track(track) for track in container.streams.audio),
         )
+
+
+def no_frame(path: Path) -> UserError:
+    """What to raise for a video whose picture track decodes to nothing."""
+    return UserError(f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short")
 
 
 def _audio_track(track: AudioStream) -> AudioTrack:
@@ -205,7 +210,7 @@ def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> 
         except IndexError:  # a track that was not there at first, as in TV recordings: PyAV knows no place for it
             packets = container.demux(stream)  # goes on behind it
             continue
-        except (av.FFmpegError, EOFError) as error:
+        except (av.FFmpegError, OSError, EOFError) as error:  # OSError: the disk, or an index that points outside
             if warn:
                 logger.warning("%s: reading stopped early (%s)", show_path(Path(container.name)), _reason(error))
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import decoded, longest_gap, open_container, quarter_turns, video_stream
+from ecmvae.data.video.container import decoded, longest_gap, no_frame, open_container, quarter_turns, video_stream
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -46,7 +46,7 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
     recordings) or ahead by more than `longest_gap`, the clock goes on by one average frame.
 
     Raises:
-        UserError: If the file cannot be read or has no picture track.
+        UserError: If the file cannot be read, has no picture track, or not one frame can be decoded.
     """
     with open_container(path) as container:
         stream = video_stream(container, path)
@@ -75,3 +75,5 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
                     length = usual
                 yield SourceFrame(index, last, length, frame)
                 index += 1
+        if index == 0:  # `probe` may have seen one: where threads decode, an error can take its neighbours with it
+            raise no_frame(path)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from ecmvae.data.video.container import VideoInfo
 from ecmvae.data.video.soundtrack import CopiedSound, EncodedSound, soundtrack_of, waveform_soundtrack
-from ecmvae.files import replacing
+from ecmvae.errors import UserError
+from ecmvae.files import replacing, show_path
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -88,6 +89,7 @@ class VideoWriter:
             raise ValueError("give a waveform or a file to copy the sound from, not both")
         if alpha and codec != "vp9":
             raise ValueError("only VP9 carries transparency: choose codec='vp9'")
+        self._path = path
         self._shape = (height, width, 4 if alpha else 3)
         self._next = 0  # index of the next frame
         self._last_pts = -1
@@ -131,6 +133,7 @@ class VideoWriter:
 
         Raises:
             ValueError: If the frame has another size than the video.
+            UserError: If the encoder does not take pictures of that size.
         """
         import av
         from av.video.reformatter import ColorRange, Colorspace
@@ -154,7 +157,14 @@ class VideoWriter:
         picture.pts, picture.time_base = self._last_pts, _CLOCK
         picture.duration = round(self._frame_seconds / _CLOCK)
         self._end = float(self._last_pts * _CLOCK) + self._frame_seconds
-        for packet in self._stream.encode(picture):
+        try:
+            packets = self._stream.encode(picture)
+        except av.error.ExternalError as error:  # the encoder opens with the first frame, and gives no reason
+            encoder = self._stream.codec_context.name
+            raise UserError(
+                f"{encoder} cannot encode {show_path(self._path)} with {width} x {height} pixels: scale the video down"
+            ) from error
+        for packet in packets:
             self._container.mux(packet)
         if self._sound is not None:
             self._sound.advance(self._end)

@@ -12,7 +12,7 @@ import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from odd_videos import OddVideo
 
-from ecmvae.data.video import probe, read_clip, show_path, write_video
+from ecmvae.data.video import probe, read_clip, show_path, stream_frames, write_video
 from ecmvae.errors import UserError
 
 
@@ -55,6 +55,20 @@ def test_file_cut_short_before_its_index(tmp_path: Path) -> None:
     data = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "a.mp4").write_bytes(data[: len(data) // 2])
     assert "not a video" in refused(tmp_path / "a.mp4")
+
+
+def test_an_index_that_points_outside_the_file(tmp_path: Path) -> None:
+    data = OddVideo(flash_frames(16, 16, count=2, flash=0)).write(tmp_path / "a.nut").read_bytes()
+    back_to_index = (2**63 + 2**40).to_bytes(8, "big")  # NUT ends with the distance back to its index, and a checksum
+    (tmp_path / "a.nut").write_bytes(data + back_to_index + bytes(4))
+    assert "not a video that can be read (Invalid argument)" in refused(tmp_path / "a.nut")
+
+
+def test_a_picture_track_without_a_frame_is_refused_where_it_is_decoded(tmp_path: Path, good: Path) -> None:
+    data = good.read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data[: data.index(b"mdat") + 4])
+    with pytest.raises(UserError, match=r"not one frame of .*a\.mp4 can be decoded"):
+        next(stream_frames(tmp_path / "a.mp4"))
 
 
 def test_file_cut_short_after_its_index_gives_what_is_left(tmp_path: Path, good: Path) -> None:
