@@ -1,7 +1,8 @@
-"""Files appear whole or not at all: write to a temporary name in the same folder, then rename."""
+"""Files appear whole or not at all, after a power cut too: write to a temporary name in the folder, then rename."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -33,10 +34,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{_stub(path)}{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        _flush(temporary)
         if temporary.is_dir() and path.is_dir():
             _replace_folder(temporary, path)
         else:
             temporary.replace(path)
+        _flush_one(path.parent)
     finally:
         _remove(temporary)
 
@@ -50,16 +53,20 @@ def write_json(path: Path, content: Any) -> None:
 def remove_leftovers(path: Path) -> None:
     """Delete what processes that were killed (`kill -9`, a power cut) have left of `path`.
 
-    Only what was begun on this machine and by a process that has ended. On Windows nothing is done: asking after a
-    process could end it there.
+    A folder that a process was about to replace is put back if it died between its two renames. Only what was begun on
+    this machine and by a process that has ended is touched. On Windows nothing is done: asking after a process could
+    end it there.
     """
     if os.name != "posix" or not path.parent.is_dir():
         return
     stub = _stub(path)
     for each in list(path.parent.iterdir()):
-        process, part, _ = each.name.removeprefix(stub).partition(".part")
+        process, part, ending = each.name.removeprefix(stub).partition(".part")
         if each.name.startswith(stub) and part and process.isdecimal() and not _is_alive(int(process)):
-            _remove(each)
+            if ending == f"{path.suffix}.old" and not path.exists():
+                each.rename(path)
+            else:
+                _remove(each)
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -102,6 +109,29 @@ def _replace_folder(new: Path, path: Path) -> None:
         retired.replace(path)
         raise
     _remove(retired)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder with all that is in it, is on the disk: a rename must not come there before it."""
+    if path.is_dir() and not path.is_symlink():
+        for each in path.iterdir():
+            _flush(each)
+    if not path.is_symlink():
+        _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    """`fsync`; nothing on Windows, which knows none for folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot, as some in the network
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -83,6 +83,49 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     remove_leftovers(tmp_path / "no folder" / "a.npz")
 
 
+DIES_BETWEEN_RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from ecmvae.files import replacing
+rename = os.replace
+def rename_and_die(*paths):
+    rename(*paths)
+    os.kill(os.getpid(), signal.SIGKILL)
+with replacing(Path(sys.argv[1])) as part:
+    part.mkdir()
+    (part / "new").touch()
+    os.replace = Path.replace = rename_and_die
+"""
+
+
+def test_a_folder_is_put_back_when_its_replacing_died_between_two_renames(tmp_path: Path) -> None:
+    folder = tmp_path / "best"
+    folder.mkdir()
+    (folder / "old").touch()
+    assert subprocess.run([sys.executable, "-c", DIES_BETWEEN_RENAMES, folder], check=False).returncode == -9
+    assert not folder.exists()
+    remove_leftovers(folder)
+    assert list(tmp_path.rglob("*")) == [folder, folder / "old"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_content_reaches_the_disk_before_its_name_does(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name))
+    path = tmp_path / "a.txt"
+    with replacing(path) as part:
+        if kind == "file":
+            part.write_text("whole")
+        else:
+            part.mkdir()
+            (part / "inside").write_text("whole")
+        assert done == []
+    content = ["inside"] if kind == "folder" else []
+    assert done == [*content, part.name, tmp_path.name]  # by the temporary name, that is before the rename
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
