@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ecmvae.errors import UserError
+from ecmvae.locks import temporary_folder
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
@@ -193,12 +193,15 @@ def own_examples() -> list[Path]:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A temporary folder for all files, Gradio's included; deleted at the end."""
+    """A temporary folder for all files, Gradio's included; deleted at the end.
+
+    Those that killed servers have left are deleted first.
+    """
     before = os.environ.get("GRADIO_TEMP_DIR")
-    with tempfile.TemporaryDirectory(prefix="ecmvae-app-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio reads no other setting
+    with temporary_folder("ecmvae-app-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio reads no other setting
         try:
-            yield Path(folder)
+            yield folder
         finally:
             del os.environ["GRADIO_TEMP_DIR"]
             if before is not None:

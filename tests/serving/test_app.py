@@ -112,7 +112,7 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (tmp_path / "temp").mkdir()
+    (tmp_path / "temp" / "ecmvae-app-killed").mkdir(parents=True)  # what a server left that was killed
     process = subprocess.Popen(
         [sys.executable, "-m", "ecmvae", "app", "--checkpoint", str(model), "--port", str(port)],
         env={**os.environ, "TMPDIR": str(tmp_path / "temp")},
@@ -123,7 +123,8 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == f"http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
-            assert list((tmp_path / "temp").glob("ecmvae-app-*"))
+            (folder,) = (tmp_path / "temp").glob("ecmvae-app-*")
+            assert folder.name != "ecmvae-app-killed"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=120) as response:
                 assert response.status == 200
             with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}"):
