@@ -180,15 +180,15 @@ class AgreementBranch(nn.Module):
             The answer of the prior, that of the posterior, and the frames that were shown to it: in training those of
             the first `posterior_share` of the clips. The others have the prior's latents and answer.
         """
-        scales, count = self.neck(clips.maps), len(clips.audio)
+        scales, count = self.neck(clips.maps), clips.audio.shape[0]
         prior = self.prior(scales, clips.audio.flatten(0, 1))
         if masks is None:
             return self._decode(scales, fusion, draw(prior, mode), count, prior), None, None
         first = self._decode(scales, fusion, prior.mode, count, prior)
-        shown = torch.ones(len(scales[0]), dtype=torch.bool, device=masks.device) if informed is None else informed
+        shown = torch.ones(scales[0].shape[0], dtype=torch.bool, device=masks.device) if informed is None else informed
         if self.training and self.posterior_share < 1:
             count = math.ceil(count * self.posterior_share)
-            shown = shown & (torch.arange(len(shown), device=shown.device) < count * masks.shape[1])
+            shown = shown & (torch.arange(shown.shape[0], device=shown.device) < count * masks.shape[1])
         posterior = self._posterior(scales, clips, masks, shown, prior, first.logits)
         frames = count * masks.shape[1]
         points = {name: point[:frames] for name, point in draw(posterior, mode).items()}
@@ -207,14 +207,14 @@ class AgreementBranch(nn.Module):
         """q(c, s_v, s_a | frames, audio, masks) of the N frames."""
         scales = self.neck(clips.maps)
         prior = self.prior(scales, clips.audio.flatten(0, 1))
-        answer = self._decode(scales, fusion, prior.mode, len(clips.audio)).logits
-        everywhere = torch.ones(len(scales[0]), dtype=torch.bool, device=masks.device)
+        answer = self._decode(scales, fusion, prior.mode, clips.audio.shape[0]).logits
+        everywhere = torch.ones(scales[0].shape[0], dtype=torch.bool, device=masks.device)
         return self._posterior(scales, clips, masks, everywhere, prior, answer)
 
     def decode(self, clips: ClipInputs, fusion: nn.ModuleList, samples: LatentSamples) -> BranchOutput:
         """Decode given values of the latents."""
         points = {name: part for name, part in vars(samples).items() if part is not None}
-        return self._decode(self.neck(clips.maps), fusion, points, len(clips.audio))
+        return self._decode(self.neck(clips.maps), fusion, points, clips.audio.shape[0])
 
     def _posterior(
         self,
@@ -239,7 +239,7 @@ class AgreementBranch(nn.Module):
         scales: Sequence[Tensor],
         fusion: nn.ModuleList,
         points: Mapping[str, Tensor],
-        clip_count: int,
+        clip_count: int | torch.SymInt,
         latents: LatentSet | None = None,
     ) -> BranchOutput:
         *finer, coarsest = scales

@@ -142,6 +142,21 @@ def test_torch_export_and_safetensors(
         export("any", out=tmp_path / "m.pt2")
 
 
+def test_the_agreement_form_is_traced_for_any_number_of_clips() -> None:
+    torch.manual_seed(0)
+    audio, kind = build_audio_encoder("vggish_small"), "agreement"
+    form = ECMVAE(
+        TinyBackbone(), audio, image_size=64, channels=16, fusion="gate", latent_kind=kind, latent_dim=4
+    ).eval()
+    traced = module._program(form).module()
+    for shape in SHAPES:
+        pictures, patches = inputs(*shape)
+        with torch.no_grad():
+            expected = DeterministicModel(form)(pictures, patches)
+            assert torch.allclose(traced(pictures, patches), expected, atol=1e-5)
+    assert expected.std() > 1e-3
+
+
 @pytest.mark.slow
 def test_the_baseline_is_exported_alike(tmp_path: Path) -> None:
     torch.manual_seed(0)
