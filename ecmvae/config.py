@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import yaml
 
+from ecmvae.config_ranges import RANGES
 from ecmvae.config_reader import build, check_keys, merge, nested, read_layers
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,20 +245,13 @@ class Config:
             UserError: Naming the key, its value and the remedy.
         """
         model, data, train = self.model, self.data, self.train
-        for name, part, lowest in (
-            ("model", model, {"channels": 8, "num_classes": 1}),
-            ("model.latent", model.latent, {"dim": 1, "js_samples": 1}),
-            ("data", data, {"num_frames": 1, "length": 1, "val_length": 1}),
-            ("train", train, {"epochs": 1, "batch_size": 1, "check_val_every_n_epochs": 1, "devices": 1}),
-        ):
-            for key, least in lowest.items():
-                value = getattr(part, key)
-                _require(value >= least, f"{name}.{key}={value} must be at least {least}")
+        parts = {"model": model, "model.latent": model.latent, "data": data, "train": train}
+        for name, ranges in RANGES.items():
+            for key, (low, high) in ranges.items():
+                check_range(f"{name}.{key}", getattr(parts[name], key), low, high)
         _require(
-            data.image_size >= 32 and data.image_size % 32 == 0,
-            f"data.image_size={data.image_size} must be a multiple of 32 (224 in the paper)",
+            data.image_size % 32 == 0, f"data.image_size={data.image_size} must be a multiple of 32 (224 in the paper)"
         )
-        _require(data.hop_seconds > 0, f"data.hop_seconds={data.hop_seconds} must be above 0")
         _require(0 <= data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
         _require(
             model.num_classes == 1 or data.name not in ("s4", "ms3", "collage", "synthetic"),
@@ -286,7 +280,8 @@ class Config:
             f"train.batch_size={train.batch_size} cannot be shared equally by train.devices={train.devices}: "
             "choose a multiple",
         )
-        _require(train.learning_rate > 0, f"train.learning_rate={train.learning_rate} must be above 0")
+        finite = 0 < train.learning_rate < float("inf")
+        _require(finite, f"train.learning_rate={train.learning_rate} must be a finite number above 0")
         if train.cache_features:
             _require(model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
             _require(data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")

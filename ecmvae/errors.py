@@ -7,3 +7,13 @@ class UserError(ValueError):
     The message is one clear line: what is wrong, where, and what to do. The command line prints it on standard error
     and exits with code 2, without a traceback.
     """
+
+
+def check_range(name: str, value: int | float, low: int | float, high: int | float) -> None:
+    """Check that an option lies in its range, both ends included; NaN does not.
+
+    Raises:
+        UserError: Naming the option, its range and its value.
+    """
+    if not low <= value <= high:
+        raise UserError(f"{name} must be from {low} to {high}, got {value}")

@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from ecmvae.config import Config, config_from_dict
 from ecmvae.errors import UserError
 from ecmvae.hub.find import weights_sha256
 from ecmvae.models import build_model
+from ecmvae.models.base import without_weights
 from ecmvae.models.checkpoint import initial_model, load_model, save_model
+from ecmvae.models.skeleton import skeletons
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 VALUES = {
@@ -66,6 +69,33 @@ def test_a_checkpoint_of_another_config_is_named(saved: Path) -> None:
     with pytest.raises(UserError, match="checkpoint of another config") as raised:
         load_model(saved)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("setting", ["channels: 8", "dim: 4", "image_size: 64"])
+def test_a_config_larger_than_its_weights_costs_no_memory(saved: Path, setting: str) -> None:
+    key = setting.partition(":")[0]
+    text = (saved / "config.yaml").read_text()
+    (saved / "config.yaml").write_text(text.replace(f" {setting}\n", f" {key}: 4096\n"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="checkpoint of another config"):
+        load_model(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB; 4096 channels need gigabytes"
+    (saved / "config.yaml").write_text(text.replace(f" {setting}\n", f" {key}: 1000000000\n"))
+    with pytest.raises(UserError, match=rf"{key} must be from \d+ to 4096, got 1000000000"):
+        load_model(saved)
+
+
+def test_a_skeleton_has_the_shapes_of_its_network_and_draws_no_random_number() -> None:
+    config = _config(audio={"name": "vggish_small", "frozen": False}).model
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    with skeletons():
+        skeleton = build_model(without_weights(config), image_size=64)
+    assert torch.equal(torch.get_rng_state(), before)
+    network = build_model(config, image_size=64)
+    shapes, wanted = ({k: v.shape for k, v in model.state_dict().items()} for model in (skeleton, network))
+    assert shapes == wanted
+    assert all(tensor.is_meta for tensor in skeleton.state_dict().values())
 
 
 def test_a_model_keeps_the_normalisation_it_was_trained_with(tmp_path: Path) -> None:

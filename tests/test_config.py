@@ -45,6 +45,30 @@ def test_weights_of_further_loss_terms_survive_a_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "inside"),
+    [
+        ("data.workers", -3, 0),
+        ("data.workers", 100_000, 256),
+        ("data.hop_seconds", 1e-9, 0.01),
+        ("data.length", 10**10, 10**7),
+        ("data.image_size", 3_200_000, 4096),
+        ("data.num_frames", 10**8, 1000),
+        ("model.channels", 10**8, 4096),
+        ("model.latent.dim", 10**9, 4096),
+        ("train.seed", -5, 0),
+        ("train.seed", 2**70, 2**32 - 1),
+        ("train.learning_rate", ".inf", 1.0),
+        ("train.learning_rate", ".nan", 1.0),
+    ],
+)
+def test_sizes_out_of_range_are_named(key: str, value: object, inside: object) -> None:
+    with pytest.raises(UserError, match=rf"^{key}\b.* must be (from .* to .*, got|a finite number above 0)") as raised:
+        load_config(overrides={key: value})
+    assert "\n" not in str(raised.value)
+    load_config(overrides={key: inside})
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"modle": {}}, "unknown config key 'modle': did you mean 'model'?"),

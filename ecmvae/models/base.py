@@ -17,11 +17,12 @@ from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, check_audio
 from ecmvae.audio.vggish import EMBEDDING_DIM
 from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
-from ecmvae.hub.folder import StoredModel
+from ecmvae.hub.folder import StoredModel, code_in
 from ecmvae.hub.named_models import CONFIG_FILE, WEIGHTS_FILE
 from ecmvae.hub.pretrained import Pretrained
 from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.models.skeleton import skeletons
 from ecmvae.registry import Registry
 from ecmvae.visual.build import build_backbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
@@ -103,17 +104,20 @@ class Segmenter(Pretrained):
     def restore(cls, stored: StoredModel) -> Segmenter:
         """Build the model of a folder that was read, in eval mode; it may be of another class than this.
 
+        It is built without memory first, so that a configuration whose sizes are not those of its weights costs none.
+
         Raises:
             UserError: If the weights are not those of the configuration.
         """
-        config, folder = stored.config, stored.folder
+        config = stored.config
         with_audio = any(name.startswith("audio_encoder.") for name in stored.state)
         network, size = without_weights(config.model), config.data.image_size
+        if not code_in(config):  # code that is trusted may need memory to be built at all
+            with skeletons():
+                skeleton = build_model(network, image_size=size, with_audio_encoder=with_audio)
+            _check_weights(stored, skeleton)
         model = build_model(network, image_size=size, with_audio_encoder=with_audio)
-        if faults := differences(model.state_dict(), stored.state):
-            raise UserError(
-                f"{folder / WEIGHTS_FILE} is a checkpoint of another config than {folder / CONFIG_FILE}: {faults}"
-            )
+        _check_weights(stored, model)
         model.load_state_dict({**model.state_dict(), **stored.state})
         model.config = config
         model.class_names = tuple(stored.metadata.get("class_names", ()))
@@ -261,6 +265,13 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     return MODELS.get(config.name).from_config(
         config, backbone, audio_encoder, audio_dim=audio_dim, image_size=image_size
     )
+
+
+def _check_weights(stored: StoredModel, model: Segmenter) -> None:
+    """Raise a `UserError` if a model folder's tensors are not those of the model, by name and shape."""
+    if faults := differences(model.state_dict(), stored.state):
+        weights, config = stored.folder / WEIGHTS_FILE, stored.folder / CONFIG_FILE
+        raise UserError(f"{weights} is a checkpoint of another config than {config}: {faults}")
 
 
 def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:

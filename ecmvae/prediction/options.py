@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, check_range
 
 Style = Literal["contour", "heatmap", "spotlight"]
 """Of an overlay: tint and outline, probability over the whole picture, or everything silent darkened."""
@@ -56,10 +55,9 @@ class PredictorOptions:
             raise UserError(f"fps must be above 0 and at most 1000, got {self.fps:g}")
         if not 0 <= self.threshold <= 1:
             raise UserError(f"threshold is a probability between 0 and 1, got {self.threshold:g}")
-        if self.samples < 1 or self.batch < 1:
-            raise UserError(f"samples and batch must be at least 1, got {self.samples} and {self.batch}")
-        if not 0 <= self.smoothing < math.inf:
-            raise UserError(f"smoothing is a number of seconds, 0 for none, got {self.smoothing:g}")
+        check_range("samples", self.samples, 1, 10_000)
+        check_range("batch", self.batch, 1, 10_000)
+        check_range("smoothing, in seconds,", self.smoothing, 0, 60)
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed is a whole number from 0 to 2^63 - 1, got {self.seed}")
 

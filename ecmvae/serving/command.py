@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, check_range
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ def app(
     """
     if find_spec("gradio") is None:
         raise UserError("the page needs Gradio: pip install 'ecmvae[app]'")
+    check_range("port", port, 1, 65_535)
     if password == "":
         raise UserError("the password is empty: name one, or leave --password out")
     for example in examples or []:

@@ -6,6 +6,7 @@ import sys
 from typing import Literal
 
 from ecmvae.config import Config
+from ecmvae.errors import check_range
 from ecmvae.training.settings import without_effect
 
 
@@ -66,6 +67,9 @@ def train_audio(
         seed: Seed of weights and mixtures.
         device: Where to train.
     """
+    check_range("steps", steps, 1, 100_000_000)
+    check_range("workers", workers, 0, 256)
+    check_range("seed", seed, 0, 2**32 - 1)
     from ecmvae.data.collage.sources import CollageSources
     from ecmvae.training.audio import train_audio as run
     from ecmvae.training.sounds import CollageSounds, SyntheticSounds

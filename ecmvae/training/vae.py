@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from ecmvae.config_reader import build, merge, nested, read_layers
 from ecmvae.data.mnist import EVENT_SHAPES, ImageSet, LabelledImages, load_images
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, check_range
 from ecmvae.files import replacing
 from ecmvae.training.vae_coherence import coherence_scores
 from ecmvae.training.vae_loop import FitSettings, fit
@@ -58,6 +58,11 @@ class VAEConfig:
     model: ModelSettings = field(default_factory=ModelSettings)
     data: DataSettings = field(default_factory=DataSettings)
     fit: FitSettings = field(default_factory=FitSettings)
+
+    def __post_init__(self) -> None:
+        """Check the sizes before anything is built; raises a `UserError` that names the one out of its range."""
+        for name in ("latent_dim", "hidden", "components", "private_dim"):
+            check_range(f"model.{name}", getattr(self.model, name), 1, 65_536)
 
 
 def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tuple[int, dict[str, float]]:

@@ -19,7 +19,7 @@ from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
 
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, check_range
 from ecmvae.files import replacing
 from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
@@ -55,6 +55,9 @@ class FitSettings:
             raise UserError(f"kl_warmup_epochs must be at least 0, got {self.kl_warmup_epochs}")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate must be > 0, got {self.learning_rate}")
+        check_range("seed", self.seed, 0, 2**32 - 1)
+        if self.device not in ("auto", "cpu", "cuda", "mps"):
+            raise UserError(f"device is one of auto, cpu, cuda and mps, got {self.device}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,24 @@
+"""Lowest and highest value of every knob of `Config` whose size costs memory or time, or that a library limits."""
+
+from __future__ import annotations
+
+RANGES: dict[str, dict[str, tuple[int | float, int | float]]] = {
+    "model": {"channels": (8, 4096), "num_classes": (1, 256)},
+    "model.latent": {"dim": (1, 4096), "js_samples": (1, 1000)},
+    "data": {
+        "image_size": (32, 4096),
+        "num_frames": (1, 1000),
+        "hop_seconds": (0.01, 60),
+        "length": (1, 10_000_000),
+        "val_length": (1, 10_000_000),
+        "workers": (0, 256),
+    },
+    "train": {
+        "epochs": (1, 1_000_000),
+        "batch_size": (1, 65_536),
+        "check_val_every_n_epochs": (1, 1_000_000),
+        "devices": (1, 1024),
+        "seed": (0, 2**32 - 1),
+    },
+}
+"""Section -> key -> range, both ends included; generous, so that no experiment is refused."""
