@@ -1,5 +1,6 @@
 """The VGGish front end against known answers, and sound files there and back."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,24 @@ class TestFiles:
         middle = slice(2000, 14000)
         torch.testing.assert_close(resample(tone(44100), 44100)[middle], tone(16000)[middle], atol=1e-3, rtol=0)
         assert resample(tone(16000), 16000).shape == (16000,)
+
+
+@pytest.mark.parametrize("rate", [44_100, 44_101, 48_017, 16_001, 15_999, 8_009, 192_007])
+def test_odd_rates_are_resampled_in_little_memory(rate: int) -> None:
+    tone = torch.sin(2 * torch.pi * 200 * torch.arange(rate, dtype=torch.float64) / rate).float()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resampled = resample(tone, rate).double()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kB; the whole bank has gigabytes"
+    seconds = torch.arange(len(resampled), dtype=torch.float64) / 16_000
+    inside = slice(200, 15_800)  # the filter sees silence beyond the ends
+    error = (resampled - torch.sin(2 * torch.pi * 200 * seconds))[inside].abs()
+    drift = 2 * torch.pi * 200 * seconds[inside] / 4000
+    assert (error < drift + 1e-3).all()
+    if rate in (44_100, 44_101, 48_017):
+        assert error.max() < 2e-3
+
+
+@pytest.mark.parametrize("rate", [0, 99, 2**31 - 1])
+def test_absurd_rates_are_refused(rate: int) -> None:
+    with pytest.raises(UserError, match=f"sample rate, in Hz, must be from 100 to 1000000, got {rate}"):
+        resample(torch.zeros(10), rate)
