@@ -21,7 +21,7 @@ from ecmvae.training.module import SegmentationModule
 
 
 class Resumable(Callback):
-    """Keeps a checkpoint so that a stopped run, resumed, ends as if it had never stopped.
+    """Keeps a checkpoint so that a stopped run, resumed, ends as if it had never stopped; `started` once training has.
 
     Random generators start afresh from the seed and the epoch at every epoch; the checkpoint holds their states, too,
     for a run stopped inside one. On SIGTERM or Ctrl-C the step under way is finished, the checkpoint saved, and
@@ -35,6 +35,7 @@ class Resumable(Callback):
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
         self._alone = True
+        self.started = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals, and the generators of a stopped run."""
@@ -43,9 +44,10 @@ class Resumable(Callback):
             self._previous[number] = signal.signal(number, self._remember)
         if self._generators is not None:
             torch.set_rng_state(self._generators["torch"])
-            random.setstate(_as_tuple(self._generators["python"]))
+            random.setstate(as_tuple(self._generators["python"]))
             if torch.cuda.is_available() and self._generators["cuda"]:
                 torch.cuda.set_rng_state_all(self._generators["cuda"])
+        self.started = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the generators of this epoch."""
@@ -138,9 +140,9 @@ class BestModel(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score of the stopped run."""
-        self.score = state_dict["score"]
+        self.score = float(state_dict["score"])
 
 
-def _as_tuple(state: Any) -> Any:
+def as_tuple(state: Any) -> Any:
     """Python's generator wants its state in tuples, which a checkpoint may bring back as lists."""
-    return tuple(_as_tuple(part) for part in state) if isinstance(state, (list, tuple)) else state
+    return tuple(as_tuple(part) for part in state) if isinstance(state, (list, tuple)) else state

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
 import shutil
 import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -31,16 +30,14 @@ from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.locks import locked
 from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.training.monitor import History, Previews, draw_curves
 from ecmvae.training.progress import RunProgress
+from ecmvae.training.resuming import CHECKPOINT, check_checkpoint, checkpoint_of, remove_run_leftovers, restoring
 from ecmvae.training.schedule import Schedule
-from ecmvae.visual.normalisation import IMAGENET, Normalisation
-
-CHECKPOINT = Path("checkpoints") / "last.ckpt"
-"""Where a run folder keeps what a resumed run goes on from."""
 
 START_METHOD = "spawn"
 """How the processes of several devices start: a CUDA context does not survive a fork."""
@@ -71,33 +68,39 @@ def train(
         The run's folder.
 
     Raises:
-        UserError: For data, weights or a run that cannot be used.
+        UserError: For data, weights or a run that cannot be used, or one that another process trains.
         FloatingPointError: When the loss is no longer finite.
         SystemExit: With 143 after SIGTERM and 130 after Ctrl-C, once the checkpoint is saved.
     """
     started = time.monotonic()
     if (train_clips is None) != (val_clips is None):
         raise UserError("give both train_clips and val_clips, or neither")
-    checkpoint = None if resume is None else _checkpoint_of(Path(resume))
+    checkpoint = None if resume is None else checkpoint_of(Path(resume))
     _check_devices(config)
-    data, module = _build(config, train_clips, val_clips, checkpoint)
-    # Only now, so that a mistake in data or weights leaves no empty run behind.
-    folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
-    with replacing(folder / "config.yaml") as part:
-        part.write_text(config.to_yaml(), encoding="utf-8")
-    try:
-        share = config, folder, checkpoint, time.monotonic() - started, (train_clips, val_clips)
-        if config.train.devices == 1:
-            _fit(0, *share, (data, module))
-        else:
-            del data, module  # every process has its own
-            run_processes(config, _fit, *share)
-    except UserError:
-        if not (folder / CHECKPOINT).exists():  # a damaged clip of the first epoch: nothing worth keeping was made
-            shutil.rmtree(folder)
-        raise
-    (folder / "hparams.yaml").unlink(missing_ok=True)  # left empty by the TensorBoard logger; config.yaml says all
-    draw_curves(folder / "history.jsonl", folder / "curves.png")
+    with ExitStack() as held:
+        if resume is not None:
+            held.enter_context(locked(Path(resume)))
+            remove_run_leftovers(Path(resume))
+        data, module = _build(config, train_clips, val_clips, checkpoint)
+        # Only now, so that a mistake in data or weights leaves no empty run behind.
+        folder = new_folder(config.train.out, config.train.name) if resume is None else Path(resume)
+        if resume is None:
+            held.enter_context(locked(folder))
+        with replacing(folder / "config.yaml") as part:
+            part.write_text(config.to_yaml(), encoding="utf-8")
+        try:
+            share = config, folder, checkpoint, time.monotonic() - started, (train_clips, val_clips)
+            if config.train.devices == 1:
+                _fit(0, *share, (data, module))
+            else:
+                del data, module  # every process has its own
+                run_processes(config, _fit, *share)
+        except UserError:
+            if not (folder / CHECKPOINT).exists():  # a damaged clip of the first epoch: nothing worth keeping was made
+                shutil.rmtree(folder)
+            raise
+        (folder / "hparams.yaml").unlink(missing_ok=True)  # left empty by the TensorBoard logger; config.yaml says all
+        draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
 
 
@@ -111,7 +114,7 @@ def _build(
     seed_everything(config.train.seed, epoch=-1)
     module = SegmentationModule(config)
     if checkpoint is not None:
-        module.model.normalisation = _check_checkpoint(checkpoint, module)
+        module.model.normalisation = check_checkpoint(checkpoint, module)
     data = ClipDataModule(config, ClipPreprocessor.of(module.model), train_clips, val_clips, rank=rank)
     module.model.class_names = data.class_names
     return data, module
@@ -191,7 +194,8 @@ def _fit(
         if config.train.cache_features:
             module.cache_features(data)
         trainer = build_trainer(config, folder, data, used_seconds + time.monotonic() - started, rank)
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with restoring(trainer, checkpoint):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _check_devices(config: Config) -> None:
@@ -223,35 +227,6 @@ def new_folder(parent: str | Path, name: str) -> Path:
             continue
         return folder
     raise UserError(f"{parent} holds 99,999 runs named {name}: choose another train.name")
-
-
-def _checkpoint_of(run: Path) -> Path:
-    checkpoint = run / CHECKPOINT
-    if not checkpoint.is_file():
-        raise UserError(f"nothing to resume in {run}: {checkpoint} does not exist")
-    return checkpoint
-
-
-def _check_checkpoint(path: Path, module: SegmentationModule) -> Normalisation:
-    """Refuse what no run of this configuration has left; the normalisation that the run was started with.
-
-    Raises:
-        UserError: When the file is damaged, holds code, or is of another model.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, about pickles that it will refuse
-            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        shapes = {name: value.shape for name, value in saved["state_dict"].items()}
-        _ = saved["generators"], saved["global_step"]
-        normalisation = saved.get("normalisation")  # runs of ecmvae 0.x saved none: they used ImageNet's
-    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a checkpoint of ecmvae train, or damaged: start a new run") from error
-    ours = {name: value.shape for name, value in module.state_dict().items()}
-    odd = sorted(name for name in ours.keys() | shapes.keys() if ours.get(name) != shapes.get(name))
-    if odd:
-        raise UserError(f"{path} is of another model, first in {odd[0]}: resume with the settings it was started with")
-    return IMAGENET if normalisation is None else Normalisation.from_dict(normalisation)
 
 
 def build_trainer(config: Config, folder: Path, data: ClipDataModule, used_seconds: float, rank: int = 0) -> Trainer:

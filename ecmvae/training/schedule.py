@@ -95,4 +95,4 @@ class Schedule(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the clock of the stopped run."""
-        self._offset = state_dict["elapsed"]
+        self._offset = float(state_dict["elapsed"])

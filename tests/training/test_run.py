@@ -4,8 +4,10 @@ import json
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import time
+from copy import deepcopy
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,7 +25,9 @@ from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 from ecmvae.models.checkpoint import load_model
 from ecmvae.training.datamodule import ClipDataModule
+from ecmvae.training.module import SegmentationModule
 from ecmvae.training.monitor import draw_curves, read_history
+from ecmvae.training.resuming import check_checkpoint, remove_run_leftovers
 from ecmvae.training.run import _build, build_trainer, new_folder, train
 from ecmvae.visual.backbone import VisualBackbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
@@ -136,9 +140,11 @@ def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path)
     process.start()
     stopped = Path(config.train.out) / "debug-001"
     deadline = time.monotonic() + 200
-    while len(read_history(stopped / "history.jsonl")) < 2 and process.is_alive():
+    while not (stopped / "checkpoints" / "last.ckpt").exists() and process.is_alive():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    with pytest.raises(UserError, match=f"debug-001 is in use by process {process.pid} on "):
+        train(config, resume=stopped)
     process.terminate()
     process.join(60)
     assert process.exitcode == 143
@@ -221,6 +227,70 @@ def test_checkpoints_that_cannot_be_resumed(tiny, tmp_path: Path) -> None:
         train(load_config(run / "config.yaml", {"model.channels": 16}), resume=run)
     assert load_config(run / "config.yaml").model.channels == 8
     assert sorted(run.rglob("*")) == files
+    check_crafted(run, tmp_path)
+
+
+def check_crafted(run: Path, tmp_path: Path) -> None:
+    """Checkpoints that load, and of which one value is not what training has left there."""
+    config, checkpoint = load_config(run / "config.yaml"), run / "checkpoints" / "last.ckpt"
+    module = SegmentationModule(config)
+    whole = torch.load(checkpoint, weights_only=True)
+    check_checkpoint(checkpoint, module)
+    python, torchs = (whole["generators"][0][name] for name in ("python", "torch"))
+    for place, value in (
+        (("generators",), None),
+        (("generators",), []),
+        (("generators", 0, "torch"), torchs[:-1]),
+        (("generators", 0, "python"), python[:2]),
+        (("generators", 0, "cuda"), "cuda"),
+        (("global_step",), 10**18),
+        (("global_step",), 1.0),
+        (("epoch",), -5),
+        (("loops",), None),
+        (("loops", "fit_loop", "epoch_progress", "current", "completed"), -5),
+        (("optimizer_states",), []),
+        (("optimizer_states", 0, "param_groups", 0, "lr"), "fast"),
+        (("optimizer_states", 0, "param_groups", 0, "params"), [0]),
+        (("optimizer_states", 0, "state", 0, "exp_avg"), torch.zeros(2)),
+        (("normalisation",), "ImageNet"),
+    ):
+        torch.save(crafted(whole, place, value), tmp_path / "crafted.ckpt")
+        with pytest.raises(UserError, match=r"crafted.ckpt is not a checkpoint of ecmvae train, or damaged"):
+            check_checkpoint(tmp_path / "crafted.ckpt", module)
+    for place, value in (
+        (("pytorch-lightning_version",), "of old"),
+        (("callbacks", "BestModel", "score"), "high"),
+    ):
+        torch.save(crafted(whole, place, value), checkpoint)
+        with pytest.raises(UserError, match=r"last.ckpt cannot be resumed \((InvalidVersion|ValueError): "):
+            train(config, resume=run)
+
+
+def crafted(whole: dict, place: tuple, value: object) -> dict:
+    """A copy with another value at that place."""
+    copy = inner = deepcopy(whole)
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return copy
+
+
+def test_leftovers_of_a_killed_training_are_swept_when_it_resumes(tmp_path: Path) -> None:
+    """A process is killed while it writes each of a run's files."""
+    script = (
+        "import os, sys\nfrom contextlib import ExitStack\nfrom pathlib import Path\n"
+        "from ecmvae.files import replacing\nstack = ExitStack()\n"
+        "for name in sys.argv[1:]:\n    stack.enter_context(replacing(Path(name))).write_text('half')\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    written = [
+        tmp_path / name for name in ("config.yaml", "checkpoints/last.ckpt", "best", "history.jsonl", "curves.png")
+    ]
+    assert subprocess.run([sys.executable, "-c", script, *written], check=False).returncode == -9
+    (tmp_path / "checkpoints" / ".notes").touch()
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == 6
+    remove_run_leftovers(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "checkpoints" / ".notes"]
 
 
 @pytest.mark.parametrize("fault", ["mask of another size", "pickle with code"])
