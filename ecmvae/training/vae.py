@@ -22,7 +22,8 @@ from torch.nn.functional import pad
 from ecmvae.config_reader import build, merge, nested, read_layers
 from ecmvae.data.mnist import EVENT_SHAPES, ImageSet, LabelledImages, load_images
 from ecmvae.errors import UserError, check_range
-from ecmvae.files import replacing
+from ecmvae.files import remove_leftovers, replacing
+from ecmvae.locks import locked
 from ecmvae.training.vae_coherence import coherence_scores
 from ecmvae.training.vae_loop import FitSettings, fit
 from ecmvae.vae.autoencoder import AutoEncoder
@@ -77,8 +78,18 @@ def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tup
         Number of the best epoch, from 1, and its mean terms.
 
     Raises:
-        UserError: When model and data do not fit together.
+        UserError: When model and data do not fit together, the folder holds a run already or is in use by another
+            process, or there is nothing sound to resume.
     """
+    with locked(folder):
+        if not resume and (folder / "last.pt").exists():
+            raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume")
+        for name in ("config.yaml", "last.pt", "history.json", "model.safetensors"):
+            remove_leftovers(folder / name)
+        return _train(settings, folder, resume)
+
+
+def _train(settings: VAEConfig, folder: Path, resume: bool) -> tuple[int, dict[str, float]]:
     images = _images(settings.data)
     torch.manual_seed(settings.fit.seed)
     model = _build(settings, images)

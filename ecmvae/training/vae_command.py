@@ -50,8 +50,6 @@ def train(
         device: auto, cpu, cuda or mps.
     """
     folder = Path(out)
-    if not resume and (folder / "last.pt").exists():
-        raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume")
     from ecmvae.training.vae import load_vae_config, train_vae
 
     given = {

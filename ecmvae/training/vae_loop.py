@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from ecmvae.errors import UserError, check_range
 from ecmvae.files import replacing
+from ecmvae.training.optimizer_state import check_optimizer
 from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
 
@@ -281,14 +283,38 @@ class _State:
             part.write_text(json.dumps(self.history, indent=1))
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote; nothing but tensors and plain values is unpickled."""
-        saved = torch.load(path, weights_only=True, map_location="cpu")
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.order.set_state(saved["order"])
-        torch.set_rng_state(saved["random"])
+        """Read what `save` wrote; nothing but tensors and plain values is unpickled.
+
+        Raises:
+            UserError: For a file that is cut short, damaged, someone else's or of another model.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, about pickles that it will refuse
+                saved = torch.load(path, weights_only=True, map_location="cpu")
+            self._check(saved)
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.order.set_state(saved["order"])
+            torch.set_rng_state(saved["random"])
+        except Exception as error:
+            raise UserError(f"{path} is damaged or of another model: train in another folder") from error
         for name in self.KEPT:
             setattr(self, name, saved[name])
+
+    def _check(self, saved: Any) -> None:
+        """Raise `ValueError`, or what strange types lead to, where torch would not notice."""
+        epoch, best, history = saved["epoch"], saved["best_epoch"], saved["history"]
+        if (type(epoch), type(best), len(history)) != (int, int, epoch) or not 0 <= best < epoch:
+            raise ValueError(f"{len(history)} epochs are told of, epoch is {epoch}, the best {best}")
+        if not all(
+            type(value) is float for value in [saved["best_loss"], *(x for row in history for x in row.values())]
+        ):
+            raise TypeError("a loss that is not a number")
+        ours, theirs = ({k: v.shape for k, v in x.items()} for x in (self.best_weights, saved["best_weights"]))
+        if ours != theirs:
+            raise ValueError("best weights of another model")
+        check_optimizer(saved["optimizer"], self.optimizer)
 
 
 def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

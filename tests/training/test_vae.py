@@ -1,6 +1,8 @@
 """`ecmvae vae ...` on scikit-learn's digits, through the command line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,22 @@ def test_resume_goes_on_and_a_second_start_is_refused(run, capsys):
     assert len(json.loads((run / "history.json").read_text())) == 4
     assert main(["vae", "train", "--data", "digits", "--out", str(run)]) == 2
     assert "choose another --out" in capsys.readouterr().err
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(run, capsys):
+    """The other process really holds the lock."""
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom ecmvae.locks import locked\n"
+        "with locked(Path(sys.argv[1])):\n    print('locked', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        before = sorted((path, path.stat().st_mtime_ns) for path in run.iterdir())
+        assert main(["vae", "train", "--out", str(run), "--resume", "true"]) == 2
+        assert sorted((path, path.stat().st_mtime_ns) for path in run.iterdir()) == before
+        other.kill()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"is in use by process {other.pid} on " in line
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "conditional_vae", "mvae"])

@@ -1,6 +1,7 @@
 """The VAE trainer: resume bit for bit, early stopping, best weights, bad losses."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -120,6 +121,46 @@ def test_resume_ends_as_if_it_had_never_stopped(data, tmp_path):
     assert result.history == expected.history
     assert json.loads((tmp_path / "history.json").read_text()) == result.history
     assert list(tmp_path.glob("tensorboard/events*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epoch", -5),
+        ("epoch", 10**18),
+        ("best_epoch", 7),
+        ("best_loss", "low"),
+        ("history", [{"loss": "low"}]),
+        ("best_weights", {}),
+        ("model", []),
+        ("optimizer", None),
+        ("order", torch.zeros(3, dtype=torch.uint8)),
+        ("random", None),
+    ],
+)
+def test_a_last_pt_that_training_has_not_left_is_refused(data, tmp_path, name, value):
+    settings = FitSettings(epochs=1, device="cpu")
+    fit(make(), data[0], settings, folder=tmp_path, progress=False)
+    file = tmp_path / "last.pt"
+    torch.save(torch.load(file, weights_only=True) | {name: value}, file)
+    with pytest.raises(UserError, match=r"last.pt is damaged or of another model: train in another folder"):
+        fit(make(), data[0], settings, folder=tmp_path, resume=True, progress=False)
+
+
+def test_a_last_pt_that_is_cut_of_another_model_or_holds_code_is_refused(data, tmp_path):
+    settings, file = FitSettings(epochs=1, device="cpu"), tmp_path / "last.pt"
+    fit(make(), data[0], settings, folder=tmp_path, progress=False)
+    whole, saved = file.read_bytes(), torch.load(file, weights_only=True)
+    saved["optimizer"]["state"][0]["exp_avg"] = torch.zeros(2)
+    torch.save(saved, tmp_path / "moments.pt")
+    for content in (whole[:-100], b"", pickle.dumps(print), (tmp_path / "moments.pt").read_bytes()):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=r"last.pt is damaged or of another model"):
+            fit(make(), data[0], settings, folder=tmp_path, resume=True, progress=False)
+    file.write_bytes(whole)
+    torch.manual_seed(5)
+    with pytest.raises(UserError, match=r"last.pt is damaged or of another model"):
+        fit(mlp_vae((64,), 16, 4), data[0], settings, folder=tmp_path, resume=True, progress=False)
 
 
 def test_early_stop_keeps_the_best_weights(data):
