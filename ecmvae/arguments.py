@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
+import os
 import re
 import typing
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,7 +24,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
 )
 
 from ecmvae.config import Config, read_config_file
-from ecmvae.config_reader import by_dotted_name, wrong_value
+from ecmvae.config_reader import by_dotted_name, read_yaml, wrong_value
 from ecmvae.errors import UserError
 
 Function = Callable[..., Any]
@@ -44,6 +46,8 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     words = _spell_out(words, switches)
     try:
         _check_options(words, {*parameters} - {*configs} | (_config_options() if configs else set()))
+        if configs:
+            _check_section_files(words)
         values = parser.parse_args(words)
         if values.get("resume") and configs:  # a resumed run continues with the settings it was started with
             values = parser.parse_args([f"--config={values.resume}/config.yaml", *words])
@@ -118,6 +122,21 @@ def _check_options(words: Sequence[str], known: Collection[str]) -> None:
         if word.startswith("--") and name and name not in (*known, "help") and not name.startswith("loss.extra."):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             raise UserError(f"unknown option --{name}" + (f": did you mean --{close[0]}?" if close else ""))
+
+
+def _check_section_files(words: Sequence[str]) -> None:
+    """Check the files of ``--model FILE`` and other sections, which jsonargparse reads by itself.
+
+    Raises:
+        UserError: If one cannot be read as settings.
+    """
+    options = _config_options()
+    sections = {f"--{name}" for name in options if any(each.startswith(f"{name}.") for each in options)}
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        option, equals, value = word.partition("=")
+        file = value if equals else after
+        if option in sections and os.path.exists(file):  # noqa: PTH110  # the value may be YAML too long for a path
+            read_yaml(Path(file))
 
 
 def _spell_out(words: Sequence[str], switches: Collection[str]) -> list[str]:

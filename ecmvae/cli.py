@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import printable
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("ecmvae.demo_command:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
@@ -110,7 +111,7 @@ def _summary(function: Function) -> str:
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return printable(" ".join(str(text).split()))
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

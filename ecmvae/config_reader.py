@@ -19,9 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut, parse_yaml, short
+from ecmvae.foreign_text import read_yaml as read_any_yaml
 
 T = TypeVar("T")
 
@@ -43,8 +43,8 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     own = read_yaml(path)
     base = own.pop("base", [])
     layers = [base] if isinstance(base, str) else base
-    if not isinstance(layers, list):
-        raise UserError(f"base of {path} must be a list of files, not {base!r}")
+    if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
+        raise UserError(f"base of {path} must be a list of files, not {short(base)}")
     return merge([*(read_layers(path.parent / layer, (*above, path.resolve())) for layer in layers), own])
 
 
@@ -54,14 +54,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: When the file is missing, unreadable, malformed or not a mapping.
     """
-    try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise UserError(f"config file not found: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read config file {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    own = read_any_yaml(path) or {}
     if not isinstance(own, dict):
         raise UserError(f"{path} must hold a mapping such as 'train: {{epochs: 3}}', not {type(own).__name__}")
     return own
@@ -81,7 +74,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings from dotted names; strings are read as YAML scalars."""
     layers = []
     for dotted, value in values.items():
-        layer: Any = yaml.safe_load(value) if isinstance(value, str) else value
+        layer: Any = parse_yaml(value, dotted) if isinstance(value, str) else value
         for key in reversed(dotted.split(".")):
             layer = {key: layer}
         layers.append(layer)
@@ -120,9 +113,9 @@ def wrong_value(error: Exception) -> str:
     expected = r"Expected an? (?:<class '(\w+)'>|\S*Literal\[(.*?)\])"
     found = re.match(rf'Parser key "(.+?)": .*?{expected}.* value: (.*)', text)
     if found is None:
-        return text
+        return cut(text, 300)
     key, kind, choices, value = found.groups()
-    return f"{key} takes {f'one of {choices}' if choices else _KINDS.get(kind, f'a {kind}')}, got {value!r}"
+    return f"{key} takes {f'one of {choices}' if choices else _KINDS.get(kind, f'a {kind}')}, got {short(value)}"
 
 
 def check_keys(cls: type, values: Any, where: str = "") -> None:
@@ -132,13 +125,13 @@ def check_keys(cls: type, values: Any, where: str = "") -> None:
         UserError: For an unknown key, with the nearest right one, or a value of the wrong shape.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"config key {where.rstrip('.') or 'top level'} must hold a mapping, not {values!r}")
+        raise UserError(f"config key {where.rstrip('.') or 'top level'} must hold a mapping, not {short(values)}")
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
         if key not in hints:
             close = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.5)
             hint = f"did you mean {where + close[0]!r}?" if close else f"choose from {', '.join(hints)}"
-            raise UserError(f"unknown config key {f'{where}{key}'!r}: {hint}")
+            raise UserError(f"unknown config key {short(f'{where}{key}')}: {hint}")
         if dataclasses.is_dataclass(hints[key]):
             check_keys(hints[key], value, f"{where}{key}.")
         elif value is None and type(None) not in typing.get_args(hints[key]):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import short
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", bound=Callable[..., Any])
@@ -74,7 +75,7 @@ class Registry(Generic[T]):
         if isinstance(choice, str):
             entry = self._entries.get(choice)
             if entry is None and not is_import_path(choice):
-                raise UserError(f"unknown {self.what} {choice!r}: {self.hint(choice)}")
+                raise UserError(f"unknown {self.what} {short(choice)}: {self.hint(choice)}")
             target = choice if entry is None else entry
             found = import_object(target) if isinstance(target, str) else target
         if missing := [name for name in self.needs if not hasattr(found, name)]:

@@ -5,7 +5,6 @@ Zhou et al., "Audio-visual segmentation", ECCV 2022 (arXiv:2207.05042). `ecmvae.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import LARGE, read_json
 from ecmvae.types import AVClip
 
 
@@ -162,10 +162,7 @@ def read_composition(path: Path) -> dict[str, dict[str, Any]]:
     """What AVS-Collage wrote about its clips, by name; empty for data sets that have no such file."""
     if not path.is_file():
         return {}
-    try:
-        clips = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+    clips = read_json(path, LARGE)
     if not isinstance(clips, dict) or not all(isinstance(c, dict) and "sounding" in c for c in clips.values()):
         raise UserError(f"{path}: must map each clip's name to its objects and their sounding seconds")
     return clips

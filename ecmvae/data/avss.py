@@ -7,7 +7,6 @@ Clips of five seconds are padded to ten; `valid` says which frames are real.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from ecmvae.data.images import of_size, read_rgb, same_size
 from ecmvae.data.layout import of_split, read_table
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut, read_json, short
 from ecmvae.types import AVClip
 
 NUM_CLASSES = 71
@@ -85,7 +85,9 @@ def read_avss(root: str | Path, split: str | None = None) -> list[AVSSFiles]:
     clips = []
     for row in read_table(table, ("uid", "split", "label")):
         if row["label"] not in SUBSET_SECONDS:
-            raise UserError(f"{table}: {row['uid']} has label {row['label']!r}; known are {', '.join(SUBSET_SECONDS)}")
+            raise UserError(
+                f"{table}: {row['uid']} has label {short(row['label'])}; known are {', '.join(SUBSET_SECONDS)}"
+            )
         clips.append(AVSSFiles(root=root, name=row["uid"], split=row["split"], subset=row["label"]))
     return of_split(clips, split, table)
 
@@ -222,10 +224,12 @@ def class_names(root: str | Path) -> list[str]:
     """
     path = Path(root) / "label2idx.json"
     try:
-        numbers = json.loads(path.read_text(encoding="utf-8"))
+        numbers = read_json(path)
         names = sorted(numbers, key=lambda name: int(numbers[name]))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read as a table of class numbers ({error})") from error
+    except UserError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{path}: cannot be read as a table of class numbers ({cut(str(error))})") from error
     if [int(numbers[name]) for name in names] != list(range(len(names))):
         raise UserError(f"{path}: classes must be numbered 0, 1, 2, ... without a gap")
     return names

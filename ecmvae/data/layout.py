@@ -8,6 +8,7 @@ between the two tasks is in this file.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.foreign_text import LARGE, cut, read_text, short
 
 TaskName = Literal["s4", "ms3"]
 Row = TypeVar("Row", bound=Any)
@@ -150,7 +152,7 @@ def of_split(clips: list[Row], split: str | None, table: Path) -> list[Row]:
     chosen = [clip for clip in clips if split in (None, clip.split)]
     if not chosen:
         known = ", ".join(dict.fromkeys(clip.split for clip in clips))
-        raise UserError(f"{table}: no clip has split {split!r}; choose from {known}")
+        raise UserError(f"{table}: no clip has split {split!r}; choose from {cut(known)}")
     return chosen
 
 
@@ -161,19 +163,18 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         UserError: For a column that is missing, or for a value that is empty or would leave its folder.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            found = reader.fieldnames or []
-            missing = [column for column in columns if column not in found]
-            if missing:
-                raise UserError(f"{path}: column {missing[0]!r} is missing, found {', '.join(found) or 'none'}")
-            rows = []
-            for row in reader:
-                rows.append({column: row[column] for column in columns})
-                for column, value in rows[-1].items():
-                    if not value or value in (".", "..") or any(c in "/\\\0" for c in value):
-                        raise UserError(f"{path}, line {reader.line_num}: {column} {value!r} cannot name a file")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, LARGE, "utf-8-sig"), newline=""))
+        found = reader.fieldnames or []
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise UserError(f"{path}: column {missing[0]!r} is missing, found {cut(', '.join(found)) or 'none'}")
+        rows = []
+        for row in reader:
+            rows.append({column: row[column] for column in columns})
+            for column, value in rows[-1].items():
+                if not value or value in (".", "..") or any(c in "/\\\0" for c in value):
+                    raise UserError(f"{path}, line {reader.line_num}: {column} {short(value)} cannot name a file")
+    except csv.Error as error:
         raise UserError(f"{path}: cannot be read as csv ({error})") from error
     return rows
 

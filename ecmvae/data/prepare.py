@@ -8,7 +8,6 @@ shown at ``l + 15/16`` seconds by the file's own timestamps, which differs where
 
 from __future__ import annotations
 
-import json
 import pickle
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -28,6 +27,7 @@ from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError
 from ecmvae.files import replacing, write_json
+from ecmvae.foreign_text import LARGE, cut, read_json, short
 from ecmvae.hub.client import sha256_of
 
 MANIFEST = "preparation.json"
@@ -196,13 +196,15 @@ def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]
     """What earlier calls with the same settings finished."""
     if not path.is_file():
         return {}
+    content = read_json(path, LARGE)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         clips = {name: Prepared(**entry) for name, entry in content["clips"].items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read as a manifest ({error}); remove it to start again") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: cannot be read as a manifest ({cut(str(error))}); remove it to start again"
+        ) from error
     if content.get("settings") != asdict(settings):
-        raise UserError(f"{path}: the clips were made with {content.get('settings')}; use these, or force")
+        raise UserError(f"{path}: the clips were made with {short(content.get('settings'), 300)}; use these, or force")
     return clips
 
 

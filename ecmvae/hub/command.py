@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.table import Table
 
-from ecmvae.errors import UserError
+from ecmvae.foreign_text import printable
 from ecmvae.hub.client import cache_folder, is_offline
-from ecmvae.hub.find import find_model_folder
-from ecmvae.hub.named_models import CARD_FILE, named_models
+from ecmvae.hub.find import find_model_folder, read_card
+from ecmvae.hub.named_models import named_models
 
 
 def models(card: str | None = None) -> None:
@@ -29,10 +27,7 @@ def models(card: str | None = None) -> None:
         UserError: If there is no such model, or it has no card.
     """
     if card is not None:
-        path: Path = find_model_folder(card) / CARD_FILE
-        if not path.is_file():
-            raise UserError(f"{card} has no card: there is no {path}")
-        print(path.read_text(encoding="utf-8"))
+        print(printable(read_card(find_model_folder(card))))
         return
     table = Table()
     for heading in ("name", "MB", "licence", "where", "what"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecmvae.errors import UserError
-from ecmvae.hub.client import HubAddress, fetch, looks_like_repository, sha256_of
-from ecmvae.hub.named_models import CONFIG_FILE, MODEL_FILES, WEIGHTS_FILE, did_you_mean, named_models
+from ecmvae.foreign_text import read_text
+from ecmvae.hub.client import HubAddress, cache_folder, fetch, looks_like_repository, sha256_of
+from ecmvae.hub.named_models import CARD_FILE, CONFIG_FILE, MODEL_FILES, WEIGHTS_FILE, did_you_mean, named_models
 
 
 def find_model_folder(path: str | Path, *, local_only: bool = False, token: str | bool | None = None) -> Path:
@@ -59,6 +60,25 @@ def default_model(packaged: Path | None = None, runs: Path = Path("runs")) -> Pa
         except UserError:
             continue  # a folder without a model, such as a run that was interrupted
     raise UserError("no model is named, none is packaged and there is no demo run: run make demo, or name one")
+
+
+def read_card(folder: Path) -> str:
+    """The text of a model folder's README.md.
+
+    Args:
+        folder: As `find_model_folder` returns it.
+
+    Raises:
+        UserError: If there is none, it is not text, or it is a link to a file outside the folder (links into the cache
+            of the hub, which consists of them, are followed).
+    """
+    path = folder / CARD_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} has no card: there is no {path}")
+    target = path.resolve()
+    if not any(target.is_relative_to(home.resolve()) for home in (folder, cache_folder())):
+        raise UserError(f"{path} is a link that leaves the model folder: open it yourself if you trust it")
+    return read_text(path)
 
 
 def weights_sha256(path: str | Path) -> str:

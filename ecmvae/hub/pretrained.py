@@ -13,7 +13,7 @@ from torch import nn
 from ecmvae.config import Config
 from ecmvae.errors import UserError
 from ecmvae.hub.client import looks_like_repository, push
-from ecmvae.hub.find import find_model_folder
+from ecmvae.hub.find import find_model_folder, read_card
 from ecmvae.hub.folder import StoredModel, read_model_folder, write_model_folder
 from ecmvae.hub.named_models import CARD_FILE, MODEL_FILES, named_models
 
@@ -126,7 +126,7 @@ class Pretrained(nn.Module, ABC):
         if config is None:
             raise UserError("this model was built without a whole Config: give save_pretrained the config it came from")
         if card is None:
-            card = older.read_text("utf-8") if older.is_file() else self._card(config, folder.name, str(folder))
+            card = read_card(folder) if older.is_file() else self._card(config, folder.name, str(folder))
         return write_model_folder(folder, self.state_dict(), config, self.metadata(), half=half, card=card)
 
     def push_to_hub(

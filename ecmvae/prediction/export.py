@@ -23,7 +23,9 @@ from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, window_samp
 from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.errors import UserError
 from ecmvae.files import replacing, show_path
+from ecmvae.foreign_text import parse_json, short
 from ecmvae.hub.find import default_model
+from ecmvae.hub.folder import class_names_in
 from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.model import check_model
@@ -135,9 +137,11 @@ class OnnxModel:
         properties = self._session.get_modelmeta().custom_metadata_map
         self._inputs = [each.name for each in self._session.get_inputs()]
         description = _description(properties, path)
+        if len(self._inputs) != 2 or "logits" not in [each.name for each in self._session.get_outputs()]:
+            raise UserError(f"{show_path(path)} must take frames and sound and give logits: export it again")
         self.image_size: int = description["image_size"]
         self.num_frames: int = description["num_frames"]
-        self.class_names: tuple[str, ...] = tuple(description["class_names"])
+        self.class_names = class_names_in(description, show_path(path))
         self.normalisation = Normalisation.from_dict(description["normalisation"])
         self.front_end = front_end or _front_end(description["front_end"], path)
 
@@ -163,19 +167,25 @@ class OnnxModel:
 
 def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
     """What the file says about its model."""
+    name = show_path(path)
     if _MODEL_KEY in properties:
-        description: dict[str, Any] = json.loads(properties[_MODEL_KEY])
-        return description
-    if _CONFIG_KEY not in properties:
-        raise UserError(f"{show_path(path)} was not written by ecmvae export: the description of its model is missing")
-    data = json.loads(properties[_CONFIG_KEY])["data"]
-    return {
-        "image_size": data["image_size"],
-        "num_frames": data["num_frames"],
-        "class_names": json.loads(properties.get(_CLASSES_KEY, "[]")),
-        "normalisation": IMAGENET.to_dict(),
-        "front_end": VGGishFrontEnd.name,
-    }
+        description = parse_json(properties[_MODEL_KEY], f"the description in {name}")
+    elif _CONFIG_KEY in properties:
+        config = parse_json(properties[_CONFIG_KEY], f"the configuration in {name}")
+        description = {
+            **(config.get("data") or {} if isinstance(config, dict) else {}),
+            "class_names": parse_json(properties.get(_CLASSES_KEY, "[]"), f"the class names in {name}"),
+            "normalisation": IMAGENET.to_dict(),
+            "front_end": VGGishFrontEnd.name,
+        }
+    else:
+        raise UserError(f"{name} was not written by ecmvae export: the description of its model is missing")
+    kinds = {"image_size": int, "num_frames": int, "class_names": list, "normalisation": dict, "front_end": str}
+    for key, kind in kinds.items():
+        value = description.get(key) if isinstance(description, dict) else None
+        if type(value) is not kind or (isinstance(value, int) and value < 1):
+            raise UserError(f"{name} says {short(value)} for the {key} of its model: export it again")
+    return dict(description)
 
 
 def _front_end(name: str, path: Path) -> AudioFrontEnd:
@@ -187,7 +197,7 @@ def _front_end(name: str, path: Path) -> AudioFrontEnd:
         if front_end.name == name:
             return front_end
     raise UserError(
-        f"{show_path(path)} needs the audio front end {name!r}, which no registered audio encoder has: "
+        f"{show_path(path)} needs the audio front end {short(name)}, which no registered audio encoder has: "
         "register its encoder in AUDIO_ENCODERS, or open the file as OnnxModel(path, front_end=...)"
     )
 

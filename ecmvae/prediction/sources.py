@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
+from ecmvae.foreign_text import LARGE, read_text, short
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
@@ -108,14 +109,11 @@ def _expand(name: str, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
 
 
 def _listed(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{show_path(path)} is not a list of paths: it is not UTF-8 text") from error
+    lines = read_text(path, LARGE).splitlines()
     entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if not entries:
         raise UserError(f"{show_path(path)} lists no video: write one path a line")
     for entry in entries:
         if Path(entry).suffix.lower() == ".txt":
-            raise UserError(f"{show_path(path)} lists another list ({entry}): name videos")
+            raise UserError(f"{show_path(path)} lists another list ({short(entry)}): name videos")
         yield from _expand(str(path.parent / entry), endings)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ecmvae.data.avss import voc_palette
 from ecmvae.files import replacing
+from ecmvae.foreign_text import LARGE, parse_json, read_text
 from ecmvae.training.module import SegmentationModule
 from ecmvae.types import AVBatch
 
@@ -61,8 +62,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = read_text(path, LARGE).splitlines(keepends=True)
+    return [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.endswith("\n")]
 
 
 def draw_curves(history: Path, out: Path, columns: int = 4) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import short
 
 Triple = tuple[float, float, float]
 
@@ -66,7 +67,9 @@ class Normalisation:
         try:
             return cls(mean=tuple(values["mean"]), std=tuple(values["std"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"cannot read a normalisation from {values!r}: it needs mean and std, R, G, B") from error
+            raise UserError(
+                f"cannot read a normalisation from {short(values)}: it needs mean and std, R, G, B"
+            ) from error
 
     def _planes(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and std, each (3, 1, 1)."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut, short
 from ecmvae.visual import BACKBONES
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.weight_files import read_weight_file
@@ -46,13 +47,15 @@ def find_maps(name: str) -> tuple[tuple[int, ...], int | None]:
         close = difflib.get_close_matches(name, dict.fromkeys([*BACKBONES, *timm.list_models()]), n=3, cutoff=0.7)
         nearest = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
         raise UserError(
-            f"unknown visual backbone {name!r}: {nearest} from {', '.join(BACKBONES)}, or any timm model with maps at "
-            "strides 4, 8, 16 and 32"
+            f"unknown visual backbone {short(name)}: {nearest} from {', '.join(BACKBONES)}, or any timm model with "
+            "maps at strides 4, 8, 16 and 32"
         )
     arch, _, tag = name.partition(".")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{arch}.*")]
     if tag and tag not in tags:
-        raise UserError(f"unknown pretraining tag {tag!r} of {arch}: choose from {', '.join(tags) or '(none)'}")
+        raise UserError(
+            f"unknown pretraining tag {short(tag)} of {cut(arch)}: choose from {', '.join(tags) or '(none)'}"
+        )
     try:
         with torch.device("meta"):
             network: Any = timm.create_model(name, features_only=True)

@@ -199,5 +199,5 @@ def test_bad_clips_json(composed, tmp_path):
     with pytest.raises(UserError, match=rf"clips\.json: {name} must say"):
         AVSBenchDataset(root, "s4", "train")[0]
     path.write_text("{")
-    with pytest.raises(UserError, match="cannot be read as JSON"):
+    with pytest.raises(UserError, match="is not valid JSON"):
         AVSBenchDataset(root, "s4", "train")

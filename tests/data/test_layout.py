@@ -69,7 +69,7 @@ def test_short_rows_and_other_encodings(tmp_path):
     with pytest.raises(UserError, match="line 2: split None cannot name a file"):
         read_table(table, ("name", "split"))
     table.write_bytes(b"name,split\n\xff\xfe,train\n")
-    with pytest.raises(UserError, match="cannot be read as csv"):
+    with pytest.raises(UserError, match="cannot be read as text"):
         read_table(table, ("name", "split"))
     table.write_text("name,split\n")
     assert read_table(table, ("name", "split")) == []

@@ -7,7 +7,6 @@ public packages (`packages`, `prepare`); none of it is part of this repository.
 
 from __future__ import annotations
 
-import json
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from ecmvae.data.collage.items import FORMAT, INDEX_FILE, ItemKind, SourceItem, 
 from ecmvae.data.collage.table import packaged_table
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.foreign_text import LARGE, cut, read_json, short
 
 
 class CollageSources:
@@ -37,18 +37,20 @@ class CollageSources:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         index = self.root / INDEX_FILE
+        if not index.is_file():
+            raise UserError(f"{index}: does not exist; fetch the sources first")
+        content = read_json(index, LARGE)
         try:
-            content = json.loads(index.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
-                raise UserError(f"{index}: has format {content['format']}, not {FORMAT}; fetch the sources again")
+                raise UserError(
+                    f"{index}: has format {short(content['format'])}, not {FORMAT}; fetch the sources again"
+                )
             self.items = tuple(SourceItem(**item) for item in content["items"])
             self.packages = tuple(content.get("packages", ()))
-        except OSError as error:
-            raise UserError(f"{index}: cannot be read ({error.strerror}); fetch the sources first") from error
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{index}: is damaged ({error}); delete the folder and fetch the sources again") from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{index}: is damaged ({cut(str(error))}); delete the folder and fetch the sources again"
+            ) from error
         self._by_id = {(item.kind, item.id): item for item in self.items}
         if len(self.classes) < 2 or not all(self.backgrounds(split) for split in ("train", "val", "test")):
             raise UserError(

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import PurePosixPath
 
-import yaml
-
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut, parse_yaml
 
 PACKAGES = ("tuxpaint", "gcompris", "opensfx", "ovos")
 
@@ -49,9 +48,9 @@ class CollageTable:
             UserError: If an entry is not PACKAGE:PATH, names an unknown package, or appears twice.
         """
         try:
-            entries = tuple(_entries(yaml.safe_load(text)))
-        except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
-            raise UserError(f"{name}: is not a class table ({error})") from error
+            entries = tuple(_entries(parse_yaml(text, name)))
+        except (AttributeError, TypeError, KeyError) as error:
+            raise UserError(f"{name}: is not a class table ({cut(str(error))})") from error
         seen: set[tuple[str, str]] = set()
         for entry in entries:
             if entry.package not in PACKAGES or not entry.path:

@@ -33,6 +33,7 @@ from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import TASKS, ClipFiles, write_table
 from ecmvae.errors import UserError
 from ecmvae.files import write_json
+from ecmvae.foreign_text import read_json
 
 VIDEO_FPS = 24
 """Frame rate of the raw videos; the annotated frame of second k is video frame 24 k + 12."""
@@ -146,7 +147,7 @@ def _write_clip(
     """Write all files of one clip unless they are there, and last its record, which marks it as complete."""
     record_file = stage / _DONE / "{}_{}_{}.json".format(*job)
     if record_file.is_file():
-        record: dict[str, Any] = json.loads(record_file.read_text(encoding="utf-8"))
+        record: dict[str, Any] = read_json(record_file)
         return record
     kind, split, index = job
     sources = _open_sources(sources_root)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
+from ecmvae.foreign_text import open_regular
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -83,13 +84,15 @@ def open_container(path: Path) -> Iterator[InputContainer]:
 
     name = show_path(path)
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except FileNotFoundError as error:
         raise UserError(f"{name} does not exist: check the path") from error
     except IsADirectoryError as error:
         raise UserError(f"{name} is a folder: name the video files in it") from error
     except OSError as error:
-        raise UserError(f"cannot read {name} ({error.strerror}): check the path and its permissions") from error
+        raise UserError(
+            f"cannot read {name} ({error.strerror or error}): check the path and its permissions"
+        ) from error
     with file:
         if not file.read(1):
             raise UserError(f"{name} is empty (0 bytes): copy or download it again")

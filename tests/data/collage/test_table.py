@@ -33,7 +33,7 @@ class TestTable:
             (TABLE.replace("opensfx:", "web:"), "not PACKAGE:PATH"),
             (TABLE.replace("[tuxpaint:animals/dog.png]", "[tuxpaint:a/dog.png, tuxpaint:b/dog.png]"), "twice"),
             (TABLE.replace("images", "pictures"), "not a class table"),
-            ("classes: [", "not a class table"),
+            ("classes: [", "t is not valid YAML"),
             ("", "not a class table"),
         ],
     )
