@@ -2,15 +2,17 @@
 
 The page needs no network: analytics, sharing and web fonts are off, and a content security policy keeps the browser
 from loading anything from elsewhere. Uploads and results are kept in one temporary folder. Results are deleted when
-their visitor starts another job or leaves, everything after an hour, and the folder when the page closes.
+their visitor starts another job or leaves, unused uploads after 15 minutes, everything after an hour, and the folder
+when the page closes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import html
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,6 +21,8 @@ from ecmvae.errors import UserError
 from ecmvae.locks import temporary_folder
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
+from ecmvae.serving.guard import AllowedHosts, HostGuard, LoginGuard, SecurityHeaders, UploadQuota
+from ecmvae.serving.quotas import LoginThrottle, UploadStore
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
 
 _KEPT_SECONDS = 3600  # how long uploads and results stay
@@ -30,16 +34,15 @@ _CAMERA = {
 }
 """Camera and microphone settings of a recording. It is not mirrored, to look like the overlay beside it."""
 _LOOKS = Path(str(files("ecmvae"))) / "serving" / "app_page"
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; "
-    "connect-src 'self' data: blob:; frame-ancestors 'none'; form-action 'self'"
-)
-"""The page may load only what comes from its own address."""
+_SWEEP_SECONDS = 60  # between two looks for unused uploads
 
 
 def build_page(
-    service: PredictionService, limits: Limits, sessions: SessionStore, examples: Iterable[Path] = ()
+    service: PredictionService,
+    limits: Limits,
+    sessions: SessionStore,
+    uploads: UploadStore,
+    examples: Iterable[Path] = (),
 ) -> Any:
     """The page as a `gradio.Blocks`; build it inside `own_folder`.
 
@@ -47,6 +50,7 @@ def build_page(
         service: Runs the jobs.
         limits: Shown on the page; `jobs` of them run at a time.
         sessions: Folders and cancelling.
+        uploads: Told which uploads are used; `launch` takes the same.
         examples: Videos to try.
     """
     import gradio as gr
@@ -65,6 +69,7 @@ def build_page(
     ) -> tuple[Any, ...]:
         if video is None:
             raise gr.Error("Drop a video or record one first.", title="No video", print_exception=False)
+        uploads.use(Path(video))
         options = JobOptions(
             style=cast(Style, style),
             threshold=float(threshold),
@@ -144,25 +149,56 @@ def build_page(
 
 
 def launch(
-    page: Any, limits: Limits, *, host: str = "127.0.0.1", port: int | None = None, password: str | None = None
+    page: Any,
+    limits: Limits,
+    uploads: UploadStore,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    allowed_hosts: Iterable[str] = (),
+    password: str | None = None,
+    throttle: LoginThrottle | None = None,
 ) -> str:
     """Serve a page without any outgoing connection.
 
     Args:
         page: From `build_page`.
         limits: For the size of uploads.
+        uploads: Grants the room for them.
         host: Address to listen on.
         port: Port to listen on; None = the first free one from 7860 on.
+        allowed_hosts: Names of this page besides `host`, see `AllowedHosts`.
         password: Asked for, with the user name "ecmvae"; None = not.
+        throttle: Slows down guesses of the password; None = a new one.
 
     Returns:
         The page's address, once it answers.
 
     Raises:
         OSError: If the port is taken.
+        UserError: If an allowed host has a scheme, a port or a path.
     """
     import gradio as gr
     from starlette.middleware import Middleware
+
+    outer = [
+        Middleware(SecurityHeaders),
+        Middleware(HostGuard, hosts=AllowedHosts(host, tuple(allowed_hosts))),
+    ]
+    inner = [Middleware(UploadQuota, uploads=uploads)]
+    if password:
+        inner.append(Middleware(LoginGuard, throttle=throttle or LoginThrottle()))
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        app.user_middleware[:0] = outer  # Gradio has put its own around ours; the server does not listen yet
+        app.middleware_stack = app.build_middleware_stack()
+        sweeping = asyncio.create_task(_sweep(uploads))
+        yield
+        sweeping.cancel()
+
+    # By default uvicorn believes an address that a client on this machine claims to forward, and guesses would be free.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
     _, address, _ = page.queue(max_size=_QUEUE).launch(
         server_name=host,
@@ -174,7 +210,7 @@ def launch(
         ssr_mode=False,
         enable_monitoring=False,
         footer_links=[],
-        app_kwargs={"middleware": [Middleware(_SecurityPolicy)]},
+        app_kwargs={"middleware": inner, "lifespan": lifespan},
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         css_paths=[_LOOKS / "page.css"],
         head=f"<script>{(_LOOKS / 'page.js').read_text(encoding='utf-8')}</script>",
@@ -182,6 +218,12 @@ def launch(
         quiet=True,
     )
     return str(address)
+
+
+async def _sweep(uploads: UploadStore) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        await asyncio.to_thread(uploads.delete_unused)
 
 
 def own_examples() -> list[Path]:
@@ -206,19 +248,3 @@ def own_folder() -> Iterator[Path]:
             del os.environ["GRADIO_TEMP_DIR"]
             if before is not None:
                 os.environ["GRADIO_TEMP_DIR"] = before
-
-
-class _SecurityPolicy:
-    """Middleware that adds the content security policy to every response."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_with_policy(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", []), (b"content-security-policy", _POLICY.encode())]
-                message = {**message, "headers": headers}
-            await send(message)
-
-        await self._app(scope, receive, send_with_policy)

@@ -34,13 +34,22 @@ class Limits:
     """Length of a video."""
     jobs: int = 1
     """Predictions at the same time; others wait in the queue."""
+    visitor_megabytes: int = 1000
+    """Size of all uploads of a visitor that are kept."""
+    total_megabytes: int = 4000
+    """Size of all uploads that are kept."""
 
     def __post_init__(self) -> None:
-        """Raise a `UserError` if a limit is not above 0."""
+        """Raise a `UserError` if a limit is not above 0, or stored uploads have less room than one upload."""
         if self.megabytes < 1 or self.seconds <= 0 or self.jobs < 1:
             raise UserError(
                 "limits must be above 0: "
                 f"max_megabytes is {self.megabytes}, max_seconds {self.seconds:g}, jobs {self.jobs}"
+            )
+        if not self.megabytes <= self.visitor_megabytes <= self.total_megabytes:
+            raise UserError(
+                "max_megabytes must not exceed visitor_megabytes, nor that total_megabytes: "
+                f"they are {self.megabytes}, {self.visitor_megabytes} and {self.total_megabytes}"
             )
 
 

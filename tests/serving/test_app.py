@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
@@ -19,7 +20,8 @@ from ecmvae.errors import UserError
 from ecmvae.models import build_model
 from ecmvae.models.checkpoint import save_model
 from ecmvae.serving.app import build_page, launch, own_examples, own_folder
-from ecmvae.serving.command import app
+from ecmvae.serving.command import _chosen_password, app
+from ecmvae.serving.quotas import UploadStore
 from ecmvae.serving.service import Limits, PredictionService, SessionStore
 
 LIMITS = Limits(seconds=5.0, megabytes=1)
@@ -36,10 +38,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served() -> Iterator[tuple[str, Path]]:
     """Address and folder of a page."""
     with own_folder() as folder:
-        page = build_page(
-            PredictionService(ListeningModel(32, 2, level=0.5), "cpu", LIMITS), LIMITS, SessionStore(folder)
-        )
-        yield launch(page, LIMITS), folder
+        service, uploads = PredictionService(ListeningModel(32, 2, level=0.5), "cpu", LIMITS), UploadStore(LIMITS)
+        page = build_page(service, LIMITS, SessionStore(folder), uploads)
+        yield launch(page, LIMITS, uploads), folder
         page.close(verbose=False)
     assert not folder.exists()
 
@@ -87,6 +88,11 @@ def test_there_is_a_clip_to_try() -> None:
     ("arguments", "message"),
     [
         ({"password": ""}, "password is empty"),
+        ({"password": "a", "password_file": Path("b")}, "not both"),
+        ({"password_file": Path("none.txt")}, "cannot read the password file none.txt"),
+        ({"password_file": Path(os.devnull)}, "password is empty"),
+        ({"allowed_hosts": ["https://page.example"]}, "without scheme and port, not 'https://page.example'"),
+        ({"max_megabytes": 300, "visitor_megabytes": 200}, "they are 300, 200 and 4000"),
         ({"jobs": 0}, "limits must be above 0"),
         ({"examples": [Path("none.mp4")]}, "there is no example video none.mp4"),
     ],
@@ -94,6 +100,16 @@ def test_there_is_a_clip_to_try() -> None:
 def test_what_cannot_work_is_refused_at_once(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         app(**arguments)
+
+
+def test_where_the_password_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ECMVAE_APP_PASSWORD", raising=False)
+    assert _chosen_password(None, None) is None
+    monkeypatch.setenv("ECMVAE_APP_PASSWORD", "from the environment")
+    assert _chosen_password(None, None) == "from the environment"
+    assert _chosen_password("an option", None) == "an option"
+    (tmp_path / "word").write_text(" with spaces \r\nsecond line\n")
+    assert _chosen_password(None, tmp_path / "word") == " with spaces "
 
 
 def test_the_command_ends_clean(tmp_path: Path) -> None:
@@ -115,7 +131,7 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
     (tmp_path / "temp" / "ecmvae-app-killed").mkdir(parents=True)  # what a server left that was killed
     process = subprocess.Popen(
         [sys.executable, "-m", "ecmvae", "app", "--checkpoint", str(model), "--port", str(port)],
-        env={**os.environ, "TMPDIR": str(tmp_path / "temp")},
+        env={**os.environ, "TMPDIR": str(tmp_path / "temp"), "ECMVAE_APP_PASSWORD": "open sesame"},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -127,6 +143,8 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
             assert folder.name != "ecmvae-app-killed"
             with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=120) as response:
                 assert response.status == 200
+            with pytest.raises(HTTPError, match="401"):  # without the password
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/config", timeout=120)
             with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}"):
                 app(checkpoint=str(model), port=port)
             process.send_signal(signal.SIGTERM)

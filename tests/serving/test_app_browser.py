@@ -24,6 +24,7 @@ from PIL import Image
 
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.serving.app import build_page, launch, own_folder
+from ecmvae.serving.quotas import UploadStore
 from ecmvae.serving.service import Limits, PredictionService, SessionStore
 
 pytestmark = pytest.mark.browser
@@ -114,8 +115,9 @@ def site(browser: Any, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     model = GatedModel()
     service = PredictionService(model, "cpu", LIMITS)
     with own_folder() as folder:
-        page = build_page(service, LIMITS, SessionStore(folder), [clip])
-        yield Site(launch(page, LIMITS), folder, model, browser.new_context(), screenshots)
+        uploads = UploadStore(LIMITS)
+        page = build_page(service, LIMITS, SessionStore(folder), uploads, [clip])
+        yield Site(launch(page, LIMITS, uploads), folder, model, browser.new_context(), screenshots)
         page.close(verbose=False)
     assert not folder.exists()
 
@@ -353,8 +355,9 @@ def test_the_browser_contacts_only_the_page(page: Any) -> None:
 
 def test_password(site: Site) -> None:
     with own_folder() as folder:
-        page = build_page(PredictionService(site.model, "cpu", LIMITS), LIMITS, SessionStore(folder))
-        address = launch(page, LIMITS, password="open sesame")
+        uploads = UploadStore(LIMITS)
+        page = build_page(PredictionService(site.model, "cpu", LIMITS), LIMITS, SessionStore(folder), uploads)
+        address = launch(page, LIMITS, uploads, password="open sesame")
         tab = site.context.new_page()
         requests: list[str] = []
         tab.on("request", lambda request: requests.append(request.url))
