@@ -67,12 +67,15 @@ def read_text(path: Path, limit: int = SMALL, encoding: str = "utf-8") -> str:
         raise UserError(f"{show_path(path)} cannot be read ({error.strerror or error}): name another file") from None
     if len(content) > limit:
         raise UserError(f"{show_path(path)} is larger than {limit // 1_000_000} MB, the limit: is it the right file?")
-    if b"\0" in content:
-        raise UserError(f"{show_path(path)} cannot be read as text (it holds null characters): save it as UTF-8")
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"{show_path(path)} cannot be read as text ({error}): save it as UTF-8") from None
+        raise UserError(
+            f"{show_path(path)} cannot be read as text (it is not UTF-8: {error}): save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise UserError(f"{show_path(path)} cannot be read as text (it holds null characters): save it as UTF-8")
+    return text
 
 
 def read_yaml(path: Path) -> Any:

@@ -39,7 +39,10 @@ class CollageSources:
         index = self.root / INDEX_FILE
         if not index.is_file():
             raise UserError(f"{index}: does not exist; fetch the sources first")
-        content = read_json(index, LARGE)
+        try:
+            content = read_json(index, LARGE)
+        except UserError as error:
+            raise UserError(f"{error}, or delete the damaged folder and fetch the sources again") from error
         try:
             if content["format"] != FORMAT:
                 raise UserError(
