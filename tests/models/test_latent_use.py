@@ -29,7 +29,7 @@ def test_latents_that_no_layer_reads_change_nothing(kind: str) -> None:
         if branch is not None:
             branch.injection.mix.weight.data[:, 16:] = 0
     if model.agreement is not None:
-        model.agreement.evidence.data.zero_()
+        model.agreement.error.basis.zero_()
         model.agreement.besides.weight.data[:, 16:] = 0
         for gate in model.fusion:
             gate.query[1].weight.data.zero_()

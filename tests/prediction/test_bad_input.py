@@ -4,7 +4,7 @@ import logging
 import os
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from listening_model import ListeningModel
 from odd_videos import OddVideo, Track
 
-from ecmvae.data.video import probe, read_clip, write_video
+from ecmvae.data.video import container, probe, read_clip, write_video
 from ecmvae.prediction import predictor
 from ecmvae.prediction.command import predict
 
@@ -111,14 +111,14 @@ def assert_right_masks(path: Path, heard: float) -> None:
 @pytest.fixture
 def _locked(monkeypatch: pytest.MonkeyPatch) -> None:
     """`locked.mp4` may not be read, whoever runs the tests: root may read everything."""
-    real = Path.open
+    real = container.open_regular
 
-    def guarded(path: Path, *args: Any, **options: Any) -> Any:
-        if path.name == "locked.mp4" and not options and args == ("rb",):
+    def guarded(path: Path) -> BinaryIO:
+        if path.name == "locked.mp4":
             raise PermissionError(13, "Permission denied")
-        return real(path, *args, **options)
+        return real(path)
 
-    monkeypatch.setattr(Path, "open", guarded)
+    monkeypatch.setattr(container, "open_regular", guarded)
 
 
 @pytest.mark.usefixtures("_locked")

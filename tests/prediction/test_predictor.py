@@ -10,7 +10,7 @@ from listening_model import ListeningModel, Output
 from PIL import Image
 
 from ecmvae.audio.encoder import build_audio_encoder
-from ecmvae.data.video import read_clip, write_video
+from ecmvae.data.video import container, read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.models import ECMVAE
 from ecmvae.prediction import predictor
@@ -186,10 +186,8 @@ def test_a_video_is_opened_as_often_as_it_is_decoded(
     ten_seconds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    real = Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda self, *rest, **named: opened.append(self.name) or real(self, *rest, **named)
-    )
+    real = container.open_regular
+    monkeypatch.setattr(container, "open_regular", lambda path: opened.append(path.name) or real(path))
     monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: ListeningModel(32).to(device))
     assert predict([str(ten_seconds)], out=tmp_path, checkpoint="any", device="cpu") == 0
     # once to look, pictures and sound for the model, sound for the loudness, pictures and sound for the overlay
