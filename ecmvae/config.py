@@ -70,9 +70,6 @@ class LatentConfig:
     weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled"
     """What the posterior sees where a frame has no mask (S4 training): labelled = it equals the prior there,
     repeat_first = the clip's first mask stands in, pseudo = the prior branch's own thresholded prediction."""
-    posterior_share: float = 1.0
-    """agreement: share of a batch's clips, above 0, on which a training step runs the posterior; the others train the
-    prior alone. Each clip costs two passes through fusion and decoder with it and one without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,8 +264,6 @@ class Config:
                 value is None or isinstance(value, str | dict) or value >= 0,
                 f"loss.{name}={value} must not be negative",
             )
-        share = model.latent.posterior_share
-        _require(0 < share <= 1, f"model.latent.posterior_share={share} must be above 0 and at most 1")
         balance, plain = self.loss.kl_balance, self.loss.kl_balance is None and self.loss.free_bits == 0
         _require(balance is None or balance <= 1, f"loss.kl_balance={balance} is a share: choose it from 0 to 1")
         _require(

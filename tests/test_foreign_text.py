@@ -188,7 +188,7 @@ def test_b20_no_escape_sequence_reaches_the_terminal(capsys: pytest.CaptureFixtu
 
 @pytest.fixture
 def model_folder(tmp_path: Path) -> Path:
-    """A folder that passes for a model as long as nobody reads its weights."""
+    """A folder with the files of a model; its weights are not valid."""
     folder = tmp_path / "model"
     folder.mkdir()
     for name in ("config.yaml", "model.safetensors"):

@@ -57,11 +57,6 @@ class LossInputs:
         drawn = {name: branch.samples for name, branch in self.branches.items() if branch.samples is not None}
         return drawn if self.valid is None else {name: each.at(self.valid) for name, each in drawn.items()}
 
-    def frames_of(self, branch: str) -> Bool[Tensor, " n"]:
-        """Which of the N frames a branch is judged by: the supervised ones, of the posterior those that it saw."""
-        informed = self.output.informed
-        return self.supervised if branch == "prior" or informed is None else self.supervised & informed
-
     def real(self, rows: Float[Tensor, "n ..."] | Bool[Tensor, "n ..."]) -> Tensor:
         """Of N rows those whose frame is not padding."""
         return rows if self.valid is None else rows[self.valid]

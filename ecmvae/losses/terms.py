@@ -95,12 +95,12 @@ class Structure(FormulaTerm):
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the supervised frames."""
-        logits, frames = flat(foreground_logits(inputs.branches[self.branch].logits)), inputs.frames_of(self.branch)
-        return self.formula(logits[frames], inputs.masks[frames]).mean()
+        logits = flat(foreground_logits(inputs.branches[self.branch].logits))
+        return self.formula(logits[inputs.supervised], inputs.masks[inputs.supervised]).mean()
 
 
 class PosteriorStructure(Structure):
-    """The same of the posterior branch, over the frames that it saw: the reconstruction term of the ELBO."""
+    """The same of the posterior branch: the reconstruction term of the conditional ELBO."""
 
     name = "posterior_structure"
     branch = "posterior"
@@ -122,8 +122,8 @@ class CrossEntropy(LossTerm):
         """
         if inputs.labels is None:
             raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
-        logits, frames = flat(inputs.branches[self.branch].logits), inputs.frames_of(self.branch)
-        return class_loss(logits[frames], inputs.labels[frames]).mean()
+        logits = flat(inputs.branches[self.branch].logits)
+        return class_loss(logits[inputs.supervised], inputs.labels[inputs.supervised]).mean()
 
 
 class PosteriorCrossEntropy(CrossEntropy):

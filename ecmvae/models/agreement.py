@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -141,7 +142,6 @@ class AgreementBranch(nn.Module):
         channels: C.
         audio_dim: A, width of the audio embeddings.
         latent_dim: L of c and s_a.
-        posterior_share: See `LatentConfig.posterior_share`.
     """
 
     def __init__(
@@ -152,7 +152,6 @@ class AgreementBranch(nn.Module):
         channels: int,
         audio_dim: int,
         latent_dim: int,
-        posterior_share: float = 1.0,
     ) -> None:
         super().__init__()
         self.neck, self.decoder = neck, decoder
@@ -161,7 +160,6 @@ class AgreementBranch(nn.Module):
         self.besides = nn.Conv2d(channels + latent_dim, channels, 1)
         self.error = SmoothMap()
         self.evidence = nn.Parameter(torch.tensor(_START_EVIDENCE))
-        self.posterior_share = posterior_share
 
     def forward(
         self,
@@ -170,31 +168,25 @@ class AgreementBranch(nn.Module):
         mode: LatentMode,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
         informed: Bool[Tensor, " n"] | None = None,
-    ) -> tuple[BranchOutput, BranchOutput | None, Bool[Tensor, " n"] | None]:
+    ) -> tuple[BranchOutput, BranchOutput | None]:
         """Decode the prior's latents, then with masks the posterior's; arguments as `Branch.forward`.
 
         Of the prior it decodes the means where there are masks: they are what answers at test time, and its spread is
         learned from the divergence alone.
 
         Returns:
-            The answer of the prior, that of the posterior, and the frames that were shown to it: in training those of
-            the first `posterior_share` of the clips. The others have the prior's latents and answer.
+            The answers of the prior and of the posterior; the matches are the prior's.
         """
         scales, count = self.neck(clips.maps), clips.audio.shape[0]
         prior = self.prior(scales, clips.audio.flatten(0, 1))
         if masks is None:
-            return self._decode(scales, fusion, draw(prior, mode), count, prior), None, None
+            return self._decode(scales, fusion, draw(prior, mode), count, prior), None
         first = self._decode(scales, fusion, prior.mode, count, prior)
         shown = torch.ones(scales[0].shape[0], dtype=torch.bool, device=masks.device) if informed is None else informed
-        if self.training and self.posterior_share < 1:
-            count = math.ceil(count * self.posterior_share)
-            shown = shown & (torch.arange(shown.shape[0], device=shown.device) < count * masks.shape[1])
         posterior = self._posterior(scales, clips, masks, shown, prior, first.logits)
-        frames = count * masks.shape[1]
-        points = {name: point[:frames] for name, point in draw(posterior, mode).items()}
         with _fixed_statistics(fusion, self.decoder):  # those of the prior's pass are in use at test time
-            second = self._decode([each[:frames] for each in scales], fusion, points, count)
-        return first, first.replaced_by(second, posterior), shown
+            second = self._decode(scales, fusion, draw(posterior, mode), count, posterior)
+        return first, replace(second, matches=())
 
     def prior_latents(self, clips: ClipInputs) -> LatentSet:
         """p(c, s_v, s_a | frames, audio) of the N frames."""

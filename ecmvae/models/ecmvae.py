@@ -54,7 +54,6 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         latent_fusion: "concat" or "poe".
         latent_dim: L.
         weak_posterior: What the posterior does with frames that have no mask, see `LatentConfig.weak_posterior`.
-        posterior_share: See `LatentConfig.posterior_share`.
         freeze_backbone: See `Segmenter`.
         freeze_audio: See `Segmenter`.
     """
@@ -74,7 +73,6 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         latent_fusion: Literal["concat", "poe"] = "concat",
         latent_dim: int = 16,
         weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled",
-        posterior_share: float = 1.0,
         freeze_backbone: bool = False,
         freeze_audio: bool = True,
     ) -> None:
@@ -117,7 +115,6 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
                 channels=channels,
                 audio_dim=self.audio_dim,
                 latent_dim=latent_dim,
-                posterior_share=posterior_share,
             )
             return
         self.prior_branch = branch("prior", *neck_and_decoder)
@@ -141,7 +138,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         if self.agreement is not None:
             if masks is not None:
                 masks, informed = self._shown_masks(masks, supervised, None)
-            prior, posterior, informed = self.agreement(clips, self.fusion, latents, masks, informed)
+            prior, posterior = self.agreement(clips, self.fusion, latents, masks, informed)
         else:
             assert self.prior_branch is not None
             prior = self.prior_branch(clips, self.fusion, latents)
@@ -235,6 +232,5 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             latent_fusion=config.latent.fusion,
             latent_dim=config.latent.dim,
             weak_posterior=config.latent.weak_posterior,
-            posterior_share=config.latent.posterior_share,
             **arguments,
         )

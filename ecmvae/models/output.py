@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ecmvae.models.fusion import Match
@@ -32,24 +30,6 @@ class BranchOutput:
     audio: tuple[Tensor, ...]
     matches: tuple[Match, ...] = ()
     latents: LatentSet | None = None
-
-    def replaced_by(self, other: BranchOutput, latents: LatentSet) -> BranchOutput:
-        """This output with its first clips replaced by those of `other`, and without matches: those are of one side."""
-
-        def first(mine: Tensor, theirs: Tensor) -> Tensor:
-            return theirs if len(theirs) == len(mine) else torch.cat([theirs, mine[len(theirs) :]])
-
-        samples: dict[str, Any] = {
-            name: None if part is None else first(part, getattr(other.samples, name))
-            for name, part in vars(self.samples).items()
-        }
-        return BranchOutput(
-            logits=first(self.logits, other.logits),
-            samples=LatentSamples(**samples),
-            fused=tuple(first(*pair) for pair in zip(self.fused, other.fused, strict=True)),
-            audio=tuple(first(*pair) for pair in zip(self.audio, other.audio, strict=True)),
-            latents=latents,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,8 +56,8 @@ def write_outputs(
         on_frame: Called with the time of every frame that is done.
 
     Raises:
-        UserError: If the video cannot be read, or decodes to other frames than the predictor saw; if there is no window
-            or no such format.
+        UserError: If the video cannot be read, its second decoding yields another number of frames, no window is
+            available, or the format is unknown.
     """
     info = source if isinstance(source, VideoInfo) else probe(source)
     highest = 0.0

@@ -59,8 +59,8 @@ def app(
         jobs: Predictions at the same time; others wait.
 
     Raises:
-        UserError: When Gradio is not installed, there is no model or example, the password is empty or given
-            twice, or the port is taken.
+        UserError: If Gradio is not installed, the model or an example is not found, the password is empty or given
+            twice, or the port is in use.
     """
     if find_spec("gradio") is None:
         raise UserError("the page needs Gradio: pip install 'ecmvae[app]'")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
+
+FAULTS = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+"""What loading a checkpoint raises if the file is damaged, truncated or not a checkpoint."""
 
 
 def check_optimizer(saved: Any, optimizer: Any) -> None:
-    """Check that a saved state is one of this Adam: its parameters, moments of their shapes, settings of their kinds.
+    """Check that a saved state fits this Adam: the same parameters, moments of their shapes, settings of their types.
 
     Raises:
-        ValueError: If it is not; or `TypeError`, `LookupError`, `AttributeError` if it is no such state at all.
+        ValueError: If it does not fit.
+        TypeError, LookupError, AttributeError: If it is not an optimizer state.
     """
     for theirs, ours in zip(saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
         if odd := [name for name in ours.keys() & theirs.keys() if _kind(theirs[name]) != _kind(ours[name])]:

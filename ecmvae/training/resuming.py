@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 import warnings
 from collections.abc import Iterator
@@ -17,16 +16,13 @@ from ecmvae.errors import UserError
 from ecmvae.files import remove_leftovers
 from ecmvae.training.callbacks import Resumable, as_tuple
 from ecmvae.training.module import SegmentationModule
-from ecmvae.training.optimizer_state import check_optimizer
+from ecmvae.training.optimizer_state import FAULTS, check_optimizer
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 """Where a run folder keeps what a resumed run goes on from."""
 
 _WRITTEN = (Path("config.yaml"), CHECKPOINT, Path("best"), Path("history.jsonl"), Path("curves.png"))
-
-_FAULTS = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
-"""What reading a file raises that is damaged, cut short or made by someone else."""
 
 
 def checkpoint_of(run: Path) -> Path:
@@ -60,7 +56,7 @@ def check_checkpoint(path: Path, module: SegmentationModule) -> Normalisation:
         shapes = {name: value.shape for name, value in saved["state_dict"].items()}
         _check_progress(saved)
         _check_generators(saved["generators"])
-    except _FAULTS as error:
+    except FAULTS as error:
         raise _damaged(path) from error
     ours = {name: value.shape for name, value in module.state_dict().items()}
     odd = sorted(name for name in ours.keys() | shapes.keys() if ours.get(name) != shapes.get(name))
@@ -71,7 +67,7 @@ def check_checkpoint(path: Path, module: SegmentationModule) -> Normalisation:
         check_optimizer(optimizer, module.configure_optimizers())
         normalisation = saved.get("normalisation")  # runs of ecmvae 0.x saved none: they used ImageNet's
         return IMAGENET if normalisation is None else Normalisation.from_dict(normalisation)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise _damaged(path) from error
 
 

@@ -25,11 +25,6 @@ def without_effect(config: Config) -> dict[str, str]:
     rules = (
         ("model.name=tpavi", model.name == "tpavi", (*_ELBO, *_FACTORS, *_PARTS)),
         ("model.latent.kind=none", model.latent.kind == "none", ("model.latent.*", *_ELBO, *_FACTORS)),
-        (
-            f"model.latent.kind={model.latent.kind}",
-            model.latent.kind != "agreement",
-            ("model.latent.posterior_share",),
-        ),
         ("model.latent.kind=agreement", model.latent.kind == "agreement", ("model.latent.fusion",)),
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
         ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),

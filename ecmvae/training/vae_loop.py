@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ecmvae.errors import UserError, check_range
 from ecmvae.files import replacing
-from ecmvae.training.optimizer_state import check_optimizer
+from ecmvae.training.optimizer_state import FAULTS, check_optimizer
 from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
 
@@ -286,7 +286,7 @@ class _State:
         """Read what `save` wrote; nothing but tensors and plain values is unpickled.
 
         Raises:
-            UserError: For a file that is cut short, damaged, someone else's or of another model.
+            UserError: If the file is truncated, damaged or of another model.
         """
         try:
             with warnings.catch_warnings():
@@ -297,16 +297,16 @@ class _State:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.order.set_state(saved["order"])
             torch.set_rng_state(saved["random"])
-        except Exception as error:
+        except FAULTS as error:
             raise UserError(f"{path} is damaged or of another model: train in another folder") from error
         for name in self.KEPT:
             setattr(self, name, saved[name])
 
     def _check(self, saved: Any) -> None:
-        """Raise `ValueError`, or what strange types lead to, where torch would not notice."""
+        """Raise one of `FAULTS` for what torch does not check itself."""
         epoch, best, history = saved["epoch"], saved["best_epoch"], saved["history"]
         if (type(epoch), type(best), len(history)) != (int, int, epoch) or not 0 <= best < epoch:
-            raise ValueError(f"{len(history)} epochs are told of, epoch is {epoch}, the best {best}")
+            raise ValueError(f"history of {len(history)} epochs, epoch {epoch}, best epoch {best}")
         if not all(
             type(value) is float for value in [saved["best_loss"], *(x for row in history for x in row.values())]
         ):

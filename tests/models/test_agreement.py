@@ -11,8 +11,6 @@ from torch import Tensor
 from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
-from ecmvae.losses.segmentation import structure_loss
-from ecmvae.losses.terms import PosteriorStructure
 from ecmvae.models import ECMVAE, build_model
 from ecmvae.models.agreement import SmoothMap
 
@@ -112,22 +110,6 @@ def test_the_pass_of_the_posterior_leaves_running_statistics_alone() -> None:
             torch.testing.assert_close(dict(both.named_buffers())[name], buffer, msg=name)
     norms = [each for each in both.modules() if isinstance(each, torch.nn.BatchNorm2d)]
     assert {each.momentum for each in norms} == {0.1}
-
-
-def test_a_share_of_the_clips_trains_the_posterior() -> None:
-    model = _model(**{"model.latent.posterior_share": 0.5}).train()
-    frames, audio, masks = _clips()
-    output = model(frames, audio, masks, latents="mean")
-    assert output.informed.tolist() == [True] * 3 + [False] * 3
-    assert torch.equal(output.posterior["shared"].mean[3:], output.prior["shared"].mean[3:])
-    assert torch.equal(output.posterior_logits[1], output.logits[1])
-    assert not torch.equal(output.posterior_logits[0], output.logits[0])
-    assert output.posterior_branch.samples.shared.shape == (6, 4)
-    terms = Objective([PosteriorStructure(1.0)])
-    value = terms(output, masks).values["posterior_structure"]
-    expected = structure_loss(output.posterior_logits[:1].flatten(0, 1), masks[:1].flatten(0, 1)).mean()
-    torch.testing.assert_close(value, expected)
-    assert model.eval()(frames, audio, masks, latents="mean").informed.all()
 
 
 @pytest.mark.parametrize("settings", [{}, {"model.num_classes": 3, "data.name": "avss"}])
