@@ -105,6 +105,7 @@ class Demo:
                 **_scores(reports["s4"]),
                 "ms3": _scores(reports["ms3"]),
                 "floors": floors,
+                "latent_use": {task: report.latent_use for task, report in reports.items()},
                 "seconds": round(time.monotonic() - started, 1),
                 "seconds_by_step": self.steps,
                 "clips": self.clips,

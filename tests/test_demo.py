@@ -64,6 +64,8 @@ def test_the_report_is_what_evaluate_says(left: Path) -> None:
     for task, told in (("s4", report), ("ms3", report["ms3"])):
         scored = json.loads((left / "scores" / task / "report.json").read_text())
         assert told["miou"] == scored["miou"]
+        assert report["latent_use"][task] == scored["latent_use"]
+        assert scored["latent_use"]["latents"].keys() == {"c", "s_v", "s_a"}
         assert told["miou"] - told["miou_silent"] == pytest.approx(scored["audio_gain"]["silent"])
 
 

@@ -75,7 +75,7 @@ def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
     lines = max(1, math.ceil(len(names) / columns))
     figure = Figure(figsize=(3 * columns, 2.2 * lines))
     panels = figure.subplots(lines, columns, squeeze=False).flatten()
-    margin = 0.35 / lines  # by hand: a layout engine takes seconds over this many panels
+    margin = 0.14 / lines  # by hand: a layout engine takes seconds over this many panels
     figure.subplots_adjust(left=0.04, right=0.99, bottom=margin, top=1 - margin, wspace=0.22, hspace=0.45)
     for axes, name in zip(panels, names, strict=False):
         points = [(row["step"], row[name]) for row in rows if name in row]
