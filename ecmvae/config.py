@@ -78,7 +78,13 @@ class FusionConfig:
 
     kind: str = "tpavi"
     """tpavi (the paper's: attends over all seconds of the clip), gate (each pixel against its own second's sound),
-    none (no fusion: the model can only hear through its latents), or "package.module:Class"."""
+    none (no fusion: the model can only hear through its latents), regions (latent.kind agreement only: things are
+    outlined without the sound, which then chooses among them; ecmvae/models/regions.py), or "package.module:Class"."""
+    classifier: bool = False
+    """regions: name each region by the classifier that the backbone was trained with, which is kept frozen."""
+    table: str | None = None
+    """regions, with classifier: which of the classifier's classes mean which code of c. "collage" (ImageNet to the
+    classes of AVS-Collage), or the path of a YAML file: {code: [class numbers or ranges]}; None = they are learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +148,11 @@ class LossConfig:
     """True: the pooled mask is cut at 0.5 and its pixels are averaged. False: all pixels are, weighed by it."""
     audio_visual_matching_normalise: bool = True
     """Whether both features are L2-normalised before they are compared; AVSBench's MS3 runs do not."""
+    outlines: float = 0.0
+    """Structure loss of the outlines of all things, sounding or not, for model.fusion.kind regions; needs data that
+    knows its objects (collage, synthetic)."""
+    regions: float = 0.0
+    """Cross-entropy of whether two cells belong to the same thing; likewise."""
     match: float = 0.0
     """InfoNCE between sounding objects and their sound, inside the gate, at every scale; not in the paper. A
     gate learns several times faster with it."""
@@ -164,6 +175,9 @@ class DataConfig:
     """s4, ms3, avss: the folder that holds the csv. collage: the cache of fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
+    free_scenes: float = 0.0
+    """collage: share of the training scenes with objects of any size, overlapping, cut by the border and blurred, and
+    with things that never sound."""
     image_size: int = 224
     """Side of the square frames the model sees, in pixels; a multiple of 32."""
     num_frames: int = 5
@@ -177,8 +191,16 @@ class DataConfig:
     """collage and synthetic: distinct training scenes. Which objects sound is drawn again every epoch."""
     val_length: int = 64
     """collage and synthetic: validation clips."""
+    folds: int = 0
+    """collage: hold out pictures and recordings by cross-validation with this many folds; 0 = those of the class table.
+    Train the audio encoder on the same fold (`ecmvae train-audio --folds --fold`), or it hears what is held out."""
+    fold: int = 0
+    """collage: number of the fold whose pictures and recordings are held out, from 0."""
     horizontal_flip: float = 0.0
     """Probability of mirroring a whole training clip, masks and all."""
+    negatives: float = 0.0
+    """collage: share of the training clips with a sound of nothing in the picture (speech, music, noise, an absent
+    class), mostly alone: no mask is then right. The share of false masks falls; see docs/data-collage.md."""
     workers: int = 2
     """Processes that prepare clips; 0 = in the main process."""
 
@@ -248,6 +270,11 @@ class Config:
                 check_range(f"{name}.{key}", getattr(parts[name], key), low, high)
         _require(
             data.image_size % 32 == 0, f"data.image_size={data.image_size} must be a multiple of 32 (224 in the paper)"
+        )
+        _require(data.folds != 1, "data.folds=1 leaves nothing to train on: choose at least 2 folds, or 0")
+        _require(
+            data.fold < max(data.folds, 1),
+            f"data.fold={data.fold} must be below data.folds={data.folds}: folds are counted from 0",
         )
         _require(0 <= data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
         _require(

@@ -9,9 +9,13 @@ RANGES: dict[str, dict[str, tuple[int | float, int | float]]] = {
         "image_size": (32, 4096),
         "num_frames": (1, 1000),
         "hop_seconds": (0.01, 60),
+        "free_scenes": (0, 1),
         "length": (1, 10_000_000),
         "val_length": (1, 10_000_000),
+        "negatives": (0, 1),
         "workers": (0, 256),
+        "folds": (0, 100),
+        "fold": (0, 99),
     },
     "train": {
         "epochs": (1, 1_000_000),

@@ -121,7 +121,7 @@ class Demo:
         if self.data == "synthetic":
             return None
         try:
-            return CollageSources.fetch(self.cache)
+            return CollageSources.fetch(self.cache).fold(self.settings.data.fold, self.settings.data.folds)
         except UserError as error:
             if self.data == "collage":
                 raise

@@ -38,6 +38,8 @@ class AVClip:
         labels: (T, H, W) int64, class of every pixel, 0 = background; `masks` is where it is another.
         valid: (T,) bool, False where a short clip was padded; of a clip that a loader repeats, nowhere True.
         index: Its place in the data set, where a loader says so; scores count every place once.
+        picture: Id of the picture of the object that sounds longest, in a composed clip; else "".
+        recording: Id of that object's recording, likewise.
     """
 
     name: str
@@ -55,6 +57,8 @@ class AVClip:
     labels: Tensor | None = None
     valid: Tensor | None = None
     index: int | None = None
+    picture: str = ""
+    recording: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ class AVBatch:
         masks, supervised, objects, labels, valid, index: As in `AVClip`, with B in front.
         sounding: (B, T, O) bool padded with False to the batch's largest O, or None.
         features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
+        pictures, recordings: B strings each, or None where a clip has none.
     """
 
     names: tuple[str, ...]
@@ -82,6 +87,8 @@ class AVBatch:
     labels: Tensor | None = None
     valid: Tensor | None = None
     index: Tensor | None = None
+    pictures: tuple[str, ...] | None = None
+    recordings: tuple[str, ...] | None = None
 
     @classmethod
     def collate(cls, clips: Sequence[AVClip]) -> AVBatch:
@@ -102,6 +109,8 @@ class AVBatch:
         return cls(
             names=tuple(clip.name for clip in clips),
             categories=tuple(clip.category for clip in clips),
+            pictures=tuple(clip.picture for clip in clips) if all(clip.picture for clip in clips) else None,
+            recordings=tuple(clip.recording for clip in clips) if all(clip.recording for clip in clips) else None,
             sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
             index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
             **{name: _stack([getattr(clip, name) for clip in clips]) for name in stacked},  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ CLASSES = ("bar", "cross", "disc", "ring", "square", "wedge")
 NEVER_HELD_OUT = "bar"
 TONES = dict(zip(CLASSES, (220, 330, 500, 750, 1100, 1700), strict=True))
 HELD_OUT_FACTOR = 1.2
+OTHER_TONES = {"speech": 3000, "music": 4000}
 
 
 def draw_shape(category: str, side: int) -> Image.Image:
@@ -41,9 +42,12 @@ def draw_shape(category: str, side: int) -> Image.Image:
     return image.crop(image.getchannel("A").getbbox())
 
 
-def make_sources(root: Path) -> CollageSources:
-    """Two known and one held-out picture and recording a class (none held out for `NEVER_HELD_OUT`), 9 backgrounds."""
-    for folder in ("images", "sounds", "backgrounds"):
+def make_sources(root: Path, photographs: bool = False, things: bool = False) -> CollageSources:
+    """Two known and one held-out picture and recording a class (none held out for `NEVER_HELD_OUT`), 9 backgrounds.
+
+    Of each of two sorts of other sounds, one is known and one is held out.
+    """
+    for folder in ("images", "sounds", "others", "backgrounds"):
         (root / folder).mkdir(parents=True)
     items = []
 
@@ -77,10 +81,24 @@ def make_sources(root: Path) -> CollageSources:
                 torch.from_numpy(0.1 * math.sqrt(2) * np.sin(2 * np.pi * tone * seconds)),
             )
             add("sound", category, pool, item_id, f"sounds/{item_id}.wav")
+    for sort, tone in OTHER_TONES.items():
+        for pool, factor in (("known", 1), ("held_out", HELD_OUT_FACTOR)):
+            item_id = f"{sort}_{pool}"
+            samples = 0.1 * math.sqrt(2) * np.sin(2 * np.pi * tone * factor * seconds)
+            write_wave(root / f"others/{item_id}.wav", torch.from_numpy(samples))
+            add("other", sort, pool, item_id, f"others/{item_id}.wav")
     rng = np.random.default_rng(0)
     for number, split in enumerate(("train",) * 5 + ("val",) * 2 + ("test",) * 2):
         pixels = rng.integers(0, 255, size=(6, 8 + number % 3, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((200, 150)).save(root / f"backgrounds/wall_{number}.jpg")
         add("background", "", split, f"wall_{number}", f"backgrounds/wall_{number}.jpg")
+    if things:  # of no class
+        draw_shape(CLASSES[0], 100).rotate(30, expand=True).save(root / "images/thing.png")
+        add("image", "", "known", "thing", "images/thing.png")
+    if photographs:
+        (root / "photographs").mkdir()
+        for category in CLASSES:
+            draw_shape(category, 120).convert("RGB").save(root / f"photographs/{category}.jpg")
+            add("photograph", category, "test", f"photo_{category}", f"photographs/{category}.jpg")
     write_index(root, items, packages=["drawn_1.0 0000"])
     return CollageSources(root)

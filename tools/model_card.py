@@ -226,7 +226,7 @@ def _sources(sources: CollageSources) -> str:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     named = []
     for item in sources.items:
-        if item.pool in _USED[item.kind]:
+        if item.pool in _USED.get(item.kind, ()):
             counts[item.package, item.licence][_KINDS[item.kind]] += 1
             if _wants_credit(item):
                 named.append(f"- {item.package} {item.path} ({item.licence}): {item.author}")

@@ -105,7 +105,7 @@ def package(
         raise UserError(f"{run} was trained on {config.data.name}: the card's sources are known for AVS-Collage only")
     if full.audio_encoder is None:
         raise UserError(f"{run} has no audio encoder: it could not hear")
-    sources = sources or CollageSources.fetch(config.data.root)
+    sources = sources or CollageSources.fetch(config.data.root).fold(config.data.fold, config.data.folds)
     reports = _reports(run / "scores", weights_sha256(best))
     trained = json.loads((best / METADATA_FILE).read_text(encoding="utf-8"))
     trained = {name: value for name, value in trained.items() if name not in full.metadata()}

@@ -8,6 +8,9 @@ noise       its own sound with white noise
 swapped     the sound of a clip that shares no class with it
 shifted     its own sound at another moment
 offscreen   its own sound with that of a clip that shares no class with it
+noise_alone white noise in place of its own sound
+speech      a voice in place of its own sound, where the data set offers one
+music       music in place of its own sound, where the data set offers some
 ==========  ============================================================================================
 
 Every condition goes through the same front end as the real sound, so that nothing but the sound differs.
@@ -15,9 +18,10 @@ Every condition goes through the same front end as the real sound, so that nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -26,7 +30,9 @@ from torch import Tensor
 
 from ecmvae.errors import UserError
 
-Condition = Literal["real", "silent", "shuffled", "noise", "swapped", "shifted", "offscreen"]
+Condition = Literal[
+    "real", "silent", "shuffled", "noise", "swapped", "shifted", "offscreen", "noise_alone", "speech", "music"
+]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
 _OFF_SCREEN_LEVEL = 0.1
@@ -41,17 +47,23 @@ def wrong_sounds(
     snr_db: float,
     shift_seconds: float,
     generator: torch.Generator,
+    strangers: Mapping[Condition, Float[Tensor, " n"]] = MappingProxyType({}),
 ) -> dict[Condition, Float[Tensor, " k"]]:
-    """A clip's own sound and what can be made of it; `swapped` and `offscreen` only with a sound of other classes."""
+    """A clip's own sound and what can be made of it; `swapped` and `offscreen` only with a sound of other classes.
+
+    `strangers` are sounds of nothing that any clip shows (speech, music); they take the place of its own.
+    """
+    nothing = torch.zeros_like(own)
     made: dict[Condition, Tensor] = {
         "real": own,
-        "silent": torch.zeros_like(own),
+        "silent": nothing,
         "noise": with_noise(own, snr_db, generator),
         "shifted": shifted(own, sample_rate, shift_seconds),
     }
     if other is not None:
         made |= {"swapped": other, "offscreen": with_sound(own, other, snr_db)}
-    return made
+    made["noise_alone"] = with_noise(nothing, 0.0, generator)
+    return made | {name: with_sound(nothing, sound, 0.0) for name, sound in strangers.items()}
 
 
 def with_noise(

@@ -82,6 +82,7 @@ class AVSBenchDataset(Dataset[AVClip]):
         masks, supervised = self._masks(clip, pictures.shape[1:3])
         objects, sounding = self._objects(clip, pictures.shape[1:3])
         maps = masks if objects is None else np.concatenate([masks, objects])
+        picture, recording = self._heard(clip)
         frames, moved = self.transform(pictures, maps)
         assert moved is not None
         return AVClip(
@@ -94,6 +95,8 @@ class AVSBenchDataset(Dataset[AVClip]):
             objects=None if objects is None else moved[self.num_frames :].long(),
             sounding=sounding,
             category=clip.category,
+            picture=picture,
+            recording=recording,
         )
 
     def sound_fields(self, index: int) -> dict[str, Any]:
@@ -156,6 +159,15 @@ class AVSBenchDataset(Dataset[AVClip]):
         if sounding.ndim != 2 or len(sounding) < self.num_frames or objects.max() > sounding.shape[1]:
             raise UserError(f"clips.json: {clip.name} must say for {self.num_frames} seconds who of its objects sounds")
         return objects, sounding[: self.num_frames]
+
+    def _heard(self, clip: ClipFiles) -> tuple[str, str]:
+        """Picture and recording of the object that sounds longest; empty where the clip does not name them."""
+        composed = self.composition.get(clip.name, {})
+        pictures, recordings = (composed.get(key) for key in ("images", "sounds"))
+        if not pictures or not recordings:
+            return "", ""
+        longest = int(np.sum(composed["sounding"], axis=0).argmax())
+        return str(pictures[longest]), str(recordings[longest])
 
 
 def read_composition(path: Path) -> dict[str, dict[str, Any]]:

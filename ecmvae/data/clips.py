@@ -47,6 +47,14 @@ class SoundedClips(ClipSource, Protocol):
         """Its sound (S,), one channel in [-1, 1], and the rate in Hz."""
 
 
+@runtime_checkable
+class OffersOtherSounds(Protocol):
+    """Clips that also offer sounds of nothing that any of them shows."""
+
+    def other_sound(self, sort: str, index: int) -> tuple[str, Tensor] | None:
+        """Name and waveform at 16 kHz of a sound of this sort (speech, music) for clip `index`; None: there is none."""
+
+
 def sound_only(clips: ClipSource, index: int) -> AVClip:
     """Clip `index` without its pictures where the data set can do that: the frames are then (T, 3, 0, 0).
 

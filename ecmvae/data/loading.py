@@ -63,7 +63,7 @@ def load_collage(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
         raise UserError(f"AVS-Collage composed on the fly has {SECONDS} frames a clip, not {data.num_frames}")
     training = split == "train"
     return CollageClips(
-        CollageSources.fetch(data.root),
+        CollageSources.fetch(data.root).fold(data.fold, data.folds),
         kind=data.kind,
         split=split,
         length=data.length if training else data.val_length,
@@ -71,6 +71,8 @@ def load_collage(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
         seed=seed,
         remix=training,
         hop_seconds=data.hop_seconds,
+        free_scenes=data.free_scenes,
+        negatives=data.negatives if training else 0.0,
     )
 
 

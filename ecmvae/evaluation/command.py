@@ -14,6 +14,8 @@ def evaluate(
     split: str = "test",
     task: str = "auto",
     predictions: str | None = None,
+    folds: str | None = None,
+    photographs: int = 48,
     save_predictions: str | None = None,
     visual_only: str | None = None,
     metrics: list[str] | None = None,
@@ -38,6 +40,7 @@ def evaluate(
         ecmvae evaluate --checkpoint runs/train --data AVSBench --split test
         ecmvae evaluate --predictions their_masks --data AVSBench --task s4
         ecmvae evaluate --checkpoint runs/avss_pvt-001 --data AVSS
+        ecmvae evaluate --folds runs/cross_validation
 
     Args:
         checkpoint: A model folder, the run folder that holds it, a name (see ecmvae models) or hf://owner/name.
@@ -45,6 +48,10 @@ def evaluate(
         split: Value of the csv's split column.
         task: s4, ms3, avss, or auto: every task that the folder holds; or any data set, see data.name of ecmvae train.
         predictions: Score the PNG masks (avss: coloured classes) in this folder instead of a model.
+        folds: Score the models of AVS-Collage's folds (data.fold) whose runs this folder holds, or a single one, on
+            known and held-out pictures and recordings, with intervals by picture; --limit is the number of clips of
+            each (200), --task s4, ms3 or both, --data the cache of the sources.
+        photographs: With --folds: so many pairs of whole photographs, one above the other, with the sound of one.
         save_predictions: Write the model's masks or classes into this folder, as PNG in the released naming.
         visual_only: A second checkpoint that is given silence only, as a floor.
         metrics: Names or import paths of the metrics to compute; by default all of the task's.
@@ -64,8 +71,38 @@ def evaluate(
     Raises:
         UserError: When checkpoint or data are missing or do not fit together.
     """
-    if (checkpoint is None) == (predictions is None):
-        raise UserError("say what to score: either --checkpoint FOLDER or --predictions FOLDER")
+    if sum(each is not None for each in (checkpoint, predictions, folds)) != 1:
+        raise UserError("say what to score: one of --checkpoint FOLDER, --predictions FOLDER and --folds FOLDER")
+    if folds is not None:
+        idle = {
+            "save_predictions": save_predictions is not None,
+            "visual_only": visual_only is not None,
+            "metrics": metrics is not None,
+            "robustness": robustness,
+            "samples": samples != 1,
+            "latents": latents != "mean",
+            "split": split != "test",
+        }
+        if given := [name for name, changed in idle.items() if changed]:
+            raise UserError(f"--{given[0]} has no effect on --folds: leave it out")
+        from ecmvae.evaluation.folds_run import run_folds
+
+        run_folds(
+            folds,
+            cache=data,
+            kind=task,
+            clips=200 if limit is None else limit,
+            photographs=photographs,
+            batch_size=batch_size,
+            seed=seed,
+            workers=workers,
+            trust_code=trust_code,
+            device=device,
+            out=out,
+        )
+        return
+    if photographs != 48:
+        raise UserError("--photographs has no effect without --folds: leave it out")
     if data is None and task in ("auto", "s4", "ms3", "avss"):
         raise UserError(
             "say on which data: --data FOLDER, the one that holds Single-source or Multi-sources, or metadata.csv"

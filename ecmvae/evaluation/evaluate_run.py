@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
 from ecmvae.evaluation.report import Report
+from ecmvae.evaluation.report_files import new_report_folder
 from ecmvae.evaluation.robustness import RobustnessReport, RobustnessSettings, robustness
 from ecmvae.evaluation.tasks import ClassTask, choose_task
 from ecmvae.hub.find import find_model_folder, weights_sha256
@@ -76,7 +76,7 @@ class EvaluationRun:
             raise UserError(f"{self.data}: holds neither {wanted}; see docs/data.md for the expected folders")
         score = self._predictions if self.checkpoint is None else self._model()
         found = {task: score(task) for task in tasks}
-        parent, console = _fresh(Path(self.out)), Console()
+        parent, console = new_report_folder(self.out), Console()
         for task, (report, robust) in found.items():
             folder = report.write(parent / f"{task.replace(':', '.')}_{self.split}")
             report.show(console)
@@ -180,9 +180,3 @@ class EvaluationRun:
             "ecmvae": __version__,
             "commit": source_commit(),
         }
-
-
-def _fresh(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3, ... that does not exist."""
-    candidates = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
-    return next(each for each in itertools.chain([folder], candidates) if not each.exists())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ecmvae.evaluation.intervals import INTERVAL_COLUMNS, interval_rows, interval_table
 from ecmvae.evaluation.latent_use import LATENT_COLUMNS, latent_rows, latent_table
-from ecmvae.evaluation.report_files import csv_text, decimal, json_text, markdown_table, write_texts
+from ecmvae.evaluation.report_files import csv_text, decimal, json_text, markdown_table, plain, write_texts
 from ecmvae.evaluation.rows import CategoryScores, ClassScores
+from ecmvae.metrics.by_picture import PictureScores
 from ecmvae.metrics.calibration import UncertaintyScores
 from ecmvae.metrics.metric_set import numbers
 
@@ -81,6 +82,12 @@ class Report:
         return {sound: self.miou - scores[self.headline].miou for sound, scores in others.items()}
 
     @property
+    def by_picture(self) -> dict[str, PictureScores]:
+        """Scores with intervals by picture, by what the model heard; empty where pictures are unknown."""
+        found = {sound: scores.get("by_picture") for sound, scores in self.scores.items()}
+        return {name: scores for name, scores in found.items() if scores is not None}
+
+    @property
     def answers(self) -> dict[str, AnswerScores]:
         """Scores of sounds and floors, by the labels of their rows in tables."""
         sounds = {f"{sound} sound": scores for sound, scores in self.scores.items()}
@@ -96,13 +103,13 @@ class Report:
             "latent_use": None if self.latent_use is None else dict(self.latent_use),
         }
         if self.kind == "classes":
-            content |= {"counting": COUNTING, "scores": _plain(self.answers), "classes": _plain(self.classes)}
+            content |= {"counting": COUNTING, "scores": plain(self.answers), "classes": plain(self.classes)}
         else:
             content |= {
-                "uncertainty": _plain(self.uncertainty),
-                "scores": _plain(self.scores),
-                "floors": _plain(self.floors),
-                "categories": _plain(self.categories),
+                "uncertainty": plain(self.uncertainty),
+                "scores": plain(self.scores),
+                "floors": plain(self.floors),
+                "categories": plain(self.categories),
             }
         return content
 
@@ -144,6 +151,8 @@ class Report:
         for name, scores in {**self.scores, **self.floors}.items():
             table.add_row(name.replace("_", " "), *(decimal(each, 3) for each in _cells(scores, columns)))
         console.print(table)
+        if self.by_picture:
+            console.print(interval_table(self.by_picture))
         if self.latent_use is not None:
             console.print(latent_table(self.latent_use))
 
@@ -166,6 +175,7 @@ class Report:
 
     def _details(self) -> Iterator[tuple[Sequence[str], list[Sequence[Any]]]]:
         """Header and rows of each further table."""
+        yield INTERVAL_COLUMNS, interval_rows(self.by_picture)
         if self.uncertainty is not None:
             rows = self.uncertainty._asdict().items()
             yield (
@@ -202,16 +212,3 @@ class Report:
 def _cells(scores: AnswerScores, columns: Sequence[tuple[str, str, str]]) -> list[float | None]:
     """The numbers of one answer, column by column."""
     return [dict(numbers(scores.get(metric), metric)).get(name) for metric, name, _ in columns]
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: dictionaries, lists and numbers; None for NaN."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value.item() if hasattr(value, "item") else value

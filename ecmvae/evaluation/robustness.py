@@ -21,22 +21,25 @@ from torch import Tensor
 
 from ecmvae.audio.conditions import CONDITIONS, Condition, clips_of_other_classes, wrong_sounds
 from ecmvae.audio.io import SAMPLE_RATE, resample
-from ecmvae.data.clips import SoundedClips
+from ecmvae.data.clips import OffersOtherSounds, SoundedClips
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
 from ecmvae.evaluation.report_files import csv_text, decimal, json_text, write_texts
 from ecmvae.evaluation.tasks import MaskTask
 from ecmvae.metrics.functional import avsbench_iou
-from ecmvae.metrics.robustness import audio_sensitivity, false_positive_rate, rejected, robust_score
+from ecmvae.metrics.robustness import audio_sensitivity, false_mask, false_positive_rate, rejected, robust_score
 from ecmvae.models.base import Segmenter
 from ecmvae.types import AVBatch
 
 _NAMES: Mapping[Condition, str] = {"real": "original", "silent": "silence"}
 """Names in reports, where they differ."""
 
-EMPTY_ANSWER = ("silence", "swapped")
+EMPTY_ANSWER = ("silence", "swapped", "noise_alone", "speech", "music")
 """Conditions in which nothing visible sounds, so that the right answer is empty."""
+
+_STRANGERS: tuple[Condition, ...] = ("speech", "music")
+"""Conditions that a data set may offer sounds for."""
 
 SAME_ANSWER = ("original", "noise", "offscreen")
 """Conditions in which the right answer is that of the original sound."""
@@ -50,6 +53,8 @@ class RobustnessSettings:
         snr_db: Level of the original above noise and off-screen sound, in decibels.
         shift_seconds: How much later the shifted sound is.
         reject_area: Share of a frame below which its prediction counts as empty.
+        false_mask_area: Share of a frame above which its prediction is a false mask, where nothing visible sounds.
+        conditions: Names of the conditions to score; None: all. The original and silence are always scored.
         seed: Seed of noise and of the other sounds.
         progress: Whether to show a progress bar.
     """
@@ -57,6 +62,8 @@ class RobustnessSettings:
     snr_db: float = 0.0
     shift_seconds: float = 2.0
     reject_area: float = 0.01
+    false_mask_area: float = 0.005
+    conditions: tuple[str, ...] | None = None
     seed: int = 0
     progress: bool = True
 
@@ -69,6 +76,7 @@ class ConditionScores(NamedTuple):
         miou: mIoU with the original ground truth, where that is the right answer; else None.
         false_positive_rate: Share of pixels predicted, where the right answer is empty; else None.
         rejected: Share of frames predicted to be all but empty.
+        false_masks: Share of clips with a false mask in some frame, where the right answer is empty; else None.
         audio_sensitivity: 1 - IoU with the prediction under the original sound.
         robust_score: Harmonic mean of the original's mIoU and 1 - `false_positive_rate`; None where that is.
     """
@@ -77,18 +85,20 @@ class ConditionScores(NamedTuple):
     miou: float | None
     false_positive_rate: float | None
     rejected: float
+    false_masks: float | None
     audio_sensitivity: float
     robust_score: float | None
 
 
 class Heard(NamedTuple):
-    """One line of the manifest: the sound that one clip was given."""
+    """One line of the manifest: the sound that one clip was given, and whether a false mask came of it."""
 
     clip: str
     condition: str
     other: str = ""
     snr_db: float | None = None
     shift_seconds: float | None = None
+    false_mask: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +132,7 @@ class RobustnessReport:
         caption = f"rejected: less than {self.settings.reject_area} of the frame predicted"
         table = Table(title="with a wrong sound (fractions)", caption=caption)
         table.add_column("condition", no_wrap=True)
-        for heading in ("clips", "mIoU", "false pos.", "rejected", "sensitivity", "score"):
+        for heading in ("clips", "mIoU", "false pos.", "rejected", "false masks", "sensitivity", "score"):
             table.add_column(heading, justify="right")
         for name, (clips, *numbers) in self.conditions.items():
             table.add_row(name, str(clips), *(decimal(number, 3) for number in numbers))
@@ -163,8 +173,9 @@ def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettin
                 draws = latent_draws(model, batch, embedding, features=features)
                 logits = MaskTask().decode(draws)["logits"][0, :, 0]  # (T, H, W)
                 original = logits if original is None else original
-                measured[heard.condition].append(_measure(logits, original, clip.masks[:, 0], settings.reject_area))
-                manifest.append(heard)
+                measured[heard.condition].append(_measure(logits, original, clip.masks[:, 0], settings))
+                marked = bool(measured[heard.condition][-1][-1]) if heard.condition in EMPTY_ANSWER else None
+                manifest.append(heard._replace(false_mask=marked))
     return _report(measured, manifest, settings)
 
 
@@ -172,6 +183,8 @@ def _sounds(
     clips: SoundedClips, index: int, other: int | None, settings: RobustnessSettings
 ) -> list[tuple[Heard, Float[Tensor, " s"]]]:
     """The sounds that a clip is given, as lines of the manifest and waveforms at 16 kHz; the original first."""
+    offered = {sort: clips.other_sound(sort, index) for sort in _STRANGERS if isinstance(clips, OffersOtherSounds)}
+    strangers = {sort: found for sort, found in offered.items() if found is not None}
     sounds = wrong_sounds(
         resample(*clips.waveform(index)),
         SAMPLE_RATE,
@@ -179,13 +192,20 @@ def _sounds(
         snr_db=settings.snr_db,
         shift_seconds=settings.shift_seconds,
         generator=torch.Generator().manual_seed(settings.seed * 1_000_003 + index),
+        strangers={sort: waveform for sort, (_, waveform) in strangers.items()},
     )
+    named = {sort: name for sort, (name, _) in strangers.items()}
+    if other is not None:
+        named |= {"swapped": clips.name(other), "offscreen": clips.name(other)}
     made = []
+    wanted = settings.conditions
     for condition, waveform in sounds.items():
+        if wanted is not None and _NAMES.get(condition, condition) not in ("original", "silence", *wanted):
+            continue
         heard = Heard(
             clip=clips.name(index),
             condition=_NAMES.get(condition, condition),
-            other=clips.name(other) if other is not None and condition in ("swapped", "offscreen") else "",
+            other=named.get(condition, ""),
             snr_db=settings.snr_db if condition in ("noise", "offscreen") else None,
             shift_seconds=settings.shift_seconds if condition == "shifted" else None,
         )
@@ -193,15 +213,16 @@ def _sounds(
     return made
 
 
-def _measure(logits: Tensor, original: Tensor, masks: Tensor, area: float) -> Float[Tensor, "4"]:
-    """mIoU, false positives, rejection and sensitivity: means over the frames of one clip."""
+def _measure(logits: Tensor, original: Tensor, masks: Tensor, settings: RobustnessSettings) -> Float[Tensor, "5"]:
+    """mIoU, false positives, rejection, sensitivity: means over one clip's frames; whether it has a false mask."""
     numbers = (
         avsbench_iou(logits, masks),
         false_positive_rate(logits),
-        rejected(logits, area).float(),
+        rejected(logits, settings.reject_area).float(),
         audio_sensitivity(original, logits),
     )
-    return torch.stack([number.mean().double() for number in numbers])
+    means = [number.mean().double() for number in numbers]
+    return torch.stack([*means, false_mask(logits[None], settings.false_mask_area)[0].double()])
 
 
 def _report(
@@ -210,13 +231,14 @@ def _report(
     names = [name for name in (_NAMES.get(each, each) for each in CONDITIONS) if name in measured]
     means = {name: torch.stack(list(measured[name])).mean(dim=0).tolist() for name in names}
     conditions = {}
-    for condition, (miou, false_positives, empty_frames, sensitivity) in means.items():
+    for condition, (miou, false_positives, empty_frames, sensitivity, marked) in means.items():
         empty = condition in EMPTY_ANSWER
         conditions[condition] = ConditionScores(
             clips=len(measured[condition]),
             miou=miou if condition in SAME_ANSWER else None,
             false_positive_rate=false_positives if empty else None,
             rejected=empty_frames,
+            false_masks=marked if empty else None,
             audio_sensitivity=sensitivity,
             robust_score=robust_score(means["original"][0], false_positives) if empty else None,
         )

@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ecmvae.metrics.by_picture import clip_fscore
 from ecmvae.metrics.clip_sums import ClipSums
 from ecmvae.metrics.semantic import ClassSums, class_sums
 from ecmvae.types import AVBatch
 
 
 class ClipScores(NamedTuple):
-    """Scores of one clip by the per-clip protocol."""
+    """Scores of one clip by the per-clip protocol; picture and recording are as in `AVClip`."""
 
     name: str
     category: str
@@ -27,6 +28,8 @@ class ClipScores(NamedTuple):
     sounding_frames: int
     miou: float
     fscore: float
+    picture: str = ""
+    recording: str = ""
 
 
 class CategoryScores(NamedTuple):
@@ -90,10 +93,11 @@ class MaskRows:
         """Add clips, in the order of the data set."""
         frames, sounding = sums.scalar("frames"), sums.scalar("nonempty")
         miou = sums.scalar("iou") / frames
-        fscore = (sums.curve("fscore") / sounding.clamp(min=1)[:, None]).amax(dim=1)
+        fscore = clip_fscore(sums)
         categories = batch.categories or [""] * len(sums)
         columns = [each.tolist() for each in (frames.int(), sounding.int(), miou, fscore)]
-        self._clips += itertools.starmap(ClipScores, zip(batch.names, categories, *columns, strict=True))
+        heard = [names or [""] * len(sums) for names in (batch.pictures, batch.recordings)]
+        self._clips += itertools.starmap(ClipScores, zip(batch.names, categories, *columns, *heard, strict=True))
 
     def compute(self) -> Rows:
         """All rows."""

@@ -37,7 +37,7 @@ class MaskTask:
     """
 
     kind: Literal["masks"] = "masks"
-    metrics = ("per_clip", "avsbench", "dataset", "miou_nonempty", "right_of_two", "uncertainty")
+    metrics = ("per_clip", "avsbench", "dataset", "miou_nonempty", "right_of_two", "by_picture", "uncertainty")
     needs = "masks"
     num_classes = 1
 

@@ -64,13 +64,14 @@ METRICS: Registry[Any] = Registry(
         "dataset": "ecmvae.metrics.protocols:DatasetProtocol",
         "miou_nonempty": "ecmvae.metrics.protocols:NonEmptyIoU",
         "right_of_two": "ecmvae.metrics.right_of_two:RightOfTwo",
+        "by_picture": "ecmvae.metrics.by_picture:ByPicture",
         "uncertainty": "ecmvae.metrics.calibration:Uncertainty",
         "frames": "ecmvae.metrics.semantic:SemanticProtocol",
         "released": "ecmvae.metrics.semantic:ReleasedSemanticProtocol",
     },
     needs=("update", "compute", "reset"),
 )
-"""Metrics by name: the first six score masks, the others classes."""
+"""Metrics by name: the first seven score masks, the others classes."""
 
 VALIDATION = {"masks": ("per_clip", "miou_nonempty", "right_of_two"), "classes": ("frames",)}
 """What training computes after an epoch."""

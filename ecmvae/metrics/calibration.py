@@ -6,9 +6,10 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.functional.classification import binary_auroc
 
 from ecmvae.metrics.functional import MaskLogits, MaskTarget, avsbench_iou
 
@@ -75,6 +76,33 @@ def risk_coverage(
     return count / len(risk), risk[order].cumsum(dim=0) / count
 
 
+def marked_entropy(
+    logits: Float[Tensor, "k n h w"], objects: Int[Tensor, "n h w"], sounding: Bool[Tensor, "n o"]
+) -> tuple[Float[Tensor, " m"], Bool[Tensor, " m"]]:
+    """How uncertain a model is in the region that it marks, and whether that region is the wrong object.
+
+    The marked region of a frame is where the mean probability over K latent samples is above 0.5; the object that has
+    most of its pixels is the marked one, and the first of several. Only frames are returned in which an object is
+    marked, one visible object sounds and another visible one does not.
+
+    Args:
+        logits: (K, n, H, W).
+        objects: (n, H, W), 0 = background, k = visible pixels of object k.
+        sounding: (n, O), column k-1 says whether object k sounds.
+
+    Returns:
+        For each of the m frames: mean entropy of the marked region in bits, and whether the marked object is silent.
+    """
+    marked = torch.sigmoid(logits.float()).mean(dim=0) > 0.5
+    entropy = (predictive_entropy(logits) * marked).sum(dim=(1, 2)) / marked.sum(dim=(1, 2)).clamp(min=1)
+    numbers = torch.arange(1, sounding.shape[1] + 1, device=objects.device)
+    shown = objects[:, None] == numbers[:, None, None]  # (n, O, H, W)
+    visible, covered = shown.flatten(2).any(dim=2), (shown & marked[:, None]).flatten(2).sum(dim=2)
+    scored = ((visible & sounding).sum(dim=1) == 1) & (visible & ~sounding).any(dim=1) & (covered.amax(dim=1) > 0)
+    wrong = ~sounding.gather(1, covered.argmax(dim=1, keepdim=True)).squeeze(1)
+    return entropy[scored], wrong[scored]
+
+
 class UncertaintyScores(NamedTuple):
     """How far the model's probabilities can be trusted.
 
@@ -84,12 +112,18 @@ class UncertaintyScores(NamedTuple):
         risk_coverage_area: Mean of 1 - IoU over the most certain frames, averaged over all shares of frames kept; as
             small as possible where the least certain frames are the worst ones.
         miou_spread: Standard deviation of mIoU over latent draws; None for a single one.
+        calibration_error_in_objects: The calibration error of the pixels of objects, sounding or not: the background is
+            most of a picture, and easy. None where objects are not known.
+        wrong_object_auroc: Probability that a frame whose wrong object is marked has more entropy in the marked region
+            than one whose right object is (`marked_entropy`); 0.5 is chance. None where there are not both.
     """
 
     calibration_error: float
     entropy: float
     risk_coverage_area: float
     miou_spread: float | None
+    calibration_error_in_objects: float | None = None
+    wrong_object_auroc: float | None = None
 
 
 class Uncertainty:
@@ -102,7 +136,8 @@ class Uncertainty:
 
     def reset(self) -> None:
         """Forget all clips."""
-        self._calibration = CalibrationError()
+        self._calibration, self._in_objects = CalibrationError(), CalibrationError()
+        self._marked: list[tuple[Tensor, Tensor]] = []
         self._entropy: list[Tensor] = []
         self._risk: list[Tensor] = []
         self._iou_of_draws: list[Tensor] = []
@@ -112,13 +147,27 @@ class Uncertainty:
         logits: Float[Tensor, "b t 1 h w"],
         draws: Float[Tensor, "k b t 1 h w"],
         masks: Float[Tensor, "b t 1 h w"],
+        objects: Int[Tensor, "b t h w"] | None = None,
+        sounding: Bool[Tensor, "b t o"] | None = None,
     ) -> None:
-        """Add clips: logits of the mean probability, logits of each of K draws, and masks of exactly 0 or 1."""
+        """Add clips.
+
+        Args:
+            logits: (B, T, 1, H, W) of the mean probability.
+            draws: (K, B, T, 1, H, W) of each latent draw.
+            masks: (B, T, 1, H, W), exactly 0 or 1.
+            objects: (B, T, H, W) visible pixels of each object, where they are known.
+            sounding: (B, T, O) which object sounds, likewise.
+        """
         mean, truth = logits.flatten(0, 1), masks.flatten(0, 1)
         frames = draws.flatten(1, 2)  # (K, N, 1, H, W)
         self._calibration.update(mean, truth)
         self._entropy.append(predictive_entropy(frames).flatten(1).mean(dim=1))
         self._risk.append(1 - avsbench_iou(mean, truth))
+        if objects is not None and sounding is not None:
+            inside = objects.flatten(0, 1) > 0
+            self._in_objects.update(mean[:, 0][inside][None, None], truth[:, 0][inside][None, None])
+            self._marked.append(marked_entropy(frames[:, :, 0], objects.flatten(0, 1), sounding.flatten(0, 1)))
         if len(frames) > 1:
             self._iou_of_draws.append(torch.stack([avsbench_iou(draw, truth).double() for draw in frames]))
 
@@ -131,4 +180,13 @@ class Uncertainty:
             entropy=float(entropy.mean()),
             risk_coverage_area=float(risk_coverage(entropy, risk)[1].mean()),
             miou_spread=spread,
+            calibration_error_in_objects=float(self._in_objects.compute()) if self._marked else None,
+            wrong_object_auroc=self._auroc(),
         )
+
+    def _auroc(self) -> float | None:
+        """Area under the ROC curve of the marked region's entropy for "the wrong object"; None without both kinds."""
+        if not self._marked:
+            return None
+        entropy, wrong = (torch.cat(each) for each in zip(*self._marked, strict=True))
+        return float(binary_auroc(entropy, wrong.int())) if wrong.any() and not wrong.all() else None

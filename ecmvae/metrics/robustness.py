@@ -20,6 +20,15 @@ def rejected(logits: Float[Tensor, "n h w"], area: float = 0.01) -> Bool[Tensor,
     return false_positive_rate(logits) < area
 
 
+def false_mask(logits: Float[Tensor, "b t h w"], area: float = 0.005) -> Bool[Tensor, " b"]:
+    """Which clips have a frame with more than `area` (a share of the frame) of its pixels above 0.5.
+
+    Meant for clips in which nothing visible sounds, where every mask is a false one.
+    """
+    marked = false_positive_rate(logits.flatten(0, 1)).reshape(logits.shape[:2])
+    return (marked > area).any(dim=1)
+
+
 def audio_sensitivity(logits: Float[Tensor, "n h w"], changed: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
     """How much of each frame's prediction a change of sound alters: 1 - IoU of the two predictions.
 

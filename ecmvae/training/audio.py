@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from jaxtyping import Float
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ecmvae.audio.encoder import build_audio_encoder
+from ecmvae.audio.io import SAMPLE_RATE
+from ecmvae.data.collage.augment import coloured_noise, decibels
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.training.progress import progress_bar
 from ecmvae.training.schedule import one_cycle
-from ecmvae.training.sounds import LabelledSound, SoundSource, TaggingDataset
+from ecmvae.training.sounds import CollageSounds, LabelledSound, SoundSource, TaggingDataset
 from ecmvae.weight_files import write_weight_file
 
 
@@ -36,12 +39,17 @@ class AudioReport:
     Attributes:
         known: Share of the recordings it was trained on whose class it ranks first.
         held_out: The same for recordings it never heard.
+        others: Share of held-out sounds of none of the classes (speech, music, rain, ...) that the classifier names all
+            the same: the highest probability of a class is above 1/2.
+        noise: The same for white, pink and brown noise, from 40 dB below a recording to its level.
         steps: Optimiser steps.
         seconds: Wall time.
     """
 
     known: float | None
     held_out: float | None
+    others: float | None
+    noise: float | None
     steps: int
     seconds: float
 
@@ -116,6 +124,8 @@ def train_audio(
     report = AudioReport(
         known=accuracy(encoder, classifier, sounds.singles(held_out=False)),
         held_out=accuracy(encoder, classifier, sounds.singles(held_out=True)),
+        others=false_names(encoder, classifier, sounds.unnamed()),
+        noise=false_names(encoder, classifier, noises(len(sounds.classes))),
         steps=done,
         seconds=round(time.monotonic() - started, 1),
     )
@@ -128,6 +138,8 @@ def train_audio(
         )
         chosen = {"name": _name_of(name), "classes": list(sounds.classes)}
         settings = {**chosen, "learning_rate": learning_rate, "seed": seed}
+        if isinstance(sounds, CollageSounds):  # a model of another fold must not be trained with this encoder
+            settings |= {"folds": sounds.sources.folds, "fold": sounds.sources.fold_number}
         (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     return report
@@ -157,6 +169,24 @@ def accuracy(encoder: Any, classifier: nn.Linear, sounds: list[LabelledSound]) -
     classes = torch.cat([sound.classes for sound in sounds])
     logits = classifier(encoder(features.to(classifier.weight.device))).cpu()
     return float((logits.argmax(1) == classes.argmax(1)).float().mean())
+
+
+@torch.no_grad()
+def false_names(encoder: Any, classifier: nn.Linear, sounds: list[LabelledSound]) -> float | None:
+    """Share of seconds in which some class has a probability above 1/2; None when there are none."""
+    if not sounds:
+        return None
+    features = torch.cat([sound.features(encoder.front_end) for sound in sounds])
+    logits = classifier(encoder(features.to(classifier.weight.device)))
+    return float((logits.amax(1) > 0).float().mean())
+
+
+def noises(classes: int, count: int = 96) -> list[LabelledSound]:
+    """Seconds of white, pink and brown noise at levels of -60 to -20 dB of full scale, the same in every call."""
+    rng = np.random.default_rng(0)
+    levels = np.linspace(-60, -20, count)
+    made = [coloured_noise(rng, SAMPLE_RATE) * decibels(level) for level in levels]
+    return [LabelledSound(torch.from_numpy(noise), torch.zeros(1, classes)) for noise in made]
 
 
 def _name_of(choice: str | nn.Module | type[nn.Module]) -> str:

@@ -6,7 +6,7 @@ import sys
 from typing import Literal
 
 from ecmvae.config import Config
-from ecmvae.errors import check_range
+from ecmvae.errors import UserError, check_range
 from ecmvae.training.settings import without_effect
 
 
@@ -39,6 +39,8 @@ def train_audio(
     name: Literal["vggish", "vggish_small"] = "vggish_small",
     data: Literal["collage", "synthetic"] = "collage",
     cache: str | None = None,
+    folds: int = 0,
+    fold: int = 0,
     steps: int = 600,
     minutes: float | None = None,
     learning_rate: float = 3e-3,
@@ -60,6 +62,8 @@ def train_audio(
         name: vggish (72 M parameters, the paper's) or vggish_small (for CPUs).
         data: collage (real recordings) or synthetic (six made-up voices, no network).
         cache: Where fetched packages are kept; by default in the user's cache folder.
+        folds: Hold out recordings by cross-validation with this many folds, as data.folds does; 0: those of the table.
+        fold: Number of the fold whose recordings are held out, from 0, as data.fold of the model.
         steps: Optimiser steps at the most.
         minutes: Stop after this time at the latest.
         learning_rate: Peak learning rate of the one-cycle schedule; 1e-4 suits vggish.
@@ -70,12 +74,17 @@ def train_audio(
     check_range("steps", steps, 1, 100_000_000)
     check_range("workers", workers, 0, 256)
     check_range("seed", seed, 0, 2**32 - 1)
+    from ecmvae.data.collage.folds import check_fold
+
+    check_fold(fold, folds)
+    if folds and data != "collage":
+        raise UserError(f"folds={folds} has no effect on data={data}: only AVS-Collage has held-out recordings")
     from ecmvae.data.collage.sources import CollageSources
     from ecmvae.training.audio import train_audio as run
     from ecmvae.training.sounds import CollageSounds, SyntheticSounds
 
     report = run(
-        CollageSounds(CollageSources.fetch(cache)) if data == "collage" else SyntheticSounds(),
+        CollageSounds(CollageSources.fetch(cache).fold(fold, folds)) if data == "collage" else SyntheticSounds(),
         out,
         name=name,
         steps=steps,
@@ -86,6 +95,7 @@ def train_audio(
         device=device,
     )
     print(f"{out}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings")
+    print(f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises")
 
 
 def _percent(share: float | None) -> str:

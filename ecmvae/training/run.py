@@ -33,6 +33,7 @@ from ecmvae.files import replacing
 from ecmvae.locks import locked
 from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
+from ecmvae.training.leaks import check_folds
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
 from ecmvae.training.monitor import History, Previews, draw_curves
 from ecmvae.training.progress import RunProgress
@@ -77,6 +78,7 @@ def train(
         raise UserError("give both train_clips and val_clips, or neither")
     checkpoint = None if resume is None else checkpoint_of(Path(resume))
     _check_devices(config)
+    check_folds(config)
     with ExitStack() as held:
         if resume is not None:
             held.enter_context(locked(Path(resume)))

@@ -19,7 +19,7 @@ def without_effect(config: Config) -> dict[str, str]:
     Returns:
         Dotted name -> the setting that makes it ineffective, such as ``model.latent.kind=none``.
     """
-    model, loss = config.model, config.loss
+    model, data, loss = config.model, config.data, config.loss
     idle: dict[str, str] = {}
     plain, ours = by_dotted_name(Config().to_dict()), by_dotted_name(config.to_dict())
     rules = (
@@ -28,9 +28,16 @@ def without_effect(config: Config) -> dict[str, str]:
         ("model.latent.kind=agreement", model.latent.kind == "agreement", ("model.latent.fusion",)),
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
         ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
-        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "none"), ("loss.match",)),
+        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "none", "regions"), ("loss.match",)),
+        (
+            f"model.fusion.kind={model.fusion.kind}",
+            model.fusion.kind in ("tpavi", "gate", "none"),
+            ("loss.outlines", "loss.regions", "model.fusion.classifier", "model.fusion.table"),
+        ),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
         ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
+        (f"data.name={data.name}", data.name in ("s4", "ms3", "avss", "synthetic"), ("data.negatives",)),
+        (f"data.name={data.name}", data.name != "collage", ("data.folds", "data.fold")),
         ("loss.kl=0", loss.kl == 0, _KL),
     )
     for reason, holds, patterns in rules:

@@ -1,11 +1,13 @@
 """Sounds to name: mixtures with the classes heard in each second, from AVS-Collage's recordings or synthetic voices.
 
-The mixtures come from the composer that makes the clips themselves, so that the encoder learns on what it will hear.
+The mixtures vary as the clips of training do, and a third of the seconds hold none of the classes: noise, silence,
+speech, music. An encoder that never hears these answers them with some class.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,11 +18,23 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.encoder import AudioFrontEnd, sound_windows
 from ecmvae.audio.io import SAMPLE_RATE
+from ecmvae.data.collage.augment import GAINS, SEMITONES, coloured_noise, decibels, recolour
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
-_SOUNDING = (0.06, 0.54, 0.28, 0.12)
-"""Chances that none, one, two or three recordings sound in a second."""
+_SOUNDING = (0.30, 0.40, 0.20, 0.10)
+"""Chances that none, one, two or three recordings of classes sound in a second."""
+
+_OTHER_ALONE, _OTHER_BESIDE = 0.5, 0.2
+"""Chances of a sound of none of the classes in a second without a class, and beside a class."""
+
+_SILENT = 0.02
+"""Chance of digital silence."""
+
+_LEAD = SAMPLE_RATE // 4
+"""Samples before a second, whose echoes reach into it."""
+
+_STRETCHES = 12
 
 _STEP = SAMPLE_RATE // 10
 """Samples between two candidates for a recording's loudest second."""
@@ -53,59 +67,95 @@ class SoundSource(Protocol):
     def singles(self, held_out: bool) -> list[LabelledSound]:
         """One class at a time, clean: the known recordings or the held-out ones."""
 
+    def unnamed(self) -> list[LabelledSound]:
+        """Seconds that hold none of the classes, never trained on."""
+
 
 class CollageSounds:
-    """The recordings of AVS-Collage, mixed as its composer mixes them but by the second."""
+    """The recordings of AVS-Collage, mixed by the second, among noise and sounds of none of the classes."""
 
     def __init__(self, sources: CollageSources) -> None:
         self.sources = sources
         self.classes = sources.eligible()
-        self._tuned: dict[tuple[str, int], Float32[np.ndarray, " s"]] = {}
 
     def mixtures(self, seed: int, seconds: int) -> LabelledSound:
-        """Zero to three recordings of different classes a second: random place, pause, pitch, gain and noise."""
+        """Zero to three recordings of different classes a second, and what has no name: noise, speech, music, rain.
+
+        Pitch and gain of every sound vary, and tilt and reverberation of every second (`ecmvae.data.collage.augment`).
+        Noise is 6 dB above to 60 dB below a recording where no class sounds and 8 to 50 dB below elsewhere. Other
+        sounds are in half of the seconds without a class and in a fifth of those with one, 0 to 18 dB below it. One
+        second in 50 is silent.
+        """
         rng = np.random.default_rng([seed, 0x50])
-        level = 0.1 * 10 ** (-rng.uniform(20, 50, (seconds, 1)) / 20)
-        mixed = rng.standard_normal((seconds, SAMPLE_RATE), dtype=np.float32) * level.astype(np.float32)
+        others = self.sources.others()
+        mixed = np.zeros((seconds, SAMPLE_RATE), dtype=np.float32)
         named = torch.zeros(seconds, len(self.classes))
         for row, count in enumerate(rng.choice(len(_SOUNDING), size=seconds, p=_SOUNDING)):
+            if rng.random() < _SILENT:
+                continue
+            heard = np.zeros(_LEAD + SAMPLE_RATE, dtype=np.float32)
             for number in rng.choice(len(self.classes), size=count, replace=False):
-                second = self._second(rng, self.classes[number])
-                mixed[row] += second * np.float32(10 ** (rng.uniform(-6, 3) / 20))
-                if np.sqrt(np.mean(np.square(second))) > _AUDIBLE:
+                sound = _excerpt(rng, self.sources.load_sound(_one_of(rng, self.sources.sounds(self.classes[number]))))
+                heard += sound * decibels(rng.uniform(*GAINS))
+                if np.sqrt(np.mean(np.square(sound[_LEAD:]))) > _AUDIBLE:
                     named[row, number] = 1
-        mixed *= np.minimum(1, 0.98 / np.abs(mixed).max(axis=1, keepdims=True))
+            if others and rng.random() < (_OTHER_BESIDE if count else _OTHER_ALONE):
+                gain = decibels(rng.uniform(-18, 0) if count else rng.uniform(*GAINS))
+                heard += _excerpt(rng, self.sources.load_other(_one_of(rng, others))) * gain
+            noise = decibels(-20 - (rng.uniform(8, 50) if count else rng.uniform(-6, 60)))
+            mixed[row] = recolour(heard, rng)[_LEAD:] + _noise(rng) * noise
+        mixed *= np.minimum(1, 0.98 / np.maximum(np.abs(mixed).max(axis=1, keepdims=True), 0.1))
         return LabelledSound(torch.from_numpy(mixed).flatten(), named)
 
-    def _second(self, rng: np.random.Generator, category: str) -> Float32[np.ndarray, " s"]:
-        """A second of one of the class's recordings, which repeats with a random pause, from a random place."""
-        sounds = self.sources.sounds(category)
-        recording = self._recording(sounds[int(rng.integers(len(sounds)))], semitones=int(rng.integers(-2, 3)))
-        turn = len(recording) + int(rng.uniform(0, 0.3) * SAMPLE_RATE)
-        place = (int(rng.integers(turn)) + np.arange(SAMPLE_RATE)) % turn
-        heard: np.ndarray = np.where(place < len(recording), recording[np.minimum(place, len(recording) - 1)], 0)
-        return heard.astype(np.float32)
-
-    def _recording(self, sound: str, semitones: int) -> Float32[np.ndarray, " s"]:
-        """A recording at another pitch; kept, for there are few of them."""
-        if (sound, semitones) not in self._tuned:
-            plain = self.sources.load_sound(sound)
-            times = np.arange(0, len(plain) - 1, 2 ** (semitones / 12))
-            self._tuned[sound, semitones] = np.interp(times, np.arange(len(plain)), plain).astype(np.float32)
-        return self._tuned[sound, semitones]
+    def unnamed(self) -> list[LabelledSound]:
+        """Held-out sounds of none of the classes, each on its own in its loudest second."""
+        label = torch.zeros(1, len(self.classes))
+        sounds = [self.sources.load_other(sound) for sound in self.sources.others(held_out=True)]
+        return [LabelledSound(_loudest_second(sound), label) for sound in sounds]
 
     def singles(self, held_out: bool) -> list[LabelledSound]:
         """Every recording on its own, in its loudest second: repeated where it is shorter."""
         found = []
         for number, category in enumerate(self.classes):
             for sound in self.sources.sounds(category, held_out):
-                recording = torch.from_numpy(self.sources.load_sound(sound).copy())
-                turns = recording.repeat(-(-2 * SAMPLE_RATE // len(recording)))
-                power = turns.square().unfold(0, SAMPLE_RATE, _STEP).mean(-1)
-                start = int(power.argmax()) * _STEP
                 label = torch.eye(len(self.classes))[[number]]
-                found.append(LabelledSound(turns[start : start + SAMPLE_RATE], label))
+                found.append(LabelledSound(_loudest_second(self.sources.load_sound(sound)), label))
         return found
+
+
+def _excerpt(rng: np.random.Generator, recording: Float32[np.ndarray, " k"]) -> Float32[np.ndarray, " s"]:
+    """A second of the recording, and what comes before it, at a random pitch; it repeats with a random pause."""
+    speed = 2 ** (rng.uniform(-SEMITONES, SEMITONES) / 12)
+    turn = len(recording) + rng.uniform(0, 0.3) * SAMPLE_RATE
+    place = (rng.uniform(0, turn) + np.arange(_LEAD + SAMPLE_RATE) * speed) % turn
+    heard: np.ndarray = np.interp(place, np.arange(len(recording)), recording, right=0).astype(np.float32)
+    return heard
+
+
+def _noise(rng: np.random.Generator) -> Float32[np.ndarray, " s"]:
+    """A second of white, pink or brown noise with a root mean square of about 1, cut from a longer stretch."""
+    stretch = _stretch(int(rng.integers(_STRETCHES)))
+    start = int(rng.integers(len(stretch) - SAMPLE_RATE))
+    return stretch[start : start + SAMPLE_RATE]
+
+
+@cache
+def _stretch(number: int) -> Float32[np.ndarray, " s"]:
+    """Half a minute of noise; its colour is random."""
+    return coloured_noise(np.random.default_rng([number, 0x4E]), 30 * SAMPLE_RATE)
+
+
+def _loudest_second(recording: Float32[np.ndarray, " k"]) -> Float[Tensor, " s"]:
+    """The loudest second of a recording, which repeats if it is shorter."""
+    once = torch.from_numpy(recording.copy())
+    turns = once.repeat(-(-2 * SAMPLE_RATE // len(once)))
+    power = turns.square().unfold(0, SAMPLE_RATE, _STEP).mean(-1)
+    start = int(power.argmax()) * _STEP
+    return turns[start : start + SAMPLE_RATE]
+
+
+def _one_of(rng: np.random.Generator, ids: tuple[str, ...]) -> str:
+    return ids[int(rng.integers(len(ids)))]
 
 
 class SyntheticSounds:
@@ -126,6 +176,10 @@ class SyntheticSounds:
         """Clips in which one shape sounds throughout; none is held out."""
         clips = SyntheticAVS("s4", length=0 if held_out else 40, seed=9_999)
         return [self._labelled(clips, index) for index in range(clips.length)]
+
+    def unnamed(self) -> list[LabelledSound]:
+        """None: every voice is known."""
+        return []
 
     def _labelled(self, clips: SyntheticAVS, index: int) -> LabelledSound:
         waveform, sounding = clips.sound(index, epoch=0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ecmvae.audio.conditions import shifted, with_noise, with_sound
+from ecmvae.audio.conditions import shifted, with_noise, with_sound, wrong_sounds
 
 
 def decibels(signal: torch.Tensor, noise: torch.Tensor) -> float:
@@ -33,6 +33,25 @@ def test_silence_on_either_side():
     assert torch.equal(with_sound(tone, nothing, 0.0), tone)
     assert torch.equal(with_sound(tone, torch.zeros(0), 0.0), tone)
     torch.testing.assert_close(with_sound(nothing, tone, 0.0), torch.full((8,), 0.1))
+
+
+def test_what_takes_the_place_of_a_clips_own_sound_is_as_long_and_at_minus_20_decibels():
+    own = 0.5 * torch.sin(torch.arange(1000) * 0.3)
+    made = wrong_sounds(
+        own,
+        100,
+        None,
+        snr_db=0.0,
+        shift_seconds=1.0,
+        generator=torch.Generator().manual_seed(0),
+        strangers={"speech": torch.tensor([1.0, -3.0, 2.0])},
+    )
+    assert set(made) == {"real", "silent", "noise", "shifted", "noise_alone", "speech"}
+    for name in ("noise_alone", "speech"):
+        assert made[name].shape == own.shape
+        assert made[name].square().mean().sqrt().item() == pytest.approx(0.1, rel=1e-4)
+    torch.testing.assert_close(made["speech"][:6] / made["speech"][0], torch.tensor([1.0, -3, 2, 1, -3, 2]))
+    assert abs(torch.corrcoef(torch.stack([own, made["noise_alone"]]))[0, 1]) < 0.1
 
 
 def test_shift_wraps_round():

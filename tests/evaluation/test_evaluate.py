@@ -163,7 +163,8 @@ def test_report_files(report, tmp_path):
     assert read["about"]["clips"] == CLIPS
     table = (folder / "clips.csv").read_text().splitlines()
     assert len(table) == CLIPS + 1
-    assert table[0] == "name,category,frames,sounding_frames,miou,fscore,miou_silent,miou_shuffled,heard_instead"
+    columns = "name,category,frames,sounding_frames,miou,fscore,picture,recording"
+    assert table[0] == f"{columns},miou_silent,miou_shuffled,heard_instead"
     text = (folder / "report.md").read_text()
     assert "floor: all objects" in text
     assert "avsbench (batch 4) mIoU | F" in text

@@ -44,7 +44,9 @@ def clips():
 def test_a_model_that_hears_loudness(clips):
     report = robustness(Listener(), clips, QUIET)
     got = report.conditions
-    assert set(got) == {"original", "silence", "noise", "swapped", "shifted", "offscreen"}
+    assert set(got) == {"original", "silence", "noise", "swapped", "shifted", "offscreen", "noise_alone"}
+    assert (got["silence"].false_masks, got["noise_alone"].false_masks, got["noise"].false_masks) == (0, 1, None)
+    assert got["noise_alone"].false_positive_rate == 0.5
     assert got["silence"].false_positive_rate == 0
     assert got["silence"].rejected == 1
     assert got["silence"].audio_sensitivity == 1
@@ -90,7 +92,13 @@ def test_released_folders(tmp_path):
         write_miniature(tmp_path, task, {"test": 4}, source=ShapeScenes(task, 32))
     s4, ms3 = (AVSBenchDataset(tmp_path, task, "test", image_size=32) for task in ("s4", "ms3"))
     assert "swapped" in robustness(Listener(), s4, QUIET).conditions
-    assert set(robustness(Listener(), ms3, QUIET).conditions) == {"original", "silence", "noise", "shifted"}
+    assert set(robustness(Listener(), ms3, QUIET).conditions) == {
+        "original",
+        "silence",
+        "noise",
+        "shifted",
+        "noise_alone",
+    }
 
 
 def test_clips_composed_on_the_fly(tmp_path):
@@ -100,6 +108,18 @@ def test_clips_composed_on_the_fly(tmp_path):
     swapped = [heard for heard in report.manifest if heard.condition == "swapped"]
     assert {heard.clip for heard in swapped} <= {clips.name(index) for index in range(6)}
     assert swapped
+    others = {(heard.condition, heard.other) for heard in report.manifest if heard.condition in ("speech", "music")}
+    assert others == {("speech", "speech_held_out"), ("music", "music_held_out")}
+    assert report.conditions["speech"].false_masks == report.conditions["music"].false_masks == 1
+
+
+def test_some_conditions_only(clips):
+    report = robustness(Listener(), clips, RobustnessSettings(progress=False, conditions=("noise_alone",)))
+    assert set(report.conditions) == {"original", "silence", "noise_alone"}
+    alone = robustness(Listener(), clips, RobustnessSettings(progress=False)).conditions
+    assert report.conditions == {name: alone[name] for name in report.conditions}
+    marked = {(heard.condition, heard.false_mask) for heard in report.manifest}
+    assert marked == {("original", None), ("silence", False), ("noise_alone", True)}
 
 
 def test_no_clips():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ecmvae.metrics.robustness import audio_sensitivity, false_positive_rate, rejected, robust_score
+from ecmvae.metrics.robustness import audio_sensitivity, false_mask, false_positive_rate, rejected, robust_score
 
 
 def frame(*rows: str) -> torch.Tensor:
@@ -16,6 +16,15 @@ def test_share_of_predicted_pixels():
     assert false_positive_rate(frames).tolist() == [0.5, 0.125, 0.0]
     assert rejected(frames, 0.2).tolist() == [False, True, True]
     assert rejected(frames, 0.125).tolist() == [False, False, True]  # below, not at
+
+
+def test_a_single_frame_makes_a_false_mask():
+    clips = torch.full((3, 2, 20, 20), -4.0)  # two frames of 400 pixels: 0.5 % are 2
+    clips[0, 0, 0, :2] = 4.0
+    clips[1, 1, 0, :3] = 4.0
+    assert false_mask(clips).tolist() == [False, True, False]
+    assert false_mask(clips, area=0.004).tolist() == [True, True, False]
+    assert false_mask(clips, area=0.01).tolist() == [False, False, False]
 
 
 def test_sensitivity():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from collage_fixture import make_sources
 
-from ecmvae.audio.vggish import VGGishFrontEnd, log_mel_patches
+from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.training.sounds import CollageSounds, SyntheticSounds, TaggingDataset
 
 
@@ -18,10 +18,10 @@ def test_mixtures_are_named_by_what_is_in_them(sounds: CollageSounds) -> None:
     count = patches.classes.sum(1)
     assert {0, 1, 2, 3} >= set(count.int().tolist())
     shares = [(count == k).float().mean().item() for k in range(4)]
-    np.testing.assert_allclose(shares, (0.06, 0.54, 0.28, 0.12), atol=0.12)
+    np.testing.assert_allclose(shares, (0.30, 0.40, 0.20, 0.10), atol=0.12)
     alone = patches.classes[count == 1].argmax(1)
     band = patches.features(VGGishFrontEnd())[count == 1].mean(dim=(1, 2)).argmax(1).float()
-    means = torch.stack([band[alone == k].mean() for k in range(len(sounds.classes))])
+    means = torch.stack([band[alone == k].median() for k in range(len(sounds.classes))])
     # The fixture's tones rise in the order of the class names.
     assert torch.equal(means.argsort(), torch.arange(len(means)))
 
@@ -43,12 +43,26 @@ def test_singles_are_each_recording_once(sounds: CollageSounds) -> None:
     assert all(one.features(VGGishFrontEnd()).amax() > 0 for one in known)  # heard, not a pause
 
 
-def test_silence_is_one_of_the_examples(sounds: CollageSounds) -> None:
+def test_a_third_of_the_seconds_hold_silence_noise_or_other_sounds(sounds: CollageSounds) -> None:
+    """The fixture's other sounds are tones of 3000 and 4000 Hz, far above the classes'."""
     patches = sounds.mixtures(seed=0, seconds=300)
-    quiet = patches.features(VGGishFrontEnd())[patches.classes.sum(1) == 0]
-    assert len(quiet) > 3
-    loud = log_mel_patches(torch.full((16_000,), 0.1).cumsum(0).sin(), hop_seconds=1.0, num_patches=1)
-    assert quiet.amax() < loud.amax()
+    seconds, none = patches.waveform.reshape(300, 16_000), patches.classes.sum(1) == 0
+    spectra = torch.fft.rfft(seconds).abs()
+    loudest = spectra[:, 2380:5040].amax(1) / seconds.norm(dim=1).clamp(min=1e-9) / 16_000**0.5
+    other = loudest > 0.1
+    assert other[none].float().mean() == pytest.approx(0.5, abs=0.12)
+    assert other[~none].float().mean() == pytest.approx(0.2, abs=0.1)
+    levels = 20 * seconds[none & ~other].square().mean(1).sqrt().clamp(min=1e-9).log10()
+    assert levels.min() < -100  # digital silence
+    assert levels[levels > -100].min() < -70
+    assert levels.max() > -20
+
+
+def test_unnamed_seconds_are_the_held_out_other_sounds(sounds: CollageSounds) -> None:
+    found = sounds.unnamed()
+    peaks = [int(torch.fft.rfft(one.waveform).abs().argmax()) for one in found]
+    assert peaks == pytest.approx([3600, 4800], abs=1)
+    assert all(one.classes.shape == (1, len(sounds.classes)) and not one.classes.any() for one in found)
 
 
 def test_synthetic_voices_are_named_by_the_second() -> None:

@@ -7,6 +7,7 @@ its numbers stand.
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -18,7 +19,18 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.io import SAMPLE_RATE
 from ecmvae.data.collage.render import render
-from ecmvae.data.collage.scene import SECONDS, SPLITS, Kind, Scene, sample_activity, sample_recordings, sample_scene
+from ecmvae.data.collage.scene import (
+    SECONDS,
+    SPLITS,
+    Kind,
+    PlacedObject,
+    Scene,
+    sample_activity,
+    sample_free_scene,
+    sample_off_screen,
+    sample_recordings,
+    sample_scene,
+)
 from ecmvae.data.collage.sound import mix_audio
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.images import sounding_masks
@@ -44,6 +56,10 @@ class CollageClips(Dataset[AVClip]):
         seed: Seed of everything.
         remix: Draw recordings, activity and mix again in every epoch; otherwise they are those of epoch 0.
         hop_seconds: Seconds between two frames' sounds; 1.0 keeps that of frame k inside second k.
+        free_scenes: Share of the training scenes that `sample_free_scene` composes.
+        negatives: Share of the clips with a sound of nothing in the picture (`sample_off_screen`): mostly alone, so
+            that no mask is right, else on top of what is seen. Drawn again in every epoch when `remix` is set; the
+            other clips are the same for every share.
         keep_frames: Keep rendered frames in memory (0.25 MB a clip at 128 pixels). Index maps are always kept.
 
     Raises:
@@ -61,6 +77,8 @@ class CollageClips(Dataset[AVClip]):
         remix: bool = True,
         hop_seconds: float = 1.0,
         keep_frames: bool = False,
+        free_scenes: float = 0.0,
+        negatives: float = 0.0,
     ) -> None:
         if kind not in ("s4", "ms3", "both"):
             raise UserError(f"AVS-Collage has no kind {kind!r}; there are s4, ms3 and both")
@@ -69,7 +87,8 @@ class CollageClips(Dataset[AVClip]):
         self.sources, self.split, self.length = sources, split, length
         self._kinds: tuple[Kind, ...] = ("s4", "ms3") if kind == "both" else (cast(Kind, kind),)
         self.size, self.seed, self.remix, self.hop_seconds = size, seed, remix, hop_seconds
-        self.keep_frames = keep_frames
+        self.keep_frames, self.negatives = keep_frames, negatives
+        self.free_scenes = free_scenes if split == "train" else 0.0
         self.num_frames = SECONDS
         self.epoch = 0
         self._frames: dict[int, UInt8[np.ndarray, "t h w 3"]] = {}
@@ -96,7 +115,10 @@ class CollageClips(Dataset[AVClip]):
 
     def scene(self, index: int) -> Scene:
         """What is seen in clip `index`, with the recordings of epoch 0."""
-        return sample_scene(self._rng("scene", index), self.sources, self.kind(index), self.split)
+        rng = self._rng("scene", index)
+        if self.free_scenes and rng.random() < self.free_scenes:
+            return sample_free_scene(rng, self.sources)
+        return sample_scene(rng, self.sources, self.kind(index), self.split)
 
     def frames(self, index: int) -> tuple[UInt8[np.ndarray, "t h w 3"], UInt8[np.ndarray, "t h w"]]:
         """The five frames of clip `index` and their index maps (0 background, k object k)."""
@@ -123,7 +145,15 @@ class CollageClips(Dataset[AVClip]):
         scene, rng = self.scene(index), self._rng("sound", index, epoch)
         if epoch:
             scene = sample_recordings(rng, scene, self.sources, self.split)
-        activity = sample_activity(rng, self.kind(index), len(scene.objects))
+        can_sound = [bool(thing.sound) for thing in scene.objects]
+        activity = np.zeros((SECONDS, len(can_sound)), dtype=bool)
+        activity[:, can_sound] = sample_activity(rng, self.kind(index), sum(can_sound))
+        # Its own generator: clips without an off-screen sound are the same for every share of negatives.
+        chance = self._rng("off-screen", index, epoch)
+        if chance.random() < self.negatives:
+            off_screen = sample_off_screen(chance, scene, self.sources)
+            scene = replace(scene, off_screen=off_screen)
+            activity &= not off_screen.alone
         return scene, activity, mix_audio(scene, activity, rng, self.split == "train", self.sources)
 
     def sound(
@@ -138,27 +168,45 @@ class CollageClips(Dataset[AVClip]):
         """The sound of clip `index` in the current epoch, one channel in [-1, 1], and its rate in Hz."""
         return torch.from_numpy(self.compose_sound(index, self.epoch)[2]), SAMPLE_RATE
 
+    def other_sound(self, sort: str, index: int) -> tuple[str, Float[Tensor, " s"]] | None:
+        """Id and recording of a held-out sound of none of the classes, such as speech or music, for clip `index`."""
+        others = self.sources.others(held_out=True, sorts=(sort,))
+        if not others:
+            return None
+        chosen = others[int(self._rng(f"other {sort}", index).integers(len(others)))]
+        return chosen, torch.from_numpy(self.sources.load_other(chosen).copy())
+
+    def heard(self, index: int) -> PlacedObject:
+        """The object that sounds longest in clip `index` in the current epoch, without rendering it."""
+        scene, sounding, _ = self.compose_sound(index, self.epoch)
+        return _heard(scene, sounding)
+
     def __getitem__(self, index: int) -> AVClip:
         if not 0 <= index < self.length:
             raise IndexError(index)
         frames, objects = self.frames(index)
-        waveform, sounding, masks = self.sound(index, self.epoch)
-        category = ""
-        if self.kind(index) == "s4":
-            category = self.scene(index).objects[int(sounding[0].int().argmax())].category
+        scene, sounding, waveform = self.compose_sound(index, self.epoch)
+        heard = _heard(scene, sounding)
         return AVClip(
             name=self.name(index),
             frames=rearrange(torch.from_numpy(frames), "t h w c -> t c h w"),
-            waveform=waveform,
+            waveform=torch.from_numpy(waveform),
             sample_rate=SAMPLE_RATE,
             hop_seconds=self.hop_seconds,
-            masks=masks,
+            masks=torch.from_numpy(sounding_masks(objects, sounding)).unsqueeze(1).float(),
             supervised=torch.ones(SECONDS, dtype=torch.bool),
             objects=torch.from_numpy(objects.astype(np.int64)),
-            sounding=sounding,
-            category=category,
+            sounding=torch.from_numpy(sounding),
+            category=heard.category if self.kind(index) == "s4" and sounding.any() else "",
+            picture=heard.image,
+            recording=heard.sound,
         )
 
     def _rng(self, purpose: str, index: int, epoch: int = 0) -> np.random.Generator:
         label = zlib.crc32(f"{purpose} {self.split} {self.kind(index)}".encode())
         return np.random.default_rng([self.seed, label, index, epoch])
+
+
+def _heard(scene: Scene, sounding: Bool[np.ndarray, "t o"]) -> PlacedObject:
+    """The object that sounds longest, and the first of several."""
+    return scene.objects[int(sounding.sum(axis=0).argmax())]

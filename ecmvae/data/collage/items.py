@@ -13,21 +13,23 @@ from jaxtyping import Float32
 from ecmvae.files import write_json
 
 INDEX_FILE = "sources.json"
-FORMAT = 2
+FORMAT = 3
 """Version of the prepared folder; a folder of another version is not used."""
 
-ItemKind = Literal["image", "sound", "background"]
+ItemKind = Literal["image", "sound", "other", "background", "photograph"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceItem:
-    """One cut-out, recording or background.
+    """One cut-out, recording, other sound, background or photograph.
 
     Attributes:
         id: Unique among the items of its kind, such as ``tuxpaint_dog``.
-        kind: image (a cut-out), sound or background.
-        category: Class of the picture or recording; "" for a background.
-        pool: known or held_out; for a background the split it belongs to: train, val or test.
+        kind: image (a cut-out), sound (a recording of a class), other (a sound of none of the classes), background, or
+            photograph (a whole picture of a class, for tests only).
+        category: Class of the picture or recording, sort of the other sound (speech, rain, ...); "" for a
+            background, and for a cut-out that never sounds.
+        pool: known or held_out; for a background the split it belongs to: train, val or test; test for a photograph.
         package: Package it comes from.
         path: Path inside the package.
         file: Path inside the prepared folder.

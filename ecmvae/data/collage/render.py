@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ecmvae.data.collage.scene import PlacedObject, Scene
 from ecmvae.data.collage.sources import CollageSources
@@ -41,7 +41,10 @@ def stream(
         index = np.zeros((size, size), dtype=np.uint8)
         for number, sprite in enumerate(sprites, start=1):
             sprite.paint(frame, index, number, time - scene.seconds / 2)
-        yield (frame + np.float32(0.5)).astype(np.uint8), index
+        painted = (frame + np.float32(0.5)).astype(np.uint8)
+        if scene.blur:
+            painted = np.asarray(Image.fromarray(painted).filter(ImageFilter.GaussianBlur(scene.blur * size)))
+        yield painted, index
 
 
 def _background(scene: Scene, size: int, sources: CollageSources) -> Float32[np.ndarray, "h w 3"]:

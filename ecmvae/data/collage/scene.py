@@ -31,6 +31,8 @@ MAX_SPEED = 0.02
 _MS3_COUNTS = (0.10, 0.50, 0.33, 0.07)
 """Probabilities that none, one, two or all three objects sound in a second of an MS3-like clip."""
 
+_OFF_SCREEN = ("other", "sound", "noise")
+
 _MS3_KEEP = 0.35
 """Probability that a second repeats the sounding subset of the previous one."""
 
@@ -40,9 +42,9 @@ class PlacedObject:
     """One cut-out in a scene. Lengths are fractions of the frame's side, x to the right, y down.
 
     Attributes:
-        category: Its class.
+        category: Its class; "" for a thing of no class.
         image: Id of the cut-out.
-        sound: Id of its recording.
+        sound: Id of its recording; "" if it never sounds.
         size: Length of its longer side.
         centre: (x, y) at mid-clip.
         velocity: (x, y) per second.
@@ -63,6 +65,23 @@ class PlacedObject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OffScreenSound:
+    """A sound of nothing that is in the picture; it is heard throughout the clip.
+
+    Attributes:
+        kind: sound (a recording of a class that is not in the scene), other (of none of the classes) or noise.
+        sound: Id of the recording or other sound; "" for noise.
+        alone: Whether nothing in the picture sounds; otherwise the off-screen sound comes on top.
+        level: In decibels above a recording's level.
+    """
+
+    kind: Literal["sound", "other", "noise"]
+    sound: str
+    alone: bool
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """A background and the objects on it, back to front: object k of masks and tables is ``objects[k - 1]``.
 
@@ -72,8 +91,10 @@ class Scene:
             leaves, side of the photo's shorter side.
         background_flip: Mirrored horizontally.
         brightness: Factor on the background.
-        objects: Back to front, all of different classes.
+        objects: Back to front; their classes differ, where they have one.
         seconds: Length of the clip.
+        blur: Standard deviation of a Gaussian blur of the frames, as a fraction of the frame's side.
+        off_screen: A sound of nothing that is in the picture, if there is one.
     """
 
     background: str
@@ -82,6 +103,8 @@ class Scene:
     brightness: float
     objects: tuple[PlacedObject, ...]
     seconds: int = SECONDS
+    blur: float = 0.0
+    off_screen: OffScreenSound | None = None
 
 
 def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, split: str = "train") -> Scene:
@@ -114,11 +137,70 @@ def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, 
     )
 
 
+def sample_free_scene(rng: np.random.Generator, sources: CollageSources) -> Scene:
+    """Sample a training scene that is composed like a snapshot rather than like a test scene.
+
+    One to three objects of different classes and up to two things that never sound, of any size up to most of the
+    frame, anywhere, overlapping and cut by the border; the background may be zoomed far in, the picture blurred.
+    """
+    count, silent = int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])), int(rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2]))
+    classes, things = sources.eligible(), sources.images("")
+    chosen = [classes[int(number)] for number in rng.choice(len(classes), size=count, replace=False)]
+    objects = [_free(rng, sources, category, count + silent) for category in chosen]
+    objects += [_free(rng, sources, "", count + silent) for _ in range(silent if things else 0)]
+    backgrounds = sources.backgrounds("train")
+    return Scene(
+        background=backgrounds[int(rng.integers(len(backgrounds)))],
+        crop=(float(rng.random()), float(rng.random()), float(rng.uniform(0.15, 1.0))),
+        background_flip=bool(rng.random() < 0.5),
+        brightness=float(rng.uniform(0.6, 1.3)),
+        objects=tuple(objects[int(place)] for place in rng.permutation(len(objects))),
+        blur=float(rng.uniform(0, 0.006)) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def _free(rng: np.random.Generator, sources: CollageSources, category: str, count: int) -> PlacedObject:
+    size = float(rng.uniform(0.25, 1.15) if count == 1 else rng.uniform(0.2, 0.75))
+    return PlacedObject(
+        category=category,
+        image=_one_of(rng, sources.images(category)),
+        sound=_one_of(rng, sources.sounds(category)) if category else "",
+        size=size,
+        centre=(float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.15, 0.9))),
+        velocity=tuple(rng.uniform(-MAX_SPEED, MAX_SPEED, size=2).tolist()),
+        flip=bool(rng.random() < 0.5),
+        contrast=float(rng.uniform(0.6, 1.3)),
+        colour=tuple(rng.uniform(0.8, 1.2, 3).tolist()),
+    )
+
+
 def sample_recordings(rng: np.random.Generator, scene: Scene, sources: CollageSources, split: str) -> Scene:
     """The same scene, with each object's recording drawn again from those of its class in the split."""
     _, new_sound = _held_out(split)
-    sounds = [_one_of(rng, sources.sounds(thing.category, new_sound)) for thing in scene.objects]
+    sounds = [
+        _one_of(rng, sources.sounds(thing.category, new_sound)) if thing.category else "" for thing in scene.objects
+    ]
     return replace(scene, objects=tuple(replace(t, sound=s) for t, s in zip(scene.objects, sounds, strict=True)))
+
+
+def sample_off_screen(rng: np.random.Generator, scene: Scene, sources: CollageSources) -> OffScreenSound:
+    """Sample a sound of nothing in the scene, from the known recordings.
+
+    In three of four cases it is alone: another sound (40 %), a recording of a class that is not in the scene (40 %) or
+    noise (20 %). In the fourth it lies 0 to 12 dB below what sounds in the picture and is not noise. What the sources
+    lack is replaced by noise.
+    """
+    alone = bool(rng.random() < 0.75)
+    kind = rng.choice(_OFF_SCREEN, p=(0.4, 0.4, 0.2) if alone else (0.5, 0.5, 0.0))
+    seen = {thing.category for thing in scene.objects}
+    absent = [name for name in sources.classes if name not in seen]
+    level = float(rng.uniform(-9, 3) if alone else rng.uniform(-12, 0))
+    if kind == "other" and (others := sources.others()):
+        return OffScreenSound(kind="other", sound=_one_of(rng, others), alone=alone, level=level)
+    if kind == "sound" and absent:
+        sound = _one_of(rng, sources.sounds(_one_of(rng, absent)))
+        return OffScreenSound(kind="sound", sound=sound, alone=alone, level=level)
+    return OffScreenSound(kind="noise", sound="", alone=alone, level=float(rng.uniform(-40, 6)) if alone else level)
 
 
 def sample_activity(

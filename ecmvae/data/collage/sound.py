@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ecmvae.audio.io import SAMPLE_RATE
-from ecmvae.data.collage.scene import Scene
+from ecmvae.data.collage.augment import GAINS, SEMITONES, coloured_noise, decibels, recolour
+from ecmvae.data.collage.scene import OffScreenSound, Scene
 from ecmvae.data.collage.sources import CollageSources
 
 _FADE = int(0.02 * SAMPLE_RATE)
@@ -21,14 +22,15 @@ def mix_audio(
     augment: bool,
     sources: CollageSources,
 ) -> Float32[np.ndarray, " s"]:
-    """Mix the recordings of the sounding objects.
+    """Mix the recordings of the sounding objects, and the scene's off-screen sound if it has one.
 
     Each recording (active level 0.1) loops from a random position with a random pause of up to 0.3 s, and is audible
-    in the seconds of its object, with fades of 20 ms inside them. Noise is 50 dB below a recording; with `augment` it
-    is 20 to 50 dB below, the gain of each recording is -6 to +3 dB and its pitch -2 to +2 semitones.
+    in the seconds of its object, with fades of 20 ms inside them. White noise is 50 dB below a recording. With
+    `augment` the noise is white, pink or brown and 10 to 50 dB below, the gain of each recording is -9 to +3 dB, its
+    pitch -4 to +4 semitones, and its spectral tilt and reverberation vary (`recolour`).
 
     Args:
-        scene: Its objects name the recordings.
+        scene: Its objects name the recordings; its off-screen sound, varied as in training, lasts throughout.
         activity: (T, O), whether an object sounds in a second; column k-1 belongs to object k.
         rng: Random generator.
         augment: Vary pitch, gain and noise, as in training.
@@ -38,21 +40,42 @@ def mix_audio(
         (T * 16000,) in [-0.98, 0.98].
     """
     seconds = activity.shape[0]
-    noise = 0.1 * 10 ** (-rng.uniform(20, 50) / 20) if augment else _QUIET_NOISE
-    mix = rng.standard_normal(seconds * SAMPLE_RATE, dtype=np.float32) * np.float32(noise)
+    length = seconds * SAMPLE_RATE
+    if augment:
+        mix = coloured_noise(rng, length) * decibels(-20 - rng.uniform(10, 50))
+    else:
+        mix = rng.standard_normal(length, dtype=np.float32) * np.float32(_QUIET_NOISE)
     for number, thing in enumerate(scene.objects):
         if not activity[:, number].any():
             continue
         recording = sources.load_sound(thing.sound)
-        speed = 2 ** (rng.uniform(-2, 2) / 12) if augment else 1.0
-        gain = 10 ** (rng.uniform(-6, 3) / 20) if augment else 1.0
-        track = _loop(recording, mix.size, speed, rng)
+        track = _varied(recording, length, rng) if augment else _loop(recording, length, 1.0, rng)
         for first, last in _runs(activity[:, number]):
             audible = track[first * SAMPLE_RATE : last * SAMPLE_RATE]
-            mix[first * SAMPLE_RATE : last * SAMPLE_RATE] += audible * _envelope(audible.size) * np.float32(gain)
+            mix[first * SAMPLE_RATE : last * SAMPLE_RATE] += audible * _envelope(audible.size)
+    if scene.off_screen is not None:
+        mix += _off_screen(scene.off_screen, length, rng, sources)
     peak = float(np.abs(mix).max())
     limited: np.ndarray = mix * np.float32(min(1.0, _PEAK / peak))
     return limited
+
+
+def _off_screen(
+    heard: OffScreenSound, length: int, rng: np.random.Generator, sources: CollageSources
+) -> Float32[np.ndarray, " s"]:
+    """The off-screen sound at its level, with random pitch, tilt and reverberation."""
+    if heard.kind == "noise":
+        return coloured_noise(rng, length) * decibels(heard.level - 20)
+    recording = sources.load_sound(heard.sound) if heard.kind == "sound" else sources.load_other(heard.sound)
+    speed = 2 ** (rng.uniform(-SEMITONES, SEMITONES) / 12)
+    return recolour(_loop(recording, length, speed, rng), rng) * decibels(heard.level)
+
+
+def _varied(recording: Float32[np.ndarray, " k"], length: int, rng: np.random.Generator) -> Float32[np.ndarray, " s"]:
+    """A loop of the recording with random pitch, gain, tilt and reverberation."""
+    speed = 2 ** (rng.uniform(-SEMITONES, SEMITONES) / 12)
+    gain = decibels(rng.uniform(*GAINS))
+    return recolour(_loop(recording, length, speed, rng), rng) * gain
 
 
 def _loop(

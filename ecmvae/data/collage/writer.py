@@ -96,7 +96,7 @@ def write_collage(
     _check(settings, root, force)
     stage = _stage(root, settings, sources)
     jobs = list(settings.jobs())
-    work = partial(_write_clip, stage, settings, sources.root)
+    work = partial(_write_clip, stage, settings, (sources.root, sources.fold_number, sources.folds))
     records = list(run_jobs(work, jobs, workers, title="AVS-Collage: writing", progress=progress))
     for kind in settings.kinds:
         _write_tables(stage, kind, [record for record in records if record["kind"] == kind])
@@ -132,25 +132,29 @@ def _check(settings: CollageSettings, root: Path, force: bool) -> None:
 def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Path:
     """The working folder, with the clips that an interrupted run with the same settings has written."""
     stage = root.with_name(f".{root.name}.part")
-    plan = json.dumps({"settings": asdict(settings), "sources": _digest(sources)}, sort_keys=True)
+    plan = {"settings": asdict(settings), "sources": _digest(sources), **_fold_of(sources)}
     plan_file = stage / _DONE / "plan.json"
-    if stage.exists() and not (plan_file.is_file() and plan_file.read_text(encoding="utf-8") == plan):
+    text = json.dumps(plan, sort_keys=True)
+    if stage.exists() and not (plan_file.is_file() and plan_file.read_text(encoding="utf-8") == text):
         shutil.rmtree(stage)
     plan_file.parent.mkdir(parents=True, exist_ok=True)
-    plan_file.write_text(plan, encoding="utf-8")
+    plan_file.write_text(text, encoding="utf-8")
     return stage
 
 
 def _write_clip(
-    stage: Path, settings: CollageSettings, sources_root: Path, job: tuple[str, str, int]
+    stage: Path, settings: CollageSettings, of: tuple[Path, int, int], job: tuple[str, str, int]
 ) -> dict[str, Any]:
-    """Write all files of one clip unless they are there, and last its record, which marks it as complete."""
+    """Write all files of one clip unless they are there, and last its record, which marks it as complete.
+
+    `of` are the arguments of its `CollageSources`.
+    """
     record_file = stage / _DONE / "{}_{}_{}.json".format(*job)
     if record_file.is_file():
         record: dict[str, Any] = read_json(record_file)
         return record
     kind, split, index = job
-    sources = _open_sources(sources_root)
+    sources = _open_sources(*of)
     clips = CollageClips(sources, kind, split, index + 1, size=settings.size, seed=settings.seed, remix=False)
     frames, objects = clips.frames(index)
     scene, activity, waveform = clips.compose_sound(index)
@@ -192,8 +196,8 @@ def write_moving_clip(path: Path, clips: CollageClips, index: int) -> None:
 
 
 @lru_cache(maxsize=2)
-def _open_sources(root: Path) -> CollageSources:
-    return CollageSources(root)
+def _open_sources(root: Path, fold: int, folds: int) -> CollageSources:
+    return CollageSources(root, fold, folds)
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:
@@ -228,6 +232,7 @@ def _manifest(stage: Path, settings: CollageSettings, sources: CollageSources) -
         "data_set": "AVS-Collage",
         "note": "composed: still cut-outs on photos with recordings that are not synchronous",
         "settings": asdict(settings),
+        **_fold_of(sources),
         "clips": counts,
         "versions": {name: version(name) for name in ("ecmvae", "numpy", "pillow", "torch", "soundfile", "av")},
         "sources_sha256": _digest(sources),
@@ -237,6 +242,11 @@ def _manifest(stage: Path, settings: CollageSettings, sources: CollageSources) -
         },
         "files": {path.relative_to(stage).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
     }
+
+
+def _fold_of(sources: CollageSources) -> dict[str, int]:
+    """The fold whose items are held out; nothing for the class table's own split."""
+    return {"fold": sources.fold_number, "folds": sources.folds} if sources.folds else {}
 
 
 def _digest(sources: CollageSources) -> str:

@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from collage_fixture import make_sources
+from collage_fixture import TONES, make_sources
 from prepared import log_mel
 
 from ecmvae.data.collage.clips import CollageClips
+from ecmvae.data.collage.items import write_index
+from ecmvae.data.collage.render import render
 from ecmvae.data.collage.scene import SPLITS
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.errors import UserError
@@ -56,6 +58,19 @@ class TestClip:
                 ):
                     assert pixel == float(k > 0 and clip.sounding[t, k - 1])
 
+    def test_picture_and_recording_are_of_the_object_that_sounds_longest(self, sources):
+        clips = clips_of(sources)
+        clips.set_epoch(1)  # other recordings than the scene's
+        for index in range(len(clips)):
+            clip, scene = clips[index], clips.compose_sound(index, epoch=1)[0]
+            seconds = [sum(column) for column in clip.sounding.T.tolist()]
+            heard = scene.objects[seconds.index(max(seconds))]
+            assert (clip.picture, clip.recording) == (heard.image, heard.sound)
+            assert clips.heard(index) == heard
+        batch = AVBatch.collate([clips[0], clips[2]])
+        assert batch.pictures == (clips[0].picture, clips[2].picture)
+        assert AVBatch.collate([clips[0], dataclasses.replace(clips[2], picture="")]).pictures is None
+
     def test_category_is_the_sounding_class_of_s4(self, sources):
         clips = clips_of(sources)
         for index in range(8):
@@ -91,6 +106,76 @@ class TestClip:
             clips_of(sources, kind="s5")
         with pytest.raises(UserError, match="no split 'test'"):
             clips_of(sources, split="test")
+
+
+class TestNegatives:
+    """Clips with a sound of nothing in the picture. The fixture's other sounds are tones of 3000 and 4000 Hz."""
+
+    def test_none_changes_nothing_and_some_leave_the_rest_alone(self, sources):
+        plain, none, half = (
+            clips_of(sources, length=24),
+            clips_of(sources, length=24, negatives=0.0),
+            clips_of(sources, length=24, negatives=0.5),
+        )
+        changed = 0
+        for epoch in (0, 2):
+            for index in range(24):
+                scene, activity, waveform = plain.compose_sound(index, epoch)
+                assert np.array_equal(none.compose_sound(index, epoch)[2], waveform)
+                other_scene, other_activity, other_waveform = half.compose_sound(index, epoch)
+                if other_scene.off_screen is None:
+                    assert np.array_equal(other_waveform, waveform)
+                    assert np.array_equal(other_activity, activity)
+                else:
+                    changed += 1
+                    assert dataclasses.replace(other_scene, off_screen=None) == scene
+        assert 14 <= changed <= 34
+
+    def test_alone_no_mask_is_right_and_beside_the_masks_stay(self, sources):
+        clips, plain = (clips_of(sources, length=24, negatives=share) for share in (1.0, 0.0))
+        alone = 0
+        for index in range(24):
+            off_screen, clip = clips.compose_sound(index)[0].off_screen, clips[index]
+            alone += off_screen.alone
+            if off_screen.alone:
+                assert not clip.sounding.any()
+                assert not clip.masks.any()
+                assert clip.category == ""
+            else:
+                assert torch.equal(clip.masks, plain[index].masks)
+        assert alone == pytest.approx(18, abs=6)
+
+    def test_what_is_heard_is_of_nothing_in_the_picture(self, sources):
+        clips = clips_of(sources, length=60, negatives=1.0)
+        kinds = []
+        for index in range(60):
+            scene, _, waveform = clips.compose_sound(index)
+            off_screen = scene.off_screen
+            kinds.append(off_screen.kind)
+            if off_screen.kind == "noise" or not off_screen.alone:
+                continue
+            peak = np.abs(np.fft.rfft(waveform))[500:].argmax() / 5 + 100
+            if off_screen.kind == "other":
+                assert off_screen.sound in sources.others()
+                assert 2350 < peak < 5100
+            else:
+                category = sources.item("sound", off_screen.sound).category
+                assert category not in {thing.category for thing in scene.objects}
+                assert abs(12 * np.log2(peak / TONES[category])) < 4.1
+        assert {kind: kinds.count(kind) > 4 for kind in ("other", "sound", "noise")} == dict.fromkeys(kinds, True)
+
+    def test_drawn_again_in_every_epoch_and_the_same_for_the_same(self, sources):
+        first, again = (clips_of(sources, length=24, negatives=0.5) for _ in range(2))
+        runs = ((first, 0), (again, 0), (first, 1))
+        heard = [[clips.compose_sound(index, epoch)[0].off_screen for index in range(24)] for clips, epoch in runs]
+        assert heard[0] == heard[1] != heard[2]
+
+    def test_sources_without_other_sounds_give_noise(self, tmp_path):
+        items = [item for item in make_sources(tmp_path).items if item.kind != "other"]
+        write_index(tmp_path, items)
+        clips = clips_of(CollageSources(tmp_path), length=30, negatives=1.0)
+        kinds = {clips.compose_sound(index)[0].off_screen.kind for index in range(30)}
+        assert kinds == {"sound", "noise"}
 
 
 class TestEpochs:
@@ -184,3 +269,44 @@ class TestDeterminism:
 def test_scenes_are_frozen(sources):
     with pytest.raises(dataclasses.FrozenInstanceError):
         clips_of(sources).scene(0).brightness = 2.0
+
+
+def test_free_scenes_have_things_that_never_sound_and_objects_cut_by_the_border(tmp_path):
+    """Every training scene is composed freely: some hold a cut-out of no class, whose column stays silent."""
+    clips = CollageClips(make_sources(tmp_path, things=True), length=40, size=64, free_scenes=1.0)
+    plain = CollageClips(clips.sources, length=40, size=64)
+    scenes = [clips.scene(index) for index in range(40)]
+    silent = [index for index, scene in enumerate(scenes) if not all(thing.category for thing in scene.objects)]
+    assert 10 < len(silent) < 35  # three in five hold one
+    assert {len(scene.objects) for scene in scenes} == {1, 2, 3, 4, 5}
+    assert sum(scene.blur > 0 for scene in scenes) > 5
+    for index in silent:
+        clip = clips[index]
+        for column, thing in enumerate(scenes[index].objects):
+            if not thing.category:
+                assert thing.sound == ""
+                assert not clip.sounding[:, column].any()
+    edges = [objects for index in range(40) for objects in clips.frames(index)[1]]
+    assert any(each[:, 0].any() or each[:, -1].any() for each in edges)
+    assert all(
+        scene.blur == 0 and all(thing.category for thing in scene.objects) for scene in map(plain.scene, range(9))
+    )
+
+
+def test_test_scenes_are_the_same_for_every_share_of_free_ones(tmp_path):
+    sources = make_sources(tmp_path)
+    free = CollageClips(sources, split="test_seen", length=4, size=64, free_scenes=1.0)
+    assert [free.scene(i) for i in range(4)] == [
+        CollageClips(sources, split="test_seen", length=4, size=64).scene(i) for i in range(4)
+    ]
+
+
+def test_blur_softens_the_frame_and_leaves_the_outlines(tmp_path):
+    sources = make_sources(tmp_path)
+    scene = CollageClips(sources, length=1, size=64).scene(0)
+    sharp, objects = render(scene, (0.5,), 64, sources)
+    soft, same = render(dataclasses.replace(scene, blur=0.05), (0.5,), 64, sources)
+    assert np.array_equal(objects, same)
+    assert (
+        np.abs(np.diff(soft.astype(float), axis=2)).mean() < 0.7 * np.abs(np.diff(sharp.astype(float), axis=2)).mean()
+    )

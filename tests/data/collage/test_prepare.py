@@ -72,6 +72,13 @@ class TestRecording:
         assert active_level(waveform.numpy()) == pytest.approx(0.1, rel=0.02)
         assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
+    def test_an_offset_is_no_level(self, tmp_path):
+        """A faint tone on a constant four times its amplitude, as in the recording of rain."""
+        recording(wav(tone(1, level=0.1) + np.float32(0.4)), tmp_path / "a.wav")
+        samples = read_wave(tmp_path / "a.wav")[0].numpy()
+        assert abs(samples.mean()) < 1e-3
+        assert np.sqrt(np.mean(samples**2)) == pytest.approx(0.1, rel=0.02)
+
     def test_other_rates_are_resampled(self, tmp_path):
         recording(wav(tone(1, rate=44100), 44100), tmp_path / "a.wav")
         assert len(read_wave(tmp_path / "a.wav")[0]) == pytest.approx(16000, abs=160)
@@ -114,6 +121,9 @@ classes:
     images: [tuxpaint:animals/cat.png, tuxpaint:animals/missing.png]
     sounds: ['ovos:animals/cat.wav']
     held_out_sounds: ['opensfx:0']
+others:
+  speech:
+    known: [tuxpaint:animals/dog_desc_fr.ogg]
 backgrounds:
   train: [gcompris:walls/usa/one.webp]
   val: [gcompris:walls/usa/two.webp]
@@ -133,6 +143,7 @@ def packages(tmp_path):
     for name in ("dog", "cat"):
         (stamps / f"{name}.png").write_bytes(png(Image.new("RGBA", (30, 20), "green")))
     (stamps / "dog.ogg").write_bytes(wav(tone(0.5)))
+    (stamps / "dog_desc_fr.ogg").write_bytes(wav(tone(0.5)))
     (sounds / "cat.wav").write_bytes(wav(tone(0.5)))
     name = '"Growl". By A. License: Creative Commons Zero 1.0.'
     (sfx / "opensfx.cat").write_bytes(sound_set([(name, wav(tone(0.5))), ("Nothing", wav(np.zeros(9000)))]))
@@ -163,6 +174,11 @@ def test_every_item_is_written_and_accounted_for(packages, tmp_path, caplog):
             "Tux Paint contributors",
         ),
         ("image", "tuxpaint_cat"): (
+            "known",
+            "GPL-2 (see the copyright file of tuxpaint-stamps-default)",
+            "Tux Paint contributors",
+        ),
+        ("other", "tuxpaint_dog_desc_fr"): (
             "known",
             "GPL-2 (see the copyright file of tuxpaint-stamps-default)",
             "Tux Paint contributors",

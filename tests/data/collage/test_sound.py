@@ -72,14 +72,14 @@ class TestAugmented:
             levels.append(tone_level(mix[:64000], frequencies[-1]))
             noises.append(np.sqrt(np.mean(mix[64000:] ** 2)))
         semitones = 12 * np.log2(np.array(frequencies) / TONES[scene.objects[0].category])
-        assert np.abs(semitones).max() < 2.05
-        assert semitones.std() == pytest.approx(4 / np.sqrt(12), rel=0.25)
+        assert np.abs(semitones).max() < 4.05
+        assert semitones.std() == pytest.approx(8 / np.sqrt(12), rel=0.25)
         gains = 20 * np.log10(np.array(levels) / 0.1)
-        assert gains.max() < 3.1
-        assert gains.min() > -8.5  # -6 dB, and pauses
-        assert gains.std() > 1.5
+        assert gains.max() < 3.5
+        assert gains.min() > -11.5  # -9 dB, and pauses
+        assert gains.std() > 2
         decibels = 20 * np.log10(np.array(noises) / 0.1)
-        assert decibels.max() < -19.5
+        assert decibels.max() < -9  # one second of brown noise varies about its level
         assert decibels.min() > -50.5
         assert decibels.std() > 5
 

@@ -28,6 +28,13 @@ class TestPools:
         for kind in ({"held_out_image": True}, {"held_out_sound": True}):
             assert set(sources.eligible(**kind)) == set(CLASSES) - {NEVER_HELD_OUT}
 
+    def test_sounds_of_no_class(self, sources):
+        assert sources.others() == ("speech_known", "music_known")
+        assert sources.others(held_out=True) == ("speech_held_out", "music_held_out")
+        assert sources.others(held_out=True, sorts=("music",)) == ("music_held_out",)
+        assert sources.others(sorts=()) == ()
+        assert active_level(sources.load_other("music_known")) == pytest.approx(0.1, rel=1e-4)
+
     def test_backgrounds_of_every_test_split_are_the_same(self, sources):
         assert sources.backgrounds("test_seen") == sources.backgrounds("test_unseen") == ("wall_7", "wall_8")
         assert len(sources.backgrounds("train")) == 5

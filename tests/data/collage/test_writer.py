@@ -61,6 +61,8 @@ class TestLayout:
         for index in range(count):
             one, two = composed[index], written[index]
             assert (one.name, one.category) == (two.name, two.category)
+            assert (one.picture, one.recording) == (two.picture, two.recording)
+            assert one.picture in sources.images(one.picture.partition("_")[0])
             assert torch.equal(one.frames, two.frames)
             assert torch.equal(one.masks, two.masks)
             assert torch.equal(one.objects, two.objects)
