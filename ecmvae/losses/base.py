@@ -20,9 +20,10 @@ from ecmvae.config import Config
 from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.latents import LatentSamples
 
-Need = Literal["posterior", "factorized", "matches", "classes", "labels"]
+Need = Literal["posterior", "factorized", "matches", "classes", "labels", "regions"]
 """What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
-fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel."""
+fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel. regions: a model
+that decides by regions and a batch whose objects are known."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,6 +37,7 @@ class LossInputs:
         clips: (N,), the clip each frame belongs to.
         labels: (N, H, W) class of each pixel, or None.
         valid: (N,) bool, frames that are not padding; None = all.
+        objects: (N, H, W) index of the object that each pixel shows, 0 = background, or None.
     """
 
     output: SegmentationOutput
@@ -44,6 +46,7 @@ class LossInputs:
     clips: Int[Tensor, " n"]
     labels: Int[Tensor, "n h w"] | None = None
     valid: Bool[Tensor, " n"] | None = None
+    objects: Int[Tensor, "n h w"] | None = None
 
     @property
     def branches(self) -> dict[str, BranchOutput]:
@@ -70,6 +73,7 @@ class LossInputs:
             "matches": bool(output.prior_branch.matches),
             "classes": output.logits.shape[2] > 1,
             "labels": self.labels is not None,
+            "regions": self.objects is not None and output.prior_branch.regions is not None,
         }
         return [need for need in needs if not has[need]]
 

@@ -87,6 +87,7 @@ class Objective(nn.Module):
         *,
         labels: Int[Tensor, "b t h w"] | None = None,
         valid: Bool[Tensor, "b t"] | None = None,
+        objects: Int[Tensor, "b t h w"] | None = None,
     ) -> LossValues:
         """Compute the terms.
 
@@ -97,6 +98,7 @@ class Objective(nn.Module):
             kl_factor: Warm-up of the KL weight, 0 to 1.
             labels: (B, T, H, W) class of each pixel; needed by a model with several classes.
             valid: (B, T), frames that are not padding; the others count nowhere. None = all.
+            objects: (B, T, H, W) index of the object that each pixel shows, 0 = background; None where unknown.
 
         Raises:
             ValueError: If the model has several classes and `labels` is missing.
@@ -109,6 +111,7 @@ class Objective(nn.Module):
             clips=torch.arange(len(masks), device=masks.device).repeat_interleave(masks.shape[1]),
             labels=None if labels is None else labels.flatten(0, 1),
             valid=None if valid is None else valid.flatten(),
+            objects=None if objects is None else objects.flatten(0, 1),
         )
         terms = [term for term in self.terms if not inputs.missing(term.needs)]
         return LossValues(

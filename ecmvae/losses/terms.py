@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from ecmvae.config import Config
 from ecmvae.losses import released
@@ -28,6 +29,7 @@ from ecmvae.losses.segmentation import (
 from ecmvae.models.base import MODELS
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.models.ecmvae import ECMVAE
+from ecmvae.models.regions import same_region
 from ecmvae.registry import Registry
 from ecmvae.vae.conditional import training_kl
 from ecmvae.vae.latents import DIVERGENCES, DivergenceName
@@ -175,6 +177,46 @@ class SoundMatch(LossTerm):
         return torch.stack(each).mean()
 
 
+class Outlines(LossTerm):
+    """Structure loss of the outlines of all things; not in the paper."""
+
+    name = "outlines"
+    needs = ("regions",)
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the frames."""
+        regions, objects = inputs.output.prior_branch.regions, inputs.objects
+        assert regions is not None
+        assert objects is not None
+        things = (objects > 0).unsqueeze(1).to(inputs.masks.dtype)
+        return structure_loss(inputs.real(regions.outlines), inputs.real(things)).mean()
+
+
+class SameRegion(LossTerm):
+    """Binary cross-entropy of whether two cells belong to one thing; not in the paper.
+
+    Cells count that show one thing alone. Pairs of one thing and pairs of two weigh the same.
+    """
+
+    name = "regions"
+    needs = ("regions",)
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the pairs, in nats; 0 where no cell shows one thing alone."""
+        regions, objects = inputs.output.prior_branch.regions, inputs.objects
+        assert regions is not None
+        assert objects is not None
+        size = (regions.embeddings.shape[2], regions.embeddings.shape[3])
+        index = objects.unsqueeze(1).float()
+        highest, lowest = F.adaptive_max_pool2d(index, size), -F.adaptive_max_pool2d(-index, size)
+        pure = torch.where(highest == lowest, highest, 0.0).flatten(1)
+        counted = (pure > 0).unsqueeze(2) & (pure > 0).unsqueeze(1)
+        same = pure.unsqueeze(2) == pure.unsqueeze(1)
+        together = same_region(regions.embeddings.float()).clamp(1e-5, 1 - 1e-5)
+        joined, apart = -together.log()[counted & same], -torch.log1p(-together)[counted & ~same]
+        return (joined.sum() / max(1, len(joined)) + apart.sum() / max(1, len(apart))) / 2
+
+
 class LatentDivergence(LossTerm):
     """Divergence of the posterior of one latent from its prior, over the frames whose posterior saw a mask.
 
@@ -280,6 +322,8 @@ LOSS_TERMS: Registry[type[LossTerm]] = Registry(
         "cross_entropy": CrossEntropy,
         "audio_visual_matching": AudioVisualMatching,
         "match": SoundMatch,
+        "outlines": Outlines,
+        "regions": SameRegion,
         "posterior_structure": PosteriorStructure,
         "posterior_cross_entropy": PosteriorCrossEntropy,
         "kl": LatentDivergence,

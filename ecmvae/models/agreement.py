@@ -32,7 +32,8 @@ from ecmvae.models.branch import ClipInputs
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import fuse_scales
 from ecmvae.models.latents import LatentMode, LatentSamples, draw
-from ecmvae.models.output import BranchOutput
+from ecmvae.models.output import BranchOutput, Picture, Regions
+from ecmvae.models.regions import Answer, RegionAnswer
 from ecmvae.models.tpavi import unit_length
 from ecmvae.vae.encoders import GaussianHead
 from ecmvae.vae.gaussian import LOGVAR_LIMIT, DiagonalGaussian
@@ -86,13 +87,21 @@ class AgreementEncoder(nn.Module):
         channels: C of the maps.
         audio_dim: A, width of the audio embeddings.
         latent_dim: L of c and s_a.
+        described: Width of what the posterior of c sees of the pixels under the mask.
     """
 
-    def __init__(self, role: Literal["prior", "posterior"], channels: int, audio_dim: int, latent_dim: int) -> None:
+    def __init__(
+        self,
+        role: Literal["prior", "posterior"],
+        channels: int,
+        audio_dim: int,
+        latent_dim: int,
+        described: int,
+    ) -> None:
         super().__init__()
         shown = role == "posterior"
         self.sound = nn.BatchNorm1d(audio_dim)
-        self.shared = GaussianHead(audio_dim + shown * channels, latent_dim)
+        self.shared = GaussianHead(audio_dim + shown * described, latent_dim)
         self.audio = GaussianHead(audio_dim + shown * _MASK_CELLS**2, latent_dim)
         self.visual_logvar = nn.Linear(channels, _WAVES**2)
         self.error_gain = nn.Parameter(torch.ones(_WAVES**2)) if shown else None
@@ -103,68 +112,95 @@ class AgreementEncoder(nn.Module):
 
     def forward(
         self,
-        scales: Sequence[Tensor],
+        coarsest: Float[Tensor, "n c h w"],
         audio: Float[Tensor, "n a"],
-        masks: Float[Tensor, "n 1 h w"] | None = None,
+        masks: Float[Tensor, "n 1 hh ww"] | None = None,
+        described: Float[Tensor, "n f"] | None = None,
         error: Float[Tensor, "n k"] | None = None,
     ) -> LatentSet:
-        """Four maps (N, C, H/s, W/s) and (N, A) -> c and s_a over (N, L), s_v over (N, 100).
+        """A map (N, C, h, w) and (N, A) -> c and s_a over (N, L), s_v over (N, 100).
 
         Args:
-            scales: Of the neck.
+            coarsest: Of the neck.
             audio: Embeddings.
             masks: Of the posterior: what it is shown.
+            described: Of the posterior: the picture under the masks.
             error: Of the posterior: coefficients of what the prior's answer lacks, see `SmoothMap`.
         """
         sound = self.sound(unit_length(audio, dim=-1))
         dtype = self.visual_logvar.weight.dtype
-        logvar = self.visual_logvar(scales[-1].mean((2, 3))).to(dtype).clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT)
-        if masks is None or error is None or self.error_gain is None:
+        logvar = self.visual_logvar(coarsest.mean((2, 3))).to(dtype).clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT)
+        if masks is None or described is None or error is None or self.error_gain is None:
             source = besides = sound
             mean = torch.zeros_like(logvar)
         else:
-            objects = scales[_OBJECTS]
-            share = F.adaptive_avg_pool2d(masks, (objects.shape[2], objects.shape[3]))
-            features = (objects * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
-            source = torch.cat([sound, features], dim=1)
+            source = torch.cat([sound, described], dim=1)
             besides = torch.cat([sound, F.adaptive_avg_pool2d(masks, _MASK_CELLS).flatten(1)], dim=1)
             mean = self.error_gain * error.to(dtype)
         visual = DiagonalGaussian(mean, logvar)
         return LatentSet({"shared": self.shared(source), "visual": visual, "audio": self.audio(besides)})
 
 
-class AgreementBranch(nn.Module):
-    """Prior and posterior side of the conditional VAE around one neck and one decoder.
+class FusedAnswer(nn.Module):
+    """The decoder of the agreement form by pixels: c is fused with the picture at every scale, s_a mixed into one.
 
     Args:
         neck: Backbone maps to maps of C channels.
         decoder: Fused maps to logits.
+        fusion: One block per scale, built for audio of width L.
+        channels: C.
+        latent_dim: L of c and s_a.
+    """
+
+    def __init__(
+        self, neck: FeatureNeck, decoder: SegmentationDecoder, fusion: nn.ModuleList, *, channels: int, latent_dim: int
+    ) -> None:
+        super().__init__()
+        self.neck, self.decoder, self.fusion = neck, decoder, fusion
+        self.besides = nn.Conv2d(channels + latent_dim, channels, 1)
+        self.described = channels
+
+    def look(self, maps: Sequence[Tensor]) -> Picture:
+        """The backbone's four maps -> maps of C channels."""
+        return Picture(self.neck(maps))
+
+    def describe(self, picture: Picture, masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n c"]:
+        """The mean of the features under the masks."""
+        objects = picture.scales[_OBJECTS]
+        share = F.adaptive_avg_pool2d(masks, (objects.shape[2], objects.shape[3]))
+        return (objects * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
+
+    def forward(self, picture: Picture, points: Mapping[str, Tensor], clip_count: int | torch.SymInt) -> Answer:
+        """Logits under values of the latents, of as many clips."""
+        *finer, coarsest = picture.scales
+        besides = repeat(points["audio"], "n l -> n l h w", h=coarsest.shape[2], w=coarsest.shape[3])
+        mixed = self.besides(torch.cat([coarsest, besides.to(coarsest.dtype)], dim=1))
+        query = rearrange(points["shared"], "(b t) l -> b t l", b=clip_count)
+        fused, used, matches = fuse_scales(self.fusion, [*finer, mixed], query)
+        return Answer(self.decoder(fused), fused, used, matches)
+
+
+class AgreementBranch(nn.Module):
+    """Prior and posterior side of the conditional VAE around one decoder.
+
+    Args:
+        answer: `FusedAnswer`, or `ecmvae.models.regions.RegionAnswer`.
         channels: C.
         audio_dim: A, width of the audio embeddings.
         latent_dim: L of c and s_a.
     """
 
-    def __init__(
-        self,
-        neck: FeatureNeck,
-        decoder: SegmentationDecoder,
-        *,
-        channels: int,
-        audio_dim: int,
-        latent_dim: int,
-    ) -> None:
+    def __init__(self, answer: FusedAnswer | RegionAnswer, *, channels: int, audio_dim: int, latent_dim: int) -> None:
         super().__init__()
-        self.neck, self.decoder = neck, decoder
-        self.prior = AgreementEncoder("prior", channels, audio_dim, latent_dim)
-        self.posterior = AgreementEncoder("posterior", channels, audio_dim, latent_dim)
-        self.besides = nn.Conv2d(channels + latent_dim, channels, 1)
+        self.answer = answer
+        self.prior = AgreementEncoder("prior", channels, audio_dim, latent_dim, answer.described)
+        self.posterior = AgreementEncoder("posterior", channels, audio_dim, latent_dim, answer.described)
         self.error = SmoothMap()
         self.evidence = nn.Parameter(torch.tensor(_START_EVIDENCE))
 
     def forward(
         self,
         clips: ClipInputs,
-        fusion: nn.ModuleList,
         mode: LatentMode,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
         informed: Bool[Tensor, " n"] | None = None,
@@ -177,40 +213,46 @@ class AgreementBranch(nn.Module):
         Returns:
             The answers of the prior and of the posterior; the matches are the prior's.
         """
-        scales, count = self.neck(clips.maps), clips.audio.shape[0]
-        prior = self.prior(scales, clips.audio.flatten(0, 1))
+        picture, count = self.look(clips), clips.audio.shape[0]
+        prior = self._prior(picture, clips)
         if masks is None:
-            return self._decode(scales, fusion, draw(prior, mode), count, prior), None
-        first = self._decode(scales, fusion, prior.mode, count, prior)
-        shown = torch.ones(scales[0].shape[0], dtype=torch.bool, device=masks.device) if informed is None else informed
-        posterior = self._posterior(scales, clips, masks, shown, prior, first.logits)
-        with _fixed_statistics(fusion, self.decoder):  # those of the prior's pass are in use at test time
-            second = self._decode(scales, fusion, draw(posterior, mode), count, posterior)
+            return self._decode(picture, draw(prior, mode), count, prior), None
+        first = self._decode(picture, prior.mode, count, prior)
+        everywhere = torch.ones(len(picture.scales[0]), dtype=torch.bool, device=masks.device)
+        shown = everywhere if informed is None else informed
+        posterior = self._posterior(picture, clips, masks, shown, prior, first.logits)
+        with _fixed_statistics(self.answer):  # those of the prior's pass are in use at test time
+            second = self._decode(picture, draw(posterior, mode), count, posterior)
         return first, replace(second, matches=())
+
+    def look(self, clips: ClipInputs) -> Picture:
+        """What the decoder makes of the frames; computed unless the clips have it."""
+        return self.answer.look(clips.maps) if clips.picture is None else clips.picture
 
     def prior_latents(self, clips: ClipInputs) -> LatentSet:
         """p(c, s_v, s_a | frames, audio) of the N frames."""
-        latents: LatentSet = self.prior(self.neck(clips.maps), clips.audio.flatten(0, 1))
-        return latents
+        return self._prior(self.look(clips), clips)
 
-    def posterior_latents(
-        self, clips: ClipInputs, fusion: nn.ModuleList, masks: Float[Tensor, "b t 1 h w"]
-    ) -> LatentSet:
+    def posterior_latents(self, clips: ClipInputs, masks: Float[Tensor, "b t 1 h w"]) -> LatentSet:
         """q(c, s_v, s_a | frames, audio, masks) of the N frames."""
-        scales = self.neck(clips.maps)
-        prior = self.prior(scales, clips.audio.flatten(0, 1))
-        answer = self._decode(scales, fusion, prior.mode, clips.audio.shape[0]).logits
-        everywhere = torch.ones(scales[0].shape[0], dtype=torch.bool, device=masks.device)
-        return self._posterior(scales, clips, masks, everywhere, prior, answer)
+        picture = self.look(clips)
+        prior = self._prior(picture, clips)
+        answer = self._decode(picture, prior.mode, clips.audio.shape[0]).logits
+        everywhere = torch.ones(len(picture.scales[0]), dtype=torch.bool, device=masks.device)
+        return self._posterior(picture, clips, masks, everywhere, prior, answer)
 
-    def decode(self, clips: ClipInputs, fusion: nn.ModuleList, samples: LatentSamples) -> BranchOutput:
+    def decode(self, clips: ClipInputs, samples: LatentSamples) -> BranchOutput:
         """Decode given values of the latents."""
         points = {name: part for name, part in vars(samples).items() if part is not None}
-        return self._decode(self.neck(clips.maps), fusion, points, clips.audio.shape[0])
+        return self._decode(self.look(clips), points, clips.audio.shape[0])
+
+    def _prior(self, picture: Picture, clips: ClipInputs) -> LatentSet:
+        latents: LatentSet = self.prior(picture.scales[-1], clips.audio.flatten(0, 1))
+        return latents
 
     def _posterior(
         self,
-        scales: Sequence[Tensor],
+        picture: Picture,
         clips: ClipInputs,
         masks: Tensor,
         shown: Tensor,
@@ -218,35 +260,35 @@ class AgreementBranch(nn.Module):
         logits: Tensor,
     ) -> LatentSet:
         answer = foreground_logits(logits.detach().flatten(0, 1)).sigmoid()
-        mask, audio = masks.flatten(0, 1), clips.audio.flatten(0, 1)
+        mask = masks.flatten(0, 1)
         error = self.error.analyse(mask - answer)
+        described = self.answer.describe(picture, mask)
+        inputs = [picture.scales[-1], clips.audio.flatten(0, 1), mask, described, error]
         if bool(shown.all()):
-            everywhere: LatentSet = self.posterior(scales, audio, mask, error)
+            everywhere: LatentSet = self.posterior(*inputs)
             return everywhere
-        seen: LatentSet = self.posterior([each[shown] for each in scales], audio[shown], mask[shown], error[shown])
+        seen: LatentSet = self.posterior(*(each[shown] for each in inputs))
         return seen.where(shown, prior)
 
     def _decode(
         self,
-        scales: Sequence[Tensor],
-        fusion: nn.ModuleList,
+        picture: Picture,
         points: Mapping[str, Tensor],
         clip_count: int | torch.SymInt,
         latents: LatentSet | None = None,
     ) -> BranchOutput:
-        *finer, coarsest = scales
-        besides = repeat(points["audio"], "n l -> n l h w", h=coarsest.shape[2], w=coarsest.shape[3])
-        mixed = self.besides(torch.cat([coarsest, besides.to(coarsest.dtype)], dim=1))
-        query = rearrange(points["shared"], "(b t) l -> b t l", b=clip_count)
-        fused, used, matches = fuse_scales(fusion, [*finer, mixed], query)
-        logits = self.decoder(fused)
+        answer: Answer = self.answer(picture, points, clip_count)
+        logits = answer.logits
         error = self.error.compose(points["visual"], logits.shape[2:]).clamp(-1, 1)
         evidence = self.evidence * error
         if logits.shape[1] > 1:  # against the background, whose logit is the first
             evidence = torch.cat([-evidence, evidence.new_zeros(1).expand_as(logits[:, 1:])], dim=1)
         corrected = (1 - error.abs()) * logits + evidence  # what is wrong does not count, however sure it is
         logits = rearrange(corrected, "(b t) k h w -> b t k h w", b=clip_count)
-        return BranchOutput(logits, LatentSamples(**points), fused, used, matches, latents)
+        regions = picture if isinstance(picture, Regions) else None
+        return BranchOutput(
+            logits, LatentSamples(**points), answer.fused, answer.audio, answer.matches, latents, regions
+        )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from ecmvae.models.output import BranchOutput, SegmentationOutput
 from ecmvae.models.skeleton import skeletons
 from ecmvae.registry import Registry
 from ecmvae.visual.build import build_backbone
+from ecmvae.visual.classifier import SAVED_TABLE
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.weight_files import differences
 
@@ -286,4 +287,6 @@ def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
 
 def without_weights(config: ModelConfig) -> ModelConfig:
     """The same network, without the files it was initialised from: a model folder holds all weights."""
-    return replace(config, visual=replace(config.visual, weights=None), audio=replace(config.audio, weights=None))
+    fusion = config.fusion if config.fusion.table is None else replace(config.fusion, table=SAVED_TABLE)
+    visual, audio = replace(config.visual, weights=None), replace(config.audio, weights=None)
+    return replace(config, visual=visual, audio=audio, fusion=fusion)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import fuse_scales
 from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
-from ecmvae.models.output import BranchOutput
+from ecmvae.models.output import BranchOutput, Picture
 from ecmvae.vae.latents import LatentSet
 
 
@@ -24,11 +24,13 @@ class ClipInputs:
         frames: (B, T, 3, H, W), normalised RGB.
         audio: (B, T, A) embeddings.
         maps: The backbone's four maps (N, C_i, H/s, W/s), finest first.
+        picture: What the agreement form makes of the maps before it knows the latents.
     """
 
     frames: Float[Tensor, "b t 3 h w"]
     audio: Float[Tensor, "b t a"]
     maps: Sequence[Tensor]
+    picture: Picture | None = None
 
 
 class Branch(nn.Module):

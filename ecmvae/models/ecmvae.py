@@ -16,17 +16,19 @@ from torch import Tensor, nn
 
 from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
-from ecmvae.models.agreement import AgreementBranch
+from ecmvae.models.agreement import AgreementBranch, FusedAnswer
 from ecmvae.models.base import Segmenter
 from ecmvae.models.branch import Branch, ClipInputs
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import FusionChoice, build_fusion
 from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
 from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.models.regions import RegionAnswer
 from ecmvae.vae.conditional import ConditionalLatentModel
 from ecmvae.vae.latents import LatentSet
 from ecmvae.vae.likelihoods import BernoulliLikelihood
 from ecmvae.visual.build import channels_of
+from ecmvae.visual.classifier import DenseClassifier, code_table
 
 _NO_LATENTS = "this model has no latents (model.latent.kind: none), so it has no bound and nothing to draw"
 
@@ -56,6 +58,8 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         weak_posterior: What the posterior does with frames that have no mask, see `LatentConfig.weak_posterior`.
         freeze_backbone: See `Segmenter`.
         freeze_audio: See `Segmenter`.
+        classifier: Of `fusion` "regions", see `ecmvae.models.regions.RegionAnswer`.
+        table: Likewise.
     """
 
     def __init__(
@@ -75,6 +79,8 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled",
         freeze_backbone: bool = False,
         freeze_audio: bool = True,
+        classifier: DenseClassifier | None = None,
+        table: Tensor | None = None,
     ) -> None:
         super().__init__(
             backbone,
@@ -92,9 +98,31 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         if latent_kind == "agreement" and weak_posterior == "pseudo":
             raise UserError("model.latent.weak_posterior: pseudo needs two decoders: use labelled with kind: agreement")
         widths = channels_of(backbone)
-        heard = latent_dim if latent_kind == "agreement" else self.audio_dim
-        self.fusion = nn.ModuleList(build_fusion(fusion, channels, heard) for _ in widths)
         neck_and_decoder = FeatureNeck(widths, channels, neck), SegmentationDecoder(channels, num_classes)
+        self.agreement: AgreementBranch | None = None
+        self.prior_branch: Branch | None = None
+        self.posterior_branch: Branch | None = None
+        if fusion == "regions":
+            if latent_kind != "agreement" or num_classes > 1:
+                raise UserError("model.fusion.kind: regions needs model.latent.kind: agreement and one class of masks")
+            answer: RegionAnswer | FusedAnswer = RegionAnswer(
+                *neck_and_decoder,
+                widths=widths,
+                channels=channels,
+                latent_dim=latent_dim,
+                classifier=classifier,
+                table=table,
+            )
+        else:
+            heard = latent_dim if latent_kind == "agreement" else self.audio_dim
+            blocks = nn.ModuleList(build_fusion(fusion, channels, heard) for _ in widths)
+            if latent_kind == "agreement":
+                answer = FusedAnswer(*neck_and_decoder, blocks, channels=channels, latent_dim=latent_dim)
+            else:
+                self.fusion = blocks
+        if latent_kind == "agreement":
+            self.agreement = AgreementBranch(answer, channels=channels, audio_dim=self.audio_dim, latent_dim=latent_dim)
+            return
 
         def branch(role: Literal["prior", "posterior"], neck: FeatureNeck, decoder: SegmentationDecoder) -> Branch:
             if latent_kind == "none":
@@ -106,17 +134,6 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             fusion = LatentFusion(latent_fusion if factorized else "poe", latent_dim)
             return Branch(neck, decoder, encoder, fusion, LatentInjection(channels, latent_dim))
 
-        self.agreement: AgreementBranch | None = None
-        self.prior_branch: Branch | None = None
-        self.posterior_branch: Branch | None = None
-        if latent_kind == "agreement":
-            self.agreement = AgreementBranch(
-                *neck_and_decoder,
-                channels=channels,
-                audio_dim=self.audio_dim,
-                latent_dim=latent_dim,
-            )
-            return
         self.prior_branch = branch("prior", *neck_and_decoder)
         if latent_kind != "none":
             # Neck and decoder of the two branches start equal, so that only the latents distinguish them.
@@ -138,7 +155,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         if self.agreement is not None:
             if masks is not None:
                 masks, informed = self._shown_masks(masks, supervised, None)
-            prior, posterior = self.agreement(clips, self.fusion, latents, masks, informed)
+            prior, posterior = self.agreement(clips, latents, masks, informed)
         else:
             assert self.prior_branch is not None
             prior = self.prior_branch(clips, self.fusion, latents)
@@ -162,7 +179,9 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         features: Sequence[Tensor] | None = None,
     ) -> ClipInputs:
         """Clips as the latents are conditioned on them, with the backbone's maps; arguments as `Segmenter.forward`."""
-        return ClipInputs(frames, audio, self._pyramid(frames, features))
+        maps = self._pyramid(frames, features)
+        picture = None if self.agreement is None else self.agreement.answer.look(maps)
+        return ClipInputs(frames, audio, maps, picture)
 
     def prior_latents(self, condition: ClipInputs) -> LatentSet:
         """p(c, s_v, s_a | frames, audio) of the N frames.
@@ -178,7 +197,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         """q(c, s_v, s_a | frames, audio, masks), each of the N frames shown its mask."""
         masks = rearrange(y, "(b t) c h w -> b t c h w", b=len(condition.audio))
         if self.agreement is not None:
-            return self.agreement.posterior_latents(condition, self.fusion, masks)
+            return self.agreement.posterior_latents(condition, masks)
         side = self.posterior_branch
         return self._existing(None if side is None else side.encode(condition, masks))
 
@@ -192,7 +211,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
 
     def _decoded(self, branch: Branch | None, z: Mapping[str, Tensor], clips: ClipInputs) -> Tensor:
         if self.agreement is not None:
-            return self.agreement.decode(clips, self.fusion, LatentSamples(**z)).logits
+            return self.agreement.decode(clips, LatentSamples(**z)).logits
         if branch is None or branch.latent_fusion is None:
             raise UserError(_NO_LATENTS)
         return branch.decode(clips, self.fusion, branch.latent_fusion.of_points(z)).logits
@@ -232,5 +251,17 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             latent_fusion=config.latent.fusion,
             latent_dim=config.latent.dim,
             weak_posterior=config.latent.weak_posterior,
+            **_names(config, arguments),
             **arguments,
         )
+
+
+def _names(config: ModelConfig, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The classifier and the table that ``model.fusion`` asks for."""
+    fusion, visual = config.fusion, config.visual
+    if fusion.kind != "regions" or not fusion.classifier:
+        return {}
+    classifier = DenseClassifier(visual.name, weights=visual.weights, image_size=arguments.get("image_size", 224))
+    if fusion.table is None:
+        return {"classifier": classifier}
+    return {"classifier": classifier, "table": code_table(fusion.table, config.latent.dim, classifier.classes)}

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.models.fusion import Match
 from ecmvae.models.latents import LatentSamples
 from ecmvae.vae.latents import LatentSet
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a decoder makes of the frames before it knows the latents.
+
+    Attributes:
+        scales: Of the neck, four maps (N, C, H/s, W/s), finest first.
+    """
+
+    scales: Sequence[Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Regions(Picture):
+    """What the frames show, see `ecmvae.models.regions`.
+
+    Attributes:
+        outlines: (N, 1, H, W), logits that a pixel belongs to a thing.
+        embeddings: (N, D, h, w) of the cells; two belong together with probability exp(-squared distance).
+        names: (N, L + 1, h, w), log-probabilities of each cell's region over the codes of c, the last one "none".
+    """
+
+    outlines: Float[Tensor, "n 1 hh ww"]
+    embeddings: Float[Tensor, "n d h w"]
+    names: Float[Tensor, "n k h w"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +50,7 @@ class BranchOutput:
         audio: The audio that the fusion at each scale returned, four times (N, A), with A = C where they are compared.
         matches: How the gates of the four scales compared pixels and sounds; empty without gates.
         latents: Distributions of the latents of the N frames; None without latents.
+        regions: What the frames show; None of a model that decides by pixels.
     """
 
     logits: Tensor
@@ -30,6 +59,7 @@ class BranchOutput:
     audio: tuple[Tensor, ...]
     matches: tuple[Match, ...] = ()
     latents: LatentSet | None = None
+    regions: Regions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

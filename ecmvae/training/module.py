@@ -106,6 +106,7 @@ class SegmentationModule(LightningModule):
             kl_factor=self.kl_factor(),
             labels=batch.labels,
             valid=batch.valid,
+            objects=batch.objects,
         )
         total: Tensor = terms.total
         if not torch.isfinite(total):

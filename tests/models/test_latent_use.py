@@ -30,8 +30,8 @@ def test_latents_that_no_layer_reads_change_nothing(kind: str) -> None:
             branch.injection.mix.weight.data[:, 16:] = 0
     if model.agreement is not None:
         model.agreement.error.basis.zero_()
-        model.agreement.besides.weight.data[:, 16:] = 0
-        for gate in model.fusion:
+        model.agreement.answer.besides.weight.data[:, 16:] = 0
+        for gate in model.agreement.answer.fusion:
             gate.query[1].weight.data.zero_()
     use = LatentUse(model)
     use.update(*_batch())

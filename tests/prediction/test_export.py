@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ecmvae.audio.encoder import build_audio_encoder
 from ecmvae.audio.vggish import VGGishFrontEnd
+from ecmvae.config import load_config
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
-from ecmvae.models import ECMVAE, TPAVIBaseline
+from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
 from ecmvae.prediction import export as module
 from ecmvae.prediction.command import export
 from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
@@ -142,11 +143,12 @@ def test_torch_export_and_safetensors(
         export("any", out=tmp_path / "m.pt2")
 
 
-def test_the_agreement_form_is_traced_for_any_number_of_clips() -> None:
+@pytest.mark.parametrize("fusion", ["gate", "regions"])
+def test_the_agreement_form_is_traced_for_any_number_of_clips(fusion: str) -> None:
     torch.manual_seed(0)
     audio, kind = build_audio_encoder("vggish_small"), "agreement"
     form = ECMVAE(
-        TinyBackbone(), audio, image_size=64, channels=16, fusion="gate", latent_kind=kind, latent_dim=4
+        TinyBackbone(), audio, image_size=64, channels=16, fusion=fusion, latent_kind=kind, latent_dim=4
     ).eval()
     traced = module._program(form).module()
     for shape in SHAPES:
@@ -255,3 +257,20 @@ def test_classes_and_their_names_travel_along(tmp_path: Path) -> None:
     got = exported(frames, exported.encode_audio(log_mel)).logits
     assert got.shape == (2, 4, 3, 32, 32)
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_regions_named_by_a_classifier_are_exported_alike(tmp_path: Path) -> None:
+    """Dividing by a number of one's own in a pooling was lost in translation once."""
+    torch.manual_seed(0)
+    settings = {"model.visual.name": "efficientnet_lite0", "model.channels": 16, "model.audio.name": "vggish_small"}
+    layers = Path(__file__).parents[2] / "configs" / "layers"
+    config = load_config([layers / "agreement.yaml", layers / "regions.yaml"], settings)
+    model = build_model(config.model, image_size=64, with_audio_encoder=True).eval()
+    export_onnx(model, tmp_path / "regions.onnx")
+    exported = OnnxModel(tmp_path / "regions.onnx")
+    pictures, patches = inputs(2, 5)
+    with torch.no_grad():
+        expected = DeterministicModel(model)(pictures, patches)
+    assert expected.std() > 1e-3
+    assert (exported(pictures, patches).logits - expected).abs().max() < 1e-3

@@ -1,0 +1,151 @@
+"""Outlines, regions and their names: each part alone on maps whose answer is known, and the model they make."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ecmvae.config import Config, load_config
+from ecmvae.errors import UserError
+from ecmvae.losses.objective import Objective
+from ecmvae.losses.terms import SameRegion
+from ecmvae.models import ECMVAE, build_model
+from ecmvae.models.checkpoint import load_model, save_model
+from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
+from ecmvae.models.output import Regions
+from ecmvae.models.regions import RegionAnswer, _pool, _pool_coarse, _together, same_region
+
+LAYERS = Path(__file__).parents[2] / "configs" / "layers"
+
+
+def _config(**settings: object) -> Config:
+    small = {"model.visual.name": "efficientnet_lite0", "model.channels": 16, "data.image_size": 64}
+    return load_config([LAYERS / "agreement.yaml", LAYERS / "regions.yaml"], {**small, **settings})
+
+
+def _model(**settings: object) -> ECMVAE:
+    torch.manual_seed(0)
+    config = _config(**settings)
+    model = build_model(config.model, image_size=64)
+    model.config = config
+    return model
+
+
+def _clips() -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(1)
+    masks = torch.zeros(2, 3, 1, 64, 64)
+    masks[:, :, :, 8:40, 8:40] = 1
+    return torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks
+
+
+def test_cells_belong_together_by_their_distance() -> None:
+    embeddings = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    cells = embeddings.flatten(2).transpose(1, 2)
+    assert torch.allclose(same_region(embeddings), torch.exp(-torch.cdist(cells, cells).square()), atol=1e-5)
+
+
+def test_a_region_is_averaged_over_its_own_cells() -> None:
+    """Two things side by side, far from each other; the right column is background and does not count."""
+    embeddings = torch.tensor([[0.0, 0, 9, 9, 0]]).expand(4, 5).reshape(1, 1, 4, 5)
+    share = torch.ones(1, 1, 4, 5)
+    share[..., 4] = 0
+    values = torch.arange(20.0).reshape(1, 1, 4, 5)
+    pooled = _pool(_together(embeddings, share), values)
+    assert pooled[..., :2].flatten().tolist() == pytest.approx([values[..., :2].mean().item()] * 8, abs=1e-3)
+    assert pooled[..., 2:4].flatten().tolist() == pytest.approx([values[..., 2:4].mean().item()] * 8, abs=1e-3)
+
+
+def test_coarse_maps_are_pooled_as_if_their_cells_were_repeated() -> None:
+    torch.manual_seed(0)
+    weights = torch.rand(2, 16, 16).softmax(2)
+    coarse = torch.randn(2, 3, 2, 2)
+    fine = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(_pool_coarse(weights, coarse, (4, 4)), _pool(weights, fine), atol=1e-6)
+
+
+def test_a_region_sounds_with_the_probability_that_its_code_does() -> None:
+    widths = (4, 4, 4, 4)
+    answer = RegionAnswer(FeatureNeck(widths, 8), SegmentationDecoder(8), widths=widths, channels=8, latent_dim=2)
+    nn.init.zeros_(answer.besides.weight)
+    nn.init.constant_(answer.besides.bias, -50.0)  # nothing else is heard
+    with torch.no_grad():
+        answer.sharpness.fill_(1.0)
+    names = torch.tensor([[0.7, 0.1, 0.2], [0.1, 0.1, 0.8]]).log().T.reshape(1, 3, 1, 2)
+    seen = Regions([], torch.full((1, 1, 1, 2), 30.0), torch.zeros(1, 1, 1, 2), names)
+    points = {"shared": torch.tensor([[2.0, -1.0]]), "audio": torch.zeros(1, 2)}
+    sounding = torch.tensor([2.0, -1.0]).sigmoid()
+    expected = [0.7 * sounding[0] + 0.1 * sounding[1], 0.1 * sounding[0] + 0.1 * sounding[1]]
+    found = answer(seen, points, 1).logits.sigmoid().flatten()
+    assert found.tolist() == pytest.approx([value.item() for value in expected], abs=1e-4)
+    nowhere = Regions([], torch.full((1, 1, 1, 2), -30.0), seen.embeddings, names)
+    assert answer(nowhere, points, 1).logits.sigmoid().max().item() < 1e-9
+
+
+@torch.no_grad()
+def test_outlines_and_names_do_not_hear() -> None:
+    model = _model().eval()
+    frames, audio, _ = _clips()
+    seen, other = (model(frames, each, latents="mean").prior_branch.regions for each in (audio, audio.flip(0)))
+    assert torch.equal(seen.outlines, other.outlines)
+    assert torch.equal(seen.names, other.names)
+    assert torch.allclose(seen.names.exp().sum(1), torch.ones(6, 4, 4))
+    assert not torch.equal(model(frames, audio, latents="mean").logits, model(frames, audio.flip(0)).logits)
+
+
+def test_every_part_that_is_not_frozen_learns() -> None:
+    config = _config()
+    model = _model().train()
+    frames, audio, masks = _clips()
+    objects = torch.zeros(2, 3, 64, 64, dtype=torch.long)
+    objects[..., :32], objects[..., 32:] = 1, 2
+    values = Objective.from_config(config)(model(frames, audio, masks), masks, objects=objects)
+    assert {"outlines", "regions"} <= set(values.values)
+    values.total.backward()
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    idle = [name for name, each in trained.items() if each.grad is None and not name.startswith("backbone.")]
+    assert idle == []
+    assert not any(name.startswith("agreement.answer.classifier") for name in trained)
+
+
+def test_the_terms_of_the_regions_need_known_objects() -> None:
+    model = _model()
+    frames, audio, masks = _clips()
+    values = Objective.from_config(_config())(model(frames, audio, masks), masks)
+    assert not {"outlines", "regions"} & set(values.values)
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(10.0, 0.0), (0.0, 0.5 * 11.5129)])
+def test_regions_are_right_when_apart_and_wrong_when_equal(distance: float, expected: float) -> None:
+    """Equal embeddings of two things cost -log(1e-5) for each of their pairs, half of the mean."""
+    frames, audio, masks = _clips()
+    output = _model()(frames, audio, masks)
+    embeddings = torch.zeros(6, 1, 4, 4)
+    embeddings[..., 2:] = distance
+    regions = output.prior_branch.regions
+    object.__setattr__(regions, "embeddings", embeddings)
+    objects = torch.ones(2, 3, 64, 64, dtype=torch.long)
+    objects[..., 32:] = 2
+    term = SameRegion(1.0)
+    values = Objective([term])(output, masks, objects=objects).values
+    assert float(values["regions"]) == pytest.approx(expected, abs=1e-3)
+
+
+@torch.no_grad()
+def test_a_saved_model_needs_neither_its_table_nor_its_package(tmp_path: Path) -> None:
+    table = tmp_path / "codes.yaml"
+    table.write_text("dog: [151-268]\ncat: [281, 282]\n")
+    model = _model(**{"model.fusion.table": str(table)}).eval()
+    assert float(model.agreement.answer.table[0].sum()) == 118
+    save_model(model, tmp_path / "model", model.config)
+    table.unlink()
+    loaded = load_model(tmp_path / "model")
+    frames, audio, _ = _clips()
+    assert torch.equal(loaded(frames, audio, latents="mean").logits, model(frames, audio, latents="mean").logits)
+
+
+def test_regions_need_the_agreement_form() -> None:
+    with pytest.raises(UserError, match="regions needs"):
+        _model(**{"model.latent.kind": "none"})
+    with pytest.raises(UserError, match="one class of masks"):
+        _model(**{"model.num_classes": 3, "data.name": "avss", "data.root": "somewhere"})
