@@ -10,6 +10,8 @@ from ecmvae.config_reader import by_dotted_name
 _KL = ("loss.kl_warmup_epochs", "loss.free_bits", "loss.kl_balance")
 _ELBO = ("loss.kl", *_KL, "loss.posterior_*")
 _PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")
+_REGIONS = ("loss.outlines", "loss.regions", "model.fusion.classifier", "model.fusion.table")
+_READERS = ("s4", "ms3", "avss", "synthetic")
 _FACTORS = ("model.latent.fusion", "loss.orthogonality", "loss.mutual_information")
 
 
@@ -29,14 +31,10 @@ def without_effect(config: Config) -> dict[str, str]:
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
         ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
         (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "none", "regions"), ("loss.match",)),
-        (
-            f"model.fusion.kind={model.fusion.kind}",
-            model.fusion.kind in ("tpavi", "gate", "none"),
-            ("loss.outlines", "loss.regions", "model.fusion.classifier", "model.fusion.table"),
-        ),
+        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "gate", "none"), _REGIONS),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
         ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
-        (f"data.name={data.name}", data.name in ("s4", "ms3", "avss", "synthetic"), ("data.negatives",)),
+        (f"data.name={data.name}", data.name in _READERS, ("data.negatives", "data.free_scenes")),
         (f"data.name={data.name}", data.name != "collage", ("data.folds", "data.fold")),
         ("loss.kl=0", loss.kl == 0, _KL),
     )

@@ -27,6 +27,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ({"loss.audio_visual_matching_distance": "cosine", "loss.audio_visual_matching": 0.5}, {}),
         ({"loss.match": 0.3}, {"loss.match": "model.fusion.kind=tpavi"}),
         ({"loss.match": 0.3, "model.fusion.kind": "gate"}, {}),
+        ({"loss.outlines": 1}, {"loss.outlines": "model.fusion.kind=tpavi"}),
+        ({"data.free_scenes": 0.5}, {"data.free_scenes": "data.name=s4"}),
         ({"data.folds": 5, "data.name": "synthetic"}, {"data.folds": "data.name=synthetic"}),
         ({"data.folds": 5, "data.fold": 2, "data.name": "collage"}, {}),
         ({"loss.kl": 0, "loss.kl_warmup_epochs": 5}, {"loss.kl_warmup_epochs": "loss.kl=0"}),
