@@ -18,8 +18,8 @@ from ecmvae.metrics import METRICS, VALIDATION
 from ecmvae.metrics.metric_set import numbers
 
 LICENCE = "apache-2.0"
-_KINDS = {"image": "cut-out", "sound": "recording", "background": "background"}
-_USED = {"image": ("known",), "sound": ("known",), "background": ("train", "val")}
+_KINDS = {"image": "cut-out", "sound": "recording", "other": "other sound", "background": "background"}
+_USED = {"image": ("known",), "sound": ("known",), "other": ("known",), "background": ("train", "val")}
 _SETS = {"s4": "S4-like", "ms3": "MS3-like"}
 
 
@@ -71,6 +71,7 @@ def write_card(facts: CardFacts) -> str:
             classes=", ".join(facts.sources.classes).replace("_", " "),
             images=_trained_on(facts.sources, "image"),
             sounds=_trained_on(facts.sources, "sound"),
+            silence=_TAUGHT_SILENCE if facts.config.data.negatives else _NOT_TAUGHT,
         ),
         _LICENCE,
     )
@@ -101,13 +102,17 @@ _LIMITS = """
 - **{count} classes are all it knows**: {classes}. Anything else it may mark or miss at random.
 - It learned from **composed** clips: still cut-outs that glide over photos, with recordings that no movement goes with.
   It has never seen a filmed animal or a player's hands, nor a camera that moves.
-- Speech, people, music with many voices, and several things of one class in a picture were not trained.
+- {silence} People, and several things of one class in a picture, were not trained.
 - It has seen {images} pictures and heard {sounds} recordings of them, in many mixtures. Expect less on others: that is
   what the `test_unseen*` splits are for. Where no such row stands above, it was not measured.
 - No AVSBench score was measured: that data was not available.
 - How far its probabilities can be trusted was looked at on composed clips only. Do not use it where a wrong mask does
   harm.
 """
+
+_TAUGHT_SILENCE = """Speech, music, noise and other sounds of nothing in the picture were trained to mark nothing. They do not
+  always: docs/results.md says how often."""
+_NOT_TAUGHT = "Speech and music were not trained: they may mark anything."
 
 _LICENCE = """
 ## Licence
@@ -250,7 +255,7 @@ def _sources(sources: CollageSources) -> str:
 
 
 def _trained_on(sources: CollageSources, kind: str) -> int:
-    return sum(item.kind == kind and item.pool in _USED[kind] for item in sources.items)
+    return sum(item.kind == kind and item.pool in _USED[kind] and item.category != "" for item in sources.items)
 
 
 def _wants_credit(item: SourceItem) -> bool:
