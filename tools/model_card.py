@@ -110,8 +110,8 @@ _LIMITS = """
   harm.
 """
 
-_TAUGHT_SILENCE = """Speech, music, noise and other sounds of nothing in the picture were trained to mark nothing. They do not
-  always: docs/results.md says how often."""
+_TAUGHT_SILENCE = """Speech, music, noise and other sounds of nothing in the picture were trained to mark nothing. They
+  do not always: docs/results.md says how often."""
 _NOT_TAUGHT = "Speech and music were not trained: they may mark anything."
 
 _LICENCE = """
