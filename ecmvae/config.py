@@ -175,6 +175,9 @@ class DataConfig:
     """s4, ms3, avss: the folder that holds the csv. collage: the cache of fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
+    sound_augmentation: Literal["strong", "mild"] = "strong"
+    """collage: how much the recordings of training clips vary: strong (pitch, gain, noise of several colours, spectral
+    tilt and reverberation) or mild (less of the first three), which needs fewer steps."""
     free_scenes: float = 0.0
     """collage: share of the training scenes with objects of any size, overlapping, cut by the border and blurred, and
     with things that never sound."""

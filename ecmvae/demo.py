@@ -151,7 +151,7 @@ class Demo:
 
     def _train_audio(self, sources: CollageSources | None) -> None:
         train_audio(
-            SyntheticSounds() if sources is None else CollageSounds(sources),
+            SyntheticSounds() if sources is None else CollageSounds(sources, self.settings.data.sound_augmentation),
             self.out / "audio",
             name=self.settings.model.audio.name,
             max_minutes=self.audio_minutes,

@@ -72,6 +72,7 @@ def load_collage(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
         remix=training,
         hop_seconds=data.hop_seconds,
         free_scenes=data.free_scenes,
+        sound_augmentation=data.sound_augmentation,
         negatives=data.negatives if training else 0.0,
     )
 

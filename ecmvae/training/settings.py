@@ -34,7 +34,11 @@ def without_effect(config: Config) -> dict[str, str]:
         (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "gate", "none"), _REGIONS),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
         ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
-        (f"data.name={data.name}", data.name in _READERS, ("data.negatives", "data.free_scenes")),
+        (
+            f"data.name={data.name}",
+            data.name in _READERS,
+            ("data.negatives", "data.free_scenes", "data.sound_augmentation"),
+        ),
         (f"data.name={data.name}", data.name != "collage", ("data.folds", "data.fold")),
         ("loss.kl=0", loss.kl == 0, _KL),
     )

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.encoder import AudioFrontEnd, sound_windows
 from ecmvae.audio.io import SAMPLE_RATE
-from ecmvae.data.collage.augment import GAINS, SEMITONES, coloured_noise, decibels, recolour
+from ecmvae.data.collage.augment import VARIATIONS, Augmentation, Variation, coloured_noise, decibels, recolour
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
@@ -72,21 +72,27 @@ class SoundSource(Protocol):
 
 
 class CollageSounds:
-    """The recordings of AVS-Collage, mixed by the second, among noise and sounds of none of the classes."""
+    """The recordings of AVS-Collage, mixed by the second, among noise and sounds of none of the classes.
 
-    def __init__(self, sources: CollageSources) -> None:
-        self.sources = sources
+    Args:
+        sources: The recordings.
+        augmentation: How much they vary.
+    """
+
+    def __init__(self, sources: CollageSources, augmentation: Augmentation = "strong") -> None:
+        self.sources, self._vary = sources, VARIATIONS[augmentation]
         self.classes = sources.eligible()
 
     def mixtures(self, seed: int, seconds: int) -> LabelledSound:
         """Zero to three recordings of different classes a second, and what has no name: noise, speech, music, rain.
 
-        Pitch and gain of every sound vary, and tilt and reverberation of every second (`ecmvae.data.collage.augment`).
+        Pitch and gain of every sound vary and, when strongly, tilt and reverberation of every second
+        (`ecmvae.data.collage.augment`).
         Noise is 6 dB above to 60 dB below a recording where no class sounds and 8 to 50 dB below elsewhere. Other
         sounds are in half of the seconds without a class and in a fifth of those with one, 0 to 18 dB below it. One
         second in 50 is silent.
         """
-        rng = np.random.default_rng([seed, 0x50])
+        rng, vary = np.random.default_rng([seed, 0x50]), self._vary
         others = self.sources.others()
         mixed = np.zeros((seconds, SAMPLE_RATE), dtype=np.float32)
         named = torch.zeros(seconds, len(self.classes))
@@ -95,15 +101,17 @@ class CollageSounds:
                 continue
             heard = np.zeros(_LEAD + SAMPLE_RATE, dtype=np.float32)
             for number in rng.choice(len(self.classes), size=count, replace=False):
-                sound = _excerpt(rng, self.sources.load_sound(_one_of(rng, self.sources.sounds(self.classes[number]))))
-                heard += sound * decibels(rng.uniform(*GAINS))
+                sound = _excerpt(
+                    rng, self.sources.load_sound(_one_of(rng, self.sources.sounds(self.classes[number]))), vary
+                )
+                heard += sound * decibels(rng.uniform(*vary.gains))
                 if np.sqrt(np.mean(np.square(sound[_LEAD:]))) > _AUDIBLE:
                     named[row, number] = 1
             if others and rng.random() < (_OTHER_BESIDE if count else _OTHER_ALONE):
-                gain = decibels(rng.uniform(-18, 0) if count else rng.uniform(*GAINS))
-                heard += _excerpt(rng, self.sources.load_other(_one_of(rng, others))) * gain
+                gain = decibels(rng.uniform(-18, 0) if count else rng.uniform(*vary.gains))
+                heard += _excerpt(rng, self.sources.load_other(_one_of(rng, others)), vary) * gain
             noise = decibels(-20 - (rng.uniform(8, 50) if count else rng.uniform(-6, 60)))
-            mixed[row] = recolour(heard, rng)[_LEAD:] + _noise(rng) * noise
+            mixed[row] = (recolour(heard, rng) if vary.rooms else heard)[_LEAD:] + _noise(rng) * noise
         mixed *= np.minimum(1, 0.98 / np.maximum(np.abs(mixed).max(axis=1, keepdims=True), 0.1))
         return LabelledSound(torch.from_numpy(mixed).flatten(), named)
 
@@ -123,9 +131,11 @@ class CollageSounds:
         return found
 
 
-def _excerpt(rng: np.random.Generator, recording: Float32[np.ndarray, " k"]) -> Float32[np.ndarray, " s"]:
+def _excerpt(
+    rng: np.random.Generator, recording: Float32[np.ndarray, " k"], vary: Variation
+) -> Float32[np.ndarray, " s"]:
     """A second of the recording, and what comes before it, at a random pitch; it repeats with a random pause."""
-    speed = 2 ** (rng.uniform(-SEMITONES, SEMITONES) / 12)
+    speed = 2 ** (rng.uniform(-vary.semitones, vary.semitones) / 12)
     turn = len(recording) + rng.uniform(0, 0.3) * SAMPLE_RATE
     place = (rng.uniform(0, turn) + np.arange(_LEAD + SAMPLE_RATE) * speed) % turn
     heard: np.ndarray = np.interp(place, np.arange(len(recording)), recording, right=0).astype(np.float32)

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
 
 from ecmvae.audio.io import SAMPLE_RATE
 
-SEMITONES = 4.0
-"""Largest change of pitch in training, up or down."""
+Augmentation = Literal["strong", "mild"]
 
-GAINS = (-9.0, 3.0)
-"""Range of a recording's gain in training, in decibels."""
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """How recordings vary in training.
+
+    Attributes:
+        semitones: Largest change of pitch, up or down.
+        gains: Range of a recording's gain, in decibels.
+        noise: Range of the noise in a clip, in decibels below a recording.
+        rooms: Whether tilt, reverberation (`recolour`) and the colour of the noise vary.
+    """
+
+    semitones: float
+    gains: tuple[float, float]
+    noise: tuple[float, float]
+    rooms: bool
+
+
+VARIATIONS: dict[Augmentation, Variation] = {
+    "strong": Variation(semitones=4.0, gains=(-9.0, 3.0), noise=(10.0, 50.0), rooms=True),
+    "mild": Variation(semitones=2.0, gains=(-6.0, 3.0), noise=(20.0, 50.0), rooms=False),
+}
+"""By the value of ``data.sound_augmentation``: mild needs fewer steps and knows other rooms and microphones less."""
 
 _TILT = 3.0
 _TILT_LIMIT = 12.0

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ecmvae.audio.io import SAMPLE_RATE
+from ecmvae.data.collage.augment import VARIATIONS, Augmentation
 from ecmvae.data.collage.render import render
 from ecmvae.data.collage.scene import (
     SECONDS,
@@ -57,6 +58,7 @@ class CollageClips(Dataset[AVClip]):
         remix: Draw recordings, activity and mix again in every epoch; otherwise they are those of epoch 0.
         hop_seconds: Seconds between two frames' sounds; 1.0 keeps that of frame k inside second k.
         free_scenes: Share of the training scenes that `sample_free_scene` composes.
+        sound_augmentation: How much the recordings of training clips vary.
         negatives: Share of the clips with a sound of nothing in the picture (`sample_off_screen`): mostly alone, so
             that no mask is right, else on top of what is seen. Drawn again in every epoch when `remix` is set; the
             other clips are the same for every share.
@@ -78,6 +80,7 @@ class CollageClips(Dataset[AVClip]):
         hop_seconds: float = 1.0,
         keep_frames: bool = False,
         free_scenes: float = 0.0,
+        sound_augmentation: Augmentation = "strong",
         negatives: float = 0.0,
     ) -> None:
         if kind not in ("s4", "ms3", "both"):
@@ -89,6 +92,7 @@ class CollageClips(Dataset[AVClip]):
         self.size, self.seed, self.remix, self.hop_seconds = size, seed, remix, hop_seconds
         self.keep_frames, self.negatives = keep_frames, negatives
         self.free_scenes = free_scenes if split == "train" else 0.0
+        self._variation = VARIATIONS[sound_augmentation] if split == "train" else None
         self.num_frames = SECONDS
         self.epoch = 0
         self._frames: dict[int, UInt8[np.ndarray, "t h w 3"]] = {}
@@ -154,7 +158,7 @@ class CollageClips(Dataset[AVClip]):
             off_screen = sample_off_screen(chance, scene, self.sources)
             scene = replace(scene, off_screen=off_screen)
             activity &= not off_screen.alone
-        return scene, activity, mix_audio(scene, activity, rng, self.split == "train", self.sources)
+        return scene, activity, mix_audio(scene, activity, rng, self._variation, self.sources)
 
     def sound(
         self, index: int, epoch: int = 0

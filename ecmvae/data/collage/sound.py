@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from ecmvae.audio.io import SAMPLE_RATE
-from ecmvae.data.collage.augment import GAINS, SEMITONES, coloured_noise, decibels, recolour
+from ecmvae.data.collage.augment import VARIATIONS, Variation, coloured_noise, decibels, recolour
 from ecmvae.data.collage.scene import OffScreenSound, Scene
 from ecmvae.data.collage.sources import CollageSources
 
@@ -19,21 +19,20 @@ def mix_audio(
     scene: Scene,
     activity: Bool[np.ndarray, "t o"],
     rng: np.random.Generator,
-    augment: bool,
+    vary: Variation | None,
     sources: CollageSources,
 ) -> Float32[np.ndarray, " s"]:
     """Mix the recordings of the sounding objects, and the scene's off-screen sound if it has one.
 
     Each recording (active level 0.1) loops from a random position with a random pause of up to 0.3 s, and is audible
-    in the seconds of its object, with fades of 20 ms inside them. White noise is 50 dB below a recording. With
-    `augment` the noise is white, pink or brown and 10 to 50 dB below, the gain of each recording is -9 to +3 dB, its
-    pitch -4 to +4 semitones, and its spectral tilt and reverberation vary (`recolour`).
+    in the seconds of its object, with fades of 20 ms inside them. Noise is white and 50 dB below a recording; with
+    `vary` its level varies (and with rooms its colour), as do the gain and the pitch of each recording.
 
     Args:
         scene: Its objects name the recordings; its off-screen sound, varied as in training, lasts throughout.
         activity: (T, O), whether an object sounds in a second; column k-1 belongs to object k.
         rng: Random generator.
-        augment: Vary pitch, gain and noise, as in training.
+        vary: How pitch, gain, noise and rooms vary in training; None leaves the recordings as they are.
         sources: The recordings.
 
     Returns:
@@ -41,15 +40,17 @@ def mix_audio(
     """
     seconds = activity.shape[0]
     length = seconds * SAMPLE_RATE
-    if augment:
-        mix = coloured_noise(rng, length) * decibels(-20 - rng.uniform(10, 50))
+    if vary is not None and vary.rooms:
+        mix = coloured_noise(rng, length) * decibels(-20 - rng.uniform(*vary.noise))
+    elif vary is not None:
+        mix = rng.standard_normal(length, dtype=np.float32) * decibels(-20 - rng.uniform(*vary.noise))
     else:
         mix = rng.standard_normal(length, dtype=np.float32) * np.float32(_QUIET_NOISE)
     for number, thing in enumerate(scene.objects):
         if not activity[:, number].any():
             continue
         recording = sources.load_sound(thing.sound)
-        track = _varied(recording, length, rng) if augment else _loop(recording, length, 1.0, rng)
+        track = _loop(recording, length, 1.0, rng) if vary is None else _varied(recording, length, rng, vary)
         for first, last in _runs(activity[:, number]):
             audible = track[first * SAMPLE_RATE : last * SAMPLE_RATE]
             mix[first * SAMPLE_RATE : last * SAMPLE_RATE] += audible * _envelope(audible.size)
@@ -67,15 +68,19 @@ def _off_screen(
     if heard.kind == "noise":
         return coloured_noise(rng, length) * decibels(heard.level - 20)
     recording = sources.load_sound(heard.sound) if heard.kind == "sound" else sources.load_other(heard.sound)
-    speed = 2 ** (rng.uniform(-SEMITONES, SEMITONES) / 12)
+    semitones = VARIATIONS["strong"].semitones
+    speed = 2 ** (rng.uniform(-semitones, semitones) / 12)
     return recolour(_loop(recording, length, speed, rng), rng) * decibels(heard.level)
 
 
-def _varied(recording: Float32[np.ndarray, " k"], length: int, rng: np.random.Generator) -> Float32[np.ndarray, " s"]:
-    """A loop of the recording with random pitch, gain, tilt and reverberation."""
-    speed = 2 ** (rng.uniform(-SEMITONES, SEMITONES) / 12)
-    gain = decibels(rng.uniform(*GAINS))
-    return recolour(_loop(recording, length, speed, rng), rng) * gain
+def _varied(
+    recording: Float32[np.ndarray, " k"], length: int, rng: np.random.Generator, vary: Variation
+) -> Float32[np.ndarray, " s"]:
+    """A loop of the recording with random pitch and gain, perhaps in another room."""
+    speed = 2 ** (rng.uniform(-vary.semitones, vary.semitones) / 12)
+    gain = decibels(rng.uniform(*vary.gains))
+    loop = _loop(recording, length, speed, rng)
+    return (recolour(loop, rng) if vary.rooms else loop) * gain
 
 
 def _loop(
