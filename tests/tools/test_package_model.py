@@ -97,8 +97,11 @@ def test_the_card_tells_what_the_reports_say(run: Path, sources: CollageSources,
     assert "`ecmvae demo --seed 5`, commit 0123abc, seed 77" in card.text
     held_out = [item for item in sources.items if item.pool == "held_out" or item.pool == "test"]
     used = [item for item in sources.items if item not in held_out]
-    kinds = {kind: sum(item.kind == kind for item in used) for kind in ("image", "sound", "background")}
-    counts = f"{kinds['background']} backgrounds, {kinds['image']} cut-outs, {kinds['sound']} recordings"
+    kinds = {kind: sum(item.kind == kind for item in used) for kind in ("image", "sound", "other", "background")}
+    counts = (
+        f"{kinds['background']} backgrounds, {kinds['image']} cut-outs, {kinds['other']} other sounds, "
+        f"{kinds['sound']} recordings"
+    )
     assert f"| drawn | CC0-1.0 | {counts} |" in card.text
     assert "bar, cross, disc, ring, square, wedge" in card.text
 
