@@ -135,7 +135,7 @@ def models_in(path: str | Path) -> dict[str, Path]:
         path: A folder of run folders, or what `find_model_folder` takes.
 
     Raises:
-        UserError: If there is no model.
+        UserError: If no model is found.
     """
     folder = Path(path)
     runs = [] if not folder.is_dir() else [run for run in sorted(folder.iterdir()) if (run / "best").is_dir()]

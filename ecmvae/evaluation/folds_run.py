@@ -48,7 +48,7 @@ def run_folds(
         out: Folder for the report; numbered when it exists.
 
     Raises:
-        UserError: When there is no model, or the models do not belong to one cross-validation.
+        UserError: If no model is found, or the models are not folds of one cross-validation.
     """
     kinds = (*get_args(Kind), "both")
     if kind not in ("auto", *kinds):

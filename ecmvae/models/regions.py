@@ -31,7 +31,6 @@ _CELLS = 2  # index of the scale whose cells make regions: stride 16
 _EMBEDDING = 16
 _FEWEST = 1e-4  # share of a region's cells that lie on something, below which nothing is averaged
 _LEAST = -1e-4  # greatest log probability of a mask: the logit stays finite
-_START_CHOICE = 2.0
 
 
 class Answer(NamedTuple):

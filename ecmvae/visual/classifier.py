@@ -76,7 +76,7 @@ def code_table(choice: str, codes: int, classes: int) -> Float[Tensor, "l k"]:
         classes: K.
 
     Raises:
-        UserError: If there is no such file, it is not a table, or it does not fit L and K.
+        UserError: If the file is missing, is not a table, or does not fit L and K.
     """
     table = torch.zeros(codes, classes)
     if choice == SAVED_TABLE:
@@ -86,7 +86,7 @@ def code_table(choice: str, codes: int, classes: int) -> Float[Tensor, "l k"]:
     elif Path(choice).is_file():
         text = Path(choice).read_text(encoding="utf-8")
     else:
-        raise UserError(f"model.fusion.table: there is no file {choice}; give collage or the path of a YAML file")
+        raise UserError(f"model.fusion.table: {choice} not found: use collage or the path of a YAML file")
     rows = parse_yaml(text, choice)
     if not isinstance(rows, dict) or len(rows) > codes:
         raise UserError(f"{choice}: needs at most model.latent.dim = {codes} lines 'code: [class numbers]'")

@@ -38,7 +38,7 @@ class CollageSources:
         packages: Names and checksums of the archives they come from.
 
     Raises:
-        UserError: If it is not such a folder, has too few items to compose clips, or there is no such fold.
+        UserError: If the folder is not a prepared one, has too few items to compose clips, or the fold does not exist.
     """
 
     def __init__(self, root: str | Path, fold: int = 0, folds: int = 0) -> None:
@@ -102,7 +102,7 @@ class CollageSources:
         `ecmvae.data.collage.folds`. With `count` 0 the table decides.
 
         Raises:
-            UserError: If there is no such fold.
+            UserError: If the fold does not exist.
         """
         return CollageSources(self.root, number, count)
 
