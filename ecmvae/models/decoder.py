@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
+import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -103,8 +105,36 @@ class SegmentationHead(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
         """(N, C, H/2, W/2) -> logits (N, classes, H, W)."""
-        logits: Tensor = self.layers(x)
-        return logits
+        if self.training:
+            logits: Tensor = self.layers(x)
+            return logits
+        first, _, second, *pointwise = self.layers
+        parts = convolve_doubled(first(x), second)
+        for layer in pointwise:  # what looks at single pixels does so before they are put side by side
+            parts = layer(parts)
+        return rearrange(parts, "(a b n) k h w -> n k (h a) (w b)", a=2, b=2)
+
+
+def convolve_doubled(x: Float[Tensor, "n c h w"], conv: nn.Conv2d) -> Float[Tensor, "m d h w"]:
+    """A 3x3 convolution, padded by one, of a map whose pixels are repeated twice each way.
+
+    Of the 3 x 3 pixels under the kernel at most 2 x 2 differ. Each of the four positions within a repeated pixel has a
+    kernel of that size, the sum of the weights that meet the same pixel: 4 products in place of 9.
+
+    Returns:
+        (4 N, D, h, w): the pixels in the upper left of each repeated one, upper right, lower left and lower right.
+    """
+    rows = conv.weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (position, pixel, row of kernel)
+    kernels = torch.einsum("aut,bvs,oits->abouvi", rows, rows, conv.weight)
+    kernels = rearrange(kernels, "a b o u v i -> (a b o) i u v")
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    windows = F.conv2d(F.pad(x, (1, 1, 1, 1)), kernels, bias)  # one more window than pixels each way
+    height, width = x.shape[2:]
+    parts = windows.chunk(4, dim=1)
+    corners = [(a, b) for a in (0, 1) for b in (0, 1)]
+    return torch.cat(
+        [part[:, :, a : a + height, b : b + width] for part, (a, b) in zip(parts, corners, strict=True)]
+    )
 
 
 class SegmentationDecoder(nn.Module):

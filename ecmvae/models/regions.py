@@ -109,8 +109,8 @@ class RegionAnswer(nn.Module):
         if self.classifier is not None:
             far, scores = self.classifier(maps[-1])
             if self.table is not None:
-                pooled = _pool_coarse(weights.detach(), scores, size).float().log_softmax(1)
-                sums = torch.einsum("lk,nkhw->nlhw", self.table, pooled.exp())
+                shares = _pool_coarse(weights.detach(), scores, size).float().softmax(2)  # (n, p, k): k lies together
+                sums = rearrange(shares @ self.table.T, "n (h w) l -> n l h w", h=size[0])
                 prior = (sums + 1e-5).log() * rearrange(self.trust, "l -> l 1 1")
         evidence = _resized(self.far(self.dropout(far)), size) + self.near(self.dropout(cells))
         names = _pool(weights, evidence)
@@ -170,9 +170,8 @@ def _pool(weights: Float[Tensor, "n p p"], maps: Float[Tensor, "n c h w"]) -> Fl
 
 def _pool_coarse(
     weights: Float[Tensor, "n p q"], maps: Float[Tensor, "n c h w"], size: tuple[int, int]
-) -> Float[Tensor, "n c h2 w2"]:
-    """`_pool` of a map with a quarter of the cells, at a quarter of the cost."""
+) -> Float[Tensor, "n p c"]:
+    """`_pool` of a map with a quarter of the cells, at a quarter of the cost; the channels come last."""
     over = rearrange(weights, "n p (h w) -> n p h w", h=size[0])
     keys = 4 * F.avg_pool2d(over, 2).flatten(2)  # their sum; ONNX has no divisor of one's own
-    pooled = torch.einsum("npq,ncq->ncp", keys.to(maps.dtype), maps.flatten(2))
-    return rearrange(pooled, "n c (h w) -> n c h w", h=size[0])
+    return keys.to(maps.dtype) @ rearrange(maps, "n c h w -> n (h w) c")
