@@ -20,7 +20,7 @@ from ecmvae.errors import UserError
 from ecmvae.foreign_text import LARGE, SMALL, parse_json, parse_yaml, printable, read_text, short
 from ecmvae.hub import find
 from ecmvae.hub.folder import _read_metadata
-from ecmvae.prediction.export import _description
+from ecmvae.prediction.onnx_engine import _description
 from ecmvae.prediction.sources import resolve_sources
 
 LAUGHS = (

@@ -8,7 +8,6 @@ number for number: 25 ms periodic Hann windows every 10 ms, magnitude spectrum, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,19 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.audio.encoder import AudioEncoder, sound_windows
-from ecmvae.audio.io import SAMPLE_RATE, resample
+from ecmvae.audio.io import resample
+from ecmvae.audio.log_mel import HOP, MEL_BINS, PATCH_WINDOWS, SAMPLE_RATE, WINDOW, log_mel_patch
 from ecmvae.weight_files import compare_keys, read_weight_file
 
 EMBEDDING_DIM = 128
-PATCH_WINDOWS, MEL_BINS = 96, 64
-"""Windows (10 ms each) and mel bands of one log-mel patch."""
 
 RELEASED_HOP_SECONDS = 0.96
 """Distance of the patches in the released AVSBench data: five of them span 4.8 s, so patch k drifts off second k."""
-
-_WINDOW, _HOP, _FFT = 400, 160, 512
-_LOG_OFFSET = 0.01
-_LOWEST_HZ, _HIGHEST_HZ = 125.0, 7500.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,8 @@ class VGGishFrontEnd:
 
     def __call__(self, waveforms: Float[Tensor, "n s"]) -> Float[Tensor, "n 1 96 64"]:
         """Log-mel patches of waveforms (n, 16000)."""
-        return _log_mel(waveforms)[:, :PATCH_WINDOWS].unsqueeze(1)
+        patches = log_mel_patch(waveforms.detach().cpu().float().numpy())
+        return torch.from_numpy(patches).to(waveforms.device)
 
 
 class VGGish(AudioEncoder):
@@ -154,9 +149,9 @@ class VGGishSmall(AudioEncoder):
 
 def num_log_mel_patches(num_samples: int, hop_seconds: float = RELEASED_HOP_SECONDS) -> int:
     """How many whole patches `log_mel_patches` cuts out of `num_samples` samples at 16 kHz."""
-    windows = 0 if num_samples < _WINDOW else 1 + (num_samples - _WINDOW) // _HOP
+    windows = 0 if num_samples < WINDOW else 1 + (num_samples - WINDOW) // HOP
     count = 0
-    while round(count * hop_seconds * SAMPLE_RATE / _HOP) + PATCH_WINDOWS <= windows:
+    while round(count * hop_seconds * SAMPLE_RATE / HOP) + PATCH_WINDOWS <= windows:
         count += 1
     return count
 
@@ -190,37 +185,3 @@ def log_mel_patches(
     if count == 0:
         return sound.new_zeros(0, *front_end.feature_shape)
     return front_end(sound_windows(sound, SAMPLE_RATE, front_end, count, hop_seconds))
-
-
-def _log_mel(waveform: Float[Tensor, "*n s"]) -> Float[Tensor, "*n windows 64"]:
-    window, mel = _front_end(waveform.device)
-    windows = waveform.unfold(-1, _WINDOW, _HOP) * window
-    magnitude = torch.fft.rfft(windows, n=_FFT).abs()
-    return torch.log(magnitude @ mel + _LOG_OFFSET)
-
-
-@lru_cache(maxsize=4)
-def _front_end(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The periodic Hann window (400,) and the mel matrix (257, 64)."""
-    window = torch.hann_window(_WINDOW, periodic=True, dtype=torch.float64)
-    return window.float().to(device), mel_matrix().float().to(device)
-
-
-def mel_matrix() -> Float[Tensor, "257 64"]:
-    """Weights of the 64 triangular mel bands on the 257 frequencies of the spectrum, float64.
-
-    Edges are equally spaced in HTK mel, ``1127 ln(1 + f / 700)``, and the triangles are linear *in mel*, without area
-    normalisation. The constant component (0 Hz) belongs to no band.
-    """
-    frequencies = torch.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1, dtype=torch.float64)
-    mel = _hertz_to_mel(frequencies)[:, None]  # (257, 1)
-    lowest, highest = _hertz_to_mel(torch.tensor([_LOWEST_HZ, _HIGHEST_HZ], dtype=torch.float64)).tolist()
-    edges = torch.linspace(lowest, highest, MEL_BINS + 2, dtype=torch.float64)
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]  # each (64,)
-    weights = torch.minimum((mel - lower) / (centre - lower), (upper - mel) / (upper - centre)).clamp(min=0)
-    weights[0] = 0
-    return weights
-
-
-def _hertz_to_mel(frequency: Tensor) -> Tensor:
-    return 1127.0 * torch.log1p(frequency / 700.0)

@@ -24,6 +24,7 @@ from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS
 from ecmvae.data.images import of_size, read_rgb, same_size
 from ecmvae.data.layout import of_split, read_table
+from ecmvae.data.palette import voc_palette
 from ecmvae.data.transforms import ClipTransform
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import cut, read_json, short
@@ -199,21 +200,11 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
 def _class_of_colour() -> UInt8[np.ndarray, " 16777216"]:
     """The class of every colour, as one number of 24 bits."""
     table = np.full(1 << 24, _NO_CLASS, np.uint8)
-    table[voc_palette() @ np.array([1 << 16, 1 << 8, 1])] = np.arange(NUM_CLASSES)
+    table[voc_palette(NUM_CLASSES) @ np.array([1 << 16, 1 << 8, 1])] = np.arange(NUM_CLASSES)
     return table
 
 
 _NO_CLASS = 255
-
-
-def voc_palette(count: int = NUM_CLASSES) -> UInt8[np.ndarray, "c 3"]:
-    """The colours of the PASCAL VOC convention: the bits of a class number, dealt to R, G and B from the top down."""
-    numbers = np.arange(count)
-    palette = np.zeros((count, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return palette
 
 
 def class_names(root: str | Path) -> list[str]:
@@ -245,4 +236,4 @@ def _centre(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def save_classes(path: Path, classes: UInt8[np.ndarray, "h w"]) -> None:
     """Write class numbers (H, W) as the coloured label that `read_classes` reads."""
-    Image.fromarray(voc_palette()[classes]).save(path)
+    Image.fromarray(voc_palette(NUM_CLASSES)[classes]).save(path)

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import torch
-from einops import rearrange
-from jaxtyping import Float, Shaped, UInt8
-from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from jaxtyping import Float
 
+from ecmvae.data.video import SourceFrame
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 
@@ -48,16 +45,13 @@ class Letterbox:
         height, width = self.inner
         return (self.side - height) // 2, (self.side - width) // 2
 
-    def fit(self, frame: UInt8[np.ndarray, "h w 3"], normalise: Normalisation = IMAGENET) -> Float[Tensor, "3 s s"]:
-        """A source frame as the model sees it: resized by the same function as the training data, normalised."""
-        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frame)), "h w c -> 1 c h w")
-        if pixels.shape[2:] != self.inner:
-            pixels = interpolate(pixels, size=self.inner, mode="bilinear", antialias=True)
-        picture = normalise(pixels)[0]
-        (top, left), (height, width) = self.corner, self.inner
-        return pad(picture, (left, self.side - width - left, top, self.side - height - top))
+    def fit(self, frame: SourceFrame, normalise: Normalisation = IMAGENET) -> Float[np.ndarray, "3 s s"]:
+        """A source frame as the model sees it: scaled with an anti-aliasing filter, and normalised."""
+        square = np.zeros((3, self.side, self.side), np.float32)
+        self.crop(square)[:] = normalise.array(frame.rgb(self.inner))
+        return square
 
-    def crop(self, maps: Shaped[Tensor, "*n s s"]) -> Shaped[Tensor, "*n h w"]:
-        """The part of (..., S, S) maps that the picture covers, (..., *inner)."""
+    def crop(self, maps: np.ndarray) -> np.ndarray:
+        """The part of (..., S, S) maps that the picture covers, (..., *inner): a view."""
         (top, left), (height, width) = self.corner, self.inner
         return maps[..., top : top + height, left : left + width]

@@ -20,6 +20,7 @@ from ecmvae.config_reader import read_yaml
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.foreign_text import read_json, short
+from ecmvae.hub.class_names import class_names_in
 from ecmvae.hub.named_models import CARD_FILE, CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
 from ecmvae.registry import is_import_path
 from ecmvae.weight_files import write_weight_file
@@ -60,18 +61,6 @@ def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
     except Exception as error:
         raise UserError(f"{folder / WEIGHTS_FILE} is damaged: {error}: copy or train it again") from error
     return StoredModel(folder, config, state, _read_metadata(folder / METADATA_FILE))
-
-
-def class_names_in(description: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """The names of the classes in what a file says about its model; none when it names none.
-
-    Raises:
-        UserError: If they are not a list of printable names.
-    """
-    names = description.get("class_names", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
-        raise UserError(f"class_names of {where} must be a list of names, not {short(names)}: write the model again")
-    return tuple(names)
 
 
 def code_in(config: Config) -> set[str]:

@@ -109,6 +109,7 @@ class SegmentationHead(nn.Module):
             logits: Tensor = self.layers(x)
             return logits
         first, _, second, *pointwise = self.layers
+        assert isinstance(second, nn.Conv2d)
         parts = convolve_doubled(first(x), second)
         for layer in pointwise:  # what looks at single pixels does so before they are put side by side
             parts = layer(parts)
@@ -132,9 +133,7 @@ def convolve_doubled(x: Float[Tensor, "n c h w"], conv: nn.Conv2d) -> Float[Tens
     height, width = x.shape[2:]
     parts = windows.chunk(4, dim=1)
     corners = [(a, b) for a in (0, 1) for b in (0, 1)]
-    return torch.cat(
-        [part[:, :, a : a + height, b : b + width] for part, (a, b) in zip(parts, corners, strict=True)]
-    )
+    return torch.cat([part[:, :, a : a + height, b : b + width] for part, (a, b) in zip(parts, corners, strict=True)])
 
 
 class SegmentationDecoder(nn.Module):

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
-from ecmvae.data.avss import voc_palette
+from ecmvae.data.palette import voc_palette
 
 PALETTE = voc_palette(256)
 """(256, 3) RGB: the colour of each class, by the VOC convention that AVSS' labels follow."""
 
 
 def foreground_and_classes(
-    drawn: Float[Tensor, "s b t k h w"],
-) -> tuple[Float[Tensor, "b t h w"], UInt8[Tensor, "b t h w"] | None]:
+    drawn: Float[np.ndarray, "s b t k h w"],
+) -> tuple[Float[np.ndarray, "b t h w"], UInt8[np.ndarray, "b t h w"] | None]:
     """The mean over latent draws of the probability that a pixel sounds, and its likeliest class.
 
     The class is the likeliest one *but* the background, so that every pixel of a mask has one at any threshold.
@@ -29,9 +27,21 @@ def foreground_and_classes(
         Probabilities (B, T, H, W), and class numbers from 1 on; None for a model with one channel, without classes.
     """
     if drawn.shape[3] == 1:
-        return drawn.sigmoid().mean(dim=0)[:, :, 0], None
-    share = drawn.softmax(dim=3).mean(dim=0)  # (B, T, K, H, W)
-    return 1 - share[:, :, 0], (share[:, :, 1:].argmax(dim=2) + 1).to(torch.uint8)
+        return _sigmoid(drawn).mean(axis=0)[:, :, 0], None
+    share = _softmax(drawn).mean(axis=0)  # (B, T, K, H, W)
+    return 1 - share[:, :, 0], (share[:, :, 1:].argmax(axis=2) + 1).astype(np.uint8)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(logits))  # never overflows
+    probabilities: np.ndarray = np.where(logits >= 0, 1, small) / (1 + small)
+    return probabilities
+
+
+def _softmax(logits: Float[np.ndarray, "s b t k h w"]) -> Float[np.ndarray, "s b t k h w"]:
+    powers = np.exp(logits - logits.max(axis=3, keepdims=True))
+    shares: np.ndarray = powers / powers.sum(axis=3, keepdims=True)
+    return shares
 
 
 def class_name(number: int, names: Sequence[str]) -> str:

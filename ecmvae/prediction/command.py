@@ -8,7 +8,7 @@ from typing import Literal
 
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, show_path
-from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
+from ecmvae.prediction.options import EngineName, PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.sources import refuse_missing
 
 
@@ -36,6 +36,7 @@ def predict(
     audio_track: int = 0,
     batch: int = 4,
     half: bool = False,
+    engine: EngineName = "auto",
     device: str = "auto",
     seed: int = 0,
     force: bool = False,
@@ -78,6 +79,8 @@ def predict(
         audio_track: Which audio track to hear and to keep, from 0.
         batch: Clips in one pass through the model.
         half: Half precision inside the model: faster on a GPU, rarely on a CPU.
+        engine: What runs the model: onnx (onnxruntime, on the CPU), eager (PyTorch), compile (PyTorch, compiled first);
+            auto is onnx where the model has been exported, unless a GPU, --samples or --half speaks for PyTorch.
         device: auto, cpu, cuda, cuda:1 or mps.
         seed: Seed of the latent samples.
         force: Replace outputs that are there.
@@ -110,7 +113,7 @@ def predict(
     from ecmvae.prediction.predictor import VideoPredictor
     from ecmvae.prediction.run import predict_videos
 
-    load = partial(VideoPredictor, checkpoint, device, options, trust_code=trust_code)
+    load = partial(VideoPredictor, checkpoint, device, options, engine=engine, trust_code=trust_code)
     return predict_videos(sources, formats, load, look, out=out, force=force, progress=progress)
 
 
@@ -127,7 +130,7 @@ def export(
     ONNX and torch-export hold the deterministic model with its audio encoder: `frames` (B, T, 3, S, S), normalised, and
     `audio` (B, T, ...), features of the encoder's front end (VGGish: log-mel patches (1, 96, 64)), give `logits`
     (B, T, K, S, S), K = 1 or the number of classes. B and T are free, S is the model's own. `ecmvae predict` and
-    `VideoPredictor` run an ONNX file as a checkpoint; PyTorch still prepares frames and sound for it.
+    `VideoPredictor` run an ONNX file as a checkpoint, without PyTorch.
 
     Examples:
         ecmvae export --out model.onnx

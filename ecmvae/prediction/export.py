@@ -7,34 +7,33 @@ logits out, any number of clips and of frames a clip.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import logging
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ecmvae.audio import AUDIO_ENCODERS
-from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, window_samples
-from ecmvae.audio.vggish import VGGishFrontEnd
-from ecmvae.errors import UserError
-from ecmvae.files import replacing, show_path
-from ecmvae.foreign_text import parse_json, short
+from ecmvae.audio.encoder import window_samples
+from ecmvae.files import replacing
+from ecmvae.hub.client import sha256_of
 from ecmvae.hub.find import default_model
-from ecmvae.hub.folder import class_names_in
+from ecmvae.hub.named_models import WEIGHTS_FILE
 from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
-from ecmvae.prediction.model import check_model
-from ecmvae.visual.normalisation import IMAGENET, Normalisation
+from ecmvae.prediction.onnx_engine import GRAPH_FILE, MODEL_KEY, WEIGHTS_KEY, cached_graph
+from ecmvae.prediction.torch_engine import check_model
 
-# Metadata of the ONNX file, as JSON: what prediction needs to know of the model.
-_MODEL_KEY = "ecmvae.model"
-# Its form before: the configuration and the names of the classes. Those models have VGGish's front end.
-_CONFIG_KEY, _CLASSES_KEY = "ecmvae.config", "ecmvae.class_names"
+if TYPE_CHECKING:
+    import onnx
+
+logger = logging.getLogger(__name__)
 
 
 class DeterministicModel(nn.Module):
@@ -78,11 +77,134 @@ def export_onnx(model: Segmenter, path: Path) -> None:
     """
     import onnx
 
-    _, front_end = check_model(model)
+    onnx.save_model(_onnx_program(model), path)
+
+
+def export_into_cache(folder: Path, *, trust_code: bool = False) -> Path:
+    """Export the model of a folder to where `--engine onnx` finds it from then on.
+
+    Raises:
+        UserError: If the model cannot be loaded or has no audio encoder.
+    """
+    path = cached_graph(folder)
+    logger.info("exporting %s once, for onnxruntime", folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model = load_model(folder, trust_code=trust_code)
+    with replacing(path) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        export_onnx(model, part)
+    return path
+
+
+def write_graph(folder: Path) -> Path:
+    """Write the graph of a model folder into it: a small file whose weights are those of the folder's safetensors.
+
+    An initializer that is a tensor of the safetensors, in 16 bits or 32, becomes a reference to its bytes there.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If the model cannot be loaded or has no audio encoder.
+    """
+    import onnx
+
+    proto = _onnx_program(load_model(folder), fold_weights=False)
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")  # where in PyTorch's program it comes from
+    stored = _stored_tensors(folder / WEIGHTS_FILE)
+    referred = []
+    for initializer in proto.graph.initializer:
+        place = stored.get(_digest(onnx.numpy_helper.to_array(initializer)))
+        if place is None:
+            continue
+        name, kept = initializer.name, onnx.TensorProto()
+        kept.CopyFrom(initializer)
+        kept.ClearField("raw_data")
+        kept.ClearField("float_data")
+        kept.data_type = onnx.TensorProto.FLOAT16 if place.half else onnx.TensorProto.FLOAT
+        kept.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", WEIGHTS_FILE), ("offset", place.offset), ("length", place.length)):
+            entry = kept.external_data.add()
+            entry.key, entry.value = key, str(value)
+        if place.half:
+            kept.name = f"{name}.half"
+            proto.graph.node.insert(0, onnx.helper.make_node("Cast", [kept.name], [name], to=onnx.TensorProto.FLOAT))
+        referred.append((initializer, kept))
+    for initializer, kept in referred:
+        proto.graph.initializer.remove(initializer)
+        proto.graph.initializer.append(kept)
+    onnx.helper.set_model_props(proto, {**_properties(proto), WEIGHTS_KEY: sha256_of(folder / WEIGHTS_FILE)})
+    with replacing(folder / GRAPH_FILE) as part:
+        part.write_bytes(proto.SerializeToString())
+    return folder / GRAPH_FILE
+
+
+def _properties(proto: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in proto.metadata_props}
+
+
+class _Place(NamedTuple):
+    """Where the bytes of a tensor lie in a file, and whether they are numbers of 16 bits."""
+
+    offset: int
+    length: int
+    half: bool
+
+
+def _stored_tensors(file: Path) -> dict[bytes, _Place]:
+    """The tensors of a safetensors file by the digest of their values in 32 bits."""
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    places = {}
+    for name, entry in json.loads(content[8 : 8 + size]).items():
+        if name == "__metadata__" or entry["dtype"] not in ("F16", "F32"):
+            continue
+        start, end = (8 + size + offset for offset in entry["data_offsets"])
+        kind = np.float16 if entry["dtype"] == "F16" else np.float32
+        values = np.frombuffer(content[start:end], kind).reshape(entry["shape"])
+        places[_digest(values)] = _Place(start, end - start, entry["dtype"] == "F16")
+    return places
+
+
+def _digest(values: np.ndarray) -> bytes:
+    shape = repr(values.shape).encode()
+    return hashlib.sha256(shape + np.ascontiguousarray(values, np.float32).tobytes()).digest()
+
+
+def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelProto:
+    """The deterministic model as an ONNX graph that describes itself.
+
+    Args:
+        model: With an audio encoder.
+        fold_weights: Fold BatchNorm into the weights; without it, they stay the model's own, and onnxruntime folds them
+            when it loads the graph.
+    """
+    import onnx
+
+    front_end = check_model(model).front_end
+    assert front_end is not None
     program = torch.onnx.export(
-        _program(model), dynamo=True, input_names=["frames", "audio"], output_names=["logits"], verbose=False
+        _program(model),
+        dynamo=True,
+        input_names=["frames", "audio"],
+        output_names=["logits"],
+        verbose=False,
+        optimize=fold_weights,
     )
     assert program is not None
+    if not fold_weights:
+        from onnxscript import optimizer
+
+        optimizer.inline(program.model)
+        optimizer.fold_constants(
+            program.model,
+            onnx_shape_inference=True,
+            input_size_limit=1024,
+            output_size_limit=4096,
+            should_fold=lambda node: False if node.op_type == "Transpose" else None,  # it would copy weights
+        )
+        optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
     del proto.graph.value_info[:]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
     description = {
@@ -92,9 +214,9 @@ def export_onnx(model: Segmenter, path: Path) -> None:
         "normalisation": model.normalisation.to_dict(),
         "front_end": front_end.name,
     }
-    onnx.helper.set_model_props(proto, {_MODEL_KEY: json.dumps(description)})
+    onnx.helper.set_model_props(proto, {MODEL_KEY: json.dumps(description)})
     onnx.checker.check_model(proto)
-    onnx.save_model(proto, path)
+    return proto
 
 
 def quantise_onnx(source: Path, target: Path) -> None:
@@ -104,107 +226,10 @@ def quantise_onnx(source: Path, target: Path) -> None:
     quantize_dynamic(source, target, weight_type=QuantType.QUInt8)
 
 
-class OnnxOutput(NamedTuple):
-    """Output of an exported model."""
-
-    logits: Tensor
-    """(B, T, K, H, W), K = 1 or the number of classes."""
-
-
-class OnnxModel:
-    """An exported model in onnxruntime: a `ClipModel`.
-
-    Args:
-        path: A file written by `export`.
-        front_end: Makes the audio features; None = the front end of that name among `AUDIO_ENCODERS`.
-
-    Raises:
-        UserError: If the file is missing or was not written by `export`, or its front end is not known.
-    """
-
-    def __init__(self, path: Path, front_end: AudioFrontEnd | None = None) -> None:
-        from onnxruntime import InferenceSession, SessionOptions
-
-        if not path.is_file():
-            raise UserError(f"checkpoint not found: {show_path(path)}")
-        options = SessionOptions()
-        # onnxruntime reads neither OMP_NUM_THREADS nor torch.set_num_threads.
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises classes of its own, without a common base
-            raise UserError(f"{show_path(path)} is not a readable ONNX model: export it again") from error
-        properties = self._session.get_modelmeta().custom_metadata_map
-        self._inputs = [each.name for each in self._session.get_inputs()]
-        description = _description(properties, path)
-        if len(self._inputs) != 2 or "logits" not in [each.name for each in self._session.get_outputs()]:
-            raise UserError(f"{show_path(path)} must take frames and sound and give logits: export it again")
-        self.image_size: int = description["image_size"]
-        self.num_frames: int = description["num_frames"]
-        self.class_names = class_names_in(description, show_path(path))
-        self.normalisation = Normalisation.from_dict(description["normalisation"])
-        self.front_end = front_end or _front_end(description["front_end"], path)
-
-    def encode_audio(self, features: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t *f"]:
-        """The features themselves: the exported graph holds the audio encoder."""
-        return features
-
-    def __call__(
-        self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"], *, latents: Literal["mean"] = "mean"
-    ) -> OnnxOutput:
-        """Logits (B, T, K, H, W) with latents at their means."""
-        inputs = dict(zip(self._inputs, (frames.float().numpy(), audio.float().numpy()), strict=True))
-        return OnnxOutput(torch.from_numpy(self._session.run(["logits"], inputs)[0]))
-
-    def sample_logits(self, frames: Tensor, audio: Tensor, num_samples: int) -> Tensor:
-        """Not possible.
-
-        Raises:
-            UserError: Always: the exported model is deterministic.
-        """
-        raise UserError("an exported model has no latent samples: use --samples 1, or the model folder")
-
-
-def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """What the file says about its model."""
-    name = show_path(path)
-    if _MODEL_KEY in properties:
-        description = parse_json(properties[_MODEL_KEY], f"the description in {name}")
-    elif _CONFIG_KEY in properties:
-        config = parse_json(properties[_CONFIG_KEY], f"the configuration in {name}")
-        description = {
-            **(config.get("data") or {} if isinstance(config, dict) else {}),
-            "class_names": parse_json(properties.get(_CLASSES_KEY, "[]"), f"the class names in {name}"),
-            "normalisation": IMAGENET.to_dict(),
-            "front_end": VGGishFrontEnd.name,
-        }
-    else:
-        raise UserError(f"{name} was not written by ecmvae export: the description of its model is missing")
-    kinds = {"image_size": int, "num_frames": int, "class_names": list, "normalisation": dict, "front_end": str}
-    for key, kind in kinds.items():
-        value = description.get(key) if isinstance(description, dict) else None
-        if type(value) is not kind or (isinstance(value, int) and value < 1):
-            raise UserError(f"{name} says {short(value)} for the {key} of its model: export it again")
-    return dict(description)
-
-
-def _front_end(name: str, path: Path) -> AudioFrontEnd:
-    """The front end of that name, of one of the registered audio encoders."""
-    if name == VGGishFrontEnd.name:
-        return VGGishFrontEnd()
-    for encoder in AUDIO_ENCODERS:
-        front_end: AudioFrontEnd = build_audio_encoder(encoder).front_end
-        if front_end.name == name:
-            return front_end
-    raise UserError(
-        f"{show_path(path)} needs the audio front end {short(name)}, which no registered audio encoder has: "
-        "register its encoder in AUDIO_ENCODERS, or open the file as OnnxModel(path, front_end=...)"
-    )
-
-
 def _program(model: Segmenter) -> torch.export.ExportedProgram:
     """The deterministic model, traced with 2 clips of 3 frames: 1 would be taken for a constant."""
-    _, front_end = check_model(model)
+    front_end = check_model(model).front_end
+    assert front_end is not None
     sound = front_end(torch.zeros(6, window_samples(front_end)))
     inputs = torch.zeros(2, 3, 3, model.image_size, model.image_size), rearrange(sound, "(b t) ... -> b t ...", b=2)
     free = {0: torch.export.Dim("clips", min=1), 1: torch.export.Dim("frames", min=1)}

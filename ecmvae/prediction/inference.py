@@ -7,17 +7,14 @@ import logging
 import platform
 from collections.abc import Callable, Iterator
 
-import torch
+import numpy as np
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
-from ecmvae.models.decoder import foreground_logits
-from ecmvae.models.latent_use import UNUSED
 from ecmvae.prediction.classes import foreground_and_classes
+from ecmvae.prediction.engine import Engine
 from ecmvae.prediction.key_frames import KeyFrames, interleaved_clips
-from ecmvae.prediction.model import ClipModel
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.temporal import KeyMaps
 
@@ -25,8 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def predict_key_frames(
-    model: ClipModel,
-    device: torch.device,
+    engine: Engine,
     options: PredictorOptions,
     read: Callable[[int], KeyFrames | None],
     geometry: Letterbox,
@@ -34,13 +30,12 @@ def predict_key_frames(
     """Predict block after block; the last reaches back so that it, too, spans T seconds if the video is that long.
 
     Args:
-        model: On `device`.
-        device: Device of the model.
-        options: Clips at a time, samples, seed and precision.
+        engine: Runs the model.
+        options: Clips at a time, samples and seed.
         read: Reads so many key frames, see `read_key_frames`.
         geometry: Its bars are cut off the maps.
     """
-    clip = model.num_frames * options.stride
+    clip = engine.num_frames * options.stride
     size = clip * max(options.batch // options.stride, 1)
     before: KeyFrames | None = None
     spread = 0.0
@@ -49,7 +44,7 @@ def predict_key_frames(
         following = read(size)
         missing = clip - len(current)
         together = current.led_by(before, missing) if before is not None and missing > 0 else current
-        probabilities, classes, apart = _predict_block(model, device, options, together)
+        probabilities, classes, apart = _predict_block(engine, options, together)
         spread = max(spread, apart)
         release_free_memory()  # before the frames are drawn and encoded
         maps = KeyMaps(
@@ -60,57 +55,50 @@ def predict_key_frames(
         )
         yield maps[len(together) - len(current) :]
         before, current = current, following
-    if options.samples > 1 and spread < UNUSED:
-        logger.warning(
-            "the latents of this model change its masks by less than %g: --samples %d adds nothing",
-            UNUSED,
-            options.samples,
-        )
+    if options.samples > 1:
+        from ecmvae.models.latent_use import UNUSED  # with PyTorch, as the engine that has drawn the samples
+
+        if spread < UNUSED:
+            logger.warning(
+                "the latents of this model change its masks by less than %g: --samples %d adds nothing",
+                UNUSED,
+                options.samples,
+            )
 
 
-@torch.inference_mode()
 def _predict_block(
-    model: ClipModel, device: torch.device, options: PredictorOptions, block: KeyFrames
-) -> tuple[Float[Tensor, "n s s"], UInt8[Tensor, "n s s"] | None, float]:
-    """Probabilities, the mean over the latent samples, and classes of equally spaced key frames, on the CPU.
+    engine: Engine, options: PredictorOptions, block: KeyFrames
+) -> tuple[Float[np.ndarray, "n s s"], UInt8[np.ndarray, "n s s"] | None, float]:
+    """Probabilities, the mean over the latent samples, and classes of equally spaced key frames.
 
     The number is how far the samples lie apart: their mean range in the pixels that one of them marks, at most 1.
 
     Raises:
         UserError: If the model answers NaN.
     """
-    result = block.frames.new_empty(len(block), *block.frames.shape[2:])
-    numbers: Tensor | None = None
+    result = np.empty((len(block), *block.frames.shape[2:]), np.float32)
+    numbers: np.ndarray | None = None
     apart = 0.0
-    precision = torch.autocast(
-        device.type, torch.bfloat16 if device.type == "cpu" else torch.float16, enabled=options.half
-    )
-    for clips in interleaved_clips(len(block), model.num_frames, options.stride, options.batch):
-        pictures = block.frames[clips].to(device)  # (B, T, 3, S, S)
-        with precision, torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(options.seed)  # the same noise in every block: less flicker
-            audio = model.encode_audio(block.features[clips].to(device))
-            if options.samples == 1:
-                logits = model(pictures, audio, latents="mean").logits[None]
-            else:
-                logits = model.sample_logits(pictures, audio, options.samples)
-        if torch.isnan(logits).any():
+    for clips in interleaved_clips(len(block), engine.num_frames, options.stride, options.batch):
+        # The same seed in every block: less flicker.
+        logits = engine.logits(block.frames[clips], block.features[clips], options.samples, options.seed)
+        if np.isnan(logits).any():
             raise UserError("the model answers NaN: its checkpoint is broken, or --half is too coarse for it")
-        probability, classes = foreground_and_classes(logits.float())
+        probability, classes = foreground_and_classes(logits)
         if options.samples > 1:
-            apart = max(apart, _range(foreground_logits(logits.float()).sigmoid()))
-        result[clips] = probability.cpu()
+            apart = max(apart, _range(np.stack([foreground_and_classes(each[None])[0] for each in logits])))
+        result[clips] = probability
         if classes is not None:
-            numbers = torch.empty(result.shape, dtype=torch.uint8) if numbers is None else numbers
-            numbers[clips] = classes.cpu()
+            numbers = np.empty(result.shape, np.uint8) if numbers is None else numbers
+            numbers[clips] = classes
     return result, numbers, apart
 
 
-def _range(samples: Float[Tensor, "s b t 1 h w"]) -> float:
+def _range(samples: Float[np.ndarray, "k b t h w"]) -> float:
     """Mean of largest less smallest probability over the pixels that a sample marks; 0 where none does."""
-    low, high = samples.aminmax(dim=0)
+    low, high = samples.min(axis=0), samples.max(axis=0)
     marked = high > 0.5
-    return float((high - low)[marked].mean()) if bool(marked.any()) else 0.0
+    return float((high - low)[marked].mean()) if marked.any() else 0.0
 
 
 def release_free_memory() -> None:

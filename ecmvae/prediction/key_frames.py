@@ -20,17 +20,14 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float64
-from torch import Tensor
+from jaxtyping import Float, Float64, Int
 
-from ecmvae.audio.encoder import AudioFrontEnd
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import Sound, SourceFrame
-from ecmvae.visual.normalisation import Normalisation
+from ecmvae.prediction.engine import Engine
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeyFrames:
     """Successive key frames, ready for the model.
 
@@ -40,9 +37,9 @@ class KeyFrames:
         features: (n, ...), what the front end makes of the sound around each.
     """
 
-    times: Float64[Tensor, " n"]
-    frames: Float[Tensor, "n 3 s s"]
-    features: Float[Tensor, "n *f"]
+    times: Float64[np.ndarray, " n"]
+    frames: Float[np.ndarray, "n 3 s s"]
+    features: Float[np.ndarray, "n *f"]
 
     def __len__(self) -> int:
         return len(self.times)
@@ -50,44 +47,40 @@ class KeyFrames:
     def led_by(self, before: KeyFrames, count: int) -> KeyFrames:
         """These key frames after the last `count` (or all, if fewer) of those before."""
         return KeyFrames(
-            torch.cat([before.times[-count:], self.times]),
-            torch.cat([before.frames[-count:], self.frames]),
-            torch.cat([before.features[-count:], self.features]),
+            np.concatenate([before.times[-count:], self.times]),
+            np.concatenate([before.frames[-count:], self.frames]),
+            np.concatenate([before.features[-count:], self.features]),
         )
 
 
-@torch.no_grad()
 def read_key_frames(
     keys: Iterator[tuple[float, SourceFrame]],
     sound: Sound,
     geometry: Letterbox,
-    normalisation: Normalisation,
-    front_end: AudioFrontEnd,
+    engine: Engine,
     count: int,
 ) -> KeyFrames | None:
     """Prepare the next `count` key frames of a video, fewer at the end, or None after the last.
 
     Args:
         keys: Time and source frame of each key frame.
-        sound: The sound of the video, at the front end's rate.
+        sound: The sound of the video, at the engine's rate.
         geometry: From a source frame to the model's square.
-        normalisation: Of the frames.
-        front_end: Makes the audio features.
+        engine: Says how frames are normalised and makes the audio features.
         count: How many to read.
     """
     times: list[float] = []
-    frames: list[Tensor] = []
-    waveforms: list[Tensor] = []
+    frames: list[np.ndarray] = []
+    waveforms: list[np.ndarray] = []
     shown: int | None = None  # a slow video shows one frame for many key frames
     for time, frame in islice(keys, count):
-        frames.append(frames[-1] if shown == frame.index else geometry.fit(frame.rgb(), normalisation))
+        frames.append(frames[-1] if shown == frame.index else geometry.fit(frame, engine.normalisation))
         shown = frame.index
         times.append(time)
-        waveforms.append(torch.from_numpy(sound_around(sound, time, front_end.seconds)))
+        waveforms.append(sound_around(sound, time, engine.seconds))
     if not times:
         return None
-    features = front_end(torch.stack(waveforms))
-    return KeyFrames(torch.tensor(times, dtype=torch.float64), torch.stack(frames), features)
+    return KeyFrames(np.array(times), np.stack(frames), engine.features(np.stack(waveforms)))
 
 
 def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray, " s"]:
@@ -96,7 +89,7 @@ def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray,
     return sound.read(start, start + round(seconds * sound.sample_rate))
 
 
-def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Tensor]:
+def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Int[np.ndarray, "b t"]]:
     """Index tables (B, T) that put `count` key frames into clips of T = `num_frames` frames `stride` apart.
 
     Every frame is in a clip. Where `count` is not a multiple of T * stride, the last clips reach back over frames that
@@ -106,9 +99,10 @@ def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> I
     span = num_frames * stride
     starts = [min(start, max(count - span, 0)) for start in range(0, count, span)]
     clips = [
-        torch.arange(start + phase, min(start + span, count), stride)
+        np.arange(start + phase, min(start + span, count), stride)
         for start in starts
         for phase in range(min(stride, count - start))
     ]
     for _, alike in groupby(clips, key=len):
-        yield from torch.split(torch.stack(list(alike)), batch)
+        tables = np.stack(list(alike))
+        yield from (tables[start : start + batch] for start in range(0, len(tables), batch))

@@ -11,6 +11,10 @@ Style = Literal["contour", "heatmap", "spotlight"]
 """Of an overlay: tint and outline, probability over the whole picture, or everything silent darkened."""
 
 
+EngineName = Literal["auto", "eager", "onnx", "compile"]
+"""What runs the model: the best choice for it, PyTorch, onnxruntime, or PyTorch compiled."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WriterOptions:
     """Choices that concern several output formats."""

@@ -53,7 +53,7 @@ def _draw_timeline(figure: Figure, axes: Axes, result: VideoResult) -> None:
     """Loudness on the left scale; area and uncertainty, both small as a rule, on one of their own to the right."""
     axes.plot(result.timestamps, result.audio_activity, "C0", label="loudness (left)")
     axes.set(xlabel="seconds", ylabel="loudness", ylim=(0, 1))
-    area, doubt = result.masked_area, result.key_uncertainty.float().mean(dim=(1, 2)).numpy()
+    area, doubt = result.masked_area, result.key_uncertainty.mean(axis=(1, 2), dtype=np.float32)
     right = axes.twinx()
     right.plot(result.timestamps, area, "C1", label="masked share (right)")
     right.plot(result.key_times, doubt, "C2", label="uncertainty, bits (right)")

@@ -13,29 +13,27 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
-from PIL.Image import Image
-from torch import Tensor, nn
 
-from ecmvae.audio.io import resample
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, VideoInfo, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
-from ecmvae.device import choose_device
 from ecmvae.errors import UserError
-from ecmvae.hub.find import default_model
-from ecmvae.models.checkpoint import load_model
-from ecmvae.prediction.export import OnnxModel
+from ecmvae.prediction.engine import Engine, open_engine
 from ecmvae.prediction.inference import predict_key_frames
 from ecmvae.prediction.key_frames import read_key_frames, sound_around
-from ecmvae.prediction.model import check_model
-from ecmvae.prediction.options import PredictorOptions
+from ecmvae.prediction.options import EngineName, PredictorOptions
 from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.temporal import smoothed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import nn
+else:
+    Image = nn = Any  # neither is needed to predict a video
 
 _LOUDNESS_WINDOW = 0.1  # seconds
 _QUIET_DB = -60.0
@@ -52,38 +50,31 @@ class VideoPredictor:
 
     def __init__(
         self,
-        model_or_path: nn.Module | OnnxModel | str | Path | None = None,
+        model: Engine | nn.Module | str | Path | None = None,
         device: str = "auto",
         options: PredictorOptions | None = None,
         *,
+        engine: EngineName = "auto",
         trust_code: bool = False,
     ) -> None:
         """Load a model.
 
         Args:
-            model_or_path: A model, such as a `Segmenter`, whether a configuration describes it or not; the path of a
-                model folder or run or of an exported `.onnx` file (which runs on the CPU); a name of `ecmvae models`,
-                or ``hf://owner/name`` on the hub; or None for the packaged model, else the newest `runs/demo`.
+            model: A module, such as a `Segmenter`, whether a configuration describes it or not; the path of a model
+                folder or run or of an exported `.onnx` file; a name of `ecmvae models`, or ``hf://owner/name`` on the
+                hub; None for the packaged model, else the newest `runs/demo`; or an engine.
             device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
             options: None = the defaults.
+            engine: What runs the model, see `ecmvae.prediction.engine.open_engine`.
             trust_code: Import the classes that the model's configuration names by import path.
 
         Raises:
-            UserError: If there is no such model or device, the model has no audio encoder, or it cannot predict (see
-                `ecmvae.prediction.model`).
+            UserError: If there is no such model, device or engine, the model has no audio encoder, or it cannot predict
+                (see `ecmvae.prediction.torch_engine.ClipModel`).
         """
-        self.device = choose_device(device)
         self.options = options or PredictorOptions()
-        model: Any = default_model() if model_or_path is None else model_or_path
-        if isinstance(model, str | Path) and str(model).endswith(".onnx"):
-            model = OnnxModel(Path(model))
-        elif isinstance(model, str | Path):
-            model = load_model(model, self.device, trust_code=trust_code)
-        if isinstance(model, nn.Module):
-            model = model.to(self.device).eval()
-        else:
-            self.device = torch.device("cpu")
-        self.model, self.front_end = check_model(model)
+        self._open = partial(open_engine, model, device, engine=engine, trust_code=trust_code)
+        self.engine = self._open(self.options)
 
     def predict(self, path: str | Path) -> VideoResult:
         """Masks of a whole video.
@@ -140,8 +131,7 @@ class VideoPredictor:
         check_sound(waveform, sample_rate)
         if not fps > 0:
             raise UserError(f"fps is a number of frames a second above 0, got {fps}")
-        heard = resample(torch.from_numpy(waveform).float(), sample_rate, self.front_end.sample_rate).numpy()
-        sound = SoundArray(heard, self.front_end.sample_rate)
+        sound = SoundArray(_resampled(waveform, sample_rate, self.engine.sample_rate), self.engine.sample_rate)
         shown = (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
         geometry = self._geometry(*frames.shape[1:3])
         return VideoResult.join(list(self._windows(shown, geometry, sound, sound, None)))
@@ -166,23 +156,25 @@ class VideoPredictor:
         """
         check_sound(waveform, sample_rate)
         pixels = image if isinstance(image, np.ndarray) else np.array(image.convert("RGB"))
-        rate = 1 / max(len(waveform) / sample_rate, self.front_end.seconds)  # one key frame, in the middle
+        rate = 1 / max(len(waveform) / sample_rate, self.engine.seconds)  # one key frame, in the middle
         once = self.with_options(replace(self.options, fps=rate))
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
 
     def with_options(self, options: PredictorOptions) -> VideoPredictor:
-        """The same model with other options."""
+        """The same model with other options; draws of the latents take another engine than an exported model's."""
         other = copy.copy(self)
         other.options = options
+        if self.engine.name == "onnx" and options.samples > 1:
+            other.engine = self._open(options)
         return other
 
     def _geometry(self, height: int, width: int, sample_aspect: Fraction = Fraction(1)) -> Letterbox:
         squash = self.options.squash
-        side = self.model.image_size
+        side = self.engine.image_size
         return Letterbox(height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect)
 
     def _sound(self, info: VideoInfo, *, warn: bool = True) -> SoundReader:
-        rate, track = self.front_end.sample_rate, self.options.audio_track
+        rate, track = self.engine.sample_rate, self.options.audio_track
         return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start, warn=warn)
 
     def _windows(
@@ -191,8 +183,8 @@ class VideoPredictor:
         options = self.options
         frame_times: deque[float] = deque()
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
-        read = partial(read_key_frames, keys, sound, geometry, self.model.normalisation, self.front_end)
-        blocks = predict_key_frames(self.model, self.device, options, read, geometry)
+        read = partial(read_key_frames, keys, sound, geometry, self.engine)
+        blocks = predict_key_frames(self.engine, options, read, geometry)
         first_index = 0
         for keys_done in smoothed(blocks, options.smoothing * options.fps):
             end = float("inf") if keys_done.last else float(keys_done.times[-1])
@@ -208,18 +200,23 @@ class VideoPredictor:
                 timestamps=np.asarray(shown, np.float64),
                 audio_activity=_activity(loudness, shown),
                 key_times=keys_done.times,
-                key_probabilities=keys_done.probabilities.half(),
-                key_uncertainty=binary_entropy(keys_done.probabilities).half(),
+                key_probabilities=keys_done.probabilities.astype(np.float16),
                 key_classes=keys_done.classes,
-                class_names=tuple(self.model.class_names),
+                class_names=tuple(self.engine.class_names),
             )
             first_index += len(shown)
 
 
-def binary_entropy(probability: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Entropy in bits of a yes-no answer: 0 where the probability is 0 or 1, 1 where it is one half."""
-    inside = probability.clamp(1e-6, 1 - 1e-6)
-    return -(inside * inside.log2() + (1 - inside) * (1 - inside).log2())
+def _resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """As the training data is resampled, which takes PyTorch; a video's own sound is resampled while it is decoded."""
+    if rate == new_rate:
+        return waveform.astype(np.float32)
+    import torch
+
+    from ecmvae.audio.io import resample
+
+    resampled: np.ndarray = resample(torch.from_numpy(waveform).float(), rate, new_rate).numpy()
+    return resampled
 
 
 def _noting_times(frames: Iterator[SourceFrame], times: deque[float]) -> Iterator[SourceFrame]:

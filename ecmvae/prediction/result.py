@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float16, Float64, UInt8
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
@@ -39,7 +36,7 @@ class FrameResult:
         threshold: A pixel is in the mask where its probability is above it.
         geometry: How the source lies in the model's square.
         small_probability: (1, h, w) float32, at the model's size.
-        small_uncertainty: (1, h, w) float32, at the model's size.
+        small_uncertainty: Makes the (1, h, w) float32 map at the model's size; it is called when somebody looks.
         small_classes: (h, w) uint8, likeliest class of the nearest key frame; None from a model that knows no classes.
         class_names: Names of the classes by number, where they are known.
     """
@@ -49,20 +46,20 @@ class FrameResult:
     audio_activity: float
     threshold: float
     geometry: Letterbox
-    small_probability: Float[Tensor, "1 h w"]
-    small_uncertainty: Float[Tensor, "1 h w"]
-    small_classes: UInt8[Tensor, "h w"] | None = None
+    small_probability: Float[np.ndarray, "1 h w"]
+    small_uncertainty: Callable[[], Float[np.ndarray, "1 h w"]]
+    small_classes: UInt8[np.ndarray, "h w"] | None = None
     class_names: tuple[str, ...] = ()
 
     @cached_property
     def probability(self) -> Float[np.ndarray, "h0 w0"]:
         """(H0, W0) float32, that this pixel belongs to a sounding object."""
-        return render.enlarge(self.small_probability[0].numpy(), self.geometry.height, self.geometry.width)
+        return render.enlarge(self.small_probability[0], self.geometry.height, self.geometry.width)
 
     @cached_property
     def uncertainty(self) -> Float[np.ndarray, "h0 w0"]:
         """(H0, W0) float32 in [0, 1], entropy in bits of the mean probability."""
-        return render.enlarge(self.small_uncertainty[0].numpy(), self.geometry.height, self.geometry.width)
+        return render.enlarge(self.small_uncertainty()[0], self.geometry.height, self.geometry.width)
 
     @cached_property
     def mask(self) -> Bool[np.ndarray, "h0 w0"]:
@@ -74,9 +71,11 @@ class FrameResult:
         """(H0, W0) uint8, class of every pixel in the mask and 0 elsewhere; None from a model without classes."""
         if self.small_classes is None:
             return None
-        size = (self.geometry.height, self.geometry.width)
-        full: np.ndarray = interpolate(self.small_classes[None, None], size=size, mode="nearest-exact")[0, 0].numpy()
-        marked: np.ndarray = full * self.mask
+        rows, columns = (
+            ((np.arange(full) + 0.5) * small / full).astype(int)  # the nearest centre
+            for full, small in zip((self.geometry.height, self.geometry.width), self.small_classes.shape, strict=True)
+        )
+        marked: np.ndarray = self.small_classes[rows[:, None], columns] * self.mask
         return marked
 
 
@@ -98,7 +97,6 @@ class VideoResult:
         audio_activity: (F,) float32 in [0, 1], loudness around every frame on a scale from -60 dB to full scale.
         key_times: (K,) float64, seconds of the key frames.
         key_probabilities: (K, h, w) float16.
-        key_uncertainty: (K, h, w) float16.
         key_classes: (K, h, w) uint8, the likeliest class but the background; None from a model without classes.
         class_names: Names of the classes by number, where they are known.
     """
@@ -110,10 +108,9 @@ class VideoResult:
     audio_track: int
     timestamps: Float64[np.ndarray, " f"]
     audio_activity: Float[np.ndarray, " f"]
-    key_times: Float64[Tensor, " k"]
-    key_probabilities: Float16[Tensor, "k h w"]
-    key_uncertainty: Float16[Tensor, "k h w"]
-    key_classes: UInt8[Tensor, "k h w"] | None = None
+    key_times: Float64[np.ndarray, " k"]
+    key_probabilities: Float16[np.ndarray, "k h w"]
+    key_classes: UInt8[np.ndarray, "k h w"] | None = None
     class_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -127,7 +124,7 @@ class VideoResult:
     def frame(self, position: int) -> FrameResult:
         """The answer for frame number `position` of this result."""
         time = float(self.timestamps[position])
-        nearest = int((self.key_times - time).abs().argmin())  # between two classes there is nothing to interpolate
+        nearest = int(np.abs(self.key_times - time).argmin())  # between two classes there is nothing to interpolate
         return FrameResult(
             index=self.first_index + position,
             time=time,
@@ -135,10 +132,15 @@ class VideoResult:
             threshold=self.threshold,
             geometry=self.geometry,
             small_probability=self._small(self.key_probabilities, slice(position, position + 1)),
-            small_uncertainty=self._small(self.key_uncertainty, slice(position, position + 1)),
+            small_uncertainty=lambda: self._small(self.key_uncertainty, slice(position, position + 1)),
             small_classes=None if self.key_classes is None else self.key_classes[nearest],
             class_names=self.class_names,
         )
+
+    @cached_property
+    def key_uncertainty(self) -> Float16[np.ndarray, "k h w"]:
+        """(K, h, w) float16, entropy in bits of the probabilities; made when somebody looks."""
+        return binary_entropy(self.key_probabilities.astype(np.float32)).astype(np.float16)
 
     @cached_property
     def masks(self) -> Bool[np.ndarray, "f h w"]:
@@ -164,7 +166,7 @@ class VideoResult:
     def masked_area(self) -> Float[np.ndarray, " f"]:
         """(F,) float32: share of each frame that is in the mask, measured at the model's size."""
         small = self._small(self.key_probabilities, slice(None))
-        share: np.ndarray = (small > self.threshold).float().mean(dim=(1, 2)).numpy()
+        share: np.ndarray = (small > self.threshold).mean(axis=(1, 2), dtype=np.float32)
         return share
 
     def with_threshold(self, threshold: float) -> VideoResult:
@@ -226,9 +228,9 @@ class VideoResult:
         # Neighbouring windows share a key frame: it is kept once.
         starts = [-math.inf, *(float(window.key_times[-1]) for window in windows[:-1])]
 
-        def together(name: str) -> Tensor:
+        def together(name: str) -> np.ndarray:
             pairs = zip(windows, starts, strict=True)
-            return torch.cat([getattr(window, name)[window.key_times > start] for window, start in pairs])
+            return np.concatenate([getattr(window, name)[window.key_times > start] for window, start in pairs])
 
         return replace(
             windows[0],
@@ -236,13 +238,12 @@ class VideoResult:
             audio_activity=np.concatenate([window.audio_activity for window in windows]),
             key_times=together("key_times"),
             key_probabilities=together("key_probabilities"),
-            key_uncertainty=together("key_uncertainty"),
             key_classes=None if windows[0].key_classes is None else together("key_classes"),
         )
 
-    def _small(self, maps: Tensor, which: slice) -> Tensor:
+    def _small(self, maps: np.ndarray, which: slice) -> np.ndarray:
         """Maps of some source frames, float32 at the model's size."""
-        return interpolate_in_time(maps, self.key_times, torch.from_numpy(self.timestamps[which]))
+        return interpolate_in_time(maps, self.key_times, self.timestamps[which])
 
     def _at_source_size(self, name: str, kind: type[np.generic]) -> np.ndarray:
         """(F, H0, W0): one map a frame, put together without a second copy of them all."""
@@ -250,3 +251,10 @@ class VideoResult:
         for position, frame in enumerate(self):
             together[position] = getattr(frame, name)
         return together
+
+
+def binary_entropy(probability: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """Entropy in bits of a yes-no answer: 0 where the probability is 0 or 1, 1 where it is one half."""
+    inside = probability.clip(1e-6, 1 - 1e-6)
+    entropy: np.ndarray = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    return entropy

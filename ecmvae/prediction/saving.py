@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from ecmvae.data.video import VideoInfo, probe, show_path, stream_frames
 from ecmvae.errors import UserError
+from ecmvae.prediction.ahead import worked_ahead
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.writers import WRITERS
 
@@ -62,19 +63,19 @@ def write_outputs(
     info = source if isinstance(source, VideoInfo) else probe(source)
     highest = 0.0
 
-    def frames_of_windows() -> Iterator[FrameResult]:
+    def frames_of(windows: Iterable[VideoResult]) -> Iterator[FrameResult]:
         nonlocal highest
         for window in windows:
             highest = max(highest, float(window.key_probabilities.max()))
             yield from window
 
-    answers = frames_of_windows()
-    first = next(answers, None)  # the predictor may refuse the file: before any output is begun
-    if first is None:
-        raise UserError(f"no frame of {show_path(info.path)} was predicted: there is nothing to write")
     frames = sounding = 0
     area = end = 0.0
     with ExitStack() as stack:
+        answers = frames_of(stack.enter_context(closing(worked_ahead(iter(windows)))))
+        first = next(answers, None)  # the predictor may refuse the file: before any output is begun
+        if first is None:
+            raise UserError(f"no frame of {show_path(info.path)} was predicted: there is nothing to write")
         writers = [stack.enter_context(WRITERS.get(kind)(path, info, options)) for kind, path in targets.items()]
         decoded = stream_frames(info.path, warn=False)  # the predictor has logged what is damaged
         pictures = islice(decoded, first.index, None)

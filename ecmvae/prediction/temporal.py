@@ -6,14 +6,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 from jaxtyping import Float, Float64, UInt8
-from torch import Tensor
 
 _CUT = 2.0  # the Gaussian is cut off at two standard deviations
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeyMaps:
     """What the model answers for successive key frames.
 
@@ -24,9 +23,9 @@ class KeyMaps:
         last: Whether no key frame follows.
     """
 
-    times: Float64[Tensor, " k"]
-    probabilities: Float[Tensor, "k h w"]
-    classes: UInt8[Tensor, "k h w"] | None
+    times: Float64[np.ndarray, " k"]
+    probabilities: Float[np.ndarray, "k h w"]
+    classes: UInt8[np.ndarray, "k h w"] | None
     last: bool
 
     def __len__(self) -> int:
@@ -40,9 +39,9 @@ class KeyMaps:
         """Both, one after the other."""
         classes = None
         if self.classes is not None and other.classes is not None:
-            classes = torch.cat([self.classes, other.classes])
+            classes = np.concatenate([self.classes, other.classes])
         times, probabilities = (self.times, other.times), (self.probabilities, other.probabilities)
-        return KeyMaps(torch.cat(times), torch.cat(probabilities), classes, other.last)
+        return KeyMaps(np.concatenate(times), np.concatenate(probabilities), classes, other.last)
 
 
 def smoothed(blocks: Iterable[KeyMaps], sigma: float) -> Iterator[KeyMaps]:
@@ -73,7 +72,7 @@ def smoothing_reach(sigma: float) -> int:
     return math.floor(_CUT * sigma + 1e-9)
 
 
-def smooth(maps: Float[Tensor, "k h w"], sigma: float) -> Float[Tensor, "k h w"]:
+def smooth(maps: Float[np.ndarray, "k h w"], sigma: float) -> Float[np.ndarray, "k h w"]:
     """Gaussian average over time, without delay; at the ends the weights of existing neighbours sum to one.
 
     Args:
@@ -83,23 +82,27 @@ def smooth(maps: Float[Tensor, "k h w"], sigma: float) -> Float[Tensor, "k h w"]
     reach = smoothing_reach(sigma)
     if reach == 0 or len(maps) < 2:
         return maps
-    position = torch.arange(len(maps), dtype=torch.float32)
+    position = np.arange(len(maps), dtype=np.float32)
     distance = position[:, None] - position
-    weights = torch.exp(-0.5 * (distance / sigma) ** 2) * (distance.abs() <= reach)
-    weights = weights / weights.sum(dim=1, keepdim=True)
-    return torch.einsum("jk,khw->jhw", weights.to(maps), maps)
+    weights = np.exp(-0.5 * (distance / sigma) ** 2) * (np.abs(distance) <= reach)
+    weights /= weights.sum(axis=1, keepdims=True)
+    averages: np.ndarray = np.tensordot(weights.astype(maps.dtype), maps, axes=1)
+    return averages
 
 
 def interpolate_in_time(
-    maps: Float[Tensor, "k h w"], key_times: Float64[Tensor, " k"], times: Float64[Tensor, " f"]
-) -> Float[Tensor, "f h w"]:
+    maps: Float[np.ndarray, "k h w"], key_times: Float64[np.ndarray, " k"], times: Float64[np.ndarray, " f"]
+) -> Float[np.ndarray, "f h w"]:
     """Linear interpolation of maps at rising `key_times` to `times`, in float32; constant beyond the ends.
 
     Times are float64 seconds: float32 is off by a millisecond after a few hours.
     """
     if len(maps) == 1:
-        return maps.float().expand(len(times), -1, -1)
-    right = torch.searchsorted(key_times, times).clamp(1, len(key_times) - 1)
+        return np.repeat(maps.astype(np.float32), len(times), axis=0)
+    right = np.searchsorted(key_times, times).clip(1, len(key_times) - 1)
     left = right - 1
-    share = ((times - key_times[left]) / (key_times[right] - key_times[left])).clamp(0, 1)
-    return torch.lerp(maps[left].float(), maps[right].float(), share.float()[:, None, None])
+    share = ((times - key_times[left]) / (key_times[right] - key_times[left])).clip(0, 1)
+    share = share.astype(np.float32)[:, None, None]
+    before, after = maps[left].astype(np.float32), maps[right].astype(np.float32)
+    between: np.ndarray = before + share * (after - before)
+    return between

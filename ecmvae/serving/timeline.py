@@ -24,8 +24,8 @@ def timeline_html(result: VideoResult) -> str:
     printed beside the lane.
     """
     area = result.masked_area
-    doubt = result.key_uncertainty.float().mean(dim=(1, 2)).numpy()
-    doubt = np.interp(result.timestamps, result.key_times.numpy(), doubt)  # key frames begin later and end earlier
+    doubt = result.key_uncertainty.mean(axis=(1, 2), dtype=np.float32)
+    doubt = np.interp(result.timestamps, result.key_times, doubt)  # key frames begin later and end earlier
     seconds = float(result.timestamps[-1])
     lanes = [
         _lane("sound", "sound activity", "\N{MINUS SIGN}60 to 0 dB", result.audio_activity, 1.0),

@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from ecmvae.data.avss import voc_palette
+from ecmvae.data.palette import voc_palette
 from ecmvae.files import replacing
 from ecmvae.foreign_text import LARGE, parse_json, read_text
 from ecmvae.training.module import SegmentationModule

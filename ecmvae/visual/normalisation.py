@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import short
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any  # prediction with an exported model does without PyTorch
 
 Triple = tuple[float, float, float]
 
@@ -43,14 +47,21 @@ class Normalisation:
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std}")
 
-    def __call__(self, frames: UInt8[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-        """Normalise RGB frames (..., 3, H, W) in 0 ... 255; float32 of the same shape."""
-        mean, std = self._planes(frames.device)
-        return (frames.float() / 255 - mean) / std
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Normalise RGB frames (..., 3, H, W) uint8, 0 ... 255; float32 of the same shape."""
+        pixels = frames.float()
+        mean, std = self._planes(pixels)
+        return (pixels / 255 - mean) / std
 
-    def pictures(self, frames: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
+    def array(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
+        """The same of one frame in NumPy, its channels first."""
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        normalised: np.ndarray = (frame.transpose(2, 0, 1).astype(np.float32) / 255 - mean) / std
+        return normalised
+
+    def pictures(self, frames: Tensor) -> Tensor:
         """Undo the normalisation of (..., 3, H, W), for display: RGB in [0, 1]."""
-        mean, std = self._planes(frames.device)
+        mean, std = self._planes(frames)
         return (frames * std + mean).clamp(0, 1)
 
     def to_dict(self) -> dict[str, list[float]]:
@@ -71,9 +82,9 @@ class Normalisation:
                 f"cannot read a normalisation from {short(values)}: it needs mean and std, R, G, B"
             ) from error
 
-    def _planes(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Mean and std, each (3, 1, 1)."""
-        mean, std = torch.tensor([self.mean, self.std], device=device)[..., None, None]
+    def _planes(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std, each (3, 1, 1), in the type and on the device of the frames."""
+        mean, std = frames.new_tensor([self.mean, self.std])[..., None, None]
         return mean, std
 
 

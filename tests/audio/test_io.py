@@ -10,7 +10,8 @@ import soundfile
 import torch
 
 from ecmvae.audio.io import read_wave, resample, write_wave
-from ecmvae.audio.vggish import log_mel_patches, mel_matrix, num_log_mel_patches
+from ecmvae.audio.log_mel import mel_matrix
+from ecmvae.audio.vggish import log_mel_patches, num_log_mel_patches
 from ecmvae.errors import UserError
 
 REFERENCE = Path(__file__).parents[1] / "reference"

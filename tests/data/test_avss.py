@@ -10,8 +10,9 @@ from prepared import log_mel, prepared
 
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import log_mel_patches
-from ecmvae.data.avss import AVSSDataset, class_names, read_classes, save_classes, voc_palette
+from ecmvae.data.avss import AVSSDataset, class_names, read_classes, save_classes
 from ecmvae.data.miniature import ShapeScenes, write_miniature_avss
+from ecmvae.data.palette import voc_palette
 from ecmvae.errors import UserError
 from ecmvae.types import AVBatch
 
@@ -30,7 +31,7 @@ def test_palette_is_that_of_voc():
     known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 8: (64, 0, 0), 15: (192, 128, 128)}
     known |= {20: (0, 64, 128), 255: (224, 224, 192)}
     assert {k: tuple(palette[k].tolist()) for k in known} == known
-    assert len(np.unique(voc_palette(), axis=0)) == 71
+    assert len(np.unique(voc_palette(71), axis=0)) == 71
 
 
 def test_labels_there_and_back(tmp_path):

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from ecmvae.config import config_from_dict
-from ecmvae.data.avss import AVSSDataset, read_classes, voc_palette
+from ecmvae.data.avss import AVSSDataset, read_classes
 from ecmvae.data.miniature import ShapeScenes, write_miniature_avss
+from ecmvae.data.palette import voc_palette
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
@@ -153,7 +154,7 @@ def test_the_ground_truth_scores_one_in_any_known_naming(root, tmp_path):
     first = clips.clips[0]
     picture = Image.open(written.folder / first.name / f"{first.name}_4.png")
     assert (picture.mode, picture.size) == ("RGB", (40, 40))
-    assert {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3)} <= {tuple(c) for c in voc_palette()}
+    assert {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3)} <= {tuple(c) for c in voc_palette(71)}
     for folder in (written.folder, root, grey):
         report = evaluate_predictions(folder, clips, QUIET)
         assert report.miou == 1

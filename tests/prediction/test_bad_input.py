@@ -16,6 +16,7 @@ from odd_videos import OddVideo, Track
 from ecmvae.data.video import container, probe, read_clip, write_video
 from ecmvae.prediction import predictor
 from ecmvae.prediction.command import predict
+from ecmvae.prediction.torch_engine import TorchEngine
 
 SOUND = np.stack([beep(sample_rate=48_000)] * 2)
 NOT_UTF_8 = os.fsdecode(b"caf\xe9.mp4")
@@ -128,9 +129,7 @@ def test_everything_at_once(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(
-        predictor, "load_model", lambda _, device, trust_code: ListeningModel(32, 5, level=0.5).to(device)
-    )
+    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 5, level=0.5)))
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()
     frames, messages = corpus(sources)

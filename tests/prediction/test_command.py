@@ -21,12 +21,13 @@ from ecmvae.hub.find import default_model
 from ecmvae.prediction import predictor, saving
 from ecmvae.prediction.command import predict
 from ecmvae.prediction.result import FrameResult
+from ecmvae.prediction.torch_engine import TorchEngine
 from ecmvae.prediction.writers.npz import NpzWriter
 
 
 @pytest.fixture(autouse=True)
 def _known_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: ListeningModel(32, 2).to(device))
+    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 2)))
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def test_a_name_too_long_for_its_outputs_does_not_stop_the_others(
 def test_where_nothing_can_be_written_is_said_before_the_model_is_loaded(
     tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: pytest.fail("loaded"))
+    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: pytest.fail("loaded"))
     for sources in ([videos], [videos / "one.mp4"]):
         with pytest.raises(UserError, match=r"one.mp4 is not a folder"):
             run(*sources, out=videos / "one.mp4" / "out")

@@ -85,8 +85,8 @@ def flash_by_pyav(path: Path) -> float:
 
 def attributed(result: VideoResult, front_end: ClickFrontEnd) -> tuple[float, np.ndarray]:
     """Time of the flash, and of the click by each key frame that hears it, on the picture's clock."""
-    maps, times = result.key_probabilities.float(), result.key_times.numpy()
-    bright, place = maps[:, :, :8].mean(dim=(1, 2)).numpy(), maps[:, :, 8:].mean(dim=(1, 2)).numpy()
+    maps, times = result.key_probabilities.astype(np.float32), result.key_times
+    bright, place = maps[:, :, :8].mean(axis=(1, 2)), maps[:, :, 8:].mean(axis=(1, 2))
     heard = (place > 0.02) & (place < 0.98)
     clicks = times[heard] + (place[heard] - 0.5) * front_end.seconds
     return float(times[bright.argmax()]) - 0.5 / FPS, clicks

@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
 from listening_model import ListeningModel
 from odd_videos import OddVideo, Track
@@ -26,6 +26,7 @@ from ecmvae.prediction.options import PredictorOptions, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.saving import write_outputs
+from ecmvae.prediction.torch_engine import TorchEngine
 from ecmvae.prediction.writers import WRITERS, writer_for
 from ecmvae.prediction.writers.base import FrameWriter
 from ecmvae.prediction.writers.masks import run_lengths
@@ -43,7 +44,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(video: Path) -> VideoResult:
     """The left half of the picture sounds from the middle of the video on."""
-    maps = torch.zeros(8, 48, 64)
+    maps = np.zeros((8, 48, 64), np.float16)
     maps[4:, :, :32] = 1.0
     return VideoResult(
         path=video,
@@ -53,9 +54,8 @@ def result(video: Path) -> VideoResult:
         audio_track=0,
         timestamps=np.arange(48) / FPS,
         audio_activity=np.linspace(0, 1, 48).astype(np.float32),
-        key_times=(torch.arange(8, dtype=torch.float64) + 0.5) / 4,
-        key_probabilities=maps.half(),
-        key_uncertainty=(1 - maps).half(),
+        key_times=(np.arange(8) + 0.5) / 4,
+        key_probabilities=maps,
     )
 
 
@@ -136,7 +136,10 @@ def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Frac
 
 def test_overlay_with_uncertainty_has_a_second_picture(tmp_path: Path, video: Path, result: VideoResult) -> None:
     options = WriterOptions(uncertainty=True, loudness=False, style="spotlight")
-    write_outputs([result], video, {"overlay": tmp_path / "a.mp4"}, options=options)
+    maps = result.key_probabilities.copy()
+    maps[:, :, 32:] = 0.5
+    unsure = replace(result, key_probabilities=maps)
+    write_outputs([unsure], video, {"overlay": tmp_path / "a.mp4"}, options=options)
     frames = read_clip(tmp_path / "a.mp4").frames
     assert frames.shape[1:3] == (HEIGHT, 2 * WIDTH)
     assert frames[40, :, WIDTH + 70 :].mean() > 200  # fully uncertain: bright
@@ -217,7 +220,7 @@ def test_all_kinds_in_one_pass_and_a_summary(tmp_path: Path, video: Path, result
     assert summary.frames == 48
     assert summary.sounding == pytest.approx(result.masks.any(axis=(1, 2)).mean())
     assert summary.area == pytest.approx(result.masks.mean())
-    assert summary.highest == pytest.approx(result.key_probabilities.float().max().item())
+    assert summary.highest == pytest.approx(float(result.key_probabilities.max()))
     assert summary.highest >= result.probabilities.max() - 1e-3  # no frame between exceeds its key frames
 
 
@@ -281,7 +284,7 @@ def test_a_format_from_outside(tmp_path: Path, result: VideoResult, registered: 
 def test_predict_with_a_format_from_outside(
     tmp_path: Path, video: Path, name: str, monkeypatch: pytest.MonkeyPatch, registered: str
 ) -> None:
-    monkeypatch.setattr(predictor, "load_model", lambda path, device, trust_code: ListeningModel(32, 2).to(device))
+    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 2)))
     arguments = {"checkpoint": "any", "device": "cpu", "also": registered if name == "registered" else TOY}
     assert predict([str(video)], out=tmp_path / "out", **arguments) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"flash.overlay.mp4", "flash.times.txt"}

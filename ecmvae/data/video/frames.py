@@ -31,12 +31,28 @@ class SourceFrame:
     picture: VideoFrame | NDArray[np.uint8]
     """As decoded, or (H, W, 3) uint8 RGB."""
 
-    def rgb(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB, upright; any pixel format and bit depth comes out as 8 bits, alpha is dropped."""
+    def rgb(self, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, upright; any pixel format and bit depth comes out as 8 bits, alpha is dropped.
+
+        Args:
+            size: (H, W) to scale to with an anti-aliasing bilinear filter; None = as it is. A decoded frame is scaled
+                before its colours are converted, which for a large one costs a tenth.
+        """
         if isinstance(self.picture, np.ndarray):
-            return self.picture
-        pixels = self.picture.to_ndarray(format="rgb24")
-        return np.ascontiguousarray(np.rot90(pixels, quarter_turns(self.picture)))
+            return self.picture if size in (None, self.picture.shape[:2]) else _scaled(self.picture, size)
+        turns = quarter_turns(self.picture)
+        height, width = size or (None, None)
+        if turns % 2:
+            height, width = width, height
+        pixels = self.picture.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
+        return np.ascontiguousarray(np.rot90(pixels, turns))
+
+
+def _scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    height, width = size
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:

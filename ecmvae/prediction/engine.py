@@ -1,0 +1,154 @@
+"""What runs a model while it predicts: PyTorch, or onnxruntime, which needs no PyTorch at all.
+
+An engine takes and gives NumPy arrays. Everything else in prediction knows engines and no framework, so with an
+exported model ``pip install ecmvae[onnx]`` is enough, and `ecmvae predict` answers before PyTorch would have been
+imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from ecmvae.errors import UserError
+from ecmvae.files import show_path
+from ecmvae.hub.find import default_model, find_model_folder
+from ecmvae.prediction.onnx_engine import OnnxEngine, graph_of
+from ecmvae.prediction.options import EngineName, PredictorOptions
+from ecmvae.visual.normalisation import Normalisation
+
+if TYPE_CHECKING:
+    from torch import nn
+else:
+    nn = Any
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A model that is ready to predict clips of T square frames of side S.
+
+    Attributes:
+        name: How it runs, for people: "onnx", "eager".
+        image_size: S in pixels.
+        num_frames: T.
+        class_names: By number; empty for a model without classes.
+        normalisation: Of the frames.
+        sample_rate: Of the sound, in Hz.
+        seconds: Of sound around a frame.
+    """
+
+    name: str
+    image_size: int
+    num_frames: int
+    class_names: tuple[str, ...]
+    normalisation: Normalisation
+    sample_rate: int
+    seconds: float
+
+    def features(self, waveforms: Float[np.ndarray, "n s"]) -> Float[np.ndarray, "n *f"]:
+        """What the model hears of each frame: (n, round(sample_rate * seconds)) in [-1, 1] -> features (n, ...)."""
+
+    def logits(
+        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"], samples: int, seed: int
+    ) -> Float[np.ndarray, "k b t c s s"]:
+        """Logits (K, B, T, C, S, S) of normalised frames under K = `samples` draws of the latents.
+
+        Args:
+            frames: (B, T, 3, S, S).
+            features: (B, T, ...).
+            samples: 1 takes the latents' means.
+            seed: Of the draws.
+        """
+
+
+def open_engine(
+    model: Engine | nn.Module | str | Path | None,
+    device: str,
+    options: PredictorOptions,
+    *,
+    engine: EngineName = "auto",
+    trust_code: bool = False,
+) -> Engine:
+    """The engine of a model.
+
+    Args:
+        model: An engine, which is returned as it is; a module; a model folder, run, name or address; an .onnx file; or
+            None for the default model.
+        device: See `ecmvae.device.choose_device`; onnxruntime runs on the CPU.
+        options: Latent draws and half precision are PyTorch's.
+        engine: "auto" takes onnxruntime where the model has been exported and nothing speaks against it: no other
+            device, one draw of the latents, full precision. "onnx" exports the model if need be, and keeps the file.
+        trust_code: Import the classes that the model's configuration names by import path.
+
+    Raises:
+        UserError: If there is no such model or device, or the engine is not installed or cannot run it.
+    """
+    if engine not in get_args(EngineName):
+        raise UserError(f"unknown engine {engine!r}: use {', '.join(get_args(EngineName))}")
+    if isinstance(model, str | Path) and str(model).endswith(".onnx"):
+        if engine not in ("auto", "onnx"):
+            raise UserError(f"{show_path(Path(model))} runs with onnxruntime alone: leave --engine out")
+        return OnnxEngine(Path(model))
+    if isinstance(model, str | Path | None):
+        folder = default_model() if model is None else find_model_folder(model)
+        if found := _exported(folder, device, options, engine, trust_code=trust_code):
+            return found
+        _refuse_without_torch(folder)
+        from ecmvae.prediction.torch_engine import load_torch_engine
+
+        return load_torch_engine(folder, device, half=options.half, compiled=engine == "compile", trust_code=trust_code)
+    if isinstance(model, Engine):
+        return model
+    if engine == "onnx":
+        raise UserError("--engine onnx runs a model folder or an .onnx file, not a module: save_pretrained it first")
+    from ecmvae.prediction.torch_engine import TorchEngine, check_model
+
+    return TorchEngine(check_model(model), device, half=options.half, compiled=engine == "compile")
+
+
+def _exported(
+    folder: Path, device: str, options: PredictorOptions, engine: EngineName, *, trust_code: bool
+) -> OnnxEngine | None:
+    """The folder's model in onnxruntime, where that is wanted or the best choice; else None."""
+    if engine in ("eager", "compile"):
+        return None
+    reasons = {
+        "--samples above 1": options.samples > 1,
+        "--half": options.half,
+        f"--device {device}": device not in ("auto", "cpu"),
+        "the absence of onnxruntime (pip install 'ecmvae[onnx]')": find_spec("onnxruntime") is None,
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if engine == "onnx" and against:
+        raise UserError(f"--engine onnx does not go with {' and '.join(against)}")
+    if engine == "auto" and (against or (device == "auto" and _has_gpu())):
+        return None
+    graph = graph_of(folder)
+    if graph is None and engine == "auto":
+        return None
+    if graph is None:
+        _refuse_without_torch(folder)
+        from ecmvae.prediction.export import export_into_cache
+
+        graph = export_into_cache(folder, trust_code=trust_code)
+    return OnnxEngine(graph)
+
+
+def _has_gpu() -> bool:
+    """Whether PyTorch may find a GPU here: looked up without importing it."""
+    if find_spec("torch") is None:
+        return False
+    return sys.platform == "darwin" or any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg"))
+
+
+def _refuse_without_torch(folder: Path) -> None:
+    if find_spec("torch") is None:
+        raise UserError(
+            f"{show_path(folder)} needs PyTorch (pip install 'ecmvae[torch]'), or export it where there is one: "
+            "ecmvae export"
+        )
