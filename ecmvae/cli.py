@@ -33,6 +33,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 """Command -> (module:function, one line of help). A dictionary in place of the function holds sub-commands."""
 
+_EXTRA_OF = {
+    "onnxruntime": "onnx",
+    **dict.fromkeys(("torch", "torchvision", "torchaudio", "torchmetrics", "timm", "einops", "safetensors"), "torch"),
+    **dict.fromkeys(("lightning", "matplotlib", "sklearn", "tensorboard", "zstandard"), "train"),
+    **dict.fromkeys(("onnx", "onnxscript"), "export"),
+    "soundfile": "torch",
+    "gradio": "app",
+    "ray": "ray",
+}
+"""Package -> the extra that brings it."""
+
 Function = Callable[..., Any]
 
 
@@ -54,6 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except UserError as error:
         print(f"ecmvae: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_OF:
+            raise
+        extra = _EXTRA_OF[package]
+        print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:
         print(f"ecmvae: failed: {_one_line(error) or type(error).__name__}", file=sys.stderr)

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ecmvae.errors import UserError
 from ecmvae.hub.client import cache_folder, is_offline
 from ecmvae.hub.named_models import named_models
 from ecmvae.provenance import __version__
 
-_PACKAGES = {  # distribution -> what it is needed for
-    "torch": "everything",
-    "torchvision": "everything",
-    "torchaudio": "resampling",
-    "timm": "visual backbones",
-    "huggingface-hub": "models of the hub",
-    "av": "video",
-    "opencv-python-headless": "overlays",
-    "soundfile": "sound files",
-    "jsonargparse": "the command line",
-    "lightning": "training",
-    "gradio": "ecmvae app",
-    "onnxscript": "ecmvae export",
-    "onnxruntime": "running exported models",
+_PACKAGES = {  # distribution -> what it is needed for, and the extra that brings it; "" = every installation has it
+    "av": ("video", ""),
+    "opencv-python-headless": ("overlays", ""),
+    "jsonargparse": ("the command line", ""),
+    "huggingface-hub": ("models of the hub", ""),
+    "onnxruntime": ("prediction without PyTorch, and the fastest on a CPU", "onnx"),
+    "torch": ("training, evaluation, and prediction on a GPU", "torch"),
+    "torchvision": ("visual backbones", "torch"),
+    "torchaudio": ("resampling", "torch"),
+    "timm": ("visual backbones", "torch"),
+    "soundfile": ("sound files", "torch"),
+    "lightning": ("training", "train"),
+    "gradio": ("ecmvae app", "app"),
+    "onnxscript": ("ecmvae export", "export"),
 }
-_OPTIONAL = {"lightning": "train", "gradio": "app", "onnxscript": "export", "onnxruntime": "export"}
+_USEFUL_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+"""Of a CPU: instructions that engines make use of."""
 
 
 def doctor() -> int:
@@ -47,26 +51,34 @@ def doctor() -> int:
 
 def _versions(problems: list[str]) -> Iterator[str]:
     yield f"ecmvae {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
-    for package, purpose in _PACKAGES.items():
+    missing = set()
+    for package, (purpose, extra) in _PACKAGES.items():
         try:
             yield f"  {package:24}{version(package)}"
         except PackageNotFoundError:
-            if package in _OPTIONAL:
-                yield f"  {package:24}not installed: {purpose} needs pip install 'ecmvae[{_OPTIONAL[package]}]'"
+            missing.add(package)
+            if extra:
+                yield f"  {package:24}not installed: pip install 'ecmvae[{extra}]' for {purpose}"
             else:
                 yield f"  {package:24}MISSING"
                 problems.append(f"{package} is not installed ({purpose} needs it): pip install {package}")
+    if {"onnxruntime", "torch"} <= missing:
+        problems.append("nothing runs a model here: pip install 'ecmvae[onnx]' to predict, 'ecmvae[train]' to train")
 
 
 def _devices() -> Iterator[str]:
-    import torch
-
+    """Looked up without PyTorch, which takes seconds to import."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield f"  CPU                     {usable} core(s), {torch.get_num_threads()} torch thread(s)"
-    for index in range(torch.cuda.device_count()):
-        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
-        yield f"  cuda:{index}                  {torch.cuda.get_device_name(index)}, {memory:.0f} GiB"
-    if torch.backends.mps.is_available():
+    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    flags = set(
+        re.findall(r"[\w]+", next((line for line in cpu.splitlines() if line.startswith(("flags", "Features"))), ""))
+    )
+    found = [flag for flag in _USEFUL_FLAGS if flag in flags]
+    yield f"  CPU                     {usable} core(s){', ' + ' '.join(found) if found else ''}"
+    for card in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        model = re.search(r"Model:\s*(.+)", card.read_text())
+        yield f"  GPU                     {model[1] if model else card.parent.name}"
+    if sys.platform == "darwin" and platform.machine() == "arm64":
         yield "  mps                     Apple GPU"
 
 

@@ -258,6 +258,11 @@ def test_a_users_mistake_is_one_line_and_exit_2(
         (OSError(28, "No space left on device"), 1, "ecmvae: failed: [Errno 28] No space left on device\n"),
         (FloatingPointError("the loss is NaN"), 1, "ecmvae: failed: the loss is NaN\n"),
         (OutOfMemoryError("GPU 0 is full. Tried 2 GiB."), 1, "ecmvae: failed: GPU 0 is full: make the batch smaller\n"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            2,
+            "ecmvae: error: this needs torch: pip install 'ecmvae[torch]'\n",
+        ),
         (KeyboardInterrupt(), 130, "ecmvae: interrupted\n"),
     ],
 )

@@ -20,7 +20,8 @@ from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models.checkpoint import load_model
-from ecmvae.prediction.export import DeterministicModel, OnnxModel, export_onnx, quantise_onnx
+from ecmvae.prediction.export import DeterministicModel, export_onnx, quantise_onnx
+from ecmvae.prediction.onnx_engine import OnnxEngine
 
 Answer = Callable[[Tensor, Tensor], Tensor]
 
@@ -52,8 +53,8 @@ def main() -> None:
         quantise_onnx(plain, quantised)
         forms: dict[str, tuple[Answer, float]] = {
             "PyTorch float32": (DeterministicModel(model).eval(), sum(p.nbytes for p in model.parameters()) / 1e6),
-            "ONNX float32": (_answer_of(OnnxModel(plain)), plain.stat().st_size / 1e6),
-            "ONNX int8": (_answer_of(OnnxModel(quantised)), quantised.stat().st_size / 1e6),
+            "ONNX float32": (_answer_of(OnnxEngine(plain, threads=args.threads)), plain.stat().st_size / 1e6),
+            "ONNX int8": (_answer_of(OnnxEngine(quantised, threads=args.threads)), quantised.stat().st_size / 1e6),
         }
         scores, seconds, farthest = _measure(forms, clips, ClipPreprocessor.of(model), min(args.clips, len(clips)))
     base = seconds["PyTorch float32"]
@@ -66,8 +67,8 @@ def main() -> None:
         )
 
 
-def _answer_of(model: OnnxModel) -> Answer:
-    return lambda frames, log_mel: model(frames, log_mel).logits
+def _answer_of(engine: OnnxEngine) -> Answer:
+    return lambda frames, log_mel: torch.from_numpy(engine.logits(frames.numpy(), log_mel.numpy())[0])
 
 
 @torch.no_grad()

@@ -2,9 +2,9 @@
 
 RUN is what `ecmvae demo` leaves (best/, scores/, data/), or a run of `ecmvae train` with scores that `ecmvae evaluate`
 wrote below RUN/scores and a written AVS-Collage as --data. The folder ecmvae/weights/NAME gets config.yaml,
-model.safetensors in 16 bits, metadata.json and README.md, the card; ecmvae/weights/models.yaml gets its SHA-256. An
-older model of that name is replaced. Nothing is written when the weights exceed 20 MB, when 16 bits change the masks,
-or when a score was measured on other weights.
+model.safetensors in 16 bits, model.onnx (the graph), metadata.json and README.md, the card;
+ecmvae/weights/models.yaml gets its SHA-256. An older model of that name is replaced. Nothing is written when the
+weights exceed 20 MB, when 16 bits change the masks, or when a score was measured on other weights.
 
     python tools/package_model.py runs/small --name collage-small --command "ecmvae demo ..." --commit a2cd40c
 """
@@ -35,6 +35,7 @@ from ecmvae.hub.named_models import INDEX_FILE, METADATA_FILE, PACKAGED, WEIGHTS
 from ecmvae.metrics.functional import avsbench_iou
 from ecmvae.models import ECMVAE
 from ecmvae.models.checkpoint import load_model, save_model
+from ecmvae.prediction.export import write_graph
 from ecmvae.provenance import __version__
 from ecmvae.types import AVBatch
 
@@ -128,6 +129,7 @@ def package(
             full, home / name, _portable(config), {**metadata, "rounding": asdict(rounding)}, half=True,
             card=write_card(facts),
         )  # fmt: skip
+    write_graph(saved)
     entry = {
         "summary": summary(config),
         "source": "package",

@@ -20,6 +20,8 @@ from ecmvae.errors import UserError
 from ecmvae.hub.client import HubAddress, check_sha256, fetch
 
 CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE = "config.yaml", "model.safetensors", "metadata.json", "README.md"
+GRAPH_FILE = "model.onnx"
+"""The graph of a packaged model, for onnxruntime; its weights are those of the folder's model.safetensors."""
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE)
 """What a model folder consists of; the last two may be missing."""
 

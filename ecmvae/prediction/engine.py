@@ -148,7 +148,8 @@ def _has_gpu() -> bool:
 
 def _refuse_without_torch(folder: Path) -> None:
     if find_spec("torch") is None:
-        raise UserError(
-            f"{show_path(folder)} needs PyTorch (pip install 'ecmvae[torch]'), or export it where there is one: "
-            "ecmvae export"
-        )
+        name = show_path(folder)
+        if graph_of(folder) and find_spec("onnxruntime"):
+            raise UserError(f"{name}: --samples, --half, --device and other engines need pip install 'ecmvae[torch]'")
+        what = "onnx" if graph_of(folder) else "torch"
+        raise UserError(f"{name} cannot run here: pip install 'ecmvae[{what}]'")

@@ -24,10 +24,10 @@ from ecmvae.audio.encoder import window_samples
 from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of
 from ecmvae.hub.find import default_model
-from ecmvae.hub.named_models import WEIGHTS_FILE
+from ecmvae.hub.named_models import GRAPH_FILE, WEIGHTS_FILE
 from ecmvae.models import Segmenter
 from ecmvae.models.checkpoint import load_model
-from ecmvae.prediction.onnx_engine import GRAPH_FILE, MODEL_KEY, WEIGHTS_KEY, cached_graph
+from ecmvae.prediction.onnx_engine import MODEL_KEY, WEIGHTS_KEY, cached_graph
 from ecmvae.prediction.torch_engine import check_model
 
 if TYPE_CHECKING:

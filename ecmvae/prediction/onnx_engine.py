@@ -21,7 +21,7 @@ from ecmvae.files import show_path
 from ecmvae.foreign_text import parse_json, short
 from ecmvae.hub.class_names import class_names_in
 from ecmvae.hub.client import check_sha256
-from ecmvae.hub.named_models import CONFIG_FILE, WEIGHTS_FILE
+from ecmvae.hub.named_models import CONFIG_FILE, GRAPH_FILE, WEIGHTS_FILE
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 MODEL_KEY = "ecmvae.model"
@@ -30,10 +30,6 @@ WEIGHTS_KEY = "ecmvae.weights_sha256"
 """Metadata of a graph that reads its weights from the file beside it: what they must be."""
 # Its form before: the configuration and the names of the classes. Those models have VGGish's front end.
 _CONFIG_KEY, _CLASSES_KEY = "ecmvae.config", "ecmvae.class_names"
-
-
-GRAPH_FILE = "model.onnx"
-"""In a model folder: the graph of its deterministic model; the weights are those of the folder's model.safetensors."""
 
 
 class ArrayFrontEnd(NamedTuple):

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import BoundedSemaphore, Event
-
-from torch import nn
+from typing import Any
 
 from ecmvae.data.video import VideoInfo, probe
 from ecmvae.errors import UserError
@@ -138,8 +137,8 @@ class SessionStore:
 class PredictionService:
     """Runs predictions, a limited number at a time; keeps the last one, to draw it again in another style."""
 
-    def __init__(self, model: nn.Module | str | None, device: str, limits: Limits, *, trust_code: bool = False) -> None:
-        """Load the model once, as `VideoPredictor` does; jobs beyond the limits are refused."""
+    def __init__(self, model: Any, device: str, limits: Limits, *, trust_code: bool = False) -> None:
+        """Load the model once, whatever `VideoPredictor` takes; jobs beyond the limits are refused."""
         self._predictor = VideoPredictor(model, device, trust_code=trust_code)
         self._limits = limits
         self._slots = BoundedSemaphore(limits.jobs)

@@ -8,7 +8,7 @@ import torch
 from huggingface_hub import ModelCard
 
 from ecmvae.hub.find import default_model, weights_sha256
-from ecmvae.hub.named_models import MODEL_FILES, PACKAGED, named_models
+from ecmvae.hub.named_models import GRAPH_FILE, MODEL_FILES, PACKAGED, named_models
 from ecmvae.models.checkpoint import load_model
 
 PRESENT = [model for model in named_models().values() if model.packaged]
@@ -22,7 +22,7 @@ def test_the_list_and_the_folders_agree() -> None:
 @pytest.mark.parametrize("model", PRESENT, ids=lambda model: model.name)
 def test_it_is_what_the_list_says(model) -> None:
     folder = model.folder()
-    assert sorted(path.name for path in folder.iterdir()) == sorted(MODEL_FILES)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*MODEL_FILES, GRAPH_FILE])
     assert weights_sha256(folder) == model.sha256
     assert (folder / "model.safetensors").stat().st_size == model.size <= 20_000_000
     card = ModelCard.load(folder / "README.md")

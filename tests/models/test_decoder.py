@@ -1,7 +1,14 @@
 import torch
 from torch.nn import functional as F
 
-from ecmvae.models.decoder import DecoderBlock, FeatureNeck, SegmentationDecoder, foreground_logits
+from ecmvae.models.decoder import (
+    DecoderBlock,
+    FeatureNeck,
+    SegmentationDecoder,
+    SegmentationHead,
+    convolve_doubled,
+    foreground_logits,
+)
 
 
 def _count(module: torch.nn.Module) -> int:
@@ -48,3 +55,29 @@ def test_foreground_is_everything_but_the_background() -> None:
     expected = 1 - logits.softmax(dim=2)[:, :, :1]
     torch.testing.assert_close(foreground_logits(logits).sigmoid(), expected)
     torch.testing.assert_close(foreground_logits(logits[:, :, :1]), logits[:, :, :1])
+
+
+def test_the_head_answers_alike_at_half_the_resolution() -> None:
+    """In eval mode the convolution behind the doubling runs before it; in training mode it is written out."""
+    torch.manual_seed(0)
+    head, maps = SegmentationHead(8, num_classes=3).double(), torch.randn(2, 8, 5, 7, dtype=torch.float64)
+    with torch.no_grad():
+        written_out = head.train()(maps)
+        at_half = head.eval()(maps)
+    assert written_out.shape == (2, 3, 10, 14)
+    torch.testing.assert_close(at_half, written_out, rtol=0, atol=1e-12)
+
+
+def test_the_four_kernels_of_a_doubled_map_have_the_sums_of_its_weights() -> None:
+    conv = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_(torch.arange(9.0).reshape(1, 1, 3, 3))
+        parts = convolve_doubled(torch.ones(1, 1, 3, 3), conv)
+    assert parts.shape == (4, 1, 3, 3)
+    assert parts[:, 0, 1, 1].tolist() == [36.0] * 4  # all nine weights, wherever the pixel lies
+    assert parts[:, 0, 0, 0].tolist() == [24.0, 33.0, 27.0, 36.0]  # in a corner, without those on the padding
+        24.0,
+        27.0,
+        33.0,
+        36.0,
+    ]  # the upper left corner sees padding on none to two sides

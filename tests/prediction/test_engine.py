@@ -15,9 +15,10 @@ from listening_model import ListeningModel
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
 from ecmvae.hub.find import default_model
+from ecmvae.hub.named_models import GRAPH_FILE
 from ecmvae.prediction import engine as module
 from ecmvae.prediction.engine import Engine, open_engine
-from ecmvae.prediction.onnx_engine import GRAPH_FILE, OnnxEngine, cached_graph, graph_of
+from ecmvae.prediction.onnx_engine import OnnxEngine, cached_graph, graph_of
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.torch_engine import TorchEngine
@@ -53,7 +54,7 @@ def test_an_engine_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"absence of onnxruntime \(pip install 'ecmvae\[onnx\]'\)"):
         open_engine(None, "cpu", ONCE, engine="onnx")
-    with pytest.raises(UserError, match="needs PyTorch"):
+    with pytest.raises(UserError, match=r"cannot run here: pip install 'ecmvae\[onnx\]'"):
         open_engine(None, "cpu", ONCE)
 
 
