@@ -56,7 +56,9 @@ class Normalisation:
     def array(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
         """The same of one frame in NumPy, its channels first."""
         mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
-        normalised: np.ndarray = (frame.transpose(2, 0, 1).astype(np.float32) / 255 - mean) / std
+        planes = np.ascontiguousarray(frame.transpose(2, 0, 1))
+        normalised: np.ndarray = np.multiply(planes, 1 / (255 * std), dtype=np.float32)
+        normalised -= mean / std
         return normalised
 
     def pictures(self, frames: Tensor) -> Tensor:
