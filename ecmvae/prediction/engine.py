@@ -7,6 +7,7 @@ imported.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +19,11 @@ from jaxtyping import Float
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.hub.find import default_model, find_model_folder
-from ecmvae.prediction.onnx_engine import OnnxEngine, graph_of
+from ecmvae.prediction.onnx_engine import OnnxEngine, graphs_of
 from ecmvae.prediction.options import EngineName, PredictorOptions
 from ecmvae.visual.normalisation import Normalisation
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -128,15 +131,22 @@ def _exported(
         raise UserError(f"--engine onnx does not go with {' and '.join(against)}")
     if engine == "auto" and (against or (device == "auto" and _has_gpu())):
         return None
-    graph = graph_of(folder)
-    if graph is None and engine == "auto":
+    for graph in graphs_of(folder):
+        try:
+            found = OnnxEngine(graph)
+        except UserError as error:
+            if engine == "onnx" or find_spec("torch") is None:
+                raise
+            logger.warning("%s; PyTorch runs the model instead", error)
+            return None
+        if found.reads_weights or graph.parent != folder:
+            return found  # else somebody's export lies in the folder, of whatever weights
+    if engine == "auto":
         return None
-    if graph is None:
-        _refuse_without_torch(folder)
-        from ecmvae.prediction.export import export_into_cache
+    _refuse_without_torch(folder)
+    from ecmvae.prediction.export import export_into_cache
 
-        graph = export_into_cache(folder, trust_code=trust_code)
-    return OnnxEngine(graph)
+    return OnnxEngine(export_into_cache(folder, trust_code=trust_code))
 
 
 def _has_gpu() -> bool:
@@ -149,7 +159,7 @@ def _has_gpu() -> bool:
 def _refuse_without_torch(folder: Path) -> None:
     if find_spec("torch") is None:
         name = show_path(folder)
-        if graph_of(folder) and find_spec("onnxruntime"):
+        if graphs_of(folder) and find_spec("onnxruntime"):
             raise UserError(f"{name}: --samples, --half, --device and other engines need pip install 'ecmvae[torch]'")
-        what = "onnx" if graph_of(folder) else "torch"
+        what = "onnx" if graphs_of(folder) else "torch"
         raise UserError(f"{name} cannot run here: pip install 'ecmvae[{what}]'")

@@ -69,6 +69,8 @@ class OnnxEngine:
         except Exception as error:  # onnxruntime raises classes of its own, without a common base
             raise UserError(f"{show_path(path)} is not a readable ONNX model: export it again") from error
         properties = self._session.get_modelmeta().custom_metadata_map
+        self.reads_weights = WEIGHTS_KEY in properties
+        """Whether the weights are those of the model.safetensors beside it."""
         if wanted := properties.get(WEIGHTS_KEY):
             check_sha256(path.parent / WEIGHTS_FILE, wanted, f"export {show_path(path)} again")
         self._inputs = [each.name for each in self._session.get_inputs()]
@@ -106,12 +108,9 @@ class OnnxEngine:
         return np.concatenate(clips)[None]
 
 
-def graph_of(folder: Path) -> Path | None:
-    """The exported graph of a model folder, in it or in the cache; None where the model was never exported."""
-    for graph in (folder / GRAPH_FILE, cached_graph(folder)):
-        if graph.is_file():
-            return graph
-    return None
+def graphs_of(folder: Path) -> list[Path]:
+    """The exported graphs of a model folder that there are: the one in it, and the one in the cache."""
+    return [graph for graph in (folder / GRAPH_FILE, cached_graph(folder)) if graph.is_file()]
 
 
 def cached_graph(folder: Path) -> Path:

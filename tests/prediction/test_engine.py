@@ -18,7 +18,7 @@ from ecmvae.hub.find import default_model
 from ecmvae.hub.named_models import GRAPH_FILE
 from ecmvae.prediction import engine as module
 from ecmvae.prediction.engine import Engine, open_engine
-from ecmvae.prediction.onnx_engine import OnnxEngine, cached_graph, graph_of
+from ecmvae.prediction.onnx_engine import OnnxEngine, cached_graph, graphs_of
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.torch_engine import TorchEngine
@@ -85,17 +85,32 @@ def test_the_engines_give_the_same_probabilities() -> None:
     assert (masks[0] != masks[1]).mean() < 1e-4
 
 
-def test_the_graph_refuses_other_weights(tmp_path: Path) -> None:
+def test_the_graph_refuses_other_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "model"
     shutil.copytree(default_model(), folder)
-    assert graph_of(folder) == folder / GRAPH_FILE
+    assert graphs_of(folder) == [folder / GRAPH_FILE]
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-8, os.SEEK_END)
         file.write(b"\0\1\2\3\4\5\6\7")
     with pytest.raises(UserError, match=r"model\.safetensors is damaged: .* export .*model\.onnx again"):
         OnnxEngine(folder / GRAPH_FILE)
+    with caplog.at_level("WARNING", "ecmvae"):
+        assert open_engine(folder, "cpu", ONCE).name == "eager"
+    assert "PyTorch runs the model instead" in caplog.text
     (folder / GRAPH_FILE).unlink()
-    assert graph_of(folder) is None
+    assert graphs_of(folder) == []
+
+
+def test_an_export_that_somebody_put_into_the_folder_is_not_taken_for_its_model(tmp_path: Path) -> None:
+    import onnx
+
+    folder = tmp_path / "model"
+    shutil.copytree(default_model(), folder)
+    proto = onnx.load(folder / GRAPH_FILE)
+    onnx.helper.set_model_props(proto, {"ecmvae.model": proto.metadata_props[0].value})
+    onnx.save_model(proto, folder / GRAPH_FILE)
+    assert open_engine(folder / GRAPH_FILE, "cpu", ONCE).name == "onnx"  # asked for by its own name
+    assert open_engine(folder, "cpu", ONCE).name == "eager"
 
 
 def test_the_cached_export_is_one_of_these_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,9 +122,9 @@ def test_the_cached_export_is_one_of_these_weights(tmp_path: Path, monkeypatch: 
     before = cached_graph(folder)
     before.parent.mkdir(parents=True)
     before.touch()
-    assert graph_of(folder) == before
+    assert graphs_of(folder) == [before]
     (folder / "model.safetensors").write_text("c")
-    assert graph_of(folder) is None
+    assert graphs_of(folder) == []
 
 
 def test_prediction_imports_no_pytorch(tmp_path: Path) -> None:
