@@ -43,6 +43,8 @@ _EXTRA_OF = {
     "ray": "ray",
 }
 """Package -> the extra that brings it."""
+_EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}
+"""Command -> the extra that brings all that it needs, where that is more than one package."""
 
 Function = Callable[..., Any]
 
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRA_OF:
             raise
-        extra = _EXTRA_OF[package]
+        extra = _EXTRA_OF_COMMAND.get(words[0], _EXTRA_OF[package])
         print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:

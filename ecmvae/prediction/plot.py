@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecmvae.data.video import stream_frames
+from ecmvae.errors import UserError
 from ecmvae.prediction import render
 
 if TYPE_CHECKING:
@@ -26,12 +27,16 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
 
     Raises:
         ValueError: When `count` is below 1, or the result was predicted from arrays.
+        UserError: Without matplotlib.
     """
     if count < 1:
         raise ValueError(f"a plot shows at least one frame, got {count}")
     if result.path is None:
         raise ValueError("this result was predicted from arrays: there is no video to show")
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("a plot needs matplotlib: pip install 'ecmvae[train]'") from error
 
     chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
     numbers = {result.first_index + int(position) for position in chosen}

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -337,3 +338,9 @@ def test_plot_shows_frames_and_curves(result: VideoResult) -> None:
     assert left.lines[0].get_ydata() == pytest.approx(result.audio_activity)
     assert right.lines[0].get_ydata() == pytest.approx(result.masked_area)
     assert right.get_ylim()[1] >= result.masked_area.max()
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(result: VideoResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"a plot needs matplotlib: pip install 'ecmvae\[train\]'"):
+        result.plot()
