@@ -21,7 +21,7 @@ from ecmvae.hub.folder import StoredModel, code_in
 from ecmvae.hub.named_models import CONFIG_FILE, WEIGHTS_FILE
 from ecmvae.hub.pretrained import Pretrained
 from ecmvae.models.latents import LatentMode
-from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.skeleton import skeletons
 from ecmvae.registry import Registry
 from ecmvae.visual.build import build_backbone
@@ -176,7 +176,7 @@ class Segmenter(Pretrained):
         """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
             maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
-        return tuple(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
+        return ExtractedMaps(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
 
     @property
     def front_end(self) -> AudioFrontEnd | None:

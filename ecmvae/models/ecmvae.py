@@ -22,7 +22,7 @@ from ecmvae.models.branch import Branch, ClipInputs
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import FusionChoice, build_fusion
 from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
-from ecmvae.models.output import BranchOutput, SegmentationOutput
+from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.regions import RegionAnswer
 from ecmvae.vae.conditional import ConditionalLatentModel
 from ecmvae.vae.latents import LatentSet
@@ -180,7 +180,14 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
     ) -> ClipInputs:
         """Clips as the latents are conditioned on them, with the backbone's maps; arguments as `Segmenter.forward`."""
         maps = self._pyramid(frames, features)
-        picture = None if self.agreement is None else self.agreement.answer.look(maps)
+        if self.agreement is None:
+            return ClipInputs(frames, audio, maps)
+        kept = (
+            features if isinstance(features, ExtractedMaps) and not (self.training or torch.is_grad_enabled()) else None
+        )
+        picture = kept.picture if kept is not None and kept.picture is not None else self.agreement.answer.look(maps)
+        if kept is not None:
+            kept.picture = picture
         return ClipInputs(frames, audio, maps, picture)
 
     def prior_latents(self, condition: ClipInputs) -> LatentSet:

@@ -39,6 +39,17 @@ class Regions(Picture):
     names: Float[Tensor, "n k h w"]
 
 
+class ExtractedMaps(tuple[Tensor, ...]):
+    """The backbone's maps of a batch, as `Segmenter.extract_features` returns them.
+
+    Attributes:
+        picture: What the decoder made of them, once it was asked without gradients and in eval mode: clips under
+            several sounds, or several draws of the latents, are looked at once.
+    """
+
+    picture: Picture | None = None
+
+
 @dataclass(frozen=True)
 class BranchOutput:
     """Intermediate results of the prior or the posterior branch.

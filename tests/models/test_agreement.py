@@ -145,3 +145,21 @@ def test_the_layer_is_another_form_of_the_same_network() -> None:
         if value != dataclasses.asdict(getattr(paper, part))[name]
     }
     assert changed == {"model.latent", "loss.orthogonality", "loss.mutual_information", "loss.free_bits"}
+
+
+def test_a_batch_under_several_sounds_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model().eval()
+    frames, audio, _ = _clips()
+    look, looks = model.agreement.answer.look, []
+    monkeypatch.setattr(model.agreement.answer, "look", lambda maps: looks.append(1) or look(maps))
+    with torch.no_grad():
+        features = model.extract_features(frames)
+        answers = [model(frames, sound, latents="mean", features=features).logits for sound in (audio, audio.flip(0))]
+        assert len(looks) == 1
+        expected = [model(frames, sound, latents="mean").logits for sound in (audio, audio.flip(0))]
+        assert all(torch.equal(ours, fresh) for ours, fresh in zip(answers, expected, strict=True))
+        assert not torch.equal(*answers)
+    looks.clear()
+    for _ in range(2):  # with gradients, each pass has a graph of its own
+        model(frames, audio, features=features)
+    assert len(looks) == 2
