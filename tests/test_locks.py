@@ -18,10 +18,13 @@ from pathlib import Path
 from ecmvae.locks import locked, temporary_folder
 with locked(Path(sys.argv[1])), temporary_folder("ecmvae-test-") as folder:
     (folder / "upload.mp4").touch()
+    running, started = os.pipe()
     child = os.fork()  # as a worker of a DataLoader
     if child == 0:
+        os.write(started, b"x")  # behind what a forked child does first
         time.sleep(60)
         os._exit(0)
+    os.read(running, 1)
     print(child, folder, flush=True)
     time.sleep(60)
 """

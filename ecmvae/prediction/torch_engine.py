@@ -62,7 +62,7 @@ class TorchEngine:
         model: It is moved to the device and put in eval mode.
         device: See `ecmvae.device.choose_device`.
         half: 16 bits inside the model: float16 on a GPU, bfloat16 on a CPU.
-        compiled: Compile the model with torch.compile: a minute at the start, which a long video earns back on a GPU.
+        compiled: Compile the model with torch.compile, which takes more than a minute at the start.
     """
 
     def __init__(self, model: ClipModel, device: str = "auto", *, half: bool = False, compiled: bool = False) -> None:
