@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import sys
@@ -151,6 +152,7 @@ def measure(source: Path, case: Case, checkpoint: str, threads: int) -> Measured
 
     from ecmvae.prediction.predictor import VideoPredictor
 
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for onnxruntime
     torch.set_num_threads(threads)
     predictor = VideoPredictor(checkpoint, "cpu", PredictorOptions(fps=case.key_fps))
     out = source.with_suffix(".overlay.mp4")
@@ -186,13 +188,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--memory", action="store_true", help="the long videos instead of the quick ones")
-    parser.add_argument("--threads", type=int, default=2, help="PyTorch's threads")
+    parser.add_argument("--threads", type=int, default=2, help="of the engine")
     parser.add_argument("--only", nargs="*", help="names of the cases to run, such as 720p")
     parser.add_argument("--out", type=Path, help="write the table here as JSON, too")
     arguments = parser.parse_args()
     cases = [case for case in SPEED + MEMORY if case.name in arguments.only] if arguments.only else None
     table = {}
-    print(f"{platform.processor() or platform.machine()}, PyTorch threads: {arguments.threads}")
+    print(f"{platform.processor() or platform.machine()}, threads: {arguments.threads}")
     print("| video | key frames a second | real-time factor | CPU seconds a second | peak memory | drift, ms |")
     print("|---|---|---|---|---|---|", flush=True)
     with (
