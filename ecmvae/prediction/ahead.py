@@ -40,18 +40,19 @@ def worked_ahead(items: Iterator[Item], count: int = 1) -> Generator[Item, None,
                 return
 
     def work() -> None:
+        end = _End()
         try:
-            for item in items:
-                hand_over(item)
-                if stop.is_set():
-                    break
-            end = _End()
+            try:
+                for item in items:
+                    hand_over(item)
+                    if stop.is_set():
+                        break
+            finally:
+                close = getattr(items, "close", None)
+                if close is not None:
+                    close()
         except BaseException as error:  # also KeyboardInterrupt and the like: it is raised where the items are taken
             end = _End(error)
-        finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
         hand_over(end)
 
     thread = Thread(target=work, name="ecmvae-ahead", daemon=True)

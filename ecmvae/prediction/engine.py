@@ -89,7 +89,7 @@ def open_engine(
         trust_code: Import the classes that the model's configuration names by import path.
 
     Raises:
-        UserError: If there is no such model or device, or the engine is not installed or cannot run it.
+        UserError: If the model or device does not exist, or the engine is not installed or cannot run the model.
     """
     if engine not in get_args(EngineName):
         raise UserError(f"unknown engine {engine!r}: use {', '.join(get_args(EngineName))}")

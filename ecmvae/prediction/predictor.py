@@ -69,8 +69,8 @@ class VideoPredictor:
             trust_code: Import the classes that the model's configuration names by import path.
 
         Raises:
-            UserError: If there is no such model, device or engine, the model has no audio encoder, or it cannot predict
-                (see `ecmvae.prediction.torch_engine.ClipModel`).
+            UserError: If the model, device or engine does not exist, the model has no audio encoder, or it lacks a
+                member of `ecmvae.prediction.torch_engine.ClipModel`.
         """
         self.options = options or PredictorOptions()
         self._open = partial(open_engine, model, device, engine=engine, trust_code=trust_code)

@@ -1,4 +1,4 @@
-"""A thread that works ahead: order, errors, and an end when nobody waits any more."""
+"""Working ahead in a thread: order, errors, and cleanup when the consumer stops early."""
 
 import threading
 import time
