@@ -49,7 +49,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
         if configs:
             _check_section_files(words)
         values = parser.parse_args(words)
-        if values.get("resume") and configs:  # a resumed run continues with the settings it was started with
+        if configs and values.get("resume") not in (None, "auto"):  # it goes on with the settings it was started with
             values = parser.parse_args([f"--config={values.resume}/config.yaml", *words])
     except ArgumentError as error:
         text = wrong_value(error)

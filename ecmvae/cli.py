@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, process_rank
 from ecmvae.foreign_text import printable
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -62,11 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait must not spin: beside the processes that prepare clips, spinning makes a CPU run 4 times slower.
     # OpenMP reads this when torch is imported, hence here.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # DDP would tell every run that it need not look for unused parameters; that depends on the weights of the losses.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return _dispatch(words)
     except UserError as error:
-        print(f"ecmvae: error: {_one_line(error)}", file=sys.stderr)
+        print(f"ecmvae: error: {_place()}{_one_line(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:
-        print(f"ecmvae: failed: {_one_line(error) or type(error).__name__}", file=sys.stderr)
+        print(f"ecmvae: failed: {_place()}{_one_line(error) or type(error).__name__}", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, for a GPU; torch is not imported here
@@ -128,6 +130,12 @@ def _overview(program: str, lines: Mapping[str, str], summary: str = "cut out of
 
 def _summary(function: Function) -> str:
     return (function.__doc__ or "").strip().partition("\n")[0]
+
+
+def _place() -> str:
+    """Which of several processes speaks, unless it is the first."""
+    rank = process_rank()
+    return f"process {rank}: " if rank else ""
 
 
 def _one_line(text: object) -> str:

@@ -227,14 +227,39 @@ class TrainConfig:
     """Clips B in a batch; several devices share it."""
     learning_rate: float = 1e-4
     """Peak learning rate."""
+    backbone_multiplier: float = 1.0
+    """The backbones (visual and audio) learn at this multiple of the learning rate; 0.1 is common."""
     weight_decay: float = 0.0
     """Weight decay; above 0 the optimiser is AdamW, else Adam."""
-    schedule: Literal["constant", "one_cycle"] = "constant"
-    """constant, as the paper, or one cycle over the run."""
+    decay_norms: bool = True
+    """False: no weight decay on biases and normalisation layers, as timm trains."""
+    schedule: Literal["constant", "one_cycle", "cosine", "poly"] = "constant"
+    """constant, as the paper; one_cycle over the run; cosine, or poly (power 0.9), down to 0."""
+    warmup: float = 0.0
+    """Share of the run, 0 to 1, over which the rate of constant, cosine and poly rises linearly first."""
     gradient_clip: float = 0.0
     """Clip the gradient's norm; 0 = off."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Arithmetic of the forward and backward pass."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step: batch_size 1 with accumulate 4 takes the steps of batch_size
+    4 in a quarter of the memory (but for batch normalisation and for terms that compare the clips of a batch)."""
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """Validate and keep the average of the weights over steps: ema (exponential) or swa (equal, over the run's end)."""
+    ema_decay: float = 0.999
+    """Decay of ema, 0 to 1."""
+    swa_start: float = 0.75
+    """Share of the run after which swa begins."""
+    batch_norm: Literal["batch", "sync", "frozen"] = "batch"
+    """Statistics of batch normalisation: each process's own batch, those of all GPUs together (sync), or those that the
+    weights came with (frozen)."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
+    """Arithmetic of the forward and backward pass; auto = bf16-mixed where the device multiplies bfloat16 (a GPU, or a
+    CPU with AMX or AVX512-BF16), else 32-true."""
+    tf32: bool = True
+    """Let CUDA GPUs multiply float32 matrices in TF32, which is faster and keeps 10 bits of the mantissa."""
+    compile: bool = False
+    """Compile the model with torch.compile: minutes at the start, for faster steps."""
+    activation_checkpointing: bool = False
+    """Recompute the activations of the visual backbone's blocks in the backward pass: less memory, slower steps."""
     cache_features: bool = False
     """Compute a frozen backbone's maps once per clip and keep them in memory (float16)."""
     patience: int = 0
@@ -246,7 +271,17 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
     devices: int = 1
-    """Processes that train together: one a GPU, or as many on the CPU. Each takes its share of every batch."""
+    """Processes on a node that train together: one a GPU, or as many on the CPU. Each takes its share of every batch.
+    torchrun and SLURM say themselves how many they have started."""
+    num_nodes: int = 1
+    """Machines that train together; the command runs on each, see docs/train.md. Likewise."""
+    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_notebook"] = "auto"
+    """How Lightning starts several processes: auto = ddp (the command again, once a device), ddp_spawn (from a Python
+    program that cannot be run again) or ddp_notebook (forked)."""
+    loggers: list[Literal["tensorboard", "csv", "wandb", "mlflow"]] = field(
+        default_factory=lambda: ["tensorboard"], hash=False
+    )
+    """Where curves go, besides the run's history.jsonl: [tensorboard, csv, wandb, mlflow], any of them."""
     log_images: int = 4
     """Validation clips whose masks are drawn into TensorBoard."""
 
@@ -295,15 +330,20 @@ class Config:
                 f"loss.{name}={value} must not be negative",
             )
         balance, plain = self.loss.kl_balance, self.loss.kl_balance is None and self.loss.free_bits == 0
+        _require(
+            train.schedule != "one_cycle" or train.warmup == 0,
+            "train.warmup is part of one_cycle already: choose constant, cosine or poly with it, or leave it away",
+        )
         _require(balance is None or balance <= 1, f"loss.kl_balance={balance} is a share: choose it from 0 to 1")
         _require(
             plain or self.loss.formulas == "principled",
             "loss.free_bits and loss.kl_balance change the KL: set loss.formulas to principled with them",
         )
+        processes = train.devices * train.num_nodes
         _require(
-            train.batch_size % train.devices == 0,
-            f"train.batch_size={train.batch_size} cannot be shared equally by train.devices={train.devices}: "
-            "choose a multiple",
+            train.batch_size % processes == 0,
+            f"train.batch_size={train.batch_size} cannot be shared equally by {processes} processes (train.devices x "
+            "train.num_nodes): choose a multiple",
         )
         finite = 0 < train.learning_rate < float("inf")
         _require(finite, f"train.learning_rate={train.learning_rate} must be a finite number above 0")

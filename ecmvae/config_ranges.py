@@ -22,6 +22,12 @@ RANGES: dict[str, dict[str, tuple[int | float, int | float]]] = {
         "batch_size": (1, 65_536),
         "check_val_every_n_epochs": (1, 1_000_000),
         "devices": (1, 1024),
+        "num_nodes": (1, 10_000),
+        "accumulate": (1, 65_536),
+        "backbone_multiplier": (0, 1000),
+        "ema_decay": (0, 1),
+        "swa_start": (0, 1),
+        "warmup": (0, 1),
         "seed": (0, 2**32 - 1),
     },
 }

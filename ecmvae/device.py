@@ -25,3 +25,12 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} is not available here: use auto, cpu, cuda or mps") from error
     return device
+
+
+def multiplies_bfloat16(kind: str) -> bool:
+    """Whether a device of this kind, cpu, cuda or mps, has instructions for products of bfloat16."""
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if kind != "cpu":
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,4 +1,6 @@
-"""The one exception that means "the user can correct this"."""
+"""The one exception that means "the user can correct this", and which of several processes says so."""
+
+import os
 
 
 class UserError(ValueError):
@@ -17,3 +19,11 @@ def check_range(name: str, value: int | float, low: int | float, high: int | flo
     """
     if not low <= value <= high:
         raise UserError(f"{name} must be from {low} to {high}, got {value}")
+
+
+def process_rank() -> int:
+    """Number of this process in a distributed run, from 0, as its launcher tells it; 0 for a process of its own."""
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        if (text := os.environ.get(name, "")).isdecimal():
+            return int(text)
+    return 0

@@ -17,6 +17,7 @@ from ecmvae.files import replacing
 from ecmvae.models.checkpoint import save_model
 from ecmvae.provenance import __version__, source_commit
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
+from ecmvae.training.launch import requeue, stop_signals
 from ecmvae.training.module import SegmentationModule
 
 
@@ -26,21 +27,24 @@ class Resumable(Callback):
     Random generators start afresh from the seed and the epoch at every epoch; the checkpoint holds their states, too,
     for a run stopped inside one. On SIGTERM or Ctrl-C the step under way is finished, the checkpoint saved, and
     `SystemExit` raised with 143 or 130; a second signal ends the process at once. Several processes draw from
-    generators of their own, and leave together once one has been told to; there the parent sees to a second signal.
+    generators of their own, and leave together once one has been told to; the first of a node tells with its exit code.
+
+    Args:
+        path: The checkpoint; None in all processes but the first, which writes it.
+        seed: The run's seed.
+        data: Goes to the right batch when a run is resumed.
     """
 
-    def __init__(self, path: Path, seed: int, data: ClipDataModule) -> None:
+    def __init__(self, path: Path | None, seed: int, data: ClipDataModule) -> None:
         self.path, self.seed, self.data = path, seed, data
         self._generators: dict[str, Any] | None = None
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
-        self._alone = True
         self.started = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals, and the generators of a stopped run."""
-        self._alone = trainer.world_size == 1
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             self._previous[number] = signal.signal(number, self._remember)
         if self._generators is not None:
             torch.set_rng_state(self._generators["torch"])
@@ -57,7 +61,9 @@ class Resumable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """After a signal: save and leave, except at an epoch's end, where validation comes first."""
-        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and self._told_to_stop(trainer):
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if stepped and not last and self._told_to_stop(trainer):
             self._leave(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,8 +94,7 @@ class Resumable(Callback):
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
-        if self._alone:
-            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     def _told_to_stop(self, trainer: Trainer) -> bool:
         """Whether this process was, or any other: all must leave after the same step."""
@@ -97,12 +102,18 @@ class Resumable(Callback):
 
     def _leave(self, trainer: Trainer) -> None:
         self._save(trainer)
-        raise SystemExit(128 + (self._signal or signal.SIGTERM))
+        if trainer.strategy.reduce_boolean_decision(self._signal == signal.SIGUSR1, all=False):
+            if trainer.is_global_zero:
+                requeue()
+            raise SystemExit(0)
+        # Lightning kills the first process of a node when one that it has started ends with another code than 0.
+        raise SystemExit(128 + (self._signal or signal.SIGTERM) if trainer.local_rank == 0 else 0)
 
     def _save(self, trainer: Trainer) -> None:
         # Every process takes part in making the checkpoint; the first one writes it.
-        with replacing(self.path) if trainer.is_global_zero else nullcontext(self.path) as path:
-            trainer.save_checkpoint(path)
+        path = self.path if trainer.is_global_zero else None
+        with nullcontext(Path()) if path is None else replacing(path) as part:
+            trainer.save_checkpoint(part)
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -126,13 +137,17 @@ class BestModel(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the model if it is the best so far."""
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        if trainer.sanity_checking or scores["val/miou"] <= self.score:
+        if not trainer.is_global_zero or not self.better(scores["val/miou"]):
             return
         self.score = scores["val/miou"]
         made_by = {"ecmvae": __version__, "commit": source_commit(), "torch": torch.__version__}
         metadata = {"epoch": trainer.current_epoch, "step": trainer.global_step, **scores, **made_by}
         assert isinstance(pl_module, SegmentationModule)
         save_model(pl_module.model, self.folder, pl_module.config, metadata)
+
+    def better(self, score: float) -> bool:
+        """Whether a score is the best so far."""
+        return score > self.score
 
     def state_dict(self) -> dict[str, Any]:
         """The best score, for a resumed run."""

@@ -6,7 +6,7 @@ import sys
 from typing import Literal
 
 from ecmvae.config import Config
-from ecmvae.errors import UserError, check_range
+from ecmvae.errors import UserError, check_range, process_rank
 from ecmvae.training.settings import without_effect
 
 
@@ -17,6 +17,7 @@ def train(config: Config, resume: str | None = None) -> None:
         ecmvae train --config configs/debug.yaml
         ecmvae train --config configs/s4_pvt.yaml --data.root AVSBench/Single-source --model.latent.dim 8
         ecmvae train --resume runs/train-001
+        torchrun --nproc_per_node 4 -m ecmvae train --config configs/s4_pvt.yaml
         tensorboard --logdir runs
 
     Every setting below can stand in a YAML file, too: --config configs/s4_pvt.yaml --config mine.yaml lays mine.yaml
@@ -25,13 +26,16 @@ def train(config: Config, resume: str | None = None) -> None:
     Args:
         config: Every knob of the run.
         resume: Folder of a stopped run to go on in, with its own configuration; it ends as if it had never stopped.
+            auto: the newest run of the same settings, or a new one: for jobs that a cluster may start again.
     """
     from ecmvae.training.run import train as run
 
-    for name, reason in without_effect(config).items():
+    first = process_rank() == 0
+    for name, reason in without_effect(config).items() if first else ():
         print(f"ecmvae: note: {name} has no effect with {reason}", file=sys.stderr)
     folder = run(config, resume)
-    print(f"best model: {folder / 'best'}  (use it: ecmvae predict VIDEO --checkpoint {folder} --out OUT.mp4)")
+    if first:
+        print(f"best model: {folder / 'best'}  (use it: ecmvae predict VIDEO --checkpoint {folder} --out OUT.mp4)")
 
 
 def train_audio(

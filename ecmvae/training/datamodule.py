@@ -113,11 +113,21 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     A last, smaller batch is left out: every epoch reshuffles, and BatchNorm dislikes a batch of one clip. Of several
     processes each gets its share of every batch, so that together they see what one process would.
-    `batch_size` counts the clips of all processes together.
+    `batch_size` counts the clips of all processes together; an epoch has a multiple of `accumulate` batches.
     """
 
-    def __init__(self, length: int, seed: int, batch_size: int = 1, *, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        batch_size: int = 1,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        accumulate: int = 1,
+    ) -> None:
         self.length, self.seed, self.batch_size = length, seed, batch_size
+        self.batches = length // (batch_size * accumulate) * accumulate
         self.rank, self.share = rank, batch_size // processes
         self.epoch, self.skipped = 0, 0
 
@@ -127,12 +137,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
             self.epoch, self.skipped = epoch, skipped or 0
 
     def __len__(self) -> int:
-        return self.length // self.batch_size * self.share
+        return self.batches * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch, skipped = self.epoch, self.skipped
         order = torch.randperm(self.length, generator=_generator(self.seed, epoch)).tolist()
-        for batch in range(skipped, self.length - self.batch_size + 1, self.batch_size):
+        for batch in range(skipped, self.batches * self.batch_size, self.batch_size):
             start = batch + self.rank * self.share
             yield from ((epoch, index) for index in order[start : start + self.share])
 
@@ -162,7 +172,6 @@ class ClipDataModule(LightningDataModule):
         preprocessor: Prepares clips for the model.
         train: Training clips; None builds what the configuration names.
         val: Validation clips, likewise.
-        rank: Number of this process among ``train.devices``.
     """
 
     def __init__(
@@ -171,8 +180,6 @@ class ClipDataModule(LightningDataModule):
         preprocessor: ClipPreprocessor,
         train: ClipSource | None = None,
         val: ClipSource | None = None,
-        *,
-        rank: int = 0,
     ) -> None:
         super().__init__()
         if train is None or val is None:
@@ -196,14 +203,24 @@ class ClipDataModule(LightningDataModule):
             source=source,
         )
         self.val_clips = EpochClips(val, preprocessor, seed=config.train.seed, source=source)
-        processes = config.train.devices
+        processes = config.train.devices * config.train.num_nodes
         if len(train) < processes:
-            raise UserError(f"train.devices={processes} is more than the {len(train)} training clips")
+            raise UserError(f"{processes} processes are more than the {len(train)} training clips: lower train.devices")
         self.share = min(config.train.batch_size, len(train)) // processes
         self.batch_size = self.share * processes
-        self.batches_per_epoch = len(train) // self.batch_size
-        self.sampler = EpochSampler(len(train), config.train.seed, self.batch_size, rank=rank, processes=processes)
-        self.val_sampler = DistributedSequentialSampler(len(val), rank=rank, processes=processes)
+        # A step needs whole batches: clips that do not fill one more step wait for another epoch's order.
+        accumulated = min(config.train.accumulate, len(train) // self.batch_size)
+        self.steps_per_epoch = len(train) // (self.batch_size * accumulated)
+        self.accumulate = accumulated
+        self.sampler = EpochSampler(
+            len(train), config.train.seed, self.batch_size, processes=processes, accumulate=accumulated
+        )
+        self.val_sampler = DistributedSequentialSampler(len(val), processes=processes)
+
+    def setup(self, stage: str) -> None:
+        """Learn which of the processes this is."""
+        if self.trainer is not None:
+            self.sampler.rank = self.val_sampler.rank = self.trainer.global_rank
 
     def train_dataloader(self) -> DataLoader[AVClip]:
         """Batches of `AVBatch` in this epoch's order."""
@@ -214,9 +231,9 @@ class ClipDataModule(LightningDataModule):
         return self._loader(self.val_clips, self.val_sampler)
 
     def resume_at(self, step: int) -> None:
-        """Let the next training batch be the one after `step` batches of the run."""
-        epoch, batches = divmod(step, self.batches_per_epoch)
-        self.sampler.set_epoch(epoch, skipped=batches * self.batch_size)
+        """Let the next training batch be the one after `step` steps of the run."""
+        epoch, steps = divmod(step, self.steps_per_epoch)
+        self.sampler.set_epoch(epoch, skipped=steps * self.accumulate * self.batch_size)
 
     def _loader(self, clips: EpochClips, sampler: EpochSampler | DistributedSequentialSampler) -> DataLoader[AVClip]:
         workers = self.config.data.workers

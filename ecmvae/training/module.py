@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecmvae.config import Config
+from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
 from ecmvae.metrics import VALIDATION
 from ecmvae.metrics.metric_set import MetricSet, numbers
@@ -23,7 +24,9 @@ from ecmvae.models.latent_use import SATURATED, LatentUse
 from ecmvae.models.latents import LatentMode
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache
+from ecmvae.training.optimizers import make_optimizer
 from ecmvae.types import AVBatch
+from ecmvae.visual.checkpointing import checkpoint_blocks
 
 LATENT_USE_CLIPS = 8
 """Validation clips over which the use of the latents is measured."""
@@ -56,6 +59,10 @@ class SegmentationModule(LightningModule):
         self.model.config = config
         # Channels-last convolutions train 1.7 times as fast on a CPU, and no slower on a GPU.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stub knows no module
+        if config.train.activation_checkpointing:
+            _checkpoint(self.model.backbone)
+        if config.train.compile:
+            self.model.compile()
         self.loss = Objective.from_config(config) if objective is None else objective
         self.features: FeatureCache | None = None
         self.logged: dict[str, float] = {}
@@ -65,6 +72,7 @@ class SegmentationModule(LightningModule):
         self._scores = MetricSet(VALIDATION[kind], num_classes=config.model.num_classes)
         self._latent_use = LatentUse.of(self.model)
         self._warned = False
+        self._freeze_batch_norm()
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
         """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
@@ -83,6 +91,12 @@ class SegmentationModule(LightningModule):
             return self.features.lookup(batch.names, self.device)
         return batch.features
 
+    def setup(self, stage: str) -> None:
+        """Compute the frozen backbone's maps, where they are to be kept: every process at the same time."""
+        if self.config.train.cache_features and self.features is None:
+            assert isinstance(self.trainer.datamodule, ClipDataModule)  # type: ignore[attr-defined]  # set by fit
+            self.cache_features(self.trainer.datamodule)  # type: ignore[attr-defined]
+
     def cache_features(self, data: ClipDataModule) -> None:
         """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""
         self.features = FeatureCache(self.model)
@@ -94,7 +108,8 @@ class SegmentationModule(LightningModule):
         warmup = self.config.loss.kl_warmup_epochs
         if warmup == 0:
             return 1.0
-        return min(1.0, self.global_step / self.trainer.num_training_batches / warmup)
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        return min(1.0, self.global_step / steps / warmup)
 
     def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor:
         """The weighted sum of the loss terms; a `FloatingPointError` if it is not finite."""
@@ -165,13 +180,28 @@ class SegmentationModule(LightningModule):
         """Keep the normalisation of the frames: a resumed run goes on with it."""
         checkpoint["normalisation"] = self.model.normalisation.to_dict()
 
+    def train(self, mode: bool = True) -> SegmentationModule:
+        """Go to training or evaluation mode; batch normalisation stays in evaluation mode where it is frozen."""
+        super().train(mode)
+        self._freeze_batch_norm()
+        return self
+
+    def _freeze_batch_norm(self) -> None:
+        if self.config.train.batch_norm == "frozen":
+            for part in self.model.modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                    part.eval()
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW where there is weight decay, else Adam, over everything that is not frozen."""
-        train = self.config.train
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if train.weight_decay > 0:
-            return torch.optim.AdamW(parameters, lr=train.learning_rate, weight_decay=train.weight_decay)
-        return torch.optim.Adam(parameters, lr=train.learning_rate)
+        """See `ecmvae.training.optimizers`."""
+        return make_optimizer(self, self.config.train, self.device)
+
+
+def _checkpoint(backbone: nn.Module) -> None:
+    if not checkpoint_blocks(backbone):
+        raise UserError(
+            f"train.activation_checkpointing knows no blocks in {type(backbone).__name__}: leave it off with it"
+        )
 
 
 def _diverged(step: int, terms: dict[str, Float[Tensor, ""]]) -> str:

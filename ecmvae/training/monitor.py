@@ -29,6 +29,8 @@ class History(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget what a killed run wrote after its last checkpoint: a resumed run writes it again."""
+        if not trainer.is_global_zero:
+            return
         rows = [row for row in read_history(self.path) if row["step"] <= trainer.global_step]
         with replacing(self.path) as part:
             part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -39,10 +41,10 @@ class History(Callback):
         """Write the loss terms at the steps that logged them."""
         assert isinstance(pl_module, SegmentationModule)
         if pl_module.logged_at == trainer.global_step - 1:
-            assert trainer.logger is not None
             terms = {f"train/{name}": value for name, value in pl_module.logged.items()}
             terms["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
-            trainer.logger.log_metrics(terms, step=trainer.global_step)
+            for logger in trainer.loggers:
+                logger.log_metrics(terms, step=trainer.global_step)
             self._append(trainer, terms)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -51,6 +53,8 @@ class History(Callback):
         self._append(trainer, {name: float(scores[name]) for name in sorted(scores) if name.startswith("val/")})
 
     def _append(self, trainer: Trainer, values: dict[str, float]) -> None:
+        if not trainer.is_global_zero:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": trainer.global_step, "epoch": trainer.current_epoch, **values}) + "\n")
 
@@ -112,8 +116,11 @@ class Previews(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Run them once more, with the posterior, and draw."""
         assert isinstance(pl_module, SegmentationModule)
-        assert isinstance(trainer.logger, TensorBoardLogger)
-        board, step, drawn = trainer.logger.experiment, trainer.global_step, 0
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if not boards or not trainer.is_global_zero:
+            self._batches.clear()
+            return
+        board, step, drawn = boards[0].experiment, trainer.global_step, 0
         for batch in self._batches:
             output = pl_module(batch, learn=True, latents="mean")
             assert batch.masks is not None

@@ -6,12 +6,14 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
 
+from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 from ecmvae.files import remove_leftovers
 from ecmvae.training.callbacks import Resumable, as_tuple
@@ -35,6 +37,16 @@ def checkpoint_of(run: Path) -> Path:
     if not checkpoint.is_file():
         raise UserError(f"nothing to resume in {run}: {checkpoint} does not exist")
     return checkpoint
+
+
+def newest_run(config: Config) -> Path | None:
+    """The newest run below ``train.out`` that was started with this very configuration and has a checkpoint."""
+    parent, name = Path(config.train.out), config.train.name
+    numbered = [path for path in parent.glob(f"{escape(name)}-*") if path.name[len(name) + 1 :].isdecimal()]
+    for run in sorted(numbered, key=lambda path: int(path.name[len(name) + 1 :]), reverse=True):
+        if (run / CHECKPOINT).is_file() and load_config(run / "config.yaml") == config:
+            return run
+    return None
 
 
 def remove_run_leftovers(run: Path) -> None:

@@ -10,10 +10,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ecmvae.config import TrainConfig
+from ecmvae.training.optimizers import LR_MULTIPLIER
 
 _RISE = 0.3
 _START = 1 / 25
 _END = 1 / 25 / 1e4
+_POLY_POWER = 0.9
+_WARMUP_START = 0.01
 
 
 def one_cycle(progress: float) -> float:
@@ -27,6 +30,25 @@ def one_cycle(progress: float) -> float:
     return _cosine(1.0, _END, (min(progress, 1.0) - _RISE) / (1 - _RISE))
 
 
+def learning_rate_share(schedule: str, progress: float, warmup: float = 0.0) -> float:
+    """Share of the peak learning rate at `progress` in [0, 1].
+
+    Args:
+        schedule: ``constant``, ``one_cycle``, ``cosine`` (Loshchilov & Hutter, arXiv 1608.03983, without restarts) or
+            ``poly`` (power 0.9; Liu et al., ParseNet, arXiv 1506.04579).
+        progress: How much of the run is over.
+        warmup: Share of the run over which the rate rises linearly from 1 % first; not for ``one_cycle``.
+    """
+    if schedule == "one_cycle":
+        return one_cycle(progress)
+    if progress < warmup:
+        return _WARMUP_START + (1 - _WARMUP_START) * progress / warmup
+    left = (1 - min(progress, 1.0)) / (1 - warmup) if warmup < 1 else 0.0
+    if schedule == "constant":
+        return 1.0
+    return _cosine(1.0, 0.0, 1 - left) if schedule == "cosine" else left**_POLY_POWER
+
+
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
@@ -37,17 +59,19 @@ class Schedule(Callback):
     Progress counts steps. With a time budget it is the larger of steps done and time gone, so that the cycle is
     complete at the end on a fast machine and on a slow one. What a run in a time budget computes depends on the
     machine's speed: only a run without `max_minutes` is repeatable to the bit.
-    `used_seconds` is the part of the budget that is gone already (caching features).
+    `begun` is `time.monotonic` when the run began: what goes before the first step (caching features) is part of the
+    budget.
     """
 
-    def __init__(self, config: TrainConfig, total_steps: int, used_seconds: float = 0.0) -> None:
+    def __init__(self, config: TrainConfig, total_steps: int, begun: float | None = None) -> None:
         self.config, self.total_steps = config, total_steps
-        self._used, self._started = used_seconds, 0.0
+        self._begun, self._used, self._started = begun, 0.0, 0.0
         self._offset = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._started = time.monotonic()
+        self._used = 0.0 if self._begun is None else self._started - self._begun
 
     def progress(self, step: int) -> float:
         """How much of the run is over, in [0, 1]."""
@@ -71,10 +95,10 @@ class Schedule(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Set this step's learning rate."""
-        if self.config.schedule == "one_cycle":
-            rate = self.config.learning_rate * one_cycle(self.agreed(trainer))
+        if self.config.schedule != "constant" or self.config.warmup > 0:
+            share = learning_rate_share(self.config.schedule, self.agreed(trainer), self.config.warmup)
             for group in trainer.optimizers[0].param_groups:
-                group["lr"] = rate
+                group["lr"] = self.config.learning_rate * share * group.get(LR_MULTIPLIER, 1.0)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate the last epoch, whatever the distance of validations."""

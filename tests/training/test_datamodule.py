@@ -99,10 +99,21 @@ def test_batches_are_the_same_with_and_without_workers(tiny, workers: int) -> No
 
 def test_resuming_in_the_middle_of_an_epoch_skips_what_was_seen(tiny) -> None:
     whole, resumed = ClipDataModule(tiny(), VGGISH), ClipDataModule(tiny(), VGGISH)
-    assert whole.batches_per_epoch == 3
+    assert whole.steps_per_epoch == 3
     whole.sampler.set_epoch(2)
     resumed.resume_at(2 * 3 + 1)
     assert names(list(resumed.train_dataloader())) == names(list(whole.train_dataloader()))[4:]
+
+
+def test_an_epoch_has_whole_steps_of_accumulated_batches(tiny) -> None:
+    """12 clips, one a batch: two steps of five batches, and a resumed run goes on after the first."""
+    config = tiny(train__batch_size=1, train__accumulate=5)
+    whole, resumed = ClipDataModule(config, VGGISH), ClipDataModule(config, VGGISH)
+    assert (whole.steps_per_epoch, len(whole.train_dataloader())) == (2, 10)
+    whole.sampler.set_epoch(1)
+    resumed.resume_at(2 + 1)
+    assert names(list(resumed.train_dataloader())) == names(list(whole.train_dataloader()))[5:]
+    assert ClipDataModule(tiny(train__accumulate=100), VGGISH).accumulate == 3  # never more than there is
 
 
 def test_validation_keeps_the_order_of_the_data_set(tiny) -> None:

@@ -28,7 +28,7 @@ from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.module import SegmentationModule
 from ecmvae.training.monitor import draw_curves, read_history
 from ecmvae.training.resuming import check_checkpoint, remove_run_leftovers
-from ecmvae.training.run import _build, build_trainer, new_folder, train
+from ecmvae.training.run import _build, build_trainer, new_folder, train, watch
 from ecmvae.visual.backbone import VisualBackbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
@@ -173,9 +173,9 @@ def test_a_time_budget_ends_the_run_with_a_model(tiny) -> None:
 
 def test_patience_counts_epochs_not_validations(tiny) -> None:
     config = tiny(train__patience=5, train__check_val_every_n_epochs=2)
-    trainer = build_trainer(
-        config, Path(config.train.out), ClipDataModule(config, ClipPreprocessor(None, IMAGENET)), used_seconds=0.0
-    )
+    trainer = build_trainer(config)
+    data = ClipDataModule(config, ClipPreprocessor(None, IMAGENET))
+    watch(trainer, config, Path(config.train.out), data, started=0.0)
     (stop,) = (callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping))
     assert (stop.monitor, stop.mode, stop.patience) == ("val/miou", "max", 3)
 
