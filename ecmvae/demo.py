@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -170,7 +169,6 @@ class Demo:
                 train,
                 out=str(self.out),
                 max_minutes=self.minutes,
-                precision=_cpu_precision() if train.device == "cpu" else train.precision,
                 seed=train.seed + self.seed,
             ),
         )
@@ -243,12 +241,6 @@ def _packaged_config() -> Path:
         if (folder / "collage_demo.yaml").is_file():
             return folder / "collage_demo.yaml"
     raise UserError("configs/collage_demo.yaml is missing from this installation: name a file with --config")
-
-
-def _cpu_precision() -> Literal["32-true", "bf16-mixed"]:
-    """Half precision where this machine's processor computes in it: a step takes half the time there."""
-    able = torch.cpu.get_capabilities()
-    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") else "32-true"
 
 
 def _refuse_foreign(out: Path) -> None:

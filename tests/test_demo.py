@@ -165,10 +165,3 @@ def test_collage_on_demand_does_not_fall_back(small: Path, tmp_path: Path, monke
 def test_one_clip_cannot_be_shuffled(small: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least 2"):
         Demo(tmp_path / "demo", "synthetic", None, str(small), 1.0, 1.0, 1, 0)
-
-
-def test_half_precision_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
-    assert module._cpu_precision() == "bf16-mixed"
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_f": True})
-    assert module._cpu_precision() == "32-true"
