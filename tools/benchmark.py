@@ -1,146 +1,136 @@
-"""Measure what we claim about speed and memory: `python tools/benchmark.py model|step|fscore`.
+"""Measure what we claim about speed and memory: `python tools/benchmark.py [ROW ...]`.
 
-Times are medians over interleaved repeats in one process. Compare ratios within one run, not seconds of two machines.
+Every figure comes from a process of its own, and the variants of a row take turns (A/B/A/B), so that a slow minute of
+the machine hits all alike. Compare the ratios of one run, medians over its rounds; never seconds of two machines.
 
-    python tools/benchmark.py model --config configs/s4_pvt.yaml    forward, training step, peak memory at full size
-    python tools/benchmark.py step --config configs/collage_demo.yaml    one training step, by precision and layout
-    python tools/benchmark.py fscore    255-threshold F-measure: histogram against the plain loop
+    python tools/benchmark.py                             all rows, at the size of configs/s4_resnet50.yaml
+    python tools/benchmark.py step --config configs/s4_pvt.yaml --rounds 5
+    python tools/benchmark.py --quick --json out.json     all rows at toy size, in minutes: do they run?
+    python tools/benchmark.py step --against PYTHON       beside another environment, such as one of an older commit
+
+Rows: step (a training step of one clip, by layout, precision and activation checkpointing), forward, tpavi (the L x L
+matrix of the paper against the reassociated product), fscore (255 thresholds), loop (an epoch at the demo's size in a
+bare loop and under Lightning), data (clips from files and packed). `tools/benchmark_predict.py` measures prediction.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from ecmvae.config import Config, load_config
-from ecmvae.losses.objective import Objective
-from ecmvae.metrics.functional import avsbench_fscore_curve
-from ecmvae.models import Segmenter, build_model
+RATIOS = ("cpu_s", "peak_mb")
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def main() -> None:
-    """Run the benchmark named on the command line and print one line a measurement."""
+    """Measure and print; --json writes the figures, too."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["model", "step", "fscore"])
-    parser.add_argument("--config", default="configs/s4_pvt.yaml")
-    parser.add_argument("--clips", type=int, default=1, help="clips in a batch")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("rows", nargs="*", help="rows to measure; all by default")
+    parser.add_argument("--config", default="configs/s4_resnet50.yaml", help="network of step and forward")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each variant")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="toy sizes, one round")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--against", help="python of another environment, whose first variant is measured, too")
+    parser.add_argument("--one", nargs=2, metavar=("ROW", "VARIANT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} threads, {args.repeats} repeats")
-    {"model": _model, "step": _step, "fscore": _fscore}[args.what](args)
+    if args.one:
+        print(json.dumps(measure_one(*args.one, quick=args.quick, config=args.config, threads=args.threads)))
+        return
+    from benchmark_rows import ROWS
+
+    unknown = sorted(set(args.rows) - set(ROWS))
+    if unknown:
+        parser.error(f"no such row: {unknown[0]}; choose from {', '.join(ROWS)}")
+    figures: dict[str, Any] = {"machine": machine(args.threads), "rows": {}, "ratios": {}}
+    print(figures["machine"])
+    for row in args.rows or ROWS:
+        taken = in_turns(row, list(ROWS[row]), args)
+        base = next(iter(taken))
+        for name, rounds in taken.items():
+            least = {key: min(each[key] for each in rounds) for key in rounds[0]}
+            ratios = {
+                key: statistics.median(
+                    ours[key] / theirs[key] for ours, theirs in zip(rounds, taken[base], strict=True)
+                )
+                for key in RATIOS
+            }
+            figures["rows"].setdefault(row, {})[name] = least
+            figures["ratios"].setdefault(row, {})[name] = ratios
+            print(
+                f"{row:8} {name:30} {least['cpu_s']:9.3f} CPU s a clip {ratios['cpu_s']:6.2f}x "
+                f"{least['peak_mb']:7.0f} MB {ratios['peak_mb']:6.2f}x"
+            )
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def _network(path: str) -> tuple[Config, Segmenter, Objective]:
-    """The network of a configuration with random weights: its speed does not depend on them."""
-    config = load_config(path)
-    model = replace(
-        config.model, visual=replace(config.model.visual, weights=None), audio=replace(config.model.audio, weights=None)
-    )
-    torch.manual_seed(0)
-    return config, build_model(model, image_size=config.data.image_size), Objective.from_config(config)
+def in_turns(row: str, variants: list[str], args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """The rounds of every variant, each in a process of its own."""
+    jobs = {name: (sys.executable, name) for name in variants}
+    if args.against:
+        jobs = {f"there: {variants[0]}": (args.against, variants[0]), **jobs}
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
+    common = ["--config", args.config, "--threads", str(args.threads), *(["--quick"] if args.quick else [])]
+    for _ in range(1 if args.quick else args.rounds):
+        for name, (python, variant) in jobs.items():
+            words = [python, __file__, *common, "--one", row, variant]
+            environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+            done = subprocess.run(words, capture_output=True, text=True, env=environment)
+            if done.returncode:
+                raise SystemExit(f"{row}, {name}: {done.stderr.strip().splitlines()[-1]}")
+            taken[name].append(json.loads(done.stdout.splitlines()[-1]))
+    return taken
 
 
-def _clip(config: Config, clips: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    frames, side = config.data.num_frames, config.data.image_size
-    masks = torch.zeros(clips, frames, 1, side, side)
-    masks[..., side // 4 : side // 2, side // 4 : side // 2] = 1
-    return torch.randn(clips, frames, 3, side, side), torch.rand(clips, frames, 128), masks
+def measure_one(row: str, variant: str, *, quick: bool, config: str, threads: int) -> dict[str, float]:
+    """Least CPU and wall seconds a clip of one variant, and the peak memory of this process."""
+    import torch
+    from benchmark_rows import ROWS
+
+    torch.set_num_threads(threads)
+    work = ROWS[row][variant](quick, config)
+    cpu, wall = [], []
+    for _ in range(2 if quick else 4):  # the first one warms up
+        started, began = time.process_time(), time.perf_counter()
+        clips = work()
+        cpu.append((time.process_time() - started) / clips)
+        wall.append((time.perf_counter() - began) / clips)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"cpu_s": min(cpu[1:]), "wall_s": min(wall[1:]), "peak_mb": peak / (1e3 if sys.platform == "linux" else 1e6)}
 
 
-def _model(args: argparse.Namespace) -> None:
-    config, model, loss = _network(args.config)
-    frames, audio, masks = _clip(config, args.clips)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(trained, config.train.learning_rate)
-    print(f"{args.config}: {sum(p.numel() for p in model.parameters()):,} parameters, frames {tuple(frames.shape)}")
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures were measured on."""
+    import torch
 
-    def forward() -> None:
-        with torch.no_grad():
-            model.eval()(frames, audio, latents="mean")
-
-    def step() -> None:
-        optimiser.zero_grad()
-        loss(model.train()(frames, audio, masks), masks).total.backward()
-        optimiser.step()
-
-    for name, action in (("forward", forward), ("training step", step)):
-        seconds = _median(action, args.repeats)
-        print(f"{name}: {seconds:.2f} s, peak memory of the process so far {_peak_gigabytes():.2f} GB")
+    flags = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    matrix = torch.randn(1024, 1024)
+    torch.set_num_threads(1)
+    seconds = min(_seconds(matrix) for _ in range(5))
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "flags": [flag for flag in _FLAGS if f" {flag}" in flags],
+        "torch": torch.__version__,
+        "sgemm_gflops_a_core": round(2 * 1024**3 / seconds / 1e9, 1),
+    }
 
 
-def _step(args: argparse.Namespace) -> None:
-    config, model, loss = _network(args.config)
-    frames, audio, masks = _clip(config, args.clips)
-    features = model.extract_features(frames)
-    actions: dict[str, Callable[[], None]] = {}
-    for layout in (torch.contiguous_format, torch.channels_last):
-        for precise in (True, False):
-
-            def step(layout: torch.memory_format = layout, precise: bool = precise) -> None:
-                model.to(memory_format=layout)
-                maps = [m.flatten(0, 1).contiguous(memory_format=layout).unflatten(0, m.shape[:2]) for m in features]
-                with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
-                    output = model(frames, audio, masks, features=maps)
-                loss(output, masks).total.backward()
-
-            actions[f"{str(layout).removeprefix('torch.')}, {'float32' if precise else 'bfloat16'}"] = step
-    times = _interleaved(actions, args.repeats)
-    base = max(times.values())
-    for name, seconds in times.items():
-        print(f"{name}: {1e3 * seconds / args.clips:.0f} ms a clip, {base / seconds:.2f}x")
-
-
-def _fscore(args: argparse.Namespace) -> None:
-    torch.manual_seed(0)
-    logits, target = torch.randn(20, 224, 224), (torch.rand(20, 224, 224) > 0.7).float()
-    thresholds = torch.linspace(0, 1 - 1e-10, 255)
-
-    def loop() -> torch.Tensor:
-        probability, rows = logits.sigmoid(), []
-        for p, y in zip(probability, target, strict=True):
-            curve = []
-            for threshold in thresholds:
-                hit = (p >= threshold).float()
-                true = (hit * y).sum()
-                precision, recall = true / (hit.sum() + 1e-20), true / (y.sum() + 1e-20)
-                curve.append(torch.nan_to_num(1.3 * precision * recall / (0.3 * precision + recall)))
-            rows.append(torch.stack(curve))
-        return torch.stack(rows)
-
-    difference = (loop() - avsbench_fscore_curve(logits, target)).abs().max().item()
-    actions = {"plain loop": lambda: loop(), "histogram": lambda: avsbench_fscore_curve(logits, target)}
-    times = _interleaved(actions, args.repeats)
-    print(f"20 frames of 224 px; largest difference of the curves {difference:.1e}")
-    for name, seconds in times.items():
-        print(f"{name}: {seconds:.3f} s, {times['plain loop'] / seconds:.1f}x")
-
-
-def _interleaved(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each action; the repeats take turns, so that a slow minute of the machine hits all alike."""
-    taken: dict[str, list[float]] = {name: [] for name in actions}
-    for repeat in range(repeats + 1):
-        for name, action in actions.items():
-            started = time.perf_counter()
-            action()
-            if repeat:  # the first round warms up
-                taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def _median(action: Callable[[], object], repeats: int) -> float:
-    return _interleaved({"": action}, repeats)[""]
-
-
-def _peak_gigabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+def _seconds(matrix: Any) -> float:
+    started = time.perf_counter()
+    matrix @ matrix
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
