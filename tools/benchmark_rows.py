@@ -141,7 +141,7 @@ def _run(quick: bool, path: str, lightning: bool) -> Work:
     from ecmvae.training.run import _build, _quiet_lightning, build_trainer, watch
 
     size = {"data.image_size": 64, "data.length": 16} if quick else {"data.image_size": 128, "data.length": 160}
-    name = {"data.name": "synthetic", "data.val_length": 2, "data.workers": 0, "model.audio.weights": None}
+    name = {"data.name": "synthetic", "data.val_length": 2, "data.workers": 0, "model.audio.frozen": False}
     train = {"train.max_minutes": None, "train.epochs": 1, "train.log_images": 0, "train.device": "cpu"}
     config = load_config("configs/collage_demo.yaml", size | name | train | {"train.precision": "32-true"})
     data, module = _build(config, None, None)
