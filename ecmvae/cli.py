@@ -41,6 +41,7 @@ _EXTRA_OF = {
     "soundfile": "torch",
     "gradio": "app",
     "ray": "ray",
+    "pyarrow": "parquet",
 }
 """Package -> the extra that brings it."""
 _EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}

@@ -52,6 +52,11 @@ class FrameWriter(ABC):
         self.stack = ExitStack()
         """Closed after `finish`, or after an error: for files that `open` opens."""
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise a `UserError` that names the extra when a package that this format needs is missing."""
+        return
+
     @cached_property
     def part(self) -> Path:
         """Temporary path of the output; a file or a folder, it is renamed to `path` at the end."""
