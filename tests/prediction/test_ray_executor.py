@@ -1,0 +1,121 @@
+"""Ray with real processes: a worker and the driver are killed, and every file is done once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from flash_clip import SAMPLE_RATE, beep, flash_frames
+from onnx_listener import write_listener
+
+from ecmvae.data.video import write_video
+
+
+def clips(folder: Path, count: int) -> Path:
+    """Clips of one second, 64 x 48, in which a box is bright and a tone is heard."""
+    folder.mkdir()
+    for number in range(count):
+        frames = flash_frames(64, 48, count=12, flash=number % 12)
+        write_video(folder / f"{number:03d}.mp4", frames, 12, beep(seconds=1.0, start=0.1), SAMPLE_RATE)
+    return folder
+
+
+class Run:
+    """`ecmvae predict --executor ray` in a process of its own, and what it has finished so far."""
+
+    def __init__(self, sources: Path, out: Path, model: Path) -> None:
+        self.out, self.manifest = out, out / "manifest.jsonl"
+        self.inodes: dict[str, tuple[int, int]] = {}
+        self.words = [
+            sys.executable, "-m", "ecmvae", "predict", str(sources), "--out", str(out), "--checkpoint", str(model),
+            "--overlay", "false", "--jsonl", "--manifest", str(self.manifest), "--executor", "ray", "--workers", "2",
+        ]  # fmt: skip
+
+    def start(self) -> subprocess.Popen[str]:
+        environment = {**os.environ, "RAY_DEDUP_LOGS": "0"}
+        return subprocess.Popen(self.words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+    def rows(self) -> list[dict[str, object]]:
+        lines = self.manifest.read_text().split("\n")[:-1] if self.manifest.exists() else []
+        return [json.loads(line) for line in lines]
+
+    def look(self) -> None:
+        """No output that was there may ever be another file, or be written again."""
+        for path in self.out.glob("*.masks.jsonl"):
+            now = path.stat()
+            assert self.inodes.setdefault(path.name, (now.st_ino, now.st_mtime_ns)) == (now.st_ino, now.st_mtime_ns)
+
+    def wait_for(self, count: int, driver: subprocess.Popen[str]) -> None:
+        while len(self.rows()) < count:
+            assert driver.poll() is None, driver.communicate()[0]
+            self.look()
+            time.sleep(0.02)
+
+
+def descendants(process: int) -> dict[int, str]:
+    """Process id -> command of all that a process started, and of what these started."""
+    commands, children = {}, {}
+    for entry in Path("/proc").iterdir():
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) if entry.name.isdecimal() else 0
+            commands[int(entry.name)] = (entry / "cmdline").read_text()
+        except (OSError, ValueError):
+            continue
+        children.setdefault(parent, []).append(int(entry.name))
+    found, open_ends = {}, [process]
+    while open_ends:
+        for child in children.get(open_ends.pop(), []):
+            found[child] = commands[child]
+            open_ends.append(child)
+    return found
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill_both_and_go_on(tmp_path: Path, count: int) -> None:
+    run = Run(clips(tmp_path / "clips", count), tmp_path / "out", write_listener(tmp_path / "m.onnx", level=0.5))
+    driver = run.start()
+    run.wait_for(count // 4, driver)
+    workers = [each for each, command in descendants(driver.pid).items() if command.startswith("ray::_Worker")]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    run.wait_for(count // 2, driver)
+    started = descendants(driver.pid)
+    assert workers[0] not in started  # and another one is at work, or about to
+    driver.kill()
+    before = len(run.rows())
+    assert count // 2 <= before < count
+    driver.communicate()
+    second = run.start()
+    said = second.communicate()[0]
+    assert second.returncode == 0, said
+    assert not any(map(alive, started))
+    run.look()
+    assert len(run.inodes) == count
+    rows = run.rows()
+    assert Counter(Path(str(row["source"])).name for row in rows) == {f"{number:03d}.mp4": 1 for number in range(count)}
+    assert {row["status"] for row in rows} == {"done"}
+    assert all(row["frames"] == 12 and (run.out / str(row["outputs"][0])).is_file() for row in rows)
+    assert [path.name for path in run.out.iterdir() if path.name.startswith(".")] == []
+    print(f"{before} of {count} files were noted when the driver was killed, {len(rows)} in the end")
+
+
+def test_a_killed_worker_and_a_killed_driver(tmp_path: Path) -> None:
+    kill_both_and_go_on(tmp_path, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_200_clips_with_a_killed_worker_and_a_killed_driver(tmp_path: Path) -> None:
+    kill_both_and_go_on(tmp_path, 200)
