@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -66,7 +67,7 @@ class Manifest:
         shard: Shard | None = None,
         force: bool = False,
         alone: bool = False,
-        patience: float = 0,
+        patience: float = 0.0,
     ) -> None:
         self.path = shard_path(path, shard)
         self.rows: dict[str, Row] = {}
@@ -85,14 +86,14 @@ class Manifest:
 
     def known(self, source: Path) -> Row | None:
         """The last row of a file, if the file is still the one that the row is about."""
-        row, now = self.rows.get(source_name(source)), stamp(source)
+        row, now = self.rows.get(source_name(source)), file_stamp(source)
         if row is None or now["bytes"] is None:  # a file that was removed after it was done stays done
             return row
         return row if now.items() <= row.items() else None
 
     def append(self, source: Path, status: str, error: str = "", **figures: Any) -> Row:
         """Add the row of a file that is finished; it is on the disk when this returns."""
-        row = {"source": source_name(source), "status": status, "error": error, **stamp(source), **figures}
+        row = {"source": source_name(source), "status": status, "error": error, **file_stamp(source), **figures}
         return self.append_row({**row, **self._same, "version": __version__, "finished": _now()})
 
     def append_row(self, row: Row) -> Row:
@@ -137,10 +138,9 @@ class Manifest:
 
     def _repair(self) -> None:
         """Cut off a last line that was not finished."""
-        with open_regular(self.path) as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - MAX_LINE))
-            rest = file.read(MAX_LINE).rpartition(b"\n")[2]
+        size = os.fstat(self._descriptor).st_size
+        os.lseek(self._descriptor, max(0, size - MAX_LINE), os.SEEK_SET)
+        rest = os.read(self._descriptor, MAX_LINE).rpartition(b"\n")[2]
         if not rest:
             return
         if not rest.startswith(_BEGINNING) and not _BEGINNING.startswith(rest):
@@ -203,7 +203,7 @@ def source_name(path: Path) -> str:
     return os.fsencode(absolute).decode("utf-8", errors="backslashreplace")
 
 
-def stamp(path: Path) -> Row:
+def file_stamp(path: Path) -> Row:
     """By what a file is recognised: size in bytes and time of change in ns; None where it cannot be looked at."""
     try:
         found = path.stat()
@@ -232,6 +232,8 @@ def _locked(path: Path, patience: float) -> Iterator[int]:
                     f"cannot write the manifest {show_path(path)} ({error.strerror}): name another file"
                 ) from error
             if descriptor is not None:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise UserError(f"cannot write the manifest {show_path(path)} (a pipe or a device): name a file")
                 yield descriptor
                 return
         if time.monotonic() >= end:

@@ -145,7 +145,7 @@ def _outcomes(
         from ecmvae.prediction.ray_executor import work_on_ray
 
         work = partial(FileWork, load, look)
-        return work_on_ray(tasks, work, manifest, same, corpus.workers, corpus.gpus_per_worker or 0)
+        return work_on_ray(tasks, work, manifest, same, corpus.workers, corpus.gpus_per_worker or 0.0)
     here = FileWork(load, look, manifest=manifest, progress=progress)
     return ((number, here(task)) for number, task in enumerate(tasks))
 

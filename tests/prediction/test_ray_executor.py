@@ -2,11 +2,13 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,9 @@ from flash_clip import SAMPLE_RATE, beep, flash_frames
 from onnx_listener import write_listener
 
 from ecmvae.data.video import write_video
+
+TOKEN = secrets.token_hex(32)
+"""By which a driver shows Ray that it may use the cluster."""
 
 
 def clips(folder: Path, count: int) -> Path:
@@ -28,8 +33,9 @@ def clips(folder: Path, count: int) -> Path:
 class Run:
     """`ecmvae predict --executor ray` in a process of its own, and what it has finished so far."""
 
-    def __init__(self, sources: Path, out: Path, model: Path) -> None:
+    def __init__(self, sources: Path, out: Path, model: Path, address: str | None) -> None:
         self.out, self.manifest = out, out / "manifest.jsonl"
+        self.environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN, **({"RAY_ADDRESS": address} if address else {})}
         self.inodes: dict[str, tuple[int, int]] = {}
         self.words = [
             sys.executable, "-m", "ecmvae", "predict", str(sources), "--out", str(out), "--checkpoint", str(model),
@@ -37,8 +43,8 @@ class Run:
         ]  # fmt: skip
 
     def start(self) -> subprocess.Popen[str]:
-        environment = {**os.environ, "RAY_DEDUP_LOGS": "0"}
-        return subprocess.Popen(self.words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return subprocess.Popen(self.words, env=self.environment, **pipe)
 
     def rows(self) -> list[dict[str, object]]:
         lines = self.manifest.read_text().split("\n")[:-1] if self.manifest.exists() else []
@@ -83,16 +89,27 @@ def alive(process: int) -> bool:
         return False
 
 
-def kill_both_and_go_on(tmp_path: Path, count: int) -> None:
-    run = Run(clips(tmp_path / "clips", count), tmp_path / "out", write_listener(tmp_path / "m.onnx", level=0.5))
+def ray_workers(process: int) -> list[int]:
+    return [each for each, command in descendants(process).items() if command.startswith("ray::_Worker")]
+
+
+def kill_both_and_go_on(tmp_path: Path, count: int, cluster: tuple[int, str] | None = None) -> None:
+    """Kill a worker after a quarter of the clips and the driver after half of them; then run the command again.
+
+    Args:
+        tmp_path: For everything.
+        count: Of clips.
+        cluster: Process that started Ray, and Ray's address; None = the driver starts it.
+    """
+    model = write_listener(tmp_path / "m.onnx", level=0.5)
+    run = Run(clips(tmp_path / "clips", count), tmp_path / "out", model, cluster[1] if cluster else None)
     driver = run.start()
     run.wait_for(count // 4, driver)
-    workers = [each for each, command in descendants(driver.pid).items() if command.startswith("ray::_Worker")]
+    workers = ray_workers(cluster[0] if cluster else driver.pid)
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
     run.wait_for(count // 2, driver)
-    started = descendants(driver.pid)
-    assert workers[0] not in started  # and another one is at work, or about to
+    workers += ray_workers(cluster[0] if cluster else driver.pid)
     driver.kill()
     before = len(run.rows())
     assert count // 2 <= before < count
@@ -100,7 +117,7 @@ def kill_both_and_go_on(tmp_path: Path, count: int) -> None:
     second = run.start()
     said = second.communicate()[0]
     assert second.returncode == 0, said
-    assert not any(map(alive, started))
+    assert not any(map(alive, workers))
     run.look()
     assert len(run.inodes) == count
     rows = run.rows()
@@ -111,8 +128,26 @@ def kill_both_and_go_on(tmp_path: Path, count: int) -> None:
     print(f"{before} of {count} files were noted when the driver was killed, {len(rows)} in the end")
 
 
-def test_a_killed_worker_and_a_killed_driver(tmp_path: Path) -> None:
-    kill_both_and_go_on(tmp_path, 12)
+CLUSTER = """
+import ray
+print(ray.init(num_cpus=2, include_dashboard=False).address_info["address"], flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[int, str]]:
+    """A process that has started Ray, and Ray's address."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN}
+    with subprocess.Popen([sys.executable, "-c", CLUSTER], env=environment, **pipes) as process:
+        assert process.stdout is not None
+        yield process.pid, process.stdout.readline().strip()
+        process.communicate("\n")
+
+
+def test_a_killed_worker_and_a_killed_driver(tmp_path: Path, cluster: tuple[int, str]) -> None:
+    kill_both_and_go_on(tmp_path, 12, cluster)
 
 
 @pytest.mark.slow
