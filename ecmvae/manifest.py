@@ -130,8 +130,8 @@ class Manifest:
         for name, (row, different, path) in last.items():
             if different and not force:
                 raise UserError(
-                    f"{show_path(path)}: {short(name)} was done with {different}: use the same, name another "
-                    "--manifest and --out, or do everything again with --force"
+                    f"{show_path(path)}: {short(name)} was done with {different}: use the same, write to "
+                    "another folder, or do everything again with --force"
                 )
             if not different:
                 self.rows[name] = row

@@ -16,7 +16,9 @@ def test_every_item_is_in_one_shard_and_counts_differ_by_one_at_most(count: int,
     assert max(sizes) - min(sizes) <= 1
 
 
-@pytest.mark.parametrize("text", ["0/4", "5/4", "x", "1/0", "-1/4", "1/4/2", "1.5/4", "3/64 ", "1/99999999", "", "１/４x"])
+@pytest.mark.parametrize(
+    "text", ["0/4", "5/4", "x", "1/0", "-1/4", "1/4/2", "1.5/4", "3/64 ", "1/99999999", "", "１/４x"]
+)
 def test_what_is_no_shard_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="i/n with i from 1 to n, such as 3/64, or auto, got"):
         Shard.parse(text, {})
@@ -70,7 +72,10 @@ def test_the_tasks_of_an_array_of_sruns_are_all_shards() -> None:
         ({"RANK": "one", "WORLD_SIZE": "4"}, "RANK must be a whole number, got 'one'"),
         ({"RANK": "1", "WORLD_SIZE": "9" * 99}, "WORLD_SIZE must be a whole number"),
         ({"RANK": "1", "WORLD_SIZE": "999999999"}, "at most 1000000"),
-        ({**SRUN, "RANK": "0", "WORLD_SIZE": "2"}, r"SLURM_PROCID='2', SLURM_NTASKS='8' and RANK='0', WORLD_SIZE='2' dis"),
+        (
+            {**SRUN, "RANK": "0", "WORLD_SIZE": "2"},
+            r"SLURM_PROCID='2', SLURM_NTASKS='8' and RANK='0', WORLD_SIZE='2' dis",
+        ),
         ({"SLURM_ARRAY_TASK_ID": "3"}, "SLURM_ARRAY_TASK_COUNT is not"),
         ({**ARRAY, "SLURM_ARRAY_TASK_COUNT": "2"}, "task 12 is one of 2 from 10 to 13, with gaps"),
         ({**ARRAY, "SLURM_ARRAY_TASK_ID": "14"}, "with gaps"),

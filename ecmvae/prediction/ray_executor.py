@@ -149,7 +149,11 @@ def _connect() -> None:
     try:
         ray.init(logging_level=logging.WARNING, include_dashboard=None if address else False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"no Ray cluster at RAY_ADDRESS={address}: start it, or unset the variable") from error
+        where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"Ray cannot use {where} ({reason}): start it, and set RAY_AUTH_MODE=token if it asks for a token"
+        ) from error
 
 
 def _room(workers: int | None, gpus: float, tasks: int) -> int:

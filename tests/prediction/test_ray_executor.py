@@ -17,7 +17,7 @@ from onnx_listener import write_listener
 
 from ecmvae.data.video import write_video
 
-TOKEN = secrets.token_hex(32)
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """By which a driver shows Ray that it may use the cluster."""
 
 
@@ -35,7 +35,7 @@ class Run:
 
     def __init__(self, sources: Path, out: Path, model: Path, address: str | None) -> None:
         self.out, self.manifest = out, out / "manifest.jsonl"
-        self.environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN, **({"RAY_ADDRESS": address} if address else {})}
+        self.environment = {**os.environ, **TOKEN, **({"RAY_ADDRESS": address} if address else {})}
         self.inodes: dict[str, tuple[int, int]] = {}
         self.words = [
             sys.executable, "-m", "ecmvae", "predict", str(sources), "--out", str(out), "--checkpoint", str(model),
@@ -139,7 +139,7 @@ input()
 def cluster() -> Iterator[tuple[int, str]]:
     """A process that has started Ray, and Ray's address."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN}
+    environment = {**os.environ, **TOKEN}
     with subprocess.Popen([sys.executable, "-c", CLUSTER], env=environment, **pipes) as process:
         assert process.stdout is not None
         yield process.pid, process.stdout.readline().strip()
