@@ -21,6 +21,7 @@ from ecmvae.foreign_text import printable
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("ecmvae.demo_command:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
     "predict": ("ecmvae.prediction.command:predict", "cut the sounding objects out of videos"),
+    "manifest": ("ecmvae.manifest_command:manifest", "count what a run over many videos did, all shards together"),
     "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.command:train", "train a segmentation model"),
     "train-audio": ("ecmvae.training.command:train_audio", "teach an audio encoder to name what sounds"),

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,18 +119,17 @@ class Manifest:
 
     def _read(self, files: Sequence[Path], *, force: bool) -> None:
         """Take over the last row of each source."""
-        last: dict[str, tuple[Row, str, Path]] = {}
-        for path in files:
-            for row in read_rows(path):
-                before = last.get(row["source"])
-                if before is None or row["finished"] >= before[0]["finished"]:
-                    # A hundred thousand copies of the settings need not be kept.
-                    slim = {name: value for name, value in row.items() if name not in self._same}
-                    last[row["source"]] = (slim, _difference(row, self._same), path)
-        for name, (row, different, path) in last.items():
+
+        def slim(row: Row) -> Row:
+            """Without the settings, of which a hundred thousand copies need not be kept, but with how they differ."""
+            kept = {name: value for name, value in row.items() if name not in self._same}
+            return {**kept, "different": _difference(row, self._same)}
+
+        for name, row in last_rows(files, slim).items():
+            different = row.pop("different")
             if different and not force:
                 raise UserError(
-                    f"{show_path(path)}: {short(name)} was done with {different}: use the same, write to "
+                    f"{show_path(files[0].parent)}: {short(name)} was done with {different}: use the same, write to "
                     "another folder, or do everything again with --force"
                 )
             if not different:
@@ -184,6 +183,25 @@ def read_rows(path: Path) -> Iterator[Row]:
                 raise UserError(f"line {number + 1} of {show_path(path)} is too long for a manifest's")
     except OSError as error:
         raise UserError(f"{show_path(path)} cannot be read ({error.strerror or error}): name another file") from None
+
+
+def last_rows(files: Sequence[Path], change: Callable[[Row], Row] = dict) -> dict[str, Row]:
+    """Source -> its last row in any of the manifests, by the time at which it was finished.
+
+    Args:
+        files: As `manifest_files` finds them.
+        change: Applied to each row before it is kept.
+
+    Raises:
+        UserError: As `read_rows`.
+    """
+    last: dict[str, Row] = {}
+    for path in files:
+        for row in read_rows(path):
+            before = last.get(row["source"])
+            if before is None or row["finished"] >= before["finished"]:
+                last[row["source"]] = change(row)
+    return last
 
 
 def manifest_files(path: Path) -> list[Path]:
