@@ -23,7 +23,7 @@ from ecmvae.arguments import parse
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
-from ecmvae.prediction import predictor
+from ecmvae.prediction import predictor, saving
 from ecmvae.prediction.command import predict
 from ecmvae.prediction.options import PredictorOptions, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
@@ -424,3 +424,20 @@ def test_compressed_run_lengths_are_cocos(shape: tuple[int, int]) -> None:
     for mask in [*masks, np.zeros(shape, bool), np.ones(shape, bool), blocks[: shape[0], : shape[1]]]:
         expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
         assert compressed(run_lengths(mask)) == expected
+
+
+def test_masks_alone_are_the_same_without_decoding_the_video_again(
+    tmp_path: Path, video: Path, result: VideoResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [name for name in WRITERS if not WRITERS.get(name).uses_frame]
+    assert set(WRITERS) - set(alone) == {"overlay", "cutout"}
+    beside = {name: tmp_path / f"beside{WRITERS.get(name).ending}" for name in alone}
+    expected = write_outputs([result], video, {**beside, "cutout": tmp_path / "x.webm"})
+    monkeypatch.setattr(saving, "stream_frames", lambda *_, **__: pytest.fail("decoded again"))
+    targets = {name: tmp_path / f"alone{WRITERS.get(name).ending}" for name in alone}
+    found = write_outputs([result], video, targets)
+    assert replace(found, seconds=expected.seconds) == expected
+    assert found.seconds == pytest.approx(expected.seconds, abs=1e-6)
+    for name in ("coco", "jsonl"):
+        assert targets[name].read_bytes() == beside[name].read_bytes()
+    assert np.array_equal(read_clip(targets["mask_video"]).frames, read_clip(beside["mask_video"]).frames)

@@ -22,6 +22,7 @@ class MasksWriter(FrameWriter):
     """
 
     ending, suffixes = ".masks", ("",)
+    uses_frame = False
 
     def open(self) -> None:
         """Make the folder."""
@@ -45,6 +46,7 @@ class CocoWriter(FrameWriter):
     """
 
     ending, suffixes, label = ".coco.json", (".json",), "COCO JSON"
+    uses_frame = False
 
     def open(self) -> None:
         """Begin the list of annotations, which is written as it grows."""

@@ -29,6 +29,8 @@ _GROUP = 5_000  # rows that are kept before they are compressed and written
 class _RowWriter(FrameWriter):
     """Makes the rows; a subclass writes them."""
 
+    uses_frame = False
+
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Add a row for each mask; the frame itself is not used."""
         if result.classes is None:
