@@ -148,7 +148,7 @@ def _connect() -> None:
     address = os.environ.get("RAY_ADDRESS")
     try:
         ray.init(logging_level=logging.WARNING, include_dashboard=None if address else False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises classes of no common base here
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a cluster on this machine"
         reason = str(error).partition("\n")[0]
         raise UserError(

@@ -17,8 +17,8 @@ from onnx_listener import write_listener
 
 from ecmvae.data.video import write_video
 
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-"""By which a driver shows Ray that it may use the cluster."""
+SHARED = {"RAY_AUTH_MODE": "token", "RAY_AUTH_SHARED": secrets.token_hex(32)}
+"""Environment of drivers and clusters: the token by which a driver may use a cluster."""
 
 
 def clips(folder: Path, count: int) -> Path:
@@ -33,13 +33,14 @@ def clips(folder: Path, count: int) -> Path:
 class Run:
     """`ecmvae predict --executor ray` in a process of its own, and what it has finished so far."""
 
-    def __init__(self, sources: Path, out: Path, model: Path, address: str | None) -> None:
+    def __init__(self, sources: Path, out: Path, model: Path, address: str | None, *more: str) -> None:
         self.out, self.manifest = out, out / "manifest.jsonl"
-        self.environment = {**os.environ, **TOKEN, **({"RAY_ADDRESS": address} if address else {})}
+        self.environment = {**os.environ, **SHARED, **({"RAY_ADDRESS": address} if address else {})}
         self.inodes: dict[str, tuple[int, int]] = {}
         self.words = [
             sys.executable, "-m", "ecmvae", "predict", str(sources), "--out", str(out), "--checkpoint", str(model),
             "--overlay", "false", "--jsonl", "--manifest", str(self.manifest), "--executor", "ray", "--workers", "2",
+            *more,
         ]  # fmt: skip
 
     def start(self) -> subprocess.Popen[str]:
@@ -128,6 +129,20 @@ def kill_both_and_go_on(tmp_path: Path, count: int, cluster: tuple[int, str] | N
     print(f"{before} of {count} files were noted when the driver was killed, {len(rows)} in the end")
 
 
+DEADLY = """
+import os
+from ecmvae.prediction.writers.base import FrameWriter
+
+class DeadlyWriter(FrameWriter):
+    ending = ".txt"
+
+    def write(self, frame, result):
+        if self.info.path.name == "001.mp4":
+            os.abort()
+        self.part.touch()
+"""
+"""A writer that ends its process at one of the files."""
+
 CLUSTER = """
 import ray
 print(ray.init(num_cpus=2, include_dashboard=False).address_info["address"], flush=True)
@@ -136,18 +151,53 @@ input()
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[int, str]]:
-    """A process that has started Ray, and Ray's address."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
+    """A process that has started Ray, and Ray's address; drivers and workers find `deadly_writer`."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "deadly_writer.py").write_text(DEADLY)
+    SHARED["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    environment = {**os.environ, **TOKEN}
-    with subprocess.Popen([sys.executable, "-c", CLUSTER], env=environment, **pipes) as process:
-        assert process.stdout is not None
-        yield process.pid, process.stdout.readline().strip()
-        process.communicate("\n")
+    for _ in range(3):  # on a busy machine Ray gives up starting after half a minute
+        with subprocess.Popen([sys.executable, "-c", CLUSTER], env={**os.environ, **SHARED}, **pipes) as process:
+            assert process.stdout is not None
+            if address := process.stdout.readline().strip():
+                yield process.pid, address
+                process.communicate("\n")
+                return
+    pytest.fail("Ray does not start here")
 
 
 def test_a_killed_worker_and_a_killed_driver(tmp_path: Path, cluster: tuple[int, str]) -> None:
     kill_both_and_go_on(tmp_path, 12, cluster)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_file_on_which_workers_die_is_a_failed_file(tmp_path: Path, cluster: tuple[int, str]) -> None:
+    model = write_listener(tmp_path / "m.onnx", level=0.5)
+    also = ("--also", "deadly_writer:DeadlyWriter")
+    run = Run(clips(tmp_path / "clips", 4), tmp_path / "out", model, cluster[1], *also)
+    driver = run.start()
+    said = driver.communicate()[0]
+    assert driver.returncode == 2, said
+    rows = {Path(str(row["source"])).name: row for row in run.rows()}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "000.mp4": "done", "001.mp4": "failed", "002.mp4": "done", "003.mp4": "done",
+    }  # fmt: skip
+    assert str(rows["001.mp4"]["error"]).endswith("the worker died 3 times on it: is there enough memory?")
+    assert not list(run.out.glob("001*"))
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, cluster: tuple[int, str]) -> None:
+    (tmp_path / "m.onnx").write_text("no model")
+    run = Run(clips(tmp_path / "clips", 2), tmp_path / "out", tmp_path / "m.onnx", cluster[1])
+    driver = run.start()
+    said = driver.communicate()[0]
+    assert driver.returncode == 2, said
+    (line,) = [line for line in said.splitlines() if line.startswith("ecmvae: error")]
+    assert line == f"ecmvae: error: {tmp_path / 'm.onnx'} is not a readable ONNX model: export it again"
+    assert run.rows() == []
 
 
 @pytest.mark.slow
