@@ -124,6 +124,8 @@ def predict(
     )
     if executor == "ray" and find_spec("ray") is None:
         raise UserError("--executor ray needs Ray: pip install 'ecmvae[ray]'")
+    if executor == "ray" and checkpoint is not None and Path(checkpoint).exists():
+        checkpoint = str(Path(checkpoint).absolute())  # a worker may run in another folder
     options = PredictorOptions(
         fps=fps,
         samples=samples,

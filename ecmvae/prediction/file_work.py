@@ -28,6 +28,9 @@ from ecmvae.prediction.saving import Summary, write_outputs
 
 logger = logging.getLogger(__name__)
 
+NO_FIGURES: dict[str, Any] = dict.fromkeys(("frames", "seconds", "masked_frames", "area", "took"))
+"""Fields of a row that a file without a prediction leaves empty."""
+
 
 @dataclass(frozen=True)
 class FileTask:
@@ -136,11 +139,8 @@ class FileWork:
         folder = Path(source_name(self._manifest.path)).parent
         outputs = [] if status == "failed" else [_below(folder, target) for target in task.targets.values()]
         error = line if status == "failed" else ""
-        row = self._manifest.append(task.path, status, error, outputs=outputs, **{**_NO_FIGURES, **figures})
+        row = self._manifest.append(task.path, status, error, outputs=outputs, **{**NO_FIGURES, **figures})
         return Outcome(status, line, row)
-
-
-_NO_FIGURES: dict[str, Any] = dict.fromkeys(("frames", "seconds", "masked_frames", "area", "took"))
 
 
 def is_there(path: Path) -> bool:

@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.manifest import Manifest, journal_path, source_name
-from ecmvae.prediction.file_work import FileTask, FileWork, Outcome
+from ecmvae.prediction.file_work import NO_FIGURES, FileTask, FileWork, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +67,10 @@ def work_on_ray(
         actors = [remote.remote(work, journal, dict(same)) for journal in journals]
         _answers([actor.load.remote() for actor in actors])
         for number, outcome in _finished(actors, tasks):
-            if manifest is not None:
-                row = outcome.row or manifest.append(tasks[number].path, outcome.status, outcome.line, outputs=[])
-                if outcome.row is not None:
-                    manifest.append_row(row)
+            if manifest is not None and outcome.row is not None:
+                manifest.append_row(outcome.row)
+            elif manifest is not None:  # no worker lived to make a row
+                manifest.append(tasks[number].path, outcome.status, outcome.line, outputs=[], **NO_FIGURES)
             yield number, outcome
         for journal in journals:
             if journal is not None:
