@@ -4,7 +4,8 @@
 
 AVSBENCH is the folder that holds Single-source or Multi-sources with the csv, gt_masks and raw_videos. An interrupted
 run goes on when the same command is given again; files that came with the release are left alone. What each clip was
-made of, and why one was skipped, is written to preparation.json beside the csv.
+made of, and why one was skipped, is written to preparation.jsonl beside the csv. Several machines share the work with
+--shard, see docs/scale.md.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 
 from ecmvae.data.prepare import MANIFEST, PrepareSettings, prepare
 from ecmvae.errors import UserError
+from ecmvae.shards import Shard
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +31,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--size", type=int, default=224, help="side of the frames in pixels (224)")
     options.add_argument("--workers", type=int, default=2, help="processes (2)")
     options.add_argument("--force", action="store_true", help="make everything again, released files included")
+    options.add_argument("--shard", metavar="I/N", help="make only part I of N of the table, or auto: by launcher")
+    options.add_argument("--retry-failed", action="store_true", help="try videos again that were skipped before")
     options.add_argument("--quiet", action="store_true", help="no progress bar")
     return options
 
@@ -42,7 +46,14 @@ def main(words: Sequence[str] | None = None) -> int:
     settings = PrepareSettings(rule=given.rule, size=given.size)
     try:
         results = prepare(
-            given.root, given.task, settings, workers=given.workers, force=given.force, progress=not given.quiet
+            given.root,
+            given.task,
+            settings,
+            workers=given.workers,
+            force=given.force,
+            shard=Shard.parse(given.shard) if given.shard else None,
+            retry_failed=given.retry_failed,
+            progress=not given.quiet,
         )
     except UserError as error:
         print(f"data_prep/avsbench.py: error: {error}", file=sys.stderr)

@@ -21,6 +21,7 @@ from ecmvae.foreign_text import printable
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "demo": ("ecmvae.demo_command:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
     "predict": ("ecmvae.prediction.command:predict", "cut the sounding objects out of videos"),
+    "manifest": ("ecmvae.manifest_command:manifest", "count what a run over many videos did, all shards together"),
     "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.command:train", "train a segmentation model"),
     "train-audio": ("ecmvae.training.command:train_audio", "teach an audio encoder to name what sounds"),
@@ -41,6 +42,7 @@ _EXTRA_OF = {
     "soundfile": "torch",
     "gradio": "app",
     "ray": "ray",
+    "pyarrow": "parquet",
 }
 """Package -> the extra that brings it."""
 _EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}

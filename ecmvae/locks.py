@@ -50,7 +50,7 @@ def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / name
     # A link is not followed: the file is emptied.
-    with _open_locked(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)) as descriptor:
+    with open_locked(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)) as descriptor:
         if descriptor is None:
             raise UserError(f"{show_path(folder)} is in use by {_holder(file)}: stop it or wait until it has ended")
         os.ftruncate(descriptor, 0)
@@ -72,7 +72,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         _remove_abandoned(each)
     folder = Path(tempfile.mkdtemp(prefix=f".{prefix}"))
     try:
-        with _open_locked(folder, os.O_RDONLY):
+        with open_locked(folder, os.O_RDONLY):
             folder = folder.rename(folder.with_name(folder.name[1:]))  # only now may another process see it
             yield folder
     finally:
@@ -83,14 +83,22 @@ def _remove_abandoned(folder: Path) -> None:
     """Delete a folder of this user that no process holds locked."""
     if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
         return
-    with _open_locked(folder, os.O_RDONLY) as descriptor:
+    with open_locked(folder, os.O_RDONLY) as descriptor:
         if descriptor is not None:
             shutil.rmtree(folder)
 
 
 @contextmanager
-def _open_locked(path: Path, flags: int) -> Iterator[int | None]:
-    """A descriptor of `path`, locked until the block ends; None where another process holds the lock."""
+def open_locked(path: Path, flags: int) -> Iterator[int | None]:
+    """A descriptor of `path`, locked until the block ends; None where another process holds the lock.
+
+    Args:
+        path: File or folder.
+        flags: Of `os.open`.
+
+    Raises:
+        OSError: If it cannot be opened.
+    """
     descriptor = os.open(path, flags, 0o644)
     _held.add(descriptor)
     try:

@@ -19,7 +19,7 @@ class OutOfMemoryError(RuntimeError):
     """As torch names what a GPU raises."""
 
 
-HEAVY = ("torch", "lightning", "timm", "av", "cv2", "torchaudio", "gradio", "matplotlib")
+HEAVY = ("torch", "lightning", "timm", "av", "cv2", "torchaudio", "gradio", "matplotlib", "ray", "pyarrow")
 
 
 def functions() -> dict[str, object]:

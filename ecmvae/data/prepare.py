@@ -12,7 +12,7 @@ import pickle
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import ClipFiles, find_table, read_clips
 from ecmvae.data.video import SAMPLE_RATE, SoundReader, SourceFrame, probe, stream_frames
 from ecmvae.errors import UserError
-from ecmvae.files import replacing, write_json
-from ecmvae.foreign_text import LARGE, cut, read_json, short
+from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of
+from ecmvae.manifest import Manifest
+from ecmvae.shards import Shard
 
-MANIFEST = "preparation.json"
-"""Written beside the csv: what each clip was made of, or why it was skipped."""
+MANIFEST = "preparation.jsonl"
+"""Written beside the csv, a row a clip: what it was made of, or why it was skipped; see `ecmvae.manifest`."""
 
 INSTANT = 15 / 16
 """Where in each second the frame is taken: the last of sixteen instants."""
@@ -73,11 +74,14 @@ def prepare(
     *,
     workers: int = 1,
     force: bool = False,
+    shard: Shard | None = None,
+    retry_failed: bool = False,
     progress: bool = True,
 ) -> dict[str, Prepared]:
     """Make frames, sound and log-mel patches of every raw video under a task's folder.
 
-    Clips that an earlier call finished with the same settings and the same video are kept. Frames and sounds that are
+    Clips that an earlier call finished with the same settings and the same video are kept, and a video that could not
+    be read is not tried again. Frames and sounds that are
     there but were not made by us, such as the released ones, are left alone unless `force` is set.
 
     Args:
@@ -86,30 +90,38 @@ def prepare(
         settings: How; by default as released.
         workers: Processes.
         force: Make everything again.
+        shard: The part of the table that this call makes; other calls make the others, at the same time if need be.
+        retry_failed: Try videos again that were skipped before and have not changed.
         progress: Whether to show a progress bar.
 
     Returns:
-        What became of each clip, by name. The same is in `preparation.json`.
+        What became of each clip, by name. The same is in `preparation.jsonl`, or in `preparation.3-of-64.jsonl`.
 
     Raises:
-        UserError: If the table is missing or wrong, or when an earlier call used other settings.
+        UserError: If the table is missing or wrong, an earlier call used other settings, or its manifest is damaged.
     """
     clips = read_clips(root, task)
-    manifest = find_table(root, task).parent / MANIFEST
-    known = {} if force else _read_manifest(manifest, settings)
-    for clip in clips:
-        # Noted before anything is written, so that what a killed run left behind is known to be ours.
-        if clip.name not in known and (force or not any(path.is_file() for path in _outputs(clip, settings))):
-            known[clip.name] = Prepared(status="pending")
-    _write_manifest(manifest, settings, known)
+    if shard:
+        clips = shard.of(clips)
+    path = find_table(root, task).parent / MANIFEST
     results: dict[str, Prepared] = {}
-    jobs = [(clip, known.get(clip.name)) for clip in clips]
-    done = run_jobs(partial(_prepare_one, settings=settings), jobs, workers, title="preparing", progress=progress)
-    try:
+    with Manifest(path, {"settings": asdict(settings)}, shard=shard, force=force) as manifest:
+        known = {} if force else _known(manifest, retry_failed=retry_failed)
+
+        def note(clip: ClipFiles, result: Prepared) -> None:
+            manifest.append(clip.raw_video, clip=clip.name, **_fields(result))
+
+        for clip in clips:
+            # Noted before anything is written, so that what a killed run left behind is known to be ours.
+            if clip.name not in known and (force or not any(path.is_file() for path in _outputs(clip, settings))):
+                known[clip.name] = Prepared(status="pending")
+                note(clip, known[clip.name])
+        jobs = [(clip, known.get(clip.name)) for clip in clips]
+        done = run_jobs(partial(_prepare_one, settings=settings), jobs, workers, title="preparing", progress=progress)
         for clip, result in zip(clips, done, strict=True):
             results[clip.name] = result
-    finally:  # an interrupted run goes on from here
-        _write_manifest(manifest, settings, known | results)
+            if result.status != "kept" and result != known.get(clip.name):
+                note(clip, result)
     return results
 
 
@@ -153,6 +165,8 @@ def _prepare_one(job: tuple[ClipFiles, Prepared | None], settings: PrepareSettin
     sha256 = sha256_of(clip.raw_video)
     if entry is not None and entry.status in ("done", "kept") and entry.sha256 == sha256 and all(there):
         return replace(entry, status="kept")
+    if entry is not None and entry.status == "skipped" and entry.sha256 == sha256 and not any(there):
+        return entry
     if any(there) and (entry is None or entry.status == "skipped"):
         return Prepared(status="skipped", reason="frames or sound exist and were not made here", sha256=sha256)
     try:
@@ -192,22 +206,21 @@ def _write_sound(clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: P
         path.write_bytes(pickle.dumps(patches))
 
 
-def _read_manifest(path: Path, settings: PrepareSettings) -> dict[str, Prepared]:
-    """What earlier calls with the same settings finished."""
-    if not path.is_file():
-        return {}
-    content = read_json(path, LARGE)
-    try:
-        clips = {name: Prepared(**entry) for name, entry in content["clips"].items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as a manifest ({cut(str(error))}); remove it to start again"
-        ) from error
-    if content.get("settings") != asdict(settings):
-        raise UserError(f"{path}: the clips were made with {short(content.get('settings'), 300)}; use these, or force")
-    return clips
+def _known(manifest: Manifest, *, retry_failed: bool) -> dict[str, Prepared]:
+    """What earlier calls with the same settings made of each clip, wherever the folder was then."""
+    known = {}
+    for row in sorted(manifest.rows.values(), key=lambda row: str(row["finished"])):
+        entry = Prepared(
+            status=row["status"],
+            reason=str(row.get("error", "")),
+            **{name: row[name] for name in ("sha256", "duration", "fps", "silent") if name in row},
+        )
+        tried_again = retry_failed and entry.status == "skipped"
+        known[str(row.get("clip"))] = Prepared(status="pending") if tried_again else entry
+    return known
 
 
-def _write_manifest(path: Path, settings: PrepareSettings, clips: dict[str, Prepared]) -> None:
-    content = {"settings": asdict(settings), "clips": {name: asdict(clip) for name, clip in clips.items()}}
-    write_json(path, content)
+def _fields(result: Prepared) -> dict[str, Any]:
+    """As a row of the manifest has them."""
+    fields = asdict(result)
+    return {"error": fields.pop("reason"), **fields}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, show_path
-from ecmvae.prediction.options import EngineName, PredictorOptions, Style, WriterOptions
+from ecmvae.prediction.options import CorpusOptions, EngineName, ExecutorName, PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.sources import refuse_missing
+from ecmvae.shards import Shard
 
 
 def predict(
@@ -24,6 +26,8 @@ def predict(
     mask_video: bool = False,
     coco: bool = False,
     npz: bool = False,
+    jsonl: bool = False,
+    parquet: bool = False,
     also: list[str] | str = "",
     style: Style = "contour",
     loudness: bool = True,
@@ -41,6 +45,12 @@ def predict(
     seed: int = 0,
     force: bool = False,
     progress: bool = True,
+    shard: str | None = None,
+    manifest: Path | None = None,
+    retry_failed: bool = False,
+    executor: ExecutorName = "local",
+    workers: int | None = None,
+    gpus_per_worker: float | None = None,
 ) -> int:
     """Cut the sounding objects out of videos.
 
@@ -53,6 +63,7 @@ def predict(
         ecmvae predict holiday/ --out marked --masks --coco
         ecmvae predict 'clips/*.mkv' --out marked --overlay false --cutout
         ecmvae predict dog.mp4 --out sure --samples 8 --uncertainty --style heatmap
+        ecmvae predict list.txt --out masks --overlay false --parquet --manifest masks/manifest.jsonl --shard 3/64
 
     Args:
         sources: Videos: files, folders, glob patterns, or a .txt file with one path a line.
@@ -67,6 +78,8 @@ def predict(
         mask_video: Write NAME.mask.mp4, white on black.
         coco: Write NAME.coco.json, run-length masks in COCO's format.
         npz: Write NAME.npz with masks, timestamps and loudness.
+        jsonl: Write NAME.masks.jsonl, a line with a COCO run-length mask for each mask.
+        parquet: Write NAME.masks.parquet, the same rows as Parquet.
         also: Further output formats, by name or import path: my_package.gif:GifWriter, or [one, another].
         style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
         loudness: Draw the loudness of the last five seconds into the overlay.
@@ -85,14 +98,34 @@ def predict(
         seed: Seed of the latent samples.
         force: Replace outputs that are there.
         progress: Show a progress bar with the time left (on a terminal).
+        shard: Do only part i of n of the sorted list, 3/64; auto reads i and n from the variables of torchrun, SLURM or
+            Kubernetes.
+        manifest: Append a row for each finished file to this .jsonl, and do no file again that has one; each shard has
+            a file of its own beside it.
+        retry_failed: Try files again that failed before, by the manifest.
+        executor: local works on one file after the other; ray spreads them over actors of Ray.
+        workers: Actors of Ray, each with a CPU core and the model; without it as many as there is room for.
+        gpus_per_worker: GPUs that each actor of Ray reserves, such as 0.25.
 
     Returns:
-        0, or 2 when a video of several failed.
+        0, or 2 when a video of several failed, now or by the manifest.
 
     Raises:
         UserError: When nothing can be done, or the only source fails.
     """
     refuse_missing(sources)
+    corpus = CorpusOptions(
+        shard=Shard.parse(shard) if shard else None,
+        manifest=manifest,
+        retry_failed=retry_failed,
+        executor=executor,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+    )
+    if executor == "ray" and find_spec("ray") is None:
+        raise UserError("--executor ray needs Ray: pip install 'ecmvae[ray]'")
+    if executor == "ray" and checkpoint is not None and Path(checkpoint).exists():
+        checkpoint = str(Path(checkpoint).absolute())  # a worker may run in another folder
     options = PredictorOptions(
         fps=fps,
         samples=samples,
@@ -107,14 +140,18 @@ def predict(
     look = WriterOptions(style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track)
     switches = {
         "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
+        "jsonl": jsonl, "parquet": parquet,
     }  # fmt: skip
     further = also if isinstance(also, list) else [also] if also else []
     formats = [*(name for name, wanted in switches.items() if wanted), *further]
     from ecmvae.prediction.predictor import VideoPredictor
-    from ecmvae.prediction.run import predict_videos
+    from ecmvae.prediction.run import predict_videos, settings_and_weights
 
     load = partial(VideoPredictor, checkpoint, device, options, engine=engine, trust_code=trust_code)
-    return predict_videos(sources, formats, load, look, out=out, force=force, progress=progress)
+    same = partial(settings_and_weights, checkpoint, options, look)
+    return predict_videos(
+        sources, formats, load, look, out=out, force=force, progress=progress, corpus=corpus, same=same
+    )
 
 
 def export(

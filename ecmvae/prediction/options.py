@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ecmvae.errors import UserError, check_range
+from ecmvae.shards import Shard
 
 Style = Literal["contour", "heatmap", "spotlight"]
 """Of an overlay: tint and outline, probability over the whole picture, or everything silent darkened."""
@@ -13,6 +15,39 @@ Style = Literal["contour", "heatmap", "spotlight"]
 
 EngineName = Literal["auto", "eager", "onnx", "compile"]
 """What runs the model: the best choice for it, PyTorch, onnxruntime, or PyTorch compiled."""
+
+
+ExecutorName = Literal["local", "ray"]
+"""Who works on the files: this process, one after the other, or actors of Ray."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """How a run over many files is split, noted down and spread over processes."""
+
+    shard: Shard | None = None
+    """The part of the files that is this process's; None = all."""
+    manifest: Path | None = None
+    """JSON lines with a row for each finished file."""
+    retry_failed: bool = False
+    """Try files again whose row says that they failed."""
+    executor: ExecutorName = "local"
+    """Who works on the files."""
+    workers: int | None = None
+    """Actors of Ray; None = as many as the cluster has room for."""
+    gpus_per_worker: float | None = None
+    """GPUs, or a part of one, that each actor of Ray reserves; None = none."""
+
+    def __post_init__(self) -> None:
+        """Raise a `UserError` that names an option out of its range, or without effect."""
+        for name, value, low in (("workers", self.workers, 1), ("gpus_per_worker", self.gpus_per_worker, 0)):
+            if value is None:
+                continue
+            if self.executor != "ray":
+                raise UserError(f"--{name} needs --executor ray; without it start several processes with --shard")
+            check_range(f"--{name}", value, low, 10_000)
+        if self.retry_failed and self.manifest is None:
+            raise UserError("--retry_failed needs --manifest, which says what has failed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ecmvae.data.video import VideoInfo, probe, show_path
+from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
-from ecmvae.files import refuse_unwritable, remove_leftovers
-from ecmvae.prediction.options import WriterOptions
+from ecmvae.files import refuse_unwritable
+from ecmvae.hub.client import sha256_of
+from ecmvae.hub.find import default_model, find_model_folder
+from ecmvae.hub.named_models import WEIGHTS_FILE
+from ecmvae.manifest import Manifest, source_name
+from ecmvae.prediction.file_work import FileTask, FileWork, Outcome, is_there
+from ecmvae.prediction.options import CorpusOptions, PredictorOptions, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.saving import write_outputs
 from ecmvae.prediction.sources import Source, resolve_sources
 from ecmvae.prediction.writers import WRITERS, writer_for
 
 logger = logging.getLogger(__name__)
+
+Plan = tuple[Source, dict[str, Path]]
 
 
 def predict_videos(
@@ -32,10 +38,13 @@ def predict_videos(
     out: Path,
     force: bool,
     progress: bool,
+    corpus: CorpusOptions | None = None,
+    same: Callable[[], Mapping[str, Any]] = dict,
 ) -> int:
     """Predict every source and write it in the given output formats; see `ecmvae.prediction.command.predict`.
 
-    The model is loaded by `load` once it is clear that there is something to do.
+    The model is loaded by `load` once it is clear that there is something to do. `same` gives what all rows of a
+    manifest must agree in, see `settings_and_weights`.
 
     Returns:
         0, or 2 when a video of several failed.
@@ -43,62 +52,102 @@ def predict_videos(
     Raises:
         UserError: When nothing can be done, or the only source fails.
     """
+    corpus = corpus or CorpusOptions()
     endings = {name: WRITERS.get(name).ending for name in (*WRITERS, *formats)}
     chosen = [name for name in endings if name in formats]
+    for name in chosen:
+        WRITERS.get(name).check_installed()
     videos = resolve_sources(sources, leave_out=endings.values())
-    plans = [(video, _targets(video, out, chosen, endings, single=len(videos) == 1)) for video in videos]
+    single = len(videos) == 1 and corpus == CorpusOptions()
+    if corpus.shard:
+        total, videos = len(videos), corpus.shard.of(sorted(videos, key=lambda video: source_name(video.path)))
+        print(f"shard {corpus.shard}: {len(videos)} of {total} files")
+        if not videos:
+            return 0
+    plans = [(video, _targets(video, out, chosen, endings, single=single)) for video in videos]
     if not any(targets for _, targets in plans):
-        raise UserError("no output is wanted: leave --overlay on, or ask for masks, cutout, mask_video, coco or npz")
-    _refuse_overwriting(plans, force=force)
+        raise UserError(f"no output is wanted: leave --overlay on, or ask for {', '.join([*WRITERS][1:])}")
+    _refuse_overwriting(plans, force=force, single=single)
     refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
-    predictor = load()
-    failed = 0
-    for number, (video, targets) in enumerate(plans, start=1):
-        open_targets = {kind: path for kind, path in targets.items() if force or not _is_there(path)}
-        position = f"[{number}/{len(plans)}] " if len(plans) > 1 else ""
-        if not open_targets:
-            print(f"{position}{show_path(video.path)}: done before, skipped")
-            continue
-        try:
-            for target in open_targets.values():
-                refuse_unwritable(target)
-                remove_leftovers(target)
-            print(position + _one(predictor, video.path, open_targets, look, progress=progress))
-        except UserError as error:
-            if len(plans) == 1:
-                raise
-            failed += 1
-            logger.error("%s%s", position, error)
+    with ExitStack() as stack:
+        manifest, agreed = None, same() if corpus.manifest else {}
+        if corpus.manifest:
+            manifest = stack.enter_context(Manifest(corpus.manifest, agreed, shard=corpus.shard, force=force))
+        tasks, failed = _open_tasks(plans, manifest, force=force, retry_failed=corpus.retry_failed)
+        outcomes = _outcomes(tasks, load, look, manifest, agreed, corpus, progress=progress)
+        for number, outcome in outcomes:
+            position = f"[{number + 1}/{len(tasks)}] " if len(tasks) > 1 else ""
+            if outcome.status != "failed":
+                print(position + outcome.line)
+            elif single:
+                raise UserError(outcome.line)
+            else:
+                failed += 1
+                logger.error("%s%s", position, outcome.line)
     if failed:
         logger.error("%d of %d videos failed", failed, len(plans))
     return 2 if failed else 0
 
 
-def _one(
-    predictor: VideoPredictor, path: Path, targets: dict[str, Path], look: WriterOptions, *, progress: bool
-) -> str:
-    """Predict one video; returns its summary line."""
-    started = time.monotonic()
-    info, track = probe(path), predictor.options.audio_track
-    if track < len(info.audio_tracks) > 1:
-        names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
-        logger.warning("%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track)
-    with _progress(info, shown=progress) as on_frame:
-        summary = write_outputs(predictor.stream(info), info, targets, options=look, on_frame=on_frame)
-    took = time.monotonic() - started
-    if not summary.sounding:
-        logger.warning(
-            "%s: nothing reaches --threshold %g; the highest probability is %.3g, and --style heatmap shows them all",
-            show_path(path),
-            predictor.options.threshold,
-            summary.highest,
-        )
-    names = ", ".join(show_path(target) for target in targets.values())
-    count = "1 frame" if summary.frames == 1 else f"{summary.frames} frames"
-    return (
-        f"{show_path(path)}: {count}, {summary.seconds:.1f} s, masks on {summary.sounding:.0%} of the "
-        f"frames covering {summary.area:.1%} of the picture, done in {took:.1f} s -> {names}"
-    )
+def settings_and_weights(checkpoint: str | None, options: PredictorOptions, look: WriterOptions) -> dict[str, Any]:
+    """What all rows of a manifest must agree in: settings that show in the outputs, and the weights' SHA-256.
+
+    Engine, device and batch are not among them: the masks are the same.
+
+    Raises:
+        UserError: If there is no such model.
+    """
+    file = Path(checkpoint or "")
+    if file.suffix != ".onnx":
+        file = (default_model() if checkpoint is None else find_model_folder(checkpoint)) / WEIGHTS_FILE
+    if not file.is_file():
+        raise UserError(f"checkpoint not found: {show_path(file)}")
+    settings = {name: value for name, value in {**asdict(options), **asdict(look)}.items() if name != "batch"}
+    return {"settings": settings, "weights": sha256_of(file)}
+
+
+def _open_tasks(
+    plans: Sequence[Plan], manifest: Manifest | None, *, force: bool, retry_failed: bool
+) -> tuple[list[FileTask], int]:
+    """What the manifest leaves to do, and how many files failed before and are not tried again."""
+    if manifest is None:
+        return [FileTask(video.path, targets, replace=force) for video, targets in plans], 0
+    tasks, before = [], Counter[str]()
+    for video, targets in plans:
+        name, row = source_name(video.path), manifest.known(video.path)
+        if not force and row and row["status"] == "failed" and not retry_failed:
+            before["failed"] += 1
+        elif not force and row and row["status"] != "failed" and all(map(is_there, targets.values())):
+            before["done"] += 1
+        else:
+            # Outputs of a file that has changed since, or whose row was torn, are made again.
+            changed = row is None and (name in manifest.rows or name in manifest.torn)
+            tasks.append(FileTask(video.path, targets, replace=force or changed))
+    if before["done"]:
+        print(f"{before['done']} of {len(plans)} files were done before")
+    if before["failed"]:
+        print(f"{before['failed']} of {len(plans)} files failed before: --retry_failed tries them again")
+    return tasks, before["failed"]
+
+
+def _outcomes(
+    tasks: Sequence[FileTask],
+    load: Callable[[], VideoPredictor],
+    look: WriterOptions,
+    manifest: Manifest | None,
+    same: Mapping[str, Any],
+    corpus: CorpusOptions,
+    *,
+    progress: bool,
+) -> Iterator[tuple[int, Outcome]]:
+    """The number of each task and what became of it, in the order in which they are finished."""
+    if corpus.executor == "ray":
+        from ecmvae.prediction.ray_executor import work_on_ray
+
+        work = partial(FileWork, load, look)
+        return work_on_ray(tasks, work, manifest, same, corpus.workers, corpus.gpus_per_worker or 0.0)
+    here = FileWork(load, look, manifest=manifest, progress=progress)
+    return ((number, here(task)) for number, task in enumerate(tasks))
 
 
 def _targets(video: Source, out: Path, chosen: list[str], endings: dict[str, str], *, single: bool) -> dict[str, Path]:
@@ -112,7 +161,7 @@ def _targets(video: Source, out: Path, chosen: list[str], endings: dict[str, str
     return {name: out / video.label.with_name(video.label.name + endings[name]) for name in chosen}
 
 
-def _refuse_overwriting(plans: list[tuple[Source, dict[str, Path]]], *, force: bool) -> None:
+def _refuse_overwriting(plans: Sequence[Plan], *, force: bool, single: bool) -> None:
     """Protect a single source's outputs and all sources; several sources skip what is done.
 
     Raises:
@@ -120,25 +169,8 @@ def _refuse_overwriting(plans: list[tuple[Source, dict[str, Path]]], *, force: b
     """
     for video, targets in plans:
         for target in targets.values():
-            if _is_there(target) and _is_there(video.path) and target.samefile(video.path):
+            if is_there(target) and is_there(video.path) and target.samefile(video.path):
                 raise UserError(f"{show_path(target)} is the source itself: choose another --out")
-    existing = [target for _, targets in plans for target in targets.values() if _is_there(target)]
-    if len(plans) == 1 and existing and not force:
+    existing = [target for _, targets in plans for target in targets.values() if is_there(target)] if single else []
+    if existing and not force:
         raise UserError(f"{show_path(existing[0])} exists: choose another --out, or replace it with --force")
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for the file system, or a folder that may not be entered: said when it is written
-        return False
-
-
-@contextmanager
-def _progress(info: VideoInfo, *, shown: bool) -> Iterator[Callable[[float], None]]:
-    """A bar on the terminal's error stream, with the time left where the file declares its duration."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task(show_path(Path(info.path.name)), total=info.duration)
-        yield lambda seconds: bar.update(task, completed=seconds)

@@ -47,7 +47,8 @@ def write_outputs(
 ) -> Summary:
     """Decode a video alongside its prediction and write every requested output.
 
-    The video is decoded a second time, behind the predictor, so that no full-size frame waits for its mask.
+    The video is decoded a second time, behind the predictor, so that no full-size frame waits for its mask; not if no
+    output has the picture in it.
 
     Args:
         windows: Consecutive results of one video, from its first frame.
@@ -77,22 +78,33 @@ def write_outputs(
         if first is None:
             raise UserError(f"no frame of {show_path(info.path)} was predicted: there is nothing to write")
         writers = [stack.enter_context(WRITERS.get(kind)(path, info, options)) for kind, path in targets.items()]
-        decoded = stream_frames(info.path, warn=False)  # the predictor has logged what is damaged
-        pictures = islice(decoded, first.index, None)
-        for picture, answer in zip_longest(pictures, chain([first], answers)):
-            if picture is None or answer is None:
-                raise UserError(
-                    f"{show_path(info.path)} decoded to another number of frames the second time: "
-                    "it is damaged, or was changed meanwhile"
-                )
-            pixels = picture.rgb()
+        needed = any(writer.uses_frame for writer in writers)
+        for pixels, duration, answer in _with_pictures(chain([first], answers), first.index, info, needed=needed):
             for writer in writers:
                 writer.write(pixels, answer)
             frames += 1
             masked = int(np.count_nonzero(answer.mask))
             sounding += masked > 0
             area += masked / answer.mask.size
-            end = answer.time + picture.duration
+            end = answer.time + duration
             if on_frame is not None:
                 on_frame(answer.time)
     return Summary(frames, end, sounding / frames, area / frames, highest)
+
+
+def _with_pictures(
+    answers: Iterator[FrameResult], start: int, info: VideoInfo, *, needed: bool
+) -> Iterator[tuple[np.ndarray, float, FrameResult]]:
+    """Each answer with its frame (H, W, 3) and the frame's duration; black frames where no picture is needed."""
+    if not needed:
+        black = np.broadcast_to(np.uint8(0), (info.height, info.width, 3))
+        yield from ((black, float(1 / info.fps), answer) for answer in answers)
+        return
+    decoded = stream_frames(info.path, warn=False)  # the predictor has logged what is damaged
+    for picture, answer in zip_longest(islice(decoded, start, None), answers):
+        if picture is None or answer is None:
+            raise UserError(
+                f"{show_path(info.path)} decoded to another number of frames the second time: "
+                "it is damaged, or was changed meanwhile"
+            )
+        yield picture.rgb(), picture.duration, answer

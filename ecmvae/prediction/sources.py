@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.foreign_text import LARGE, read_text, short
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
@@ -26,7 +30,7 @@ class Source:
     Attributes:
         path: Where it lies.
         label: Name of its outputs without their endings, relative to the output folder; a folder's inner structure is
-            kept, a name that two videos would share carries the suffix too.
+            kept; videos that would share a name are told apart by their folders, then by their suffixes.
     """
 
     path: Path
@@ -48,7 +52,7 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
 
     Args:
         names: Each a file, a folder (searched with its sub-folders), a glob pattern, or a `.txt` file with one path a
-            line (relative to the list; `#` starts a comment).
+            line (relative to the list; `#` starts a comment), whose missing entries are returned, to fail one by one.
         leave_out: Endings of files in folders and globs that are not sources but outputs of an earlier run.
 
     Returns:
@@ -58,19 +62,24 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
         UserError: When a name matches nothing or may not be read, or two videos' outputs would have the same name.
     """
     endings = tuple(leave_out)
-    found: dict[Path, Path] = {}  # video -> output name with suffix
+    found: dict[str, tuple[Path, Path]] = {}  # where it lies -> its path as given, output name with suffix
+    named = 0
     for name in names:
         try:
             for path, label in _expand(name, endings):
-                found.setdefault(path, label)
+                found.setdefault(_place(path), (path, label))
+                named += 1
         except PermissionError as error:
             shown = show_path(Path(name))
             raise UserError(f"cannot read {shown} ({error.strerror}): check the path and its permissions") from error
-    stems = [label.with_suffix("") for label in found.values()]
+    if named > len(found):
+        logger.warning("%d of %d sources name a video again: it is done once", named - len(found), named)
+    labels = _told_apart(list(found.values()))
+    stems = Counter(label.with_suffix("") for _, label in labels)
     taken: dict[Path, Source] = {}
-    for path, label in found.items():
+    for path, label in labels:
         stem = label.with_suffix("")
-        source = Source(path, label if stems.count(stem) > 1 else stem)
+        source = Source(path, label if stems[stem] > 1 else stem)
         if source.label in taken:
             raise UserError(
                 f"{show_path(taken[source.label].path)} and {show_path(path)} would both be written as "
@@ -78,6 +87,25 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
             )
         taken[source.label] = source
     return list(taken.values())
+
+
+def _place(path: Path) -> str:
+    """The same text for every spelling of a path; a link is a place of its own."""
+    if ".." not in path.parts:
+        return os.path.abspath(path)  # noqa: PTH100  # Path.resolve follows links
+    return str(path.parent.resolve() / path.name)
+
+
+def _told_apart(found: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Names that several videos share become their paths below the deepest folder that holds all of these."""
+    counts = Counter(label for _, label in found)
+    shared = [_place(path) for path, label in found if counts[label] > 1]
+    if not shared:
+        return found
+    folder = os.path.commonpath([os.path.dirname(place) for place in shared])  # noqa: PTH120
+    return [
+        (path, Path(os.path.relpath(_place(path), folder)) if counts[label] > 1 else label) for path, label in found
+    ]
 
 
 def _expand(name: str, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
@@ -116,4 +144,9 @@ def _listed(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]
     for entry in entries:
         if Path(entry).suffix.lower() == ".txt":
             raise UserError(f"{show_path(path)} lists another list ({short(entry)}): name videos")
-        yield from _expand(str(path.parent / entry), endings)
+        target = str(path.parent / entry)
+        try:
+            matches = list(_expand(target, endings))
+        except (UserError, PermissionError):  # it fails when its turn comes, and the others are done
+            matches = [(Path(target), Path(Path(target).name))]
+        yield from matches

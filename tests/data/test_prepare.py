@@ -1,7 +1,9 @@
 """Raw videos to clips: which frame is taken, what is heard, and what an interrupted run does next."""
 
 import json
+import os
 import shutil
+import signal
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import ecmvae.data.prepare as prepare_module
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.layout import read_clips
@@ -17,6 +20,7 @@ from ecmvae.data.prepare import MANIFEST, PrepareSettings, prepare, sample_frame
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
+from ecmvae.shards import Shard
 
 SIDE = 64
 SMALL = PrepareSettings(size=32)
@@ -75,6 +79,10 @@ def root(made, tmp_path):
     return shutil.copytree(made, tmp_path / "root")
 
 
+def last_rows(path):
+    return {row["clip"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
 def test_files_and_manifest(root):
     results = prepare(root, "s4", SMALL, progress=False)
     clips = read_clips(root, "s4")
@@ -91,10 +99,12 @@ def test_files_and_manifest(root):
     patches = load_tensor(good.log_mel)
     assert torch.equal(patches, log_mel_patches(heard))
     assert (patches - log_mel_patches(torch.from_numpy(sound(5)))).abs().median() < 0.1  # AAC in between
-    manifest = json.loads((root / "Single-source" / MANIFEST).read_text())
-    assert manifest["settings"]["rule"] == "released"
-    assert manifest["clips"][good.name]["fps"] == 10
-    assert len(manifest["clips"][good.name]["sha256"]) == 64
+    last = last_rows(root / "Single-source" / MANIFEST)
+    assert [last[clip.name]["status"] for clip in clips] == ["done", "done", "skipped", "skipped"]
+    assert last[good.name]["settings"]["rule"] == "released"
+    assert last[good.name]["fps"] == 10
+    assert len(last[good.name]["sha256"]) == 64
+    assert last[clips[2].name]["error"] == results[clips[2].name].reason
 
 
 def test_goes_on_where_it_stopped(root):
@@ -107,7 +117,7 @@ def test_goes_on_where_it_stopped(root):
     assert [results[clip.name].status for clip in clips] == ["kept", "done", "done", "skipped"]
     assert clips[0].frame(1).stat().st_mtime_ns == stamp
     assert clips[1].frame(3).is_file()
-    with pytest.raises(UserError, match="made with"):
+    with pytest.raises(UserError, match="was done with rule 'released', not 'exact'"):
         prepare(root, "s4", PrepareSettings(rule="exact", size=32), progress=False)
     again = prepare(root, "s4", PrepareSettings(rule="exact", size=32), force=True, progress=False)
     assert again[clips[0].name].status == "done"
@@ -125,6 +135,51 @@ def test_a_killed_run_knows_its_own_files(root, monkeypatch):
     assert clips[0].wav.is_file()  # half of the clip is there
     monkeypatch.undo()
     assert prepare(root, "s4", SMALL, progress=False)[clips[0].name].status == "done"
+
+
+def test_a_power_cut_costs_the_clip_that_was_in_work_alone(root, monkeypatch):
+    """Rows are written when a clip is finished, not at the end of the call."""
+    clips = read_clips(root, "s4")
+    real = prepare_module._prepare_one
+
+    def dying(job, settings):
+        if job[0].name == clips[1].name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(job, settings)
+
+    child = os.fork()
+    if child == 0:
+        prepare_module._prepare_one = dying
+        prepare(root, "s4", SMALL, progress=False)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    statuses = [result.status for result in prepare(root, "s4", SMALL, progress=False).values()]
+    assert statuses == ["kept", "done", "skipped", "skipped"]
+
+
+def test_bad_videos_are_rows_and_tried_again_only_when_asked(root, monkeypatch):
+    bad = read_clips(root, "s4")[2]
+    prepare(root, "s4", SMALL, progress=False)
+    path = root / "Single-source" / MANIFEST
+    before, looked_at = path.read_text(), []
+    real = prepare_module.probe
+    monkeypatch.setattr(prepare_module, "probe", lambda path: looked_at.append(path) or real(path))
+    assert "too short" in prepare(root, "s4", SMALL, progress=False)[bad.name].reason
+    assert (looked_at, path.read_text()) == ([], before)
+    assert "too short" in prepare(root, "s4", SMALL, progress=False, retry_failed=True)[bad.name].reason
+    assert bad.raw_video in looked_at
+
+
+def test_shards_make_every_clip_once(root, tmp_path):
+    for number in (2, 1):
+        prepare(root, "s4", SMALL, progress=False, shard=Shard(number, 2))
+    folder = root / "Single-source"
+    rows = [last_rows(folder / f"preparation.{number}-of-2.jsonl") for number in (1, 2)]
+    names = [clip.name for clip in read_clips(root, "s4")]
+    assert [set(each) for each in rows] == [set(names[::2]), set(names[1::2])]
+    moved = root.rename(tmp_path / "moved")  # what was made stays ours
+    statuses = [result.status for result in prepare(moved, "s4", SMALL, progress=False).values()]
+    assert statuses == ["kept", "kept", "skipped", "skipped"]
 
 
 def test_foreign_files_are_left_alone(root):

@@ -35,7 +35,7 @@ def test_prepared_clips_look_like_the_released_ones(call, mini, tmp_path, capsys
         shutil.rmtree(root / "Multi-sources/ms3_data" / tree)
     assert call("check", root, "--task", "ms3") == 2
     assert call("avsbench", root, "--task", "ms3", "--workers", 1, "--quiet") == 0
-    assert "3 done; see preparation.json" in capsys.readouterr().out
+    assert "3 done; see preparation.jsonl" in capsys.readouterr().out
     assert call("check", root, "--task", "ms3", "--out", tmp_path / "check.json") == 0
     for clip, old in zip([AVSBenchDataset(root, "ms3", split)[0] for split in ("train", "test")], before, strict=True):
         assert (clip.frames.float() - old.frames.float()).abs().mean() < 0.1 * 57  # H.264 and AAC lie in between
@@ -70,7 +70,8 @@ def test_miniature_from_a_composed_root(call, tmp_path):
 def test_mistakes_are_one_line(call, tmp_path, capsys):
     assert call("check", tmp_path) == 2
     assert call("avsbench", tmp_path, "--task", "s4") == 2
+    assert call("avsbench", tmp_path, "--task", "s4", "--shard", "5/4") == 2
     assert call("miniature", tmp_path / "mini", "--collage", tmp_path) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all("error: " in line for line in lines)

@@ -67,10 +67,30 @@ def test_files_that_are_not_lists(tree: Path) -> None:
         resolve_sources([str(tree / "loop.txt")])
 
 
+def test_equal_names_are_told_apart_by_their_folders(tree: Path) -> None:
+    for name in ("deep/a.mp4", "deep/er/a.mp4", "deep/er/a.webm"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).touch()
+    (tree / "deep/list.txt").write_text(f"a.mp4\n{tree / 'a.mp4'}\ner/a.mp4\nc.mkv\n")
+    assert labels(resolve_sources([str(tree / "deep/list.txt")])) == ["deep/a", "a", "deep/er/a", "c"]
+    names = [str(tree / name) for name in ("deep/er/a.mp4", "deep/a.mp4", "deep/er/a.webm")]
+    assert labels(resolve_sources(names)) == ["er/a", "a.mp4", "a.webm"]
+
+
 def test_outputs_that_would_have_one_name_are_refused(tree: Path) -> None:
-    (tree / "deep/a.mp4").touch()
+    for name in ("x.mp4.mp4", "x.mp4", "x.webm"):
+        (tree / name).touch()
     with pytest.raises(UserError, match="different folders"):
-        resolve_sources([str(tree / "a.mp4"), str(tree / "deep/a.mp4")])
+        resolve_sources([str(tree / name) for name in ("x.mp4.mp4", "x.mp4", "x.webm")])
+
+
+def test_a_list_with_missing_and_repeated_entries(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is missing stays in the list, to fail when its turn comes; every spelling of a file counts once."""
+    entries = ["a.mp4", "gone.mp4", "gone*.mp4", "empty", "./a.mp4", "deep/../a.mp4", str(tree / "a.mp4")]
+    (tree / "empty").mkdir()
+    (tree / "list.txt").write_text("\n".join(entries))
+    assert labels(resolve_sources([str(tree / "list.txt")])) == ["a", "gone", "gone*", "empty"]
+    assert caplog.messages == ["3 of 7 sources name a video again: it is done once"]
 
 
 def test_what_may_not_be_entered_is_one_line(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

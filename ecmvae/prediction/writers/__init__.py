@@ -33,6 +33,8 @@ WRITERS: Registry[type[FrameWriter]] = Registry(
         "masks": f"{_HERE}.masks:MasksWriter",
         "coco": f"{_HERE}.masks:CocoWriter",
         "npz": f"{_HERE}.npz:NpzWriter",
+        "jsonl": f"{_HERE}.rows:JsonlWriter",
+        "parquet": f"{_HERE}.rows:ParquetWriter",
     },
     needs=("ending", "suffixes", "write"),
 )

@@ -46,11 +46,18 @@ class FrameWriter(ABC):
     """Suffixes of a given file name that select this format; "" for a folder."""
     label: ClassVar[str] = ""
     """What the web page calls the download; "" leaves it out."""
+    uses_frame: ClassVar[bool] = True
+    """Whether `write` looks at the frame; if no output does, the video is decoded once less, and frames are black."""
 
     def __init__(self, path: Path, info: VideoInfo, options: WriterOptions | None = None) -> None:
         self.path, self.info, self.options = path, info, options or WriterOptions()
         self.stack = ExitStack()
         """Closed after `finish`, or after an error: for files that `open` opens."""
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise a `UserError` that names the extra when a package that this format needs is missing."""
+        return
 
     @cached_property
     def part(self) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -20,6 +22,7 @@ class MasksWriter(FrameWriter):
     """
 
     ending, suffixes = ".masks", ("",)
+    uses_frame = False
 
     def open(self) -> None:
         """Make the folder."""
@@ -43,6 +46,7 @@ class CocoWriter(FrameWriter):
     """
 
     ending, suffixes, label = ".coco.json", (".json",), "COCO JSON"
+    uses_frame = False
 
     def open(self) -> None:
         """Begin the list of annotations, which is written as it grows."""
@@ -65,16 +69,12 @@ class CocoWriter(FrameWriter):
             self._annotate(result, result.classes == number, category=number)
 
     def _annotate(self, result: FrameResult, mask: Bool[np.ndarray, "h w"], category: int) -> None:
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        left, top = int(columns[0]), int(rows[0])
         annotation = {
             "id": self._annotations + 1,
             "image_id": result.index,
             "category_id": category,
             "iscrowd": 1,  # COCO's mark for run-length masks
-            "area": int(mask.sum()),
-            "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
-            "score": round(float(result.probability[mask].mean()), 4),
+            **measured(mask, result),
             "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
         }
         self._file.write((",\n" if self._annotations else "\n") + json.dumps(annotation))
@@ -91,6 +91,17 @@ class CocoWriter(FrameWriter):
         self._file.write("\n]}\n")
 
 
+def measured(mask: Bool[np.ndarray, "h w"], result: FrameResult) -> dict[str, Any]:
+    """COCO's `area` in pixels, `bbox` (left, top, width, height) and `score` (mean probability) of a non-empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    return {
+        "area": int(mask.sum()),
+        "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
+        "score": round(float(result.probability[mask].mean()), 4),
+    }
+
+
 def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     """COCO's run lengths: how many 0, then 1, then 0 ... column by column; the first may be 0."""
     column_major = mask.ravel(order="F")
@@ -98,3 +109,24 @@ def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
     bounds = np.concatenate([[0], changes, [column_major.size]])
     runs: list[int] = np.diff(bounds).tolist()
     return [0, *runs] if column_major[0] else runs
+
+
+def compressed(runs: Sequence[int]) -> str:
+    """Run lengths as the text that COCO's own tools store and read (`pycocotools.mask.decode`).
+
+    From the fourth on, a run is given as the difference to the run before the last; each number is split into five bits
+    a character, the lowest first, with a sixth for "more follows", from character 48 on.
+
+    Args:
+        runs: As `run_lengths` makes them.
+    """
+    text = bytearray()
+    for position, run in enumerate(runs):
+        number = run - runs[position - 2] if position > 2 else run
+        while True:
+            low, number = number & 31, number >> 5
+            ends = number == (-1 if low & 16 else 0)  # the sign is the last character's fifth bit
+            text.append(48 + (low if ends else low | 32))
+            if ends:
+                break
+    return text.decode("ascii")

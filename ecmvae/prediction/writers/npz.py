@@ -30,6 +30,7 @@ class NpzWriter(FrameWriter):
     """
 
     ending, suffixes, label = ".npz", (".npz",), "NumPy arrays"
+    uses_frame = False
 
     def open(self) -> None:
         """Begin without frames."""

@@ -49,6 +49,7 @@ class MaskVideoWriter(FrameWriter):
     """White masks on black without sound: H.264."""
 
     ending, label = ".mask.mp4", "Mask video"
+    uses_frame = False
 
     def open(self) -> None:
         """Begin the video."""
