@@ -105,6 +105,8 @@ class ModelConfig:
     """Width C of neck, fusion and decoder. The paper uses 128, AVSBench's baseline 256."""
     neck: Literal["basic", "aspp"] = "basic"
     """basic (1x1, 3x3, 3x3 convolutions with BatchNorm) or aspp (sum of four dilated 3x3 convolutions)."""
+    window: int | None = None
+    """tpavi: frames that attend to each other; null = the whole clip. AVSBench: 5, so AVSS' ten are two clips."""
     num_classes: int = 1
     """Channels of the logits. 1: does a pixel sound? Above 1: which of so many classes is it, 0 being the background
     (71 for avss)."""
@@ -371,6 +373,10 @@ class Config:
     def to_yaml(self) -> str:
         """The YAML text that `load_config` reads back to an equal Config."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+class ConfigFiles(tuple[str, ...]):
+    """The paths that a command was given by ``--config``, the first one lowest; the command line fills it in."""
 
 
 def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:

@@ -158,8 +158,8 @@ def _tpavi(backbone: str) -> State:
         (lambda s: s.pop("resnet.layer4_1.2.conv3.weight"), r"1 missing: resnet\.layer4\.2\.conv3\.weight$"),
         (lambda s: s.update({"path1.odd": torch.zeros(1)}), r"1 unexpected: path1\.odd$"),
         (
-            lambda s: s.update({"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}),
-            r"1 wrong shape: output_conv\.4\.weight \(71, 32, 1, 1\) instead of \(1, 32, 1, 1\)$",
+            lambda s: s.update({"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}),  # its bias has 1
+            r"1 wrong shape: output_conv\.4\.bias \(1,\) instead of \(71,\)$",
         ),
         (lambda s: s.update({"conv3.conv2d_list.1.bias": torch.zeros(128)}), "1 wrong shape: conv3"),
     ],

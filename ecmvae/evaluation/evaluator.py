@@ -128,17 +128,17 @@ def evaluate(
             there, seed = batch.to(device_of(model)), settings.seed * 1_000_003 + int(index[0])
             features = model.extract_features(there.frames)
             if use is not None and use.clips < LATENT_USE_CLIPS and there.masks is not None:
-                use.update(there.frames, model.encode_audio(there.audio), there.masks, features)
+                use.update(there.frames, conditions.embeddings("real", index, there), there.masks, features)
             for sound in settings.sounds:
                 audio = conditions.embeddings(sound, index, there)
-                predicted = task.decode(draws(model, there, audio, features=features, seed=seed))
+                predicted = task.decode(draws(model, there, audio, features=features, seed=seed), batch.valid)
                 scoreboard.add(sound, predicted, batch, index)
                 if sound == "real" and writer is not None:
                     for i, each in zip(index.tolist(), predicted[writer.predicts], strict=True):
                         writer.write(_files(source)[i], each)
             if visual_only is not None:
-                audio = silence(visual_only, *batch.frames.shape[:2])
-                predicted = task.decode(draws(visual_only, there, audio, seed=seed))
+                audio = there.muted(silence(visual_only, *batch.frames.shape[:2]))
+                predicted = task.decode(draws(visual_only, there, audio, seed=seed), batch.valid)
                 scoreboard.add("visual_only", predicted, batch, index, floor=True)
     summary = {"latents": settings.latents, "samples": settings.samples, "device": str(device_of(model))}
     seconds = round(time.monotonic() - started, 1)

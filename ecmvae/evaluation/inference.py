@@ -89,12 +89,14 @@ class AudioConditions:
             self._embeddings = [self._embed(prepare.audio_of(clips, index)) for index in indices]
 
     def embeddings(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
-        """Embeddings (B, T, A) of a batch whose clips have these places in the data set."""
+        """Embeddings (B, T, A) of a batch whose clips have these places in the data set; zero in padded seconds."""
         if sound == "real":
-            return self._model.encode_audio(batch.audio)
-        if sound == "silent":
-            return silence(self._model, *batch.frames.shape[:2])
-        return torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
+            audio = self._model.encode_audio(batch.audio)
+        elif sound == "silent":
+            audio = silence(self._model, *batch.frames.shape[:2])
+        else:
+            audio = torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
+        return batch.muted(audio)
 
     def _embed(self, audio: Tensor | None) -> Tensor:
         """Embeddings (T, A) of one clip's features, on the CPU."""

@@ -78,12 +78,16 @@ class SegmentationModule(LightningModule):
         """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
         return self.model(
             batch.frames,
-            self.model.encode_audio(batch.audio),
+            self._audio(batch),
             masks=batch.masks if learn else None,
             supervised=batch.supervised if learn else None,
             latents=latents,
             features=self._maps(batch),
         )
+
+    def _audio(self, batch: AVBatch) -> Tensor:
+        """The embeddings of what is heard, zero in padded seconds."""
+        return batch.muted(self.model.encode_audio(batch.audio))
 
     def _maps(self, batch: AVBatch) -> Sequence[Tensor] | None:
         """The backbone's maps, where they are known already."""
@@ -153,7 +157,7 @@ class SegmentationModule(LightningModule):
             raise ValueError("validation needs clips with masks, and their places in the data set")
         logits = self(batch, latents="mean").logits
         if self._latent_use is not None and self._latent_use.clips < LATENT_USE_CLIPS:
-            self._latent_use.update(batch.frames, self.model.encode_audio(batch.audio), batch.masks, self._maps(batch))
+            self._latent_use.update(batch.frames, self._audio(batch), batch.masks, self._maps(batch))
         if self._tells_classes and batch.labels is None:
             raise ValueError("validating a model with several classes needs clips with labels")
         self._scores.update(batch, batch.index, **{"classes" if self._tells_classes else "logits": logits})
