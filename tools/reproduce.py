@@ -1,7 +1,8 @@
 """Show how a configuration differs from what was published, without training; or renew the tables of docs/reproduce.md.
 
-`python tools/reproduce.py configs/s4_pvt.yaml mine.yaml` prints what a run with these files would write into differs.md;
-the first file is the recipe, the others are laid over it. `python tools/reproduce.py --docs` renews the tables.
+`python tools/reproduce.py configs/s4_pvt.yaml mine.yaml` prints what a run with these files would write into
+differs.md; the first file is the recipe, the others are laid over it. `python tools/reproduce.py --docs` renews the
+tables.
 """
 
 from __future__ import annotations

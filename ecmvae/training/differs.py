@@ -28,11 +28,11 @@ PUBLISHED = Path(__file__).with_name("published.yaml")
 
 Origin = Literal["released", "paper"]
 
-_NO_MATTER = (
-    *("data.root", "data.workers"),
-    *("train.out", "train.name", "train.device", "train.log_images"),
+_ELSEWHERE = (
+    *("data.root", "data.workers", "train.out", "train.name", "train.device", "train.log_images"),
+    *("model.name", "data.name", "model.visual.name", "model.visual.weights"),
 )
-"""Settings that change nothing of what is learned."""
+"""Settings that change nothing of what is learned, and those that have no default to compare with."""
 
 _BACKBONES = {"pvt_v2_b5": "pvt", "resnet50": "resnet50"}
 """The authors' two backbones, by their names without a tag, and how recipes are called after them."""
@@ -76,9 +76,7 @@ def compare(config: Config, origin: Origin) -> Comparison:
         if not _recipe(config):
             return found
         plain = by_dotted_name(Config().to_dict())
-        unnamed = "not in the authors' code"
-        wanted = {name: (value, unnamed) for name, value in plain.items() if name not in _NO_MATTER}
-        del wanted["model.name"], wanted["data.name"], wanted["model.visual.name"], wanted["model.visual.weights"]
+        wanted = {name: (plain.get(name), "not in the authors' code") for name in here if name not in _ELSEWHERE}
     for group in _published()[origin]:
         if not all(_matches(here[name], pattern) for name, pattern in group["when"].items()):
             continue

@@ -85,6 +85,11 @@ def test_what_does_not_matter_or_has_no_effect_is_left_out() -> None:
     assert changed(path, train__out="elsewhere", data__root="there", data__workers=0, model__neck="aspp") == {}
 
 
+def test_a_loss_term_of_ones_own_is_listed() -> None:
+    rows = changed(CONFIGS / "reproduce" / "s4_pvt.yaml", loss__extra={"my_package.terms:MyTerm": 0.1})
+    assert rows == {"loss.extra.my_package.terms:MyTerm": ("0.1", "none")}
+
+
 def test_the_paper_is_held_against_any_data() -> None:
     config = load_config(CONFIGS / "collage_demo.yaml")
     assert not compare(config, "released").known

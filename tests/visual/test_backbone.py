@@ -97,9 +97,16 @@ def test_a_weight_file_in_its_authors_names(tmp_path: Path) -> None:
         torch.testing.assert_close(backbone(x)[-1], source.forward_features(x))
 
 
-@pytest.mark.parametrize(("name", "tag"), [("resnet50", "tv_in1k"), ("pvt_v2_b5", "in1k"), ("pvt_v2_b0", "in1k")])
-def test_timms_weights_are_those_of_one_tag(name: str, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision's V1, in place of timm's own default of ResNet-50."""
+@pytest.mark.parametrize(
+    ("name", "tagged"),
+    [
+        ("resnet50", "resnet50.tv_in1k"),
+        ("pvt_v2_b5", "pvt_v2_b5.in1k"),
+        ("swin_b", "swin_base_patch4_window7_224.ms_in1k"),
+    ],
+)
+def test_timms_weights_are_those_of_one_tag(name: str, tagged: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that ECMVAE and AVSBench start from, which for ResNet-50 and Swin-B are not timm's default."""
     asked: list[str] = []
 
     def unreachable(model: str, **options: object) -> None:
@@ -109,7 +116,7 @@ def test_timms_weights_are_those_of_one_tag(name: str, tag: str, monkeypatch: py
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(UserError, match="cannot fetch"):
         VisualBackbone(name, weights="timm")
-    assert asked == [f"{name}.{tag}"]
+    assert asked == [tagged]
 
 
 def test_drop_path_rises_over_the_blocks() -> None:
