@@ -29,7 +29,8 @@ PUBLISHED = Path(__file__).with_name("published.yaml")
 Origin = Literal["released", "paper"]
 
 _ELSEWHERE = (
-    *("data.root", "data.workers", "train.out", "train.name", "train.device", "train.log_images"),
+    *("data.root", "data.workers", "train.out", "train.name", "train.device", "train.loggers", "train.log_images"),
+    *("train.strategy", "train.activation_checkpointing"),
     *("model.name", "data.name", "model.visual.name", "model.visual.weights"),
 )
 """Settings that change nothing of what is learned, and those that have no default to compare with."""
