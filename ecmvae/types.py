@@ -117,9 +117,11 @@ class AVBatch:
             **{name: _stack([getattr(clip, name) for clip in clips]) for name in stacked},  # type: ignore[arg-type]
         )
 
-    def muted(self, audio: Tensor) -> Tensor:
-        """Audio embeddings (B, T, A) of this batch, zero where a clip is padded, as in AVSBench's AVSS."""
-        return audio if self.valid is None else audio * self.valid.to(audio.device).unsqueeze(-1)
+    def without_padding(self, values: Tensor) -> Tensor:
+        """Values (B, T, ...) of this batch, zero where a clip is padded: sound and maps, as in AVSBench's AVSS."""
+        if self.valid is None:
+            return values
+        return values * self.valid.to(values.device).reshape(*self.valid.shape, *[1] * (values.ndim - 2))
 
     def to(self, device: torch.device | str) -> AVBatch:
         """The same batch with every tensor on `device`."""

@@ -87,13 +87,19 @@ class SegmentationModule(LightningModule):
 
     def _audio(self, batch: AVBatch) -> Tensor:
         """The embeddings of what is heard, zero in padded seconds."""
-        return batch.muted(self.model.encode_audio(batch.audio))
+        return batch.without_padding(self.model.encode_audio(batch.audio))
 
     def _maps(self, batch: AVBatch) -> Sequence[Tensor] | None:
-        """The backbone's maps, where they are known already."""
-        if batch.features is None and self.features is not None:
-            return self.features.lookup(batch.names, self.device)
-        return batch.features
+        """The backbone's maps, where they are known already or have to be zero in padded frames.
+
+        Zeros also keep gradients out of the backbone there, whose norms would blow them up: black frames are constant.
+        """
+        maps: Sequence[Tensor] | None = batch.features
+        if maps is None and self.features is not None:
+            maps = self.features.lookup(batch.names, self.device)
+        if batch.valid is None:
+            return maps
+        return [batch.without_padding(each) for each in maps or self.model.extract_features(batch.frames)]
 
     def setup(self, stage: str) -> None:
         """Compute the frozen backbone's maps, where they are to be kept: every process at the same time."""

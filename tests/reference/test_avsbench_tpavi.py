@@ -94,7 +94,7 @@ def test_an_avss_checkpoint_computes_what_its_keys_say(backbone: str) -> None:
     frames[~valid] = 0
     batch = AVBatch(names=("v2", "v1s"), frames=frames, valid=valid)
 
-    heard = batch.muted(audio)
+    heard = batch.without_padding(audio)
     assert torch.equal(heard[1, 5:], torch.zeros(5, 128))
     logits = model(frames, heard).logits
     assert logits.shape == (2, seconds, 71, side, side)
