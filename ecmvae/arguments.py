@@ -23,7 +23,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
     set_parsing_settings,
 )
 
-from ecmvae.config import Config, read_config_file
+from ecmvae.config import Config, ConfigFiles, read_config_file
 from ecmvae.config_reader import by_dotted_name, read_yaml, wrong_value
 from ecmvae.errors import UserError
 
@@ -34,7 +34,8 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     """Arguments for `function` from command-line words; prints the help and leaves when that is asked for.
 
     Required parameters are positional, the others options. A parameter of type `Config` is given by ``--config FILE``
-    (several are laid over each other) and by ``--model.latent.dim 8`` and the like.
+    (several are laid over each other) and by ``--model.latent.dim 8`` and the like; one of type `ConfigFiles` gets the
+    paths of those files.
 
     Raises:
         UserError: For a wrong option or value; names the nearest right one.
@@ -42,10 +43,11 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     switches = {name for name in parameters if hints[name] is bool}
     configs = [name for name in parameters if hints[name] is Config]
+    files = [name for name in parameters if hints[name] is ConfigFiles]
     parser = _parser(function, program, switches)
     words = _spell_out(words, switches)
     try:
-        _check_options(words, {*parameters} - {*configs} | (_config_options() if configs else set()))
+        _check_options(words, {*parameters} - {*configs, *files} | (_config_options() if configs else set()))
         if configs:
             _check_section_files(words)
         values = parser.parse_args(words)
@@ -56,7 +58,8 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
         option = "--" if text.partition(" ")[0] in _config_options() | {*parameters} else ""
         raise UserError(f"{option}{text} (see {program} --help)") from None
     built = parser.instantiate(values)
-    arguments = {name: built[name] for name in parameters if name not in configs}
+    arguments = {name: built[name] for name in parameters if name not in (*configs, *files)}
+    arguments |= {name: _config_files(words) for name in files}
     sections = [field.name for field in dataclasses.fields(Config)]
     return arguments | {name: Config(**{section: built[section] for section in sections}) for name in configs}
 
@@ -65,7 +68,7 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
     """The parser of a function's parameters."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
-    configs = [name for name in parameters if hints[name] is Config]
+    configs = [name for name in parameters if hints[name] in (Config, ConfigFiles)]
     needed = [name for name, each in parameters.items() if each.default is each.empty and name not in configs]
     lists = [name for name in needed if typing.get_origin(hints[name]) is list]
 
@@ -137,6 +140,14 @@ def _check_section_files(words: Sequence[str]) -> None:
         file = value if equals else after
         if option in sections and os.path.exists(file):  # noqa: PTH110  # the value may be YAML too long for a path
             read_yaml(Path(file))
+
+
+def _config_files(words: Sequence[str]) -> ConfigFiles:
+    """The paths given by ``--config FILE`` or ``--config=FILE``."""
+    pairs = zip(words, [*words[1:], ""], strict=False)
+    return ConfigFiles(
+        word.partition("=")[2] or after for word, after in pairs if word == "--config" or word.startswith("--config=")
+    )
 
 
 def _spell_out(words: Sequence[str], switches: Collection[str]) -> list[str]:

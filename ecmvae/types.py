@@ -29,7 +29,8 @@ class AVClip:
         audio: (T, ...) float32, one row of audio features a frame: cached by the data set, or computed when the clip is
             prepared.
         audio_kind: Name of the front end that computed `audio`.
-        masks: (T, 1, H, W) float32 in {0, 1}: 1 where an object sounds. None when there is no ground truth.
+        masks: (T, 1, H, W) float32 in {0, 1}: 1 where an object sounds; between them only where ``data.mask_rule:
+            released`` finds grey in a mask to train on. None when there is no ground truth.
         supervised: (T,) bool, which frames' masks may be used for training (S4 trains on the first only).
         objects: (T, H, W) int64, 0 = background, k = visible pixels of object k, sounding or not; only composed
             data has it. Needed for the floors and for right-of-two.
@@ -115,6 +116,12 @@ class AVBatch:
             index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
             **{name: _stack([getattr(clip, name) for clip in clips]) for name in stacked},  # type: ignore[arg-type]
         )
+
+    def without_padding(self, values: Tensor) -> Tensor:
+        """Values (B, T, ...) of this batch, zero where a clip is padded: sound and maps, as in AVSBench's AVSS."""
+        if self.valid is None:
+            return values
+        return values * self.valid.to(values.device).reshape(*self.valid.shape, *[1] * (values.ndim - 2))
 
     def to(self, device: torch.device | str) -> AVBatch:
         """The same batch with every tensor on `device`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _codecs
+import hashlib
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -34,17 +35,20 @@ _WRAPPERS = ("model", "state_dict")
 def read_weight_file(path: str | Path) -> dict[str, Tensor]:
     """Read the named tensors of a .safetensors file or of a file made by ``torch.save``; no code of it is run.
 
-    A dictionary kept under "model" or "state_dict" is unpacked, and numpy arrays become tensors.
+    A dictionary kept under "model" or "state_dict" is unpacked, and numpy arrays become tensors. A file whose name says
+    the beginning of its SHA-256, as torchvision's and VGGish's do (resnet50-19c8e357.pth), must have that hash.
 
     Args:
         path: The file.
 
     Raises:
-        UserError: If the file is missing, truncated, holds code, or holds anything but named tensors.
+        UserError: If the file is missing, truncated, not the one that its name promises, holds code, or holds anything
+            but named tensors.
     """
     file = Path(path)
     if not file.is_file():
         raise UserError(f"weight file not found: {file}")
+    check_named_hash(file)
     try:
         if file.suffix == ".safetensors":
             loaded: Any = load_file(file)
@@ -55,6 +59,24 @@ def read_weight_file(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(f"{file} is not a plain weight file: {_reason(error)}") from error
     return named_tensors(loaded, str(file))
+
+
+def check_named_hash(file: Path) -> None:
+    """Hold a file against the beginning of its SHA-256 in its name, ``name-xxxxxxxx.pth``; other names are let pass.
+
+    Raises:
+        UserError: If it is another file.
+    """
+    named = re.fullmatch(r".*-([0-9a-f]{8,64})\.(?:pth|pt)", file.name)
+    if named is None:
+        return
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if not found.startswith(named[1]):
+        raise UserError(
+            f"{file} is not the file of that name: its SHA-256 begins with {found[:8]}, not {named[1]}: fetch it "
+            "again, or give another file another name"
+        )
 
 
 def write_weight_file(state: Mapping[str, Tensor], path: str | Path) -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor, PreparedClips
-from ecmvae.types import AVClip
+from ecmvae.models.base import Segmenter
+from ecmvae.types import AVBatch, AVClip
 from ecmvae.visual.normalisation import IMAGENET
 
 VGGISH = ClipPreprocessor(VGGishFrontEnd(), IMAGENET)
@@ -36,3 +37,13 @@ def log_mel_of(waveform: Tensor, frames: int = 5, hop_seconds: float = 1.0) -> T
     return VGGISH(
         AVClip(name="", frames=torch.zeros(frames, 3, 8, 8), waveform=waveform, hop_seconds=hop_seconds)
     ).audio  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def logits_without_padding(model: Segmenter, batch: AVBatch) -> Tensor:
+    """A model's logits at the latents' means, when it hears and sees zeros in the padded seconds."""
+    audio, maps = model.encode_audio(batch.audio), model.extract_features(batch.frames)
+    if batch.valid is not None:
+        for each in (audio, *maps):
+            each[~batch.valid] = 0
+    return model(batch.frames, audio, latents="mean", features=maps).logits

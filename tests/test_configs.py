@@ -20,6 +20,7 @@ from ecmvae.types import AVBatch
 CONFIGS = Path(__file__).parents[1] / "configs"
 RUNS = sorted(CONFIGS.glob("*.yaml"))
 LAYERS = sorted((CONFIGS / "layers").glob("*.yaml"))
+REPRODUCE = sorted((CONFIGS / "reproduce").glob("*.yaml"))  # stepped by tests/training/test_recipes.py
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 
 # One clip of 64 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
@@ -168,7 +169,7 @@ def test_every_recipe_is_known() -> None:
     assert {path.stem for path in RUNS} == set(RECIPES)
 
 
-@pytest.mark.parametrize("path", [*RUNS, *LAYERS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RUNS, *LAYERS, *REPRODUCE], ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_config_says_what_it_is_for(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 

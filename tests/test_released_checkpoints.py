@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -157,8 +158,8 @@ def _tpavi(backbone: str) -> State:
         (lambda s: s.pop("resnet.layer4_1.2.conv3.weight"), r"1 missing: resnet\.layer4\.2\.conv3\.weight$"),
         (lambda s: s.update({"path1.odd": torch.zeros(1)}), r"1 unexpected: path1\.odd$"),
         (
-            lambda s: s.update({"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}),
-            r"1 wrong shape: output_conv\.4\.weight \(71, 32, 1, 1\) instead of \(1, 32, 1, 1\)$",
+            lambda s: s.update({"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}),  # its bias has 1
+            r"1 wrong shape: output_conv\.4\.bias \(1,\) instead of \(71,\)$",
         ),
         (lambda s: s.update({"conv3.conv2d_list.1.bias": torch.zeros(128)}), "1 wrong shape: conv3"),
     ],
@@ -210,14 +211,27 @@ def test_pvt_norms_have_the_epsilons_of_its_authors() -> None:
 
 def test_torchvisions_resnet_file_is_read_and_computes_the_same(tmp_path: Path) -> None:
     theirs = torchvision.models.resnet50().eval()
-    torch.save(theirs.state_dict(), tmp_path / "resnet50-19c8e357.pth")
-    ours = VisualBackbone("resnet50", weights=str(tmp_path / "resnet50-19c8e357.pth")).eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")
+    named = tmp_path / f"resnet50-{sha256((tmp_path / 'resnet50.pth').read_bytes()).hexdigest()[:8]}.pth"
+    (tmp_path / "resnet50.pth").rename(named)
+    ours = VisualBackbone("resnet50", weights=str(named)).eval()
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         last = ours(x)[-1]
         for layer in list(theirs.children())[:-2]:  # up to layer4
             x = layer(x)
     torch.testing.assert_close(last, x)
+
+
+def test_a_file_that_its_name_belies_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "resnet50-19c8e357.pth")
+    found = sha256((tmp_path / "resnet50-19c8e357.pth").read_bytes()).hexdigest()
+    message = rf"resnet50-19c8e357\.pth is not the file of that name: its SHA-256 begins with {found[:8]}, not 19c8e357"
+    with pytest.raises(UserError, match=message) as raised:
+        VisualBackbone("resnet50", weights=str(tmp_path / "resnet50-19c8e357.pth"))
+    assert "\n" not in str(raised.value)
+    (tmp_path / "resnet50-19c8e357.pth").rename(tmp_path / "mine-2023.pth")
+    assert read_weight_file(tmp_path / "mine-2023.pth").keys() == {"a"}
 
 
 class _Evil:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS, VGGishFrontEnd
-from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb, same_size
+from ecmvae.data.images import of_size, read_indices, read_mask, read_released_mask, read_rgb, same_size
 from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.transforms import ClipTransform
@@ -41,6 +41,8 @@ class AVSBenchDataset(Dataset[AVClip]):
         supervised: Which masks of the training split may train. "auto" = those that exist: of S4 as released only the
             first, of MS3 and AVS-Collage all. "first" = only the first, even where there are more. "all" = all, and
             all must exist, as they must in every other split.
+        mask_rule: "any" = every pixel that is not black sounds; "released" = as `read_released_mask`, which trains on
+            the grey levels of MS3. What is scored is 0 or 1 in either case: any level above 0 is 1.
 
     Raises:
         UserError: If the csv or the split is missing or wrong, or "log_mel" is asked for at another hop. Reading a
@@ -58,6 +60,7 @@ class AVSBenchDataset(Dataset[AVClip]):
         hop_seconds: float = RELEASED_HOP_SECONDS,
         audio: Literal["auto", "log_mel", "wav"] = "auto",
         supervised: Literal["auto", "first", "all"] = "auto",
+        mask_rule: Literal["any", "released"] = "any",
     ) -> None:
         if audio == "log_mel" and hop_seconds != RELEASED_HOP_SECONDS:
             raise UserError(
@@ -66,7 +69,7 @@ class AVSBenchDataset(Dataset[AVClip]):
         self.clips = read_clips(root, task, split)
         self.task, self.split = task, split
         self.num_frames, self.hop_seconds = num_frames, hop_seconds
-        self.audio, self.supervised = audio, supervised
+        self.audio, self.supervised, self.mask_rule = audio, supervised, mask_rule
         self.transform = ClipTransform(image_size)
         self._numbers = range(1, num_frames + 1)
         self.composition = read_composition(find_table(root, task).parent / "clips.json")
@@ -90,7 +93,7 @@ class AVSBenchDataset(Dataset[AVClip]):
             frames=frames,
             hop_seconds=self.hop_seconds,
             **self.sound_fields(index),
-            masks=moved[: self.num_frames].float().unsqueeze(1),
+            masks=(moved[: self.num_frames].float() / 255).unsqueeze(1),
             supervised=supervised,
             objects=None if objects is None else moved[self.num_frames :].long(),
             sounding=sounding,
@@ -136,7 +139,7 @@ class AVSBenchDataset(Dataset[AVClip]):
         return tuple(composed.get("objects", [clip.category] if clip.category else []))
 
     def _masks(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray, Bool[Tensor, " t"]]:
-        """Masks (T, H, W) uint8, zero where there is none, and which of them may train (T,)."""
+        """Masks (T, H, W) from 0 to 255, zero where there is none, and which of them may train (T,)."""
         masks = np.zeros((self.num_frames, *size), np.uint8)
         supervised = torch.zeros(self.num_frames, dtype=torch.bool)
         for frame, path in enumerate(clip.mask(k) for k in self._numbers):
@@ -144,9 +147,16 @@ class AVSBenchDataset(Dataset[AVClip]):
             optional = frame > 0 and self.split == "train" and self.supervised != "all"
             if optional and (self.supervised == "first" or not path.is_file()):
                 continue
-            masks[frame] = of_size(path, read_mask(path).astype(np.uint8), size)
+            masks[frame] = of_size(path, self._mask(path), size)
             supervised[frame] = True
         return masks, supervised
+
+    def _mask(self, path: Path) -> UInt8[np.ndarray, "h w"]:
+        """One mask from 0 to 255; only those to train on may have levels in between."""
+        if self.mask_rule == "any":
+            return read_mask(path).astype(np.uint8) * np.uint8(255)
+        levels = read_released_mask(path, "1" if self.task == "s4" else "P")
+        return levels if self.split == "train" else np.where(levels > 0, np.uint8(255), np.uint8(0))
 
     def _objects(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray | None, Bool[Tensor, "t o"] | None]:
         """Object numbers (T, H, W) uint8 and who sounds (T, O), for composed clips; else None."""

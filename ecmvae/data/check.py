@@ -25,7 +25,7 @@ from ecmvae.config import DataConfig
 from ecmvae.data.avss import holds_avss, read_avss, read_classes
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.fingerprints import fingerprint, near_duplicates
-from ecmvae.data.images import of_size, read_indices, read_mask, read_rgb
+from ecmvae.data.images import grey_pixels, of_size, read_indices, read_mask, read_rgb
 from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
 from ecmvae.data.loading import load_clips
@@ -50,7 +50,7 @@ class Finding:
 
     severity: Literal["error", "warning"]
     kind: str
-    """missing-file, bad-file, short-audio, silent-audio, empty-mask, near-duplicate or counts."""
+    """missing-file, bad-file, short-audio, silent-audio, empty-mask, grey-mask, near-duplicate or counts."""
     clip: str
     """Name of the clip, "" when it is about the whole."""
     message: str
@@ -117,6 +117,10 @@ class ExpectedFiles:
                 size = size or pixels.shape[:2]
                 look.add_picture(pixels)
         masks = [look.read(path, self.read_mask, size) for path in self.masks]
+        if self.read_mask is read_mask:
+            readable = [path for path, mask in zip(self.masks, masks, strict=True) if mask is not None]
+            if grey := sum(map(grey_pixels, readable)):
+                look.warn("grey-mask", f"{self.masks[0].parent}: {grey} grey pixels, see data.mask_rule")
         if masks and all(mask is not None and not mask.any() for mask in masks):
             look.warn("empty-mask", f"{self.masks[0].parent}: no mask marks anything")
         for path in self.objects:

@@ -12,8 +12,8 @@ def check_data(
 ) -> int:
     """Name what is missing, truncated or odd in a data set.
 
-    Reads every file of every clip once. Errors end with exit code 2; warnings (silent clips, empty masks, frames that
-    two splits share, counts that differ from the release) do not.
+    Reads every file of every clip once. Errors end with exit code 2; warnings (silent clips, empty masks, grey
+    pixels in masks, frames that two splits share, counts that differ from the release) do not.
 
     Args:
         root: Folder that holds Single-source or Multi-sources, or AVSBench-semantic's metadata.csv; or what another

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -45,6 +45,33 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         if colours[0].any() and black:
             return np.asarray(~np.isin(pixels, black))
     return np.asarray(pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2))
+
+
+def read_released_mask(path: Path, mode: Literal["1", "P"]) -> NDArray[np.uint8]:
+    """Read a mask as AVSBench's and ECMVAE's loaders do: converted by Pillow, as levels (H, W) from 0 to 255.
+
+    Mode 1 (S4) dithers grey. Mode P (MS3) keeps grey levels and palette indices as they are, and brings colours to a
+    palette of 216 in which white has index 225. Their loaders divide the levels by 255 and train on that.
+
+    Raises:
+        UserError: If the brightest pixel of a mask would be worth less than half, as index 1 of a palette is.
+    """
+    levels = np.asarray(_open(path).convert(mode)).astype(np.uint8) * np.uint8(255 if mode == "1" else 1)
+    if 0 < (brightest := int(levels.max())) < 128:
+        raise UserError(
+            f"{path}: read as its authors do, its brightest pixel is {brightest} of 255 and it would teach nothing: "
+            "set data.mask_rule to any"
+        )
+    return levels
+
+
+def grey_pixels(path: Path) -> int:
+    """How many pixels of a mask are neither black nor white, whatever its mode; a palette's colours count."""
+    image = _open(path)
+    if image.mode == "1":
+        return 0
+    levels = np.asarray(image.convert("RGB").convert("L"))
+    return int(((levels > 0) & (levels < 255)).sum())
 
 
 def read_indices(path: Path) -> NDArray[np.uint8]:

@@ -47,6 +47,7 @@ def load_avsbench(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
         num_frames=data.num_frames,
         hop_seconds=data.hop_seconds,
         supervised=data.supervised if split == "train" else "auto",
+        mask_rule=data.mask_rule,
     )
 
 

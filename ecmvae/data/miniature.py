@@ -210,7 +210,7 @@ def _write_clip(clip: ClipFiles, scene: Scene, *, masks: int, composed: bool) ->
         Image.fromarray(picture).save(clip.frame(k))
     for k, mask in enumerate(scene.masks[:masks], start=1):
         # As released: S4 has 1-bit masks, MS3 palette ones.
-        image = Image.fromarray(mask) if clip.task == "s4" else _palette(mask.astype(np.uint8))
+        image = Image.fromarray(mask) if clip.task == "s4" else _palette(mask.astype(np.uint8) * np.uint8(255))
         image.save(clip.mask(k))
     if composed:
         clip.mask(1, "object_masks").parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +223,8 @@ def _write_clip(clip: ClipFiles, scene: Scene, *, masks: int, composed: bool) ->
 
 def _palette(numbers: NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(numbers)  # mode L; a palette makes it P
-    image.putpalette([0, 0, 0, 255, 255, 255, 230, 60, 60, 60, 200, 60, 60, 90, 230])
+    objects = [0, 0, 0, 255, 255, 255, 230, 60, 60, 60, 200, 60, 60, 90, 230]
+    image.putpalette([*objects, *[0] * (255 * 3 - len(objects)), 255, 255, 255])  # masks are index 255
     return image
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor, PreparedClips
 from ecmvae.errors import UserError
-from ecmvae.evaluation.inference import AudioConditions, Sound, device_of, eval_mode, latent_draws, silence
+from ecmvae.evaluation.inference import AudioConditions, Sound, device_of, eval_mode, latent_draws, maps_of, silence
 from ecmvae.evaluation.report import AnswerScores, Report
 from ecmvae.evaluation.rows import Rows
 from ecmvae.evaluation.tasks import Prediction, Task, choose_task
@@ -126,19 +126,20 @@ def evaluate(
         for index, batch in clip_batches(source, settings, ClipPreprocessor.of(model)):
             scoreboard.add_floors(batch, index)
             there, seed = batch.to(device_of(model)), settings.seed * 1_000_003 + int(index[0])
-            features = model.extract_features(there.frames)
+            features = maps_of(model, there)
             if use is not None and use.clips < LATENT_USE_CLIPS and there.masks is not None:
-                use.update(there.frames, model.encode_audio(there.audio), there.masks, features)
+                use.update(there.frames, conditions.embeddings("real", index, there), there.masks, features)
             for sound in settings.sounds:
                 audio = conditions.embeddings(sound, index, there)
-                predicted = task.decode(draws(model, there, audio, features=features, seed=seed))
+                predicted = task.decode(draws(model, there, audio, features=features, seed=seed), batch.valid)
                 scoreboard.add(sound, predicted, batch, index)
                 if sound == "real" and writer is not None:
                     for i, each in zip(index.tolist(), predicted[writer.predicts], strict=True):
                         writer.write(_files(source)[i], each)
             if visual_only is not None:
-                audio = silence(visual_only, *batch.frames.shape[:2])
-                predicted = task.decode(draws(visual_only, there, audio, seed=seed))
+                audio = there.without_padding(silence(visual_only, *batch.frames.shape[:2]))
+                features = maps_of(visual_only, there)
+                predicted = task.decode(draws(visual_only, there, audio, features=features, seed=seed), batch.valid)
                 scoreboard.add("visual_only", predicted, batch, index, floor=True)
     summary = {"latents": settings.latents, "samples": settings.samples, "device": str(device_of(model))}
     seconds = round(time.monotonic() - started, 1)

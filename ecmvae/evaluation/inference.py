@@ -16,6 +16,7 @@ from ecmvae.audio.conditions import derangement
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.models.base import Segmenter
+from ecmvae.models.output import ExtractedMaps
 from ecmvae.types import AVBatch
 
 Sound = Literal["real", "silent", "shuffled"]
@@ -41,6 +42,12 @@ def latent_draws(
         torch.manual_seed(seed)
         for _ in range(samples):
             yield model(batch.frames, audio, latents=latents, features=features).logits.float()
+
+
+def maps_of(model: Segmenter, batch: AVBatch) -> tuple[Tensor, ...]:
+    """The backbone's four maps (B, T, C_i, H/s, W/s) of a batch; zero in padded frames."""
+    maps = model.extract_features(batch.frames)
+    return maps if batch.valid is None else ExtractedMaps(batch.without_padding(each) for each in maps)
 
 
 def device_of(model: Segmenter) -> torch.device:
@@ -89,12 +96,14 @@ class AudioConditions:
             self._embeddings = [self._embed(prepare.audio_of(clips, index)) for index in indices]
 
     def embeddings(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
-        """Embeddings (B, T, A) of a batch whose clips have these places in the data set."""
+        """Embeddings (B, T, A) of a batch whose clips have these places in the data set; zero in padded seconds."""
         if sound == "real":
-            return self._model.encode_audio(batch.audio)
-        if sound == "silent":
-            return silence(self._model, *batch.frames.shape[:2])
-        return torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
+            audio = self._model.encode_audio(batch.audio)
+        elif sound == "silent":
+            audio = silence(self._model, *batch.frames.shape[:2])
+        else:
+            audio = torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
+        return batch.without_padding(audio)
 
     def _embed(self, audio: Tensor | None) -> Tensor:
         """Embeddings (T, A) of one clip's features, on the CPU."""

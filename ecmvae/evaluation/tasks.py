@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ecmvae.data.clips import ClipSource
@@ -44,8 +44,10 @@ class MaskTask:
     def check(self, model: Segmenter) -> None:
         """Any model can do this."""
 
-    def decode(self, draws: Iterable[Float[Tensor, "b t c h w"]]) -> Prediction:
-        """Logits of the mean probability, and those of each latent draw."""
+    def decode(
+        self, draws: Iterable[Float[Tensor, "b t c h w"]], valid: Bool[Tensor, "b t"] | None = None
+    ) -> Prediction:
+        """Logits of the mean probability, and those of each latent draw; `valid` has no effect on masks."""
         drawn = torch.stack([foreground_logits(logits).cpu() for logits in draws])
         return {"logits": mean_logits(drawn), "draws": drawn}
 
@@ -85,8 +87,10 @@ class ClassTask:
                 f"model.num_classes={model.num_classes}: train one with configs/avss_pvt.yaml"
             )
 
-    def decode(self, draws: Iterable[Float[Tensor, "b t c h w"]]) -> Prediction:
-        """Class numbers (B, T, H, W).
+    def decode(
+        self, draws: Iterable[Float[Tensor, "b t c h w"]], valid: Bool[Tensor, "b t"] | None = None
+    ) -> Prediction:
+        """Class numbers (B, T, H, W); background in padded frames (`valid` False), as AVSBench's AVSS model answers.
 
         Raises:
             UserError: If a logit is NaN.
@@ -98,7 +102,10 @@ class ClassTask:
             count += 1
         if total.isnan().any():
             raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken")
-        return {"classes": total.argmax(dim=2).cpu()}
+        classes = total.argmax(dim=2).cpu()
+        if valid is not None:
+            classes[~valid] = 0
+        return {"classes": classes}
 
     def floors(self, batch: AVBatch, index: Int[Tensor, " b"], seed: int) -> dict[str, Prediction]:
         """Background everywhere."""

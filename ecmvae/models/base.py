@@ -262,7 +262,8 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
     if audio_encoder is None:  # its width is needed all the same: found without spending time or random numbers
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             audio_dim = build_audio_encoder(config.audio.name).dim
-    backbone = build_backbone(config.visual.name, weights=config.visual.weights, image_size=image_size)
+    visual = config.visual
+    backbone = build_backbone(visual.name, weights=visual.weights, image_size=image_size, drop_path=visual.drop_path)
     return MODELS.get(config.name).from_config(
         config, backbone, audio_encoder, audio_dim=audio_dim, image_size=image_size
     )

@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from ecmvae.config import ModelConfig
 from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import DecoderBlock, FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import fuse_scales
@@ -67,6 +68,7 @@ class TPAVIBaseline(Segmenter):
         audio_encoder: Audio features to embeddings; None if embeddings are computed elsewhere.
         channels: C, width of neck, fusion and decoder; 256 in AVSBench.
         num_classes: K, channels of the logits: 1 for binary masks, else classes of which 0 is the background.
+        window: Frames that attend to each other, see `AlignedTPAVI`.
         **options: Of `Segmenter`: audio_dim, image_size, freeze_backbone, freeze_audio.
     """
 
@@ -77,6 +79,7 @@ class TPAVIBaseline(Segmenter):
         *,
         channels: int = 256,
         num_classes: int = 1,
+        window: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(backbone, audio_encoder, num_classes=num_classes, **options)
@@ -84,8 +87,17 @@ class TPAVIBaseline(Segmenter):
         for name, parameter in self.neck.named_parameters():
             if name.endswith("weight"):
                 nn.init.normal_(parameter, std=0.01)
-        self.fusion = nn.ModuleList(AlignedTPAVI(channels, self.audio_dim) for _ in channels_of(backbone))
+        self.fusion = nn.ModuleList(
+            AlignedTPAVI(channels, self.audio_dim, window=window) for _ in channels_of(backbone)
+        )
         self.decoder = SegmentationDecoder(channels, num_classes, FeatureFusionBlock, _head)
+
+    @classmethod
+    def from_config(
+        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, **arguments: Any
+    ) -> Segmenter:
+        """See `Segmenter.from_config`; it also has ``config.window``."""
+        return super().from_config(config, backbone, audio_encoder, window=config.window, **arguments)
 
     def forward(
         self,

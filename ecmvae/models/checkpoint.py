@@ -17,7 +17,16 @@ from ecmvae.hub.folder import code_in, read_model_folder, write_model_folder
 from ecmvae.models.base import Segmenter, build_model, without_weights
 from ecmvae.weight_files import differences
 
-_NOT_IN_THE_WEIGHTS = ("weights", "frozen", "source", "shared_divergence", "js_samples", "weak_posterior")
+_NOT_IN_THE_WEIGHTS = (
+    "weights",
+    "drop_path",
+    "window",
+    "frozen",
+    "source",
+    "shared_divergence",
+    "js_samples",
+    "weak_posterior",
+)
 """Last parts of the keys below `model` that any network of the same shape may change."""
 
 

@@ -75,16 +75,31 @@ class TPAVI(nn.Module):
 
 
 class AlignedTPAVI(TPAVI):
-    """TPAVI as AVSBench uses it: the audio is first brought to the map's width, and nothing is L2-normalised."""
+    """TPAVI as AVSBench uses it: the audio is first brought to the map's width, and nothing is L2-normalised.
 
-    def __init__(self, channels: int, audio_dim: int, inner: int | None = None) -> None:
+    Args:
+        channels: C of the visual map.
+        audio_dim: A, width of the audio embedding.
+        inner: Width of theta, phi and g; C / 2 by default.
+        window: Frames that attend to each other; a longer clip is cut into pieces of so many. None = the whole clip.
+    """
+
+    def __init__(self, channels: int, audio_dim: int, inner: int | None = None, window: int | None = None) -> None:
         super().__init__(channels, channels, inner)
         self.align = nn.Linear(audio_dim, channels)
+        self.window = window
 
     def forward(
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
     ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t c"]]:
         """The fused map and the aligned audio."""
         aligned = self.align(audio)
-        fused = self.attend(rearrange(visual, "b t c h w -> b t (h w) c"), aligned)
+        tokens = rearrange(visual, "b t c h w -> b t (h w) c")
+        frames = tokens.shape[1]
+        size = min(self.window or frames, frames)
+        whole = frames // size * size
+        pieces = [rearrange(each[:, :whole], "b (n t) ... -> (b n) t ...", t=size) for each in (tokens, aligned)]
+        fused = rearrange(self.attend(*pieces), "(b n) t p c -> b (n t) p c", b=len(tokens))
+        if whole < frames:  # a last, shorter piece
+            fused = torch.cat([fused, self.attend(tokens[:, whole:], aligned[:, whole:])], dim=1)
         return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), aligned

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
-from ecmvae.config import Config
+from ecmvae.config import Config, ConfigFiles
 from ecmvae.errors import UserError, check_range, process_rank
 from ecmvae.training.settings import without_effect
 
+_NO_FILES = ConfigFiles()
 
-def train(config: Config, resume: str | None = None) -> None:
+
+def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FILES) -> None:
     """Train a model on AVSBench, on AVS-Collage or on synthetic clips.
 
     Examples:
@@ -27,13 +29,14 @@ def train(config: Config, resume: str | None = None) -> None:
         config: Every knob of the run.
         resume: Folder of a stopped run to go on in, with its own configuration; it ends as if it had never stopped.
             auto: the newest run of the same settings, or a new one: for jobs that a cluster may start again.
+        files: The YAML files of the configuration, for differs.md.
     """
     from ecmvae.training.run import train as run
 
     first = process_rank() == 0
     for name, reason in without_effect(config).items() if first else ():
         print(f"ecmvae: note: {name} has no effect with {reason}", file=sys.stderr)
-    folder = run(config, resume)
+    folder = run(config, resume, files=files)
     if first:
         print(f"best model: {folder / 'best'}  (use it: ecmvae predict VIDEO --checkpoint {folder} --out OUT.mp4)")
 

@@ -78,18 +78,28 @@ class SegmentationModule(LightningModule):
         """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
         return self.model(
             batch.frames,
-            self.model.encode_audio(batch.audio),
+            self._audio(batch),
             masks=batch.masks if learn else None,
             supervised=batch.supervised if learn else None,
             latents=latents,
             features=self._maps(batch),
         )
 
+    def _audio(self, batch: AVBatch) -> Tensor:
+        """The embeddings of what is heard, zero in padded seconds."""
+        return batch.without_padding(self.model.encode_audio(batch.audio))
+
     def _maps(self, batch: AVBatch) -> Sequence[Tensor] | None:
-        """The backbone's maps, where they are known already."""
-        if batch.features is None and self.features is not None:
-            return self.features.lookup(batch.names, self.device)
-        return batch.features
+        """The backbone's maps, where they are known already or have to be zero in padded frames.
+
+        Zeros also keep gradients out of the backbone there, whose norms would blow them up: black frames are constant.
+        """
+        maps: Sequence[Tensor] | None = batch.features
+        if maps is None and self.features is not None:
+            maps = self.features.lookup(batch.names, self.device)
+        if batch.valid is None:
+            return maps
+        return [batch.without_padding(each) for each in maps or self.model.extract_features(batch.frames)]
 
     def setup(self, stage: str) -> None:
         """Compute the frozen backbone's maps, where they are to be kept: every process at the same time."""
@@ -153,7 +163,7 @@ class SegmentationModule(LightningModule):
             raise ValueError("validation needs clips with masks, and their places in the data set")
         logits = self(batch, latents="mean").logits
         if self._latent_use is not None and self._latent_use.clips < LATENT_USE_CLIPS:
-            self._latent_use.update(batch.frames, self.model.encode_audio(batch.audio), batch.masks, self._maps(batch))
+            self._latent_use.update(batch.frames, self._audio(batch), batch.masks, self._maps(batch))
         if self._tells_classes and batch.labels is None:
             raise ValueError("validating a model with several classes needs clips with labels")
         self._scores.update(batch, batch.index, **{"classes" if self._tells_classes else "logits": logits})

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from ecmvae.locks import locked
 from ecmvae.training.averaging import AveragedWeights
 from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
+from ecmvae.training.differs import write_differences
 from ecmvae.training.launch import choose_strategy, fit_to_launcher, telling_lost_processes
 from ecmvae.training.leaks import check_folds
 from ecmvae.training.loggers import make_loggers, refuse_missing_loggers
@@ -50,10 +51,12 @@ def train(
     *,
     train_clips: ClipSource | None = None,
     val_clips: ClipSource | None = None,
+    files: Sequence[str | Path] = (),
 ) -> Path:
     """Train ECMVAE.
 
-    The run's folder holds ``config.yaml`` (every knob, as resolved), ``best/`` (the model folder of the epoch with
+    The run's folder holds ``config.yaml`` (every knob, as resolved), ``differs.md`` (how it differs from what was
+    published and from its recipe, see `ecmvae.training.differs`), ``best/`` (the model folder of the epoch with
     the best validation mIoU), ``checkpoints/last.ckpt``, ``history.jsonl``, ``curves.png`` and TensorBoard's events.
 
     With several ``train.devices`` or nodes it is the same run, each batch shared by as many processes. Lightning starts
@@ -66,6 +69,7 @@ def train(
             run where there is none. It ends as if it had never stopped, to the bit on a CPU.
         train_clips: Training clips, in place of those that ``config.data`` names.
         val_clips: Validation clips, likewise; give both or none.
+        files: The YAML files that the configuration was made from, for ``differs.md``; the first one is the recipe.
 
     Returns:
         The run's folder.
@@ -99,6 +103,8 @@ def train(
                 held.enter_context(locked(folder))
             with replacing(folder / "config.yaml") as part:
                 part.write_text(config.to_yaml(), encoding="utf-8")
+            if resume is None:
+                write_differences(folder, config, files)
         watch(trainer, config, folder, data, started)
         try:
             with telling_lost_processes(trainer), restoring(trainer, checkpoint):

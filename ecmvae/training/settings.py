@@ -26,6 +26,7 @@ def without_effect(config: Config) -> dict[str, str]:
     plain, ours = by_dotted_name(Config().to_dict()), by_dotted_name(config.to_dict())
     rules = (
         ("model.name=tpavi", model.name == "tpavi", (*_ELBO, *_FACTORS, *_PARTS)),
+        (f"model.name={model.name}", model.name != "tpavi", ("model.window",)),
         ("model.latent.kind=none", model.latent.kind == "none", ("model.latent.*", *_ELBO, *_FACTORS)),
         ("model.latent.kind=agreement", model.latent.kind == "agreement", ("model.latent.fusion",)),
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),

@@ -14,7 +14,7 @@ class TimmModel:
     """A network of timm under a name of this project.
 
     Args:
-        timm_name: Its name in timm.
+        timm_name: Its name in timm, with the tag of the weights that `timm` stands for in ``model.visual.weights``.
         stages: timm's ``out_indices`` of the maps at strides 4, 8, 16 and 32; None: ask timm.
         before_stages: Take the map that enters each stage of a Swin transformer instead of the one that leaves it.
     """
@@ -25,13 +25,15 @@ class TimmModel:
 
 
 _FIRST, _SECOND = (0, 1, 2, 3), (1, 2, 3, 4)  # convolutional networks have a map at stride 2 before the others
-_SWIN_B = "swin_base_patch4_window7_224"
+# The file that ECMVAE's code names; timm's own default was pretrained on ImageNet-22k.
+_SWIN_B = "swin_base_patch4_window7_224.ms_in1k"
 
 BACKBONES: Registry[TimmModel | Callable[..., Any]] = Registry(
     "visual backbone",
     {
-        **{f"pvt_v2_b{size}": TimmModel(f"pvt_v2_b{size}", _FIRST) for size in range(6)},
-        "resnet50": TimmModel("resnet50", _SECOND),
+        **{f"pvt_v2_b{size}": TimmModel(f"pvt_v2_b{size}.in1k", _FIRST) for size in range(6)},
+        # torchvision's V1, from which AVSBench and ECMVAE start; timm's own default is another training, a1_in1k.
+        "resnet50": TimmModel("resnet50.tv_in1k", _SECOND),
         "swin_b": TimmModel(_SWIN_B, _FIRST),
         # As the released ECMVAE has it: the blocks of the last stage are never used.
         "swin_b_pre": TimmModel(_SWIN_B, _FIRST, before_stages=True),

@@ -28,16 +28,18 @@ class VisualBackbone(nn.Module):
             ``resnet50.tv_in1k``. A plain ViT is turned into a pyramid by `SimplePyramid`.
         weights: None (random), "package" (efficientnet_lite0 only), "timm" (its hub), or a weight file's path.
         image_size: Side of the square input in pixels, a multiple of 32; Swin and ViTs are built for it.
+        drop_path: Stochastic depth in training: rate of the last block; the blocks before it have less.
 
     Attributes:
         channels: Channels of the four maps.
         normalisation: Mean and std of the frames, those of timm's pretrained weights.
 
     Raises:
-        UserError: For an unknown name, a network without such maps, or weights that are missing or do not fit.
+        UserError: For an unknown name, a network without such maps or without drop path, or weights that are missing or
+            do not fit.
     """
 
-    def __init__(self, name: str, *, weights: str | None = None, image_size: int = 224) -> None:
+    def __init__(self, name: str, *, weights: str | None = None, image_size: int = 224, drop_path: float = 0.0) -> None:
         super().__init__()
         entry = BACKBONES.get(name) if name in BACKBONES else TimmModel(name)
         if not isinstance(entry, TimmModel):
@@ -45,14 +47,14 @@ class VisualBackbone(nn.Module):
         stages, patch = find_maps(entry.timm_name) if entry.stages is None else (entry.stages, None)
         side = image_size if patch is None else grid_size(image_size, patch)
         pretrained = weights == "timm"
+        options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
         network: Any
         if patch is None:
-            network = create(
-                entry.timm_name, image_size=side, pretrained=pretrained, features_only=True, out_indices=stages
-            )
+            options |= {"features_only": True, "out_indices": stages}
+            network = create(entry.timm_name, image_size=side, pretrained=pretrained, **options)
             channels = network.feature_info.channels()
         else:
-            vit = create(entry.timm_name, image_size=side, pretrained=pretrained)
+            vit = create(entry.timm_name, image_size=side, pretrained=pretrained, **options)
             network, channels = SimplePyramid(vit, stages, patch), [vit.embed_dim] * 4
         self.name = name
         self.network: nn.Module = network

@@ -45,7 +45,11 @@ def channels_of(backbone: nn.Module) -> tuple[int, ...]:
 
 
 def build_backbone(
-    choice: str | nn.Module | Callable[..., nn.Module], *, weights: str | None = None, image_size: int = 224
+    choice: str | nn.Module | Callable[..., nn.Module],
+    *,
+    weights: str | None = None,
+    image_size: int = 224,
+    drop_path: float = 0.0,
 ) -> nn.Module:
     """Build a backbone and check that it gives the maps it promises.
 
@@ -54,6 +58,7 @@ def build_backbone(
             class or a function, called with ``image_size=``; or a ready module, which is returned as it is.
         weights: See `VisualBackbone`. Another backbone brings its own weights.
         image_size: Side of the square frames in pixels.
+        drop_path: See `VisualBackbone`; for networks of timm only.
 
     Raises:
         UserError: If the choice cannot be built or is not a `Backbone`.
@@ -66,10 +71,12 @@ def build_backbone(
     if isinstance(choice, str):
         entry = BACKBONES.get(choice) if choice in BACKBONES or is_import_path(choice) else None
         if entry is None or isinstance(entry, TimmModel):
-            backbone = VisualBackbone(choice, weights=weights, image_size=image_size)
+            backbone = VisualBackbone(choice, weights=weights, image_size=image_size, drop_path=drop_path)
             return backbone if isinstance(entry, TimmModel) else _checked(backbone, choice, image_size)
     if weights is not None:
         raise UserError(f"model.visual.weights is for timm's networks: {choice} has to load its weights itself")
+    if drop_path:
+        raise UserError(f"model.visual.drop_path is for timm's networks: {choice} has to drop its paths itself")
     ready = entry if isinstance(entry, nn.Module) else entry(image_size=image_size)
     return _checked(ready, choice if isinstance(choice, str) else type(ready).__name__, image_size)
 

@@ -77,7 +77,7 @@ def create(name: str, *, image_size: int, pretrained: bool = False, **options: A
     """Call `timm.create_model`, with the side of the square input in pixels if the architecture depends on it.
 
     Raises:
-        UserError: If the pretrained weights are not available.
+        UserError: If the pretrained weights are not available, or the network does not know an option.
     """
     config = timm.get_pretrained_cfg(name)
     if config and config.fixed_input_size:
@@ -86,6 +86,10 @@ def create(name: str, *, image_size: int, pretrained: bool = False, **options: A
         raise UserError(f"timm has no pretrained weights of {name}: set model.visual.weights to a weight file or null")
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError as error:
+        if "drop_path_rate" not in options:
+            raise
+        raise UserError(f"{name} has no drop path: set model.visual.drop_path to 0 ({cut(str(error))})") from error
     except OSError as error:  # what the hub raises without a network
         raise UserError(
             f"cannot fetch the weights of {name} from timm's hub ({type(error).__name__}): "

@@ -13,7 +13,7 @@ from prepared import log_mel
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import log_mel_patches
 from ecmvae.data.avsbench import AVSBenchDataset
-from ecmvae.data.layout import tasks_in
+from ecmvae.data.layout import read_clips, tasks_in
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.transforms import ClipTransform
@@ -77,6 +77,33 @@ def test_s4_trains_on_the_first_mask_only(released):
     assert clip.masks[0].any()
     assert not clip.masks[1:].any()
     assert AVSBenchDataset(released, "ms3", "train", image_size=SIDE)[0].supervised.all()
+
+
+@pytest.mark.parametrize("task", ["s4", "ms3"])
+def test_grey_masks_follow_the_rule(copy, task):
+    """A mask with grey from 0 to 255: white where it is not black, or what its authors' loaders train on."""
+    train, test = (read_clips(copy, task, split)[0] for split in ("train", "test"))
+    ramp = np.linspace(0, 255, SIDE * SIDE).astype(np.uint8).reshape(SIDE, SIDE)
+    for clip in (train, test):
+        Image.fromarray(ramp).save(clip.mask(1))
+    seen = {
+        (rule, split): AVSBenchDataset(copy, task, split, image_size=SIDE, mask_rule=rule)[0].masks[0, 0].numpy()
+        for rule in ("any", "released")
+        for split in ("train", "test")
+    }
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(seen["any", split], ramp > 0)
+    theirs = np.asarray(Image.fromarray(ramp).convert("1")) if task == "s4" else ramp / np.float32(255)
+    np.testing.assert_array_equal(seen["released", "train"], theirs)
+    np.testing.assert_array_equal(seen["released", "test"], theirs > 0)  # scores are defined for 0 and 1 only
+
+
+def test_without_grey_the_rules_agree(released):
+    for task in ("s4", "ms3"):
+        plain, theirs = (
+            AVSBenchDataset(released, task, image_size=SIDE, mask_rule=rule) for rule in ("any", "released")
+        )
+        assert all(torch.equal(a.masks, b.masks) for a, b in zip(plain, theirs, strict=True))
 
 
 def test_supervised_is_a_setting(composed, released):

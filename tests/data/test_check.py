@@ -94,6 +94,20 @@ def test_warnings(root):
     assert test[0].name in found[2][2]
 
 
+def test_grey_pixels_of_masks_are_counted(root):
+    clip = read_clips(root, "ms3", "train")[0]
+    for k, grey in ((1, 3), (4, 2)):
+        mask = Image.new("L", (40, 40))
+        for x in range(grey):
+            mask.putpixel((x, 0), 128)
+        mask.putpixel((9, 9), 255)
+        mask.save(clip.mask(k))
+    cut(clip.mask(5))
+    found = [(kind, message) for _, kind, message in findings(root, "ms3")]
+    assert [kind for kind, _ in found] == ["bad-file", "grey-mask"]
+    assert found[1][1].endswith(f"{clip.name}: 5 grey pixels, see data.mask_rule")
+
+
 def test_a_clip_named_twice(root):
     table = root / "Multi-sources/ms3_meta_data.csv"
     lines = table.read_text().splitlines()

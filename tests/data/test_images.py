@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms.functional import to_tensor
 
-from ecmvae.data.images import read_indices, read_mask, read_rgb, sounding_masks
+from ecmvae.data.images import (
+    grey_pixels,
+    read_indices,
+    read_mask,
+    read_released_mask,
+    read_rgb,
+    sounding_masks,
+)
 from ecmvae.errors import UserError
 
 TRUTH = np.zeros((6, 8), bool)
@@ -40,6 +48,42 @@ IMAGES = {
 def test_any_mode(tmp_path, name):
     IMAGES[name].save(tmp_path / "mask.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), TRUTH)
+
+
+RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # 0 to 235
+SOFT = Image.fromarray(np.where(RAMP > 200, 255, RAMP).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+@pytest.mark.parametrize("name", ["1", "L", "RGB", "P grey ramp", "soft"])
+def test_the_released_rule_is_what_pillow_and_torchvision_make_of_a_mask(tmp_path, name, mode):
+    """AVSBench's loaders convert a mask to mode 1 (S4) or P (MS3) and take torchvision's tensor of that."""
+    (IMAGES | {"soft": SOFT})[name].save(tmp_path / "mask.png")
+    theirs = to_tensor(Image.open(tmp_path / "mask.png").convert(mode))[0].numpy()
+    ours = read_released_mask(tmp_path / "mask.png", mode).astype(np.float32) / 255
+    np.testing.assert_array_equal(ours, theirs)
+    assert (mode == "1") <= (set(np.unique(ours)) <= {0.0, 1.0})
+    if name == "soft":  # where there is grey the rules part
+        assert (ours != read_mask(tmp_path / "mask.png")).any()
+    elif name != "RGB" or mode == "1":  # white in colours becomes index 225
+        np.testing.assert_array_equal(ours, TRUTH)
+
+
+def test_a_mask_that_would_teach_nothing_is_refused(tmp_path):
+    IMAGES["P index 1"].save(tmp_path / "mask.png")
+    with pytest.raises(UserError, match=r"mask\.png: .* brightest pixel is 1 of 255 .* set data\.mask_rule to any"):
+        read_released_mask(tmp_path / "mask.png", "P")
+    Image.new("L", (8, 6)).save(tmp_path / "empty.png")
+    assert not read_released_mask(tmp_path / "empty.png", "P").any()
+
+
+def test_grey_pixels_are_counted_in_any_mode(tmp_path):
+    for name, image in IMAGES.items():
+        image.save(tmp_path / "mask.png")
+        expected = {"L with 1": 8, "RGB red": 8}.get(name, 0)  # red is neither black nor white
+        assert grey_pixels(tmp_path / "mask.png") == expected, name
+    SOFT.save(tmp_path / "mask.png")
+    assert grey_pixels(tmp_path / "mask.png") == 40  # 5 to 200 in steps of 5
 
 
 def test_indices_and_rgb(tmp_path):

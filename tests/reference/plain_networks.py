@@ -84,7 +84,7 @@ def tpavi(w: State, name: str, visual: Tensor, audio: Tensor) -> tuple[Tensor, T
     """One clip: maps (T, C, h, w) and sound (T, A) -> the fused maps, and the sound at their width."""
     frames, channels, height, width = visual.shape
     tokens = visual.permute(0, 2, 3, 1).reshape(-1, channels)  # (L, C)
-    sound = _linear(w, f"{name}.align_channel", audio)
+    sound = audio @ w[f"{name}.align_channel.weight"].T + w.get(f"{name}.align_channel.bias", 0)
     spread = sound.repeat_interleave(height * width, 0)
 
     def point(layer: str, x: Tensor) -> Tensor:
@@ -125,12 +125,13 @@ def avsbench(w: State, maps: list[Tensor], audio: Tensor) -> tuple[Tensor, list[
 WIDTHS = {"pvt_v2_b5": (64, 128, 320, 512), "resnet50": (256, 512, 1024, 2048)}
 
 
-def avsbench_shapes(backbone: str, encoder: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Keys and shapes of AVSBench's S4 and MS3 checkpoints, dead ones included.
+def avsbench_shapes(backbone: str, encoder: dict[str, list[int]], classes: int = 1) -> dict[str, list[int]]:
+    """Keys and shapes of AVSBench's checkpoints, dead ones included.
 
     Args:
         backbone: "pvt_v2_b5" or "resnet50".
         encoder: The backbone's own keys and shapes.
+        classes: 1 for S4 and MS3; 71 for AVSS, whose projections of the sound have no bias.
     """
     shapes = {}
     for name, shape in encoder.items():
@@ -153,6 +154,8 @@ def avsbench_shapes(backbone: str, encoder: dict[str, list[int]]) -> dict[str, l
                 convolution(f"path{level}.resConfUnit{unit}.conv{layer}", 256, 256, 3, 3)
         block = f"tpavi_b{level}"
         convolution(f"{block}.align_channel", 256, 128)
+        if classes > 1:
+            del shapes[f"{block}.align_channel.bias"]
         convolution(f"{block}.W_z.0", 256, 128, 1, 1, 1)
         for layer in ("g", "theta", "phi"):
             convolution(f"{block}.{layer}", 128, 256, 1, 1, 1)
@@ -162,5 +165,5 @@ def avsbench_shapes(backbone: str, encoder: dict[str, list[int]]) -> dict[str, l
         shapes[f"{block}.W_z.1.num_batches_tracked"] = []
     convolution("output_conv.0", 128, 256, 3, 3)
     convolution("output_conv.2", 32, 128, 3, 3)
-    convolution("output_conv.4", 1, 32, 1, 1)
+    convolution("output_conv.4", classes, 32, 1, 1)
     return shapes

@@ -32,18 +32,23 @@ CONFIGS = Path(__file__).parents[2] / "configs"
         ({"data.folds": 5, "data.name": "synthetic"}, {"data.folds": "data.name=synthetic"}),
         ({"data.folds": 5, "data.fold": 2, "data.name": "collage"}, {}),
         ({"loss.kl": 0, "loss.kl_warmup_epochs": 5}, {"loss.kl_warmup_epochs": "loss.kl=0"}),
+        ({"model.window": 5}, {"model.window": "model.name=ecmvae"}),
+        ({"model.name": "tpavi", "model.window": 5}, {}),
     ],
 )
 def test_what_has_no_effect(settings: dict[str, object], idle: dict[str, str]) -> None:
     assert without_effect(load_config((), settings)) == idle
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+RECIPES = sorted([*CONFIGS.glob("*.yaml"), *CONFIGS.glob("reproduce/*.yaml")])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_no_configuration_sets_anything_in_vain(path: Path) -> None:
     assert without_effect(load_config(path)) == {}
 
 
 def test_the_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("ecmvae.training.run.train", lambda config, resume: Path("runs/it-001"))
+    monkeypatch.setattr("ecmvae.training.run.train", lambda config, resume, files: Path("runs/it-001"))
     train(load_config((), {"model.name": "tpavi", "model.latent.dim": 8}))
     assert capsys.readouterr().err == "ecmvae: note: model.latent.dim has no effect with model.name=tpavi\n"

@@ -10,10 +10,12 @@ import timm
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from torch import nn
 from torch.nn import functional as F
 
 from ecmvae.errors import UserError
 from ecmvae.visual.backbone import VisualBackbone
+from ecmvae.visual.build import build_backbone
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 HALF = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -96,6 +98,48 @@ def test_a_weight_file_in_its_authors_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "tagged"),
+    [
+        ("resnet50", "resnet50.tv_in1k"),
+        ("pvt_v2_b5", "pvt_v2_b5.in1k"),
+        ("swin_b", "swin_base_patch4_window7_224.ms_in1k"),
+    ],
+)
+def test_timms_weights_are_those_of_one_tag(name: str, tagged: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that ECMVAE and AVSBench start from, which for ResNet-50 and Swin-B are not timm's default."""
+    asked: list[str] = []
+
+    def unreachable(model: str, **options: object) -> None:
+        asked.append(model)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(UserError, match="cannot fetch"):
+        VisualBackbone(name, weights="timm")
+    assert asked == [tagged]
+
+
+def test_drop_path_rises_over_the_blocks() -> None:
+    """As in the released PVTv2-b5: from 0 to the rate over its 52 blocks, two paths each, and only in training."""
+    backbone = VisualBackbone("pvt_v2_b5", drop_path=0.1)
+    rates = [module.drop_prob for module in backbone.modules() if type(module).__name__ == "DropPath"]
+    np.testing.assert_allclose(rates, np.repeat(np.linspace(0, 0.1, 52)[1:], 2), atol=1e-7)
+    small = VisualBackbone("pvt_v2_b0", image_size=32, drop_path=0.9)
+    frames = torch.randn(2, 3, 32, 32)
+    first, second = (small.train()(frames)[-1] for _ in range(2))
+    assert not torch.equal(first, second)
+    plain = VisualBackbone("pvt_v2_b0", image_size=32).eval()
+    plain.load_state_dict(small.state_dict())
+    assert torch.equal(plain(frames)[-1], small.eval()(frames)[-1])
+
+
+@pytest.mark.parametrize("name", ["dla34", "tests.fake:Backbone"])
+def test_networks_without_drop_path(name: str) -> None:
+    with pytest.raises(UserError, match=r"model\.visual\.drop_path"):
+        build_backbone(nn.Identity() if ":" in name else name, image_size=32, drop_path=0.1)
+
+
+@pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
         ("pvt_v3", None, r"did you mean pvt_v2_b3\? Choose from pvt_v2_b0"),
@@ -118,7 +162,7 @@ def test_an_unreachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(UserError, match="cannot fetch the weights of resnet50 from timm's hub"):
+    with pytest.raises(UserError, match=r"cannot fetch the weights of resnet50\.tv_in1k from timm's hub"):
         VisualBackbone("resnet50", weights="timm")
 
 
