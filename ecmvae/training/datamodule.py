@@ -104,7 +104,7 @@ class EpochClips(Dataset[AVClip]):
 
 def mirrored(clip: AVClip) -> AVClip:
     """The clip seen in a mirror: frames, masks, objects and labels with left and right exchanged."""
-    maps = ("frames", "masks", "objects", "labels")
+    maps = ("frames", "masks", "objects", "labels", "ignored")
     return replace(clip, **{name: value.flip(-1) for name in maps if (value := getattr(clip, name)) is not None})
 
 
