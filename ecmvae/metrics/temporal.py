@@ -64,7 +64,7 @@ def latencies(on: list[bool], sounding: list[bool]) -> tuple[list[int | None], l
     onsets: list[int | None] = []
     offsets: list[int | None] = []
     changes = [k for k in range(1, len(sounding)) if sounding[k] != sounding[k - 1]]
-    for start, stop in zip(changes, [*changes[1:], len(sounding)], strict=True):
+    for start, stop in zip(changes, [*changes, len(sounding)][1:], strict=True):
         found = next((k - start for k in range(start, stop) if on[k] == sounding[start]), None)
         (onsets if sounding[start] else offsets).append(found)
     return onsets, offsets
