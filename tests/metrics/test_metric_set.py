@@ -6,7 +6,7 @@ import torch
 from ecmvae.metrics.metric_set import MetricSet
 from ecmvae.types import AVBatch, AVClip
 
-NAMES = ["per_clip", "avsbench", "dataset", "miou_nonempty", "davis", "fdr_masks"]
+NAMES = ["per_clip", "avsbench", "dataset", "miou_nonempty", "davis", "fdr_masks", "uncertainty"]
 
 
 def batch(masks, **fields):
@@ -20,7 +20,7 @@ def batch(masks, **fields):
 
 def scores(given, logits):
     metrics = MetricSet(NAMES)
-    metrics.update(given, torch.arange(len(logits)), logits=logits)
+    metrics.update(given, torch.arange(len(logits)), logits=logits, draws=logits[None])
     return metrics.compute()
 
 

@@ -84,9 +84,8 @@ class RecordedClips(Dataset[AVClip]):
         return row.name if len(row.frames) <= self.num_frames else f"{row.name}@{numbers[0]}"
 
     def classes(self, index: int) -> tuple[str, ...]:
-        """Classes of what sounds, as far as the table names them."""
-        category = self.windows[index][0].category
-        return (category,) if category else ()
+        """Classes of what is seen, as far as the table names them."""
+        return self.windows[index][0].seen
 
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
         """The sound of one clip, one channel, and its rate in Hz."""

@@ -33,6 +33,7 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
                 sounds=(root / "audio_wav" / f"{name}.wav",),
                 truths=(truth,),
                 category=heard,
+                seen=tuple(dict.fromkeys([heard, *picture.split("_")[:2]])),
                 picture=picture,
             )
         )

@@ -111,6 +111,7 @@ class ClipRow:
         sounds: Paths of its recordings, which are heard together.
         truths: Of each frame; None where the release has none.
         category: Class of what sounds, where there is one.
+        seen: Classes that are known to be in the picture.
         picture: Names the picture, where several clips share it with other sounds; else "".
         lines: Lines of the table that the clip was made of.
     """
@@ -121,6 +122,7 @@ class ClipRow:
     sounds: tuple[Path, ...]
     truths: tuple[Truth | None, ...]
     category: str = ""
+    seen: tuple[str, ...] = ()
     picture: str = ""
     lines: int = 1
 

@@ -62,6 +62,7 @@ def _positives(root: Path, frames: str, audio: str) -> list[ClipRow]:
                     sounds=(root / audio / f"{name}.wav",),
                     truths=(Boxes(tuple(box_of(box, 1, where) for box in line["bbox"])),),
                     category=str(line["class"]),
+                    seen=(str(line["class"]),),
                 )
             )
     if wanted is not None and (unknown := wanted - {row.name for row in found}):

@@ -75,5 +75,6 @@ def _row(record: DataSetRecord, root: Path, name: str, lines: list[dict[str, str
         sounds=tuple(root / "VGGSound" / "audios" / f"{line['vgg_file']}.wav" for line in lines),
         truths=(MaskFiles((folder / "mask" / place / f"{name}.png",), _CLASSES),),
         category=categories[0] if len(categories) == 1 else "",
+        seen=tuple(categories),
         lines=len(lines),
     )

@@ -16,12 +16,14 @@ from ecmvae.audio.encoder import sound_windows
 from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.config import DataConfig
 from ecmvae.data.loading import load_clips
+from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.rle import compress, decode, run_lengths
 from ecmvae.data.sets.clips import middle
 from ecmvae.data.sets.miniature import write_set
 from ecmvae.data.sets.records import RECORDS
 from ecmvae.data.sets.rows import Boxes, MaskFiles, read_rows
 from ecmvae.errors import UserError
+from ecmvae.visual.normalisation import IMAGENET
 
 
 def load(name, root, split="test", size=64, **data):
@@ -43,6 +45,8 @@ def test_vpo_adds_the_middle_three_seconds_of_every_sound(setup, tmp_path):
     # The still stands in the middle of these three seconds, and VGGish hears what is around it.
     window = sound_windows(clip.waveform, 16_000, VGGishFrontEnd(), 1, clip.hop_seconds, clip.start_seconds)
     assert np.allclose(window[0].numpy(), total[24_000 - 8000 : 24_000 + 8000], atol=1e-6)
+    prepared = ClipPreprocessor(VGGishFrontEnd(), IMAGENET)(clip)
+    assert torch.equal(prepared.audio, VGGishFrontEnd()(window))
 
 
 def test_vpo_reads_coco_ids_and_leaves_unlabelled_pixels_out(tmp_path):
@@ -145,6 +149,7 @@ def test_negatives_pair_a_picture_with_another_sound_and_have_no_box(tmp_path):
     assert negatives[0].sounds == positives[1].sounds
     clips = load("vggss_extended", tmp_path)
     assert [bool(clip.masks.any()) for clip in clips] == [True, True, False, False]
+    assert [clips.classes(k) for k in range(4)] == [("dog barking",)] * 2 + [()] * 2
 
 
 def test_is3_gives_a_picture_two_sounds_and_two_answers(tmp_path):
@@ -153,6 +158,8 @@ def test_is3_gives_a_picture_two_sounds_and_two_answers(tmp_path):
         first, second = load(name, tmp_path, size=size)
         assert first.picture == second.picture == "cat_banjo_0"
         assert (first.category, second.category) == ("cat", "banjo")
+        # Both are seen, so neither sound will serve as that of something absent.
+        assert [set(load(name, tmp_path).classes(k)) for k in range(2)] == [{"cat", "banjo"}] * 2
         assert not torch.equal(first.masks, second.masks)
     # A box holds its mask and touches it on all four sides.
     mask, box = load("is3", tmp_path, size=224)[0].masks[0, 0], load("is3_boxes", tmp_path, size=224)[0].masks[0, 0]
