@@ -30,10 +30,12 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
     keys = ("id", "file_names", "height", "width")
     videos = json_rows(content.get("videos"), keys, Path(f"{table}, videos"))
     known = {_number(video["id"], f"{table}, video {short(video['id'])}"): video for video in videos}
+    if len(known) < len(videos):
+        raise UserError(f"{table}: lists a video twice")
     tracks: dict[int, list[dict[str, Any]]] = defaultdict(list)
     wanted = ("video_id", "segmentations")
     for track in json_rows(content.get("annotations"), wanted, Path(f"{table}, annotations")):
-        if track["video_id"] not in known:
+        if not isinstance(track["video_id"], int) or track["video_id"] not in known:
             raise UserError(
                 f"{table}: an annotation belongs to video {short(track['video_id'])}, which it does not list"
             )
@@ -46,7 +48,9 @@ def _row(folder: Path, split: str, video: dict[str, Any], tracks: list[dict[str,
     names = video["file_names"]
     if not isinstance(names, list) or not names:
         raise UserError(f"{where}: names no files")
-    parts = [[part_of_path(part, where) for part in str(name).split("/")] for name in names]
+    parts = [
+        [part_of_path(part, where) for part in (name.split("/") if isinstance(name, str) else [name])] for name in names
+    ]
     size = _number(video["height"], where), _number(video["width"], where)
     for track in tracks:
         if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != len(names):

@@ -20,7 +20,8 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
     found = []
     for number, line in enumerate(json_rows(read_json(table, LARGE), record.columns, table)):
         where = f"{table}, row {number}"
-        name = part_of_path(Path(str(line["image"])).stem, where)
+        path = line["image"]
+        name = part_of_path(Path(path).stem if isinstance(path, str) else path, where)
         picture, _, heard = name.rpartition("_")
         truth: Truth = MaskFiles((root / "gt_segmentation" / f"{name}.png",))
         if record.truth == "boxes":

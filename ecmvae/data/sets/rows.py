@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ecmvae.data.images import read_indices, read_mask, read_probability, same_size
-from ecmvae.data.layout import of_split
+from ecmvae.data.layout import names_a_file, of_split
 from ecmvae.data.rle import decode
 from ecmvae.data.sets.records import DataSetRecord
 from ecmvae.errors import UserError
@@ -20,6 +20,9 @@ from ecmvae.registry import import_object
 
 IGNORED = 255
 """Value of a pixel that nobody labelled; no metric counts it."""
+
+_FARTHEST = 1e6
+"""Edges of boxes lie nearer than this to the picture."""
 
 NEGATIVE = "non-sounding"
 """Category of a clip in which nothing that is seen sounds."""
@@ -144,11 +147,11 @@ def part_of_path(value: object, where: str) -> str:
     """`value` as one part of a path.
 
     Raises:
-        UserError: If it is not text, is empty, or would leave its folder.
+        UserError: If it is not text, is empty or too long, or would leave its folder.
     """
-    if not isinstance(value, str) or not value or value in (".", "..") or any(each in "/\\\0" for each in value):
+    if not names_a_file(value):
         raise UserError(f"{where}: {short(value)} cannot name a file")
-    return value
+    return str(value)
 
 
 def json_rows(value: object, keys: Sequence[str], path: Path) -> list[dict[str, Any]]:
@@ -172,10 +175,10 @@ def box_of(value: object, scale: int, where: str) -> tuple[float, float, float, 
     Raises:
         UserError: If it is anything else, or is empty or upside down.
     """
-    numbers = isinstance(value, list) and len(value) == 4 and all(type(each) in (int, float) for each in value)
-    if not numbers or not np.isfinite(value).all():  # type: ignore[call-overload]  # numbers, as just seen
+    edges = value if isinstance(value, list) and len(value) == 4 else []
+    if not edges or not all(type(each) in (int, float) and abs(each) < _FARTHEST for each in edges):
         raise UserError(f"{where}: {short(value)} is not a box of four numbers (left, top, right, bottom)")
-    left, top, right, bottom = (each / scale for each in value)  # type: ignore[attr-defined]
+    left, top, right, bottom = (each / scale for each in edges)
     if left >= right or top >= bottom:
         raise UserError(f"{where}: the box {short(value)} has no area")
     return left, top, right, bottom

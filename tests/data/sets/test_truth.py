@@ -88,6 +88,21 @@ def test_numbers_that_coco_does_not_have(tmp_path):
     table.write_text(table.read_text().replace("\n1,0,", "\none,0,", 1))
     with pytest.raises(UserError, match="img_Id 'one' is not a number"):
         load("vpo_ms", tmp_path)
+    for number in ("9" * 199, "²"):
+        table.write_text(f"img_Id,ann_Ids,cateName,vgg_file,split\n{number},0,dog,sound,test\n")
+        with pytest.raises(UserError, match=r"img_Id .* is not a number"):
+            load("vpo_ms", tmp_path)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "..", "a\\b", "x" * 5000, "ü" * 120, "a\nb", "\ud800", ["a"], "a\0b"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    write_set(tmp_path, "is3", {"test": 1})
+    path = tmp_path / "IS3_annotation.json"
+    lines = json.loads(path.read_text())
+    lines[1]["image"] = f"/home/{name}.jpg" if isinstance(name, str) and name else name
+    path.write_text(json.dumps(lines))
+    with pytest.raises(UserError, match=r"IS3_annotation.json, row 1: .* cannot name a file|null character"):
+        load("is3", tmp_path)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(4, [2, 3, 4, 5]), (8, [0, 1, 2, 3, 4, 5, 6, 7]), (10, [0, 1])])
@@ -115,6 +130,7 @@ def test_boxes_are_painted_as_the_released_evaluation_paints_them(tmp_path):
     [
         *(([0.1, 0.2, 0.3], "not a box"), ([0.5, 0, 0.5, 1], "no area"), ([0, 0, 1, True], "not a box")),
         *(("box", "not a box"), ([0, 0, 1, 1e999], "not a box"), ([0.9, 0, 0.1, 1], "no area")),
+        *(([0, 0, 10**80, 1], "not a box"), ([0, 0, float("nan"), 1], "not a box")),
     ],
 )
 def test_bad_boxes_are_named(tmp_path, box, message):
@@ -263,6 +279,9 @@ def test_broken_tracks_are_named(tmp_path):
     refused(lambda c: c["annotations"][0].update(video_id=77), "video 77, which it does not list")
     refused(lambda c: c["videos"][0].update(height="64"), "'64' is not a whole number")
     refused(lambda c: c["videos"][0].update(file_names=[]), "names no files")
+    refused(lambda c: c["videos"][0].update(file_names=[None] * 5), "None cannot name a file")
+    refused(lambda c: c["videos"].append(c["videos"][0]), "lists a video twice")
+    refused(lambda c: c["annotations"][0].update(video_id=[1]), r"video \[1\], which it does not list")
     refused(lambda c: c["videos"][0].update(height=10**7), r"video 1, frame \d: a run-length mask of 64 x 10000000")
     refused(lambda c: c["annotations"][0].update(segmentations=["x"] * 5), "frame 0: a run-length mask of 64 x 64")
 
