@@ -19,7 +19,7 @@ def main(words: Sequence[str] | None = None) -> int:
         prog="data_prep/check.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("root", metavar="FOLDER", help="folder that holds a data set")
-    options.add_argument("--task", default="auto", help="s4, ms3, avss, package.module:load, or all there is (auto)")
+    options.add_argument("--task", default="auto", help="data set by name, package.module:load, or all there is (auto)")
     options.add_argument("--splits", nargs="+", metavar="SPLIT", help="only these splits")
     options.add_argument("--out", metavar="FILE", help="write everything found to this JSON file")
     options.add_argument("--workers", type=int, default=4, help="threads that read files (4)")

@@ -1,7 +1,8 @@
-"""Write small data sets in AVSBench's exact layouts (S4, MS3, AVSS), to try every command on.
+"""Write small data sets in the exact layouts of the released ones, to try every command on.
 
-python data_prep/miniature.py mini                          # moving shapes, nothing is downloaded
+python data_prep/miniature.py mini                          # S4, MS3 and AVSS; nothing is downloaded
 python data_prep/miniature.py mini --collage data/collage   # real photos and recordings
+python data_prep/miniature.py mini --name vpo_ss            # one of the others, see docs/data.md
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecmvae.data.miniature import CollageScenes, Scenes, ShapeScenes, write_miniature, write_miniature_avss
+from ecmvae.data.sets.miniature import WRITERS, write_set
+from ecmvae.data.sets.records import RECORDS
 from ecmvae.errors import UserError
 
 
@@ -22,11 +25,17 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     options.add_argument("out", type=Path, metavar="FOLDER", help="folder to make; must not exist or be empty")
     options.add_argument("--collage", type=Path, metavar="FOLDER", help="take scenes from this AVS-Collage")
+    options.add_argument("--name", choices=tuple(WRITERS), help="write this data set instead")
     options.add_argument("--train", type=int, default=4, help="training clips of each set (4)")
     options.add_argument("--test", type=int, default=2, help="validation and test clips of each set (2)")
     given = options.parse_args(words)
     counts = {"train": given.train, "val": given.test, "test": given.test}
     try:
+        if given.name is not None:
+            splits = RECORDS[given.name].splits
+            write_set(given.out, given.name, {each: given.train if each == "train" else given.test for each in splits})
+            print(f"{given.out}: {given.name} written")
+            return 0
         single, several = (_scenes(given.collage, task) for task in ("s4", "ms3"))
         write_miniature(given.out, "s4", counts, source=single, raw_video=True)
         write_miniature(given.out, "ms3", counts, source=several, raw_video=True)

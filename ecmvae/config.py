@@ -173,11 +173,12 @@ class DataConfig:
     """What is trained on, and how a clip becomes tensors."""
 
     name: str = "s4"
-    """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). collage:
-    AVS-Collage composed on the fly. synthetic: moving shapes with timbres, needs no download. Or
-    "package.module:load"."""
+    """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). vpo_ss,
+    vpo_ms, vpo_msmi, is3, is3_boxes, vggss, vggss_extended, aviseg, refavs: folders as these were released (see
+    docs/data.md; some have a test split only). collage: AVS-Collage composed on the fly. synthetic: moving shapes with
+    timbres, needs no download. Or "package.module:load"."""
     root: str | None = None
-    """s4, ms3, avss: the folder that holds the csv. collage: the cache of fetched packages."""
+    """The folder that holds the table of the data set. collage: the cache of fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
     sound_augmentation: Literal["strong", "mild"] = "strong"
@@ -189,7 +190,8 @@ class DataConfig:
     image_size: int = 224
     """Side of the square frames the model sees, in pixels; a multiple of 32."""
     num_frames: int = 5
-    """Frames T of a clip; any T works. avss: shorter clips are padded to T, longer ones cut (10 keeps all)."""
+    """Frames T of a clip; any T works. avss: shorter clips are padded to T, longer ones cut (10 keeps all). aviseg,
+    refavs: videos are cut into clips of T. vpo, is3, vggss: single pictures, always 1."""
     hop_seconds: float = 0.96
     """Seconds between two log-mel patches: 0.96 as AVSBench was released, 1.0 for Collage and for prediction."""
     supervised: Literal["auto", "first", "all"] = "auto"
@@ -295,6 +297,11 @@ class TrainConfig:
     """Validation clips whose masks are drawn into TensorBoard."""
 
 
+_WITHOUT_CLASSES = (
+    *("s4", "ms3", "collage", "synthetic", "is3", "is3_boxes", "vggss", "vggss_extended", "aviseg", "refavs"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """A whole run."""
@@ -331,9 +338,9 @@ class Config:
         )
         _require(0 <= data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
         _require(
-            model.num_classes == 1 or data.name not in ("s4", "ms3", "collage", "synthetic"),
+            model.num_classes == 1 or data.name not in _WITHOUT_CLASSES,
             f"model.num_classes={model.num_classes} needs labelled classes, which data.name={data.name} does not have: "
-            "set data.name to avss or model.num_classes to 1",
+            "set data.name to avss or vpo_ss, or model.num_classes to 1",
         )
         _require(
             data.name != "avss" or data.supervised != "all",

@@ -25,7 +25,8 @@ class AVClip:
         waveform: (S,) float32, its sound as one channel in [-1, 1]; None where only features are at hand.
         sample_rate: Of the waveform, in Hz.
         hop_seconds: Seconds between two frames; frame k stands in the middle of the second that starts at
-            ``k * hop_seconds`` of the waveform.
+            ``start_seconds + k * hop_seconds`` of the waveform.
+        start_seconds: Where in the waveform the first frame's second starts.
         audio: (T, ...) float32, one row of audio features a frame: cached by the data set, or computed when the clip is
             prepared.
         audio_kind: Name of the front end that computed `audio`.
@@ -41,6 +42,7 @@ class AVClip:
         index: Its place in the data set, where a loader says so; scores count every place once.
         picture: Id of the picture of the object that sounds longest, in a composed clip; else "".
         recording: Id of that object's recording, likewise.
+        ignored: (T, H, W) bool, pixels that nobody labelled; masks and labels are 0 there, and no metric counts them.
     """
 
     name: str
@@ -48,6 +50,7 @@ class AVClip:
     waveform: Tensor | None = None
     sample_rate: int = 16_000
     hop_seconds: float = 1.0
+    start_seconds: float = 0.0
     audio: Tensor | None = None
     audio_kind: str = ""
     masks: Tensor | None = None
@@ -60,6 +63,7 @@ class AVClip:
     index: int | None = None
     picture: str = ""
     recording: str = ""
+    ignored: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +74,11 @@ class AVBatch:
         names, categories: B strings each.
         frames: (B, T, 3, H, W) float32.
         audio: (B, T, ...) float32, the features of the model's front end; None for a model without an audio encoder.
-        masks, supervised, objects, labels, valid, index: As in `AVClip`, with B in front.
+        masks, supervised, objects, labels, valid, index, ignored: As in `AVClip`, with B in front.
         sounding: (B, T, O) bool padded with False to the batch's largest O, or None.
         features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
         pictures, recordings: B strings each, or None where a clip has none.
+        hop_seconds: (B,) float64, seconds between two frames of each clip.
     """
 
     names: tuple[str, ...]
@@ -90,6 +95,8 @@ class AVBatch:
     index: Tensor | None = None
     pictures: tuple[str, ...] | None = None
     recordings: tuple[str, ...] | None = None
+    ignored: Tensor | None = None
+    hop_seconds: Tensor | None = None
 
     @classmethod
     def collate(cls, clips: Sequence[AVClip]) -> AVBatch:
@@ -106,7 +113,7 @@ class AVBatch:
                 f"clips of one batch must agree in frames and size, got {sorted(map(tuple, shapes))}: "
                 "set one clip length and data.image_size"
             )
-        stacked = ("frames", "audio", "masks", "supervised", "objects", "labels", "valid")
+        stacked = ("frames", "audio", "masks", "supervised", "objects", "labels", "valid", "ignored")
         return cls(
             names=tuple(clip.name for clip in clips),
             categories=tuple(clip.category for clip in clips),
@@ -114,6 +121,7 @@ class AVBatch:
             recordings=tuple(clip.recording for clip in clips) if all(clip.recording for clip in clips) else None,
             sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
             index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
+            hop_seconds=torch.tensor([clip.hop_seconds for clip in clips], dtype=torch.float64),
             **{name: _stack([getattr(clip, name) for clip in clips]) for name in stacked},  # type: ignore[arg-type]
         )
 

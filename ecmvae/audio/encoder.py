@@ -94,12 +94,17 @@ def check_audio_encoder(encoder: Any) -> Any:
 
 
 def sound_windows(
-    waveform: Float[Tensor, " s"], sample_rate: int, front_end: AudioFrontEnd, count: int, hop_seconds: float = 1.0
+    waveform: Float[Tensor, " s"],
+    sample_rate: int,
+    front_end: AudioFrontEnd,
+    count: int,
+    hop_seconds: float = 1.0,
+    start_seconds: float = 0.0,
 ) -> Float[Tensor, "n w"]:
     """The sound around each of `count` frames of a clip, at the front end's rate.
 
-    Frame k stands in the middle of the second that starts at ``k * hop_seconds``; its window has the same middle. Sound
-    before the start and after the end of the waveform is silence.
+    Frame k stands in the middle of the second that starts at ``start_seconds + k * hop_seconds``; its window has the
+    same middle. Sound before the start and after the end of the waveform is silence.
 
     Args:
         waveform: (S,) mono.
@@ -107,6 +112,7 @@ def sound_windows(
         front_end: Decides rate and length of the windows.
         count: Number of frames.
         hop_seconds: Seconds between two frames.
+        start_seconds: Where the first frame's second starts, not negative.
 
     Returns:
         (count, round(front_end.sample_rate * front_end.seconds)).
@@ -120,7 +126,7 @@ def sound_windows(
     length = window_samples(front_end)
     lead = round((0.5 - front_end.seconds / 2) * front_end.sample_rate)
     starts = [
-        round(round(k * hop_seconds / _GRID_SECONDS) * _GRID_SECONDS * front_end.sample_rate) + lead
+        round(round((start_seconds + k * hop_seconds) / _GRID_SECONDS) * _GRID_SECONDS * front_end.sample_rate) + lead
         for k in range(count)
     ]
     before = max(0, -min(starts, default=0))

@@ -1,23 +1,18 @@
 """Clips and where they come from: video and audio files, AVSBench folders, synthetic and composed data.
 
 A data set from outside the package is one callable ``load(data: DataConfig, split: str, *, seed: int) -> ClipSource``,
-named by import path (``data.name: my_package.vpo:load``); or pass the clips themselves to `train` and `evaluate`.
+named by import path (``data.name: my_package.data:load``); or pass the clips themselves to `train` and `evaluate`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ecmvae.data.sets.records import RECORDS
 from ecmvae.registry import Registry
 
 DATASETS: Registry[Any] = Registry(
     "data set",
-    {
-        "s4": "ecmvae.data.loading:load_avsbench",
-        "ms3": "ecmvae.data.loading:load_avsbench",
-        "avss": "ecmvae.data.loading:load_avss",
-        "collage": "ecmvae.data.loading:load_collage",
-        "synthetic": "ecmvae.data.loading:load_synthetic",
-    },
+    {**{name: record.load for name, record in RECORDS.items()}, "synthetic": "ecmvae.data.loading:load_synthetic"},
 )
 """Data sets by name, for training, evaluation, the demo and check-data alike."""

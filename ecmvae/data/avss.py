@@ -176,11 +176,6 @@ class AVSSDataset(Dataset[AVClip]):
         return read_wave(self.clips[index].wav)
 
 
-def holds_avss(root: str | Path) -> bool:
-    """Whether AVSBench-semantic's table lies in `root`."""
-    return (Path(root) / "metadata.csv").is_file()
-
-
 def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
     """Read a coloured label as class numbers (H, W).
 

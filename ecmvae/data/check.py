@@ -1,98 +1,38 @@
 """Verify a data set: what is missing, truncated or odd, and what is suspicious, in one pass over all clips.
 
 Errors are what a training run would stumble over. Warnings are worth a look but belong to some data sets: clips without
-sound, clips without any mask, frames that two splits share. Of AVSBench's layouts every file is read; any other data
-set is asked for its clips.
+sound, clips without any mask, frames that two splits share. Of a data set with a record every file is read; any other
+data set is asked for its clips.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 
 from ecmvae.audio.io import SAMPLE_RATE, read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS, VGGishFrontEnd
 from ecmvae.config import DataConfig
-from ecmvae.data.avss import holds_avss, read_avss, read_classes
+from ecmvae.data.avss import read_avss, read_classes
 from ecmvae.data.clips import ClipSource
-from ecmvae.data.fingerprints import fingerprint, near_duplicates
-from ecmvae.data.images import grey_pixels, of_size, read_indices, read_mask, read_rgb
+from ecmvae.data.findings import Finding, Look
+from ecmvae.data.fingerprints import near_duplicates
+from ecmvae.data.images import grey_pixels, read_indices, read_mask, read_rgb
 from ecmvae.data.jobs import run_jobs
-from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
+from ecmvae.data.layout import FRAMES, ClipFiles, find_table, read_clips
 from ecmvae.data.loading import load_clips
 from ecmvae.data.safe_pickle import load_tensor
+from ecmvae.data.sets.check import RecordedFiles, recorded_files
+from ecmvae.data.sets.records import RECORDS, records_in
 from ecmvae.errors import UserError
 from ecmvae.files import write_json
-
-RELEASED_COUNTS = {
-    "s4": {"train": 3452, "val": 740, "test": 740},
-    "ms3": {"train": 296, "val": 64, "test": 64},
-    "avss": {"train": 8498, "val": 1304, "test": 1554},
-}
-"""Clips of each split as released, of the data sets whose files are known one by one."""
-
-SILENT_RMS = 1e-4
-"""A clip whose sound is below this (-80 dB of full scale) counts as silent."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong or suspicious, in one line that names the file."""
-
-    severity: Literal["error", "warning"]
-    kind: str
-    """missing-file, bad-file, short-audio, silent-audio, empty-mask, grey-mask, near-duplicate or counts."""
-    clip: str
-    """Name of the clip, "" when it is about the whole."""
-    message: str
-
-
-class Look:
-    """What looking at one clip gives: findings, and the fingerprints of its pictures."""
-
-    def __init__(self, clip: str) -> None:
-        self.clip = clip
-        self.findings: list[Finding] = []
-        self.fingerprints: list[NDArray[np.float32]] = []
-
-    def error(self, kind: str, message: str) -> None:
-        """Something that a training run would stumble over."""
-        self.findings.append(Finding("error", kind, self.clip, message))
-
-    def warn(self, kind: str, message: str) -> None:
-        """Something that is worth a look."""
-        self.findings.append(Finding("warning", kind, self.clip, message))
-
-    def read(self, path: Path, reader: Callable[[Path], Any], size: tuple[int, ...] | None = None) -> Any | None:
-        """What is in a file; None if it is missing, damaged or not of that size in pixels."""
-        if not path.is_file():
-            self.error("missing-file", f"{path}: missing")
-            return None
-        try:
-            value = reader(path)
-            return value if size is None else of_size(path, value, size)
-        except UserError as error:
-            self.error("bad-file", str(error))
-            return None
-
-    def add_picture(self, pixels: NDArray[np.uint8]) -> None:
-        """Remember its fingerprint."""
-        if (one := fingerprint(pixels)) is not None:
-            self.fingerprints.append(one)
-
-    def add_sound(self, name: str, waveform: Tensor) -> None:
-        """Warn if it is silent."""
-        if float(waveform.square().mean().sqrt()) < SILENT_RMS:
-            self.warn("silent-audio", f"{name}: silent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,16 +117,20 @@ def check_folder(
     console = Console()
     reports: dict[str, dict[str, Any]] = {}
     for name in _tasks(root) if task == "auto" else [task]:
-        clips: Sequence[ExpectedFiles | LoadedClip]
-        if name in RELEASED_COUNTS:
+        clips: Sequence[ExpectedFiles | RecordedFiles | LoadedClip]
+        record = RECORDS.get(name)
+        if record is not None and record.rows:
+            clips = recorded_files(record, root, splits)
+            findings = inspect(clips, None if splits else record.differences, workers=workers)
+        elif record is not None and record.tables:
             files = expected_files(root, name)
             clips = [clip for clip in files if splits is None or clip.split in splits]
-            known = None if splits or any(clip.objects for clip in files) else RELEASED_COUNTS[name]
-            findings = inspect(clips, known, workers=workers)
+            composed = any(clip.objects for clip in files)
+            findings = inspect(clips, None if splits or composed else record.differences, workers=workers)
         else:
             clips = loaded_clips(root, name, splits or ("train", "val"))
             findings = inspect(clips, workers=1)  # a data set from outside may not be safe to share by threads
-        counts = dict(Counter(clip.split for clip in clips))
+        counts = _counts(clips)
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
         _print(console, name, counts, findings)
     if out is not None:
@@ -197,18 +141,24 @@ def check_folder(
 
 
 def inspect(
-    clips: Sequence[ExpectedFiles | LoadedClip], known: dict[str, int] | None = None, *, workers: int = 4
+    clips: Sequence[ExpectedFiles | RecordedFiles | LoadedClip],
+    differences: Callable[[Mapping[str, int]], str] | None = None,
+    *,
+    workers: int = 4,
 ) -> list[Finding]:
-    """Look at every one of these clips, and compare their number with the `known` clips of each released split.
+    """Look at every one of these clips.
+
+    Args:
+        clips: What to look at.
+        differences: Says how their number in each split differs from the release, see `DataSetRecord.differences`.
+        workers: Threads that read files.
 
     Returns:
         Errors first, each kind in the order of the clips.
     """
-    counts = Counter(clip.split for clip in clips)
     findings = []
-    if known is not None and dict(counts) != known:
-        here, released = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (counts, known))
-        findings.append(Finding("warning", "counts", "", f"clips: {here}; as released: {released}"))
+    if differences is not None and (found := differences(_counts(clips))):
+        findings.append(Finding("warning", "counts", "", found))
     for name, times in Counter(clip.name for clip in clips).items():
         if times > 1:
             findings.append(Finding("error", "bad-file", name, f"the table names clip {name} {times} times"))
@@ -267,6 +217,14 @@ def _expected(clip: ClipFiles, composed: bool) -> ExpectedFiles:
     )
 
 
+def _counts(clips: Sequence[ExpectedFiles | RecordedFiles | LoadedClip]) -> dict[str, int]:
+    """Clips, or lines of the table where the release counts these, by split."""
+    counts: Counter[str] = Counter()
+    for clip in clips:
+        counts[clip.split] += clip.counted if isinstance(clip, RecordedFiles) else 1
+    return dict(counts)
+
+
 def _print(console: Console, task: str, counts: dict[str, int], findings: Sequence[Finding]) -> None:
     clips = ", ".join(f"{split} {count}" for split, count in counts.items())
     console.print(f"{task}: {clips}", soft_wrap=True, highlight=False)
@@ -283,8 +241,8 @@ def _print(console: Console, task: str, counts: dict[str, int], findings: Sequen
 
 
 def _tasks(root: str) -> list[str]:
-    found = [*tasks_in(root), *(["avss"] if holds_avss(root) else [])]
+    found = records_in(root)
     if not found:
-        tables = ", ".join(f"{task.folder}/{task.table}" for task in TASKS.values())
-        raise UserError(f"{root}: holds none of {tables}, metadata.csv; see docs/data.md for the expected folders")
+        tables = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
+        raise UserError(f"{root}: holds none of {tables}; see docs/data.md for the expected folders")
     return found

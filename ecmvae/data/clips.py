@@ -58,7 +58,8 @@ class OffersOtherSounds(Protocol):
 def sound_only(clips: ClipSource, index: int) -> AVClip:
     """Clip `index` without its pictures where the data set can do that: the frames are then (T, 3, 0, 0).
 
-    A data set whose clips may come with cached audio features has a method `sound_fields`, as `AVSBenchDataset` has.
+    A data set whose clips may come with cached audio features, or begin elsewhere in their sound, has a method
+    `sound_fields`, as `AVSBenchDataset` has.
     """
     if not isinstance(clips, SoundedClips):
         return clips[index]
@@ -68,4 +69,4 @@ def sound_only(clips: ClipSource, index: int) -> AVClip:
         waveform, sample_rate = clips.waveform(index)
         fields = {"waveform": waveform, "sample_rate": sample_rate}
     frames = torch.empty(clips.num_frames, 3, 0, 0, dtype=torch.uint8)
-    return AVClip(name=clips.name(index), frames=frames, hop_seconds=clips.hop_seconds, **fields)
+    return AVClip(name=clips.name(index), frames=frames, **{"hop_seconds": clips.hop_seconds, **fields})

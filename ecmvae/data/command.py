@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ecmvae.data.sets.records import RECORDS
 from ecmvae.errors import UserError
 
 
@@ -13,12 +14,14 @@ def check_data(
     """Name what is missing, truncated or odd in a data set.
 
     Reads every file of every clip once. Errors end with exit code 2; warnings (silent clips, empty masks, grey
-    pixels in masks, frames that two splits share, counts that differ from the release) do not.
+    pixels in masks, frames that two splits share, counts that differ from the release) do not. Where the folder or its
+    table is missing, it says how to obtain the data set, and under which licence.
 
     Args:
         root: Folder that holds Single-source or Multi-sources, or AVSBench-semantic's metadata.csv; or what another
             data set takes as data.root.
-        task: s4, ms3, avss, any other data set by name or as package.module:load, or auto: all that the folder holds.
+        task: A data set by name (s4, ms3, avss, vpo_ss, vpo_ms, vpo_msmi, is3, is3_boxes, vggss, vggss_extended,
+            aviseg, refavs) or as package.module:load; or auto: all that the folder holds.
         splits: Only these; None = all of a table, train and val of a data set that has a loader only.
         out: Write everything found to this JSON file.
         workers: Threads that read files.
@@ -29,6 +32,8 @@ def check_data(
     Raises:
         UserError: If the folder holds no known table, a table is wrong, or the data set cannot be loaded.
     """
+    if task in RECORDS and not Path(root).is_dir():
+        raise UserError(f"{root}: there is no such folder; {RECORDS[task].how_to_obtain}")
     if not Path(root).is_dir():
         raise UserError(f"{root}: there is no such folder; see docs/data.md for the expected folders")
     from ecmvae.data.check import check_folder

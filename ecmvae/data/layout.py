@@ -21,6 +21,9 @@ from ecmvae.foreign_text import LARGE, cut, read_text, short
 TaskName = Literal["s4", "ms3"]
 Row = TypeVar("Row", bound=Any)
 
+_LONGEST_NAME = 200
+"""Bytes of a part of a path; with a suffix it stays below the 255 of common file systems."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -172,11 +175,18 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         for row in reader:
             rows.append({column: row[column] for column in columns})
             for column, value in rows[-1].items():
-                if not value or value in (".", "..") or any(c in "/\\\0" for c in value):
+                if not names_a_file(value):
                     raise UserError(f"{path}, line {reader.line_num}: {column} {short(value)} cannot name a file")
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read as csv ({error})") from error
     return rows
+
+
+def names_a_file(value: object) -> bool:
+    """Whether `value` can be one part of a path: text that stays in its folder, and that a file system takes."""
+    if not isinstance(value, str) or value in ("", ".", "..") or any(each in "/\\\0" for each in value):
+        return False
+    return value.isprintable() and len(value.encode()) <= _LONGEST_NAME
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -14,11 +14,13 @@ from torch.utils.data import Subset
 
 from ecmvae.config import DataConfig
 from ecmvae.data.avsbench import AVSBenchDataset
-from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset, holds_avss
+from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset
 from ecmvae.data.clips import ClipSource, SoundedClips
 from ecmvae.data.images import read_mask
-from ecmvae.data.layout import FRAMES, TASKS, read_clips, tasks_in
+from ecmvae.data.layout import FRAMES, TASKS, read_clips
 from ecmvae.data.loading import load_clips
+from ecmvae.data.sets.clips import RecordedClips
+from ecmvae.data.sets.records import RECORDS, records_in
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
@@ -72,8 +74,8 @@ class EvaluationRun:
         """Score every task; print and write a report of each."""
         tasks = self._tasks()
         if not tasks:
-            wanted = " nor ".join([*(f"{task.folder}/{task.table}" for task in TASKS.values()), "metadata.csv"])
-            raise UserError(f"{self.data}: holds neither {wanted}; see docs/data.md for the expected folders")
+            wanted = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
+            raise UserError(f"{self.data}: holds none of {wanted}; see docs/data.md for the expected folders")
         score = self._predictions if self.checkpoint is None else self._model()
         found = {task: score(task) for task in tasks}
         parent, console = new_report_folder(self.out), Console()
@@ -92,7 +94,7 @@ class EvaluationRun:
         """What to score."""
         if self.task != "auto" or self.data is None:
             return [self.task]
-        return [*tasks_in(self.data), *(["avss"] if holds_avss(self.data) else [])]
+        return records_in(self.data)
 
     def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:
         """How to score a task with the model; it is loaded once."""
@@ -137,6 +139,8 @@ class EvaluationRun:
         """Score the folder: masks at the size of the ground truth, classes at the size of the released evaluation."""
         assert self.predictions is not None
         assert self.data is not None
+        if task not in ("avss", *TASKS):
+            raise UserError(f"predictions are files beside those of s4, ms3 or avss, not of {task}")
         data = DataConfig(name=task, root=self.data, image_size=RELEASED_SIZE, num_frames=10)
         if task != "avss":
             size = read_mask(read_clips(self.data, task, self.split)[0].mask(1)).shape[0]
@@ -157,6 +161,9 @@ class EvaluationRun:
         if isinstance(clips, AVSSDataset):
             clips.crop = False  # as the release evaluates on every split: squashed
         if self.limit is None:
+            return clips
+        if isinstance(clips, RecordedClips):
+            clips.windows = clips.windows[: self.limit]
             return clips
         if isinstance(clips, AVSBenchDataset | AVSSDataset):
             clips.clips = clips.clips[: self.limit]  # type: ignore[assignment]  # of the same kind

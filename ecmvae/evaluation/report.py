@@ -38,9 +38,9 @@ class Report:
     """Scores of one model, or of one folder of predictions, on one split, and what they mean.
 
     Attributes:
-        kind: "masks" or "classes".
+        kind: "masks", "boxes" or "classes".
         about: What was scored and how: data, checkpoint, its hash and config, settings, code version.
-        headline: Name of the metric whose mIoU sums up the report.
+        headline: Name of the metric whose first number sums up the report: mIoU, or the cIoU of boxes.
         labels: Heading of each metric in tables; metrics without one are left out there.
         scores: By what the model heard: "real", and where asked "silent" and "shuffled".
         floors: Scores of trivial predictions, by name; "visual_only" is a model where one was given.
@@ -52,7 +52,7 @@ class Report:
         classes: Scores of the classes that occur, under the real sound.
     """
 
-    kind: Literal["masks", "classes"]
+    kind: Literal["masks", "boxes", "classes"]
     about: Mapping[str, Any]
     headline: str
     labels: Mapping[str, str]
@@ -77,9 +77,9 @@ class Report:
 
     @property
     def audio_gain(self) -> dict[str, float]:
-        """How much mIoU the right sound is worth, against silence and against another clip's sound."""
-        others = {sound: scores for sound, scores in self.scores.items() if sound != "real"}
-        return {sound: self.miou - scores[self.headline].miou for sound, scores in others.items()}
+        """What the right sound is worth in the headline's first number, against silence and another clip's sound."""
+        first = {sound: float(scores[self.headline][0]) for sound, scores in self.scores.items()}
+        return {sound: first["real"] - value for sound, value in first.items() if sound != "real"}
 
     @property
     def by_picture(self) -> dict[str, PictureScores]:
@@ -97,8 +97,7 @@ class Report:
         """Everything but the rows of single clips, as plain dictionaries; None for what does not exist."""
         content: dict[str, Any] = {
             "about": dict(self.about),
-            "miou": self.miou,
-            "fscore": self.fscore,
+            **dict(list(self.scores["real"][self.headline]._asdict().items())[:2]),
             "audio_gain": self.audio_gain,
             "latent_use": None if self.latent_use is None else dict(self.latent_use),
         }
@@ -160,6 +159,8 @@ class Report:
         return " ".join(str(self.about[key]) for key in ("task", "split") if key in self.about)
 
     def _caption(self) -> str:
+        if self.kind == "boxes":
+            return "maps against boxes: cIoU@0.5 is the headline, see docs/metrics.md"
         return COUNTING if self.kind == "classes" else "per clip is the headline; protocols: see docs/evaluate.md"
 
     def _columns(self) -> list[tuple[str, str, str]]:
@@ -203,9 +204,13 @@ class Report:
 
     def _clips_csv(self) -> str:
         real, others = self.clips["real"], [sound for sound in self.clips if sound != "real"]
-        header = [*real[0]._fields, *(f"miou_{sound}" for sound in others), "heard_instead"]
+        score = "ciou" if self.kind == "boxes" else "miou"
+        header = [*real[0]._fields, *(f"{score}_{sound}" for sound in others), "heard_instead"]
         whose = self.heard_instead or [""] * len(real)
-        rows = [(*clip, *(self.clips[sound][k].miou for sound in others), whose[k]) for k, clip in enumerate(real)]
+        rows = [
+            (*clip, *(getattr(self.clips[sound][k], score) for sound in others), whose[k])
+            for k, clip in enumerate(real)
+        ]
         return csv_text(header, rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ecmvae.metrics.by_picture import clip_fscore
 from ecmvae.metrics.clip_sums import ClipSums
+from ecmvae.metrics.extended import confidence
+from ecmvae.metrics.localisation import ciou
 from ecmvae.metrics.semantic import ClassSums, class_sums
 from ecmvae.types import AVBatch
 
@@ -58,6 +61,17 @@ class ClassScores(NamedTuple):
     frames: int
     iou: float
     fscore: float
+
+
+class BoxClipScores(NamedTuple):
+    """Scores of one clip that is labelled with boxes: means over its frames that have any."""
+
+    name: str
+    category: str
+    frames: int
+    sounding_frames: int
+    ciou: float
+    confidence: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +124,32 @@ class MaskRows:
             for name, clips in sorted(grouped.items())
         }
         return Rows(clips=self._clips, categories=categories)
+
+
+class BoxRows:
+    """Gathers clips that are labelled with boxes."""
+
+    name, label = "rows", ""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        self._clips: list[BoxClipScores] = []
+
+    def update(self, logits: Float[Tensor, "b t 1 h w"], masks: Float[Tensor, "b t 1 h w"], batch: AVBatch) -> None:
+        """Add clips, in the order of the data set."""
+        categories = batch.categories or [""] * len(logits)
+        for name, category, maps, truth in zip(batch.names, categories, logits[:, :, 0], masks[:, :, 0], strict=True):
+            boxed = (truth != 0).flatten(1).any(dim=1)
+            overlap = float(ciou(maps[boxed], truth[boxed]).mean()) if boxed.any() else math.nan
+            sure = float(confidence(maps).mean())
+            self._clips.append(BoxClipScores(name, category, len(truth), int(boxed.sum()), overlap, sure))
+
+    def compute(self) -> Rows:
+        """All rows."""
+        return Rows(clips=self._clips)
 
 
 class ClassRows:

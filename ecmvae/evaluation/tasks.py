@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ecmvae.data.clips import ClipSource
+from ecmvae.data.sets.records import DataSetRecord
 from ecmvae.errors import UserError
 from ecmvae.evaluation.predictions import ClassFolder, MaskFolder
-from ecmvae.evaluation.rows import ClassRows, MaskRows
+from ecmvae.evaluation.rows import BoxRows, ClassRows, MaskRows
 from ecmvae.models.base import Segmenter
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.types import AVBatch
@@ -34,12 +35,20 @@ class MaskTask:
         metrics: Names of the metrics that are computed unless others are asked for; the first is the headline.
         needs: The field of `AVClip` with the ground truth.
         num_classes: Channels of the logits that are scored.
+
+    Args:
+        more: Names of further metrics, such as those of a data set's own papers.
     """
 
-    kind: Literal["masks"] = "masks"
-    metrics = ("per_clip", "avsbench", "dataset", "miou_nonempty", "right_of_two", "by_picture", "uncertainty")
+    kind: Literal["masks", "boxes"] = "masks"
+    usual: tuple[str, ...] = (
+        *("per_clip", "avsbench", "dataset", "miou_nonempty", "right_of_two", "by_picture", "uncertainty"),
+    )
     needs = "masks"
     num_classes = 1
+
+    def __init__(self, more: Sequence[str] = ()) -> None:
+        self.metrics = (*self.usual, *more)
 
     def check(self, model: Segmenter) -> None:
         """Any model can do this."""
@@ -55,7 +64,7 @@ class MaskTask:
         """All background, all foreground and, where the objects are known, all objects and a random one."""
         return {name: {"logits": logits} for name, logits in floor_logits(batch, index, seed).items()}
 
-    def rows(self) -> MaskRows:
+    def rows(self) -> MaskRows | BoxRows:
         """What gathers the scores of single clips and of categories."""
         return MaskRows()
 
@@ -64,18 +73,38 @@ class MaskTask:
         return MaskFolder(path)
 
 
+class BoxTask(MaskTask):
+    """Maps against boxes: localisation scores only, since no mask can be right by a box."""
+
+    kind = "boxes"
+    usual = ("localisation",)
+
+    def floors(self, batch: AVBatch, index: Int[Tensor, " b"], seed: int) -> dict[str, Prediction]:
+        """A spot in the middle of the picture, the habit of photographers."""
+        assert batch.masks is not None
+        height, width = batch.masks.shape[-2:]
+        y, x = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+        spot = -(y[:, None] ** 2 + x**2)
+        return {"middle": {"logits": spot.expand_as(batch.masks).contiguous()}}
+
+    def rows(self) -> BoxRows:
+        """What gathers the scores of single clips and of categories."""
+        return BoxRows()
+
+
 class ClassTask:
     """Classes: the class of the largest mean probability over the latent draws.
 
     Args:
         class_names: Names of the classes by number; 0 is the background.
+        more: Names of further metrics.
     """
 
     kind: Literal["classes"] = "classes"
-    metrics = ("frames", "released")
     needs = "labels"
 
-    def __init__(self, class_names: Sequence[str]) -> None:
+    def __init__(self, class_names: Sequence[str], more: Sequence[str] = ()) -> None:
+        self.metrics = ("frames", "released", *more)
         self.class_names = tuple(class_names)
         self.num_classes = len(self.class_names)
 
@@ -126,15 +155,22 @@ Task = MaskTask | ClassTask
 
 
 def choose_task(clips: ClipSource, model: Segmenter | None = None) -> Task:
-    """Classes where the clips have labels and the model, if there is one, has classes; else masks."""
+    """Classes where the clips have labels and the model, if there is one, has classes; else masks, or boxes.
+
+    What a data set's record names as its metrics is computed, too.
+    """
+    record: DataSetRecord | None = getattr(clips, "record", None)
+    more = () if record is None else record.metrics
+    if record is not None and record.truth == "boxes":
+        return BoxTask(more)
     if len(clips) == 0 or clips[0].labels is None or (model is not None and model.num_classes == 1):
-        return MaskTask()
+        return MaskTask(more)
     names: Any = getattr(clips, "class_names", ()) or getattr(model, "class_names", ())
     if not names and model is not None:
         names = [f"class {k}" for k in range(model.num_classes)]
     if not names:
         raise UserError("these clips have labels but no class_names: say task=ClassTask(names)")
-    return ClassTask(names)
+    return ClassTask(names, more)
 
 
 def mean_logits(draws: Float[Tensor, "k b t 1 h w"]) -> Float[Tensor, "b t 1 h w"]:

@@ -66,12 +66,22 @@ METRICS: Registry[Any] = Registry(
         "right_of_two": "ecmvae.metrics.right_of_two:RightOfTwo",
         "by_picture": "ecmvae.metrics.by_picture:ByPicture",
         "uncertainty": "ecmvae.metrics.calibration:Uncertainty",
+        "avs_jf": "ecmvae.metrics.jf:AvsJF",
+        "davis": "ecmvae.metrics.jf:DavisJF",
+        "omniavs": "ecmvae.metrics.jf:OmniAvsJF",
+        "null_set": "ecmvae.metrics.null_set:NullSet",
+        "localisation": "ecmvae.metrics.localisation:Localisation",
+        "interactive": "ecmvae.metrics.localisation:InteractiveIoU",
+        "extended": "ecmvae.metrics.extended:Extended",
+        "temporal": "ecmvae.metrics.temporal:Temporal",
+        "fdr_masks": "ecmvae.metrics.detection:MaskDetection",
+        "fdr": "ecmvae.metrics.detection:Detection",
         "frames": "ecmvae.metrics.semantic:SemanticProtocol",
         "released": "ecmvae.metrics.semantic:ReleasedSemanticProtocol",
     },
     needs=("update", "compute", "reset"),
 )
-"""Metrics by name: the first seven score masks, the others classes."""
+"""Metrics by name: the last three score classes, the others masks (see docs/metrics.md)."""
 
 VALIDATION = {"masks": ("per_clip", "miou_nonempty", "right_of_two"), "classes": ("frames",)}
 """What training computes after an epoch."""

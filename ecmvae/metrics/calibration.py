@@ -149,6 +149,7 @@ class Uncertainty:
         masks: Float[Tensor, "b t 1 h w"],
         objects: Int[Tensor, "b t h w"] | None = None,
         sounding: Bool[Tensor, "b t o"] | None = None,
+        valid: Bool[Tensor, "b t"] | None = None,
     ) -> None:
         """Add clips.
 
@@ -158,16 +159,20 @@ class Uncertainty:
             masks: (B, T, 1, H, W), exactly 0 or 1.
             objects: (B, T, H, W) visible pixels of each object, where they are known.
             sounding: (B, T, O) which object sounds, likewise.
+            valid: (B, T) which frames count; None = all.
         """
-        mean, truth = logits.flatten(0, 1), masks.flatten(0, 1)
-        frames = draws.flatten(1, 2)  # (K, N, 1, H, W)
+        kept = torch.ones(masks.shape[:2], dtype=torch.bool) if valid is None else valid
+        if not kept.any():
+            return
+        mean, truth = logits[kept], masks[kept]
+        frames = draws[:, kept]  # (K, N, 1, H, W)
         self._calibration.update(mean, truth)
         self._entropy.append(predictive_entropy(frames).flatten(1).mean(dim=1))
         self._risk.append(1 - avsbench_iou(mean, truth))
         if objects is not None and sounding is not None:
-            inside = objects.flatten(0, 1) > 0
+            inside = objects[kept] > 0
             self._in_objects.update(mean[:, 0][inside][None, None], truth[:, 0][inside][None, None])
-            self._marked.append(marked_entropy(frames[:, :, 0], objects.flatten(0, 1), sounding.flatten(0, 1)))
+            self._marked.append(marked_entropy(frames[:, :, 0], objects[kept], sounding[kept]))
         if len(frames) > 1:
             self._iou_of_draws.append(torch.stack([avsbench_iou(draw, truth).double() for draw in frames]))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
@@ -37,8 +37,13 @@ class ClipSums:
         self.table = table
 
     @classmethod
-    def measure(cls, logits: Float[Tensor, "b t 1 h w"], masks: Shaped[Tensor, "b t 1 h w"]) -> ClipSums:
-        """Measure the clips of one batch; masks are exactly 0 or 1."""
+    def measure(
+        cls,
+        logits: Float[Tensor, "b t 1 h w"],
+        masks: Shaped[Tensor, "b t 1 h w"],
+        valid: Bool[Tensor, "b t"] | None = None,
+    ) -> ClipSums:
+        """Measure the clips of one batch; masks are exactly 0 or 1, and frames that are not valid count nowhere."""
         clips, frames = logits.shape[:2]
         flat_logits, flat_masks = logits.flatten(0, 1).float(), masks.flatten(0, 1)
         iou = avsbench_iou(flat_logits, flat_masks)
@@ -62,6 +67,8 @@ class ClipSums:
             positives,
         )
         per_frame = torch.cat([torch.stack(scalars, dim=1), curve, true_positives, predicted], dim=1)
+        if valid is not None:
+            per_frame = per_frame * valid.flatten()[:, None]
         return cls(per_frame.reshape(clips, frames, WIDTH).sum(dim=1))
 
     def __len__(self) -> int:

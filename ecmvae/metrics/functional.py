@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from ecmvae.errors import UserError
@@ -55,6 +55,11 @@ def avsbench_iou(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, " n"]:
     intersection = torch.where(empty, pixels - union, intersection)
     union = torch.where(empty, pixels, union)
     return intersection.float() / (union.float() + 1e-7)
+
+
+def marked(logits: Float[Tensor, "*n"]) -> Bool[Tensor, "*n"]:
+    """Which pixels have a probability above 0.5."""
+    return torch.sigmoid(logits.float()) > 0.5
 
 
 def avsbench_fscore_curve(logits: MaskLogits, target: MaskTarget) -> Float[Tensor, "n 255"]:

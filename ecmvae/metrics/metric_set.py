@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -27,6 +28,19 @@ _SHORT = {
     "two_class_miou": "two-class mIoU",
     "miou_without_background": "mIoU no bg",
     "fscore_without_background": "F no bg",
+    "jf": "mean",
+    "j": "J",
+    "f": "F",
+    "ciou": "cIoU",
+    "auc": "AUC",
+    "iiou": "IIoU",
+    "iauc": "IAUC",
+    "ap": "AP",
+    "fdr": "FDR",
+    "f1": "F1",
+    "f03": "F0.3",
+    "max_f1": "max-F1",
+    "loc_acc": "LocAcc",
 }
 
 
@@ -79,10 +93,12 @@ class MetricSet(nn.Module):
             index: (B,) each clip's place in the data set.
             **predicted: ``logits`` (B, T, 1, H, W), ``draws`` (K, B, T, 1, H, W) or ``classes`` (B, T, H, W).
         """
+        if batch.ignored is not None:
+            predicted = _without(batch.ignored, predicted)
         given: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
         given |= {"batch": batch, "index": index, **predicted}
         if "logits" in predicted and batch.masks is not None and any("sums" in each for each in self._wanted.values()):
-            given["sums"] = ClipSums.measure(predicted["logits"], batch.masks)
+            given["sums"] = ClipSums.measure(predicted["logits"], batch.masks, batch.valid)
         for name, wanted in self._wanted.items():
             arguments = {key: given[key] for key in wanted if given.get(key) is not None}
             if name not in self._silent and all(key in arguments for key, needed in wanted.items() if needed):
@@ -145,6 +161,29 @@ def _create(choice: MetricChoice, options: Mapping[str, Any]) -> MetricLike:
     accepted = inspect.signature(found).parameters
     created: MetricLike = found(**{name: value for name, value in options.items() if name in accepted})
     return created
+
+
+def _without(ignored: Tensor, predicted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The predictions with background where nobody labelled: truth is background there, too, so nothing is counted.
+
+    Two things remain: the lowest threshold of F, 0, which every pixel passes, and the background's own IoU.
+    """
+    changed = dict(predicted)
+    for name in ("logits", "draws"):
+        if name in changed:
+            changed[name] = changed[name].masked_fill(ignored.unsqueeze(2), -math.inf)
+    if "classes" in changed:
+        changed["classes"] = _background(changed["classes"], ignored)
+    return changed
+
+
+def _background(classes: Tensor, ignored: Tensor) -> Tensor:
+    """Class numbers (B, T, H, W) or logits (B, T, C, H, W) with class 0 in the ignored pixels."""
+    if not classes.is_floating_point():
+        return classes.masked_fill(ignored, 0)
+    only_background = torch.full_like(classes[:, :, :1], -math.inf).expand_as(classes).clone()
+    only_background[:, :, 0] = 0.0
+    return torch.where(ignored.unsqueeze(2), only_background, classes)
 
 
 def _parameters(metric: MetricLike) -> dict[str, bool]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from ecmvae.metrics.clip_sums import WIDTH, ClipMetric, ClipSums
@@ -55,9 +55,10 @@ class _MaskMetric(ClipMetric):
         masks: Shaped[Tensor, "b t 1 h w"],
         index: Int[Tensor, " b"],
         sums: ClipSums | None = None,
+        valid: Bool[Tensor, "b t"] | None = None,
     ) -> None:
         """Add clips by their places in the data set; `sums` is what was measured of these logits and masks already."""
-        measured = ClipSums.measure(logits, masks) if sums is None else sums
+        measured = ClipSums.measure(logits, masks, valid) if sums is None else sums
         self._keep(index, measured.table)
 
     def _sums(self) -> ClipSums:

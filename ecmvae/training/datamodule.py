@@ -99,12 +99,13 @@ class EpochClips(Dataset[AVClip]):
             return {"waveform": torch.zeros(0), "audio": None}
         # One derangement of the whole data set for every seed and epoch.
         other = sound_only(self.clips, derangement(len(self), _seed_of(self.seed, epoch))[index])
-        return {name: getattr(other, name) for name in ("waveform", "sample_rate", "audio", "audio_kind")}
+        fields = ("waveform", "sample_rate", "hop_seconds", "start_seconds", "audio", "audio_kind")
+        return {name: getattr(other, name) for name in fields}
 
 
 def mirrored(clip: AVClip) -> AVClip:
     """The clip seen in a mirror: frames, masks, objects and labels with left and right exchanged."""
-    maps = ("frames", "masks", "objects", "labels")
+    maps = ("frames", "masks", "objects", "labels", "ignored")
     return replace(clip, **{name: value.flip(-1) for name in maps if (value := getattr(clip, name)) is not None})
 
 

@@ -67,6 +67,14 @@ def test_miniature_from_a_composed_root(call, tmp_path):
     assert call("check", tmp_path / "mini" / "AVSS") == 0
 
 
+def test_miniature_of_another_data_set(call, tmp_path, capsys):
+    assert call("miniature", tmp_path / "mini", "--name", "vpo_ss", "--train", 3, "--test", 1) == 0
+    assert call("check", tmp_path / "mini", "--task", "vpo_ss") == 0
+    assert "vpo_ss: train 3, val 1, test 1" in capsys.readouterr().out
+    assert call("miniature", tmp_path / "mini", "--name", "vpo_ss") == 2
+    assert "holds VPO-SS already" in capsys.readouterr().err
+
+
 def test_mistakes_are_one_line(call, tmp_path, capsys):
     assert call("check", tmp_path) == 2
     assert call("avsbench", tmp_path, "--task", "s4") == 2

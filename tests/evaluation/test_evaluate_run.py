@@ -104,7 +104,7 @@ def test_one_clip_gives_numbers_and_says_what_it_cannot_give(checkpoint, root, t
         ({"data": "DATA"}, "say what to score"),
         ({"data": "DATA", "checkpoint": "a", "predictions": "b"}, "say what to score"),
         ({"checkpoint": "CHECKPOINT"}, "say on which data"),
-        ({"checkpoint": "CHECKPOINT", "data": "EMPTY"}, "holds neither"),
+        ({"checkpoint": "CHECKPOINT", "data": "EMPTY"}, "holds none of"),
         ({"checkpoint": "EMPTY", "data": "DATA"}, "not a model folder"),
         ({"checkpoint": "CHECKPOINT", "data": "DATA", "split": "tset"}, "choose from test"),
         ({"predictions": "nowhere", "data": "DATA"}, "no such folder of predictions"),

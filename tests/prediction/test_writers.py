@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 
 from ecmvae.arguments import parse
 from ecmvae.data.letterbox import Letterbox
+from ecmvae.data.rle import compress, run_lengths
 from ecmvae.data.video import probe, read_clip, write_video
 from ecmvae.errors import UserError
 from ecmvae.prediction import predictor, saving
@@ -33,7 +34,6 @@ from ecmvae.prediction.torch_engine import TorchEngine
 from ecmvae.prediction.writers import WRITERS, writer_for
 from ecmvae.prediction.writers import rows as rows_module
 from ecmvae.prediction.writers.base import FrameWriter
-from ecmvae.prediction.writers.masks import compressed, run_lengths
 
 HEIGHT, WIDTH = 90, 120
 
@@ -423,7 +423,7 @@ def test_compressed_run_lengths_are_cocos(shape: tuple[int, int]) -> None:
     masks = [rng.random(shape) > share for share in (0.001, 0.5, 0.999)]
     for mask in [*masks, np.zeros(shape, bool), np.ones(shape, bool), blocks[: shape[0], : shape[1]]]:
         expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-        assert compressed(run_lengths(mask)) == expected
+        assert compress(run_lengths(mask)) == expected
 
 
 def test_masks_alone_are_the_same_without_decoding_the_video_again(

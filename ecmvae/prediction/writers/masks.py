@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
+from ecmvae.data.rle import run_lengths
 from ecmvae.prediction.classes import PALETTE, by_area, class_name
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
@@ -100,33 +100,3 @@ def measured(mask: Bool[np.ndarray, "h w"], result: FrameResult) -> dict[str, An
         "bbox": [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1],
         "score": round(float(result.probability[mask].mean()), 4),
     }
-
-
-def run_lengths(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """COCO's run lengths: how many 0, then 1, then 0 ... column by column; the first may be 0."""
-    column_major = mask.ravel(order="F")
-    changes = np.flatnonzero(column_major[1:] != column_major[:-1]) + 1
-    bounds = np.concatenate([[0], changes, [column_major.size]])
-    runs: list[int] = np.diff(bounds).tolist()
-    return [0, *runs] if column_major[0] else runs
-
-
-def compressed(runs: Sequence[int]) -> str:
-    """Run lengths as the text that COCO's own tools store and read (`pycocotools.mask.decode`).
-
-    From the fourth on, a run is given as the difference to the run before the last; each number is split into five bits
-    a character, the lowest first, with a sixth for "more follows", from character 48 on.
-
-    Args:
-        runs: As `run_lengths` makes them.
-    """
-    text = bytearray()
-    for position, run in enumerate(runs):
-        number = run - runs[position - 2] if position > 2 else run
-        while True:
-            low, number = number & 31, number >> 5
-            ends = number == (-1 if low & 16 else 0)  # the sign is the last character's fifth bit
-            text.append(48 + (low if ends else low | 32))
-            if ends:
-                break
-    return text.decode("ascii")

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from ecmvae.data.rle import compress, run_lengths
 from ecmvae.errors import UserError
 from ecmvae.manifest import source_name
 from ecmvae.prediction.classes import by_area, class_name
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
-from ecmvae.prediction.writers.masks import compressed, measured, run_lengths
+from ecmvae.prediction.writers.masks import measured
 
 _GROUP = 5_000  # rows that are kept before they are compressed and written
 
@@ -55,7 +56,7 @@ class _RowWriter(FrameWriter):
             **measured(mask, result),
             "height": mask.shape[0],
             "width": mask.shape[1],
-            "counts": compressed(run_lengths(mask)),
+            "counts": compress(run_lengths(mask)),
         }
 
 
