@@ -23,6 +23,7 @@ from ecmvae.data.clips import ClipSource, sound_only
 from ecmvae.data.loading import load_clips
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
+from ecmvae.training.transfer import collate_small, finish
 from ecmvae.types import AVBatch, AVClip
 
 
@@ -42,7 +43,9 @@ def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
 
 
 class EpochClips(Dataset[AVClip]):
-    """Clips by ``(epoch, index)``: mirrored, supervised and heard as the configuration says, prepared for the model.
+    """Clips by ``(epoch, index)``: supervised and heard as the configuration says, and with the model's audio features.
+
+    Frames stay as they were read. Which clips are mirrored is decided here, and done by `ecmvae.training.transfer`.
 
     Args:
         clips: The data set below; its ``set_epoch(epoch)`` is called where it has one.
@@ -82,7 +85,7 @@ class EpochClips(Dataset[AVClip]):
         clip = replace(self.clips[index], index=index)
         if self.source != "real":
             clip = replace(clip, **self._other_sound(epoch, index))
-        clip = self.preprocessor(clip)
+        clip = self.preprocessor.with_audio(clip)
         if place != index:  # it only fills up a process's share: no frame of it counts again
             clip = replace(clip, valid=torch.zeros(len(clip.frames), dtype=torch.bool))
         if self.first_only:
@@ -90,7 +93,7 @@ class EpochClips(Dataset[AVClip]):
             supervised[0] = True
             clip = replace(clip, supervised=supervised)
         if self.flip and torch.rand((), generator=_generator(self.seed, epoch, index)) < self.flip:
-            clip = mirrored(clip)
+            clip = replace(clip, mirrored=True)
         return clip
 
     def _other_sound(self, epoch: int, index: int) -> dict[str, Any]:
@@ -100,12 +103,6 @@ class EpochClips(Dataset[AVClip]):
         # One derangement of the whole data set for every seed and epoch.
         other = sound_only(self.clips, derangement(len(self), _seed_of(self.seed, epoch))[index])
         return {name: getattr(other, name) for name in ("waveform", "sample_rate", "audio", "audio_kind")}
-
-
-def mirrored(clip: AVClip) -> AVClip:
-    """The clip seen in a mirror: frames, masks, objects and labels with left and right exchanged."""
-    maps = ("frames", "masks", "objects", "labels")
-    return replace(clip, **{name: value.flip(-1) for name in maps if (value := getattr(clip, name)) is not None})
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -230,6 +227,10 @@ class ClipDataModule(LightningDataModule):
         """The validation clips, in the order of the data set."""
         return self._loader(self.val_clips, self.val_sampler)
 
+    def on_after_batch_transfer(self, batch: AVBatch, dataloader_idx: int) -> AVBatch:
+        """The batch as the model takes it, made on the device that it has been moved to."""
+        return finish(batch, self.val_clips.preprocessor)
+
     def resume_at(self, step: int) -> None:
         """Let the next training batch be the one after `step` steps of the run."""
         epoch, steps = divmod(step, self.steps_per_epoch)
@@ -242,7 +243,7 @@ class ClipDataModule(LightningDataModule):
             batch_size=self.share,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=AVBatch.collate,
+            collate_fn=collate_small,
             worker_init_fn=_quiet_worker,
             persistent_workers=workers > 0 and isinstance(sampler, EpochSampler),
             pin_memory=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),

@@ -86,7 +86,9 @@ class Normalisation:
 
     def _planes(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std, each (3, 1, 1), in the type and on the device of the frames."""
-        mean, std = frames.new_tensor([self.mean, self.std])[..., None, None]
+        mean, std = planes = frames.new_empty(2, 3, 1, 1)
+        for plane, value in zip(planes.flatten(), (*self.mean, *self.std), strict=True):
+            plane.fill_(value)  # a tensor made of numbers would be sent, and a GPU waited for
         return mean, std
 
 
