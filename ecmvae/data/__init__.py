@@ -18,6 +18,7 @@ DATASETS: Registry[Any] = Registry(
         "avss": "ecmvae.data.loading:load_avss",
         "collage": "ecmvae.data.loading:load_collage",
         "synthetic": "ecmvae.data.loading:load_synthetic",
+        "packed": "ecmvae.data.packed:load_packed",
     },
 )
 """Data sets by name, for training, evaluation, the demo and check-data alike."""

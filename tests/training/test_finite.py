@@ -67,7 +67,7 @@ def test_a_step_that_is_not_finite_reaches_no_file(
         return InfiniteGradient.apply(total) if module.global_step == step and broken == "gradient" else total
 
     monkeypatch.setattr(SegmentationModule, "training_step", training_step)
-    with pytest.raises(FloatingPointError, match="no longer .*finite number.* step .*lower train"):
+    with pytest.raises(FloatingPointError, match=r"no longer .*finite number.* step .*lower train"):
         train(config)
     (run,) = Path(config.train.out).iterdir()
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
