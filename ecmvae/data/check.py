@@ -29,6 +29,7 @@ from ecmvae.data.images import grey_pixels, of_size, read_indices, read_mask, re
 from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import FRAMES, TASKS, ClipFiles, find_table, read_clips, tasks_in
 from ecmvae.data.loading import load_clips
+from ecmvae.data.packed import PackedIndex, holds_packed
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.errors import UserError
 from ecmvae.files import write_json
@@ -178,13 +179,13 @@ def check_folder(
     reports: dict[str, dict[str, Any]] = {}
     for name in _tasks(root) if task == "auto" else [task]:
         clips: Sequence[ExpectedFiles | LoadedClip]
-        if name in RELEASED_COUNTS:
+        if name in RELEASED_COUNTS and not holds_packed(root):
             files = expected_files(root, name)
             clips = [clip for clip in files if splits is None or clip.split in splits]
             known = None if splits or any(clip.objects for clip in files) else RELEASED_COUNTS[name]
             findings = inspect(clips, known, workers=workers)
         else:
-            clips = loaded_clips(root, name, splits or ("train", "val"))
+            clips = loaded_clips(root, name, splits)
             findings = inspect(clips, workers=1)  # a data set from outside may not be safe to share by threads
         counts = dict(Counter(clip.split for clip in clips))
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
@@ -223,11 +224,17 @@ def inspect(
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-def loaded_clips(root: str, name: str, splits: Sequence[str]) -> list[LoadedClip]:
-    """The clips of these splits of any data set, by registered name or import path; errors as of `load_clips`."""
-    clips = []
-    for split in splits:
-        source = load_clips(DataConfig(name=name, root=root), split)
+def loaded_clips(root: str, name: str, splits: Sequence[str] | None) -> list[LoadedClip]:
+    """The clips of these splits of any data set, by registered name or import path; errors as of `load_clips`.
+
+    None = all that are packed, train and val of other data sets.
+    """
+    clips, data = [], DataConfig(name=name, root=root)
+    if holds_packed(root):
+        index = PackedIndex.read(root)
+        data, splits = index.data, [split for split in index.splits if splits is None or split in splits]
+    for split in splits or ("train", "val"):
+        source = load_clips(data, split)
         clips += [LoadedClip(source=source, name=f"{split}[{k}]", split=split, index=k) for k in range(len(source))]
     return clips
 
@@ -283,6 +290,8 @@ def _print(console: Console, task: str, counts: dict[str, int], findings: Sequen
 
 
 def _tasks(root: str) -> list[str]:
+    if holds_packed(root):
+        return ["packed"]
     found = [*tasks_in(root), *(["avss"] if holds_avss(root) else [])]
     if not found:
         tables = ", ".join(f"{task.folder}/{task.table}" for task in TASKS.values())

@@ -39,7 +39,7 @@ def check_data(
 
 def pack(
     root: str,
-    out: str,
+    out: str = "packed",
     task: str = "auto",
     splits: list[str] | None = None,
     image_size: int = 224,

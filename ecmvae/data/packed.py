@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 from ecmvae.config import DataConfig
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
-from ecmvae.foreign_text import LARGE, parse_json, read_json, short
+from ecmvae.foreign_text import LARGE, cut, parse_json, read_json, short
 from ecmvae.types import AVClip
 
 INDEX = "packed.json"
@@ -183,6 +183,17 @@ class PackedIndex:
             },
         )
 
+    @property
+    def data(self) -> DataConfig:
+        """The configuration that reads these clips."""
+        return DataConfig(
+            name="packed",
+            root=str(self.root),
+            image_size=self.image_size,
+            num_frames=self.num_frames,
+            hop_seconds=self.hop_seconds,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The content of ``packed.json``."""
         return {
@@ -214,20 +225,21 @@ class ShardFile:
     def __init__(self, path: Path, shard: Shard | None = None) -> None:
         self.path, self._checked = path, set[str]()
         try:
-            if shard is not None and (
-                path.stat().st_size != shard.bytes or zlib.crc32(file_header(path)) != shard.header
-            ):
-                raise self.torn("its size or its header is not that of the index")
+            changed = shard is not None and (path.stat().st_size, zlib.crc32(file_header(path))) != (
+                shard.bytes,
+                shard.header,
+            )
+            if changed:
+                raise OSError("its size or its header is not that of the index")
             self._file = _mapped(path)
-            metadata = self._file.metadata() or {}
-            about = parse_json(metadata.get("clips", ""), str(path))
-            self.settings = str(metadata.get("settings", ""))
-            self.clips: list[dict[str, Any]] = [dict(each) for each in about]
+            about = dict(parse_json((self._file.metadata() or {}).get("about", ""), str(path)))
+            self.settings = str(about.get("settings", ""))
+            self.clips: list[dict[str, Any]] = [dict(each) for each in about.get("clips", [])]
             self._keys = set(self._file.keys())
         except FileNotFoundError:
             raise self.torn("it is missing") from None
-        except (OSError, SafetensorError, TypeError, ValueError) as error:
-            raise self.torn(" ".join(str(error).split())[:100]) from error
+        except (OSError, SafetensorError, TypeError, ValueError) as error:  # a UserError is a ValueError
+            raise self.torn(cut(" ".join(str(error).split()))) from error
 
     def torn(self, why: str) -> UserError:
         """The error that names this shard and the remedy."""
@@ -247,7 +259,7 @@ class ShardFile:
             if not isinstance(sums, dict) or sums.get(name) != checksum(value):
                 raise self.torn(f"the checksum of {name} of clip {short(self.clips[place].get('name'))} is another")
             self._checked.add(key)
-        return value
+        return value.clone()  # whoever writes into it must not change what the next reader gets
 
     def verify(self) -> None:
         """Compare every tensor with its checksum.

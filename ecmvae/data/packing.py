@@ -163,7 +163,8 @@ def _pack_shard(job: ShardJob) -> Packed:
             {key: getattr(clip, key) for key in (*TEXTS, *NUMBERS)}
             | {"checksums": {key: checksum(part) for key, part in parts.items()}}
         )
-    content = save(tensors, {"settings": job.settings, "clips": json.dumps(about)})
+    # One entry, for safetensors writes several in any order: packed again, a shard is the same to the bit.
+    content = save(tensors, {"about": json.dumps({"settings": job.settings, "clips": about})})
     try:
         with replacing(job.path) as part:
             part.write_bytes(content)

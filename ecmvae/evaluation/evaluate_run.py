@@ -19,6 +19,7 @@ from ecmvae.data.clips import ClipSource, SoundedClips
 from ecmvae.data.images import read_mask
 from ecmvae.data.layout import FRAMES, TASKS, read_clips, tasks_in
 from ecmvae.data.loading import load_clips
+from ecmvae.data.packed import PackedIndex, holds_packed
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
@@ -92,6 +93,8 @@ class EvaluationRun:
         """What to score."""
         if self.task != "auto" or self.data is None:
             return [self.task]
+        if holds_packed(self.data):
+            return [PackedIndex.read(self.data).source]
         return [*tasks_in(self.data), *(["avss"] if holds_avss(self.data) else [])]
 
     def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:
