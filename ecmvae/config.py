@@ -210,6 +210,9 @@ class DataConfig:
     """collage: number of the fold whose pictures and recordings are held out, from 0."""
     horizontal_flip: float = 0.0
     """Probability of mirroring a whole training clip, masks and all."""
+    feature_cache: str | None = None
+    """Folder in which train.cache_features keeps the maps of the frozen backbone for other processes and later runs,
+    by its weights and the clips' frames. None = in memory, for this run."""
     negatives: float = 0.0
     """collage: share of the training clips with a sound of nothing in the picture (speech, music, noise, an absent
     class), mostly alone: no mask is then right. The share of false masks falls; see docs/data-collage.md."""
@@ -362,6 +365,10 @@ class Config:
         )
         finite = 0 < train.learning_rate < float("inf")
         _require(finite, f"train.learning_rate={train.learning_rate} must be a finite number above 0")
+        _require(
+            data.feature_cache is None or train.cache_features,
+            "data.feature_cache is where train.cache_features keeps features: set that to true, or leave it out",
+        )
         if train.cache_features:
             _require(model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
             _require(data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")

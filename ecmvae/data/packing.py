@@ -35,7 +35,7 @@ from ecmvae.data.packed import (
     holds_packed,
 )
 from ecmvae.errors import UserError
-from ecmvae.files import refuse_unwritable, remove_leftovers, replacing, show_path, write_json
+from ecmvae.files import refuse_unwritable, remove_leftovers, replace_bytes, show_path, write_json
 from ecmvae.foreign_text import cut
 from ecmvae.locks import locked
 from ecmvae.types import AVClip
@@ -165,11 +165,7 @@ def _pack_shard(job: ShardJob) -> Packed:
         )
     # One entry, for safetensors writes several in any order: packed again, a shard is the same to the bit.
     content = save(tensors, {"about": json.dumps({"settings": job.settings, "clips": about})})
-    try:
-        with replacing(job.path) as part:
-            part.write_bytes(content)
-    except OSError as error:
-        raise OSError(f"{show_path(job.path)} cannot be written: {error.strerror or error}") from error
+    replace_bytes(job.path, content)
     return Packed(_describe(job.path))
 
 

@@ -23,6 +23,7 @@ from ecmvae.data.clips import ClipSource, sound_only
 from ecmvae.data.loading import load_clips
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
+from ecmvae.training.features import FeatureCache
 from ecmvae.training.transfer import collate_small, finish
 from ecmvae.types import AVBatch, AVClip
 
@@ -169,6 +170,9 @@ class ClipDataModule(LightningDataModule):
         preprocessor: Prepares clips for the model.
         train: Training clips; None builds what the configuration names.
         val: Validation clips, likewise.
+
+    Attributes:
+        features: The frozen backbone's maps, once the module has had them computed.
     """
 
     def __init__(
@@ -189,6 +193,8 @@ class ClipDataModule(LightningDataModule):
                 clips.keep_frames = True
         data, source = config.data, config.model.audio.source
         self.config = config
+        self.features: FeatureCache | None = None
+        self._pinned = torch.cuda.is_available() and config.train.device in ("auto", "cuda")
         # Clips given to `train` may have labels without names for them.
         self.class_names: tuple[str, ...] = getattr(train, "class_names", ()) if config.model.num_classes > 1 else ()
         self.train_clips = EpochClips(
@@ -227,6 +233,12 @@ class ClipDataModule(LightningDataModule):
         """The validation clips, in the order of the data set."""
         return self._loader(self.val_clips, self.val_sampler)
 
+    def on_before_batch_transfer(self, batch: AVBatch, dataloader_idx: int) -> AVBatch:
+        """With the backbone's maps, where they are known: they go to the device with the rest of the batch."""
+        if self.features is None:
+            return batch
+        return replace(batch, features=self.features.halves(batch.names, pinned=self._pinned))
+
     def on_after_batch_transfer(self, batch: AVBatch, dataloader_idx: int) -> AVBatch:
         """The batch as the model takes it, made on the device that it has been moved to."""
         return finish(batch, self.val_clips.preprocessor)
@@ -246,7 +258,7 @@ class ClipDataModule(LightningDataModule):
             collate_fn=collate_small,
             worker_init_fn=_quiet_worker,
             persistent_workers=workers > 0 and isinstance(sampler, EpochSampler),
-            pin_memory=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),
+            pin_memory=self._pinned,
             prefetch_factor=4 if workers else None,
             # Its own generator: starting an iterator must not draw from the generator that latents are sampled by.
             generator=torch.Generator(),

@@ -110,9 +110,16 @@ class SegmentationModule(LightningModule):
 
     def cache_features(self, data: ClipDataModule) -> None:
         """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""
-        self.features = FeatureCache(self.model)
+        self.features = data.features = FeatureCache(self.model, self.config.data.feature_cache)
+        trainer = self._trainer
+        several = trainer is not None and trainer.world_size > 1
         for clips, label in ((data.train_clips.clips, "training clips"), (data.val_clips.clips, "validation clips")):
-            self.features.fill(clips, workers=self.config.data.workers, label=label)
+            self.features.fill(
+                clips,
+                workers=self.config.data.workers,
+                label=label,
+                start=trainer.global_rank / trainer.world_size if several and trainer is not None else None,
+            )
 
     def kl_factor(self) -> float:
         """Share of the KL weight in force: rises from 0 to 1 over ``loss.kl_warmup_epochs``."""

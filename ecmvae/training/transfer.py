@@ -39,7 +39,8 @@ def finish(batch: AVBatch, preprocessor: ClipPreprocessor) -> AVBatch:
         maps = {name: _where(batch.mirrored, each.flip(-1), each) for name, each in maps.items()}
     wide: dict[str, Any] = {name: maps[name].to(dtype) for name, dtype in _BYTES.items() if name in maps}
     frames = preprocessor.pictures(maps["frames"], batch.valid)
-    return replace(batch, mirrored=None, **{**wide, "frames": frames})
+    features = None if batch.features is None else tuple(each.float() for each in batch.features)
+    return replace(batch, mirrored=None, features=features, **{**wide, "frames": frames})
 
 
 def _as_bytes(maps: Tensor) -> Tensor:
