@@ -174,10 +174,11 @@ class DataConfig:
 
     name: str = "s4"
     """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). collage:
-    AVS-Collage composed on the fly. synthetic: moving shapes with timbres, needs no download. Or
-    "package.module:load"."""
+    AVS-Collage composed on the fly. synthetic: moving shapes with timbres, needs no download. packed:
+    whatever was packed. Or "package.module:load"."""
     root: str | None = None
-    """s4, ms3, avss: the folder that holds the csv. collage: the cache of fetched packages."""
+    """s4, ms3, avss: the folder that holds the csv, or where ecmvae data pack has packed it. collage: the cache of
+    fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
     sound_augmentation: Literal["strong", "mild"] = "strong"

@@ -49,9 +49,9 @@ class Normalisation:
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Normalise RGB frames (..., 3, H, W) uint8, 0 ... 255; float32 of the same shape."""
-        pixels = frames.float()
+        pixels = frames.float() / 255
         mean, std = self._planes(pixels)
-        return (pixels / 255 - mean) / std
+        return pixels.sub_(mean).div_(std)
 
     def array(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
         """The same of one frame in NumPy, its channels first."""

@@ -200,7 +200,9 @@ def test_a_full_disk_is_one_line(tiny, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_run_with_a_folder_is_the_run_without_one(tiny, tmp_path: Path) -> None:
     """And so is the next one, which finds the maps."""
-    runs = [train(tiny(data__feature_cache=folder, train__epochs=1)) for folder in (None, *[str(tmp_path / "kept")] * 2)]
+    runs = [
+        train(tiny(data__feature_cache=folder, train__epochs=1)) for folder in (None, *[str(tmp_path / "kept")] * 2)
+    ]
     histories = [read_history(run / "history.jsonl") for run in runs]
     assert histories[0] == histories[1] == histories[2]
     weights = [load_model(run / "best").state_dict() for run in runs]
