@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the three published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
+    "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
     "vae": ("ecmvae.training.vae_command:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),

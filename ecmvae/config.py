@@ -175,10 +175,11 @@ class DataConfig:
     name: str = "s4"
     """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). vpo_ss,
     vpo_ms, vpo_msmi, is3, is3_boxes, vggss, vggss_extended, aviseg, refavs: folders as these were released (see
-    docs/data.md; some have a test split only). collage: AVS-Collage composed on the fly. synthetic: moving shapes with
-    timbres, needs no download. Or "package.module:load"."""
+    docs/data.md; some have a test split only). packed: whatever was packed. collage: AVS-Collage composed on the fly.
+    synthetic: moving shapes with timbres, needs no download. Or "package.module:load"."""
     root: str | None = None
-    """The folder that holds the table of the data set. collage: the cache of fetched packages."""
+    """The folder that holds the table of the data set, or where ecmvae data pack has packed it. collage: the cache of
+    fetched packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
     sound_augmentation: Literal["strong", "mild"] = "strong"
@@ -212,6 +213,9 @@ class DataConfig:
     """collage: number of the fold whose pictures and recordings are held out, from 0."""
     horizontal_flip: float = 0.0
     """Probability of mirroring a whole training clip, masks and all."""
+    feature_cache: str | None = None
+    """Folder in which train.cache_features keeps the maps of the frozen backbone for other processes and later runs,
+    by its weights and the clips' frames. None = in memory, for this run."""
     negatives: float = 0.0
     """collage: share of the training clips with a sound of nothing in the picture (speech, music, noise, an absent
     class), mostly alone: no mask is then right. The share of false masks falls; see docs/data-collage.md."""
@@ -369,6 +373,10 @@ class Config:
         )
         finite = 0 < train.learning_rate < float("inf")
         _require(finite, f"train.learning_rate={train.learning_rate} must be a finite number above 0")
+        _require(
+            data.feature_cache is None or train.cache_features,
+            "data.feature_cache is where train.cache_features keeps features: set that to true, or leave it out",
+        )
         if train.cache_features:
             _require(model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
             _require(data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")

@@ -44,6 +44,19 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Write a file of bytes, whole or not at all.
+
+    Raises:
+        OSError: Naming the file, when the disk is full or it cannot be made.
+    """
+    try:
+        with replacing(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise OSError(f"{show_path(path)} cannot be written: {error.strerror or error}") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with replacing(path) as part:

@@ -7,12 +7,51 @@ video-major: index ``n = b * T + t``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSubset:
+    """Some of N frames, as a mask and as their numbers: with the numbers at hand, taking them never waits for a GPU.
+
+    Attributes:
+        mask: (N,) bool.
+        rows: (n,) int64, where `mask` is True, ascending.
+    """
+
+    mask: Tensor
+    rows: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor) -> FrameSubset:
+        """The frames marked in a mask of any shape; waits for the device that holds it."""
+        flat = mask.flatten()
+        return cls(flat, flat.nonzero().squeeze(1))
+
+    @classmethod
+    def all_of(cls, mask: Tensor) -> FrameSubset:
+        """All frames of a mask of any shape, whatever it says."""
+        everything = torch.ones_like(mask, dtype=torch.bool).flatten()
+        return cls(everything, torch.arange(len(everything), device=mask.device))
+
+    @property
+    def whole(self) -> bool:
+        """Whether these are all the N frames."""
+        return len(self.rows) == len(self.mask)
+
+    def take(self, values: Tensor) -> Tensor:
+        """Of N rows those of these frames."""
+        return values if self.whole else values.index_select(0, self.rows)
+
+
+def as_subset(frames: Tensor | FrameSubset) -> FrameSubset:
+    """The frames marked in a mask; a `FrameSubset` as it is."""
+    return frames if isinstance(frames, FrameSubset) else FrameSubset.of(frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +82,8 @@ class AVClip:
         picture: Id of the picture of the object that sounds longest, in a composed clip; else "".
         recording: Id of that object's recording, likewise.
         ignored: (T, H, W) bool, pixels that nobody labelled; masks and labels are 0 there, and no metric counts them.
+        mirrored: Whether pictures, masks, objects and labels are still to be mirrored: a training loader leaves that to
+            the device.
     """
 
     name: str
@@ -64,6 +105,7 @@ class AVClip:
     picture: str = ""
     recording: str = ""
     ignored: Tensor | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +114,16 @@ class AVBatch:
 
     Attributes:
         names, categories: B strings each.
-        frames: (B, T, 3, H, W) float32.
+        frames: (B, T, 3, H, W) float32; of a training loader uint8, until it is on the device.
         audio: (B, T, ...) float32, the features of the model's front end; None for a model without an audio encoder.
         masks, supervised, objects, labels, valid, index, ignored: As in `AVClip`, with B in front.
         sounding: (B, T, O) bool padded with False to the batch's largest O, or None.
         features: Cached maps of a frozen backbone, finest first, each (B, T, C, h, w), or None.
         pictures, recordings: B strings each, or None where a clip has none.
         hop_seconds: (B,) float64, seconds between two frames of each clip.
+        mirrored: (B,) bool, clips whose pictures and maps are still to be mirrored; None = none of them.
+        supervised_rows, valid_rows: (n,) int64, numbers of the N = B*T frames where `supervised` and `valid` are True,
+            found by `collate` while they are on the CPU.
     """
 
     names: tuple[str, ...]
@@ -97,6 +142,19 @@ class AVBatch:
     recordings: tuple[str, ...] | None = None
     ignored: Tensor | None = None
     hop_seconds: Tensor | None = None
+    mirrored: Tensor | None = None
+    supervised_rows: Tensor | None = None
+    valid_rows: Tensor | None = None
+
+    @property
+    def known(self) -> FrameSubset | None:
+        """The frames whose masks may be used; None where the clips do not say."""
+        return _subset(self.supervised, self.supervised_rows)
+
+    @property
+    def present(self) -> FrameSubset | None:
+        """The frames that are not padding; None where the clips do not say."""
+        return _subset(self.valid, self.valid_rows)
 
     @classmethod
     def collate(cls, clips: Sequence[AVClip]) -> AVBatch:
@@ -114,6 +172,8 @@ class AVBatch:
                 "set one clip length and data.image_size"
             )
         stacked = ("frames", "audio", "masks", "supervised", "objects", "labels", "valid", "ignored")
+        supervised, valid = (_stack([getattr(clip, name) for clip in clips]) for name in ("supervised", "valid"))
+        mirrored = torch.tensor([clip.mirrored for clip in clips])
         return cls(
             names=tuple(clip.name for clip in clips),
             categories=tuple(clip.category for clip in clips),
@@ -122,6 +182,9 @@ class AVBatch:
             sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
             index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
             hop_seconds=torch.tensor([clip.hop_seconds for clip in clips], dtype=torch.float64),
+            mirrored=mirrored if bool(mirrored.any()) else None,
+            supervised_rows=None if supervised is None else FrameSubset.of(supervised).rows,
+            valid_rows=None if valid is None else FrameSubset.of(valid).rows,
             **{name: _stack([getattr(clip, name) for clip in clips]) for name in stacked},  # type: ignore[arg-type]
         )
 
@@ -132,15 +195,26 @@ class AVBatch:
         return values * self.valid.to(values.device).reshape(*self.valid.shape, *[1] * (values.ndim - 2))
 
     def to(self, device: torch.device | str) -> AVBatch:
-        """The same batch with every tensor on `device`."""
-        moved: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                moved[field.name] = value.to(device)
+        """The same batch with every tensor on `device`; a GPU takes pinned tensors while the CPU goes on."""
+        ahead = torch.device(device).type != "cpu"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=ahead))
+
+    def pin_memory(self) -> AVBatch:
+        """The same batch in page-locked memory; a `DataLoader` with ``pin_memory`` calls this."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> AVBatch:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: change(each) for name, each in tensors.items() if isinstance(each, Tensor)}
         if self.features is not None:
-            moved["features"] = tuple(feature.to(device) for feature in self.features)
-        return replace(self, **moved)
+            changed["features"] = tuple(change(feature) for feature in self.features)
+        return replace(self, **changed)
+
+
+def _subset(mask: Tensor | None, rows: Tensor | None) -> FrameSubset | None:
+    if mask is None:
+        return None
+    return FrameSubset.of(mask) if rows is None else FrameSubset(mask.flatten(), rows)
 
 
 def _stack(tensors: Sequence[Tensor | None]) -> Tensor | None:

@@ -11,11 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ecmvae.config import Config, load_config
+from ecmvae.data.avsbench import AVSBenchDataset
+from ecmvae.data.clips import ClipSource
+from ecmvae.data.miniature import Scene, ShapeScenes, write_miniature
+from ecmvae.data.packed import PackedClips
+from ecmvae.data.packing import pack_data
 from ecmvae.metrics.functional import avsbench_fscore_curve
 from ecmvae.training.module import SegmentationModule
 
@@ -151,7 +158,8 @@ def _run(quick: bool, path: str, lightning: bool) -> Work:
     def bare() -> int:
         optimiser, steps = module.configure_optimizers(), 0
         module.train()
-        for batch in data.train_dataloader():
+        for loaded in data.train_dataloader():
+            batch = data.on_after_batch_transfer(data.on_before_batch_transfer(loaded, 0), 0)
             optimiser.zero_grad()
             batch = module.on_after_batch_transfer(batch, 0)
             output = module(batch, learn=True)
@@ -168,10 +176,44 @@ def _run(quick: bool, path: str, lightning: bool) -> Work:
             trainer = build_trainer(config)
             watch(trainer, config, folder, data, 0.0)
             trainer.limit_val_batches = 0
-            trainer.fit(module, train_dataloaders=data.train_dataloader())
+            trainer.fit(module, datamodule=data)
         return trainer.global_step * data.batch_size
 
     return trained if lightning else bare
+
+
+class _Photographs(ShapeScenes):
+    """Shapes over noise whose spectrum falls as that of photographs does, so that PNG takes as long to decode."""
+
+    def scene(self, index: int) -> Scene:
+        """Clip number `index`."""
+        scene, random = super().scene(index), np.random.default_rng(index)
+        frames, side = scene.pictures.shape[:2]
+        frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side))) + 1 / side
+        still = np.fft.ifft2(np.fft.fft2(random.standard_normal((3, side, side))) / frequency).real
+        still = 128 + 45 * (still - still.mean()) / still.std()
+        grain = still + random.normal(0, 2, (frames, 3, side, side))
+        pictures = np.where(scene.objects[..., None] > 0, scene.pictures, grain.transpose(0, 2, 3, 1).clip(0, 255))
+        return replace(scene, pictures=pictures.astype(np.uint8))
+
+
+def _data(quick: bool, path: str, audio: Literal["auto", "wav"] = "auto", packed: bool = False) -> Work:
+    """Clips of a miniature S4, from its files or packed."""
+    side, count = (64, 4) if quick else (224, 24)
+    folder = tempfile.TemporaryDirectory()
+    counts = {"train": count, "val": 1}
+    write_miniature(folder.name, "s4", counts, source=_Photographs("s4", side), composed=True)
+    clips: ClipSource = AVSBenchDataset(folder.name, "s4", image_size=side, audio=audio)
+    if packed:
+        index = pack_data(folder.name, f"{folder.name}/packed", "s4", None, side, 5, 0.96, 1, progress=False)
+        clips = PackedClips(index, "train")
+
+    def read(kept: tempfile.TemporaryDirectory[str] = folder) -> int:  # the folder lives as long as this does
+        for place in range(count):
+            clips[place]
+        return count
+
+    return read
 
 
 _LAST, _FIRST = torch.channels_last, torch.contiguous_format
@@ -190,5 +232,6 @@ ROWS: dict[str, dict[str, Variant]] = {
     "tpavi": {"explicit L x L": partial(_tpavi, explicit=True), "reassociated": partial(_tpavi, explicit=False)},
     "fscore": {"loop over thresholds": partial(_fscore, loop=True), "histogram": partial(_fscore, loop=False)},
     "loop": {"bare": partial(_run, lightning=False), "Lightning": partial(_run, lightning=True)},
+    "data": {"files": _data, "files, no patches": partial(_data, audio="wav"), "packed": partial(_data, packed=True)},
 }
 """Row -> variant -> its work."""

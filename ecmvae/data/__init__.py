@@ -13,6 +13,10 @@ from ecmvae.registry import Registry
 
 DATASETS: Registry[Any] = Registry(
     "data set",
-    {**{name: record.load for name, record in RECORDS.items()}, "synthetic": "ecmvae.data.loading:load_synthetic"},
+    {
+        **{name: record.load for name, record in RECORDS.items()},
+        "synthetic": "ecmvae.data.loading:load_synthetic",
+        "packed": "ecmvae.data.packed:load_packed",
+    },
 )
 """Data sets by name, for training, evaluation, the demo and check-data alike."""

@@ -28,6 +28,7 @@ from ecmvae.data.images import grey_pixels, read_indices, read_mask, read_rgb
 from ecmvae.data.jobs import run_jobs
 from ecmvae.data.layout import FRAMES, ClipFiles, find_table, read_clips
 from ecmvae.data.loading import load_clips
+from ecmvae.data.packed import PackedIndex, holds_packed
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.sets.check import RecordedFiles, recorded_files
 from ecmvae.data.sets.records import RECORDS, records_in
@@ -118,7 +119,7 @@ def check_folder(
     reports: dict[str, dict[str, Any]] = {}
     for name in _tasks(root) if task == "auto" else [task]:
         clips: Sequence[ExpectedFiles | RecordedFiles | LoadedClip]
-        record = RECORDS.get(name)
+        record = None if holds_packed(root) else RECORDS.get(name)
         if record is not None and record.rows:
             clips = recorded_files(record, root, splits)
             findings = inspect(clips, None if splits else record.differences, workers=workers)
@@ -128,7 +129,7 @@ def check_folder(
             composed = any(clip.objects for clip in files)
             findings = inspect(clips, None if splits or composed else record.differences, workers=workers)
         else:
-            clips = loaded_clips(root, name, splits or ("train", "val"))
+            clips = loaded_clips(root, name, splits)
             findings = inspect(clips, workers=1)  # a data set from outside may not be safe to share by threads
         counts = _counts(clips)
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
@@ -173,11 +174,17 @@ def inspect(
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-def loaded_clips(root: str, name: str, splits: Sequence[str]) -> list[LoadedClip]:
-    """The clips of these splits of any data set, by registered name or import path; errors as of `load_clips`."""
-    clips = []
-    for split in splits:
-        source = load_clips(DataConfig(name=name, root=root), split)
+def loaded_clips(root: str, name: str, splits: Sequence[str] | None) -> list[LoadedClip]:
+    """The clips of these splits of any data set, by registered name or import path; errors as of `load_clips`.
+
+    None = all that are packed, train and val of other data sets.
+    """
+    clips, data = [], DataConfig(name=name, root=root)
+    if holds_packed(root):
+        index = PackedIndex.read(root)
+        data, splits = index.data, [split for split in index.splits if splits is None or split in splits]
+    for split in splits or ("train", "val"):
+        source = load_clips(data, split)
         clips += [LoadedClip(source=source, name=f"{split}[{k}]", split=split, index=k) for k in range(len(source))]
     return clips
 
@@ -241,6 +248,8 @@ def _print(console: Console, task: str, counts: dict[str, int], findings: Sequen
 
 
 def _tasks(root: str) -> list[str]:
+    if holds_packed(root):
+        return ["packed"]
     found = records_in(root)
     if not found:
         tables = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))

@@ -14,6 +14,7 @@ from ecmvae.data.collage.clips import CollageClips
 from ecmvae.data.collage.scene import SECONDS
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.layout import TaskName
+from ecmvae.data.packed import holds_packed, load_packed
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 
@@ -24,7 +25,8 @@ def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     Raises:
         UserError: If the data set is unknown, cannot be found or has no clips in this split.
     """
-    load = DATASETS.get(data.name)
+    packed = data.root is not None and data.name != "collage" and holds_packed(data.root)
+    load = load_packed if packed else DATASETS.get(data.name)
     try:
         inspect.signature(load).bind(data, split, seed=seed)
     except (TypeError, ValueError) as error:

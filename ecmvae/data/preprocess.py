@@ -58,14 +58,24 @@ class ClipPreprocessor:
         Raises:
             UserError: If the clip has no sound that the front end can read.
         """
-        frames = clip.frames
-        if not frames.is_floating_point():
-            frames = self.normalisation(frames)
-            if clip.valid is not None:
-                frames[~clip.valid] = 0
-        return self._with_audio(replace(clip, frames=frames))
+        return self.with_audio(replace(clip, frames=self.pictures(clip.frames, clip.valid)))
 
-    def _with_audio(self, clip: AVClip) -> AVClip:
+    def pictures(self, frames: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Frames (..., T, 3, H, W) uint8 normalised to float32, zero where `valid` (..., T) is False.
+
+        Frames that are float32 already are kept.
+        """
+        if frames.is_floating_point():
+            return frames
+        frames = self.normalisation(frames)
+        return frames if valid is None else frames.masked_fill(~valid[..., None, None, None], 0)
+
+    def with_audio(self, clip: AVClip) -> AVClip:
+        """The clip with the front end's features, its frames as they are.
+
+        Raises:
+            UserError: If the clip has no sound that the front end can read.
+        """
         front_end = self.front_end
         if front_end is None or (clip.audio is not None and clip.audio_kind == front_end.name):
             return clip
@@ -78,7 +88,7 @@ class ClipPreprocessor:
 
     def audio_of(self, clips: ClipSource, index: int) -> Float[Tensor, "t *f"] | None:
         """Features of clip `index`, without reading its pictures where the data set can do that."""
-        return self._with_audio(sound_only(clips, index)).audio
+        return self.with_audio(sound_only(clips, index)).audio
 
     def silence(self, frames: int) -> Float[Tensor, "t *f"]:
         """Features of so many frames of digital silence.

@@ -19,6 +19,7 @@ from ecmvae.data.clips import ClipSource, SoundedClips
 from ecmvae.data.images import read_mask
 from ecmvae.data.layout import FRAMES, TASKS, read_clips
 from ecmvae.data.loading import load_clips
+from ecmvae.data.packed import PackedIndex, holds_packed
 from ecmvae.data.sets.clips import RecordedClips
 from ecmvae.data.sets.records import RECORDS, records_in
 from ecmvae.device import choose_device
@@ -94,6 +95,8 @@ class EvaluationRun:
         """What to score."""
         if self.task != "auto" or self.data is None:
             return [self.task]
+        if holds_packed(self.data):
+            return [PackedIndex.read(self.data).source]
         return records_in(self.data)
 
     def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:

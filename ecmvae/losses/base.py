@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ecmvae.config import Config
 from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.latents import LatentSamples
+from ecmvae.types import FrameSubset
 
 Need = Literal["posterior", "factorized", "matches", "classes", "labels", "regions"]
 """What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
@@ -33,20 +34,30 @@ class LossInputs:
     Attributes:
         output: Of the model, with these masks.
         masks: (N, 1, H, W) in {0, 1}.
-        supervised: (N,) bool, frames whose masks count.
+        known: Frames whose masks count.
         clips: (N,), the clip each frame belongs to.
         labels: (N, H, W) class of each pixel, or None.
-        valid: (N,) bool, frames that are not padding; None = all.
+        present: Frames that are not padding; None = all.
         objects: (N, H, W) index of the object that each pixel shows, 0 = background, or None.
     """
 
     output: SegmentationOutput
     masks: Float[Tensor, "n 1 h w"]
-    supervised: Bool[Tensor, " n"]
+    known: FrameSubset
     clips: Int[Tensor, " n"]
     labels: Int[Tensor, "n h w"] | None = None
-    valid: Bool[Tensor, " n"] | None = None
+    present: FrameSubset | None = None
     objects: Int[Tensor, "n h w"] | None = None
+
+    @property
+    def supervised(self) -> Bool[Tensor, " n"]:
+        """(N,), frames whose masks count."""
+        return self.known.mask
+
+    @property
+    def valid(self) -> Bool[Tensor, " n"] | None:
+        """(N,), frames that are not padding; None = all."""
+        return None if self.present is None else self.present.mask
 
     @property
     def branches(self) -> dict[str, BranchOutput]:
@@ -58,11 +69,11 @@ class LossInputs:
     def samples(self) -> dict[str, LatentSamples]:
         """The latents that each branch drew, of the frames that are not padding."""
         drawn = {name: branch.samples for name, branch in self.branches.items() if branch.samples is not None}
-        return drawn if self.valid is None else {name: each.at(self.valid) for name, each in drawn.items()}
+        return drawn if self.present is None else {name: each.map(self.real) for name, each in drawn.items()}
 
-    def real(self, rows: Float[Tensor, "n ..."] | Bool[Tensor, "n ..."]) -> Tensor:
+    def real(self, rows: Float[Tensor, "n ..."]) -> Tensor:
         """Of N rows those whose frame is not padding."""
-        return rows if self.valid is None else rows[self.valid]
+        return rows if self.present is None else self.present.take(rows)
 
     def missing(self, needs: Sequence[Need]) -> list[Need]:
         """What of `needs` this model or batch does not have."""

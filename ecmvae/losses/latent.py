@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -87,16 +86,16 @@ def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: I
         log n minus the bound, mean over scales and the n frames, in nats; 0 when nothing sounds in the batch.
     """
     sounding = masks.flatten(1).any(1)
-    if not bool(sounding.any()):
-        return masks.new_zeros(())
-    clips = clips[sounding]
-    same_clip = (clips[:, None] == clips[None, :]) & ~torch.eye(len(clips), dtype=torch.bool, device=clips.device)
+    itself = torch.eye(len(clips), dtype=torch.bool, device=clips.device)
+    negatives = sounding & (clips[:, None] != clips[None, :])  # row i: the frames whose sounds frame i must not match
+    count = sounding.sum().clamp_min(1)
     losses = []
     for match in matches:
         size = match.keys.shape[2], match.keys.shape[3]
-        share = F.adaptive_avg_pool2d(masks[sounding], size)
-        keys = F.normalize((match.keys[sounding].to(masks.dtype) * share).sum((2, 3)), dim=1)
-        scores = torch.einsum("id,jd->ij", keys, match.queries[sounding].to(masks.dtype))
-        scores = scores.masked_fill(same_clip, -torch.inf)
-        losses.append(math.log(len(clips)) - bounds.info_nce(scores))
+        share = F.adaptive_avg_pool2d(masks, size)
+        keys = F.normalize((match.keys.to(masks.dtype) * share).sum((2, 3)), dim=1)
+        scores = torch.einsum("id,jd->ij", keys, match.queries.to(masks.dtype))
+        # log n minus the bound of `bounds.info_nce` over the n sounding frames, written without their number.
+        each = scores.masked_fill(~(negatives | itself), -torch.inf).logsumexp(1) - scores.diagonal()
+        losses.append(each.masked_fill(~sounding, 0).sum() / count)
     return torch.stack(losses).mean()

@@ -18,6 +18,7 @@ from ecmvae.errors import UserError
 from ecmvae.losses.base import LossInputs, LossTerm, Need
 from ecmvae.losses.terms import LOSS_TERMS
 from ecmvae.models.base import SegmentationOutput
+from ecmvae.types import FrameSubset, as_subset
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ class Objective(nn.Module):
         self,
         output: SegmentationOutput,
         masks: Float[Tensor, "b t 1 h w"],
-        supervised: Bool[Tensor, "b t"] | None = None,
+        supervised: Bool[Tensor, "b t"] | FrameSubset | None = None,
         kl_factor: float = 1.0,
         *,
         labels: Int[Tensor, "b t h w"] | None = None,
-        valid: Bool[Tensor, "b t"] | None = None,
+        valid: Bool[Tensor, "b t"] | FrameSubset | None = None,
         objects: Int[Tensor, "b t h w"] | None = None,
     ) -> LossValues:
         """Compute the terms.
@@ -94,23 +95,23 @@ class Objective(nn.Module):
         Args:
             output: Of the model's forward with these masks.
             masks: (B, T, 1, H, W) in {0, 1}.
-            supervised: (B, T), frames whose masks count; None = all.
+            supervised: (B, T), frames whose masks count, or the `FrameSubset` of them, with which a GPU need not be
+                waited for; None = all.
             kl_factor: Warm-up of the KL weight, 0 to 1.
             labels: (B, T, H, W) class of each pixel; needed by a model with several classes.
-            valid: (B, T), frames that are not padding; the others count nowhere. None = all.
+            valid: Frames that are not padding, likewise; the others count nowhere. None = all.
             objects: (B, T, H, W) index of the object that each pixel shows, 0 = background; None where unknown.
 
         Raises:
             ValueError: If the model has several classes and `labels` is missing.
         """
-        known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
         inputs = LossInputs(
             output=output,
             masks=masks.flatten(0, 1),
-            supervised=known.flatten(),
+            known=FrameSubset.all_of(masks[:, :, 0, 0, 0]) if supervised is None else as_subset(supervised),
             clips=torch.arange(len(masks), device=masks.device).repeat_interleave(masks.shape[1]),
             labels=None if labels is None else labels.flatten(0, 1),
-            valid=None if valid is None else valid.flatten(),
+            present=None if valid is None else as_subset(valid),
             objects=None if objects is None else objects.flatten(0, 1),
         )
         terms = [term for term in self.terms if not inputs.missing(term.needs)]

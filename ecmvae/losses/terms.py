@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -98,7 +98,7 @@ class Structure(FormulaTerm):
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the supervised frames."""
         logits = flat(foreground_logits(inputs.branches[self.branch].logits))
-        return self.formula(logits[inputs.supervised], inputs.masks[inputs.supervised]).mean()
+        return self.formula(inputs.known.take(logits), inputs.known.take(inputs.masks)).mean()
 
 
 class PosteriorStructure(Structure):
@@ -125,7 +125,7 @@ class CrossEntropy(LossTerm):
         if inputs.labels is None:
             raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
         logits = flat(inputs.branches[self.branch].logits)
-        return class_loss(logits[inputs.supervised], inputs.labels[inputs.supervised]).mean()
+        return class_loss(inputs.known.take(logits), inputs.known.take(inputs.labels)).mean()
 
 
 class PosteriorCrossEntropy(CrossEntropy):
@@ -213,8 +213,13 @@ class SameRegion(LossTerm):
         counted = (pure > 0).unsqueeze(2) & (pure > 0).unsqueeze(1)
         same = pure.unsqueeze(2) == pure.unsqueeze(1)
         together = same_region(regions.embeddings.float()).clamp(1e-5, 1 - 1e-5)
-        joined, apart = -together.log()[counted & same], -torch.log1p(-together)[counted & ~same]
-        return (joined.sum() / max(1, len(joined)) + apart.sum() / max(1, len(apart))) / 2
+        joined, apart = counted & same, counted & ~same
+        return (_mean_where(joined, -together.log()) + _mean_where(apart, -torch.log1p(-together))) / 2
+
+
+def _mean_where(chosen: Bool[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Mean of the chosen values, 0 where there is none; unlike with an index, no number of values is waited for."""
+    return values.masked_fill(~chosen, 0).sum() / chosen.sum().clamp_min(1)
 
 
 class LatentDivergence(LossTerm):
@@ -257,7 +262,8 @@ class LatentDivergence(LossTerm):
         assert output.posterior is not None
         assert output.prior is not None
         divergence = self.formula(output.posterior.gaussian(self.latent), output.prior.gaussian(self.latent))
-        return inputs.real(divergence)[inputs.real(output.informed)].mean()
+        counted = output.informed if inputs.valid is None else output.informed & inputs.valid
+        return divergence.masked_fill(~counted, 0).sum() / counted.sum()
 
 
 def _changed_kl(config: Config) -> dict[str, Formula]:

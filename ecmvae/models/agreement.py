@@ -23,7 +23,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -35,6 +35,7 @@ from ecmvae.models.latents import LatentMode, LatentSamples, draw
 from ecmvae.models.output import BranchOutput, Picture, Regions
 from ecmvae.models.regions import Answer, RegionAnswer
 from ecmvae.models.tpavi import unit_length
+from ecmvae.types import FrameSubset
 from ecmvae.vae.encoders import GaussianHead
 from ecmvae.vae.gaussian import LOGVAR_LIMIT, DiagonalGaussian
 from ecmvae.vae.latents import LatentSet
@@ -203,7 +204,7 @@ class AgreementBranch(nn.Module):
         clips: ClipInputs,
         mode: LatentMode,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
-        informed: Bool[Tensor, " n"] | None = None,
+        informed: FrameSubset | None = None,
     ) -> tuple[BranchOutput, BranchOutput | None]:
         """Decode the prior's latents, then with masks the posterior's; arguments as `Branch.forward`.
 
@@ -218,9 +219,7 @@ class AgreementBranch(nn.Module):
         if masks is None:
             return self._decode(picture, draw(prior, mode), count, prior), None
         first = self._decode(picture, prior.mode, count, prior)
-        everywhere = torch.ones(len(picture.scales[0]), dtype=torch.bool, device=masks.device)
-        shown = everywhere if informed is None else informed
-        posterior = self._posterior(picture, clips, masks, shown, prior, first.logits)
+        posterior = self._posterior(picture, clips, masks, informed, prior, first.logits)
         with _fixed_statistics(self.answer):  # those of the prior's pass are in use at test time
             second = self._decode(picture, draw(posterior, mode), count, posterior)
         return first, replace(second, matches=())
@@ -238,8 +237,7 @@ class AgreementBranch(nn.Module):
         picture = self.look(clips)
         prior = self._prior(picture, clips)
         answer = self._decode(picture, prior.mode, clips.audio.shape[0]).logits
-        everywhere = torch.ones(len(picture.scales[0]), dtype=torch.bool, device=masks.device)
-        return self._posterior(picture, clips, masks, everywhere, prior, answer)
+        return self._posterior(picture, clips, masks, None, prior, answer)
 
     def decode(self, clips: ClipInputs, samples: LatentSamples) -> BranchOutput:
         """Decode given values of the latents."""
@@ -255,7 +253,7 @@ class AgreementBranch(nn.Module):
         picture: Picture,
         clips: ClipInputs,
         masks: Tensor,
-        shown: Tensor,
+        shown: FrameSubset | None,
         prior: LatentSet,
         logits: Tensor,
     ) -> LatentSet:
@@ -264,11 +262,11 @@ class AgreementBranch(nn.Module):
         error = self.error.analyse(mask - answer)
         described = self.answer.describe(picture, mask)
         inputs = [picture.scales[-1], clips.audio.flatten(0, 1), mask, described, error]
-        if bool(shown.all()):
+        if shown is None or shown.whole:
             everywhere: LatentSet = self.posterior(*inputs)
             return everywhere
-        seen: LatentSet = self.posterior(*(each[shown] for each in inputs))
-        return seen.where(shown, prior)
+        seen: LatentSet = self.posterior(*map(shown.take, inputs))
+        return seen.placed_at(shown.rows, prior)
 
     def _decode(
         self,

@@ -24,6 +24,7 @@ from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.skeleton import skeletons
 from ecmvae.registry import Registry
+from ecmvae.types import FrameSubset
 from ecmvae.visual.build import build_backbone
 from ecmvae.visual.classifier import SAVED_TABLE
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
@@ -154,7 +155,7 @@ class Segmenter(Pretrained):
         frames: Float[Tensor, "b t 3 h w"],
         audio: Float[Tensor, "b t a"],
         masks: Float[Tensor, "b t 1 h w"] | None = None,
-        supervised: Bool[Tensor, "b t"] | None = None,
+        supervised: Bool[Tensor, "b t"] | FrameSubset | None = None,
         latents: LatentMode = "sample",
         features: Sequence[Tensor] | None = None,
     ) -> SegmentationOutput:
@@ -164,7 +165,8 @@ class Segmenter(Pretrained):
             frames: (B, T, 3, H, W), normalised RGB.
             audio: (B, T, A) embeddings, see `encode_audio`.
             masks: (B, T, 1, H, W) in {0, 1}, for a model that has a posterior; only supervised frames' are used.
-            supervised: (B, T), which masks are known; None = all.
+            supervised: (B, T), which masks are known, or the `FrameSubset` of them, with which a GPU need not be waited
+                for; None = all.
             latents: "sample" draws the latents, "mean" takes their means.
             features: What `extract_features(frames)` returned, if it was computed already.
 

@@ -21,6 +21,7 @@ from ecmvae.models.fusion import fuse_scales
 from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, SegmentationOutput
 from ecmvae.models.tpavi import AlignedTPAVI
+from ecmvae.types import FrameSubset
 from ecmvae.visual.build import channels_of
 
 
@@ -104,7 +105,7 @@ class TPAVIBaseline(Segmenter):
         frames: Float[Tensor, "b t 3 h w"],
         audio: Float[Tensor, "b t a"],
         masks: Float[Tensor, "b t 1 h w"] | None = None,
-        supervised: Bool[Tensor, "b t"] | None = None,
+        supervised: Bool[Tensor, "b t"] | FrameSubset | None = None,
         latents: LatentMode = "sample",
         features: Sequence[Tensor] | None = None,
     ) -> SegmentationOutput:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import fuse_scales
 from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
 from ecmvae.models.output import BranchOutput, Picture
+from ecmvae.types import FrameSubset
 from ecmvae.vae.latents import LatentSet
 
 
@@ -65,7 +66,7 @@ class Branch(nn.Module):
         fusion: nn.ModuleList,
         mode: LatentMode,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
-        informed: Bool[Tensor, " n"] | None = None,
+        informed: FrameSubset | None = None,
         prior: LatentSet | None = None,
     ) -> BranchOutput:
         """Draw the latents and decode them.
@@ -75,7 +76,7 @@ class Branch(nn.Module):
             fusion: The blocks that both branches share.
             mode: "sample" or "mean" of the latents.
             masks: (B, T, 1, H, W), for the posterior.
-            informed: (N,), which frames have a mask; the latents of the others are those of `prior`. None = all.
+            informed: The frames that have a mask; the latents of the others are those of `prior`. None = all.
             prior: Latents of the prior branch.
         """
         latents = self.encode(clips, masks, informed, prior)
@@ -102,15 +103,15 @@ class Branch(nn.Module):
         self,
         clips: ClipInputs,
         masks: Float[Tensor, "b t 1 h w"] | None = None,
-        informed: Bool[Tensor, " n"] | None = None,
+        informed: FrameSubset | None = None,
         prior: LatentSet | None = None,
     ) -> LatentSet | None:
         """Latents of the N frames; of the posterior where a frame is `informed` by a mask, else the prior's."""
         if self.latent_encoder is None:
             return None
         inputs = [each.flatten(0, 1) for each in (clips.frames, clips.audio, masks) if each is not None]
-        if informed is None or prior is None or bool(informed.all()):
+        if informed is None or prior is None or informed.whole:
             everywhere: LatentSet = self.latent_encoder(*inputs)
             return everywhere
-        seen: LatentSet = self.latent_encoder(*(each[informed] for each in inputs))
-        return seen.where(informed, prior)
+        seen: LatentSet = self.latent_encoder(*map(informed.take, inputs))
+        return seen.placed_at(informed.rows, prior)

@@ -24,6 +24,7 @@ from ecmvae.models.fusion import FusionChoice, build_fusion
 from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
 from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.regions import RegionAnswer
+from ecmvae.types import FrameSubset, as_subset
 from ecmvae.vae.conditional import ConditionalLatentModel
 from ecmvae.vae.latents import LatentSet
 from ecmvae.vae.likelihoods import BernoulliLikelihood
@@ -144,14 +145,14 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         frames: Float[Tensor, "b t 3 h w"],
         audio: Float[Tensor, "b t a"],
         masks: Float[Tensor, "b t 1 h w"] | None = None,
-        supervised: Bool[Tensor, "b t"] | None = None,
+        supervised: Bool[Tensor, "b t"] | FrameSubset | None = None,
         latents: LatentMode = "sample",
         features: Sequence[Tensor] | None = None,
     ) -> SegmentationOutput:
         """Segment clips; with masks, run the posterior branch as well. See `Segmenter.forward`."""
         clips = self.condition(frames, audio, features)
         posterior: BranchOutput | None = None
-        informed: Tensor | None = None
+        informed: FrameSubset | None = None
         if self.agreement is not None:
             if masks is not None:
                 masks, informed = self._shown_masks(masks, supervised, None)
@@ -167,7 +168,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             posterior_logits=None if posterior is None else posterior.logits,
             prior=prior.latents,
             posterior=None if posterior is None else posterior.latents,
-            informed=None if posterior is None else informed,
+            informed=None if posterior is None or informed is None else informed.mask,
             prior_branch=prior,
             posterior_branch=posterior,
         )
@@ -230,18 +231,19 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         return latents
 
     def _shown_masks(
-        self, masks: Tensor, supervised: Tensor | None, prior_logits: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        self, masks: Tensor, supervised: Tensor | FrameSubset | None, prior_logits: Tensor | None
+    ) -> tuple[Tensor, FrameSubset]:
         """The masks (B, T, 1, H, W) that the posterior sees, and which of the N frames it sees one of."""
-        known = torch.ones_like(masks[:, :, 0, 0, 0], dtype=torch.bool) if supervised is None else supervised
+        everywhere = FrameSubset.all_of(masks[:, :, 0, 0, 0])
+        known = everywhere if supervised is None else as_subset(supervised)
         if self.weak_posterior == "labelled":
-            return masks, known.flatten()
+            return masks, known
         if self.weak_posterior == "repeat_first" or prior_logits is None:
             stand_in = masks[:, :1]
         else:
             stand_in = (foreground_logits(prior_logits.detach()) > 0).float()
-        shown = torch.where(rearrange(known, "b t -> b t 1 1 1"), masks, stand_in)
-        return shown, torch.ones_like(known).flatten()
+        marked = rearrange(known.mask, "(b t) -> b t 1 1 1", b=len(masks))
+        return torch.where(marked, masks, stand_in), everywhere
 
     @classmethod
     def from_config(

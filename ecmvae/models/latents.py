@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from einops import repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.errors import UserError
@@ -49,10 +49,6 @@ class LatentSamples:
         """The values after `change`."""
         rows: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
         return LatentSamples(**rows)
-
-    def at(self, frames: Bool[Tensor, " n"]) -> LatentSamples:
-        """The values at the frames marked in (N,)."""
-        return self.map(lambda part: part[frames])
 
 
 def draw(latents: LatentSet, mode: LatentMode) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ from ecmvae.data.clips import ClipSource, sound_only
 from ecmvae.data.loading import load_clips
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
+from ecmvae.training.features import FeatureCache
+from ecmvae.training.transfer import collate_small, finish
 from ecmvae.types import AVBatch, AVClip
 
 
@@ -42,7 +44,9 @@ def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
 
 
 class EpochClips(Dataset[AVClip]):
-    """Clips by ``(epoch, index)``: mirrored, supervised and heard as the configuration says, prepared for the model.
+    """Clips by ``(epoch, index)``: supervised and heard as the configuration says, and with the model's audio features.
+
+    Frames stay as they were read. Which clips are mirrored is decided here, and done by `ecmvae.training.transfer`.
 
     Args:
         clips: The data set below; its ``set_epoch(epoch)`` is called where it has one.
@@ -82,7 +86,7 @@ class EpochClips(Dataset[AVClip]):
         clip = replace(self.clips[index], index=index)
         if self.source != "real":
             clip = replace(clip, **self._other_sound(epoch, index))
-        clip = self.preprocessor(clip)
+        clip = self.preprocessor.with_audio(clip)
         if place != index:  # it only fills up a process's share: no frame of it counts again
             clip = replace(clip, valid=torch.zeros(len(clip.frames), dtype=torch.bool))
         if self.first_only:
@@ -90,7 +94,7 @@ class EpochClips(Dataset[AVClip]):
             supervised[0] = True
             clip = replace(clip, supervised=supervised)
         if self.flip and torch.rand((), generator=_generator(self.seed, epoch, index)) < self.flip:
-            clip = mirrored(clip)
+            clip = replace(clip, mirrored=True)
         return clip
 
     def _other_sound(self, epoch: int, index: int) -> dict[str, Any]:
@@ -101,12 +105,6 @@ class EpochClips(Dataset[AVClip]):
         other = sound_only(self.clips, derangement(len(self), _seed_of(self.seed, epoch))[index])
         fields = ("waveform", "sample_rate", "hop_seconds", "start_seconds", "audio", "audio_kind")
         return {name: getattr(other, name) for name in fields}
-
-
-def mirrored(clip: AVClip) -> AVClip:
-    """The clip seen in a mirror: frames, masks, objects and labels with left and right exchanged."""
-    maps = ("frames", "masks", "objects", "labels", "ignored")
-    return replace(clip, **{name: value.flip(-1) for name in maps if (value := getattr(clip, name)) is not None})
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -173,6 +171,9 @@ class ClipDataModule(LightningDataModule):
         preprocessor: Prepares clips for the model.
         train: Training clips; None builds what the configuration names.
         val: Validation clips, likewise.
+
+    Attributes:
+        features: The frozen backbone's maps, once the module has had them computed.
     """
 
     def __init__(
@@ -193,6 +194,8 @@ class ClipDataModule(LightningDataModule):
                 clips.keep_frames = True
         data, source = config.data, config.model.audio.source
         self.config = config
+        self.features: FeatureCache | None = None
+        self._pinned = torch.cuda.is_available() and config.train.device in ("auto", "cuda")
         # Clips given to `train` may have labels without names for them.
         self.class_names: tuple[str, ...] = getattr(train, "class_names", ()) if config.model.num_classes > 1 else ()
         self.train_clips = EpochClips(
@@ -231,6 +234,16 @@ class ClipDataModule(LightningDataModule):
         """The validation clips, in the order of the data set."""
         return self._loader(self.val_clips, self.val_sampler)
 
+    def on_before_batch_transfer(self, batch: AVBatch, dataloader_idx: int) -> AVBatch:
+        """With the backbone's maps, where they are known: they go to the device with the rest of the batch."""
+        if self.features is None:
+            return batch
+        return replace(batch, features=self.features.halves(batch.names, pinned=self._pinned))
+
+    def on_after_batch_transfer(self, batch: AVBatch, dataloader_idx: int) -> AVBatch:
+        """The batch as the model takes it, made on the device that it has been moved to."""
+        return finish(batch, self.val_clips.preprocessor)
+
     def resume_at(self, step: int) -> None:
         """Let the next training batch be the one after `step` steps of the run."""
         epoch, steps = divmod(step, self.steps_per_epoch)
@@ -243,10 +256,10 @@ class ClipDataModule(LightningDataModule):
             batch_size=self.share,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=AVBatch.collate,
+            collate_fn=collate_small,
             worker_init_fn=_quiet_worker,
             persistent_workers=workers > 0 and isinstance(sampler, EpochSampler),
-            pin_memory=torch.cuda.is_available() and self.config.train.device in ("auto", "cuda"),
+            pin_memory=self._pinned,
             prefetch_factor=4 if workers else None,
             # Its own generator: starting an iterator must not draw from the generator that latents are sampled by.
             generator=torch.Generator(),

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from ecmvae.models.latent_use import SATURATED, LatentUse
 from ecmvae.models.latents import LatentMode
 from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.features import FeatureCache
+from ecmvae.training.finite import FiniteLoss, check_weights
 from ecmvae.training.optimizers import make_optimizer
 from ecmvae.types import AVBatch
 from ecmvae.visual.checkpointing import checkpoint_blocks
@@ -73,6 +73,7 @@ class SegmentationModule(LightningModule):
         self._latent_use = LatentUse.of(self.model)
         self._warned = False
         self._freeze_batch_norm()
+        self._finite = FiniteLoss()
 
     def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
         """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
@@ -80,7 +81,7 @@ class SegmentationModule(LightningModule):
             batch.frames,
             self._audio(batch),
             masks=batch.masks if learn else None,
-            supervised=batch.supervised if learn else None,
+            supervised=batch.known if learn else None,
             latents=latents,
             features=self._maps(batch),
         )
@@ -109,9 +110,16 @@ class SegmentationModule(LightningModule):
 
     def cache_features(self, data: ClipDataModule) -> None:
         """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""
-        self.features = FeatureCache(self.model)
+        self.features = data.features = FeatureCache(self.model, self.config.data.feature_cache)
+        trainer = self._trainer
+        several = trainer is not None and trainer.world_size > 1
         for clips, label in ((data.train_clips.clips, "training clips"), (data.val_clips.clips, "validation clips")):
-            self.features.fill(clips, workers=self.config.data.workers, label=label)
+            self.features.fill(
+                clips,
+                workers=self.config.data.workers,
+                label=label,
+                start=trainer.global_rank / trainer.world_size if several and trainer is not None else None,
+            )
 
     def kl_factor(self) -> float:
         """Share of the KL weight in force: rises from 0 to 1 over ``loss.kl_warmup_epochs``."""
@@ -122,21 +130,25 @@ class SegmentationModule(LightningModule):
         return min(1.0, self.global_step / steps / warmup)
 
     def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor:
-        """The weighted sum of the loss terms; a `FloatingPointError` if it is not finite."""
+        """The weighted sum of the loss terms.
+
+        Between the steps that are logged nothing here waits for the device, so there alone is a `FloatingPointError`
+        raised for a step since the last of them whose loss was not finite.
+        """
         output = self(batch, learn=True)
         terms = self.loss(
             output,
             batch.masks,
-            batch.supervised,
+            batch.known,
             kl_factor=self.kl_factor(),
             labels=batch.labels,
-            valid=batch.valid,
+            valid=batch.present,
             objects=batch.objects,
         )
         total: Tensor = terms.total
-        if not torch.isfinite(total):
-            raise FloatingPointError(_diverged(self.global_step, terms.named()))
+        self._finite.remember(self.global_step, terms.named())
         if self.global_step % LOG_EVERY_STEPS == 0 or self.trainer.is_last_batch:
+            self._finite.look()
             self.logged_at = self.global_step
             mean = self.trainer.strategy.reduce  # over the processes
             self.logged = {name: float(mean(term.detach())) for name, term in terms.named().items()}
@@ -186,9 +198,19 @@ class SegmentationModule(LightningModule):
             self.log_dict(self._latent_use.curves(), sync_dist=True)
             self._latent_use = LatentUse.of(self.model)
 
+    def on_validation_epoch_start(self) -> None:
+        """Refuse to score, and so to keep, what is no longer finite."""
+        self._check_finite()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the normalisation of the frames: a resumed run goes on with it."""
+        """Keep the normalisation of the frames: a resumed run goes on with it. Nothing that is not finite is saved."""
+        self._check_finite()
         checkpoint["normalisation"] = self.model.normalisation.to_dict()
+
+    def _check_finite(self) -> None:
+        """Raise a `FloatingPointError` if a step since the last look, or the weights it made, are not finite."""
+        self._finite.look()
+        check_weights(self, self.global_step)
 
     def train(self, mode: bool = True) -> SegmentationModule:
         """Go to training or evaluation mode; batch normalisation stays in evaluation mode where it is frozen."""
@@ -212,11 +234,3 @@ def _checkpoint(backbone: nn.Module) -> None:
         raise UserError(
             f"train.activation_checkpointing knows no blocks in {type(backbone).__name__}: leave it off with it"
         )
-
-
-def _diverged(step: int, terms: dict[str, Float[Tensor, ""]]) -> str:
-    broken = [name for name, term in terms.items() if not torch.isfinite(term)]
-    return (
-        f"the loss is no longer a finite number at step {step} (first in: {broken[0]}): "
-        "lower train.learning_rate or set train.gradient_clip, and start again; once an epoch is done --resume goes on"
-    )

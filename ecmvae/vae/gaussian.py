@@ -228,12 +228,19 @@ def geometric_mean(
     Raises:
         ValueError: When the weights do not fit the experts, are negative or do not sum to 1.
     """
-    table = torch.as_tensor(weights, dtype=_promoted(experts[0].mean).dtype, device=experts[0].mean.device)
-    if len(table) != len(experts) or not (table >= 0).all() or not torch.allclose(table.sum(0), table.new_ones(())):
+    if isinstance(weights, Tensor):
+        table = weights.to(_promoted(experts[0].mean))
+        fine = bool((table >= 0).all()) and torch.allclose(table.sum(0), table.new_ones(()))
+        logs: list[float | Tensor] = list(table.log().unsqueeze(-1))
+    else:  # in Python: no GPU is waited for
+        fine = min(weights, default=-1.0) >= 0 and math.isclose(sum(weights), 1, rel_tol=1e-5)
+        logs = [math.log(weight) if weight > 0 else -math.inf for weight in weights]
+    if len(logs) != len(experts) or not fine:
+        given = weights.tolist() if isinstance(weights, Tensor) else list(weights)
         raise ValueError(
-            f"weights must be one number >= 0 for each of {len(experts)} experts and sum to 1, got {table.tolist()}"
+            f"weights must be one number >= 0 for each of {len(experts)} experts and sum to 1, got {given}"
         )
-    return _weighted_product(experts, list(table.log().unsqueeze(-1)))
+    return _weighted_product(experts, logs)
 
 
 def _weighted_product(experts: Sequence[DiagonalGaussian], log_weights: Sequence[float | Tensor]) -> DiagonalGaussian:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ecmvae.vae.categorical import GumbelCategorical
@@ -129,9 +129,8 @@ class LatentSet(Mapping[str, Posterior]):
         """Which dimensions of each latent vary with the data; see `active_units`."""
         return {name: active_units(each.mode, threshold) for name, each in self.items()}
 
-    def where(self, known: Bool[Tensor, " n"], other: LatentSet) -> LatentSet:
-        """These latents, a row for each True of `known` (n,), at its place, and the rows of `other` elsewhere."""
-        rows = known.nonzero().squeeze(1)
+    def placed_at(self, rows: Int[Tensor, " k"], other: LatentSet) -> LatentSet:
+        """These latents of k samples as the rows `rows`, and the rows of `other` (n, L) elsewhere."""
 
         def placed(mine: DiagonalGaussian, everywhere: DiagonalGaussian) -> DiagonalGaussian:
             mean = everywhere.mean.index_copy(0, rows, mine.mean)

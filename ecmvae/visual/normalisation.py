@@ -49,9 +49,9 @@ class Normalisation:
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Normalise RGB frames (..., 3, H, W) uint8, 0 ... 255; float32 of the same shape."""
-        pixels = frames.float()
+        pixels = frames.float() / 255
         mean, std = self._planes(pixels)
-        return (pixels / 255 - mean) / std
+        return pixels.sub_(mean).div_(std)
 
     def array(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
         """The same of one frame in NumPy, its channels first."""
@@ -86,7 +86,9 @@ class Normalisation:
 
     def _planes(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std, each (3, 1, 1), in the type and on the device of the frames."""
-        mean, std = frames.new_tensor([self.mean, self.std])[..., None, None]
+        mean, std = planes = frames.new_empty(2, 3, 1, 1)
+        for plane, value in zip(planes.flatten(), (*self.mean, *self.std), strict=True):
+            plane.fill_(value)  # a tensor made of numbers would be sent, and a GPU waited for
         return mean, std
 
 

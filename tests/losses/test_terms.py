@@ -15,6 +15,7 @@ from ecmvae.losses.objective import Objective
 from ecmvae.losses.terms import LOSS_TERMS, LatentDivergence, SoundMatch, Structure
 from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.fusion import Match
+from ecmvae.types import FrameSubset
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.latents import LatentSet
 
@@ -71,8 +72,8 @@ def test_free_bits_and_balance_of_the_kl(loss: dict[str, float], expected: float
         prior=LatentSet({"visual": DiagonalGaussian(prior_mean, zero)}),
     )
     mask = torch.ones(1, 1, 4, 4)
-    known = torch.tensor([True])
-    value = visual(LossInputs(output=output, masks=mask, supervised=known, clips=torch.zeros(1, dtype=torch.long)))
+    known = FrameSubset.of(torch.tensor([True]))
+    value = visual(LossInputs(output=output, masks=mask, known=known, clips=torch.zeros(1, dtype=torch.long)))
     assert value.item() == pytest.approx(expected, rel=1e-6)
     value.backward()
     free = torch.tensor([[1.0, 0.0 if "free_bits" in loss else 1.0]])

@@ -13,9 +13,10 @@ from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError
 from ecmvae.metrics.semantic import SemanticProtocol
 from ecmvae.models.checkpoint import load_model
-from ecmvae.training.datamodule import ClipDataModule, mirrored
+from ecmvae.training.datamodule import ClipDataModule
 from ecmvae.training.module import SegmentationModule
 from ecmvae.training.run import train
+from ecmvae.training.transfer import collate_small, finish
 from ecmvae.types import AVBatch
 
 
@@ -33,8 +34,9 @@ def test_clips_of_five_and_ten_seconds_share_a_batch(tiny_avss) -> None:
 
 def test_labels_are_seen_in_the_mirror_too(avss_root) -> None:
     clip = AVSSDataset(avss_root, "test", image_size=32)[0]
-    assert torch.equal(mirrored(clip).labels, clip.labels.flip(2))
-    assert torch.equal(mirrored(clip).masks[:, 0] > 0, mirrored(clip).labels > 0)
+    batch = finish(collate_small([replace(clip, mirrored=True)]), VGGISH)
+    assert torch.equal(batch.labels[0], clip.labels.flip(2))
+    assert torch.equal(batch.masks[:, :, 0] > 0, batch.labels > 0)
 
 
 def test_other_numbers_of_classes_are_refused(tiny_avss) -> None:

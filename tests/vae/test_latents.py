@@ -69,14 +69,14 @@ def test_the_divergence_by_dimension_is_that_of_each_dimension_alone() -> None:
     assert divergence(*three, "dimension_js", 400_000).item() == pytest.approx(3 * exact, abs=3e-3)
 
 
-def test_swap_and_where_take_whole_latents_and_whole_rows() -> None:
+def test_swap_and_placing_take_whole_latents_and_whole_rows() -> None:
     mine, other = _latents(), _latents()
     swapped = mine.swap(other, ["c"])
     assert swapped["c"] is other["c"]
     assert swapped["s_v"] is mine["s_v"]
     known = torch.tensor([True, False, False, True, False])
     seen = LatentSet({name: DiagonalGaussian(each.mean[known], each.logvar[known]) for name, each in mine.items()})
-    merged = seen.where(known, other)
+    merged = seen.placed_at(known.nonzero().squeeze(1), other)
     for name, each in merged.items():
         assert torch.equal(each.mean[known], mine[name].mean[known])
         assert torch.equal(each.logvar[~known], other[name].logvar[~known])
