@@ -53,8 +53,8 @@ def checksum(tensor: Tensor) -> int:
 def file_header(path: Path) -> bytes:
     """The bytes of a safetensors file that say what lies where, at most 100 MB of them."""
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return length.to_bytes(8, "little") + file.read(min(length, 100_000_000))
+        size = file.read(8)
+        return size + file.read(min(int.from_bytes(size, "little"), 100_000_000))
 
 
 def encode(clip: AVClip) -> dict[str, Tensor]:
@@ -78,9 +78,7 @@ def _odd_shape(fields: Mapping[str, Tensor | None], frames: int, size: int) -> s
     wanted: dict[str, list[tuple[int, ...]]] = {
         "frames": [(frames, 3, size, size)],
         "masks": [(frames, -(-size * size // 8)), (frames, 1, size, size)],
-        "objects": [(frames, size, size)],
-        "labels": [(frames, size, size)],
-        "ignored": [(frames, size, size)],
+        **dict.fromkeys(("objects", "labels", "ignored"), [(frames, size, size)]),
         "supervised": [(frames,)],
         "valid": [(frames,)],
     }
