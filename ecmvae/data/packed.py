@@ -78,7 +78,7 @@ def _odd_shape(fields: Mapping[str, Tensor | None], frames: int, size: int) -> s
     wanted: dict[str, list[tuple[int, ...]]] = {
         "frames": [(frames, 3, size, size)],
         "masks": [(frames, -(-size * size // 8)), (frames, 1, size, size)],
-        **dict.fromkeys(("objects", "labels", "ignored"), [(frames, size, size)]),
+        **{name: [(frames, size, size)] for name in ("objects", "labels", "ignored")},
         "supervised": [(frames,)],
         "valid": [(frames,)],
     }
