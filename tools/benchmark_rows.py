@@ -23,6 +23,7 @@ from ecmvae.data.clips import ClipSource
 from ecmvae.data.miniature import Scene, ShapeScenes, write_miniature
 from ecmvae.data.packed import PackedClips
 from ecmvae.data.packing import pack_data
+from ecmvae.device import multiplies_bfloat16
 from ecmvae.metrics.functional import avsbench_fscore_curve
 from ecmvae.training.module import SegmentationModule
 
@@ -235,3 +236,6 @@ ROWS: dict[str, dict[str, Variant]] = {
     "data": {"files": _data, "files, no patches": partial(_data, audio="wav"), "packed": partial(_data, packed=True)},
 }
 """Row -> variant -> its work."""
+# A processor without instructions for bfloat16 takes many times as long.
+if not multiplies_bfloat16("cpu"):
+    ROWS = {row: {n: each for n, each in variants.items() if "bfloat16" not in n} for row, variants in ROWS.items()}
