@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 from ecmvae.errors import UserError
 
+UNLABELLED = -100
+"""Label of a pixel that nobody labelled: torch's, too. It counts in no cross-entropy."""
+
 _WINDOW = 31
 _LABEL_SMOOTHING = 0.001
 _EPSILON = 1e-6
@@ -63,11 +66,13 @@ def binary_cross_entropy(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, 
 
 
 def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -> Float[Tensor, " n"]:
-    """Cross-entropy over the classes, mean over the pixels of each frame, all classes alike: AVSS' mask loss.
+    """Cross-entropy over the classes, mean over the labelled pixels of each frame, all classes alike: AVSS' mask loss.
 
-    Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190). Label 0 is the background.
+    Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190). Label 0 is the background,
+    `UNLABELLED` counts nowhere; a frame without any label costs nothing.
     """
-    return F.cross_entropy(logits, labels, reduction="none").mean((1, 2))
+    per_pixel = F.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED)
+    return per_pixel.sum((1, 2)) / (labels != UNLABELLED).sum((1, 2)).clamp(min=1)
 
 
 @dataclass(frozen=True, kw_only=True)

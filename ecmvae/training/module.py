@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecmvae.config import Config
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
+from ecmvae.losses.segmentation import UNLABELLED
 from ecmvae.metrics import VALIDATION
 from ecmvae.metrics.metric_set import MetricSet, numbers
 from ecmvae.models import SegmentationOutput, Segmenter
@@ -141,7 +142,7 @@ class SegmentationModule(LightningModule):
             batch.masks,
             batch.known,
             kl_factor=self.kl_factor(),
-            labels=batch.labels,
+            labels=_labels(batch),
             valid=batch.present,
             objects=batch.objects,
         )
@@ -227,6 +228,13 @@ class SegmentationModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """See `ecmvae.training.optimizers`."""
         return make_optimizer(self, self.config.train, self.device)
+
+
+def _labels(batch: AVBatch) -> Tensor | None:
+    """The class of each pixel, with those marked that nobody labelled."""
+    if batch.labels is None or batch.ignored is None:
+        return batch.labels
+    return batch.labels.masked_fill(batch.ignored, UNLABELLED)
 
 
 def _checkpoint(backbone: nn.Module) -> None:

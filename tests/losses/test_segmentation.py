@@ -120,6 +120,21 @@ def test_class_loss_against_closed_forms() -> None:
     assert class_loss(logits, labels).tolist() == pytest.approx([math.log(5), math.log(1 + 4 * math.exp(-sure))])
 
 
+def test_pixels_that_nobody_labelled_cost_nothing() -> None:
+    """The mean over the others, as torch reduces it; a frame without any label costs 0 and has no gradient."""
+    torch.manual_seed(0)
+    logits, labels = torch.randn(3, 5, 4, 4, requires_grad=True), torch.randint(5, (3, 4, 4))
+    labels[0, :2], labels[2] = -100, -100
+    losses = class_loss(logits, labels)
+    for frame in (0, 1):
+        expected = torch.nn.functional.cross_entropy(logits[frame : frame + 1], labels[frame : frame + 1])
+        torch.testing.assert_close(losses[frame], expected)
+    losses.sum().backward()
+    assert losses[2] == 0
+    assert not logits.grad[2].any()
+    assert not logits.grad[0, :, :2].any()
+
+
 def test_class_loss_of_two_classes_is_binary_cross_entropy() -> None:
     logits, labels = torch.randn(3, 2, 6, 6, dtype=torch.float64), torch.randint(0, 2, (3, 6, 6))
     probability = 1 / (1 + (logits[:, 0] - logits[:, 1]).exp())
