@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.command:train", "train a segmentation model"),
     "train-audio": ("ecmvae.training.command:train_audio", "teach an audio encoder to name what sounds"),
-    "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the three published protocols"),
+    "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
     "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),

@@ -70,7 +70,7 @@ def encode(clip: AVClip) -> dict[str, Tensor]:
     if waveform is not None:
         small = (waveform * _PCM).round().clamp(-_PCM, _PCM - 1).to(torch.int16)
         found["waveform"] = small if torch.equal(small / _PCM, waveform) else waveform
-    return {name: each.contiguous() for name, each in found.items()}
+    return {name: each.contiguous().clone() for name, each in found.items()}  # `valid` may be `supervised` itself
 
 
 def _odd_shape(fields: Mapping[str, Tensor | None], frames: int, size: int) -> str | None:
@@ -321,7 +321,7 @@ class PackedClips(Dataset[AVClip]):
             fields["supervised"] = fields["supervised"] & (torch.arange(frames) == 0)
             fields["masks"] = fields["masks"] * fields["supervised"][:, None, None, None]
         texts = {name: str(about[name]) for name in TEXTS}
-        return AVClip(**(texts | fields | self.sound_fields(index)), hop_seconds=float(about["hop_seconds"]))
+        return AVClip(**(texts | fields | self.sound_fields(index)))
 
     def sound_fields(self, index: int) -> dict[str, Any]:
         """What an `AVClip` says about the sound of one clip, without reading its pictures."""
@@ -329,8 +329,8 @@ class PackedClips(Dataset[AVClip]):
         waveform = read("waveform")
         if waveform is not None and waveform.dtype == torch.int16:
             waveform = waveform / _PCM
-        rate, kind = int(about["sample_rate"]), str(about["audio_kind"])
-        return {"waveform": waveform, "sample_rate": rate, "audio": read("audio"), "audio_kind": kind}
+        numbers = {name: float(about[name]) for name in NUMBERS} | {"sample_rate": int(about["sample_rate"])}
+        return {"waveform": waveform, "audio": read("audio"), "audio_kind": str(about["audio_kind"]), **numbers}
 
     def waveform(self, index: int) -> tuple[Tensor, int]:
         """The sound of one clip, one channel in [-1, 1], and its rate in Hz.

@@ -20,6 +20,7 @@ from ecmvae.data.command import check_data, pack
 from ecmvae.data.loading import load_clips
 from ecmvae.data.miniature import ShapeScenes, write_miniature, write_miniature_avss
 from ecmvae.data.packed import INDEX, PackedClips, PackedIndex, encode
+from ecmvae.data.sets.miniature import write_set
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip
 
@@ -73,6 +74,8 @@ SETS: dict[str, tuple[Callable[[Path], Path], str, int, float]] = {
     "ms3": (lambda folder: _root(folder, "ms3"), "ms3", 5, 0.96),
     "avss": (lambda folder: write_miniature_avss(folder / "avss", single=ShapeScenes("s4", 48)), "avss", 10, 0.96),
     "collage": (_collage, "ms3", 5, 1.0),
+    "vpo": (lambda folder: write_set(folder / "vpo", "vpo_ss"), "vpo_ss", 1, 1.0),
+    "aviseg": (lambda folder: write_set(folder / "aviseg", "aviseg"), "aviseg", 3, 1.0),
 }
 
 

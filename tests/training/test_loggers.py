@@ -24,7 +24,8 @@ def test_several_loggers_get_the_same_curves(tiny) -> None:
 
 def test_a_run_needs_no_logger(tiny) -> None:
     run = train(tiny(train__epochs=1, train__loggers=[], train__log_images=1, data__val_length=2))
-    assert {path.name for path in run.iterdir()} == {"best", "checkpoints", "config.yaml", "history.jsonl", "run.lock"}
+    left = {"best", "checkpoints", "config.yaml", "differs.md", "history.jsonl", "run.lock"}
+    assert {path.name for path in run.iterdir()} == left
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

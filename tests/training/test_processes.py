@@ -35,7 +35,8 @@ def test_two_processes_train_and_score_as_one(two, monkeypatch) -> None:
     run = train(config)
     assert sorted(path.name for path in run.parent.iterdir()) == ["debug-001"]
     left = sorted(path.name.partition(".tfevents")[0] for path in run.iterdir())
-    assert left == ["best", "checkpoints", "config.yaml", "curves.png", "events.out", "history.jsonl", "run.lock"]
+    written = ["best", "checkpoints", "config.yaml", "curves.png", "differs.md", "events.out", "history.jsonl"]
+    assert left == [*written, "run.lock"]
     rows = read_history(run / "history.jsonl")
     assert [row["step"] for row in rows] == [1, 3, 3, 6, 6]
     saved = json.loads((run / "best" / "metadata.json").read_text())

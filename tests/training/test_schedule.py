@@ -26,7 +26,7 @@ def test_progress_counts_steps_without_a_budget() -> None:
 def test_a_slow_machine_completes_the_cycle_in_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(schedule.time, "monotonic", lambda: now[0])
-    clock = Schedule(TrainConfig(max_minutes=1.0), total_steps=1000, used_seconds=20.0)
+    clock = Schedule(TrainConfig(max_minutes=1.0), total_steps=1000, begun=80.0)
     clock.on_train_start(Trainer(logger=False, enable_checkpointing=False), LightningModule())
     now[0] += 10
     assert clock.progress(0) == pytest.approx(10 / 40)  # 20 of the 60 seconds were gone before training
