@@ -52,7 +52,7 @@ def main() -> None:
     if unknown:
         parser.error(f"no such row: {unknown[0]}; choose from {', '.join(ROWS)}")
     figures: dict[str, Any] = {"machine": machine(args.threads), "rows": {}, "ratios": {}}
-    print(figures["machine"])
+    print(figures["machine"], flush=True)
     for row in args.rows or ROWS:
         taken = in_turns(row, list(ROWS[row]), args)
         base = next(iter(taken))
@@ -68,7 +68,8 @@ def main() -> None:
             figures["ratios"].setdefault(row, {})[name] = ratios
             print(
                 f"{row:8} {name:30} {least['cpu_s']:9.3f} CPU s a clip {ratios['cpu_s']:6.2f}x "
-                f"{least['peak_mb']:7.0f} MB {ratios['peak_mb']:6.2f}x"
+                f"{least['peak_mb']:7.0f} MB {ratios['peak_mb']:6.2f}x",
+                flush=True,
             )
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
