@@ -88,7 +88,8 @@ def in_turns(row: str, variants: list[str], args: argparse.Namespace) -> dict[st
             environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
             done = subprocess.run(words, capture_output=True, text=True, env=environment)
             if done.returncode:
-                raise SystemExit(f"{row}, {name}: {done.stderr.strip().splitlines()[-1]}")
+                said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+                raise SystemExit(f"{row}, {name}: {said[-1]}")
             taken[name].append(json.loads(done.stdout.splitlines()[-1]))
     return taken
 
