@@ -244,7 +244,7 @@ class ShardFile:
         """The error that names this shard and the remedy."""
         return UserError(
             f"{show_path(self.path)}: damaged shard ({why}): run the same ecmvae data pack again, "
-            "which packs this one anew"
+            "which packs this shard again"
         )
 
     def tensor(self, place: int, name: str) -> Tensor | None:
