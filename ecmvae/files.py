@@ -17,7 +17,7 @@ from ecmvae.errors import UserError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """A temporary path that becomes `path` when the block ends well and vanishes when it does not.
 
     The temporary name is hidden, carries this machine and this process's id (two processes never share one) and keeps
@@ -26,6 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: Where the finished file or folder will be. Missing parent folders are made.
+        previous: Where the file that `path` holds until then is kept; it replaces an older one there. If the process
+            dies between the two renames, only `previous` exists.
 
     Yields:
         The path to write to.
@@ -38,6 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
         if temporary.is_dir() and path.is_dir():
             _replace_folder(temporary, path)
         else:
+            if previous is not None and path.exists():
+                path.replace(previous)
             temporary.replace(path)
         _flush_one(path.parent)
     finally:
@@ -61,6 +65,25 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def require_space(folder: Path, needed: int, what: str) -> None:
+    """Say that a disk is too full, in place of the error that a library would raise half-way.
+
+    Args:
+        folder: Where the bytes go; its nearest existing parent is asked.
+        needed: Bytes.
+        what: What needs them, for the message: "the checkpoint".
+
+    Raises:
+        OSError: If fewer bytes are free.
+    """
+    above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    free = shutil.disk_usage(above).free
+    if free < needed:
+        raise OSError(
+            f"no space left on {show_path(above)} ({what} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free)",
+        )
 
 
 def remove_leftovers(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ecmvae.errors import UserError
-from ecmvae.files import refuse_unwritable, remove_leftovers, replacing
+from ecmvae.files import refuse_unwritable, remove_leftovers, replacing, require_space
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -146,3 +146,20 @@ def test_what_cannot_be_written_is_refused(
         refuse_unwritable(tmp_path / name)
     refuse_unwritable(tmp_path / "new/folders/a.mp4")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_file_before_is_kept_where_asked_for(tmp_path: Path) -> None:
+    path, previous = tmp_path / "last.ckpt", tmp_path / "previous.ckpt"
+    for content in ("first", "second", "third"):
+        with replacing(path, previous) as part:
+            part.write_text(content)
+    assert (path.read_text(), previous.read_text()) == ("third", "second")
+    with pytest.raises(OSError, match="full"), replacing(path, previous) as part:
+        raise OSError("full")
+    assert (path.read_text(), previous.read_text()) == ("third", "second")
+
+
+def test_too_little_space_is_told_with_both_numbers(tmp_path: Path) -> None:
+    require_space(tmp_path / "missing" / "folder", 1, "this run")
+    with pytest.raises(OSError, match=r"no space left on .*\(this run needs 1000000000000 MB, \d+ MB are free\)"):
+        require_space(tmp_path / "missing", 10**18, "this run")

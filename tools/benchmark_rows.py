@@ -152,7 +152,7 @@ def _run(quick: bool, path: str, lightning: bool) -> Work:
     name = {"data.name": "synthetic", "data.val_length": 2, "data.workers": 0, "model.audio.frozen": False}
     train = {"train.max_minutes": None, "train.epochs": 1, "train.log_images": 0, "train.device": "cpu"}
     config = load_config("configs/collage_demo.yaml", size | name | train | {"train.precision": "32-true"})
-    data, module = _build(config, None, None)
+    data, module, _ = _build(config, None, None)
     module.cache_features(data)
     folder = Path(tempfile.mkdtemp())
 

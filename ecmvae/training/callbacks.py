@@ -13,12 +13,16 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ecmvae.files import replacing
+from ecmvae.config import TrainConfig
+from ecmvae.files import replacing, require_space
 from ecmvae.models.checkpoint import save_model
 from ecmvae.provenance import __version__, source_commit
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.launch import requeue, stop_signals
 from ecmvae.training.module import SegmentationModule
+
+PREVIOUS_NAME = "previous.ckpt"
+"""The checkpoint before the last, beside it: for the case that the last one cannot be read."""
 
 
 class Resumable(Callback):
@@ -30,7 +34,8 @@ class Resumable(Callback):
     generators of their own, and leave together once one has been told to; the first of a node tells with its exit code.
 
     Args:
-        path: The checkpoint; None in all processes but the first, which writes it.
+        path: The checkpoint; None in all processes but the first, which writes it. The one before it is kept beside it
+            as ``previous.ckpt``.
         seed: The run's seed.
         data: Goes to the right batch when a run is resumed.
     """
@@ -40,6 +45,7 @@ class Resumable(Callback):
         self._generators: dict[str, Any] | None = None
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
+        self._epoch_ended = False
         self.started = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,6 +61,7 @@ class Resumable(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the generators of this epoch."""
+        self._epoch_ended = False
         seed_everything(self.seed + trainer.global_rank, trainer.current_epoch)
 
     def on_train_batch_end(
@@ -68,12 +75,16 @@ class Resumable(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save every epoch."""
+        self._epoch_ended = True
         if self._told_to_stop(trainer):
             self._leave(trainer)
         self._save(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the generators' states of every process into the checkpoint."""
+        """Put the generators' states of every process into the checkpoint, and whether the run ends with it."""
+        assert isinstance(pl_module, SegmentationModule)
+        checkpoint["epoch_ended"] = self._epoch_ended
+        checkpoint["stopped_by"] = limits(pl_module.config.train) if trainer.should_stop else None
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         mine = {"torch": torch.get_rng_state(), "python": random.getstate(), "cuda": cuda}
         checkpoint["generators"] = states = [mine] * trainer.world_size
@@ -112,7 +123,8 @@ class Resumable(Callback):
     def _save(self, trainer: Trainer) -> None:
         # Every process takes part in making the checkpoint; the first one writes it.
         path = self.path if trainer.is_global_zero else None
-        with nullcontext(Path()) if path is None else replacing(path) as part:
+        keep = None if path is None else path.with_name(PREVIOUS_NAME)
+        with nullcontext(Path()) if path is None else replacing(path, keep) as part:
             trainer.save_checkpoint(part)
 
 
@@ -124,6 +136,7 @@ class CheckpointFile(TorchCheckpointIO):
         try:
             torch.save(checkpoint, path)
         except RuntimeError as error:  # torch's word for it
+            require_space(Path(path).parent, tensor_bytes(checkpoint), "a checkpoint")
             raise OSError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
 
 
@@ -156,6 +169,19 @@ class BestModel(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score of the stopped run."""
         self.score = float(state_dict["score"])
+
+
+def limits(options: TrainConfig) -> dict[str, int | float | None]:
+    """What may end a run before its last epoch."""
+    return {"patience": options.patience, "max_minutes": options.max_minutes}
+
+
+def tensor_bytes(value: Any) -> int:
+    """Bytes of all tensors in nested dictionaries and lists."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(map(tensor_bytes, parts))
 
 
 def as_tuple(state: Any) -> Any:

@@ -147,7 +147,7 @@ class SegmentationModule(LightningModule):
             objects=batch.objects,
         )
         total: Tensor = terms.total
-        self._finite.remember(self.global_step, terms.named())
+        self._finite.remember(self.global_step, terms.named(), batch.names)
         if self.global_step % LOG_EVERY_STEPS == 0 or self.trainer.is_last_batch:
             self._finite.look()
             self.logged_at = self.global_step

@@ -22,12 +22,13 @@ from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.device import multiplies_bfloat16
 from ecmvae.errors import UserError
-from ecmvae.files import replacing
+from ecmvae.files import replacing, require_space, write_json
 from ecmvae.locks import locked
 from ecmvae.training.averaging import AveragedWeights
-from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
+from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable, tensor_bytes
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.differs import write_differences
+from ecmvae.training.finite import NotFiniteError
 from ecmvae.training.launch import choose_strategy, fit_to_launcher, telling_lost_processes
 from ecmvae.training.leaks import check_folds
 from ecmvae.training.loggers import make_loggers, refuse_missing_loggers
@@ -36,13 +37,19 @@ from ecmvae.training.monitor import History, Previews, draw_curves
 from ecmvae.training.progress import RunProgress
 from ecmvae.training.resuming import (
     CHECKPOINT,
-    check_checkpoint,
-    checkpoint_of,
+    Resumption,
+    checkpoints_of,
+    newest_good,
     newest_run,
     remove_run_leftovers,
     restoring,
 )
 from ecmvae.training.schedule import Schedule
+
+logger = logging.getLogger(__name__)
+
+NOT_FINITE = "not_finite.json"
+"""Where a run whose loss is no longer finite says at which step that was, with which clips, and every loss term."""
 
 
 def train(
@@ -57,7 +64,8 @@ def train(
 
     The run's folder holds ``config.yaml`` (every knob, as resolved), ``differs.md`` (how it differs from what was
     published and from its recipe, see `ecmvae.training.differs`), ``best/`` (the model folder of the epoch with
-    the best validation mIoU), ``checkpoints/last.ckpt``, ``history.jsonl``, ``curves.png`` and TensorBoard's events.
+    the best validation mIoU), ``checkpoints/last.ckpt`` with ``previous.ckpt``, the one before it, ``history.jsonl``,
+    ``curves.png`` and TensorBoard's events.
 
     With several ``train.devices`` or nodes it is the same run, each batch shared by as many processes. Lightning starts
     those that torchrun or SLURM has not started, by running the calling script again: what the script does before and
@@ -66,7 +74,8 @@ def train(
     Args:
         config: The run's configuration.
         resume: The folder of a stopped run, to go on in; "auto" is the newest one of this very configuration, or a new
-            run where there is none. It ends as if it had never stopped, to the bit on a CPU.
+            run where there is none. It ends as if it had never stopped, to the bit on a CPU. If the last checkpoint
+            cannot be read, it goes on from the one before.
         train_clips: Training clips, in place of those that ``config.data`` names.
         val_clips: Validation clips, likewise; give both or none.
         files: The YAML files that the configuration was made from, for ``differs.md``; the first one is the recipe.
@@ -76,7 +85,8 @@ def train(
 
     Raises:
         UserError: For data, weights or a run that cannot be used, or one that another process trains.
-        FloatingPointError: When the loss is no longer finite.
+        NotFiniteError: When the loss is no longer finite; ``not_finite.json`` in the run's folder has the clips and
+            terms of that step.
         LostProcessError: When another process of a distributed run has ended.
         SystemExit: With 143 after SIGTERM and 130 after Ctrl-C, once the checkpoint is saved.
     """
@@ -86,7 +96,7 @@ def train(
     config = _on_this_machine(config)
     if resume == "auto":
         resume = newest_run(config)
-    checkpoint = None if resume is None else checkpoint_of(Path(resume))
+    checkpoints = [] if resume is None else checkpoints_of(Path(resume))
     check_folds(config)
     with ExitStack() as held:
         held.enter_context(_quiet_lightning())
@@ -94,10 +104,17 @@ def train(
         if resume is not None and trainer.is_global_zero:
             held.enter_context(locked(Path(resume)))
             remove_run_leftovers(Path(resume))
-        data, module = _build(config, train_clips, val_clips, checkpoint)
+        data, module, resumption = _build(config, train_clips, val_clips, checkpoints)
+        if resume is not None and resumption is not None and resumption.finished(config.train):
+            if trainer.is_global_zero:
+                logger.warning("%s has finished, after %d epochs: nothing is left to train", resume, resumption.epochs)
+                draw_curves(Path(resume) / "history.jsonl", Path(resume) / "curves.png")  # it may have been killed here
+            return Path(resume)
+        checkpoint = None if resumption is None else resumption.checkpoint
         folder = None
         if trainer.is_global_zero:
             # Only now, so that a mistake in data or weights leaves no empty run behind.
+            _require_room(module, Path(config.train.out if resume is None else resume))
             folder = Path(resume) if resume is not None else new_folder(config.train.out, config.train.name)
             if resume is None:
                 held.enter_context(locked(folder))
@@ -109,6 +126,11 @@ def train(
         try:
             with telling_lost_processes(trainer), restoring(trainer, checkpoint):
                 trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except NotFiniteError as error:
+            if folder is None:
+                raise
+            write_json(folder / NOT_FINITE, error.details)
+            raise NotFiniteError(f"{error} (details: {folder / NOT_FINITE})", **error.details) from error
         except UserError:
             if folder is not None and not (folder / CHECKPOINT).exists():
                 shutil.rmtree(folder)  # a damaged clip of the first epoch: nothing worth keeping was made
@@ -127,15 +149,30 @@ def _build(
     config: Config,
     train_clips: ClipSource | None,
     val_clips: ClipSource | None,
-    checkpoint: Path | None = None,
-) -> tuple[ClipDataModule, SegmentationModule]:
+    checkpoints: Sequence[Path] = (),
+) -> tuple[ClipDataModule, SegmentationModule, Resumption | None]:
     seed_everything(config.train.seed, epoch=-1)
     module = SegmentationModule(config)
-    if checkpoint is not None:
-        module.model.normalisation = check_checkpoint(checkpoint, module)
+    resumption = newest_good(checkpoints, module) if checkpoints else None
+    if resumption is not None:
+        module.model.normalisation = resumption.normalisation
     data = ClipDataModule(config, ClipPreprocessor.of(module.model), train_clips, val_clips)
     module.model.class_names = data.class_names
-    return data, module
+    return data, module, resumption
+
+
+def _require_room(module: SegmentationModule, folder: Path) -> None:
+    """Refuse to start where the run's files do not fit: three checkpoints while one is written, and two models.
+
+    Raises:
+        UserError: Saying how much is needed and how much is free.
+    """
+    model = tensor_bytes(module.state_dict())
+    moments = 2 * sum(each.nbytes for each in module.parameters() if each.requires_grad)
+    try:
+        require_space(folder, 3 * (model + moments) + 2 * model, "this run")
+    except OSError as error:
+        raise UserError(f"{error}: free some, or choose another train.out") from error
 
 
 def _on_this_machine(config: Config) -> Config:
@@ -241,7 +278,8 @@ def watch(trainer: Trainer, config: Config, folder: Path | None, data: ClipDataM
         ]
     if options.patience > 0:
         checks = math.ceil(options.patience / options.check_val_every_n_epochs)
-        callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks))
+        # Lightning would check after the checkpoint is saved, which then neither knew of the check nor of the stop.
+        callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks, check_on_train_epoch_end=False))
     if options.averaging != "none":
         callbacks.append(AveragedWeights(options, schedule))
     # Last: it saves what the others did.

@@ -7,9 +7,10 @@ the small models themselves. Logging reads a number from the device only every `
 from __future__ import annotations
 
 import json
+import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,15 @@ from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
 
 from ecmvae.errors import UserError, check_range
-from ecmvae.files import replacing
+from ecmvae.files import replacing, show_path
 from ecmvae.training.optimizer_state import FAULTS, check_optimizer
 from ecmvae.training.progress import make_bar
 from ecmvae.vae.multimodal import MultimodalVAE
+
+logger = logging.getLogger(__name__)
+
+LAST, PREVIOUS = "last.pt", "previous.pt"
+"""What a resumed run goes on from, and the file before it, in case the last one was torn or damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +98,10 @@ def fit(
         train: Name -> (n, ...).
         settings: How.
         validation: The same names, for early stopping and for choosing the best epoch.
-        folder: Where ``last.pt`` (to resume), ``history.json`` and TensorBoard's files go; None writes nothing.
-        resume: Go on from ``last.pt``, to the same end as if the run had never stopped.
+        folder: Where ``last.pt`` and ``previous.pt`` (to resume), ``history.json`` and TensorBoard's files go; None
+            writes nothing.
+        resume: Go on from ``last.pt``, to the same end as if the run had never stopped; if it is damaged, from
+            ``previous.pt``.
         progress: Show a bar on standard error.
 
     Returns:
@@ -107,8 +115,9 @@ def fit(
         raise UserError("patience needs validation data: hold some out, or leave patience out")
     if settings.kl_warmup_epochs and not hasattr(model, "beta"):
         raise UserError(f"kl_warmup_epochs has no effect on {type(model).__name__}, which has no KL: leave it out")
-    if resume and (folder is None or not (folder / "last.pt").is_file()):
-        raise UserError(f"nothing to resume: {folder or 'no folder given'} has no last.pt")
+    checkpoints = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()] if folder else []
+    if resume and not checkpoints:
+        raise UserError(f"nothing to resume: {folder or 'no folder given'} has no {LAST}")
     loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")] if folder else []
     fabric = Fabric(accelerator=settings.device, devices=1, loggers=loggers)
     torch.manual_seed(settings.seed)
@@ -117,8 +126,8 @@ def fit(
     train = {name: fabric.to_device(x) for name, x in train.items()}
     validation = validation and {name: fabric.to_device(x) for name, x in validation.items()}
     state = _State(model, optimizer, order)
-    if resume and folder is not None:
-        state.load(folder / "last.pt")
+    if resume:
+        state.load_newest(checkpoints)
     step = _Stepper(fabric, objective, optimizer, settings, len(next(iter(train.values()))))
     warm_up = _WarmUp(model, settings.kl_warmup_epochs * step.per_epoch)
     with make_bar(shown=progress) as bar:
@@ -274,13 +283,32 @@ class _State:
         return patience is not None and self.epoch - 1 - self.best_epoch >= patience and self.epoch > 0
 
     def save(self, folder: Path) -> None:
-        """Write last.pt and history.json, each whole or not at all."""
-        with replacing(folder / "last.pt") as part:
+        """Write last.pt and history.json, each whole or not at all; the last.pt before it becomes previous.pt."""
+        with replacing(folder / LAST, folder / PREVIOUS) as part:
             generators = {"order": self.order.get_state(), "random": torch.get_rng_state()}
             modules = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             torch.save({name: getattr(self, name) for name in self.KEPT} | generators | modules, part)
         with replacing(folder / "history.json") as part:
             part.write_text(json.dumps(self.history, indent=1))
+
+    def load_newest(self, paths: Sequence[Path]) -> None:
+        """Read the first of the files that can be read; a warning names those before it.
+
+        Raises:
+            UserError: If there is none: what is wrong with the first one.
+        """
+        faults: list[UserError] = []
+        for path in paths:
+            try:
+                self.load(path)
+            except UserError as error:
+                faults.append(error)
+                continue
+            if faults:
+                reason = str(faults[0]).rpartition(": ")[0]  # without the remedy
+                logger.warning("%s; going on from %s, after %d epochs", reason, show_path(path), self.epoch)
+            return
+        raise faults[0]
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote; nothing but tensors and plain values is unpickled.
@@ -298,7 +326,8 @@ class _State:
             self.order.set_state(saved["order"])
             torch.set_rng_state(saved["random"])
         except FAULTS as error:
-            raise UserError(f"{path} is damaged or of another model: train in another folder") from error
+            where = show_path(path)
+            raise UserError(f"{where} is damaged or of another model: train in another folder") from error
         for name in self.KEPT:
             setattr(self, name, saved[name])
 

@@ -1,5 +1,6 @@
 """NaN is found late, and still nothing that holds it is kept."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,9 +68,17 @@ def test_a_step_that_is_not_finite_reaches_no_file(
         return InfiniteGradient.apply(total) if module.global_step == step and broken == "gradient" else total
 
     monkeypatch.setattr(SegmentationModule, "training_step", training_step)
-    with pytest.raises(FloatingPointError, match=r"no longer .*finite number.* step .*lower train"):
+    with pytest.raises(FloatingPointError, match=r"no longer .*finite number.* step .*lower train.*not_finite.json"):
         train(config)
     (run,) = Path(config.train.out).iterdir()
+    details = json.loads((run / "not_finite.json").read_text())
+    assert details["step"] == (step if broken == "loss" else step + 1)
+    if broken == "loss":
+        assert details["first"] == "structure"
+        assert details["terms"]["structure"] == details["terms"]["total"] == "nan"
+        assert len(details["clips"]) == 4
+    else:
+        assert details.keys() & {"weights", "terms"}  # seen in the weights, or in the next step's loss
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
     assert all(each.isfinite().all() for each in checkpoint["state_dict"].values() if each.is_floating_point())

@@ -123,6 +123,21 @@ def test_resume_ends_as_if_it_had_never_stopped(data, tmp_path):
     assert list(tmp_path.glob("tensorboard/events*"))
 
 
+def test_a_damaged_last_pt_falls_back_to_the_one_before(data, tmp_path, caplog):
+    whole, torn = make(), make()
+    expected = fit(whole, data[0], FitSettings(epochs=4, device="cpu"), validation=data[1], progress=False)
+    fit(torn, data[0], FitSettings(epochs=3, device="cpu"), validation=data[1], folder=tmp_path, progress=False)
+    last = tmp_path / "last.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    resumed, settings = make(), FitSettings(epochs=4, device="cpu")
+    with caplog.at_level("WARNING", logger="ecmvae"):
+        result = fit(resumed, data[0], settings, validation=data[1], folder=tmp_path, resume=True, progress=False)
+    assert caplog.messages[0].startswith(f"{last} is damaged or of another model; going on from ")
+    assert caplog.messages[0].endswith("previous.pt, after 2 epochs")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert result.history == expected.history
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
