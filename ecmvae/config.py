@@ -185,6 +185,9 @@ class TrainConfig:
     CPU with AMX or AVX512-BF16), else 32-true."""
     tf32: bool = True
     """Let CUDA GPUs multiply float32 matrices in TF32, which is faster and keeps 10 bits of the mantissa."""
+    deterministic: bool = False
+    """Refuse operations whose result depends on the order of threads, as some do on GPUs; slower. On a CPU a run
+    repeats to the bit without it, see docs/reliability.md."""
     compile: bool = False
     """Compile the model with torch.compile: minutes at the start, for faster steps."""
     activation_checkpointing: bool = False
@@ -278,6 +281,10 @@ class Config:
         _require(
             plain or self.loss.formulas == "principled",
             "loss.free_bits and loss.kl_balance change the KL: set loss.formulas to principled with them",
+        )
+        _require(
+            not train.deterministic or train.max_minutes is None,
+            "train.max_minutes depends on the machine's speed: leave it away with train.deterministic, or that",
         )
         processes = train.devices * train.num_nodes
         _require(

@@ -30,7 +30,7 @@ Origin = Literal["released", "paper"]
 
 _ELSEWHERE = (
     *("data.root", "data.workers", "train.out", "train.name", "train.device", "train.loggers", "train.log_images"),
-    *("train.strategy", "train.activation_checkpointing"),
+    *("train.strategy", "train.activation_checkpointing", "train.deterministic"),
     *("model.name", "data.name", "model.visual.name", "model.visual.weights"),
 )
 """Settings that change nothing of what is learned, and those that have no default to compare with."""

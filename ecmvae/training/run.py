@@ -100,6 +100,7 @@ def train(
     check_folds(config)
     with ExitStack() as held:
         held.enter_context(_quiet_lightning())
+        held.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
         trainer = build_trainer(config)
         if resume is not None and trainer.is_global_zero:
             held.enter_context(locked(Path(resume)))
@@ -242,6 +243,7 @@ def build_trainer(config: Config) -> Trainer:
         sync_batchnorm=options.batch_norm == "sync",
         gradient_clip_val=options.gradient_clip or None,
         check_val_every_n_epoch=options.check_val_every_n_epochs,
+        deterministic=options.deterministic,
         num_sanity_val_steps=0,
         log_every_n_steps=LOG_EVERY_STEPS,
         logger=False,
