@@ -2,15 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs notebook clean
+.PHONY: setup demo test lint docs notebook lock sbom clean
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml requirements.txt tools/installer.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'ecmvae needs Python 3.11 or newer')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tools/installer.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
 demo: setup
@@ -22,6 +23,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_imports.py
+	$(BIN)/pip-licenses --python=$(BIN)/python >/dev/null
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu and not network'
@@ -31,6 +33,19 @@ notebook: setup
 
 docs: setup
 	$(BIN)/mkdocs build --strict
+
+# Versions and hashes of everything that `make setup` installs. UPGRADE=--upgrade takes the newest versions.
+COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11.5 --generate-hashes --no-annotate \
+	--no-emit-index-url --custom-compile-command 'make lock' --quiet $(UPGRADE)
+lock: setup
+	$(COMPILE) pyproject.toml --extra all --extra dev --output-file requirements.txt
+	echo uv | $(COMPILE) - --output-file tools/installer.txt
+
+# A CycloneDX list of what is installed, with licences.
+sbom: setup
+	mkdir -p dist
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py environment $(BIN)/python \
+		--pyproject pyproject.toml --output-reproducible --output-file dist/ecmvae.cdx.json
 
 clean:
 	rm -rf .venv site dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
