@@ -8,6 +8,8 @@ import pytest
 import reference_inputs
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from ecmvae.audio.io import read_wave, resample, write_wave
 from ecmvae.audio.log_mel import mel_matrix
@@ -177,3 +179,21 @@ def test_odd_rates_are_resampled_in_little_memory(rate: int) -> None:
 def test_absurd_rates_are_refused(rate: int) -> None:
     with pytest.raises(UserError, match=f"sample rate, in Hz, must be from 100 to 1000000, got {rate}"):
         resample(torch.zeros(10), rate)
+
+
+RATES = some.one_of(some.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000]), some.integers(4_000, 50_000))
+
+
+@given(RATES, RATES, some.floats(0.02, 0.35))
+@settings(max_examples=25, deadline=None)
+def test_a_tone_keeps_its_frequency_its_phase_and_its_length(rate: int, new_rate: int, share: float) -> None:
+    """Any two rates: the resampled tone is the tone sampled at the other rate, away from the ends."""
+    seconds, frequency = 0.25, share * min(rate, new_rate)
+    tone = torch.sin(2 * torch.pi * frequency * torch.arange(round(seconds * rate), dtype=torch.float64) / rate).float()
+    there = resample(tone, rate, new_rate)
+    assert abs(len(there) - len(tone) * new_rate / rate) <= 2 + len(tone) * new_rate / rate / 4_000
+    times = torch.arange(len(there), dtype=torch.float64) / new_rate
+    expected = torch.sin(2 * torch.pi * frequency * times).float()
+    edge = slice(len(there) // 4, -len(there) // 4)
+    drift = 2 * torch.pi * frequency * seconds / 4_000  # the documented error of an odd ratio, as a phase
+    assert (there[edge] - expected[edge]).abs().max() < 2e-3 + drift

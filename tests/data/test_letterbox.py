@@ -5,6 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.transforms import ClipTransform
@@ -64,3 +66,25 @@ def test_square_pictures_are_the_training_transform_too() -> None:
 def test_anamorphic_video_is_letterboxed_as_it_is_shown() -> None:
     box = Letterbox(height=576, width=720, side=128, sample_aspect=Fraction(64, 45))  # 16:9 DVD
     assert box.inner == (72, 128)
+
+
+@given(
+    some.integers(1, 20_000),
+    some.integers(1, 20_000),
+    some.integers(1, 640),
+    some.fractions(Fraction(1, 8), Fraction(8)),
+    some.booleans(),
+)
+def test_any_picture_fits_into_the_square(height: int, width: int, side: int, aspect: Fraction, squash: bool) -> None:
+    box = Letterbox(height=height, width=width, side=side, squash=squash, sample_aspect=aspect)
+    (top, left), (inner_height, inner_width) = box.corner, box.inner
+    assert max(inner_height, inner_width) == side
+    assert min(inner_height, inner_width) >= 1
+    for start, size in ((top, inner_height), (left, inner_width)):
+        assert abs(start - (side - start - size)) <= 1  # bars of the same width, to a pixel
+    if not squash and min(inner_height, inner_width) > 1:
+        shown_aspect = width * float(aspect) / height
+        assert abs(inner_width - shown_aspect * inner_height) <= 0.5 * max(1, shown_aspect) + 1e-6
+    maps = np.arange(side * side).reshape(side, side)
+    assert box.crop(maps).shape == box.inner
+    assert box.crop(maps)[0, 0] == top * side + left
