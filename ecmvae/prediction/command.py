@@ -28,6 +28,7 @@ def predict(
     npz: bool = False,
     jsonl: bool = False,
     parquet: bool = False,
+    reframe: str = "",
     also: list[str] | str = "",
     style: Style = "contour",
     loudness: bool = True,
@@ -62,13 +63,14 @@ def predict(
         ecmvae predict dog.mp4 --out dog.overlay.mp4
         ecmvae predict holiday/ --out marked --masks --coco
         ecmvae predict 'clips/*.mkv' --out marked --overlay false --cutout
+        ecmvae predict talk.mp4 --out short.mp4 --reframe 9:16
         ecmvae predict dog.mp4 --out sure --samples 8 --uncertainty --style heatmap
         ecmvae predict list.txt --out masks --overlay false --parquet --manifest masks/manifest.jsonl --shard 3/64
 
     Args:
         sources: Videos: files, folders, glob patterns, or a .txt file with one path a line.
         out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
-            .webm = cut-out, .json = COCO masks, .npz = arrays.
+            .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video.
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
@@ -80,6 +82,8 @@ def predict(
         npz: Write NAME.npz with masks, timestamps and loudness.
         jsonl: Write NAME.masks.jsonl, a line with a COCO run-length mask for each mask.
         parquet: Write NAME.masks.parquet, the same rows as Parquet.
+        reframe: Write NAME.reframe.mp4, cropped to this aspect (9:16 for phones) so that what sounds stays in the
+            picture.
         also: Further output formats, by name or import path: my_package.gif:GifWriter, or [one, another].
         style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
         loudness: Draw the loudness of the last five seconds into the overlay.
@@ -137,10 +141,12 @@ def predict(
         audio_track=audio_track,
         seed=seed,
     )
-    look = WriterOptions(style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track)
+    look = WriterOptions(
+        style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track, reframe=reframe
+    )
     switches = {
-        "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video, "coco": coco, "npz": npz,
-        "jsonl": jsonl, "parquet": parquet,
+        "reframe": bool(reframe), "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video,
+        "coco": coco, "npz": npz, "jsonl": jsonl, "parquet": parquet,
     }  # fmt: skip
     further = also if isinstance(also, list) else [also] if also else []
     formats = [*(name for name, wanted in switches.items() if wanted), *further]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from ecmvae.errors import UserError, check_range
+from ecmvae.foreign_text import short
 from ecmvae.shards import Shard
 
 Style = Literal["contour", "heatmap", "spotlight"]
@@ -62,6 +65,25 @@ class WriterOptions:
     """Put a second picture with the uncertainty to the right of the overlay."""
     audio_track: int = 0
     """Audio track of the source to keep, from 0."""
+    reframe: str = ""
+    """Aspect of the reframed video, such as 9:16."""
+
+    def __post_init__(self) -> None:
+        """Raise a `UserError` for an aspect that is none."""
+        if self.reframe:
+            parse_aspect(self.reframe)
+
+
+def parse_aspect(text: str) -> Fraction:
+    """The aspect that ``9:16`` stands for.
+
+    Raises:
+        UserError: If the text is not of that form.
+    """
+    found = re.fullmatch(r"([1-9]\d{0,4}):([1-9]\d{0,4})", text)
+    if found is None:
+        raise UserError(f"--reframe takes an aspect like 9:16 or 1:1, not {short(text)}")
+    return Fraction(int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,7 +173,14 @@ class VideoResult:
         """The same prediction cut at another threshold."""
         return replace(self, threshold=threshold)
 
-    def save(self, path: str | Path, writer: str | type[FrameWriter] | None = None, *, overwrite: bool = False) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        writer: str | type[FrameWriter] | None = None,
+        *,
+        options: WriterOptions | None = None,
+        overwrite: bool = False,
+    ) -> Path:
         """Write the result to a file.
 
         Args:
@@ -181,6 +188,7 @@ class VideoResult:
                 `.json` = COCO run-length masks, a name without suffix = a folder of PNG masks.
             writer: Output format in place of the one that the suffix selects: a name of
                 `ecmvae.prediction.writers.WRITERS`, an import path, or a class.
+            options: Style of the overlay, aspect of the reframed video.
             overwrite: Replace an existing file.
 
         Returns:
@@ -202,7 +210,7 @@ class VideoResult:
             raise UserError(
                 f"this window starts at frame {self.first_index}: join the windows from the first on, then save"
             )
-        options = WriterOptions(audio_track=self.audio_track)
+        options = replace(options or WriterOptions(), audio_track=self.audio_track)
         write_outputs([self], self.path, {WRITERS.get(kind): path}, options=options)
         return path
 

@@ -54,7 +54,7 @@ def predict_videos(
     """
     corpus = corpus or CorpusOptions()
     endings = {name: WRITERS.get(name).ending for name in (*WRITERS, *formats)}
-    chosen = [name for name in endings if name in formats]
+    chosen = list(dict.fromkeys(formats))
     for name in chosen:
         WRITERS.get(name).check_installed()
     videos = resolve_sources(sources, leave_out=endings.values())

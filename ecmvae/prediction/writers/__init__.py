@@ -30,6 +30,7 @@ WRITERS: Registry[type[FrameWriter]] = Registry(
         "overlay": f"{_HERE}.videos:OverlayWriter",
         "mask_video": f"{_HERE}.videos:MaskVideoWriter",
         "cutout": f"{_HERE}.videos:CutoutWriter",
+        "reframe": f"{_HERE}.reframe:ReframeWriter",
         "masks": f"{_HERE}.masks:MasksWriter",
         "coco": f"{_HERE}.masks:CocoWriter",
         "npz": f"{_HERE}.npz:NpzWriter",

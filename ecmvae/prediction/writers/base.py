@@ -80,12 +80,19 @@ class FrameWriter(ABC):
         """Complete the output after the last frame."""
 
     def open_video(
-        self, *, width: int | None = None, sound: bool = True, codec: VideoCodec = "h264", quality: int = 20
+        self,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        sound: bool = True,
+        codec: VideoCodec = "h264",
+        quality: int = 20,
     ) -> VideoWriter:
         """A video at `path` with the source's size, frame rate and, if `sound`, its audio track.
 
         Args:
             width: Pixels; None = as the source.
+            height: Likewise.
             sound: Copy the source's sound.
             codec: "h264", or "vp9" with transparency.
             quality: Constant rate factor; lower is better.
@@ -93,7 +100,7 @@ class FrameWriter(ABC):
         video = VideoWriter(
             self.path,
             width=width or self.info.width,
-            height=self.info.height,
+            height=height or self.info.height,
             fps=self.info.fps,
             codec=codec,
             alpha=codec == "vp9",
