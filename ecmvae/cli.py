@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
+    "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
     "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
@@ -44,6 +45,7 @@ _EXTRA_OF = {
     "gradio": "app",
     "ray": "ray",
     "pyarrow": "parquet",
+    **dict.fromkeys(("transformers", "tokenizers"), "foundation"),
 }
 """Package -> the extra that brings it."""
 _EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}
