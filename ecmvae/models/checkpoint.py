@@ -19,6 +19,7 @@ from ecmvae.weight_files import differences
 
 _NOT_IN_THE_WEIGHTS = (
     "weights",
+    "pretrained",
     "drop_path",
     "window",
     "frozen",
@@ -85,13 +86,13 @@ def initial_model(config: Config) -> Segmenter:
     if strange := code_in(stored.config) - code_in(config):
         raise UserError(f"train.initial_checkpoint={source} names code that this run does not: {', '.join(strange)}")
     trained = Segmenter.restore(stored)
-    state = trained.state_dict()
+    state, known = trained.state_dict(), trained.architectures
     if trained.audio_encoder is None:
         network = replace(without_weights(config.model), audio=config.model.audio)
-        model = build_model(network, image_size=size)
+        model = build_model(network, image_size=size, architectures=known)
         state |= {name: value for name, value in model.state_dict().items() if name.startswith("audio_encoder.")}
     else:
-        model = build_model(without_weights(config.model), image_size=size, with_audio_encoder=True)
+        model = build_model(without_weights(config.model), image_size=size, with_audio_encoder=True, architectures=known)
     if faults := differences(model.state_dict(), state):
         why = _differences(stored.config, config) or faults
         raise UserError(f"train.initial_checkpoint={source} is another network ({why}): give both the same settings")
