@@ -8,7 +8,28 @@ import torch
 
 NAMES = ("Speech", "Bark", "Bow-wow", "Acoustic guitar", "Silence", "Rain", "Siren", "Meow")
 """What the tiny AST can name."""
-WORDS = "a an the of sound in is dog guitar person speaking cat rain siren silence noise police car or ambulance".split()
+WORDS = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "sound",
+    "in",
+    "is",
+    "dog",
+    "guitar",
+    "person",
+    "speaking",
+    "cat",
+    "rain",
+    "siren",
+    "silence",
+    "noise",
+    "police",
+    "car",
+    "or",
+    "ambulance",
+]
 
 
 def save(kind: str, folder: Path) -> Path:
@@ -61,13 +82,26 @@ def _clap() -> tuple[Any, dict[str, Any]]:
     from transformers import ClapConfig, ClapModel
 
     audio = {
-        **{"spec_size": 64, "num_mel_bins": 16, "window_size": 4, "patch_size": 2, "patch_stride": [2, 2]},
-        **{"depths": [1, 1], "num_attention_heads": [2, 2], "hidden_size": 32, "patch_embeds_hidden_size": 16},
-        **{"projection_dim": 16, "enable_fusion": False},
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "window_size": 4,
+        "patch_size": 2,
+        "patch_stride": [2, 2],
+        "depths": [1, 1],
+        "num_attention_heads": [2, 2],
+        "hidden_size": 32,
+        "patch_embeds_hidden_size": 16,
+        "projection_dim": 16,
+        "enable_fusion": False,
     }
     text = {
-        **{"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-        **{"intermediate_size": 16, "max_position_embeddings": 40, "projection_dim": 16},
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "max_position_embeddings": 40,
+        "projection_dim": 16,
     }
     network = ClapModel(ClapConfig(audio_config=audio, text_config=text, projection_dim=16))
     return network, {"feature_size": 16, "fft_window_size": 512, "hop_length": 320, "sampling_rate": 16_000,
@@ -78,16 +112,33 @@ def _pe_a_frame() -> tuple[Any, dict[str, Any]]:
     from transformers import PeAudioConfig, PeAudioFrameLevelModel
 
     text = {
-        **{"model_type": "modernbert", "vocab_size": 40, "hidden_size": 16, "intermediate_size": 16},
-        **{"num_hidden_layers": 1, "num_attention_heads": 2, "pad_token_id": 1, "max_position_embeddings": 64},
+        "model_type": "modernbert",
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "pad_token_id": 1,
+        "max_position_embeddings": 64,
     }
     dac = {
-        **{"model_type": "dac", "encoder_hidden_size": 4, "downsampling_ratios": [2, 4, 4, 5], "codebook_dim": 8},
-        **{"hidden_size": 64, "n_codebooks": 1, "codebook_size": 8, "decoder_hidden_size": 64, "sampling_rate": 16_000},
+        "model_type": "dac",
+        "encoder_hidden_size": 4,
+        "downsampling_ratios": [2, 4, 4, 5],
+        "codebook_dim": 8,
+        "hidden_size": 64,
+        "n_codebooks": 1,
+        "codebook_size": 8,
+        "decoder_hidden_size": 64,
+        "sampling_rate": 16_000,
     }
     audio = {
-        **{"dac_config": dac, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1},
-        **{"num_attention_heads": 2, "head_dim": 8},
+        "dac_config": dac,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 8,
     }
     network = PeAudioFrameLevelModel(PeAudioConfig(text_config=text, audio_config=audio))
     return network, {"hop_length": 160, "sampling_rate": 4_000}
@@ -97,12 +148,22 @@ def _clipseg() -> tuple[Any, dict[str, Any]]:
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
     text = {
-        **{"vocab_size": 40, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1},
-        **{"num_attention_heads": 2, "max_position_embeddings": 32, "eos_token_id": 2, "bos_token_id": 0},
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 32,
+        "eos_token_id": 2,
+        "bos_token_id": 0,
     }
     vision = {
-        **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2},
-        **{"image_size": 64, "patch_size": 16},
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
     }
     config = CLIPSegConfig(
         text_config=text,
@@ -114,7 +175,7 @@ def _clipseg() -> tuple[Any, dict[str, Any]]:
         decoder_intermediate_size=16,
         use_complex_transposed_convolution=True,
     )
-    return CLIPSegForImageSegmentation(config), {"size": {"height": 64, "width": 64}, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}  # fmt: skip
+    return CLIPSegForImageSegmentation(config), {"size": {"height": 64, "width": 64}}
 
 
 def _dinov2() -> tuple[Any, dict[str, Any]]:

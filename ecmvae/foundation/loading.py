@@ -99,11 +99,17 @@ def load_network(
                 output_loading_info=True,
             )
         except Exception as error:  # a file of a stranger fails in many ways
-            raise UserError(f"{chosen} cannot be read ({cut(str(error)) or type(error).__name__}): fetch it again") from error
+            raise UserError(
+                f"{chosen} cannot be read ({cut(str(error)) or type(error).__name__}): fetch it again"
+            ) from error
     lacking = sorted(report["missing_keys"])
     odd = sorted(str(each[0] if isinstance(each, tuple) else each) for each in report["mismatched_keys"])
     if lacking or odd:
-        faults = [f"{len(keys)} {what} ({keys[0]})" for keys, what in ((lacking, "missing"), (odd, "of another shape")) if keys]
+        faults = [
+            f"{len(keys)} {what} ({keys[0]})"
+            for keys, what in ((lacking, "missing"), (odd, "of another shape"))
+            if keys
+        ]
         raise UserError(f"{chosen} does not fit {network.__name__}: tensors are {' and '.join(faults)}")
     return Loaded(module.eval(), found, folder)
 
@@ -120,7 +126,9 @@ def load_tokenizer(folder: Path) -> Any:
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # a file of a stranger fails in many ways
-            raise UserError(f"{folder} holds no tokenizer that can be read ({cut(str(error))}): fetch it again") from error
+            raise UserError(
+                f"{folder} holds no tokenizer that can be read ({cut(str(error))}): fetch it again"
+            ) from error
 
 
 def _random(network: type[Any], found: Mapping[str, Any], settings: Mapping[str, Any] | None, where: str) -> Loaded:
@@ -142,10 +150,12 @@ def _configuration(
         try:
             return kind.from_dict({**given, **(settings or {})})
         except Exception as error:  # types and sizes that transformers refuses in its own ways
-            raise UserError(f"{where} is not a usable configuration of {network.__name__}: {cut(str(error))}") from error
+            raise UserError(
+                f"{where} is not a usable configuration of {network.__name__}: {cut(str(error))}"
+            ) from error
 
 
-def number(values: Mapping[str, Any], key: str, default: float, low: float, high: float) -> float:
+def number(values: Mapping[str, Any], key: str, default: int | float, low: int | float, high: int | float) -> float:
     """A number that a file of a stranger gives, or the default.
 
     Raises:
@@ -154,7 +164,7 @@ def number(values: Mapping[str, Any], key: str, default: float, low: float, high
     found = values.get(key, default)
     if isinstance(found, bool) or not isinstance(found, int | float) or not low <= found <= high:
         raise UserError(f"{PREPROCESSOR} says {short(found)} for {key}: needed is a number from {low:g} to {high:g}")
-    return found
+    return float(found)
 
 
 def _clean(values: Any) -> Any:

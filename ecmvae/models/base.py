@@ -116,9 +116,7 @@ class Segmenter(Pretrained):
         network, size = without_weights(config.model), config.data.image_size
         if not code_in(config):  # code that is trusted may need memory to be built at all
             with skeletons():
-                skeleton = build_model(
-                    network, image_size=size, with_audio_encoder=with_audio, architectures=known
-                )
+                skeleton = build_model(network, image_size=size, with_audio_encoder=with_audio, architectures=known)
             _check_weights(stored, skeleton)
         model = build_model(network, image_size=size, with_audio_encoder=with_audio, architectures=known)
         _check_weights(stored, model)

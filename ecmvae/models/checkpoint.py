@@ -92,7 +92,9 @@ def initial_model(config: Config) -> Segmenter:
         model = build_model(network, image_size=size, architectures=known)
         state |= {name: value for name, value in model.state_dict().items() if name.startswith("audio_encoder.")}
     else:
-        model = build_model(without_weights(config.model), image_size=size, with_audio_encoder=True, architectures=known)
+        model = build_model(
+            without_weights(config.model), image_size=size, with_audio_encoder=True, architectures=known
+        )
     if faults := differences(model.state_dict(), state):
         why = _differences(stored.config, config) or faults
         raise UserError(f"train.initial_checkpoint={source} is another network ({why}): give both the same settings")

@@ -80,7 +80,9 @@ def test_fetched_without_pickles_and_code_then_used_offline(
     assert hub.requests == []
 
 
-def test_no_network_and_no_cache(hub: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_and_no_cache(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens
@@ -89,7 +91,9 @@ def test_no_network_and_no_cache(hub: FakeHub, capsys: pytest.CaptureFixture[str
     assert "offline mode forbids fetching" in _run(capsys, "clipseg")[2]
 
 
-def test_what_the_hub_refuses(hub: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_hub_refuses(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "hub has no hf://someone/nothing" in _run(capsys, "hf://someone/nothing")[2]
     assert "no such revision" in _run(capsys, f"hf://{CLIPSEG}@v9")[2]
     hub.gated[DINO] = "hf_accepted"

@@ -60,7 +60,9 @@ class CLAPFrontEnd:
         length = int(self.longest * self.sample_rate)
         repeated = waveforms.repeat(1, max(length // waveforms.shape[1], 1))[:, :length]
         filled = F.pad(repeated, (0, length - repeated.shape[1]))
-        return decibel_mel(filled, self.sample_rate, self.bands, self.size, self.hop, self.lowest, self.highest)[:, None]
+        return decibel_mel(filled, self.sample_rate, self.bands, self.size, self.hop, self.lowest, self.highest)[
+            :, None
+        ]
 
 
 class CLAP(AudioEncoder):
@@ -116,7 +118,9 @@ class CLAP(AudioEncoder):
     def _embed(self, texts: tuple[str, ...]) -> Float[Tensor, "k a"]:
         if texts not in self._texts:
             assert self.folder is not None
-            words = load_tokenizer(self.folder)([f"the sound of {text}" for text in texts], padding=True, return_tensors="pt")
+            words = load_tokenizer(self.folder)(
+                [f"the sound of {text}" for text in texts], padding=True, return_tensors="pt"
+            )
             device = self.network.logit_scale_a.device
             found = self.network.get_text_features(words.input_ids.to(device), words.attention_mask.to(device))
             self._texts = {texts: found.pooler_output}

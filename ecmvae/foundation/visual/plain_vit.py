@@ -48,7 +48,9 @@ class PlainViT(nn.Module):
         if size != frames.shape[-2:]:
             frames = F.interpolate(frames, size, mode="bilinear")
         maps = self.network(frames).feature_maps
-        return tuple(resample_map(each, covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True))
+        return tuple(
+            resample_map(each, covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)
+        )
 
 
 def normalisation_in(preprocessor: Mapping[str, Any]) -> Normalisation:

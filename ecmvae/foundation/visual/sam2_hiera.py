@@ -44,7 +44,11 @@ class SAM2Hiera(nn.Module):
 
         kinds, default = ("sam2", "sam2_video"), "sam2-hiera-tiny"
         if architecture is not None or (not pretrained and weights is None):
-            return cls(load_network(Sam2HieraDetModel, kinds=kinds, default=default, pretrained=False, architecture=architecture))
+            return cls(
+                load_network(
+                    Sam2HieraDetModel, kinds=kinds, default=default, pretrained=False, architecture=architecture
+                )
+            )
         whole = load_network(Sam2Model, kinds=kinds, default=default, weights=weights, pretrained=pretrained)
         encoder = whole.network.vision_encoder.backbone
         return cls(replace(whole, network=encoder, architecture=_only(encoder, whole)))
