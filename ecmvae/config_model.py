@@ -20,7 +20,7 @@ class VisualConfig:
     package), "timm" (timm's hub, needs a network), or the path of a weight file. A foundation model: a name of
     `ecmvae models` that was fetched, hf://owner/name@commit, or a folder; None stands for the smallest one."""
     pretrained: bool = True
-    """A foundation model: False gives it random weights, of the architecture that `weights` names. Nothing else does."""
+    """A foundation model: False gives it random weights, of the architecture that `weights` names."""
     drop_path: float = 0.0
     """Stochastic depth in training: the rate of the last block, falling linearly to 0 at the first. The
     released PVTv2 has 0.1. For networks of timm that know it."""

@@ -8,28 +8,10 @@ import torch
 
 NAMES = ("Speech", "Bark", "Bow-wow", "Acoustic guitar", "Silence", "Rain", "Siren", "Meow")
 """What the tiny AST can name."""
-WORDS = [
-    "a",
-    "an",
-    "the",
-    "of",
-    "sound",
-    "in",
-    "is",
-    "dog",
-    "guitar",
-    "person",
-    "speaking",
-    "cat",
-    "rain",
-    "siren",
-    "silence",
-    "noise",
-    "police",
-    "car",
-    "or",
-    "ambulance",
-]
+WORDS = (
+    *("a", "an", "the", "of", "sound", "in", "is", "dog", "guitar", "person", "speaking", "cat"),
+    *("rain", "siren", "silence", "noise", "police", "car", "or", "ambulance"),
+)
 
 
 def save(kind: str, folder: Path) -> Path:

@@ -33,7 +33,7 @@ class HubModel:
 
     Attributes:
         name: Its name in ecmvae.
-        kind: Which part it can be: a name of `AUDIO_ENCODERS` or `BACKBONES`, "clipseg", or "" if ecmvae does not use it.
+        kind: Its part: a name of `AUDIO_ENCODERS` or `BACKBONES`, "clipseg", or "" if ecmvae does not use it.
         repository: ``owner/name``; None where its authors published none.
         licence: SPDX identifier in lower case, or the name of a licence of its own.
         parameters: In millions, counted of its architecture in transformers; None where that is not known.

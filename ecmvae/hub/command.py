@@ -1,4 +1,4 @@
-"""`ecmvae models` and `ecmvae fetch`: the models that can be asked for by name, and the download of foundation models."""
+"""`ecmvae models` and `ecmvae fetch`: list the models that have names, and download foundation models."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import torch
 from ecmvae.config import Config
 from ecmvae.config_reader import by_dotted_name
 from ecmvae.errors import UserError
+from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import find_model_folder
 from ecmvae.hub.folder import code_in, read_model_folder, write_model_folder
 from ecmvae.models.base import Segmenter, build_model, without_weights
@@ -35,8 +36,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_co
     """Load a model.
 
     Args:
-        path: The folder, a run folder that holds it as ``best``, a name of `ecmvae models`, or
-            ``hf://owner/name[@revision]`` on the hub.
+        path: The folder, a run folder that holds it as ``best``, a name of `ecmvae models`,
+            ``hf://owner/name[@revision]`` on the hub, or ``concepts``, see `ecmvae.hub.concepts`.
         device: Device of the model.
         trust_code: Import the classes that the model's configuration names by import path.
 
@@ -47,6 +48,10 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_co
         UserError: If the folder is missing or incomplete, its weights are not those of its configuration, or it names
             code that is not trusted.
     """
+    if name := ConceptsName.parse(str(path)):
+        from ecmvae.models.concepts import Concepts
+
+        return Concepts.load(name).to(device)
     return Segmenter.restore(read_model_folder(find_model_folder(path), trust_code=trust_code)).to(device)
 
 

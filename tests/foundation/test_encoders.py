@@ -115,12 +115,12 @@ def test_eyes_see_as_transformers_does(hub_folders: dict[str, Path]) -> None:
 @pytest.mark.parametrize("kind", [*SEES, *HEARS])
 def test_never_silently_random(kind: str, hub_folders: dict[str, Path], tmp_path: Path) -> None:
     build = build_backbone if kind in BACKBONES else build_audio_encoder
-    with pytest.raises(UserError, match="is not in the hub's cache: ecmvae fetch [a-z0-9-]+$"):
+    with pytest.raises(UserError, match=r"is not in the hub's cache: ecmvae fetch [a-z0-9-]+$"):
         build(kind)
     other = hub_folders["clipseg"]
     with pytest.raises(UserError, match="does not fit: it is a 'clipseg'"):
         build(kind, weights=str(other))
-    with pytest.raises(UserError, match="lacks config.json and model.safetensors"):
+    with pytest.raises(UserError, match=r"lacks config\.json and model\.safetensors"):
         build(kind, weights=str(tmp_path))
 
     # The configuration of a wider network over these weights, and weights of which one is missing.

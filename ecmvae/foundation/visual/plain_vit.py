@@ -1,7 +1,7 @@
 """A plain ViT of transformers as a visual backbone: four of its blocks as maps at strides 4, 8, 16 and 32.
 
-As `ecmvae.visual.simple_pyramid` does with timm's: after the simple feature pyramid of ViTDet (arXiv 2203.16527), without
-parameters, so that a frozen backbone is frozen as a whole and its maps can be cached.
+As `ecmvae.visual.simple_pyramid` does with timm's: after the simple feature pyramid of ViTDet (arXiv 2203.16527),
+without parameters, so that a frozen backbone is frozen as a whole and its maps can be cached.
 """
 
 from __future__ import annotations
