@@ -189,8 +189,9 @@ def _mapping(path: Path) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' tables and bars: what matters of them is raised."""
-    from transformers.utils import logging as theirs
+    import transformers
 
+    theirs: Any = transformers.utils.logging
     logger, bars = logging.getLogger("transformers"), theirs.is_progress_bar_enabled()
     level = logger.level
     logger.setLevel(logging.ERROR)

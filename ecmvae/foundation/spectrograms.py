@@ -33,7 +33,8 @@ def kaldi_filter_bank(waveforms: Float[Tensor, "n s"], sample_rate: int, bands: 
     size = 1 << (length - 1).bit_length()
     power = torch.fft.rfft((windows - 0.97 * before) * window, n=size).abs().square()
     bank = _kaldi_bands(bands, size, sample_rate).to(power)
-    return (power @ bank).clamp(min=_EPSILON).log()
+    logarithm: Tensor = (power @ bank).clamp(min=_EPSILON).log()
+    return logarithm
 
 
 def decibel_mel(
@@ -55,7 +56,8 @@ def decibel_mel(
     padded = F.pad(waveforms.double()[:, None], (size // 2, size // 2), mode="reflect")[:, 0]
     power = torch.fft.rfft(padded.unfold(-1, size, hop) * window).abs().square()
     bank = _slaney_bands(bands, size, sample_rate, lowest, highest).to(power)
-    return (10 * (power @ bank).clamp(min=1e-10).log10()).float()
+    decibels: Tensor = 10 * (power @ bank).clamp(min=1e-10).log10()
+    return decibels.float()
 
 
 @cache

@@ -36,7 +36,7 @@ class HubModel:
         kind: Its part: a name of `AUDIO_ENCODERS` or `BACKBONES`, "clipseg", or "" if ecmvae does not use it.
         repository: ``owner/name``; None where its authors published none.
         licence: SPDX identifier in lower case, or the name of a licence of its own.
-        parameters: In millions, counted of its architecture in transformers; None where that is not known.
+        parameters: In millions, counted of its architecture built in transformers; None where that is not known.
         purpose: What it is for, in a line.
         revision: Branch, tag or commit. A branch is unverified: its content may change.
         gated: Whether the hub asks for an account that has accepted the terms.
@@ -105,7 +105,7 @@ _MODELS = (
         kind="clipseg",
         repository="CIDAS/clipseg-rd64-refined",
         licence="apache-2.0",
-        parameters=152.5,
+        parameters=150.7,
         purpose="sees: where in the picture a text is",
     ),
     HubModel(

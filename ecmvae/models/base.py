@@ -136,7 +136,7 @@ class Segmenter(Pretrained):
     @property
     def architectures(self) -> dict[str, Any]:
         """Of the foundation models among its encoders, by "visual" and "audio"; empty without any."""
-        parts = {"visual": self.backbone, "audio": self.audio_encoder}
+        parts: dict[str, Any] = {"visual": self.backbone, "audio": self.audio_encoder}
         return {name: part.architecture for name, part in parts.items() if hasattr(part, "architecture")}
 
     @property

@@ -28,7 +28,8 @@ class ConceptsEngine(TorchEngine):
     def with_concepts(self, concepts: str | None) -> ConceptsEngine:
         """The same networks with other concepts."""
         other = copy.copy(self)
-        other.model = other._run = other._concepts = self._concepts.with_concepts(concepts).to(self.device)
+        other._concepts = self._concepts.with_concepts(concepts).to(self.device)
+        other.model = other._run = check_model(other._concepts)
         other.class_names = other._concepts.class_names
         return other
 

@@ -131,7 +131,9 @@ def open_engine(
     if hasattr(model, "name_masks"):
         from ecmvae.prediction.concepts_engine import ConceptsEngine
 
-        named = model if options.concepts is None else model.with_concepts(options.concepts)
+        named: Any = model
+        if options.concepts is not None:
+            named = named.with_concepts(options.concepts)
         return ConceptsEngine(named, device, half=options.half)
     from ecmvae.prediction.torch_engine import TorchEngine, check_model
 

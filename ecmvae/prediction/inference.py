@@ -43,6 +43,7 @@ def predict_key_frames(
     size = clip * max(options.batch // options.stride, 1)
     before: KeyFrames | None = None
     spread = 0.0
+    classes: np.ndarray | None
     loudest: np.ndarray | None = None
     current = read(size)
     while current is not None:
@@ -137,11 +138,12 @@ def _named_everywhere(classes: UInt8[np.ndarray, "n s s"]) -> UInt8[np.ndarray, 
 
     Smoothing spreads a mask to frames in which nothing was heard, and every pixel of a mask has a class.
     """
-    named = classes.reshape(len(classes), -1).any(axis=1).nonzero()[0]
+    named = np.flatnonzero(classes.any(axis=(1, 2)))
     if len(named) == 0:
         return np.ones_like(classes)
     nearest = np.abs(np.arange(len(classes))[:, None] - named).argmin(axis=1)
-    return classes[named[nearest]]
+    filled: np.ndarray = classes[named[nearest]]
+    return filled
 
 
 def _range(samples: Float[np.ndarray, "k b t h w"]) -> float:

@@ -1,7 +1,6 @@
 """CLAP: sounds and texts in one space, so that any text can be listened for.
 
-Wu et al., "Large-scale Contrastive Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption Augmentation",
-arXiv 2211.06687.
+Wu et al., "Large-scale Contrastive Language-Audio Pretraining ...", arXiv 2211.06687.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from ecmvae.foundation.spectrograms import decibel_mel
 
 NOTHING = ("silence", "noise")
 """What a concept has to be likelier than."""
+_ENDS = (("lowest", "min"), ("highest", "max"))
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,10 @@ class CLAPFrontEnd:
     @classmethod
     def of(cls, file: Mapping[str, Any]) -> CLAPFrontEnd:
         """The front end that preprocessor_config.json describes."""
+        whole = (("bands", "feature_size", 1024), ("size", "fft_window_size", 65_536), ("hop", "hop_length", 65_536))
         return cls(
-            bands=int(number(file, "feature_size", cls.bands, 1, 1024)),
-            size=int(number(file, "fft_window_size", cls.size, 16, 65_536)),
-            hop=int(number(file, "hop_length", cls.hop, 1, 65_536)),
-            lowest=number(file, "frequency_min", cls.lowest, 0, 96_000),
-            highest=number(file, "frequency_max", cls.highest, 1, 96_000),
+            **{name: int(number(file, key, getattr(cls, name), 1, most)) for name, key, most in whole},
+            **{name: number(file, f"frequency_{end}", getattr(cls, name), 0, 96_000) for name, end in _ENDS},
             longest=number(file, "max_length_s", cls.longest, cls.seconds, 60),
             sample_rate=int(number(file, "sampling_rate", cls.sample_rate, 4_000, 192_000)),
         )
@@ -60,9 +58,8 @@ class CLAPFrontEnd:
         length = int(self.longest * self.sample_rate)
         repeated = waveforms.repeat(1, max(length // waveforms.shape[1], 1))[:, :length]
         filled = F.pad(repeated, (0, length - repeated.shape[1]))
-        return decibel_mel(filled, self.sample_rate, self.bands, self.size, self.hop, self.lowest, self.highest)[
-            :, None
-        ]
+        band = (self.bands, self.size, self.hop, self.lowest, self.highest)
+        return decibel_mel(filled, self.sample_rate, *band)[:, None]
 
 
 class CLAP(AudioEncoder):
@@ -72,16 +69,17 @@ class CLAP(AudioEncoder):
         loaded: A ``ClapAudioModelWithProjection``, or a ``ClapModel``.
     """
 
-    names: tuple[str, ...] = ()
-    """None of its own."""
+    names = ()  # none of its own
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
         self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
-        config = self.network.audio_model.config
-        if config.enable_fusion:
-            raise UserError("a CLAP with feature fusion is not supported: use laion/clap-htsat-unfused")
-        self.front_end, self.dim = CLAPFrontEnd.of(loaded.preprocessor), int(config.projection_dim)
+        if self.network.audio_model.config.enable_fusion:
+            raise UserError("a CLAP with feature fusion is not supported: ecmvae fetch clap")
+        self.front_end, self.dim = (
+            CLAPFrontEnd.of(loaded.preprocessor),
+            int(self.network.audio_model.config.projection_dim),
+        )
         self._texts: dict[tuple[str, ...], Tensor] = {}
 
     @classmethod
@@ -93,7 +91,7 @@ class CLAP(AudioEncoder):
         architecture: Mapping[str, Any] | None = None,
         texts: bool = False,
     ) -> CLAP:
-        """See `ecmvae.foundation.loading.load_network`; `texts`: with the text branch, which `activities` needs."""
+        """See `load_network`; `texts`: with the text branch, which `activities` needs."""
         from transformers import ClapAudioModelWithProjection, ClapModel
 
         network, section = (ClapModel, None) if texts else (ClapAudioModelWithProjection, "audio_config")
@@ -111,17 +109,15 @@ class CLAP(AudioEncoder):
     def activities(self, heard: Float[Tensor, "n a"], concepts: Sequence[str]) -> Float[Tensor, "n k"]:
         """Probability of each concept against `NOTHING`, whatever else sounds."""
         texts = self._embed((*concepts, *NOTHING)).to(heard)
-        scores = heard @ texts.T * self.network.logit_scale_a.exp()
-        sounding, nothing = scores[:, : len(concepts)], scores[:, len(concepts) :]
+        scores: Tensor = heard @ texts.T * self.network.logit_scale_a.exp()
+        sounding, nothing = scores.split([len(concepts), len(NOTHING)], dim=1)
         return (sounding - nothing.logsumexp(dim=1, keepdim=True)).sigmoid()
 
     def _embed(self, texts: tuple[str, ...]) -> Float[Tensor, "k a"]:
         if texts not in self._texts:
             assert self.folder is not None
-            words = load_tokenizer(self.folder)(
-                [f"the sound of {text}" for text in texts], padding=True, return_tensors="pt"
-            )
-            device = self.network.logit_scale_a.device
-            found = self.network.get_text_features(words.input_ids.to(device), words.attention_mask.to(device))
+            sentences = [f"the sound of {text}" for text in texts]
+            words = load_tokenizer(self.folder)(sentences, padding=True, return_tensors="pt").to(self.network.device)
+            found = self.network.get_text_features(words.input_ids, words.attention_mask)
             self._texts = {texts: found.pooler_output}
         return self._texts[texts]

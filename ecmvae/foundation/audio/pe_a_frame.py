@@ -58,8 +58,8 @@ class PEAFrame(AudioEncoder):
         texts: Keep the text branch, which `activities` needs.
     """
 
-    names: tuple[str, ...] = ()
-    """None of its own."""
+    front_end: PEAFrameFrontEnd
+    names = ()  # none of its own
 
     def __init__(self, loaded: Loaded, *, texts: bool = False) -> None:
         super().__init__()
@@ -103,7 +103,8 @@ class PEAFrame(AudioEncoder):
             read = self.network.text_model(words.input_ids, words.attention_mask, output_hidden_states=True)
             self._texts = {key: self.network.text_audio_head(read.hidden_states[-1][:, 0])}
         scores = heard @ self._texts[key].to(heard).T
-        return (scores * self.network.text_audio_logit_scale + self.network.text_audio_logit_bias).sigmoid()
+        logits: Tensor = scores * self.network.text_audio_logit_scale + self.network.text_audio_logit_bias
+        return logits.sigmoid()
 
     def _around(self, features: Tensor, seconds: float) -> Float[Tensor, "n a"]:
         embeddings: Tensor = self.network.get_audio_embeds(features)  # (n, steps, a)
