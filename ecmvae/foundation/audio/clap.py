@@ -19,8 +19,7 @@ from ecmvae.errors import UserError
 from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer, number
 from ecmvae.foundation.spectrograms import decibel_mel
 
-NOTHING = ("silence", "noise")
-"""What a concept has to be likelier than."""
+NOTHING = ("silence", "noise")  # what a concept has to be likelier than
 _ENDS = (("lowest", "min"), ("highest", "max"))
 
 
@@ -74,12 +73,10 @@ class CLAP(AudioEncoder):
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
         self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
-        if self.network.audio_model.config.enable_fusion:
+        config = self.network.audio_model.config
+        if config.enable_fusion:
             raise UserError("a CLAP with feature fusion is not supported: ecmvae fetch clap")
-        self.front_end, self.dim = (
-            CLAPFrontEnd.of(loaded.preprocessor),
-            int(self.network.audio_model.config.projection_dim),
-        )
+        self.front_end, self.dim = CLAPFrontEnd.of(loaded.preprocessor), int(config.projection_dim)
         self._texts: dict[tuple[str, ...], Tensor] = {}
 
     @classmethod
