@@ -79,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRA_OF:
             raise
-        extra = _EXTRA_OF_COMMAND.get(words[0], _EXTRA_OF[package])
+        extra = _EXTRA_OF[package]
+        if extra != "foundation":  # which no command needs for itself
+            extra = _EXTRA_OF_COMMAND.get(words[0], extra)
         print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:

@@ -1,5 +1,6 @@
 """Concepts: a tagger and a segmenter as one model, from the formula to the file."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -177,6 +178,20 @@ def test_the_evaluator_scores_it(name: str) -> None:
     model = load_model(name)
     report = evaluate(model, SyntheticAVS("s4", length=2, size=64), EvaluateSettings(progress=False))
     assert 0 <= report.scores["real"].per_clip.miou <= 1
+
+
+def test_the_evaluators_command_scores_it(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ecmvae.data.miniature import write_miniature
+
+    write_miniature(tmp_path / "data", "s4", {"train": 1, "val": 1, "test": 2})
+    out = tmp_path / "report"
+    words = ["evaluate", "--checkpoint", name, "--task", "s4", "--data", str(tmp_path / "data" / "Single-source")]
+    assert main([*words, "--out", str(out), "--device", "cpu"]) == 0, capsys.readouterr().err
+    report = json.loads((out / "report.json").read_text())
+    assert report["about"]["checkpoint"] == name
+    assert report["about"]["sha256"].count("+") == 1
+    assert main(["export", "--checkpoint", name, "--out", str(tmp_path / "model.onnx")]) == 2
+    assert "not exported as onnx" in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line(
