@@ -187,7 +187,7 @@ def test_the_evaluators_command_scores_it(name: str, tmp_path: Path, capsys: pyt
     out = tmp_path / "report"
     words = ["evaluate", "--checkpoint", name, "--task", "s4", "--data", str(tmp_path / "data" / "Single-source")]
     assert main([*words, "--out", str(out), "--device", "cpu"]) == 0, capsys.readouterr().err
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "s4_test" / "report.json").read_text())
     assert report["about"]["checkpoint"] == name
     assert report["about"]["sha256"].count("+") == 1
     assert main(["export", "--checkpoint", name, "--out", str(tmp_path / "model.onnx")]) == 2

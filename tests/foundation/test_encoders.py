@@ -16,6 +16,7 @@ from ecmvae.errors import UserError
 from ecmvae.foundation.audio.ast import ASTFrontEnd
 from ecmvae.foundation.audio.clap import CLAPFrontEnd
 from ecmvae.foundation.audio.pe_a_frame import PEAFrameFrontEnd
+from ecmvae.hub.catalogue import CATALOGUE
 from ecmvae.models import build_model
 from ecmvae.models.checkpoint import load_model
 from ecmvae.training.embeddings import EmbeddingCache
@@ -152,6 +153,18 @@ def test_settings_know_every_foundation_model() -> None:
         "model.audio.pretrained": "model.audio.name=vggish",
     }
     assert set(FOUNDATION) == {*SEES, *HEARS}
+
+
+def test_senses_lie_over_every_recipe_of_avsbench() -> None:
+    for layer in sorted((CONFIGS / "senses").glob("*.yaml")):
+        for recipe in ("s4_pvt", "ms3_pvt", "ms3_resnet50", "s4_tpavi", "avss_pvt"):
+            config = load_config([CONFIGS / f"{recipe}.yaml", layer])
+            assert config.model.visual.frozen
+            assert config.model.audio.frozen
+            assert config.loss.audio_visual_matching == 0
+            assert (config.data.hop_seconds, config.model.visual.drop_path) == (1.0, 0.0)
+            assert CATALOGUE[config.model.visual.weights or ""].kind == config.model.visual.name
+            assert CATALOGUE[config.model.audio.weights or ""].kind == config.model.audio.name
 
 
 _SLOW = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("dinov2_ast", "sam2_pe_a_frame")]
