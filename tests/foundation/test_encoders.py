@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from ecmvae.audio import AUDIO_ENCODERS
 from ecmvae.audio.encoder import build_audio_encoder, window_samples
 from ecmvae.cli import main
 from ecmvae.config import load_config
@@ -91,6 +92,35 @@ def test_ears_embed_as_transformers_does(hub_folders: dict[str, Path]) -> None:
         torch.testing.assert_close(
             ours["pe_a_frame"], frames[:, 38:62].mean(1)
         )  # a second around the middle, 12.5 a side
+
+
+def test_taggers_score_texts_as_transformers_does(hub_folders: dict[str, Path]) -> None:
+    from transformers import AutoTokenizer, ClapModel, PeAudioFrameLevelModel
+
+    ears = {kind: AUDIO_ENCODERS.get(kind).from_weights(str(hub_folders[kind]), texts=True) for kind in HEARS[1:]}
+    heard = {
+        kind: ear.front_end(torch.from_numpy(_sound(ear.front_end.sample_rate, ear.front_end.seconds)))
+        for kind, ear in ears.items()
+    }
+    concepts = ["dog", "police car"]
+    with torch.no_grad():
+        clap = ClapModel.from_pretrained(hub_folders["clap"]).eval()
+        texts = [f"the sound of {text}" for text in (*concepts, "silence", "noise")]
+        words = AutoTokenizer.from_pretrained(hub_folders["clap"])(texts, padding=True, return_tensors="pt")
+        logits = clap(**{key: words[key] for key in ("input_ids", "attention_mask")}, input_features=heard["clap"])
+        power = logits.logits_per_audio.exp()
+        wanted = power[:, :2] / (power[:, :2] + power[:, 2:].sum(1, keepdim=True))
+        torch.testing.assert_close(ears["clap"].activities(ears["clap"].listen(heard["clap"]), concepts), wanted)
+
+        pe = PeAudioFrameLevelModel.from_pretrained(hub_folders["pe_a_frame"]).eval()
+        for network in (pe, ears["pe_a_frame"].network):
+            network.text_audio_logit_scale.fill_(3.0)
+            network.text_audio_logit_bias.fill_(-1.0)
+        words = AutoTokenizer.from_pretrained(hub_folders["pe_a_frame"])(concepts, padding=True, return_tensors="pt")
+        logits = pe(words.input_ids, heard["pe_a_frame"], attention_mask=words.attention_mask).logits_audio_text
+        wanted = logits[:, :, 47:53].mean(2).sigmoid()  # three of the 100 frames of 40 ms on each side of the middle
+        ear = ears["pe_a_frame"]
+        torch.testing.assert_close(ear.activities(ear.listen(heard["pe_a_frame"]), concepts), wanted)
 
 
 def test_eyes_see_as_transformers_does(hub_folders: dict[str, Path]) -> None:

@@ -20,7 +20,6 @@ from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer, numb
 from ecmvae.foundation.spectrograms import decibel_mel
 
 NOTHING = ("silence", "noise")  # what a concept has to be likelier than
-_ENDS = (("lowest", "min"), ("highest", "max"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class CLAPFrontEnd:
         whole = (("bands", "feature_size", 1024), ("size", "fft_window_size", 65_536), ("hop", "hop_length", 65_536))
         return cls(
             **{name: int(number(file, key, getattr(cls, name), 1, most)) for name, key, most in whole},
-            **{name: number(file, f"frequency_{end}", getattr(cls, name), 0, 96_000) for name, end in _ENDS},
+            lowest=number(file, "frequency_min", cls.lowest, 0, 96_000),
+            highest=number(file, "frequency_max", cls.highest, 0, 96_000),
             longest=number(file, "max_length_s", cls.longest, cls.seconds, 60),
             sample_rate=int(number(file, "sampling_rate", cls.sample_rate, 4_000, 192_000)),
         )
@@ -107,8 +107,8 @@ class CLAP(AudioEncoder):
         """Probability of each concept against `NOTHING`, whatever else sounds."""
         texts = self._embed((*concepts, *NOTHING)).to(heard)
         scores: Tensor = heard @ texts.T * self.network.logit_scale_a.exp()
-        sounding, nothing = scores.split([len(concepts), len(NOTHING)], dim=1)
-        return (sounding - nothing.logsumexp(dim=1, keepdim=True)).sigmoid()
+        nothing: Tensor = scores[:, len(concepts) :].logsumexp(dim=1, keepdim=True)
+        return (scores[:, : len(concepts)] - nothing).sigmoid()
 
     def _embed(self, texts: tuple[str, ...]) -> Float[Tensor, "k a"]:
         if texts not in self._texts:
