@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
+    "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
     "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
@@ -44,6 +45,7 @@ _EXTRA_OF = {
     "gradio": "app",
     "ray": "ray",
     "pyarrow": "parquet",
+    **dict.fromkeys(("transformers", "tokenizers"), "foundation"),
 }
 """Package -> the extra that brings it."""
 _EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}
@@ -77,7 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRA_OF:
             raise
-        extra = _EXTRA_OF_COMMAND.get(words[0], _EXTRA_OF[package])
+        extra = _EXTRA_OF[package]
+        if extra != "foundation":  # which no command needs for itself
+            extra = _EXTRA_OF_COMMAND.get(words[0], extra)
         print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:

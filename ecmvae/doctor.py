@@ -27,6 +27,7 @@ _PACKAGES = {  # distribution -> what it is needed for, and the extra that bring
     "timm": ("visual backbones", "torch"),
     "soundfile": ("sound files", "torch"),
     "lightning": ("training", "train"),
+    "transformers": ("foundation models", "foundation"),
     "gradio": ("ecmvae app", "app"),
     "onnxscript": ("ecmvae export", "export"),
 }

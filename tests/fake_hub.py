@@ -22,8 +22,11 @@ class FakeHub:
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     cut_after: int | None = None  # bytes of a large file after which the connection is closed
+    cuts: int = 1_000_000  # how often that happens
     swapped: bytes | None = None  # sent in place of a large file
     uploaded: dict[str, bytes] = field(default_factory=dict)
+    gated: dict[str, str] = field(default_factory=dict)  # repository -> the only token that has accepted its terms
+    ranges: list[str] = field(default_factory=list)  # of large files that were asked for in part
 
     def add(self, repository: str, folder: Path) -> None:
         self.files[repository] = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -148,19 +151,32 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path).path.strip("/").split("/")
         repository, name = "/".join(parts[:2]), parts[-1]
         self.hub.requests.append(f"{self.command} {name}")
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if repository in self.hub.gated and token != self.hub.gated[repository]:
+            status = 403 if token else 401
+            self._json({"error": "Access is restricted"}, status, {"X-Error-Code": "GatedRepo"})
+            return
         data = self.hub.files.get(repository, {}).get(name)
         if data is None:
             self._json({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound"})
             return
         etag = hashlib.sha256(data).hexdigest() if is_large(data) else _git_id(data)
         sent = self.hub.swapped if is_large(data) and self.hub.swapped is not None else data
-        self.send_response(200)
+        wanted = self.headers.get("Range") if send else None
+        start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
+        if start:
+            self.hub.ranges.append(f"{name} {wanted}")
+        self.send_response(206 if start else 200)
         self.send_header("ETag", f'"{etag}"')
         self.send_header("X-Repo-Commit", self.hub.commit(repository))
-        self.send_header("Content-Length", str(len(sent)))
+        self.send_header("Content-Length", str(len(sent) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(sent) - 1}/{len(sent)}")
         self.end_headers()
         if send:
-            self.wfile.write(sent[: self.hub.cut_after] if is_large(data) else sent)
+            cut = is_large(data) and self.hub.cut_after is not None and self.hub.cuts > 0
+            self.hub.cuts -= cut
+            self.wfile.write(sent[start : self.hub.cut_after] if cut else sent[start:])
 
     def _json(self, answer: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(answer).encode()

@@ -300,3 +300,15 @@ def test_python_m_ecmvae_is_ecmvae() -> None:
     done = subprocess.run([sys.executable, "-m", "ecmvae", "nonsense"], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("ecmvae: error: unknown command 'nonsense'")
+
+
+def test_transformers_is_of_an_extra_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking() -> None:
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr(cli, "COMMANDS", {"train": (f"{__name__}:_installed", "a test's")})
+    monkeypatch.setitem(globals(), "_installed", lacking)
+    assert cli.main(["train"]) == 2
+    assert "this needs transformers: pip install 'ecmvae[foundation]'" in capsys.readouterr().err

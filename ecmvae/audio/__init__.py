@@ -12,6 +12,16 @@ from ecmvae.registry import Registry
 
 AUDIO_ENCODERS: Registry[Any] = Registry(
     "audio encoder",
-    {"vggish": "ecmvae.audio.vggish:VGGish", "vggish_small": "ecmvae.audio.vggish:VGGishSmall"},
+    {
+        "vggish": "ecmvae.audio.vggish:VGGish",
+        "vggish_small": "ecmvae.audio.vggish:VGGishSmall",
+        # Foundation models, read from the hub's cache or a folder of the hub.
+        "ast": "ecmvae.foundation.audio.ast:AST",
+        "clap": "ecmvae.foundation.audio.clap:CLAP",
+        "pe_a_frame": "ecmvae.foundation.audio.pe_a_frame:PEAFrame",
+    },
 )
-"""Audio encoders by name; an entry is called without arguments and returns an `ecmvae.audio.encoder.AudioEncoder`."""
+"""Audio encoders by name; an entry is called without arguments and returns an `ecmvae.audio.encoder.AudioEncoder`.
+
+One that brings its own weights has ``from_weights(weights, *, pretrained, architecture)`` in place of that.
+"""

@@ -56,20 +56,43 @@ class AudioEncoder(nn.Module, ABC):
         """Features (n, ...) of the front end -> embeddings (n, A)."""
 
 
-def build_audio_encoder(choice: str | nn.Module | type[nn.Module]) -> Any:
-    """Make an audio encoder, with random weights: an `AudioEncoder`, or a module with its attributes.
+def build_audio_encoder(
+    choice: str | nn.Module | type[nn.Module],
+    weights: str | None = None,
+    *,
+    pretrained: bool = True,
+    architecture: Mapping[str, Any] | None = None,
+) -> Any:
+    """Make an audio encoder: an `AudioEncoder`, or a module with its attributes.
 
     Args:
         choice: A name in `ecmvae.audio.AUDIO_ENCODERS`, an import path ``package.module:Class``, a class, or an
             encoder, which is returned as it is.
+        weights: What to fill it with, see `load_audio_weights`, or for a foundation model a name of
+            `ecmvae.hub.catalogue`, an address of the hub or a folder; None = random, or a foundation model's default.
+        pretrained: False leaves a foundation model with random weights; without effect on others.
+        architecture: Of a foundation model whose weights the caller fills in, as it was saved with a trained model.
 
     Raises:
-        UserError: For an unknown name, listing the right ones, or for an object that is not an audio encoder, saying
-            what it lacks.
+        UserError: For an unknown name, listing the right ones, weights that are not available or do not fit, or an
+            object that is not an audio encoder, saying what it lacks.
     """
     found = AUDIO_ENCODERS.get(choice)
-    if isinstance(found, nn.Module):
-        return check_audio_encoder(found)
+    if (load := getattr(found, "from_weights", None)) is not None and not isinstance(found, nn.Module):
+        return check_audio_encoder(load(weights, pretrained=pretrained, architecture=architecture))
+    encoder = check_audio_encoder(found) if isinstance(found, nn.Module) else _instance(found, choice)
+    if weights is not None:
+        load_audio_weights(encoder, weights)
+    return encoder
+
+
+def brings_weights(choice: str) -> bool:
+    """Whether an audio encoder is a foundation model, which is never left with random weights unless that is wanted."""
+    return hasattr(AUDIO_ENCODERS.get(choice), "from_weights")
+
+
+def _instance(found: Any, choice: Any) -> Any:
+    """An audio encoder of a class."""
     try:
         inspect.signature(found).bind()
     except (TypeError, ValueError) as error:

@@ -29,6 +29,7 @@ from ecmvae.evaluation.report import Report
 from ecmvae.evaluation.report_files import new_report_folder
 from ecmvae.evaluation.robustness import RobustnessReport, RobustnessSettings, robustness
 from ecmvae.evaluation.tasks import ClassTask, choose_task
+from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import find_model_folder, weights_sha256
 from ecmvae.models.checkpoint import load_model
 from ecmvae.provenance import __version__, source_commit
@@ -103,13 +104,15 @@ class EvaluationRun:
         """How to score a task with the model; it is loaded once."""
         assert self.checkpoint is not None
         device = choose_device(self.device)
-        folder = find_model_folder(self.checkpoint)
+        concepts = ConceptsName.parse(str(self.checkpoint))
+        folder = str(concepts) if concepts else str(find_model_folder(self.checkpoint))
         load = partial(load_model, device=device, trust_code=self.trust_code)
         model = load(folder)
         assert model.config is not None
         visual_only = None if self.visual_only is None else load(self.visual_only)
         config = model.config
-        about = {"checkpoint": str(folder), "sha256": weights_sha256(folder), "config": config.to_dict()}
+        sha256 = concepts.sha256() if concepts else weights_sha256(folder)
+        about = {"checkpoint": folder, "sha256": sha256, "config": config.to_dict()}
 
         def score(task: str) -> tuple[Report, RobustnessReport | None]:
             # A model of ten-second clips meets shorter ones in S4 and MS3.

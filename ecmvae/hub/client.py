@@ -51,6 +51,18 @@ def cache_folder() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
+def cached_folder(address: HubAddress) -> Path | None:
+    """The folder in the cache that a revision stood for when it was last fetched; None if it never was.
+
+    Its files may be incomplete: `fetch` with `local_only` says so.
+    """
+    home = cache_folder() / f"models--{address.repository.replace('/', '--')}"
+    reference, revision = home / "refs" / (address.revision or "main"), address.revision or "main"
+    commit = reference.read_text("utf-8").strip() if reference.is_file() else revision
+    folder = home / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
 def is_offline() -> bool:
     """Whether the network is forbidden, by ``ECMVAE_OFFLINE`` or by the hub's own ``HF_HUB_OFFLINE``."""
     from huggingface_hub import constants
@@ -61,13 +73,15 @@ def is_offline() -> bool:
 def fetch(
     address: HubAddress, files: Collection[str], *, local_only: bool = False, token: str | bool | None = None
 ) -> Path:
-    """A folder in the cache with those files of a repository; only what is missing is downloaded.
+    """A folder in the cache with those files of a repository; only what is missing is downloaded, with a progress bar.
+
+    Where a connection breaks, the file goes on from the last 10 MB; files that were complete are kept.
 
     The hub names the content of large files by their SHA-256, and so does its cache: they are checked against it.
 
     Args:
         address: The repository.
-        files: Names of files; those that the repository does not have are left out.
+        files: Names of files, or patterns such as ``*.json``; those that the repository does not have are left out.
         local_only: Use the cache alone.
         token: Of an account, for private repositories; None = the one that is logged in, if any.
 
@@ -87,7 +101,7 @@ def fetch(
             library_name="ecmvae",
         )
     folder = Path(downloaded)
-    for path in sorted(folder / name for name in files):
+    for path in sorted({path for name in files for path in folder.glob(name)}):
         content = path.resolve()
         if _HASH.fullmatch(content.name):
             check_sha256(path, content.name, f"delete {content} and fetch {address} again")

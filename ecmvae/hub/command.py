@@ -1,20 +1,25 @@
-"""`ecmvae models`: the models that can be asked for by name."""
+"""`ecmvae models` and `ecmvae fetch`: list the models that have names, and download foundation models."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from ecmvae.errors import UserError
 from ecmvae.foreign_text import printable
-from ecmvae.hub.client import cache_folder, is_offline
+from ecmvae.hub.catalogue import CATALOGUE, FILES, check_folder, find_model
+from ecmvae.hub.client import HubAddress, cache_folder, fetch, is_offline
 from ecmvae.hub.find import find_model_folder, read_card
 from ecmvae.hub.named_models import named_models
 
 
 def models(card: str | None = None) -> None:
-    """List the models that `--checkpoint NAME` takes, or show one's card.
+    """List the models that `--checkpoint NAME` takes and the foundation models, or show a model's card.
 
-    Nothing is fetched for the list: a model of the hub is downloaded when it is first used, or its card asked for.
+    Nothing is fetched for the list: a model of the hub is downloaded when it is first used, or its card asked for, a
+    foundation model by `ecmvae fetch NAME`.
 
     Examples:
         ecmvae models
@@ -37,5 +42,71 @@ def models(card: str | None = None) -> None:
         table.add_row(model.name, f"{model.size / 1e6:.1f}", model.licence, where, model.summary)
     console = Console()
     console.print(table)
+    foundation = Table(title="Foundation models (pip install 'ecmvae[foundation]'; ecmvae fetch NAME)")
+    for heading in ("name", "M parameters", "licence", "where", "what for"):
+        foundation.add_column(heading, no_wrap=heading == "name")
+    for each in CATALOGUE.values():
+        size = "" if each.parameters is None else f"{each.parameters:.1f}"
+        licence = each.licence + (" (gated)" if each.gated else "")
+        purpose = each.purpose + (f" ({each.reserve})" if each.reserve else "")
+        foundation.add_row(each.name, size, licence, "cached" if each.cached() else "not fetched", purpose)
+    console.print(foundation)
     console.print(f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True)
     console.print("Use: ecmvae predict VIDEO --checkpoint NAME; its card: ecmvae models --card NAME", soft_wrap=True)
+
+
+def fetch_model(name: str, *, accept_licence: str | None = None, newest: bool = False) -> None:
+    """Download a foundation model into the hub's cache, check it, and print its commit.
+
+    Files that are complete are not downloaded again, and a connection that breaks is taken up again where it stopped. A
+    model that is complete in the cache needs no network.
+
+    Examples:
+        ecmvae fetch clipseg
+        ecmvae fetch dinov3-vits16 --accept_licence dinov3-vits16
+        ecmvae fetch hf://owner/name@commit
+
+    Args:
+        name: Name of a foundation model (see ecmvae models), or hf://owner/name[@revision].
+        accept_licence: The name again: you have read the licence, which is not a permissive one, and accept it.
+        newest: Ask the hub for a newer commit even if a complete one is in the cache.
+
+    Raises:
+        UserError: If there is no such model, its licence is not accepted, the hub cannot be reached or refuses, or a
+            file is damaged.
+    """
+    address = HubAddress.parse(name)
+    if address is None:
+        model = find_model(name)
+        if not model.permissive and accept_licence != name:
+            raise UserError(
+                f"{name} is under {model.licence}{f' ({model.reserve})' if model.reserve else ''}: read it "
+                f"({_page(model.repository)}), then pass --accept_licence {name}"
+            )
+        address = model.address
+    elif accept_licence is not None:
+        raise UserError(f"--accept_licence has no effect on {address}, whose licence ecmvae does not know")
+    folder = None if newest else _complete(address, name)
+    if folder is None:
+        folder = fetch(address, FILES)
+        check_folder(folder, name)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    print(f"{name}: {size:.1f} MB, commit {folder.name}, in {folder}")
+    if address.revision != folder.name:
+        print(f"to name exactly these weights: hf://{address.repository}@{folder.name}")
+
+
+def _complete(address: HubAddress, name: str) -> Path | None:
+    """The folder of the cache, if the model is there as a whole and undamaged."""
+    try:
+        folder = fetch(address, FILES, local_only=True)
+        check_folder(folder, name)
+    except UserError:
+        if is_offline():
+            raise
+        return None
+    return folder
+
+
+def _page(repository: str | None) -> str:
+    return "its authors' page" if repository is None else f"https://huggingface.co/{repository}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.audio import AUDIO_ENCODERS
-from ecmvae.audio.encoder import AudioFrontEnd, build_audio_encoder, check_audio_encoder, load_audio_weights
+from ecmvae.audio.encoder import AudioFrontEnd, brings_weights, build_audio_encoder, check_audio_encoder
 from ecmvae.audio.vggish import EMBEDDING_DIM
 from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
@@ -111,14 +111,14 @@ class Segmenter(Pretrained):
         Raises:
             UserError: If the weights are not those of the configuration.
         """
-        config = stored.config
+        config, known = stored.config, _architectures(stored)
         with_audio = any(name.startswith("audio_encoder.") for name in stored.state)
         network, size = without_weights(config.model), config.data.image_size
         if not code_in(config):  # code that is trusted may need memory to be built at all
             with skeletons():
-                skeleton = build_model(network, image_size=size, with_audio_encoder=with_audio)
+                skeleton = build_model(network, image_size=size, with_audio_encoder=with_audio, architectures=known)
             _check_weights(stored, skeleton)
-        model = build_model(network, image_size=size, with_audio_encoder=with_audio)
+        model = build_model(network, image_size=size, with_audio_encoder=with_audio, architectures=known)
         _check_weights(stored, model)
         model.load_state_dict({**model.state_dict(), **stored.state})
         model.config = config
@@ -130,7 +130,14 @@ class Segmenter(Pretrained):
     def metadata(self) -> dict[str, Any]:
         """What metadata.json keeps of a model: the normalisation of its frames, and the names of its classes."""
         names = {"class_names": list(self.class_names)} if self.class_names else {}
-        return {"normalisation": self.normalisation.to_dict(), **names}
+        known = {"architectures": self.architectures} if self.architectures else {}
+        return {"normalisation": self.normalisation.to_dict(), **names, **known}
+
+    @property
+    def architectures(self) -> dict[str, Any]:
+        """Of the foundation models among its encoders, by "visual" and "audio"; empty without any."""
+        parts: dict[str, Any] = {"visual": self.backbone, "audio": self.audio_encoder}
+        return {name: part.architecture for name, part in parts.items() if hasattr(part, "architecture")}
 
     @property
     def num_frames(self) -> int:
@@ -241,7 +248,13 @@ MODELS: Registry[type[Segmenter]] = Registry(
 """Segmentation models by name."""
 
 
-def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encoder: bool | None = None) -> Segmenter:
+def build_model(
+    config: ModelConfig,
+    *,
+    image_size: int = 224,
+    with_audio_encoder: bool | None = None,
+    architectures: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Segmenter:
     """Build the network a configuration describes, with the weights it names.
 
     Args:
@@ -250,22 +263,35 @@ def build_model(config: ModelConfig, *, image_size: int = 224, with_audio_encode
         with_audio_encoder: Whether to include an audio encoder. By default it is included if its weights are named, if
             it is trained, or if it is not one of ours and may bring weights of its own: a frozen encoder with random
             weights would turn every sound into noise.
+        architectures: Of the foundation models among its encoders, by "visual" and "audio", as a trained model's folder
+            keeps them; their weights are then left for the caller to fill in.
 
     Raises:
         UserError: For an unknown name, or weights that are not available or do not fit.
     """
     if with_audio_encoder is None:
-        own = config.audio.name not in AUDIO_ENCODERS
+        own = config.audio.name not in AUDIO_ENCODERS or brings_weights(config.audio.name)
         with_audio_encoder = own or config.audio.weights is not None or not config.audio.frozen
-    audio_encoder = build_audio_encoder(config.audio.name) if with_audio_encoder else None
-    if audio_encoder is not None and config.audio.weights is not None:
-        load_audio_weights(audio_encoder, config.audio.weights)
+    known, audio_encoder = architectures or {}, None
+    if with_audio_encoder:
+        audio = config.audio
+        audio_encoder = build_audio_encoder(
+            audio.name, audio.weights, pretrained=audio.pretrained, architecture=known.get("audio")
+        )
     audio_dim: int | None = None
     if audio_encoder is None:  # its width is needed all the same: found without spending time or random numbers
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            audio_dim = build_audio_encoder(config.audio.name).dim
+            name, architecture = config.audio.name, known.get("audio")
+            audio_dim = build_audio_encoder(name, pretrained=False, architecture=architecture).dim
     visual = config.visual
-    backbone = build_backbone(visual.name, weights=visual.weights, image_size=image_size, drop_path=visual.drop_path)
+    backbone = build_backbone(
+        visual.name,
+        weights=visual.weights,
+        image_size=image_size,
+        drop_path=visual.drop_path,
+        pretrained=visual.pretrained,
+        architecture=known.get("visual"),
+    )
     return MODELS.get(config.name).from_config(
         config, backbone, audio_encoder, audio_dim=audio_dim, image_size=image_size
     )
@@ -276,6 +302,21 @@ def _check_weights(stored: StoredModel, model: Segmenter) -> None:
     if faults := differences(model.state_dict(), stored.state):
         weights, config = stored.folder / WEIGHTS_FILE, stored.folder / CONFIG_FILE
         raise UserError(f"{weights} is a checkpoint of another config than {config}: {faults}")
+
+
+def _architectures(stored: StoredModel) -> Mapping[str, Mapping[str, Any]]:
+    """What a model folder says of its foundation models.
+
+    Raises:
+        UserError: If that is something other than mappings.
+    """
+    known: Any = stored.metadata.get("architectures", {})
+    parts = list(known.values()) if isinstance(known, dict) else [None]
+    inner = [each.get(key) for each in parts if isinstance(each, dict) for key in ("network", "preprocessor")]
+    if not all(isinstance(each, dict) for each in (*parts, *inner)):
+        raise UserError(f"{stored.folder}: architectures in metadata.json must be mappings: write the model again")
+    found: Mapping[str, Mapping[str, Any]] = known
+    return found
 
 
 def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
@@ -291,5 +332,6 @@ def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
 def without_weights(config: ModelConfig) -> ModelConfig:
     """The same network, without the files it was initialised from: a model folder holds all weights."""
     fusion = config.fusion if config.fusion.table is None else replace(config.fusion, table=SAVED_TABLE)
-    visual, audio = replace(config.visual, weights=None), replace(config.audio, weights=None)
+    visual = replace(config.visual, weights=None, pretrained=False)
+    audio = replace(config.audio, weights=None, pretrained=False)
     return replace(config, visual=visual, audio=audio, fusion=fusion)

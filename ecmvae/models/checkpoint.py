@@ -12,6 +12,7 @@ import torch
 from ecmvae.config import Config
 from ecmvae.config_reader import by_dotted_name
 from ecmvae.errors import UserError
+from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import find_model_folder
 from ecmvae.hub.folder import code_in, read_model_folder, write_model_folder
 from ecmvae.models.base import Segmenter, build_model, without_weights
@@ -19,6 +20,7 @@ from ecmvae.weight_files import differences
 
 _NOT_IN_THE_WEIGHTS = (
     "weights",
+    "pretrained",
     "drop_path",
     "window",
     "frozen",
@@ -34,8 +36,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_co
     """Load a model.
 
     Args:
-        path: The folder, a run folder that holds it as ``best``, a name of `ecmvae models`, or
-            ``hf://owner/name[@revision]`` on the hub.
+        path: The folder, a run folder that holds it as ``best``, a name of `ecmvae models`,
+            ``hf://owner/name[@revision]`` on the hub, or ``concepts``, see `ecmvae.hub.concepts`.
         device: Device of the model.
         trust_code: Import the classes that the model's configuration names by import path.
 
@@ -46,6 +48,10 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_co
         UserError: If the folder is missing or incomplete, its weights are not those of its configuration, or it names
             code that is not trusted.
     """
+    if name := ConceptsName.parse(str(path)):
+        from ecmvae.models.concepts import Concepts
+
+        return Concepts.load(name).to(device)
     return Segmenter.restore(read_model_folder(find_model_folder(path), trust_code=trust_code)).to(device)
 
 
@@ -85,13 +91,15 @@ def initial_model(config: Config) -> Segmenter:
     if strange := code_in(stored.config) - code_in(config):
         raise UserError(f"train.initial_checkpoint={source} names code that this run does not: {', '.join(strange)}")
     trained = Segmenter.restore(stored)
-    state = trained.state_dict()
+    state, known = trained.state_dict(), trained.architectures
     if trained.audio_encoder is None:
         network = replace(without_weights(config.model), audio=config.model.audio)
-        model = build_model(network, image_size=size)
+        model = build_model(network, image_size=size, architectures=known)
         state |= {name: value for name, value in model.state_dict().items() if name.startswith("audio_encoder.")}
     else:
-        model = build_model(without_weights(config.model), image_size=size, with_audio_encoder=True)
+        model = build_model(
+            without_weights(config.model), image_size=size, with_audio_encoder=True, architectures=known
+        )
     if faults := differences(model.state_dict(), state):
         why = _differences(stored.config, config) or faults
         raise UserError(f"train.initial_checkpoint={source} is another network ({why}): give both the same settings")

@@ -34,6 +34,7 @@ def predict(
     loudness: bool = True,
     uncertainty: bool = False,
     fps: float = 4.0,
+    concepts: str | None = None,
     samples: int = 1,
     threshold: float = 0.5,
     smoothing: float = 0.25,
@@ -65,6 +66,7 @@ def predict(
         ecmvae predict 'clips/*.mkv' --out marked --overlay false --cutout
         ecmvae predict talk.mp4 --out short.mp4 --reframe 9:16
         ecmvae predict dog.mp4 --out sure --samples 8 --uncertainty --style heatmap
+        ecmvae predict street.mp4 --checkpoint concepts --concepts "dog, guitar" --out street.overlay.mp4
         ecmvae predict list.txt --out masks --overlay false --parquet --manifest masks/manifest.jsonl --shard 3/64
 
     Args:
@@ -72,7 +74,7 @@ def predict(
         out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
             .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video.
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
-            newest runs/demo.
+            newest runs/demo. Or concepts (concepts:clap+clipseg): foundation models without training.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         overlay: Write NAME.overlay.mp4, the video with its masks drawn in.
         masks: Write NAME.masks/000000.png ..., one mask a frame.
@@ -89,6 +91,8 @@ def predict(
         loudness: Draw the loudness of the last five seconds into the overlay.
         uncertainty: Add a second picture with the uncertainty to the overlay.
         fps: Frames a second that go through the model, which is most of the work; the masks between are interpolated.
+        concepts: With --checkpoint concepts: what to listen and look for, such as 'dog, guitar, person speaking', or a
+            table of names (.csv); without it the tagger's own names.
         samples: Latent samples to average, which shows in the uncertainty and costs time; 1 uses the latents' means.
         threshold: Probability above which a pixel is in the mask; lower marks more.
         smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
@@ -140,6 +144,7 @@ def predict(
         squash=squash,
         audio_track=audio_track,
         seed=seed,
+        concepts=concepts,
     )
     look = WriterOptions(
         style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track, reframe=reframe

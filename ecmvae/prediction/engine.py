@@ -18,6 +18,8 @@ from jaxtyping import Float
 
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
+from ecmvae.foreign_text import short
+from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import default_model, find_model_folder
 from ecmvae.prediction.onnx_engine import OnnxEngine, graphs_of
 from ecmvae.prediction.options import EngineName, PredictorOptions
@@ -69,6 +71,19 @@ class Engine(Protocol):
         """
 
 
+@runtime_checkable
+class NamingEngine(Engine, Protocol):
+    """An engine that says at once where something sounds, under which name, and how surely each name sounds."""
+
+    def name_masks(
+        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Probabilities (B, T, S, S), classes (B, T, S, S) uint8 and activities (B, T, K) of the K names."""
+
+    def with_concepts(self, concepts: str | None) -> NamingEngine:
+        """The same networks with other names."""
+
+
 def open_engine(
     model: Engine | nn.Module | str | Path | None,
     device: str,
@@ -93,6 +108,10 @@ def open_engine(
     """
     if engine not in get_args(EngineName):
         raise UserError(f"unknown engine {engine!r}: use {', '.join(get_args(EngineName))}")
+    if isinstance(model, str | Path) and (name := ConceptsName.parse(str(model))):
+        return _open_concepts(name, device, options, engine)
+    if options.concepts is not None and not isinstance(model, NamingEngine) and not hasattr(model, "with_concepts"):
+        raise UserError(f"--concepts goes with --checkpoint concepts: {short(str(model))} has learned its own")
     if isinstance(model, str | Path) and str(model).endswith(".onnx"):
         if engine not in ("auto", "onnx"):
             raise UserError(f"{show_path(Path(model))} runs with onnxruntime alone: leave --engine out")
@@ -109,9 +128,30 @@ def open_engine(
         return model
     if engine == "onnx":
         raise UserError("--engine onnx runs a model folder or an .onnx file, not a module: save_pretrained it first")
+    if hasattr(model, "name_masks"):
+        from ecmvae.prediction.concepts_engine import ConceptsEngine
+
+        named: Any = model
+        if options.concepts is not None:
+            named = named.with_concepts(options.concepts)
+        return ConceptsEngine(named, device, half=options.half)
     from ecmvae.prediction.torch_engine import TorchEngine, check_model
 
     return TorchEngine(check_model(model), device, half=options.half, compiled=engine == "compile")
+
+
+def _open_concepts(name: ConceptsName, device: str, options: PredictorOptions, engine: EngineName) -> Engine:
+    if engine not in ("auto", "eager"):
+        raise UserError(f"--engine {engine} does not run concepts: leave it out")
+    if options.samples > 1:
+        raise UserError("concepts have no latents to sample: leave --samples out")
+    missing = [package for package in ("torch", "transformers") if find_spec(package) is None]
+    if missing:
+        raise UserError(f"concepts need {' and '.join(missing)}: pip install 'ecmvae[foundation]'")
+    from ecmvae.models.concepts import Concepts
+    from ecmvae.prediction.concepts_engine import ConceptsEngine
+
+    return ConceptsEngine(Concepts.load(name, options.concepts), device, half=options.half)
 
 
 def _exported(

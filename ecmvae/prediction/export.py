@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.audio.encoder import window_samples
+from ecmvae.errors import UserError
 from ecmvae.files import replacing
 from ecmvae.hub.client import sha256_of
 from ecmvae.hub.find import default_model
@@ -52,9 +53,11 @@ def write_export(checkpoint: str | None, out: Path, format: str, *, trust_code: 
     """Write a model for other programs; see `ecmvae.prediction.command.export`.
 
     Raises:
-        UserError: When there is no such model, or it has no audio encoder.
+        UserError: When there is no such model, it has no audio encoder, or it contains foundation models.
     """
     model = load_model(default_model() if checkpoint is None else checkpoint, trust_code=trust_code)
+    if model.architectures and format != "safetensors":
+        raise UserError(f"a model with foundation models in it is not exported as {format}: predict from its folder")
     with replacing(out) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter speaks to itself
         if format == "safetensors":
@@ -90,6 +93,8 @@ def export_into_cache(folder: Path, *, trust_code: bool = False) -> Path:
     logger.info("exporting %s once, for onnxruntime", folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     model = load_model(folder, trust_code=trust_code)
+    if model.architectures:
+        raise UserError("--engine onnx does not run a model with foundation models in it: leave it out")
     with replacing(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         export_onnx(model, part)

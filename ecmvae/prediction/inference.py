@@ -12,13 +12,17 @@ from jaxtyping import Float, UInt8
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut
 from ecmvae.prediction.classes import foreground_and_classes
-from ecmvae.prediction.engine import Engine
+from ecmvae.prediction.engine import Engine, NamingEngine
 from ecmvae.prediction.key_frames import KeyFrames, interleaved_clips
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.temporal import KeyMaps
 
 logger = logging.getLogger(__name__)
+
+_SOUNDS = 0.5
+"""Activity above which a name sounds."""
 
 
 def predict_key_frames(
@@ -39,12 +43,20 @@ def predict_key_frames(
     size = clip * max(options.batch // options.stride, 1)
     before: KeyFrames | None = None
     spread = 0.0
+    classes: np.ndarray | None
+    loudest: np.ndarray | None = None
     current = read(size)
     while current is not None:
         following = read(size)
         missing = clip - len(current)
         together = current.led_by(before, missing) if before is not None and missing > 0 else current
-        probabilities, classes, apart = _predict_block(engine, options, together)
+        activity: np.ndarray | None = None
+        if isinstance(engine, NamingEngine):
+            probabilities, classes, activity = _name_block(engine, options, together)
+            apart = 0.0
+            loudest = activity.max(axis=0) if loudest is None else np.maximum(loudest, activity.max(axis=0))
+        else:
+            probabilities, classes, apart = _predict_block(engine, options, together)
         spread = max(spread, apart)
         release_free_memory()  # before the frames are drawn and encoded
         maps = KeyMaps(
@@ -52,9 +64,18 @@ def predict_key_frames(
             geometry.crop(probabilities),
             None if classes is None else geometry.crop(classes),
             last=following is None,
+            activity=activity,
         )
         yield maps[len(together) - len(current) :]
         before, current = current, following
+    if isinstance(engine, NamingEngine) and loudest is not None and loudest.max() <= _SOUNDS:
+        best = int(loudest.argmax())
+        logger.warning(
+            "none of these sounds: %s (highest: %s, %.2f)",
+            cut(", ".join(engine.class_names[1:])),
+            engine.class_names[best + 1],
+            loudest[best],
+        )
     if options.samples > 1:
         from ecmvae.models.latent_use import UNUSED  # with PyTorch, as the engine that has drawn the samples
 
@@ -92,6 +113,37 @@ def _predict_block(
             numbers = np.empty(result.shape, np.uint8) if numbers is None else numbers
             numbers[clips] = classes
     return result, numbers, apart
+
+
+def _name_block(
+    engine: NamingEngine, options: PredictorOptions, block: KeyFrames
+) -> tuple[Float[np.ndarray, "n s s"], UInt8[np.ndarray, "n s s"], Float[np.ndarray, "n c"]]:
+    """Probabilities, classes and activities of key frames, each of which is looked at alone."""
+    parts = [
+        engine.name_masks(
+            block.frames[None, start : start + options.batch], block.features[None, start : start + options.batch]
+        )
+        for start in range(0, len(block), options.batch)
+    ]
+    probabilities, classes, activity = (
+        np.concatenate([each[0] for each in column]) for column in zip(*parts, strict=True)
+    )
+    if np.isnan(probabilities).any():
+        raise UserError("the model answers NaN: its weights are broken, or --half is too coarse for it")
+    return probabilities, _named_everywhere(classes), activity
+
+
+def _named_everywhere(classes: UInt8[np.ndarray, "n s s"]) -> UInt8[np.ndarray, "n s s"]:
+    """Class maps in which frames without any name have those of the nearest frame with names.
+
+    Smoothing spreads a mask to frames in which nothing was heard, and every pixel of a mask has a class.
+    """
+    named = np.flatnonzero(classes.any(axis=(1, 2)))
+    if len(named) == 0:
+        return np.ones_like(classes)
+    nearest = np.abs(np.arange(len(classes))[:, None] - named).argmin(axis=1)
+    filled: np.ndarray = classes[named[nearest]]
+    return filled
 
 
 def _range(samples: Float[np.ndarray, "k b t h w"]) -> float:

@@ -158,9 +158,11 @@ def _front_end(name: str, path: Path) -> ArrayFrontEnd:
     if name == "vggish":
         return ArrayFrontEnd(SAMPLE_RATE, 1.0, log_mel_patch)
     from ecmvae.audio import AUDIO_ENCODERS
-    from ecmvae.audio.encoder import build_audio_encoder
+    from ecmvae.audio.encoder import brings_weights, build_audio_encoder
 
     for encoder in AUDIO_ENCODERS:
+        if brings_weights(encoder):
+            continue  # a foundation model's front end depends on its weights
         front_end = build_audio_encoder(encoder).front_end
         if front_end.name == name:
             return _of_tensors(front_end)

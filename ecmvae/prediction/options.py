@@ -109,6 +109,9 @@ class PredictorOptions:
     """Which audio track of the video to hear, from 0."""
     seed: int = 0
     """Seed of the latent samples."""
+    concepts: str | None = None
+    """A model without training alone: what to listen and look for, as words with commas between them, or the path of a
+    table of names (.csv); None = the tagger's own names."""
 
     def __post_init__(self) -> None:
         """Raise a `UserError` that names an option out of its range."""

@@ -22,7 +22,7 @@ from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, VideoInfo, probe, stream_frames
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
-from ecmvae.prediction.engine import Engine, open_engine
+from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
 from ecmvae.prediction.inference import predict_key_frames
 from ecmvae.prediction.key_frames import read_key_frames, sound_around
 from ecmvae.prediction.options import EngineName, PredictorOptions
@@ -164,7 +164,9 @@ class VideoPredictor:
         """The same model with other options; draws of the latents take another engine than an exported model's."""
         other = copy.copy(self)
         other.options = options
-        if self.engine.name == "onnx" and options.samples > 1:
+        if options.concepts != self.options.concepts and isinstance(self.engine, NamingEngine):
+            other.engine = self.engine.with_concepts(options.concepts)
+        elif (self.engine.name == "onnx" and options.samples > 1) or options.concepts is not None:
             other.engine = self._open(options)
         return other
 
@@ -203,6 +205,7 @@ class VideoPredictor:
                 key_probabilities=keys_done.probabilities.astype(np.float16),
                 key_classes=keys_done.classes,
                 class_names=tuple(self.engine.class_names),
+                key_activity=None if keys_done.activity is None else keys_done.activity.astype(np.float16),
             )
             first_index += len(shown)
 

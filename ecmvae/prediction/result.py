@@ -39,6 +39,7 @@ class FrameResult:
         small_uncertainty: Makes the (1, h, w) float32 map at the model's size; it is called when somebody looks.
         small_classes: (h, w) uint8, likeliest class of the nearest key frame; None from a model that knows no classes.
         class_names: Names of the classes by number, where they are known.
+        class_activity: (C,) float32, how surely each class but the background sounds; None where that is not known.
     """
 
     index: int
@@ -50,6 +51,7 @@ class FrameResult:
     small_uncertainty: Callable[[], Float[np.ndarray, "1 h w"]]
     small_classes: UInt8[np.ndarray, "h w"] | None = None
     class_names: tuple[str, ...] = ()
+    class_activity: Float[np.ndarray, " c"] | None = None
 
     @cached_property
     def probability(self) -> Float[np.ndarray, "h0 w0"]:
@@ -99,6 +101,8 @@ class VideoResult:
         key_probabilities: (K, h, w) float16.
         key_classes: (K, h, w) uint8, the likeliest class but the background; None from a model without classes.
         class_names: Names of the classes by number, where they are known.
+        key_activity: (K, C) float16, how surely each class but the background sounds, C = len(class_names) - 1; None
+            where the model does not say.
     """
 
     path: Path | None
@@ -112,6 +116,7 @@ class VideoResult:
     key_probabilities: Float16[np.ndarray, "k h w"]
     key_classes: UInt8[np.ndarray, "k h w"] | None = None
     class_names: tuple[str, ...] = ()
+    key_activity: Float16[np.ndarray, "k c"] | None = None
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -135,7 +140,26 @@ class VideoResult:
             small_uncertainty=lambda: self._small(self.key_uncertainty, slice(position, position + 1)),
             small_classes=None if self.key_classes is None else self.key_classes[nearest],
             class_names=self.class_names,
+            class_activity=None if self.key_activity is None else self._activity(slice(position, position + 1))[0],
         )
+
+    @property
+    def activity(self) -> dict[str, Float[np.ndarray, " f"]] | None:
+        """How surely each class but the background sounds at every frame, by its name: (F,) float32 in [0, 1]."""
+        if self.key_activity is None:
+            return None
+        return dict(zip(self.class_names[1:], self._activity(slice(None)).T, strict=True))
+
+    def heard(self, threshold: float = 0.5) -> tuple[str, ...]:
+        """Names of the classes that sound at some time, most active first; empty where none of them does.
+
+        Args:
+            threshold: Activity above which a class sounds.
+        """
+        if self.key_activity is None:
+            return ()
+        highest = self.key_activity.max(axis=0)
+        return tuple(self.class_names[k + 1] for k in np.argsort(-highest, kind="stable") if highest[k] > threshold)
 
     @cached_property
     def key_uncertainty(self) -> Float16[np.ndarray, "k h w"]:
@@ -247,11 +271,17 @@ class VideoResult:
             key_times=together("key_times"),
             key_probabilities=together("key_probabilities"),
             key_classes=None if windows[0].key_classes is None else together("key_classes"),
+            key_activity=None if windows[0].key_activity is None else together("key_activity"),
         )
 
     def _small(self, maps: np.ndarray, which: slice) -> np.ndarray:
         """Maps of some source frames, float32 at the model's size."""
         return interpolate_in_time(maps, self.key_times, self.timestamps[which])
+
+    def _activity(self, which: slice) -> Float[np.ndarray, "f c"]:
+        """Activities of some source frames."""
+        assert self.key_activity is not None
+        return interpolate_in_time(self.key_activity[:, :, None], self.key_times, self.timestamps[which])[:, :, 0]
 
     def _at_source_size(self, name: str, kind: type[np.generic]) -> np.ndarray:
         """(F, H0, W0): one map a frame, put together without a second copy of them all."""

@@ -15,6 +15,7 @@ from ecmvae.data.video import show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable
 from ecmvae.hub.client import sha256_of
+from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import default_model, find_model_folder
 from ecmvae.hub.named_models import WEIGHTS_FILE
 from ecmvae.manifest import Manifest, source_name
@@ -97,12 +98,14 @@ def settings_and_weights(checkpoint: str | None, options: PredictorOptions, look
     Raises:
         UserError: If there is no such model.
     """
+    settings = {name: value for name, value in {**asdict(options), **asdict(look)}.items() if name != "batch"}
+    if checkpoint is not None and (concepts := ConceptsName.parse(checkpoint)):
+        return {"settings": settings, "weights": concepts.sha256()}
     file = Path(checkpoint or "")
     if file.suffix != ".onnx":
         file = (default_model() if checkpoint is None else find_model_folder(checkpoint)) / WEIGHTS_FILE
     if not file.is_file():
         raise UserError(f"checkpoint not found: {show_path(file)}")
-    settings = {name: value for name, value in {**asdict(options), **asdict(look)}.items() if name != "batch"}
     return {"settings": settings, "weights": sha256_of(file)}
 
 

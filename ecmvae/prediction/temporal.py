@@ -21,27 +21,33 @@ class KeyMaps:
         probabilities: (k, h, w), that something sounds.
         classes: (k, h, w), the likeliest class but the background; None from a model without classes.
         last: Whether no key frame follows.
+        activity: (k, c), how surely each class but the background sounds; None from a model that does not say.
     """
 
     times: Float64[np.ndarray, " k"]
     probabilities: Float[np.ndarray, "k h w"]
     classes: UInt8[np.ndarray, "k h w"] | None
     last: bool
+    activity: Float[np.ndarray, "k c"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
     def __getitem__(self, which: slice) -> KeyMaps:
         classes = None if self.classes is None else self.classes[which]
-        return KeyMaps(self.times[which], self.probabilities[which], classes, self.last)
+        activity = None if self.activity is None else self.activity[which]
+        return KeyMaps(self.times[which], self.probabilities[which], classes, self.last, activity)
 
     def followed_by(self, other: KeyMaps) -> KeyMaps:
         """Both, one after the other."""
         classes = None
         if self.classes is not None and other.classes is not None:
             classes = np.concatenate([self.classes, other.classes])
+        activity = None
+        if self.activity is not None and other.activity is not None:
+            activity = np.concatenate([self.activity, other.activity])
         times, probabilities = (self.times, other.times), (self.probabilities, other.probabilities)
-        return KeyMaps(np.concatenate(times), np.concatenate(probabilities), classes, other.last)
+        return KeyMaps(np.concatenate(times), np.concatenate(probabilities), classes, other.last, activity)
 
 
 def smoothed(blocks: Iterable[KeyMaps], sigma: float) -> Iterator[KeyMaps]:

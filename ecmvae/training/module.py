@@ -23,6 +23,7 @@ from ecmvae.models.checkpoint import initial_model
 from ecmvae.models.latent_use import SATURATED, LatentUse
 from ecmvae.models.latents import LatentMode
 from ecmvae.training.datamodule import ClipDataModule
+from ecmvae.training.embeddings import EmbeddingCache
 from ecmvae.training.features import FeatureCache
 from ecmvae.training.finite import FiniteLoss, check_weights
 from ecmvae.training.optimizers import make_optimizer
@@ -66,6 +67,7 @@ class SegmentationModule(LightningModule):
             self.model.compile()
         self.loss = Objective.from_config(config) if objective is None else objective
         self.features: FeatureCache | None = None
+        self.embeddings: EmbeddingCache | None = None
         self.logged: dict[str, float] = {}
         self.logged_at = -1
         self._tells_classes = config.model.num_classes > 1
@@ -89,6 +91,8 @@ class SegmentationModule(LightningModule):
 
     def _audio(self, batch: AVBatch) -> Tensor:
         """The embeddings of what is heard, zero in padded seconds."""
+        if self.embeddings is not None and batch.audio is not None:
+            return batch.without_padding(self.embeddings(batch.audio))
         return batch.without_padding(self.model.encode_audio(batch.audio))
 
     def _maps(self, batch: AVBatch) -> Sequence[Tensor] | None:
@@ -112,6 +116,8 @@ class SegmentationModule(LightningModule):
     def cache_features(self, data: ClipDataModule) -> None:
         """From now on look the frozen backbone's maps up instead of computing them; shows a progress bar."""
         self.features = data.features = FeatureCache(self.model, self.config.data.feature_cache)
+        if EmbeddingCache.serves(self.model):
+            self.embeddings = EmbeddingCache(self.model, self.config.data.feature_cache)
         trainer = self._trainer
         several = trainer is not None and trainer.world_size > 1
         for clips, label in ((data.train_clips.clips, "training clips"), (data.val_clips.clips, "validation clips")):

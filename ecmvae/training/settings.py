@@ -12,6 +12,8 @@ _ELBO = ("loss.kl", *_KL, "loss.posterior_*")
 _PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")
 _REGIONS = ("loss.outlines", "loss.regions", "model.fusion.classifier", "model.fusion.table")
 _READERS = ("s4", "ms3", "avss", "synthetic")
+FOUNDATION = ("dinov2", "dinov3_vit", "dinov3_convnext", "sam2_hiera", "ast", "clap", "pe_a_frame")
+"""Encoders whose weights are pretrained unless the configuration says otherwise."""
 _FACTORS = ("model.latent.fusion", "loss.orthogonality", "loss.mutual_information")
 
 
@@ -42,6 +44,10 @@ def without_effect(config: Config) -> dict[str, str]:
         ),
         (f"data.name={data.name}", data.name != "collage", ("data.folds", "data.fold")),
         ("loss.kl=0", loss.kl == 0, _KL),
+        *(
+            (f"model.{part}.name={name}", name not in FOUNDATION, (f"model.{part}.pretrained",))
+            for part, name in (("visual", model.visual.name), ("audio", model.audio.name))
+        ),
     )
     for reason, holds, patterns in rules:
         for name in ours if holds else ():

@@ -38,6 +38,11 @@ BACKBONES: Registry[TimmModel | Callable[..., Any]] = Registry(
         # As the released ECMVAE has it: the blocks of the last stage are never used.
         "swin_b_pre": TimmModel(_SWIN_B, _FIRST, before_stages=True),
         "efficientnet_lite0": TimmModel("tf_efficientnet_lite0", _SECOND),
+        # Foundation models, read from the hub's cache or a folder of the hub.
+        "dinov2": "ecmvae.foundation.visual.dinov2:DINOv2",
+        "dinov3_vit": "ecmvae.foundation.visual.dinov3_vit:DINOv3ViT",
+        "dinov3_convnext": "ecmvae.foundation.visual.dinov3_convnext:DINOv3ConvNeXt",
+        "sam2_hiera": "ecmvae.foundation.visual.sam2_hiera:SAM2Hiera",
     },
 )
 """Short names; beside them every suitable timm name works, see `ecmvae.visual.build.build_backbone`."""

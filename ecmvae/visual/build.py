@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -50,6 +50,8 @@ def build_backbone(
     weights: str | None = None,
     image_size: int = 224,
     drop_path: float = 0.0,
+    pretrained: bool = True,
+    architecture: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a backbone and check that it gives the maps it promises.
 
@@ -59,6 +61,8 @@ def build_backbone(
         weights: See `VisualBackbone`. Another backbone brings its own weights.
         image_size: Side of the square frames in pixels.
         drop_path: See `VisualBackbone`; for networks of timm only.
+        pretrained: False leaves a foundation model with random weights; without effect on others.
+        architecture: Of a foundation model whose weights the caller fills in, as it was saved with a trained model.
 
     Raises:
         UserError: If the choice cannot be built or is not a `Backbone`.
@@ -73,10 +77,13 @@ def build_backbone(
         if entry is None or isinstance(entry, TimmModel):
             backbone = VisualBackbone(choice, weights=weights, image_size=image_size, drop_path=drop_path)
             return backbone if isinstance(entry, TimmModel) else _checked(backbone, choice, image_size)
-    if weights is not None:
-        raise UserError(f"model.visual.weights is for timm's networks: {choice} has to load its weights itself")
     if drop_path:
         raise UserError(f"model.visual.drop_path is for timm's networks: {choice} has to drop its paths itself")
+    if (load := getattr(entry, "from_weights", None)) is not None:
+        about = {"pretrained": pretrained, "architecture": architecture, "image_size": image_size}
+        return _checked(load(weights, **about), str(choice), image_size)
+    if weights is not None:
+        raise UserError(f"model.visual.weights is for timm's networks: {choice} has to load its weights itself")
     ready = entry if isinstance(entry, nn.Module) else entry(image_size=image_size)
     return _checked(ready, choice if isinstance(choice, str) else type(ready).__name__, image_size)
 

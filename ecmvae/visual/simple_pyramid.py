@@ -23,10 +23,10 @@ def grid_size(image_size: int, patch: int) -> int:
     A patch of 14 pixels would not divide a frame whose maps have strides 4 ... 32. The frame is shrunk so that each
     patch covers 16 pixels of it: 224 pixels become 196, 14 x 14 patches. Patches of 8 or 16 pixels need no resizing.
     """
-    return image_size * patch // _covered(patch)
+    return image_size * patch // covered(patch)
 
 
-def _covered(patch: int) -> int:
+def covered(patch: int) -> int:
     """Pixels of the frame that one patch covers: its side, rounded up to a power of two."""
     return 1 << (patch - 1).bit_length()
 
@@ -54,10 +54,10 @@ class SimplePyramid(nn.Module):
             frames = F.interpolate(frames, (height, width), mode="bilinear")
         network: Any = self.vit
         maps = network.forward_intermediates(frames, indices=self.blocks, norm=True, intermediates_only=True)
-        return [_resample(each, _covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)]
+        return [resample_map(each, covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)]
 
 
-def _resample(grid: Tensor, stride: int, wanted: int) -> Tensor:
+def resample_map(grid: Tensor, stride: int, wanted: int) -> Tensor:
     """Bring a map from one stride to another: interpolate to a finer one, average to a coarser one."""
     if wanted < stride:
         return F.interpolate(grid, scale_factor=stride / wanted, mode="bilinear")

@@ -1,0 +1,1 @@
+"""Audio encoders and taggers of others, a network a file."""

@@ -1,0 +1,1 @@
+"""Visual backbones and segmenters of others, a network a file."""

@@ -1,0 +1,19 @@
+"""Tiny foundation models in folders of the hub, made once for all tests of this folder."""
+
+from pathlib import Path
+
+import pytest
+from tiny_foundation import save
+
+
+@pytest.fixture(scope="session")
+def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    home = tmp_path_factory.mktemp("hub")
+    kinds = ("ast", "clap", "pe_a_frame", "clipseg", "dinov2", "dinov3_vit", "dinov3_convnext", "sam2_hiera")
+    return {kind: save(kind, home / kind) for kind in kinds}
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ECMVAE_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
