@@ -45,6 +45,8 @@ _EXTRA_OF = {
     "gradio": "app",
     "ray": "ray",
     "pyarrow": "parquet",
+    "opentimelineio": "otio",
+    "supervision": "supervision",
     **dict.fromkeys(("transformers", "tokenizers"), "foundation"),
 }
 """Package -> the extra that brings it."""

@@ -28,6 +28,9 @@ def predict(
     npz: bool = False,
     jsonl: bool = False,
     parquet: bool = False,
+    activity: bool = False,
+    edl: bool = False,
+    otio: bool = False,
     reframe: str = "",
     also: list[str] | str = "",
     style: Style = "contour",
@@ -84,6 +87,9 @@ def predict(
         npz: Write NAME.npz with masks, timestamps and loudness.
         jsonl: Write NAME.masks.jsonl, a line with a COCO run-length mask for each mask.
         parquet: Write NAME.masks.parquet, the same rows as Parquet.
+        activity: Write NAME.activity.csv: loudness, masked area and each class's activity at every frame.
+        edl: Write NAME.edl, an edit decision list with a marker where each class begins to sound.
+        otio: Write NAME.otio, a timeline with a marker for each span in which a class sounds (OpenTimelineIO).
         reframe: Write NAME.reframe.mp4, cropped to this aspect (9:16 for phones) so that what sounds stays in the
             picture.
         also: Further output formats, by name or import path: my_package.gif:GifWriter, or [one, another].
@@ -151,7 +157,7 @@ def predict(
     )
     switches = {
         "reframe": bool(reframe), "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video,
-        "coco": coco, "npz": npz, "jsonl": jsonl, "parquet": parquet,
+        "coco": coco, "npz": npz, "jsonl": jsonl, "parquet": parquet, "activity": activity, "edl": edl, "otio": otio,
     }  # fmt: skip
     further = also if isinstance(also, list) else [also] if also else []
     formats = [*(name for name, wanted in switches.items() if wanted), *further]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from ecmvae.prediction.temporal import interpolate_in_time
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from supervision import Detections
 
     from ecmvae.prediction.writers.base import FrameWriter
 
@@ -79,6 +81,35 @@ class FrameResult:
         )
         marked: np.ndarray = self.small_classes[rows[:, None], columns] * self.mask
         return marked
+
+    def to_supervision(self) -> Detections:
+        """This frame's masks as `supervision.Detections`: one for each class, or a single one; none where none sounds.
+
+        `confidence` is the highest probability in the mask, and `data["class_name"]` its name.
+
+        Raises:
+            UserError: If supervision is not installed.
+        """
+        if find_spec("supervision") is None:
+            raise UserError("this needs supervision: pip install 'ecmvae[supervision]'")
+        import supervision
+
+        classes = self.classes
+        if classes is None:
+            found = [(1, self.mask)] if self.mask.any() else []
+        else:
+            found = [(int(k), classes == k) for k in np.unique(classes) if k > 0]
+        if not found:
+            return supervision.Detections.empty()
+        numbers, masks = [number for number, _ in found], np.stack([mask for _, mask in found])
+        names = self.class_names or ("background", "sounding object")
+        return supervision.Detections(
+            xyxy=supervision.mask_to_xyxy(masks).astype(np.float32),
+            mask=masks,
+            confidence=np.array([self.probability[mask].max() for mask in masks]),
+            class_id=np.array(numbers),
+            data={"class_name": np.array([names[k] if k < len(names) else f"class {k}" for k in numbers])},
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -36,6 +36,9 @@ WRITERS: Registry[type[FrameWriter]] = Registry(
         "npz": f"{_HERE}.npz:NpzWriter",
         "jsonl": f"{_HERE}.rows:JsonlWriter",
         "parquet": f"{_HERE}.rows:ParquetWriter",
+        "activity": f"{_HERE}.activity:ActivityWriter",
+        "otio": f"{_HERE}.activity:OtioWriter",
+        "edl": f"{_HERE}.activity:EdlWriter",
     },
     needs=("ending", "suffixes", "write"),
 )
