@@ -83,9 +83,11 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
                 stamp = frame.time if frame.time is not None else last + usual - (offset or 0.0)
                 if offset is None:
                     offset = -stamp
-                if index and not last < stamp + offset <= last + pause:
-                    offset = last + usual - stamp
-                last = stamp + offset
+                time = stamp + offset
+                if index and not last < time <= last + pause:
+                    time = last + usual
+                    offset = time - stamp  # inexact where a damaged stamp is huge, hence the time itself is kept
+                last = time
                 length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
                 if length <= 0 or abs(length - usual) < _ROUNDING:
                     length = usual
