@@ -2,8 +2,8 @@
 
 `python tools/stress.py media --seed 0 --runs 2000 --json docs/assets/reliability/media.json` makes 2,000 attacks of one
 campaign and writes what was tried, survived and lost, with the command that repeats each loss.
-`python tools/stress.py media --seed 0 --only 173` repeats one. `python tools/stress.py page` writes docs/reliability.md
-from the JSON files.
+`python tools/stress.py media --seed 0 --only 173` repeats one. Ctrl-C ends a campaign early, with the report of what
+was tried. `python tools/stress.py page` writes docs/reliability.md from the JSON files.
 
 Campaigns: kill, media, files, cli, web, load, leak.
 """
@@ -71,6 +71,9 @@ def attack(name: str, seed: int, indices: Sequence[int], work: Path, progress: b
         for index in indices:
             try:
                 trial = campaign.trial(index)
+            except KeyboardInterrupt:
+                print(f"{name}: stopped after {len(trials)} of {len(indices)}", flush=True)
+                break
             except Exception as error:  # a fault of the attack itself must be seen as well
                 trial = Trial("campaign", f"{type(error).__name__}: {cut(str(error))}")
             trials.append((index, trial))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Literal
 
 from ecmvae.config import Config, ConfigFiles
 from ecmvae.errors import UserError, check_range, process_rank
+from ecmvae.files import refuse_unwritable
 from ecmvae.training.settings import without_effect
 
 _NO_FILES = ConfigFiles()
@@ -31,6 +33,8 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
             auto: the newest run of the same settings, or a new one: for jobs that a cluster may start again.
         files: The YAML files of the configuration, for differs.md.
     """
+    if resume in (None, "auto"):
+        refuse_unwritable(Path(config.train.out) / f"{config.train.name}-001" / "config.yaml")
     from ecmvae.training.run import train as run
 
     first = process_rank() == 0
@@ -81,6 +85,7 @@ def train_audio(
     check_range("steps", steps, 1, 100_000_000)
     check_range("workers", workers, 0, 256)
     check_range("seed", seed, 0, 2**32 - 1)
+    refuse_unwritable(Path(out) / "config.yaml")
     from ecmvae.data.collage.folds import check_fold
 
     check_fold(fold, folds)

@@ -185,3 +185,26 @@ def test_mistakes_end_with_two_and_one_line(tmp_path, capsys):
     assert "is not of the model in" in lines[4]
     assert "no trained model" in lines[0]
     assert "beta" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "RUN", "--out", "x.mp4"], "end it with .png"),
+        (["sample", "RUN", "--out", "x" * 300 + ".png"], "File name too long"),
+        (["sample", "RUN", "--count", "-1"], "count must be from 1"),
+        (["sample", "RUN", "--seed", str(2**70)], "seed must be from 0"),
+        (["traverse", "RUN", "--steps", str(2**70)], "steps must be from 1"),
+        (["traverse", "RUN", "--span", "inf"], "span must be from"),
+        (["traverse", "RUN", "--second", "2"], "second must be from 0 to 1"),
+        (["score", "RUN", "--num_samples", "0"], "num_samples must be from 1"),
+        (["score", "RUN", "--limit", "-1"], "limit must be from 1"),
+    ],
+)
+def test_hostile_options_are_one_line(run, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["vae", *(str(run) if word == "RUN" else word for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not any(tmp_path.iterdir())

@@ -1,18 +1,20 @@
 """Files that are no video: one clear line each, never a traceback from the depths."""
 
+import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
-from odd_videos import OddVideo
+from odd_videos import OddVideo, Track
 
-from ecmvae.data.video import probe, read_clip, show_path, stream_frames, write_video
+from ecmvae.data.video import frames, probe, read_clip, show_path, stream_frames, write_video
 from ecmvae.errors import UserError
 
 
@@ -148,3 +150,38 @@ def test_name_that_is_not_utf_8(tmp_path: Path, good: Path) -> None:
 def test_playlist_does_not_open_other_files(tmp_path: Path, good: Path, playlist: str) -> None:
     (tmp_path / "a.mp4").write_text(playlist.format(good))
     refused(tmp_path / "a.mp4")
+
+
+def test_a_huge_timestamp_does_not_turn_the_clock_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FLV's reader gives damaged packets stamps near -2^63, beside which an eighth of a second is lost in rounding."""
+    path = OddVideo(flash_frames(16, 16, count=6, flash=3), rate=Fraction(8)).write(tmp_path / "a.mkv")
+    real = frames.decoded
+
+    def damaged(*arguments: object, **options: object) -> Iterator[list[object]]:
+        for number, frame in enumerate(frame for each in real(*arguments, **options) for frame in each):
+            if number >= 3:
+                frame.pts = -(2**63) + 2**20
+            yield [frame]
+
+    monkeypatch.setattr(frames, "decoded", damaged)
+    assert [frame.time for frame in stream_frames(path)] == [number / 8 for number in range(6)]
+
+
+def test_a_damaged_rate_does_not_make_hours_of_a_frame(tmp_path: Path) -> None:
+    data = bytearray(OddVideo(flash_frames(16, 16, count=1, flash=0)).write(tmp_path / "a.mp4").read_bytes())
+    at = data.index(b"stts") + 16  # name, version and flags, number of entries, samples of the first; then its duration
+    data[at : at + 4] = (2**30).to_bytes(4, "big")
+    (tmp_path / "b.mp4").write_bytes(data)
+    assert probe(tmp_path / "b.mp4").fps < Fraction(1, 1000)
+    assert [frame.duration for frame in stream_frames(tmp_path / "b.mp4")] == [10.0]
+
+
+def test_sound_at_two_gigahertz_is_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """FFmpeg's resampler would need more memory than there is."""
+    track = Track(np.ones((1, 2048), np.float32), rate=2**31 - 1)
+    path = OddVideo(flash_frames(16, 16, count=2, flash=0), tracks=[track]).write(tmp_path / "a.mkv")
+    with caplog.at_level(logging.WARNING, "ecmvae"):
+        assert not read_clip(path).waveform.any()
+    assert "has sound at 2147483647 Hz: treated as silence" in caplog.text
+    write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=path)
+    assert not read_clip(tmp_path / "c.mp4").waveform.any()
