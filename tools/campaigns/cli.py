@@ -15,31 +15,25 @@ import os
 import random
 import shutil
 import socket
-import sys
 import typing
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self, get_args, get_origin
 
 import yaml
+
 from campaigns.base import Campaign, Trial
 from campaigns.containers import SEEDS
 from campaigns.files import MEMORY_MB, PRELOAD, TINY, TINY_VAE
 from campaigns.hostile import LAUGHS
-from campaigns.worker import Worker, run_command
-
+from campaigns.worker import NEEDS_HEAVY, Worker
 from ecmvae.cli import COMMANDS
 from ecmvae.config import Config, ConfigFiles
 from ecmvae.config_reader import by_dotted_name
-
-HEAVY = ("torch", "lightning", "onnxruntime", "gradio", "timm", "torchaudio", "sklearn", "matplotlib")
-_NEEDS_HEAVY = 99
-"""Exit code of a light child that asks for a heavy library."""
 
 SOUND: Mapping[str, tuple[str, ...]] = {
     "demo": ("--data", "synthetic", "--minutes", "0.01", "--clips", "2", "--out", "full"),
@@ -149,13 +143,18 @@ def values(option: Option) -> Sequence[str]:
 
 
 class CommandLines(Campaign):
-    """See the module."""
+    """See the module.
+
+    Args:
+        work: As of every campaign.
+        seed: Likewise.
+        light: Do not go on with commands that ask for a heavy library: they have survived.
+    """
 
     runs = 250
     quick = 12
 
     def __init__(self, work: Path, seed: int, light: bool = False) -> None:
-        """Without heavy libraries (`light`), a command that asks for one has survived."""
         super().__init__(work, seed)
         self._light_only = light
         self._stack = ExitStack()
@@ -171,7 +170,7 @@ class CommandLines(Campaign):
         self._socket.listen()
         env = {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(self.work / "cache"), "HOME": str(self.work)}
         self._light = self._stack.enter_context(
-            Worker("campaigns.cli:run_lightly", self.work, preload=("ecmvae.cli", "ecmvae.arguments"), forks=True,
+            Worker("campaigns.worker:run_lightly", self.work, preload=("ecmvae.cli", "ecmvae.arguments"), forks=True,
                    memory_limit_mb=MEMORY_MB, env=env)
         )  # fmt: skip
         if not self._light_only:
@@ -194,7 +193,9 @@ class CommandLines(Campaign):
         for option in self._options:
             by_command.setdefault(option.command, []).append(option)
         chosen = rng.choice(by_command[rng.choice(list(by_command))])
-        sound = [str(self._socket.getsockname()[1]) if word == "PORT" else word for word in SOUND.get(chosen.command, ())]
+        sound = [
+            str(self._socket.getsockname()[1]) if word == "PORT" else word for word in SOUND.get(chosen.command, ())
+        ]
         value = rng.choice(values(chosen))
         if chosen.option:
             given = [f"{chosen.option}={value}"] if rng.random() < 0.5 else [chosen.option, value]
@@ -210,13 +211,13 @@ class CommandLines(Campaign):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self._home, folder, copy_function=_copied)
         answer = self._light(words, cwd=folder)
-        early = answer.code != _NEEDS_HEAVY
+        early = answer.code != NEEDS_HEAVY
         if not early and not self._light_only:
             answer = self._heavy(words, cwd=folder)
         if answer.code == 2:
             self._refused += 1
             self._refused_early += early
-        lost = answer.fault((0, 2) if early or not self._light_only else (0, 2, _NEEDS_HEAVY))
+        lost = answer.fault((0, 2) if early or not self._light_only else (0, 2, NEEDS_HEAVY))
         if not lost and any(each in answer.err for each in ("\x1b", "\x07", "\x9b", "\u202e")):
             lost = "an escape sequence reached the terminal"
         if not lost and answer.code == 2 and "error: " not in answer.err and words[0] not in ("check-data", "data"):
@@ -228,20 +229,6 @@ class CommandLines(Campaign):
     def figures(self) -> Mapping[str, float | int | str]:
         """How many were refused, and how many of these before a heavy library was imported."""
         return {"options": len(self._options), "refused": self._refused, "before_heavy_imports": self._refused_early}
-
-
-class _NoHeavyLibraries(MetaPathFinder):
-    """Ends the process when a heavy library is asked for."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        if name in HEAVY and sys._getframe(2).f_code.co_name != "find_spec":  # importlib.util only looks for it
-            os._exit(_NEEDS_HEAVY)
-
-
-def run_lightly(words: list[str]) -> int:
-    """A command that must not import a heavy library; one that does ends with exit code 99."""
-    sys.meta_path.insert(0, _NoHeavyLibraries())
-    return run_command(words)
 
 
 def _fill(home: Path) -> None:

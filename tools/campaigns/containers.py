@@ -55,7 +55,9 @@ class Media:
     def write(self, path: Path) -> bytes:
         """Write the file and return its bytes, which are the same each time."""
         with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
-            pictures = container.add_stream(self.video, rate=self.rate, options=dict(self.options)) if self.video else None
+            pictures = (
+                container.add_stream(self.video, rate=self.rate, options=dict(self.options)) if self.video else None
+            )
             sound = container.add_stream(self.audio, rate=self.audio_rate, layout="mono") if self.audio else None
             for stream in filter(None, (pictures, sound)):
                 stream.codec_context.thread_count = 1
@@ -86,7 +88,9 @@ class Media:
     def _write_sound(self, container: OutputContainer, stream: AudioStream) -> None:
         form = stream.codec_context.format.name
         scale, kind = (1.0, np.float32) if form.startswith("flt") else (32767.0, np.int16)
-        wave = np.sin(np.arange(min(self.audio_rate * 6 // 10, 28_800)) * 2 * np.pi * 440 / self.audio_rate) * 0.5 * scale
+        wave = (
+            np.sin(np.arange(min(self.audio_rate * 6 // 10, 28_800)) * 2 * np.pi * 440 / self.audio_rate) * 0.5 * scale
+        )
         for at in range(0, len(wave), 960):
             frame = av.AudioFrame.from_ndarray(wave[None, at : at + 960].astype(kind), form, "mono")
             frame.sample_rate, frame.pts = self.audio_rate, at

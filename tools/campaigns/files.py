@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+
 from campaigns.base import Campaign, Trial
 from campaigns.containers import MUTATIONS, SEEDS
 from campaigns.hostile import (
@@ -128,17 +129,28 @@ TARGETS: Mapping[str, Target] = {
     ),
 }  # fmt: skip
 
+LIGHT = ("card", "ONNX model", "list of videos", "manifest", "manifest, continued")
+"""Targets whose commands do without PyTorch."""
+
 
 class Files(Campaign):
-    """See the module."""
+    """See the module.
+
+    Args:
+        work: As of every campaign.
+        seed: Likewise.
+        light: Attack only what is read without PyTorch.
+    """
 
     runs = 300
     quick = 12
 
-    def __init__(self, work: Path, seed: int, targets: Mapping[str, Target] = TARGETS) -> None:
+    def __init__(self, work: Path, seed: int, light: bool = False) -> None:
         super().__init__(work, seed)
         self._stack = ExitStack()
-        self._targets = targets
+        self._light = light
+        self._targets = {name: TARGETS[name] for name in LIGHT} if light else TARGETS
+        self._places: dict[str, str] = {}
         self._executed = 0
         self._tracebacks = 0
 
@@ -147,7 +159,8 @@ class Files(Campaign):
         self._home.mkdir()
         self._worker = self._stack.enter_context(
             Worker(
-                "campaigns.worker:run_command", self.work, memory_limit_mb=MEMORY_MB, preload=PRELOAD, forks=True,
+                "campaigns.worker:run_command", self.work, memory_limit_mb=MEMORY_MB, forks=True,
+                preload=("ecmvae.prediction.run", "onnxruntime") if self._light else PRELOAD,
                 env={"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(self.work / "cache")},
             )
         )  # fmt: skip
@@ -194,40 +207,46 @@ class Files(Campaign):
 
     def _make_home(self) -> None:
         """Make one sound file of every kind, with ecmvae's own commands."""
-        from ecmvae.data.miniature import ShapeScenes, write_miniature
-
         home = self._home
         SEEDS["vp8.webm"].write(home / "clip.webm")
-        (home / "tiny.yaml").write_text(yaml.safe_dump(dict(TINY)), encoding="utf-8")
-        (home / "vae.yaml").write_text(yaml.safe_dump(dict(TINY_VAE)), encoding="utf-8")
         (home / "list.txt").write_text("clip.webm\n", encoding="utf-8")
-        counts = {"train": 1, "val": 1, "test": 1}
-        write_miniature(home / "data", "s4", counts, source=ShapeScenes("s4", 32), composed=True)
-        for words in (
-            _TRAIN,
-            ("vae", "train", "--config", "vae.yaml", "--out", "vae"),
-            ("data", "pack", "data", "--out", "packed", "--image_size", "32", "--workers", "1"),
-            ("predict", "clip.webm", "--fps", "1", "--out", "outs", "--manifest", "manifest.jsonl"),
-        ):
-            answer = self._worker(words, cwd=home)
-            if answer.code != 0:
-                raise RuntimeError(f"{' '.join(words)}: exit code {answer.code}: {answer.err[-500:]}")
-        (home / "run-001" / "best" / "README.md").write_text("# A card\n", encoding="utf-8")
         (home / "model.onnx").write_bytes(
             onnx_model({"ecmvae.model": json.dumps(dict(ONNX_MODEL))}, random.Random(0), honest=True)
         )
+        self._run(("predict", "clip.webm", "--fps", "1", "--out", "outs", "--manifest", "manifest.jsonl"))
         shutil.rmtree(home / "outs")
-        first = {"LOG_MEL": "*.pkl", "PICTURE": "*.png"}
-        self._places = {
-            f"{_DATA}/{name}": str(sorted((home / _DATA).rglob(pattern))[0].relative_to(home))
-            for name, pattern in first.items()
-        }
+        if self._light:
+            (home / "run-001" / "best").mkdir(parents=True)
+            for name in ("config.yaml", "model.safetensors"):
+                (home / "run-001" / "best" / name).touch()
+        else:
+            self._make_heavy_files()
+        (home / "run-001" / "best" / "README.md").write_text("# A card\n", encoding="utf-8")
+
+    def _make_heavy_files(self) -> None:
+        from ecmvae.data.miniature import ShapeScenes, write_miniature
+
+        home = self._home
+        (home / "tiny.yaml").write_text(yaml.safe_dump(dict(TINY)), encoding="utf-8")
+        (home / "vae.yaml").write_text(yaml.safe_dump(dict(TINY_VAE)), encoding="utf-8")
+        counts = {"train": 1, "val": 1, "test": 1}
+        write_miniature(home / "data", "s4", counts, source=ShapeScenes("s4", 32), composed=True)
+        self._run(_TRAIN)
+        self._run(("vae", "train", "--config", "vae.yaml", "--out", "vae"))
+        self._run(("data", "pack", "data", "--out", "packed", "--image_size", "32", "--workers", "1"))
+        for name, pattern in (("LOG_MEL", "*.pkl"), ("PICTURE", "*.png")):
+            self._places[f"{_DATA}/{name}"] = str(sorted((home / _DATA).rglob(pattern))[0].relative_to(home))
+
+    def _run(self, words: tuple[str, ...]) -> None:
+        answer = self._worker(words, cwd=self._home)
+        if answer.code != 0:
+            raise RuntimeError(f"{' '.join(words)}: exit code {answer.code}: {answer.err[-500:]}")
 
 
 def _linked(source: str, target: str) -> None:
     """Large files are linked: no command writes into one, and the attack replaces its own."""
     if os.path.getsize(source) > 100_000:  # noqa: PTH202
-        os.link(source, target)  # noqa: PTH124
+        os.link(source, target)
     else:
         shutil.copy2(source, target)
 
@@ -265,7 +284,9 @@ def _csv(data: bytes, marker: Path, rng: random.Random) -> tuple[Content, str]:
         return _text(data, marker, rng)
     lines = [line.split(",") for line in data.decode().splitlines()]
     row = rng.randrange(len(lines))
-    value = rng.choice(("", "../../x", "/etc", "x" * 5000, "a\0b", '"', "\x1b[31m", "a/b", ".", "\u202e", "\ud7ff" * 90))
+    value = rng.choice(
+        ("", "../../x", "/etc", "x" * 5000, "a\0b", '"', "\x1b[31m", "a/b", ".", "\u202e", "\ud7ff" * 90)
+    )
     lines[row][rng.randrange(len(lines[row]))] = value
     return "\n".join(",".join(line) for line in lines).encode(), f"row {row}: {value[:20]!r}"
 
@@ -323,14 +344,18 @@ def _onnx(data: bytes, marker: Path, rng: random.Random) -> tuple[Content, str]:
     if rng.random() < 0.2:
         return _bytes(data, marker, rng)
     description, done = changed({**ONNX_MODEL}, rng)
-    text = json.dumps(description) if rng.random() < 0.8 else rng.choice(TEXTS).decode("utf-8", errors="replace")[:10**5]
+    text = (
+        json.dumps(description) if rng.random() < 0.8 else rng.choice(TEXTS).decode("utf-8", errors="replace")[: 10**5]
+    )
     key = rng.choice(("ecmvae.model", "ecmvae.model", "ecmvae.config"))
     return onnx_model({key: text}, rng), f"{key}: {done}"
 
 
 def _card(data: bytes, marker: Path, rng: random.Random) -> tuple[Content, str]:
     if rng.random() < 0.3:
-        return rng.choice((Path("/etc/passwd"), Path("/dev/zero"), Path("../../clip.webm"), Path("README.md"))), "a link"
+        return rng.choice(
+            (Path("/etc/passwd"), Path("/dev/zero"), Path("../../clip.webm"), Path("README.md"))
+        ), "a link"
     return _text(data, marker, rng)
 
 

@@ -103,5 +103,7 @@ class Leak(Campaign):
                 found[f"files_after_{mark}"] = self._answers[mark - 1].files
                 found[f"threads_after_{mark}"] = self._answers[mark - 1].threads
         if len(self._answers) >= _MARKS[1]:
-            found["memory_ratio"] = round(found[f"megabytes_after_{_MARKS[1]}"] / found[f"megabytes_after_{_MARKS[0]}"], 3)
+            found["memory_ratio"] = round(
+                found[f"megabytes_after_{_MARKS[1]}"] / found[f"megabytes_after_{_MARKS[0]}"], 3
+            )
         return found

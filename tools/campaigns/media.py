@@ -22,7 +22,6 @@ from typing import Self
 from campaigns.base import Campaign, Trial
 from campaigns.containers import MUTATIONS, SEEDS, odd
 from campaigns.worker import Answer, Worker
-
 from ecmvae.data.video import probe
 from ecmvae.errors import UserError
 

@@ -14,12 +14,16 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from campaigns.base import PYTHON, Ended
 
+HEAVY = ("torch", "lightning", "onnxruntime", "gradio", "timm", "torchaudio", "sklearn", "matplotlib")
+NEEDS_HEAVY = 99
+"""Exit code of a light child that asks for a heavy library."""
 _ENDED_BY_WATCHDOG = (-signal.SIGPROF, -signal.SIGKILL)
 
 
@@ -135,6 +139,20 @@ def run_command(words: list[str]) -> int:
     from ecmvae.cli import main
 
     return main(words)
+
+
+class _NoHeavyLibraries(MetaPathFinder):
+    """Ends the process when a heavy library is asked for."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name in HEAVY and sys._getframe(2).f_code.co_name != "find_spec":  # importlib.util only looks for it
+            os._exit(NEEDS_HEAVY)
+
+
+def run_lightly(words: list[str]) -> int:
+    """A command that must not import a heavy library; one that does ends with exit code 99."""
+    sys.meta_path.insert(0, _NoHeavyLibraries())
+    return run_command(words)
 
 
 def _status(name: str) -> int:
