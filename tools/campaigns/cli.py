@@ -56,13 +56,16 @@ SOUND: Mapping[str, tuple[str, ...]] = {
 """Command -> words that end it soon if nothing is wrong with the others: most ask for what is not there."""
 
 NUMBERS = ("-1", "0", "nan", "inf", "-inf", "1e308", "-1e308", str(2**70), str(-(2**70)), "1e-320", "0x10", "1_0")
-WORDS = ("", "many", "[", "[1, null]", "{a: b}", "- -", "!!python/object/apply:os.system [true]", "\x1b[31mred\x1b[0m",
-         "\x1b]0;title\x07", "&a [*a]", "'", "null", "猫\u202etxt", os.fsdecode(b"caf\xe9"), "-", "%s%n", "~")  # fmt: skip
+WORDS = (
+    *("", "many", "[", "[1, null]", "{a: b}", "- -", "!!python/object/apply:os.system [true]"),
+    *("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "&a [*a]", "'", "null", "猫\u202etxt", os.fsdecode(b"caf\xe9"), "-"),
+    *("%s%n", "~"),
+)
 PATHS = (
-    *("x" * 260, "x" * 300 + ".mp4", "clip.webm/inner", "clip.webm", "/proc/nowhere/x", "/dev/null/x", "pipe", "/dev/zero"),
-    *(".", "", "/", "nothing", "full", "nul.txt", "\x1b[31mred.mp4", os.fsdecode(b"caf\xe9.mp4"), "two\nlines", "/dev/full"),
-    *("hf://", "hf://../..", "[a, b]", "nothing.onnx", "clip.webm.onnx", "a:b", "os:system"),
-)  # fmt: skip
+    *("x" * 260, "x" * 300 + ".mp4", "clip.webm/inner", "clip.webm", "/proc/nowhere/x", "/dev/null/x", "pipe"),
+    *("/dev/zero", ".", "", "/", "nothing", "full", "nul.txt", "\x1b[31mred.mp4", os.fsdecode(b"caf\xe9.mp4")),
+    *("two\nlines", "/dev/full", "hf://", "hf://../..", "[a, b]", "nothing.onnx", "clip.webm.onnx", "a:b", "os:system"),
+)
 FILES = ("pipe", "/dev/zero", "laughs.yaml", "long.yaml", "deep.yaml", "nul.yaml", "clip.webm", "full", "nothing.yaml",
          "x" * 300, "\x1b[31mred.yaml", "tag.yaml", "huge.yaml", "self.yaml", "")  # fmt: skip
 """Values of ``--config``."""
