@@ -91,10 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno in _WRONG_PATH:
-            shown = "" if error.filename is None else f"{show_path(Path(os.fsdecode(error.filename)))}: "
-            print(
-                f"ecmvae: error: {_place()}{_one_line(f'{shown}{error.strerror}')}: name another path", file=sys.stderr
-            )
+            path = f"{show_path(Path(error.filename))}: " if isinstance(error.filename, str) else ""
+            line = _one_line(f"{path}{error.strerror}: name another path")
+            print(f"ecmvae: error: {_place()}{line}", file=sys.stderr)
             return 2
         print(f"ecmvae: failed: {_place()}{_one_line(error) or type(error).__name__}", file=sys.stderr)
         return 1
