@@ -8,7 +8,7 @@ from typing import Literal
 
 from ecmvae.config import Config, ConfigFiles
 from ecmvae.errors import UserError, check_range, process_rank
-from ecmvae.files import refuse_unwritable
+from ecmvae.files import refuse_unwritable, show_path
 from ecmvae.training.settings import without_effect
 
 _NO_FILES = ConfigFiles()
@@ -42,7 +42,8 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
         print(f"ecmvae: note: {name} has no effect with {reason}", file=sys.stderr)
     folder = run(config, resume, files=files)
     if first:
-        print(f"best model: {folder / 'best'}  (use it: ecmvae predict VIDEO --checkpoint {folder} --out OUT.mp4)")
+        best, run_folder = show_path(folder / "best"), show_path(folder)
+        print(f"best model: {best}  (use it: ecmvae predict VIDEO --checkpoint {run_folder} --out OUT.mp4)")
 
 
 def train_audio(
@@ -106,7 +107,7 @@ def train_audio(
         seed=seed,
         device=device,
     )
-    print(f"{out}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings")
+    print(f"{show_path(Path(out))}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings")
     print(f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises")
 
 

@@ -71,7 +71,7 @@ def train(
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_vae_config(folder / "config.yaml" if resume else config, overrides)
     epoch, terms = train_vae(settings, folder, resume=resume)
-    print(f"{folder}: epoch {epoch}, " + ", ".join(f"{name} {value:.3f}" for name, value in terms.items()))
+    print(f"{show_path(folder)}: epoch {epoch}, " + ", ".join(f"{name} {value:.3f}" for name, value in terms.items()))
     return 0
 
 
@@ -94,7 +94,7 @@ def sample(run: str, out: str = "samples.png", count: int = 64, seed: int = 0) -
     from ecmvae.training.vae import sample_images
 
     sample_images(run, out, count, seed)
-    print(out)
+    print(show_path(Path(out)))
     return 0
 
 
@@ -121,7 +121,7 @@ def traverse(
     from ecmvae.training.vae import traverse_latents
 
     traverse_latents(run, out, first, second, steps, span)
-    print(out)
+    print(show_path(Path(out)))
     return 0
 
 

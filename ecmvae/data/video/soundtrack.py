@@ -70,7 +70,7 @@ def soundtrack_of(
     logger.warning("%s: %s cannot hold its %s sound: encoded again as %s", show_path(path), family, codec, encoder)
     rates = _RATES[family]
     rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
-    channels = min(stream.codec_context.channels, 2)
+    channels = min(max(stream.codec_context.channels, 1), 2)  # a damaged header may say none
     blocks = decoded_sound(container, stream, origin, rate, channels=channels, warn=False)
     return EncodedSound(output, blocks, rate, channels)
 
