@@ -107,7 +107,9 @@ def train_audio(
         seed=seed,
         device=device,
     )
-    print(f"{show_path(Path(out))}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings")
+    print(
+        f"{show_path(Path(out))}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings"
+    )
     print(f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises")
 
 

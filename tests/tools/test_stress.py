@@ -49,6 +49,30 @@ def test_a_loss_is_exit_code_1(fragile: None, tmp_path: Path, capsys: pytest.Cap
     assert json.loads((tmp_path / "a.json").read_text())["survived"] == 1
 
 
+def test_losses_that_survive_now_are_mended(
+    fragile: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.json"
+    assert stress.main(["media", "--runs", "8", "--json", str(path)]) == 1
+    before = json.loads(path.read_text())
+    assert [loss["repeat"][-1] for loss in before["losses"]] == list("0346")
+
+    class Mended(Fragile):
+        """The first attack is survived now."""
+
+        def trial(self, index: int) -> Trial:
+            return super().trial(1 if index == 0 else index)
+
+    monkeypatch.setattr(stress, "campaign_named", lambda name: Mended)
+    assert stress.main(["media", "--again", str(path)]) == 1
+    after = json.loads(path.read_text())
+    assert (after["tried"], after["survived"], after["lost"]) == (8, 5, 3)
+    assert [(loss["repeat"][-1], loss["why"]) for loss in after["mended"]] == [("0", "it broke")]
+    assert [loss["repeat"][-1] for loss in after["losses"]] == list("346")
+    assert after["kinds"]["even"] == {"tried": 3, "lost": before["kinds"]["even"]["lost"] - 1}
+    assert "Lost in this run, survived since" in stress.page([{**after, "campaign": "media"}])
+
+
 def test_choices_depend_on_the_seed_and_the_number_only(tmp_path: Path) -> None:
     first, again, other = Fragile(tmp_path, 0), Fragile(tmp_path, 0), Fragile(tmp_path, 1)
     first.rng(1).random()

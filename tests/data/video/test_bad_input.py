@@ -185,3 +185,16 @@ def test_sound_at_two_gigahertz_is_silence(tmp_path: Path, caplog: pytest.LogCap
     assert "has sound at 2147483647 Hz: treated as silence" in caplog.text
     write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=path)
     assert not read_clip(tmp_path / "c.mp4").waveform.any()
+
+
+def test_sound_without_channels_is_written_as_silence(tmp_path: Path) -> None:
+    """A damaged Matroska file may have an audio track whose decoder was never set up."""
+    track = Track(np.full((1, 4800), 0.5, np.float32))
+    path = OddVideo(flash_frames(16, 16, count=2, flash=0), tracks=[track]).write(tmp_path / "a.mkv")
+    data = path.read_bytes()
+    channels = b"\x9f\x81\x01"  # Matroska's element of the number of channels, one byte long, 1
+    assert data.count(channels) == 1
+    (tmp_path / "b.mkv").write_bytes(data.replace(channels, b"\x9f\x81\x00"))
+    assert probe(tmp_path / "b.mkv").audio_tracks[0].channels == 0
+    write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=tmp_path / "b.mkv")
+    assert len(read_clip(tmp_path / "c.mp4").frames) == 2
