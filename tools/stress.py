@@ -3,8 +3,9 @@
 `python tools/stress.py media --seed 0 --runs 2000 --json docs/assets/reliability/media.json` makes 2,000 attacks of one
 campaign and writes what was tried, survived and lost, with the command that repeats each loss.
 `python tools/stress.py media --seed 0 --only 173` repeats one. Ctrl-C ends a campaign early, with the report of what
-was tried. `python tools/stress.py media --again docs/assets/reliability/media.json` repeats the losses of a report; those
-that survive now are counted as mended. `python tools/stress.py page` writes docs/reliability.md from the JSON files.
+was tried. `python tools/stress.py media --again docs/assets/reliability/media.json` repeats the losses of a report;
+those that survive now are counted as mended. `python tools/stress.py page` writes docs/reliability.md from the JSON
+files.
 
 Campaigns: kill, media, files, cli, web, load, leak.
 """

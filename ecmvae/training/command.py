@@ -107,9 +107,8 @@ def train_audio(
         seed=seed,
         device=device,
     )
-    print(
-        f"{show_path(Path(out))}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings"
-    )
+    known, held_out = _percent(report.known), _percent(report.held_out)
+    print(f"{show_path(Path(out))}: names {known} of known and {held_out} of held-out recordings")
     print(f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CLOCK = Fraction(1, 90_000)  # a timestamp unit that 24, 25, 30, 50 and 60 frames a second divide exactly
+_SLOWEST = Fraction(1, 1000)  # frames a second that the encoders are told; each frame has a time of its own
 _SHORTEST = 0.002
 """Seconds that a frame is shown at least, if no other follows: MP4 notes the length of a track in milliseconds, and
 nothing of a track of zero is played."""
@@ -106,7 +107,7 @@ class VideoWriter:
             if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
                 flags["movflags"] = "+faststart"  # the index first: a browser plays before it has everything
             self._container = stack.enter_context(av.open(str(temporary), "w", container_options=flags))
-            rate = Fraction(fps).limit_denominator(1001)  # 23.976 becomes 24000/1001
+            rate = max(Fraction(fps).limit_denominator(1001), _SLOWEST)  # 23.976 becomes 24000/1001
             self._stream = self._add_stream(codec, alpha, quality, rate, sample_aspect)
             self._sound: EncodedSound | CopiedSound | None = None
             if waveform is not None and sample_rate is not None:

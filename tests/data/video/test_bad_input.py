@@ -198,3 +198,22 @@ def test_sound_without_channels_is_written_as_silence(tmp_path: Path) -> None:
     assert probe(tmp_path / "b.mkv").audio_tracks[0].channels == 0
     write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=tmp_path / "b.mkv")
     assert len(read_clip(tmp_path / "c.mp4").frames) == 2
+
+
+def test_sound_whose_header_is_damaged_is_not_copied(tmp_path: Path, good: Path) -> None:
+    """A muxer refuses a track of 14 MHz, or of no channels."""
+    data = bytearray(good.read_bytes())
+    at = data.index(b"mp4a") + 4 + 16  # an MP4 entry of sound: reserved bytes, then channels, bits, rate
+    assert int.from_bytes(data[at + 8 : at + 10], "big") == SAMPLE_RATE
+    data[at : at + 2] = bytes(2)
+    esds = data.index(b"esds")
+    data[esds : esds + 4] = b"zzzz"  # which would set both right
+    (tmp_path / "b.mp4").write_bytes(data)
+    assert probe(tmp_path / "b.mp4").audio_tracks[0].channels == 0
+    write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=tmp_path / "b.mp4")
+    assert len(read_clip(tmp_path / "c.mp4").frames) == 2
+
+
+def test_a_frame_of_half_an_hour_can_be_written(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", flash_frames(16, 16, count=2, flash=0), Fraction(1, 2048))
+    assert [frame.time for frame in stream_frames(tmp_path / "a.mp4")] == [0.0, 2048.0]
