@@ -109,7 +109,8 @@ class OnnxEngine:
         self, frames: Float[np.ndarray, "1 t 3 s s"], features: Float[np.ndarray, "1 t *f"]
     ) -> Float[np.ndarray, "1 t c s s"]:
         try:
-            logits = self._session.run(["logits"], dict(zip(self._inputs, (frames, features), strict=True)))[0]
+            inputs = dict(zip(self._inputs, (frames, features), strict=True))
+            logits: np.ndarray = self._session.run(["logits"], inputs)[0]
         except Exception as error:  # classes of onnxruntime's own: what it takes is not what it says
             name, reason = show_path(self._path), cut(str(error))
             raise UserError(f"{name} does not run on what it says to take ({reason}): export it again") from error
