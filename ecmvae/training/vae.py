@@ -181,7 +181,10 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
     shape = EVENT_SHAPES[settings.data.name]
     if settings.data.pad_to:
         shape = (*shape[:-2], settings.data.pad_to, settings.data.pad_to)
-    model = build_vae(settings.model, shape)
+    try:
+        model = build_vae(settings.model, shape)
+    except ValueError as error:
+        raise UserError(f"{folder}/config.yaml: {error}") from None
     try:
         model.load_state_dict(read_weight_file(folder / "model.safetensors"))
     except RuntimeError as error:

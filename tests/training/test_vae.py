@@ -208,3 +208,16 @@ def test_hostile_options_are_one_line(run, tmp_path, monkeypatch, capsys, words,
     assert message in error
     assert error.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_whose_configuration_was_changed_is_one_line(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["model"]["noise_std"] = 1e308
+    (copy / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["vae", "score", str(copy), "--limit", "2"]) == 2
+    error = capsys.readouterr().err
+    assert "config.yaml: noise_std has no effect" in error
+    assert error.count("\n") == 1
