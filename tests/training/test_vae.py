@@ -195,7 +195,7 @@ def test_mistakes_end_with_two_and_one_line(tmp_path, capsys):
         (["sample", "RUN", "--count", "-1"], "count must be from 1"),
         (["sample", "RUN", "--seed", str(2**70)], "seed must be from 0"),
         (["traverse", "RUN", "--steps", str(2**70)], "steps must be from 1"),
-        (["traverse", "RUN", "--span", "inf"], "span must be from"),
+        (["traverse", "RUN", "--span", "1e308"], "span must be from"),
         (["traverse", "RUN", "--second", "2"], "second must be from 0 to 1"),
         (["score", "RUN", "--num_samples", "0"], "num_samples must be from 1"),
         (["score", "RUN", "--limit", "-1"], "limit must be from 1"),
