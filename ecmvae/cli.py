@@ -8,14 +8,17 @@ Exit codes: 0 success; 2 a user's mistake, explained in one line; 1 another fail
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ecmvae.errors import UserError, process_rank
+from ecmvae.files import show_path
 from ecmvae.foreign_text import printable
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -53,6 +56,12 @@ _EXTRA_OF = {
 _EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}
 """Command -> the extra that brings all that it needs, where that is more than one package."""
 
+_WRONG_PATH = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+"""What the system says of a path that the user can replace by another."""
+
 Function = Callable[..., Any]
 
 
@@ -87,6 +96,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:
+        if isinstance(error, OSError) and error.errno in _WRONG_PATH:
+            path = f"{show_path(Path(error.filename))}: " if isinstance(error.filename, str) else ""
+            line = _one_line(f"{path}{error.strerror}: name another path")
+            print(f"ecmvae: error: {_place()}{line}", file=sys.stderr)
+            return 2
         print(f"ecmvae: failed: {_place()}{_one_line(error) or type(error).__name__}", file=sys.stderr)
         return 1
     except RuntimeError as error:

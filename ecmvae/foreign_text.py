@@ -2,8 +2,8 @@
 
 Configurations, metadata, model cards, tables and lists are read here and nowhere else. Whatever is wrong with such a
 file is one `UserError` that names it: it is not a regular file, it is too large, it is nested too deeply, it holds
-aliases (a few hundred bytes of YAML aliases expand to gigabytes), huge integers or null characters, or it does not
-parse.
+aliases (a few hundred bytes of YAML aliases expand to gigabytes), huge integers, null characters or very many values,
+or it does not parse.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ MAX_DEPTH = 50
 """Of lists and mappings within each other."""
 MAX_DIGITS = 100
 """Of an integer."""
+MAX_VALUES = 20_000
+"""Of a YAML file, which takes a second; the parser is slow, and a setting may hold a list of 300 kB."""
 _BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that make a terminal show text in another order than it is written."""
 
@@ -150,12 +152,15 @@ class _Loader(yaml.SafeLoader):
     """Plain values only, without aliases, huge integers, null characters and deep nesting."""
 
     depth = 0
+    values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise ValueError("it holds an alias: write the value itself in its place")
-        self.depth += 1
+        self.depth, self.values = self.depth + 1, self.values + 1
         _check_depth(self.depth)
+        if self.values > MAX_VALUES:
+            raise ValueError(f"it holds more than {MAX_VALUES} values")
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node

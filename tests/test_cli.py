@@ -256,6 +256,11 @@ def test_a_users_mistake_is_one_line_and_exit_2(
     [
         (UserError("bad\nfile"), 2, "ecmvae: error: bad file\n"),
         (OSError(28, "No space left on device"), 1, "ecmvae: failed: [Errno 28] No space left on device\n"),
+        (
+            OSError(36, "File name too long", "a\x1b[31m.mp4"),
+            2,
+            "ecmvae: error: 'a\\x1b[31m.mp4': File name too long: name another path\n",
+        ),
         (FloatingPointError("the loss is NaN"), 1, "ecmvae: failed: the loss is NaN\n"),
         (OutOfMemoryError("GPU 0 is full. Tried 2 GiB."), 1, "ecmvae: failed: GPU 0 is full: make the batch smaller\n"),
         (
@@ -312,3 +317,35 @@ def test_transformers_is_of_an_extra_of_its_own(
     monkeypatch.setitem(globals(), "_installed", lacking)
     assert cli.main(["train"]) == 2
     assert "this needs transformers: pip install 'ecmvae[foundation]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--train.out", "FILE/runs"],
+        ["train", "--train.name", "x" * 300],
+        ["train-audio", "--data", "synthetic", "--out", "FILE"],
+        ["vae", "train", "--out", "FILE"],
+        ["demo", "--out", "x" * 300],
+        ["evaluate", "--predictions", ".", "--data", ".", "--out", "FILE/report"],
+        ["predict", "FILE", "--out", "x" * 260],
+        ["predict", "x" * 300],
+        ["export", "--out", "FILE/model.onnx"],
+        ["vae", "sample", "x" * 300],
+    ],
+)
+def test_b19_paths_that_cannot_be_are_refused_before_pytorch_is_imported(words: list[str], tmp_path: Path) -> None:
+    """Exit code 2 and one line; findings of the attacks on 7e93616, number 19."""
+    (tmp_path / "file").touch()
+    words = [word.replace("FILE", str(tmp_path / "file")) for word in words]
+    code = f"""
+import sys
+sys.modules["torch"] = None  # importing it fails
+from ecmvae.cli import main
+sys.exit(main({words!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("ecmvae: error: ")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

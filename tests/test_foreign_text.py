@@ -65,6 +65,7 @@ def test_a3_aliases_that_multiply_are_refused(tmp_path: Path, option: str) -> No
         (f"train: {{epochs: 1{':1' * 300}.0}}", "too large"),  # a float of base 60
         ('train: {name: "a\\0b"}', "null character"),
         ("train: {name: !!bool maybe}", "maybe"),
+        (f"train: {{epochs: [{', '.join(['1'] * 100_000)}]}}", "more than 20000 values"),  # 300 kB took 10 seconds
         ("base: [5]", "must be a list of files, not [5]"),
     ],
 )

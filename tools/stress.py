@@ -2,8 +2,10 @@
 
 `python tools/stress.py media --seed 0 --runs 2000 --json docs/assets/reliability/media.json` makes 2,000 attacks of one
 campaign and writes what was tried, survived and lost, with the command that repeats each loss.
-`python tools/stress.py media --seed 0 --only 173` repeats one. `python tools/stress.py page` writes docs/reliability.md
-from the JSON files.
+`python tools/stress.py media --seed 0 --only 173` repeats one. Ctrl-C ends a campaign early, with the report of what
+was tried. `python tools/stress.py media --again docs/assets/reliability/media.json` repeats the losses of a report;
+those that survive now are counted as mended. `python tools/stress.py page` writes docs/reliability.md from the JSON
+files.
 
 Campaigns: kill, media, files, cli, web, load, leak.
 """
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -71,8 +74,13 @@ def attack(name: str, seed: int, indices: Sequence[int], work: Path, progress: b
         for index in indices:
             try:
                 trial = campaign.trial(index)
+            except KeyboardInterrupt:
+                print(f"{name}: stopped after {len(trials)} of {len(indices)}", flush=True)
+                break
             except Exception as error:  # a fault of the attack itself must be seen as well
                 trial = Trial("campaign", f"{type(error).__name__}: {cut(str(error))}")
+            here = str(work)  # differs from run to run
+            trial = replace(trial, lost=trial.lost.replace(here, "WORK"), detail=trial.detail.replace(here, "WORK"))
             trials.append((index, trial))
             if progress and trial.lost:
                 print(f"{name} {index} lost: {trial.kind}: {trial.lost} ({trial.detail})", flush=True)
@@ -123,6 +131,26 @@ def report(
     }
 
 
+def again(found: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Repeat the losses of a report: what survives now is noted as mended, with the commit that survives it."""
+    indices = {int(loss["repeat"].rpartition(" ")[2]): loss for loss in found["losses"]}
+    seed = int(found["command"].partition("--seed ")[2].split()[0])
+    repeated = attack(found["campaign"], seed, list(indices), work)
+    still = {loss["repeat"] for loss in repeated["losses"]}
+    mended = [{**loss, "commit": repeated["commit"]} for loss in found["losses"] if loss["repeat"] not in still]
+    kinds = {kind: dict(counts) for kind, counts in found["kinds"].items()}
+    for loss in mended:
+        kinds[loss["kind"]]["lost"] -= 1
+    return {
+        **found,
+        "survived": found["survived"] + len(mended),
+        "lost": len(repeated["losses"]),
+        "kinds": kinds,
+        "losses": repeated["losses"],
+        "mended": [*found.get("mended", []), *mended],
+    }
+
+
 def page(reports: Sequence[dict[str, Any]]) -> str:
     """The tables of docs/reliability.md."""
     lines = ["| campaign | tried | survived | lost | figures | commit |", "|---|---|---|---|---|---|"]
@@ -138,6 +166,9 @@ def page(reports: Sequence[dict[str, Any]]) -> str:
         lines += [f"`{each['command']}`, {each['minutes']} minutes on {each['machine']}.", ""]
         lines += ["| kind | tried | lost |", "|---|---|---|"]
         lines += [f"| {kind} | {count['tried']} | {count['lost']} |" for kind, count in each["kinds"].items()]
+        for loss in each.get("mended", ()):
+            lines += ["", f"Lost in this run, survived since {loss['commit'][:7]}: {loss['kind']}: {loss['why']}; "
+                      f"`{loss['repeat']}`."]  # fmt: skip
         for loss in each["losses"]:
             lines += ["", f"Lost: {loss['kind']}: {loss['why']} ({loss['detail']}); repeat with `{loss['repeat']}`."]
     return "\n".join(lines)
@@ -161,6 +192,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, help="number of attacks; each campaign has its own default")
     parser.add_argument("--only", type=int, help="repeat the attack of this number")
     parser.add_argument("--json", type=Path, help="write the report here")
+    parser.add_argument("--again", type=Path, help="repeat the losses of this report, and renew it")
     options = parser.parse_args(words)
     if options.campaign == "page":
         write_page()
@@ -168,9 +200,13 @@ def main(words: Sequence[str] | None = None) -> int:
     runs = campaign_named(options.campaign).runs if options.runs is None else options.runs
     indices = range(runs) if options.only is None else [options.only]
     with tempfile.TemporaryDirectory(prefix="ecmvae-stress-") as work:
-        found = attack(options.campaign, options.seed, indices, Path(work))
-    if options.json is not None:
-        write_json(options.json, found)
+        if options.again is None:
+            found = attack(options.campaign, options.seed, indices, Path(work))
+        else:
+            found = again(json.loads(options.again.read_text(encoding="utf-8")), Path(work))
+    target = options.json or options.again
+    if target is not None:
+        write_json(target, found)
     print(f"{found['campaign']}: {found['tried']} tried, {found['survived']} survived, {found['lost']} lost")
     for name, value in found["figures"].items():
         print(f"  {name}: {value}")

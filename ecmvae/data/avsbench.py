@@ -185,6 +185,21 @@ def read_composition(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     clips = read_json(path, LARGE)
-    if not isinstance(clips, dict) or not all(isinstance(c, dict) and "sounding" in c for c in clips.values()):
+    if not isinstance(clips, dict) or not all(map(_is_composed, clips.values())):
         raise UserError(f"{path}: must map each clip's name to its objects and their sounding seconds")
     return clips
+
+
+def _is_composed(clip: Any) -> bool:
+    """Whether this says of one clip, for each second, which of its objects sound, and names all or none of them."""
+    sounding = clip.get("sounding") if isinstance(clip, dict) else None
+    if not isinstance(sounding, list) or not sounding or not all(isinstance(second, list) for second in sounding):
+        return False
+    count = len(sounding[0])
+    if not all(len(second) == count and all(type(each) in (bool, int) for each in second) for second in sounding):
+        return False
+    named = [clip[key] for key in ("objects", "images", "sounds") if clip.get(key)]
+    return all(
+        isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
+        for names in named
+    )

@@ -33,7 +33,7 @@ from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.sets.check import RecordedFiles, recorded_files
 from ecmvae.data.sets.records import RECORDS, records_in
 from ecmvae.errors import UserError
-from ecmvae.files import write_json
+from ecmvae.files import show_path, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def check_folder(
         _print(console, name, counts, findings)
     if out is not None:
         write_json(Path(out), {"root": root, **reports})
-        console.print(f"written: {out}", soft_wrap=True)
+        console.print(f"written: {show_path(Path(out))}", soft_wrap=True)
     wrong = any(finding["severity"] == "error" for report in reports.values() for finding in report["findings"])
     return 2 if wrong else 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ecmvae.errors import UserError
+from ecmvae.files import refuse_unwritable
 
 
 def evaluate(
@@ -73,6 +74,7 @@ def evaluate(
     """
     if sum(each is not None for each in (checkpoint, predictions, folds)) != 1:
         raise UserError("say what to score: one of --checkpoint FOLDER, --predictions FOLDER and --folds FOLDER")
+    refuse_unwritable(Path(out))
     if folds is not None:
         idle = {
             "save_predictions": save_predictions is not None,

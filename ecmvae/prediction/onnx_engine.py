@@ -18,7 +18,7 @@ from jaxtyping import Float
 from ecmvae.audio.log_mel import SAMPLE_RATE, log_mel_patch
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
-from ecmvae.foreign_text import parse_json, short
+from ecmvae.foreign_text import cut, parse_json, short
 from ecmvae.hub.class_names import class_names_in
 from ecmvae.hub.client import check_sha256
 from ecmvae.hub.named_models import CONFIG_FILE, GRAPH_FILE, WEIGHTS_FILE
@@ -57,6 +57,7 @@ class OnnxEngine:
     def __init__(self, path: Path, front_end: Any = None, threads: int | None = None) -> None:
         if not path.is_file():
             raise UserError(f"checkpoint not found: {show_path(path)}")
+        self._path = path
         try:
             from onnxruntime import InferenceSession, SessionOptions
         except ImportError as error:
@@ -101,11 +102,24 @@ class OnnxEngine:
         if samples > 1:
             raise UserError("an exported model has no latent samples: use --samples 1, or the model folder")
         # One clip after the other: together they take no less time on a CPU, but more memory.
-        clips = [
-            self._session.run(["logits"], dict(zip(self._inputs, (frames[[clip]], features[[clip]]), strict=True)))[0]
-            for clip in range(len(frames))
-        ]
+        clips = [self._run(frames[[clip]], features[[clip]]) for clip in range(len(frames))]
         return np.concatenate(clips)[None]
+
+    def _run(
+        self, frames: Float[np.ndarray, "1 t 3 s s"], features: Float[np.ndarray, "1 t *f"]
+    ) -> Float[np.ndarray, "1 t c s s"]:
+        try:
+            inputs = dict(zip(self._inputs, (frames, features), strict=True))
+            logits: np.ndarray = self._session.run(["logits"], inputs)[0]
+        except Exception as error:  # classes of onnxruntime's own: what it takes is not what it says
+            name, reason = show_path(self._path), cut(str(error))
+            raise UserError(f"{name} does not run on what it says to take ({reason}): export it again") from error
+        wanted = (*frames.shape[:2], *frames.shape[3:])
+        right = logits.ndim == 5 and logits.dtype.kind == "f" and 1 <= logits.shape[2] <= 256
+        if not right or (*logits.shape[:2], *logits.shape[3:]) != wanted:
+            shape = f"{logits.dtype} {logits.shape}"
+            raise UserError(f"{show_path(self._path)} gives logits {shape} for frames {frames.shape}: export it again")
+        return logits
 
 
 def graphs_of(folder: Path) -> list[Path]:

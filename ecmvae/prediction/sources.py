@@ -69,7 +69,7 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
             for path, label in _expand(name, endings):
                 found.setdefault(_place(path), (path, label))
                 named += 1
-        except PermissionError as error:
+        except OSError as error:  # it may not be entered, or its name is too long
             shown = show_path(Path(name))
             raise UserError(f"cannot read {shown} ({error.strerror}): check the path and its permissions") from error
     if named > len(found):
@@ -147,6 +147,6 @@ def _listed(path: Path, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]
         target = str(path.parent / entry)
         try:
             matches = list(_expand(target, endings))
-        except (UserError, PermissionError):  # it fails when its turn comes, and the others are done
+        except (UserError, OSError):  # it fails when its turn comes, and the others are done
             matches = [(Path(target), Path(Path(target).name))]
         yield from matches

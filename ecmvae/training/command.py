@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Literal
 
 from ecmvae.config import Config, ConfigFiles
 from ecmvae.errors import UserError, check_range, process_rank
+from ecmvae.files import refuse_unwritable, show_path
 from ecmvae.training.settings import without_effect
 
 _NO_FILES = ConfigFiles()
@@ -31,6 +33,8 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
             auto: the newest run of the same settings, or a new one: for jobs that a cluster may start again.
         files: The YAML files of the configuration, for differs.md.
     """
+    if resume in (None, "auto"):
+        refuse_unwritable(Path(config.train.out) / f"{config.train.name}-001" / "config.yaml")
     from ecmvae.training.run import train as run
 
     first = process_rank() == 0
@@ -38,7 +42,8 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
         print(f"ecmvae: note: {name} has no effect with {reason}", file=sys.stderr)
     folder = run(config, resume, files=files)
     if first:
-        print(f"best model: {folder / 'best'}  (use it: ecmvae predict VIDEO --checkpoint {folder} --out OUT.mp4)")
+        best, run_folder = show_path(folder / "best"), show_path(folder)
+        print(f"best model: {best}  (use it: ecmvae predict VIDEO --checkpoint {run_folder} --out OUT.mp4)")
 
 
 def train_audio(
@@ -81,6 +86,7 @@ def train_audio(
     check_range("steps", steps, 1, 100_000_000)
     check_range("workers", workers, 0, 256)
     check_range("seed", seed, 0, 2**32 - 1)
+    refuse_unwritable(Path(out) / "config.yaml")
     from ecmvae.data.collage.folds import check_fold
 
     check_fold(fold, folds)
@@ -101,7 +107,8 @@ def train_audio(
         seed=seed,
         device=device,
     )
-    print(f"{out}: names {_percent(report.known)} of known and {_percent(report.held_out)} of held-out recordings")
+    known, held_out = _percent(report.known), _percent(report.held_out)
+    print(f"{show_path(Path(out))}: names {known} of known and {held_out} of held-out recordings")
     print(f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises")
 
 

@@ -117,6 +117,8 @@ def traverse_latents(run: str, out: str, first: int, second: int, steps: int, sp
     if not isinstance(model, AutoEncoder | VAE):
         raise UserError(f"traverse needs an autoencoder or an unconditional VAE, {run} is {settings.model.name}")
     images = _images(settings.data)
+    for name, dimension in (("first", first), ("second", second)):
+        check_range(name, dimension, 0, settings.model.latent_dim - 1)
     if isinstance(model, VAE) and model.latent_dim == 2 and isinstance(model.prior, StandardNormal):
         grid = manifold_grid(steps).float()
     else:
@@ -179,7 +181,10 @@ def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
     shape = EVENT_SHAPES[settings.data.name]
     if settings.data.pad_to:
         shape = (*shape[:-2], settings.data.pad_to, settings.data.pad_to)
-    model = build_vae(settings.model, shape)
+    try:
+        model = build_vae(settings.model, shape)
+    except ValueError as error:
+        raise UserError(f"{folder}/config.yaml: {error}") from None
     try:
         model.load_state_dict(read_weight_file(folder / "model.safetensors"))
     except RuntimeError as error:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from ecmvae.errors import UserError
+from ecmvae.errors import UserError, check_range
+from ecmvae.files import refuse_unwritable, show_path
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_SEEDS = (0, 2**32 - 1)
 
 Images = Literal["mnist", "fashion", "digits", "poly_digits"]
 
@@ -50,6 +54,7 @@ def train(
         device: auto, cpu, cuda or mps.
     """
     folder = Path(out)
+    refuse_unwritable(folder / "last.pt")
     from ecmvae.training.vae import load_vae_config, train_vae
 
     given = {
@@ -66,7 +71,7 @@ def train(
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_vae_config(folder / "config.yaml" if resume else config, overrides)
     epoch, terms = train_vae(settings, folder, resume=resume)
-    print(f"{folder}: epoch {epoch}, " + ", ".join(f"{name} {value:.3f}" for name, value in terms.items()))
+    print(f"{show_path(folder)}: epoch {epoch}, " + ", ".join(f"{name} {value:.3f}" for name, value in terms.items()))
     return 0
 
 
@@ -83,10 +88,13 @@ def sample(run: str, out: str = "samples.png", count: int = 64, seed: int = 0) -
         seed: Of the draws.
     """
     _require_run(run)
+    _check_picture(out)
+    check_range("count", count, 1, 10_000)
+    check_range("seed", seed, *_SEEDS)
     from ecmvae.training.vae import sample_images
 
     sample_images(run, out, count, seed)
-    print(out)
+    print(show_path(Path(out)))
     return 0
 
 
@@ -107,10 +115,13 @@ def traverse(
         span: The dimensions go from -span to span.
     """
     _require_run(run)
+    _check_picture(out)
+    check_range("steps", steps, 1, 200)
+    check_range("span", span, -1e6, 1e6)
     from ecmvae.training.vae import traverse_latents
 
     traverse_latents(run, out, first, second, steps, span)
-    print(out)
+    print(show_path(Path(out)))
     return 0
 
 
@@ -126,6 +137,9 @@ def score(run: str, num_samples: int = 50, limit: int | None = None, seed: int =
         seed: Of the draws.
     """
     _require_run(run)
+    check_range("num_samples", num_samples, 1, 100_000)
+    check_range("limit", 1 if limit is None else limit, 1, 10_000_000)
+    check_range("seed", seed, *_SEEDS)
     from ecmvae.training.vae import score_vae
 
     print(json.dumps(score_vae(run, num_samples, limit, seed), indent=1))
@@ -142,5 +156,17 @@ VAE_COMMANDS: dict[str, Callable[..., int]] = {
 
 
 def _require_run(run: str) -> None:
-    if not (Path(run) / "model.safetensors").is_file():
-        raise UserError(f"{run} holds no trained model: give a folder left by ecmvae vae train")
+    try:
+        found = (Path(run) / "model.safetensors").is_file()
+    except OSError as error:
+        raise UserError(f"cannot read {show_path(Path(run))} ({error.strerror}): name another folder") from error
+    if not found:
+        raise UserError(f"{show_path(Path(run))} holds no trained model: give a folder left by ecmvae vae train")
+
+
+def _check_picture(out: str) -> None:
+    """Refuse what no picture can be written to."""
+    path = Path(out)
+    if path.suffix.lower() not in _PICTURES or path.is_dir():
+        raise UserError(f"--out {show_path(path)} is not the name of a picture: end it with .png")
+    refuse_unwritable(path)

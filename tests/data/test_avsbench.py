@@ -228,3 +228,26 @@ def test_bad_clips_json(composed, tmp_path):
     path.write_text("{")
     with pytest.raises(UserError, match="is not valid JSON"):
         AVSBenchDataset(root, "s4", "train")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sounding", None),
+        ("sounding", []),
+        ("sounding", [["\x1b]0;t\x07"]] * 5),
+        ("sounding", [[None]] * 5),
+        ("sounding", [[True], [True, False], [True], [True], [True]]),
+        ("objects", 5),
+        ("objects", ["a"] * 300),
+        ("images", [None]),
+    ],
+)
+def test_clips_json_of_the_wrong_kinds(composed, tmp_path, key, value):
+    root = shutil.copytree(composed, tmp_path / "root")
+    path = root / "Single-source/clips.json"
+    about = json.loads(path.read_text())
+    about[AVSBenchDataset(root, "s4", "train").clips[0].name][key] = value
+    path.write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"clips\.json: must map each clip's name to its objects"):
+        AVSBenchDataset(root, "s4", "train")

@@ -76,3 +76,27 @@ def test_refuses_damaged_and_missing_files(tmp_path):
     with pytest.raises(UserError, match="refused") as error:
         load_tensor(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.eye(3).to_sparse(),
+        torch.ones(3, dtype=torch.complex64),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8),
+    ],
+)
+def test_refuses_tensors_that_are_not_plain(tmp_path, value):
+    torch.save(value, tmp_path / "clip.pkl")
+    with pytest.raises(UserError, match=r"clip\.pkl"):
+        load_tensor(tmp_path / "clip.pkl")
+
+
+@pytest.mark.parametrize("saved", [lambda value: pickle.dumps(value, protocol=4), None])
+def test_b18_strides_of_zero_do_not_make_a_large_tensor_of_a_small_file(tmp_path, saved):
+    patches = torch.zeros(1).expand(400_000, 1, 96, 64)
+    path = tmp_path / "clip.pkl"
+    path.write_bytes(saved(patches)) if saved else torch.save(patches, path)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(UserError, match=r"\(400000, 1, 96, 64\) that says to be larger than what is stored"):
+        load_tensor(path)

@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from listening_model import ListeningModel
+from onnx import TensorProto, helper
+from onnx_listener import write_listener
 
 from ecmvae.data.video import write_video
 from ecmvae.errors import UserError
@@ -146,3 +149,32 @@ sys.exit(code)
         "a.overlay.mp4", "a.masks", "a.coco.json", "a.npz", "a.cutout.webm",
     }  # fmt: skip
     assert json.loads((tmp_path / "out" / "a.coco.json").read_text())["images"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [
+        (TensorProto.INT64, [1, 1, 1, 32, 32], "does not run on what it says to take"),
+        (TensorProto.FLOAT, [1], r"gives logits float32 \(1,\)"),
+        (TensorProto.FLOAT, [1, 1, 1, 33, 33], r"gives logits float32 \(1, 1, 1, 33, 33\)"),
+        (TensorProto.FLOAT, [1, 1, 0, 32, 32], r"gives logits float32 \(1, 1, 0, 32, 32\)"),
+    ],
+)
+def test_b18_an_onnx_file_that_takes_or_gives_other_than_it_says(
+    tmp_path: Path, kind: int, shape: list[int], message: str
+) -> None:
+    path = write_listener(tmp_path / "model.onnx")
+    told = onnx.load(path).metadata_props[0].value
+    inputs = [
+        helper.make_tensor_value_info("frames", kind, ["b", "t", 3, "s", "s"]),
+        helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["b", "t", 1, 96, 64]),
+    ]
+    value = helper.make_tensor("value", TensorProto.FLOAT, shape, [0.0] * int(np.prod(shape)))
+    node = helper.make_node("Constant", [], ["logits"], value=value)
+    graph = helper.make_graph([node], "liar", inputs, [helper.make_tensor_value_info("logits", 1, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {"ecmvae.model": told})
+    path.write_bytes(model.SerializeToString())
+    frames, audio = np.zeros((1, 1, 3, 32, 32), np.float32), np.zeros((1, 1, 1, 96, 64), np.float32)
+    with pytest.raises(UserError, match=rf"model\.onnx {message}"):
+        OnnxEngine(path).logits(frames, audio)

@@ -100,3 +100,10 @@ def test_what_may_not_be_entered_is_one_line(tree: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "is_dir", deny)
     with pytest.raises(UserError, match="Permission denied"):
         resolve_sources([str(tree / "a.mp4")])
+
+
+def test_a_name_too_long_for_a_file_fails_when_its_turn_comes(tree: Path) -> None:
+    (tree / "list.txt").write_text(f"a.mp4\n{'x' * 300}.mp4\n")
+    assert labels(resolve_sources([str(tree / "list.txt")])) == ["a", "x" * 300]
+    with pytest.raises(UserError, match=r"cannot read .*File name too long"):
+        resolve_sources([str(tree / f"{'x' * 300}.mp4")])

@@ -185,3 +185,39 @@ def test_mistakes_end_with_two_and_one_line(tmp_path, capsys):
     assert "is not of the model in" in lines[4]
     assert "no trained model" in lines[0]
     assert "beta" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "RUN", "--out", "x.mp4"], "end it with .png"),
+        (["sample", "RUN", "--out", "x" * 300 + ".png"], "File name too long"),
+        (["sample", "RUN", "--count", "-1"], "count must be from 1"),
+        (["sample", "RUN", "--seed", str(2**70)], "seed must be from 0"),
+        (["traverse", "RUN", "--steps", str(2**70)], "steps must be from 1"),
+        (["traverse", "RUN", "--span", "1e308"], "span must be from"),
+        (["traverse", "RUN", "--second", "2"], "second must be from 0 to 1"),
+        (["score", "RUN", "--num_samples", "0"], "num_samples must be from 1"),
+        (["score", "RUN", "--limit", "-1"], "limit must be from 1"),
+    ],
+)
+def test_hostile_options_are_one_line(run, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["vae", *(str(run) if word == "RUN" else word for word in words)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_whose_configuration_was_changed_is_one_line(run, tmp_path, capsys):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["model"]["noise_std"] = 1e308
+    (copy / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["vae", "score", str(copy), "--limit", "2"]) == 2
+    error = capsys.readouterr().err
+    assert "config.yaml: noise_std has no effect" in error
+    assert error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 
+_LONGEST = 10.0
+"""Seconds that a frame may be shown by its own or the average duration beyond the end that the file declares: a damaged
+rate claims hours, each of which would go through the model."""
 _ROUNDING = 1.5e-3  # seconds: Matroska and FLV keep whole milliseconds
 
 
@@ -68,7 +72,8 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
         stream = video_stream(container, path)
         stream.thread_type = "AUTO"
         rate = stream.average_rate or stream.guessed_rate
-        usual = float(1 / rate) if rate else 1 / 25
+        declared = container.duration / 1_000_000 if container.duration else math.inf
+        usual = min(float(1 / rate) if rate else 1 / 25, max(declared, _LONGEST))
         pause = longest_gap(container)
         size: tuple[int, int] | None = None
         offset: float | None = None
@@ -83,12 +88,15 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
                 stamp = frame.time if frame.time is not None else last + usual - (offset or 0.0)
                 if offset is None:
                     offset = -stamp
-                if index and not last < stamp + offset <= last + pause:
-                    offset = last + usual - stamp
-                last = stamp + offset
+                time = stamp + offset
+                if index and not last < time <= last + pause:
+                    time = last + usual
+                    offset = time - stamp  # inexact where a damaged stamp is huge, hence the time itself is kept
+                last = time
                 length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
                 if length <= 0 or abs(length - usual) < _ROUNDING:
                     length = usual
+                length = min(length, max(declared - last, _LONGEST))
                 yield SourceFrame(index, last, length, frame)
                 index += 1
         if index == 0:  # `probe` may have seen one: where threads decode, an error can take its neighbours with it

@@ -28,6 +28,10 @@ SAMPLE_RATE = 16_000
 SoundBlock = tuple[int, NDArray[np.floating]]
 """Index of the first sample, counted from the first picture, and (C, S) samples in [-1, 1]."""
 
+HIGHEST_RATE = 768_000
+"""Hz of the fastest sound that is read: FFmpeg's resampler takes memory in proportion, and a damaged header can say
+2 GHz."""
+
 _JITTER = 0.06  # seconds: container timestamps are this coarse; only a larger step is a true gap
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
@@ -87,11 +91,13 @@ class SoundReader:
         with ExitStack() as stack:
             container = stack.enter_context(open_container(path))
             stream = audio_stream(container, track, path)
-            self.silent = stream is None
+            rate = 0 if stream is None else stream.codec_context.sample_rate
+            self.silent = stream is None or rate > HIGHEST_RATE
             """True when the file has no sound, or none that can be decoded."""
-            if stream is None:
+            if stream is None or self.silent:
                 if warn:
                     what = "sound in an unknown codec" if container.streams.audio else "no sound"
+                    what = f"sound at {rate} Hz" if rate else what
                     logger.warning("%s has %s: treated as silence", show_path(path), what)
                 self._blocks: Iterator[SoundBlock] = iter(())
             else:
@@ -166,7 +172,7 @@ def decoded_sound(
 
     for packet in decoded(container, stream, warn=warn):
         for frame in packet:
-            if frame.samples == 0:
+            if frame.samples == 0 or not 0 < frame.sample_rate <= HIGHEST_RATE:
                 continue
             time = expected if frame.time is None else frame.time + offset
             if source is not None and not expected - _JITTER <= time <= expected + pause:

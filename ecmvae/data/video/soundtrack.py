@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecmvae.data.video.container import VideoInfo, audio_stream, demuxed, longest_gap, open_container, probe
-from ecmvae.data.video.sound import SAMPLE_RATE, SoundBlock, decoded_sound
+from ecmvae.data.video.sound import HIGHEST_RATE, SAMPLE_RATE, SoundBlock, decoded_sound
 from ecmvae.files import show_path
 
 if TYPE_CHECKING:
@@ -64,13 +64,14 @@ def soundtrack_of(
     origin = source.start if isinstance(source, VideoInfo) else probe(path).start
     family = _family(output)
     codec = stream.codec_context.codec.canonical_name
-    if codec in _HOLDS[family]:
+    sound = 0 < stream.codec_context.sample_rate <= HIGHEST_RATE and stream.codec_context.channels > 0
+    if codec in _HOLDS[family] and sound:  # no muxer takes a track whose damaged header says otherwise
         return CopiedSound(output, container, stream, origin)
     encoder = _ENCODER[family].removeprefix("lib")
     logger.warning("%s: %s cannot hold its %s sound: encoded again as %s", show_path(path), family, codec, encoder)
     rates = _RATES[family]
     rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
-    channels = min(stream.codec_context.channels, 2)
+    channels = min(max(stream.codec_context.channels, 1), 2)  # a damaged header may say none
     blocks = decoded_sound(container, stream, origin, rate, channels=channels, warn=False)
     return EncodedSound(output, blocks, rate, channels)
 

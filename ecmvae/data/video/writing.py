@@ -23,11 +23,16 @@ from ecmvae.errors import UserError
 from ecmvae.files import replacing, show_path
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.video.stream import VideoStream
 
 logger = logging.getLogger(__name__)
 
 _CLOCK = Fraction(1, 90_000)  # a timestamp unit that 24, 25, 30, 50 and 60 frames a second divide exactly
+_SLOWEST = Fraction(1, 1000)  # frames a second that the encoders are told; each frame has a time of its own
+_SHORTEST = 0.002
+"""Seconds that a frame is shown at least, if no other follows: MP4 notes the length of a track in milliseconds, and
+nothing of a track of zero is played."""
 _BT709 = 1  # the same number in FFmpeg's lists of matrices, primaries and transfer curves
 _LIMITED_RANGE = 1
 
@@ -102,7 +107,7 @@ class VideoWriter:
             if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
                 flags["movflags"] = "+faststart"  # the index first: a browser plays before it has everything
             self._container = stack.enter_context(av.open(str(temporary), "w", container_options=flags))
-            rate = Fraction(fps).limit_denominator(1001)  # 23.976 becomes 24000/1001
+            rate = max(Fraction(fps).limit_denominator(1001), _SLOWEST)  # 23.976 becomes 24000/1001
             self._stream = self._add_stream(codec, alpha, quality, rate, sample_aspect)
             self._sound: EncodedSound | CopiedSound | None = None
             if waveform is not None and sample_rate is not None:
@@ -164,18 +169,22 @@ class VideoWriter:
             raise UserError(
                 f"{encoder} cannot encode {show_path(self._path)} with {width} x {height} pixels: scale the video down"
             ) from error
-        for packet in packets:
-            self._container.mux(packet)
+        self._mux(packets)
         if self._sound is not None:
             self._sound.advance(self._end)
+
+    def _mux(self, packets: Iterable[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            if self._frame_seconds < _SHORTEST:
+                packet.duration = round(_SHORTEST / packet.time_base)
+            self._container.mux(packet)
 
     def close(self) -> None:
         """Flush the encoders and give the file its name; a ValueError if no frame was written."""
         with self._stack:
             if self._next == 0:
                 raise ValueError("a video needs at least one frame")
-            for packet in self._stream.encode(None):
-                self._container.mux(packet)
+            self._mux(self._stream.encode(None))
             if self._sound is not None:
                 self._sound.finish(self._end)
 

@@ -224,3 +224,10 @@ def test_copied_sound_goes_on_where_the_clock_jumps_ahead(tmp_path: Path) -> Non
     kept = read_clip(target).waveform
     assert len(kept) == pytest.approx(4 * SAMPLE_RATE, abs=0.1 * SAMPLE_RATE)
     assert loud_span(kept[2 * SAMPLE_RATE :]) == pytest.approx((1.0, 1.2), abs=0.06)
+
+
+def test_a_video_shorter_than_a_millisecond_can_be_played(tmp_path: Path) -> None:
+    """A damaged header may say 65,535 frames a second; MP4 notes the length of a track in milliseconds."""
+    still = next(iter(flash_frames(64, 48)))  # pictures that do not change are written as B-frames
+    write_video(tmp_path / "a.mp4", [still] * 6, 65_535)
+    assert len(read_clip(tmp_path / "a.mp4").frames) == 6
