@@ -21,6 +21,7 @@ from ecmvae.errors import UserError
 from ecmvae.locks import temporary_folder
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
+from ecmvae.serving.connections import Deadlines, RequestDeadlines, with_deadlines
 from ecmvae.serving.guard import AllowedHosts, HostGuard, LoginGuard, SecurityHeaders, UploadQuota
 from ecmvae.serving.quotas import LoginThrottle, UploadStore
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
@@ -158,6 +159,7 @@ def launch(
     allowed_hosts: Iterable[str] = (),
     password: str | None = None,
     throttle: LoginThrottle | None = None,
+    deadlines: Deadlines | None = None,
 ) -> str:
     """Serve a page without any outgoing connection.
 
@@ -170,6 +172,7 @@ def launch(
         allowed_hosts: Names of this page besides `host`, see `AllowedHosts`.
         password: Asked for, with the user name "ecmvae"; None = not.
         throttle: Slows down guesses of the password; None = a new one.
+        deadlines: How long clients may take to send a request; None = `Deadlines`' own.
 
     Returns:
         The page's address, once it answers.
@@ -180,8 +183,10 @@ def launch(
     """
     import gradio as gr
     from starlette.middleware import Middleware
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     outer = [
+        Middleware(RequestDeadlines),
         Middleware(SecurityHeaders),
         Middleware(HostGuard, hosts=AllowedHosts(host, tuple(allowed_hosts))),
     ]
@@ -217,6 +222,9 @@ def launch(
         prevent_thread_lock=True,
         quiet=True,
     )
+    # Gradio has no parameter for the protocol, which is looked up whenever a connection opens. uvicorn's
+    # other one, httptools, does not limit the size of a request's head.
+    page.server.config.http_protocol_class = with_deadlines(H11Protocol, deadlines or Deadlines())
     return str(address)
 
 
