@@ -50,6 +50,8 @@ def train(
         device: auto, cpu, cuda or mps.
     """
     folder = Path(out)
+    if resume and not (folder / "config.yaml").exists():
+        raise UserError(f"nothing to resume in {folder}: {folder / 'config.yaml'} does not exist")
     from ecmvae.training.vae import load_vae_config, train_vae
 
     given = {
