@@ -12,6 +12,7 @@ import logging
 import math
 import socket
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,7 +41,14 @@ _HEADERS = [
     (b"referrer-policy", b"same-origin"),  # "no-referrer" would turn the Origin of the page's own forms into null
 ]
 _LARGEST_BODY = 1_000_000  # bytes of a request that is not an upload
-_UNUSED = ("/gradio_api/process_recording",)  # it stores files, and the page does not need it
+_UNUSED = tuple(
+    f"/gradio_api/{name}"
+    for name in (
+        *("process_recording", "component_server", "stream", "run", "api", "proxy=", "deep_link", "custom_component"),
+        *("vibe-", "undo-vibe-edit", "run-history", "dev", "profiling"),
+    )
+)
+"""Beginnings of Gradio's addresses that the page does not need: they store files, run functions or fetch addresses."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +142,13 @@ class UploadQuota:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 403, 411 or 413."""
+        if scope["type"] == "http" and scope["path"].startswith(_UNUSED):
+            await _refuse(403, "this page does not need that address", scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
         path, headers = scope["path"].rstrip("/"), HTTPConnection(scope).headers
-        if path in _UNUSED:
-            await _refuse(403, "this page takes no recordings here", scope, receive, send)
-            return
         if "transfer-encoding" in headers:
             await _refuse(411, "requests need a Content-Length", scope, receive, send)
             return
@@ -180,16 +188,26 @@ class UploadQuota:
 
 
 class LoginGuard:
-    """Slows down password guesses and logs failed ones, without the guess."""
+    """Slows down password guesses and logs failed ones, without the guess.
+
+    Visitors without a cookie of a login may read, as far as Gradio lets them, and send nothing but the password.
+    """
 
     def __init__(self, app: ASGIApp, throttle: LoginThrottle) -> None:
         """Guard the login of `app`."""
         self._app = app
         self._throttle = throttle
+        self._cookies: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 429."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].rstrip("/") != "/login":
+        """Pass a request on, or answer 401 or 429."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        if scope["path"].rstrip("/") != "/login":
+            if self._cookies.isdisjoint(HTTPConnection(scope).cookies.values()):
+                await _refuse(401, "log in first", scope, receive, send)
+                return
             await self._app(scope, receive, send)
             return
         visitor = _visitor(scope)
@@ -202,11 +220,21 @@ class LoginGuard:
             if message["type"] == "http.response.start":
                 if message["status"] == 200:
                     self._throttle.succeeded(visitor)
+                    self._cookies |= _new_cookies(message)
                 else:
                     logger.warning("failed login from %s", _address(scope))
             await send(message)
 
         await self._app(scope, receive, send_and_note)
+
+
+def _new_cookies(message: Message) -> set[str]:
+    """Values of the cookies that a response sets."""
+    cookies: set[str] = set()
+    for name, value in message["headers"]:
+        if name.lower() == b"set-cookie":
+            cookies |= {each.value for each in SimpleCookie(value.decode("latin-1")).values() if each.value}
+    return cookies
 
 
 async def _refuse(

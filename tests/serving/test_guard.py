@@ -1,6 +1,7 @@
 """What the page refuses, over HTTP: one running page with a password, small quotas and clocks that the tests turn."""
 
 import http.client
+import json
 import logging
 import socket
 import time
@@ -243,6 +244,42 @@ def test_what_is_no_upload_is_small(site: Site) -> None:
     recording = site.ask("POST", "/gradio_api/process_recording", multipart(b"a"), {**MULTIPART, **site.cookie})
     assert recording.status == 403
     assert not site.stored()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["proxy=http://127.0.0.1:1/", "run/segment", "api/segment", "stream/a", "component_server"])
+def test_addresses_that_the_page_does_not_need(site: Site, method: str, path: str) -> None:
+    answer = site.ask(method, f"/gradio_api/{path}", headers=site.cookie)
+    assert (answer.status, answer.text) == (403, "this page does not need that address\n")
+
+
+def test_who_has_not_logged_in_sends_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Gradio itself lets anyone cancel a job whose numbers are known."""
+    body, headers = b'{"session_hash": "a", "fn_index": 0, "event_id": "b"}', {"Content-Type": "application/json"}
+    for cookie in ({}, {"Cookie": "access-token-unsecure-a=b"}, {"Cookie": "access-token-unsecure-a="}):
+        with caplog.at_level(logging.WARNING, "ecmvae"):
+            answer = site.ask("POST", "/gradio_api/cancel", body, headers | cookie)
+        assert (answer.status, answer.text) == (401, "log in first\n")
+    assert caplog.messages == ["refused POST '/gradio_api/cancel' from 127.0.0.1: log in first"] * 3
+    assert site.ask("POST", "/gradio_api/cancel", body, headers | site.cookie).status == 200
+
+
+@pytest.mark.parametrize("video", ['{"path": "/dev/zero", "meta": {"_type": "gradio.FileData"}}', '"/etc/passwd"', "7"])
+def test_a_job_of_what_was_not_uploaded_is_one_line(
+    site: Site, video: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the log as well: Gradio alone prints a traceback."""
+    headers = {"Content-Type": "application/json", **site.cookie}
+    call = "/gradio_api/call/segment"
+    with caplog.at_level(logging.WARNING, "ecmvae"):
+        started = site.ask("POST", call, f'{{"data": [{video}, "contour", 0.5, 1, 0.0, false]}}'.encode(), headers)
+        answer = site.ask("GET", f"{call}/{json.loads(started.text)['event_id']}", headers=site.cookie)
+    assert answer.text.startswith("event: error")
+    assert "These are not inputs of this page." in answer.text
+    (line,) = caplog.messages
+    assert line.startswith("refused a job: ")
+    assert line.isprintable()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_guesses_are_slowed_down_and_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
