@@ -24,7 +24,7 @@ from ecmvae.locks import temporary_folder
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
 from ecmvae.serving.connections import Deadlines, RequestDeadlines, with_deadlines
-from ecmvae.serving.guard import AllowedHosts, HostGuard, LoginGuard, SecurityHeaders, UploadQuota
+from ecmvae.serving.guard import AllowedHosts, HostGuard, JsonGuard, LoginGuard, SecurityHeaders, UploadQuota
 from ecmvae.serving.quotas import LoginThrottle, UploadStore
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
 
@@ -208,6 +208,7 @@ def launch(
     inner = [Middleware(UploadQuota, uploads=uploads)]
     if password:
         inner.append(Middleware(LoginGuard, throttle=throttle or LoginThrottle()))
+    inner.append(Middleware(JsonGuard))
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:

@@ -23,6 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut, parse_json
 from ecmvae.serving.quotas import LoginThrottle, UploadStore, visitor_of
 
 logger = logging.getLogger(__name__)
@@ -185,6 +186,41 @@ class UploadQuota:
             await self._app(scope, receive_all, send_and_note)
             if status == 200:
                 self._uploads.add(visitor, map(Path, json.loads(body)))
+
+
+class JsonGuard:
+    """Refuses JSON that is malformed, deep, not finite or not Unicode; Gradio fails to put such values into its answer.
+
+    Belongs inside of `UploadQuota`, which limits the size of what is read here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Guard `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 400."""
+        if scope["type"] != "http" or "json" not in HTTPConnection(scope).headers.get("content-type", "").lower():
+            await self._app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        try:
+            value = parse_json(body.decode(), "this request")
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (UserError, ValueError) as error:
+            await _refuse(400, cut(str(error)), scope, receive, send)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, replay, send)
 
 
 class LoginGuard:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -22,11 +23,12 @@ from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.device import multiplies_bfloat16
 from ecmvae.errors import UserError
-from ecmvae.files import replacing
+from ecmvae.files import remove_leftovers, replacing
 from ecmvae.locks import locked
 from ecmvae.training.averaging import AveragedWeights
 from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
+from ecmvae.training.differs import FILE as DIFFERENCES
 from ecmvae.training.differs import write_differences
 from ecmvae.training.launch import choose_strategy, fit_to_launcher, telling_lost_processes
 from ecmvae.training.leaks import check_folds
@@ -100,6 +102,9 @@ def train(
             # Only now, so that a mistake in data or weights leaves no empty run behind.
             folder = Path(resume) if resume is not None else new_folder(config.train.out, config.train.name)
             if resume is None:
+                for run in folder.parent.glob(f"{escape(config.train.name)}-*"):
+                    remove_run_leftovers(run)  # of those that were killed before there was anything to resume
+                    remove_leftovers(run / DIFFERENCES)
                 held.enter_context(locked(folder))
             with replacing(folder / "config.yaml") as part:
                 part.write_text(config.to_yaml(), encoding="utf-8")

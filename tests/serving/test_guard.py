@@ -247,7 +247,9 @@ def test_what_is_no_upload_is_small(site: Site) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("path", ["proxy=http://127.0.0.1:1/", "run/segment", "api/segment", "stream/a", "component_server"])
+@pytest.mark.parametrize(
+    "path", ["proxy=http://127.0.0.1:1/", "run/segment", "api/segment", "stream/a", "component_server"]
+)
 def test_addresses_that_the_page_does_not_need(site: Site, method: str, path: str) -> None:
     answer = site.ask(method, f"/gradio_api/{path}", headers=site.cookie)
     assert (answer.status, answer.text) == (403, "this page does not need that address\n")
@@ -262,6 +264,23 @@ def test_who_has_not_logged_in_sends_nothing(site: Site, caplog: pytest.LogCaptu
         assert (answer.status, answer.text) == (401, "log in first\n")
     assert caplog.messages == ["refused POST '/gradio_api/cancel' from 127.0.0.1: log in first"] * 3
     assert site.ask("POST", "/gradio_api/cancel", body, headers | site.cookie).status == 200
+
+
+@pytest.mark.parametrize(
+    "value", ["-Infinity", "1e999", "NaN", r'"\ud800"', "[" * 100_000, "9" * 5000, "", '"\\0"', "{"]
+)
+def test_json_that_no_browser_sends(site: Site, value: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Gradio alone answers 500 to some, with a traceback in the log."""
+    headers = {"Content-Type": "application/json", **site.cookie}
+    body = f'{{"data": [], "session_hash": "a", "fn_index": {value}}}'.encode()
+    answer = site.ask("POST", "/gradio_api/queue/join", body, headers)
+    assert answer.status == 400
+    assert (
+        answer.text.startswith("this request is not valid JSON")
+        or "JSON compliant" in answer.text
+        or "utf" in answer.text
+    )
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("video", ['{"path": "/dev/zero", "meta": {"_type": "gradio.FileData"}}', '"/etc/passwd"', "7"])

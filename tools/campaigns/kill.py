@@ -4,7 +4,7 @@ A tiny training run is killed at random moments, in the middle of a checkpoint a
 one signal or two, resumed by two processes at once, and given a disk that is too small; `predict` and `vae train` are
 killed likewise. It survives if what is in the folder afterwards is whole, the resumed run ends with the same weights,
 optimiser, scores and best model as one that was never disturbed, to the bit, and the next start leaves no temporary
-file. Where no checkpoint was written yet, `--resume` must say so, and a new run must end likewise. The second of two
+file. The picture of the curves is not drawn. Where no checkpoint was written yet, `--resume` must say so, and a new run must end likewise. The second of two
 processes must be refused in one line.
 """
 
@@ -33,12 +33,12 @@ from ecmvae.weight_files import read_weight_file
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "debug.yaml"
 _TRAIN = {
-    "data.length": 8,
-    "data.val_length": 2,
+    "data.length": 4,
+    "data.val_length": 1,
     "data.image_size": 32,
     "model.channels": 8,
     "train.batch_size": 2,
-    "train.epochs": 4,
+    "train.epochs": 3,
     "train.device": "cpu",
     "train.log_images": 0,
 }
@@ -128,7 +128,7 @@ class Kill(Campaign):
         seconds, operations = size
         moment = rng.uniform(0, seconds)
         if kind.endswith("inside a checkpoint"):
-            sabotage = Sabotage(folder=place, save=rng.randrange(4), share=rng.random())
+            sabotage = Sabotage(folder=place, save=rng.randrange(3), share=rng.random())
             detail.append(f"save {sabotage.save} at {sabotage.share:.0%}")
             return self._start(words, sabotage).fault([-signal.SIGKILL])
         if kind.endswith("before a file operation"):

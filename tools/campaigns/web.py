@@ -95,7 +95,8 @@ class Web(Campaign):
         kind = [*self.kinds][index % len(self.kinds)]
         detail: list[str] = []
         lost = self.kinds[kind](self.rng(index), detail)
-        lost = lost or next(filter(None, map(self._harmed, self._pages.values())), "")
+        harm = [*filter(None, map(self._harmed, self._pages.values()))]
+        lost = lost or (harm[0] if harm else "")
         if self.asked.count:
             self.asked.count, lost = 0, "the page fetched an address"
         return Trial(kind, lost, ", ".join(detail)[:300])
@@ -412,7 +413,7 @@ class Web(Campaign):
 
     def _without_password(self, rng: Random, detail: list[str]) -> str:
         page = self._locked()
-        body = multipart(b"x" * 100)
+        body, stored = multipart(b"x" * 100), page.stored()
         for method, path in rng.sample([
             ("GET", "/config"), ("GET", "/gradio_api/info"), ("POST", UPLOAD), ("GET", f"/gradio_api/file={self.secret}"), ("GET", "/gradio_api/queue/status"),
             ("POST", "/gradio_api/call/segment"), ("POST", "/gradio_api/queue/join"), ("GET", "/gradio_api/queue/data?session_hash=a"), ("GET", "/config/"),
@@ -433,7 +434,7 @@ class Web(Campaign):
             answer = page.ask(method, path, sent, {**cookie, **kind}, seconds=20)
             if answer.status < 300 or answer.status >= 500:
                 return f"{method} {path[:60]} gets {answer.status}: {answer.body[:60]!r}"
-        return "" if not [*page.folder.rglob("*.mp4")] else "stored"
+        return "" if page.stored() <= stored else "stored"
 
     def _json(self, rng: Random, detail: list[str]) -> str:
         deep, long = rng.choice([100, 100_000]), rng.choice([10, 900_000])
