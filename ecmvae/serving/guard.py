@@ -83,11 +83,11 @@ class AllowedHosts:
         return name in (machine, f"{machine}.local") or _is_numeric(name)
 
     def origin(self, origin: str, authority: str) -> bool:
-        """Whether an Origin header is a page of ours: an extra name, or one of the others with the port of `Host`."""
+        """Whether an Origin header is a page of ours: an extra name, or the name and port of `Host`."""
         place = origin.partition("://")[2]
         if _hostname(place) in map(str.lower, self.extra):
             return True
-        return self.host(place) and _port(place) == _port(authority)
+        return self.host(place) and (_hostname(place), _port(place)) == (_hostname(authority), _port(authority))
 
 
 class HostGuard:
@@ -109,6 +109,9 @@ class HostGuard:
             reason = f"this page is not {_shown(host)}; --allowed_hosts adds a name"
         elif origin is not None and not self._hosts.origin(origin, host):
             reason = f"requests of the page {_shown(origin)} are not accepted; --allowed_hosts adds a name"
+        elif not _is_path(scope["path"]):  # Gradio would ask the file system, which raises
+            await _refuse(404, "there is no such address", scope, receive, send)
+            return
         else:
             await self._app(scope, receive, send)
             return
@@ -131,6 +134,10 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class _BadForm(Exception):
+    """Gradio has failed on a form."""
 
 
 class UploadQuota:
@@ -165,6 +172,8 @@ class UploadQuota:
             await self._upload(_visitor(scope), size, scope, receive, send)
         except UserError as error:
             await _refuse(413, str(error), scope, receive, send)
+        except _BadForm as error:
+            await _refuse(400, f"this form cannot be read ({cut(str(error))})", scope, receive, send)
 
     async def _upload(self, visitor: str, size: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an upload on, and note the files that Gradio's answer, a JSON list of paths, names."""
@@ -183,7 +192,12 @@ class UploadQuota:
             return message
 
         with self._uploads.reserve(visitor, size):
-            await self._app(scope, receive_all, send_and_note)
+            try:
+                await self._app(scope, receive_all, send_and_note)
+            except Exception as error:  # any: Gradio's parser takes forms as browsers send them
+                if status:
+                    raise
+                raise _BadForm(f"{type(error).__name__}: {error}") from error
             if status == 200:
                 self._uploads.add(visitor, map(Path, json.loads(body)))
 
@@ -309,6 +323,12 @@ def _port(authority: str) -> int | None:
         return urlsplit(f"//{authority}").port
     except ValueError:  # not a number
         return -1
+
+
+def _is_path(path: str) -> bool:
+    """Whether a file could have this path."""
+    parts = path.encode("utf-8", "replace").split(b"/")
+    return "\0" not in path and max(map(len, parts)) <= 255 and sum(map(len, parts)) <= 3000
 
 
 def _is_numeric(name: str) -> bool:

@@ -90,7 +90,7 @@ def multipart(content: bytes) -> bytes:
 def running() -> Iterator[Site]:
     uploads_at, logins_at = Clock(), Clock()
     with own_folder() as folder:
-        uploads = UploadStore(LIMITS, uploads_at)
+        uploads = UploadStore(LIMITS, uploads_at, folder)
         service = PredictionService(ListeningModel(32, 2), "cpu", LIMITS)
         page = build_page(service, LIMITS, SessionStore(folder), uploads)
         site = Site(folder, uploads, uploads_at, logins_at)
@@ -147,6 +147,7 @@ def test_other_names_are_refused(site: Site, host: str, caplog: pytest.LogCaptur
         ("http://evil.example:{}", "page.example"),  # Gradio's own check lets any page through here
         ("http://127.0.0.1:1", "127.0.0.1:{}"),  # another program's page on this machine
         ("http://127.0.0.1:x", "127.0.0.1:{}"),
+        ("http://localhost", "page.example"),  # another program's page on the visitor's machine, both on port 80
         ("null", "127.0.0.1:{}"),
     ],
 )
@@ -234,6 +235,26 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["another", "files"])
+def test_forms_of_no_browser_leave_nothing(site: Site, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file under another name, and a file beside a part without a file name, on which Gradio fails."""
+    body = multipart(b"a" * 500_000).replace(b'"files"', f'"{name}"'.encode())
+    if name == "files":
+        body = body.replace(b"--XX--", b'--XX\r\nContent-Disposition: form-data; name="files"\r\n\r\na\r\n--XX--')
+    for _ in range(3):  # each within the quota
+        answer = site.ask("POST", UPLOAD, body, {**MULTIPART, **site.cookie})
+        assert answer.status == (400 if name == "files" else 200)
+        until(lambda: not any(path.is_file() for path in site.folder.iterdir()))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["/static/" + "a" * 5000, "/static/%00", "/static" + "/a" * 2000])
+def test_addresses_that_no_file_could_have(site: Site, path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    answer = site.ask("GET", path)
+    assert (answer.status, answer.text) == (404, "there is no such address\n")
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_is_no_upload_is_small(site: Site) -> None:

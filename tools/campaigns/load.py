@@ -44,7 +44,7 @@ class _Job:
 class Load(Campaign):
     """As many jobs as last about five minutes."""
 
-    runs = 400
+    runs = 300
     quick = 8
 
     def __init__(self, work: Path, seed: int) -> None:

@@ -29,6 +29,7 @@ class PageCampaign(Campaign):
         self.requests = 0
         self._pages: dict[str, Page] = {}
         self._read: dict[int, int] = {}
+        self._room: dict[int, int] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -53,6 +54,7 @@ class PageCampaign(Campaign):
             limits = [word for key, value in LIMITS.items() for word in (f"--{key}", str(value))]
             page = Page(self.work, [*limits, "--allowed_hosts", "[page.example]", *options])
             self._pages[name] = self._held.enter_context(page)
+            self._room[page.port] = page.stored() + LIMITS["total_megabytes"] * 1_000_000
         return self._pages[name]
 
     def _locked(self) -> Page:
@@ -74,7 +76,7 @@ class PageCampaign(Campaign):
         answer = page.ask("GET", "/", seconds=20)
         if answer.status != 200:
             return f"the page answers {answer.status}"
-        if page.stored() > LIMITS["total_megabytes"] * 1_000_000 + 100_000:  # and a job's results
+        if page.stored() > self._room[page.port] + 100_000:  # and a job's results
             return f"{page.stored()} bytes are stored"
         return ""
 

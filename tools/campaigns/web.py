@@ -160,7 +160,7 @@ class Web(PageCampaign):
 
     def _too_large(self, rng: Random, detail: list[str]) -> str:
         page = self._running("small")
-        before, size = page.stored(), int(LIMITS["max_megabytes"] * 1e6)
+        before, size = page.stored(), LIMITS["max_megabytes"] * 2**20
         way = rng.randrange(4)
         visitor = f"127.1.{rng.randrange(1, 250)}.1"
         detail.append(("upload", "claims less", "claims more and hangs up", "no upload")[way])
@@ -262,7 +262,8 @@ class Web(PageCampaign):
         )
         second = rng.random() < 0.3
         detail.append(
-            f"{count} sockets, {len(half)} bytes, {'dripping' if drip else 'silent'}, {'second' if second else 'first'} request"
+            f"{count} sockets, {len(half)} bytes, {'dripping' if drip else 'silent'}"
+            f"{', after a request' if second else ''}"
         )
         began = time.monotonic()
         held = [self.page.connect() for _ in range(count)]
