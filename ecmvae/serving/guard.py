@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import socket
+import time
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from ipaddress import ip_address
@@ -191,12 +192,14 @@ class UploadQuota:
                 raise MultiPartException("the upload was cut short")  # for this one Gradio deletes what it has stored
             return message
 
+        began = time.time() - 1.0  # clocks of file systems are coarse
         with self._uploads.reserve(visitor, size):
             try:
                 await self._app(scope, receive_all, send_and_note)
             except Exception as error:  # any: Gradio's parser takes forms as browsers send them
                 if status:
                     raise
+                self._uploads.delete_unknown(began)
                 raise _BadForm(f"{type(error).__name__}: {error}") from error
             if status == 200:
                 self._uploads.add(visitor, map(Path, json.loads(body)))

@@ -145,6 +145,16 @@ class UploadStore:
                 known = self._uploads.get(path)
                 self._uploads[path] = _Upload(visitor, now, used=known is not None and known.used)
 
+    def delete_unknown(self, since: float) -> None:
+        """Delete what Gradio has put into folders of uploads after `since` (`time.time`) and has not told about.
+
+        Those are the first files of a form on whose later part it has failed.
+        """
+        with self._lock:
+            for path in [] if self._folder is None else self._folder.glob(f"{'[0-9a-f]' * 64}/*"):
+                if path not in self._uploads and path.stat().st_ctime >= since:
+                    path.unlink(missing_ok=True)
+
     def use(self, path: Path) -> None:
         """Note that a job reads this file: from now on it is not deleted as unused."""
         with self._lock:

@@ -247,6 +247,7 @@ def test_forms_of_no_browser_leave_nothing(site: Site, name: str, capfd: pytest.
         answer = site.ask("POST", UPLOAD, body, {**MULTIPART, **site.cookie})
         assert answer.status == (400 if name == "files" else 200)
         until(lambda: not any(path.is_file() for path in site.folder.iterdir()))
+    assert not site.stored()
     assert "Traceback" not in capfd.readouterr().err
 
 
