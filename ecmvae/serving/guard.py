@@ -330,8 +330,8 @@ def _port(authority: str) -> int | None:
 
 def _is_path(path: str) -> bool:
     """Whether a file could have this path."""
-    parts = path.encode("utf-8", "replace").split(b"/")
-    return "\0" not in path and max(map(len, parts)) <= 255 and sum(map(len, parts)) <= 3000
+    encoded = path.encode("utf-8", "replace")
+    return "\0" not in path and len(encoded) <= 3000 and max(map(len, encoded.split(b"/"))) <= 255
 
 
 def _is_numeric(name: str) -> bool:

@@ -114,6 +114,10 @@ def train(
         try:
             with telling_lost_processes(trainer), restoring(trainer, checkpoint):
                 trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit as left:
+            if isinstance(left.__context__, KeyboardInterrupt):  # before training, where Lightning makes it exit code 1
+                raise left.__context__ from None
+            raise
         except UserError:
             if folder is not None and not (folder / CHECKPOINT).exists():
                 shutil.rmtree(folder)  # a damaged clip of the first epoch: nothing worth keeping was made

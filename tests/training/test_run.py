@@ -131,6 +131,27 @@ def test_a_resumed_run_keeps_its_normalisation(tiny) -> None:
         assert module.model.normalisation == data.val_clips.preprocessor.normalisation == wanted
 
 
+class Unstarted(SyntheticAVS):
+    """Ctrl-C while the first clip is composed, which is before training: its features are cached."""
+
+    def __getitem__(self, index: int):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_training_is_ctrl_c(tiny) -> None:
+    """Lightning makes exit code 1 of it; the command line's is 130."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                tiny(),
+                train_clips=Unstarted("both", length=4, size=64),
+                val_clips=SyntheticAVS("both", length=2, size=64),
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores further ones
+
+
 def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
     """The command line in a process of its own: a copy of this one, which has imported everything already."""
     config = tiny(train__epochs=4, data__length=16, data__val_length=2, data__image_size=32, data__workers=1)
