@@ -46,7 +46,7 @@ _LARGEST_BODY = 1_000_000  # bytes of a request that is not an upload
 _UNUSED = tuple(
     f"/gradio_api/{name}"
     for name in (
-        *("process_recording", "component_server", "stream", "run", "api", "proxy=", "deep_link", "custom_component"),
+        *("process_recording", "component_server", "stream", "api", "proxy=", "deep_link", "custom_component"),
         *("vibe-", "undo-vibe-edit", "run-history", "dev", "profiling"),
     )
 )
@@ -217,7 +217,11 @@ class JsonGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 400."""
-        if scope["type"] != "http" or "json" not in HTTPConnection(scope).headers.get("content-type", "").lower():
+        if (
+            scope["type"] != "http"
+            or scope["method"] in ("GET", "HEAD", "OPTIONS")  # browsers say JSON there, too, and send nothing
+            or "json" not in HTTPConnection(scope).headers.get("content-type", "").lower()
+        ):
             await self._app(scope, receive, send)
             return
         body, more = b"", True

@@ -269,9 +269,7 @@ def test_what_is_no_upload_is_small(site: Site) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize(
-    "path", ["proxy=http://127.0.0.1:1/", "run/segment", "api/segment", "stream/a", "component_server"]
-)
+@pytest.mark.parametrize("path", ["proxy=http://127.0.0.1:1/", "api/segment", "stream/a", "component_server"])
 def test_addresses_that_the_page_does_not_need(site: Site, method: str, path: str) -> None:
     answer = site.ask(method, f"/gradio_api/{path}", headers=site.cookie)
     assert (answer.status, answer.text) == (403, "this page does not need that address\n")
