@@ -44,7 +44,7 @@ class _Job:
 class Load(Campaign):
     """As many jobs as last about five minutes."""
 
-    runs = 300
+    runs = 600
     quick = 8
 
     def __init__(self, work: Path, seed: int) -> None:
