@@ -52,7 +52,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
             _check_section_files(words)
         values = parser.parse_args(words)
         if configs and values.get("resume") not in (None, "auto"):  # it goes on with the settings it was started with
-            values = parser.parse_args([f"--config={values.resume}/config.yaml", *words])
+            values = parser.parse_args([f"--config={_config_of(values.resume)}", *words])
     except ArgumentError as error:
         text = wrong_value(error)
         option = "--" if text.partition(" ")[0] in _config_options() | {*parameters} else ""
@@ -62,6 +62,13 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     arguments |= {name: _config_files(words) for name in files}
     sections = [field.name for field in dataclasses.fields(Config)]
     return arguments | {name: Config(**{section: built[section] for section in sections}) for name in configs}
+
+
+def _config_of(run: str) -> str:
+    file = Path(run) / "config.yaml"
+    if not file.exists():  # stopped before it wrote anything
+        raise UserError(f"nothing to resume in {run}: {file} does not exist")
+    return str(file)
 
 
 def _parser(function: Function, program: str, switches: Collection[str]) -> Any:

@@ -220,6 +220,8 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         (["trian"], "unknown command 'trian': did you mean train?"),
         (["vae", "trian"], "unknown command 'trian': did you mean"),
         (["train", "--config", "nowhere.yaml"], "file not found: nowhere.yaml"),
+        (["train", "--resume", "none"], "nothing to resume in none: none/config.yaml does not exist"),
+        (["vae", "train", "--out", "none", "--resume"], "nothing to resume in none: none/config.yaml does not exist"),
         (["train", "--model.latnt.dim", "3"], "unknown option --model.latnt.dim: did you mean --model.latent.dim?"),
         (["train", "--model.latent.dim", "many"], "--model.latent.dim takes a whole number, got 'many'"),
         (["train", "--train.max_minutes", "long"], "--train.max_minutes takes a number, got 'long'"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,12 +19,16 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut
 from ecmvae.locks import temporary_folder
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
-from ecmvae.serving.guard import AllowedHosts, HostGuard, LoginGuard, SecurityHeaders, UploadQuota
+from ecmvae.serving.connections import Deadlines, RequestDeadlines, with_deadlines
+from ecmvae.serving.guard import AllowedHosts, HostGuard, JsonGuard, LoginGuard, SecurityHeaders, UploadQuota
 from ecmvae.serving.quotas import LoginThrottle, UploadStore
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
+
+logger = logging.getLogger(__name__)
 
 _KEPT_SECONDS = 3600  # how long uploads and results stay
 _QUEUE = 20  # visitors who may wait
@@ -104,7 +109,18 @@ def build_page(
     for function in (segment, cancel, leave):  # Gradio passes the request by type, and imports are local
         function.__annotations__ = {"request": gr.Request}
 
-    with gr.Blocks(title="What sounds here?", analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)) as page:
+    class Page(gr.Blocks):
+        """Answers inputs that no browser sends with one line, as other errors; Gradio prints a traceback for each."""
+
+        async def preprocess_data(self, *arguments: Any, **named: Any) -> Any:
+            try:
+                return await super().preprocess_data(*arguments, **named)
+            except Exception as error:  # any: they come from the components, from pydantic, from moving files
+                logger.warning("refused a job: %s: %s", type(error).__name__, cut(str(error)))
+                message = "These are not inputs of this page."
+                raise gr.Error(message, title="This did not work", print_exception=False) from error
+
+    with Page(title="What sounds here?", analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)) as page:
         gr.Markdown(
             "# What sounds here?\nDrop a video, or record one: the objects that sound are marked. Nothing leaves "
             f"this machine. Up to {limits.seconds:g} seconds and {limits.megabytes} MB."
@@ -158,6 +174,7 @@ def launch(
     allowed_hosts: Iterable[str] = (),
     password: str | None = None,
     throttle: LoginThrottle | None = None,
+    deadlines: Deadlines | None = None,
 ) -> str:
     """Serve a page without any outgoing connection.
 
@@ -170,6 +187,7 @@ def launch(
         allowed_hosts: Names of this page besides `host`, see `AllowedHosts`.
         password: Asked for, with the user name "ecmvae"; None = not.
         throttle: Slows down guesses of the password; None = a new one.
+        deadlines: How long clients may take to send a request; None = `Deadlines`' own.
 
     Returns:
         The page's address, once it answers.
@@ -180,14 +198,17 @@ def launch(
     """
     import gradio as gr
     from starlette.middleware import Middleware
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     outer = [
+        Middleware(RequestDeadlines),
         Middleware(SecurityHeaders),
         Middleware(HostGuard, hosts=AllowedHosts(host, tuple(allowed_hosts))),
     ]
     inner = [Middleware(UploadQuota, uploads=uploads)]
     if password:
         inner.append(Middleware(LoginGuard, throttle=throttle or LoginThrottle()))
+    inner.append(Middleware(JsonGuard))
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -217,6 +238,9 @@ def launch(
         prevent_thread_lock=True,
         quiet=True,
     )
+    # Gradio has no parameter for the protocol, which is looked up whenever a connection opens. uvicorn's
+    # other one, httptools, does not limit the size of a request's head.
+    page.server.config.http_protocol_class = with_deadlines(H11Protocol, deadlines or Deadlines())
     return str(address)
 
 

@@ -84,7 +84,7 @@ def app(
     AllowedHosts(host, tuple(allowed_hosts or ()))  # refuses a wrong name before the model is loaded
     service = PredictionService(checkpoint, device, limits, trust_code=trust_code)
     with own_folder() as folder:
-        sessions, uploads = SessionStore(folder), UploadStore(limits)
+        sessions, uploads = SessionStore(folder), UploadStore(limits, folder=folder)
         page = build_page(service, limits, sessions, uploads, own_examples() if examples is None else examples)
         try:
             address = launch(

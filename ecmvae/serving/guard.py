@@ -11,7 +11,9 @@ import json
 import logging
 import math
 import socket
+import time
 from dataclasses import dataclass
+from http.cookies import SimpleCookie
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut, parse_json
 from ecmvae.serving.quotas import LoginThrottle, UploadStore, visitor_of
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,14 @@ _HEADERS = [
     (b"referrer-policy", b"same-origin"),  # "no-referrer" would turn the Origin of the page's own forms into null
 ]
 _LARGEST_BODY = 1_000_000  # bytes of a request that is not an upload
-_UNUSED = ("/gradio_api/process_recording",)  # it stores files, and the page does not need it
+_UNUSED = tuple(
+    f"/gradio_api/{name}"
+    for name in (
+        *("process_recording", "component_server", "stream", "api", "proxy=", "deep_link", "custom_component"),
+        *("vibe-", "undo-vibe-edit", "run-history", "dev", "profiling"),
+    )
+)
+"""Beginnings of Gradio's addresses that the page does not need: they store files, run functions or fetch addresses."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,11 @@ class AllowedHosts:
         return name in (machine, f"{machine}.local") or _is_numeric(name)
 
     def origin(self, origin: str, authority: str) -> bool:
-        """Whether an Origin header is a page of ours: an extra name, or one of the others with the port of `Host`."""
+        """Whether an Origin header is a page of ours: an extra name, or the name and port of `Host`."""
         place = origin.partition("://")[2]
         if _hostname(place) in map(str.lower, self.extra):
             return True
-        return self.host(place) and _port(place) == _port(authority)
+        return self.host(place) and (_hostname(place), _port(place)) == (_hostname(authority), _port(authority))
 
 
 class HostGuard:
@@ -100,6 +110,9 @@ class HostGuard:
             reason = f"this page is not {_shown(host)}; --allowed_hosts adds a name"
         elif origin is not None and not self._hosts.origin(origin, host):
             reason = f"requests of the page {_shown(origin)} are not accepted; --allowed_hosts adds a name"
+        elif not _is_path(scope["path"]):  # Gradio would ask the file system, which raises
+            await _refuse(404, "there is no such address", scope, receive, send)
+            return
         else:
             await self._app(scope, receive, send)
             return
@@ -124,6 +137,10 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+class _BadForm(Exception):
+    """Gradio has failed on a form."""
+
+
 class UploadQuota:
     """Limits what visitors store, and the size of all other requests."""
 
@@ -134,13 +151,13 @@ class UploadQuota:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer 403, 411 or 413."""
+        if scope["type"] == "http" and scope["path"].startswith(_UNUSED):
+            await _refuse(403, "this page does not need that address", scope, receive, send)
+            return
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
         path, headers = scope["path"].rstrip("/"), HTTPConnection(scope).headers
-        if path in _UNUSED:
-            await _refuse(403, "this page takes no recordings here", scope, receive, send)
-            return
         if "transfer-encoding" in headers:
             await _refuse(411, "requests need a Content-Length", scope, receive, send)
             return
@@ -156,6 +173,8 @@ class UploadQuota:
             await self._upload(_visitor(scope), size, scope, receive, send)
         except UserError as error:
             await _refuse(413, str(error), scope, receive, send)
+        except _BadForm as error:
+            await _refuse(400, f"this form cannot be read ({cut(str(error))})", scope, receive, send)
 
     async def _upload(self, visitor: str, size: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an upload on, and note the files that Gradio's answer, a JSON list of paths, names."""
@@ -173,23 +192,79 @@ class UploadQuota:
                 raise MultiPartException("the upload was cut short")  # for this one Gradio deletes what it has stored
             return message
 
+        began = time.time() - 1.0  # clocks of file systems are coarse
         with self._uploads.reserve(visitor, size):
-            await self._app(scope, receive_all, send_and_note)
+            try:
+                await self._app(scope, receive_all, send_and_note)
+            except Exception as error:  # any: Gradio's parser takes forms as browsers send them
+                if status:
+                    raise
+                self._uploads.delete_unknown(began)
+                raise _BadForm(f"{type(error).__name__}: {error}") from error
             if status == 200:
                 self._uploads.add(visitor, map(Path, json.loads(body)))
 
 
+class JsonGuard:
+    """Refuses JSON that is malformed, deep, not finite or not Unicode; Gradio fails to put such values into its answer.
+
+    Belongs inside of `UploadQuota`, which limits the size of what is read here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Guard `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 400."""
+        if (
+            scope["type"] != "http"
+            or scope["method"] in ("GET", "HEAD", "OPTIONS")  # browsers say JSON there, too, and send nothing
+            or "json" not in HTTPConnection(scope).headers.get("content-type", "").lower()
+        ):
+            await self._app(scope, receive, send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        try:
+            value = parse_json(body.decode(), "this request")
+            json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+        except (UserError, ValueError) as error:
+            await _refuse(400, cut(str(error)), scope, receive, send)
+            return
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        await self._app(scope, replay, send)
+
+
 class LoginGuard:
-    """Slows down password guesses and logs failed ones, without the guess."""
+    """Slows down password guesses and logs failed ones, without the guess.
+
+    Visitors without a cookie of a login may read, as far as Gradio lets them, and send nothing but the password.
+    """
 
     def __init__(self, app: ASGIApp, throttle: LoginThrottle) -> None:
         """Guard the login of `app`."""
         self._app = app
         self._throttle = throttle
+        self._cookies: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer 429."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].rstrip("/") != "/login":
+        """Pass a request on, or answer 401 or 429."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(scope, receive, send)
+            return
+        if scope["path"].rstrip("/") != "/login":
+            if self._cookies.isdisjoint(HTTPConnection(scope).cookies.values()):
+                await _refuse(401, "log in first", scope, receive, send)
+                return
             await self._app(scope, receive, send)
             return
         visitor = _visitor(scope)
@@ -202,11 +277,21 @@ class LoginGuard:
             if message["type"] == "http.response.start":
                 if message["status"] == 200:
                     self._throttle.succeeded(visitor)
+                    self._cookies |= _new_cookies(message)
                 else:
                     logger.warning("failed login from %s", _address(scope))
             await send(message)
 
         await self._app(scope, receive, send_and_note)
+
+
+def _new_cookies(message: Message) -> set[str]:
+    """Values of the cookies that a response sets."""
+    cookies: set[str] = set()
+    for name, value in message["headers"]:
+        if name.lower() == b"set-cookie":
+            cookies |= {each.value for each in SimpleCookie(value.decode("latin-1")).values() if each.value}
+    return cookies
 
 
 async def _refuse(
@@ -245,6 +330,12 @@ def _port(authority: str) -> int | None:
         return urlsplit(f"//{authority}").port
     except ValueError:  # not a number
         return -1
+
+
+def _is_path(path: str) -> bool:
+    """Whether a file could have this path."""
+    encoded = path.encode("utf-8", "replace")
+    return "\0" not in path and len(encoded) <= 3000 and max(map(len, encoded.split(b"/"))) <= 255
 
 
 def _is_numeric(name: str) -> bool:

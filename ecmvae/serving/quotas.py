@@ -86,10 +86,18 @@ class UploadStore:
     Methods may be called from any thread.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        """Refuse what exceeds `limits.visitor_megabytes` or `limits.total_megabytes`; `clock` gives seconds."""
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic, folder: Path | None = None) -> None:
+        """Refuse what exceeds the limits.
+
+        Args:
+            limits: `visitor_megabytes` and `total_megabytes` matter here.
+            clock: Gives seconds.
+            folder: Where Gradio puts the parts of a form first. Those that belong to no upload in the end (a part of
+                another name, a form that it fails on) count for all visitors, and are deleted when no upload runs.
+        """
         self._limits = limits
         self._clock = clock
+        self._folder = folder
         self._uploads: dict[Path, _Upload] = {}
         self._reserved: list[tuple[str, int]] = []
         self._lock = Lock()
@@ -125,6 +133,9 @@ class UploadStore:
         finally:
             with self._lock:
                 self._reserved.remove(entry)
+                if not self._reserved:
+                    for path in self._parts():
+                        path.unlink(missing_ok=True)
 
     def add(self, visitor: str, paths: Iterable[Path]) -> None:
         """Note files that a visitor has uploaded; the same file again gets a new age."""
@@ -133,6 +144,16 @@ class UploadStore:
             for path in paths:
                 known = self._uploads.get(path)
                 self._uploads[path] = _Upload(visitor, now, used=known is not None and known.used)
+
+    def delete_unknown(self, since: float) -> None:
+        """Delete what Gradio has put into folders of uploads after `since` (`time.time`) and has not told about.
+
+        Those are the first files of a form on whose later part it has failed.
+        """
+        with self._lock:
+            for path in [] if self._folder is None else self._folder.glob(f"{'[0-9a-f]' * 64}/*"):
+                if path not in self._uploads and path.stat().st_ctime >= since:
+                    path.unlink(missing_ok=True)
 
     def use(self, path: Path) -> None:
         """Note that a job reads this file: from now on it is not deleted as unused."""
@@ -154,4 +175,9 @@ class UploadStore:
         """Bytes of the visitor and of everyone, on disk or on their way."""
         sizes = [(upload.visitor, path.stat().st_size) for path, upload in self._uploads.items() if path.exists()]
         sizes += self._reserved
-        return sum(size for owner, size in sizes if owner == visitor), sum(size for _, size in sizes)
+        parts = sum(path.stat().st_size for path in self._parts() if path.exists())
+        return sum(size for owner, size in sizes if owner == visitor), sum(size for _, size in sizes) + parts
+
+    def _parts(self) -> list[Path]:
+        """Files that are not in a folder of their own yet."""
+        return [] if self._folder is None else [path for path in self._folder.iterdir() if path.is_file()]

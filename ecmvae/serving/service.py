@@ -205,7 +205,10 @@ class PredictionService:
 
     def _checked(self, video: Path) -> VideoInfo:
         """Probe a video that is within the limits."""
-        megabytes = video.stat().st_size / 1e6
+        try:
+            megabytes = video.stat().st_size / 1e6
+        except OSError as error:  # deleted by now, or an address that Gradio has let through
+            raise UserError("the video is not here (any more): upload it again") from error
         if megabytes > self._limits.megabytes:
             raise UserError(f"the video has {megabytes:.0f} MB, more than {self._limits.megabytes}")
         info = probe(video)

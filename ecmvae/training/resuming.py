@@ -30,7 +30,10 @@ CHECKPOINT = Path("checkpoints") / "last.ckpt"
 PREVIOUS = CHECKPOINT.with_name(PREVIOUS_NAME)
 """The checkpoint before it, in case that one was torn by a power cut or damaged on the disk."""
 
-_WRITTEN = (Path("config.yaml"), CHECKPOINT, Path("best"), Path("history.jsonl"), Path("curves.png"))
+_WRITTEN = (
+    *(Path("config.yaml"), Path("differs.md"), CHECKPOINT, Path("best")),
+    *(Path("history.jsonl"), Path("curves.png"), Path("not_finite.json")),
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -118,6 +119,8 @@ def train(
             _require_room(module, Path(config.train.out if resume is None else resume))
             folder = Path(resume) if resume is not None else new_folder(config.train.out, config.train.name)
             if resume is None:
+                for run in folder.parent.glob(f"{escape(config.train.name)}-*"):
+                    remove_run_leftovers(run)  # of those that were killed before there was anything to resume
                 held.enter_context(locked(folder))
             with replacing(folder / "config.yaml") as part:
                 part.write_text(config.to_yaml(), encoding="utf-8")
@@ -132,6 +135,10 @@ def train(
                 raise
             write_json(folder / NOT_FINITE, error.details)
             raise NotFiniteError(f"{error} (details: {folder / NOT_FINITE})", **error.details) from error
+        except SystemExit as left:
+            if isinstance(left.__context__, KeyboardInterrupt):  # before training, where Lightning makes it exit code 1
+                raise left.__context__ from None
+            raise
         except UserError:
             if folder is not None and not (folder / CHECKPOINT).exists():
                 shutil.rmtree(folder)  # a damaged clip of the first epoch: nothing worth keeping was made

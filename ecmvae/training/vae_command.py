@@ -55,6 +55,8 @@ def train(
     """
     folder = Path(out)
     refuse_unwritable(folder / "last.pt")
+    if resume and not (folder / "config.yaml").exists():
+        raise UserError(f"nothing to resume in {folder}: {folder / 'config.yaml'} does not exist")
     from ecmvae.training.vae import load_vae_config, train_vae
 
     given = {

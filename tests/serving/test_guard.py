@@ -1,6 +1,7 @@
 """What the page refuses, over HTTP: one running page with a password, small quotas and clocks that the tests turn."""
 
 import http.client
+import json
 import logging
 import socket
 import time
@@ -89,7 +90,7 @@ def multipart(content: bytes) -> bytes:
 def running() -> Iterator[Site]:
     uploads_at, logins_at = Clock(), Clock()
     with own_folder() as folder:
-        uploads = UploadStore(LIMITS, uploads_at)
+        uploads = UploadStore(LIMITS, uploads_at, folder)
         service = PredictionService(ListeningModel(32, 2), "cpu", LIMITS)
         page = build_page(service, LIMITS, SessionStore(folder), uploads)
         site = Site(folder, uploads, uploads_at, logins_at)
@@ -146,6 +147,7 @@ def test_other_names_are_refused(site: Site, host: str, caplog: pytest.LogCaptur
         ("http://evil.example:{}", "page.example"),  # Gradio's own check lets any page through here
         ("http://127.0.0.1:1", "127.0.0.1:{}"),  # another program's page on this machine
         ("http://127.0.0.1:x", "127.0.0.1:{}"),
+        ("http://localhost", "page.example"),  # another program's page on the visitor's machine, both on port 80
         ("null", "127.0.0.1:{}"),
     ],
 )
@@ -235,6 +237,27 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("name", ["another", "files"])
+def test_forms_of_no_browser_leave_nothing(site: Site, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file under another name, and a file beside a part without a file name, on which Gradio fails."""
+    body = multipart(b"a" * 500_000).replace(b'"files"', f'"{name}"'.encode())
+    if name == "files":
+        body = body.replace(b"--XX--", b'--XX\r\nContent-Disposition: form-data; name="files"\r\n\r\na\r\n--XX--')
+    for _ in range(3):  # each within the quota
+        answer = site.ask("POST", UPLOAD, body, {**MULTIPART, **site.cookie})
+        assert answer.status == (400 if name == "files" else 200)
+        until(lambda: not any(path.is_file() for path in site.folder.iterdir()))
+    assert not site.stored()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["/static/" + "a" * 5000, "/static/%00", "/static" + "/a" * 2000])
+def test_addresses_that_no_file_could_have(site: Site, path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    answer = site.ask("GET", path)
+    assert (answer.status, answer.text) == (404, "there is no such address\n")
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_what_is_no_upload_is_small(site: Site) -> None:
     large = site.ask("POST", "/gradio_api/queue/join", b" " * 1_000_001, {"Content-Type": "application/json"})
     assert (large.status, "1000000 are the limit" in large.text) == (413, True)
@@ -243,6 +266,59 @@ def test_what_is_no_upload_is_small(site: Site) -> None:
     recording = site.ask("POST", "/gradio_api/process_recording", multipart(b"a"), {**MULTIPART, **site.cookie})
     assert recording.status == 403
     assert not site.stored()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["proxy=http://127.0.0.1:1/", "api/segment", "stream/a", "component_server"])
+def test_addresses_that_the_page_does_not_need(site: Site, method: str, path: str) -> None:
+    answer = site.ask(method, f"/gradio_api/{path}", headers=site.cookie)
+    assert (answer.status, answer.text) == (403, "this page does not need that address\n")
+
+
+def test_who_has_not_logged_in_sends_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """Gradio itself lets anyone cancel a job whose numbers are known."""
+    body, headers = b'{"session_hash": "a", "fn_index": 0, "event_id": "b"}', {"Content-Type": "application/json"}
+    for cookie in ({}, {"Cookie": "access-token-unsecure-a=b"}, {"Cookie": "access-token-unsecure-a="}):
+        with caplog.at_level(logging.WARNING, "ecmvae"):
+            answer = site.ask("POST", "/gradio_api/cancel", body, headers | cookie)
+        assert (answer.status, answer.text) == (401, "log in first\n")
+    assert caplog.messages == ["refused POST '/gradio_api/cancel' from 127.0.0.1: log in first"] * 3
+    assert site.ask("POST", "/gradio_api/cancel", body, headers | site.cookie).status == 200
+
+
+@pytest.mark.parametrize(
+    "value", ["-Infinity", "1e999", "NaN", r'"\ud800"', "[" * 100_000, "9" * 5000, "", '"\\0"', "{"]
+)
+def test_json_that_no_browser_sends(site: Site, value: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Gradio alone answers 500 to some, with a traceback in the log."""
+    headers = {"Content-Type": "application/json", **site.cookie}
+    body = f'{{"data": [], "session_hash": "a", "fn_index": {value}}}'.encode()
+    answer = site.ask("POST", "/gradio_api/queue/join", body, headers)
+    assert answer.status == 400
+    assert (
+        answer.text.startswith("this request is not valid JSON")
+        or "JSON compliant" in answer.text
+        or "utf" in answer.text
+    )
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("video", ['{"path": "/dev/zero", "meta": {"_type": "gradio.FileData"}}', '"/etc/passwd"', "7"])
+def test_a_job_of_what_was_not_uploaded_is_one_line(
+    site: Site, video: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the log as well: Gradio alone prints a traceback."""
+    headers = {"Content-Type": "application/json", **site.cookie}
+    call = "/gradio_api/call/segment"
+    with caplog.at_level(logging.WARNING, "ecmvae"):
+        started = site.ask("POST", call, f'{{"data": [{video}, "contour", 0.5, 1, 0.0, false]}}'.encode(), headers)
+        answer = site.ask("GET", f"{call}/{json.loads(started.text)['event_id']}", headers=site.cookie)
+    assert answer.text.startswith("event: error")
+    assert "These are not inputs of this page." in answer.text
+    (line,) = caplog.messages
+    assert line.startswith("refused a job: ")
+    assert line.isprintable()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_guesses_are_slowed_down_and_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:

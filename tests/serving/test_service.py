@@ -50,6 +50,12 @@ def run(
     return answer, shares
 
 
+def test_a_video_that_is_gone_is_one_line(service: PredictionService, tmp_path: Path) -> None:
+    for path in (tmp_path / "deleted.mp4", Path("http:/127.0.0.1:1/x.mp4")):
+        with pytest.raises(UserError, match="upload it again"):
+            run(service, path, tmp_path)
+
+
 def test_a_job_gives_files_and_a_timeline(service: PredictionService, clip: Path, tmp_path: Path) -> None:
     answer, shares = run(service, clip, tmp_path)
     assert probe(answer.files["overlay"]).duration == pytest.approx(2.0, abs=0.05)

@@ -131,6 +131,27 @@ def test_a_resumed_run_keeps_its_normalisation(tiny) -> None:
         assert module.model.normalisation == data.val_clips.preprocessor.normalisation == wanted
 
 
+class Unstarted(SyntheticAVS):
+    """Ctrl-C while the first clip is composed, which is before training: its features are cached."""
+
+    def __getitem__(self, index: int):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_training_is_ctrl_c(tiny) -> None:
+    """Lightning makes exit code 1 of it; the command line's is 130."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                tiny(),
+                train_clips=Unstarted("both", length=4, size=64),
+                val_clips=SyntheticAVS("both", length=2, size=64),
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores further ones
+
+
 def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
     """The command line in a process of its own: a copy of this one, which has imported everything already."""
     config = tiny(train__epochs=4, data__length=16, data__val_length=2, data__image_size=32, data__workers=1)
@@ -275,18 +296,33 @@ def crafted(whole: dict, place: tuple, value: object) -> dict:
     return copy
 
 
-def test_leftovers_of_a_killed_training_are_swept_when_it_resumes(tmp_path: Path) -> None:
-    """A process is killed while it writes each of a run's files."""
+WRITTEN = ("config.yaml", "checkpoints/last.ckpt", "best", "history.jsonl", "curves.png")
+
+
+def die_writing(*paths: Path) -> None:
+    """Let a process be killed while it writes these files."""
     script = (
         "import os, sys\nfrom contextlib import ExitStack\nfrom pathlib import Path\n"
         "from ecmvae.files import replacing\nstack = ExitStack()\n"
         "for name in sys.argv[1:]:\n    stack.enter_context(replacing(Path(name))).write_text('half')\n"
         "os.kill(os.getpid(), 9)"
     )
-    written = [
-        tmp_path / name for name in ("config.yaml", "checkpoints/last.ckpt", "best", "history.jsonl", "curves.png")
-    ]
-    assert subprocess.run([sys.executable, "-c", script, *written], check=False).returncode == -9
+    assert subprocess.run([sys.executable, "-c", script, *paths], check=False).returncode == -9
+
+
+def test_a_new_run_sweeps_those_that_were_killed_before_there_was_anything_to_resume(tiny) -> None:
+    config = tiny(train__epochs=1, data__image_size=32, data__length=4)
+    killed, another = (Path(config.train.out) / name for name in ("debug-001", "other-001"))
+    die_writing(*(killed / name for name in (*WRITTEN, "differs.md")), another / "config.yaml")
+    run = train(config)
+    assert run.name == "debug-002"
+    assert [path for path in killed.rglob("*") if path.is_file()] == []
+    assert len([*another.iterdir()]) == 1
+
+
+def test_leftovers_of_a_killed_training_are_swept_when_it_resumes(tmp_path: Path) -> None:
+    """A process is killed while it writes each of a run's files."""
+    die_writing(*(tmp_path / name for name in WRITTEN))
     (tmp_path / "checkpoints" / ".notes").touch()
     assert sum(path.is_file() for path in tmp_path.rglob("*")) == 6
     remove_run_leftovers(tmp_path)
