@@ -156,7 +156,7 @@ class Kill(Campaign):
         """Resume a run; why it is lost, if it is."""
         if broken := _half_written(folder):
             return f"half-written: {broken}"
-        resumable = (folder / "checkpoints" / "last.ckpt").exists()
+        resumable = any((folder / "checkpoints" / f"{name}.ckpt").exists() for name in ("last", "previous"))
         command = self._start(["train", "--resume", str(folder)])
         if fault := command.fault([0 if resumable else 2]):
             return f"resuming: {fault}"
@@ -223,7 +223,7 @@ class Kill(Campaign):
             command = self._start(self._train_words(disk), sabotage)
             if fault := command.fault([0, 1, 2]):
                 return fault
-            if command.wait() and not any(word in command.text() for word in ("No space left", "cannot be written")):
+            if command.wait() and not any(word in command.text() for word in ("o space left", "cannot be written")):
                 return f"not told about the disk: {command.text().strip()[-300:]}"
             detail.append(command.text().strip().splitlines()[-1][-160:])
             if mounted:
@@ -274,7 +274,7 @@ class Kill(Campaign):
             return lost
         if broken := _half_written(out):
             return f"half-written: {broken}"
-        resumable = (out / "last.pt").exists()
+        resumable = (out / "last.pt").exists() or (out / "previous.pt").exists()
         command = self._start(["vae", "train", "--out", str(out), "--resume"])
         if fault := command.fault([0 if resumable else 2]):
             return f"resuming: {fault}"

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
@@ -146,6 +146,8 @@ def _run(words: list[str], output: str, temporary: str, sabotage: Sabotage | Non
         os.dup2(descriptor, number)
     os.environ["TMPDIR"] = tempfile.tempdir = temporary
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A child of the fork server would start its own workers by one, too, and each would import PyTorch anew.
+    set_start_method("fork", force=True)
     import ecmvae.training.run
     from ecmvae.cli import main
 
