@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ecmvae.errors import UserError
@@ -42,7 +43,8 @@ def models(card: str | None = None) -> None:
         table.add_row(model.name, f"{model.size / 1e6:.1f}", model.licence, where, model.summary)
     console = Console()
     console.print(table)
-    foundation = Table(title="Foundation models (pip install 'ecmvae[foundation]'; ecmvae fetch NAME)")
+    title = escape("Foundation models (pip install 'ecmvae[foundation]'; ecmvae fetch NAME)")
+    foundation = Table(title=title)
     for heading in ("name", "M parameters", "licence", "where", "what for"):
         foundation.add_column(heading, no_wrap=heading == "name")
     for each in CATALOGUE.values():

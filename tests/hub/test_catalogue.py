@@ -154,6 +154,7 @@ def test_the_list_shows_them_without_torch(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert any("pip install 'ecmvae[foundation]'" in line for line in lines)
     for model in CATALOGUE.values():
         (line,) = (line for line in lines if f" {model.name} " in line)
         assert model.licence in line
