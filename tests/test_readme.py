@@ -44,7 +44,7 @@ def after_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_python_blocks_run_as_they_stand(after_demo: Path) -> None:
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 1
     for block in blocks("python"):
         exec(compile(block, "README.md", "exec"), {})
     assert any((after_demo / "masks").iterdir())
