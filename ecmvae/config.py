@@ -129,7 +129,7 @@ class DataConfig:
     """Probability of mirroring a whole training clip, masks and all."""
     feature_cache: str | None = None
     """Folder in which train.cache_features keeps the maps of the frozen backbone for other processes and later runs,
-    by its weights and the clips' frames, and the embeddings of a frozen foundation model's ears likewise. None = in
+    by its weights and the clips' frames, and the embeddings of a frozen foundation audio encoder likewise. None = in
     memory, for this run."""
     negatives: float = 0.0
     """collage: share of the training clips with a sound of nothing in the picture (speech, music, noise, an absent

@@ -1,4 +1,4 @@
-"""The log-mel spectrograms that the foundation models' ears were trained on, in PyTorch, a batch at a time.
+"""The log-mel spectrograms that the foundation models were trained on, in PyTorch, a batch at a time.
 
 Kaldi's filter bank, of AST; and librosa's mel spectrogram in decibels, of CLAP. `tests/foundation` holds both against
 transformers' own feature extractors.

@@ -1,4 +1,4 @@
-"""Embeddings of a frozen foundation model's ears, computed once per clip and kept on disk or in memory.
+"""Embeddings of a frozen foundation audio encoder, computed once per clip and kept on disk or in memory.
 
 A clip that sounds the same in every epoch is heard once: AST, for instance, needs over 100 billion multiplications for
 each second. The key is the features themselves, so silence, another clip's sound and the clip's own are told apart.
