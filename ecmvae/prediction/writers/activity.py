@@ -27,7 +27,7 @@ class ActivityWriter(FrameWriter):
     A class's column holds how surely it sounds, where the model says that, else its share of the picture.
     """
 
-    ending, suffixes, label = ".activity.csv", (".csv",), "Activity over time"
+    ending, suffixes = ".activity.csv", (".csv",)
     uses_frame = False
 
     def open(self) -> None:
@@ -60,7 +60,7 @@ class ActivityWriter(FrameWriter):
 class OtioWriter(FrameWriter):
     """A timeline with the video as its clip and a marker for each span in which a class sounds: OpenTimelineIO."""
 
-    ending, suffixes, label = ".otio", (".otio",), "Timeline with markers"
+    ending, suffixes = ".otio", (".otio",)
     uses_frame = False
 
     @classmethod
@@ -113,7 +113,7 @@ class OtioWriter(FrameWriter):
 class EdlWriter(OtioWriter):
     """The same markers as a CMX 3600 edit decision list, which says where each span starts."""
 
-    ending, suffixes, label = ".edl", (".edl",), "Edit decision list"
+    ending, suffixes = ".edl", (".edl",)
 
     @classmethod
     def check_installed(cls) -> None:

@@ -20,7 +20,7 @@ class ReframeWriter(FrameWriter):
     once more to be cropped, so that memory does not grow with its length.
     """
 
-    ending, suffixes, label = ".reframe.mp4", (".mp4", ".mov"), "Reframed video"
+    ending, suffixes = ".reframe.mp4", (".mp4", ".mov")
     uses_frame = False
 
     def open(self) -> None:
