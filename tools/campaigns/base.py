@@ -161,7 +161,10 @@ import atexit, resource, sys
 def tell():
     own, child = (resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     seconds = sum(each.ru_utime + each.ru_stime for each in (own, child))
-    sys.stderr.write({_MARK!r} + f"{{max(own.ru_maxrss, child.ru_maxrss) / 1024:.1f}} {{seconds:.2f}}")
+    # Not own.ru_maxrss: it begins with that of the process that started this one.
+    with open("/proc/self/status") as status:
+        (peak,) = (int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    sys.stderr.write({_MARK!r} + f"{{max(peak, child.ru_maxrss) / 1024:.1f}} {{seconds:.2f}}")
 atexit.register(tell)
 from ecmvae.cli import main
 sys.exit(main())
