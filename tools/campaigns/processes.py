@@ -118,8 +118,11 @@ class Command:
         code = self.wait()
         if code is None:
             return "no end"
+        if code == -signal.SIGKILL and code in promised:
+            return ""  # a data worker that has lost its parent may say so
         text = self.text()
-        if "Traceback (most recent call last)" in text:
+        # Python prints and forgets an exception in a finaliser, a Ctrl-C too: a person presses it again.
+        if "Traceback (most recent call last)" in text and not (code == 0 and "Exception ignored in" in text):
             return f"traceback: {text.strip().splitlines()[-1][:200]}"
         return "" if code in promised else f"exit code {code}: {text.strip()[-200:]}"
 
