@@ -87,6 +87,7 @@ def write_weight_file(state: Mapping[str, Tensor], path: str | Path) -> None:
     """
     try:
         save_file(dict(state), path)
+        Path(path).chmod(0o644)  # safetensors restricts its files to their owner
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
 

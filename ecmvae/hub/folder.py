@@ -101,7 +101,6 @@ def write_model_folder(
         temporary.mkdir()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         write_weight_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
-        (temporary / WEIGHTS_FILE).chmod(0o644)  # safetensors restricts its files to their owner
         (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
         (temporary / METADATA_FILE).write_text(json.dumps(dict(metadata), indent=2) + "\n", encoding="utf-8")
         if card is not None:

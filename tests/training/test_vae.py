@@ -51,6 +51,7 @@ def test_a_run_is_a_folder(run):
     assert saved["model"]["latent_dim"] == 2
     assert saved["fit"]["epochs"] == 3
     assert len(json.loads((run / "history.json").read_text())) == 3
+    assert (run / "model.safetensors").stat().st_mode & 0o777 == 0o644  # others may use it
 
 
 def test_score_prints_and_keeps_true_bounds(run, capsys):
