@@ -1,6 +1,7 @@
 """The page over HTTP: a real server on this machine, asked by Gradio's own client; the command as a process."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -112,6 +113,15 @@ def test_where_the_password_comes_from(tmp_path: Path, monkeypatch: pytest.Monke
     assert _chosen_password(None, tmp_path / "word") == " with spaces "
 
 
+def free_port() -> int:
+    """A port that nothing listens on, below those that the system gives to connections of other programs meanwhile."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with socket.socket() as free:
+            if free.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise OSError("no port is free")
+
+
 def test_the_command_ends_clean(tmp_path: Path) -> None:
     """A real process: it says where it listens, answers there, and SIGTERM leaves no folder behind."""
     config = config_from_dict(
@@ -125,9 +135,7 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
         }
     )
     model = save_model(build_model(config.model, image_size=64), tmp_path / "model", config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     (tmp_path / "temp" / "ecmvae-app-killed").mkdir(parents=True)  # what a server left that was killed
     process = subprocess.Popen(
         [sys.executable, "-m", "ecmvae", "app", "--checkpoint", str(model), "--port", str(port)],
