@@ -58,7 +58,7 @@ class HubModel:
         """Where it is.
 
         Raises:
-            UserError: If there is no repository.
+            UserError: If the model has no repository on the hub.
         """
         if self.repository is None:
             raise UserError(f"{self.name} is not on the hub under its authors' name: {self.reserve}")

@@ -111,7 +111,7 @@ class HostGuard:
         elif origin is not None and not self._hosts.origin(origin, host):
             reason = f"requests of the page {_shown(origin)} are not accepted; --allowed_hosts adds a name"
         elif not _is_path(scope["path"]):  # Gradio would ask the file system, which raises
-            await _refuse(404, "there is no such address", scope, receive, send)
+            await _refuse(404, "page not found", scope, receive, send)
             return
         else:
             await self._app(scope, receive, send)

@@ -21,7 +21,7 @@ _REMEDY = (
 
 
 class NotFiniteError(FloatingPointError):
-    """Training is no longer finite.
+    """The loss or the weights have become NaN or infinite.
 
     Attributes:
         details: What is known of the step, ready for JSON: its number, its loss terms by name, and its clips.

@@ -254,7 +254,7 @@ def test_forms_of_no_browser_leave_nothing(site: Site, name: str, capfd: pytest.
 @pytest.mark.parametrize("path", ["/static/" + "a" * 5000, "/static/%00", "/static" + "/a" * 2000])
 def test_addresses_that_no_file_could_have(site: Site, path: str, capfd: pytest.CaptureFixture[str]) -> None:
     answer = site.ask("GET", path)
-    assert (answer.status, answer.text) == (404, "there is no such address\n")
+    assert (answer.status, answer.text) == (404, "page not found\n")
     assert "Traceback" not in capfd.readouterr().err
 
 

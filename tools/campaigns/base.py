@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Trial:
     seconds: float | None = None
 
 
-class Campaign:
+class Campaign(ABC):
     """Attacks of one kind. Attack number i depends on the seed and i only, so that it can be repeated alone.
 
     Used as a context manager: what the attacks share (a model, a server) is made on entry and ended on exit.
@@ -60,7 +61,7 @@ class Campaign:
         """Make what the attacks share."""
         return self
 
-    def __exit__(
+    def __exit__(  # noqa: B027  # not every campaign has something to end
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End what was begun on entry."""
@@ -69,9 +70,9 @@ class Campaign:
         """The random choices of one attack."""
         return random.Random(f"{type(self).__name__} {self.seed} {index}")
 
+    @abstractmethod
     def trial(self, index: int) -> Trial:
         """Make one attack. An exception that leaves this method is a loss, too."""
-        raise NotImplementedError
 
     def figures(self) -> Mapping[str, float | int | str]:
         """Figures over all attacks so far, for the report: peak memory, waits ..."""

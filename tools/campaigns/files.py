@@ -1,7 +1,7 @@
 """Hostile files in the places where ecmvae reads files of strangers: none may run code, hang or eat the memory.
 
 Weights, model folders and their cards, checkpoints to resume from, settings, tables, metadata, ONNX models, pickled
-log-mel patches, packed data, lists and manifests are damaged byte by byte, replaced by text that is no such thing, or
+log-mel patches, packed data, lists and manifests are damaged byte by byte, replaced by unrelated text, or
 changed with care: a value of the wrong kind, a tensor of another shape, a header that lies, a pickle that would create
 a file. Each is then used by the command that a person would use it with, in a child of a process that has PyTorch
 loaded: its memory counts that.
