@@ -7,14 +7,14 @@ without parameters, so that a frozen backbone is frozen as a whole and its maps 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecmvae.errors import UserError
-from ecmvae.foundation.loading import Loaded
+from ecmvae.foundation.loading import Loaded, load_network
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.visual.simple_pyramid import covered, grid_size, resample_map
 from ecmvae.visual.timm_models import STRIDES
@@ -29,6 +29,29 @@ class PlainViT(nn.Module):
     Args:
         loaded: A backbone of transformers, of at least four blocks, that returns ``feature_maps``.
     """
+
+    backbone: ClassVar[str]
+    """Name of its class in transformers."""
+    kind: ClassVar[str]
+    """What config.json calls the model."""
+    default: ClassVar[str]
+    """Name in the catalogue of the weights that are taken where none are named."""
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
+        image_size: int = 224,
+    ) -> PlainViT:
+        """See `ecmvae.foundation.loading.load_network`; `image_size` may be any multiple of 32."""
+        import transformers
+
+        given = {"weights": weights, "pretrained": pretrained, "architecture": architecture, "settings": SETTINGS}
+        network = getattr(transformers, cls.backbone)
+        return cls(load_network(network, kinds=(cls.kind,), default=cls.default, **given))  # type: ignore[arg-type]
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
