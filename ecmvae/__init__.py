@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ecmvae.provenance import __version__ as __version__
 
 if TYPE_CHECKING:
+    from ecmvae.audio.log_mel import log_mel
     from ecmvae.config import Config, load_config
     from ecmvae.errors import UserError
     from ecmvae.models import ECMVAE, ECMVAEOutput, SegmentationOutput, build_model
@@ -41,11 +42,13 @@ __all__ = [
     "build_model",
     "load_config",
     "load_model",
+    "log_mel",
     "product_of_experts",
     "save_model",
 ]
 
 _HOMES = {
+    "ecmvae.audio.log_mel": ("log_mel",),
     "ecmvae.models.checkpoint": ("load_model", "save_model"),
     "ecmvae.config": ("Config", "load_config"),
     "ecmvae.errors": ("UserError",),
@@ -65,4 +68,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, "__version__"])

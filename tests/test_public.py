@@ -13,7 +13,7 @@ def test_every_public_name_is_there() -> None:
     assert sorted(ecmvae._HOME_OF) == sorted(ecmvae.__all__)
     for name in ecmvae.__all__:
         assert getattr(ecmvae, name).__name__ == ALIASES.get(name, name)
-    assert set(ecmvae.__all__) <= set(dir(ecmvae))
+    assert dir(ecmvae) == sorted([*ecmvae.__all__, "__version__"])
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

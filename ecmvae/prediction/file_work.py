@@ -22,6 +22,7 @@ from ecmvae.data.video import VideoInfo, probe, show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, remove_leftovers
 from ecmvae.manifest import Manifest, Row, source_name
+from ecmvae.prediction.inference import release_free_memory
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.saving import Summary, write_outputs
@@ -102,6 +103,8 @@ class FileWork:
             summary = self._predict(predictor, task.path, missing)
         except UserError as error:
             return self._noted(task, "failed", str(error), took=_rounded(time.monotonic() - started))
+        finally:
+            release_free_memory()  # else what one file needed stays with a process that goes through many
         took = time.monotonic() - started
         figures = {
             "frames": summary.frames,

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 def plot_result(result: VideoResult, count: int = 6) -> Figure:
     """Frames with masks in a row; below, loudness, masked area and mean uncertainty over time.
 
+    Of pictures that were predicted from memory, which the result does not keep, probabilities are shown in their place.
+
     Args:
         result: A prediction.
         count: How many frames to show, evenly spread.
 
     Raises:
-        ValueError: When `count` is below 1, or the result was predicted from arrays.
+        ValueError: When `count` is below 1.
         UserError: Without matplotlib.
     """
     if count < 1:
         raise ValueError(f"a plot shows at least one frame, got {count}")
-    if result.path is None:
-        raise ValueError("this result was predicted from arrays: there is no video to show")
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -40,14 +40,17 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
 
     chosen = np.unique(np.linspace(0, len(result) - 1, min(count, len(result))).round().astype(int))
     numbers = {result.first_index + int(position) for position in chosen}
-    frames = islice(stream_frames(result.path), max(numbers) + 1)
+    frames = () if result.path is None else islice(stream_frames(result.path), max(numbers) + 1)
     pictures = {frame.index: frame.rgb() for frame in frames if frame.index in numbers}
     figure = Figure(figsize=(max(2.2 * len(chosen), 6.0), 4.0), layout="constrained")
     grid = figure.add_gridspec(2, len(chosen), height_ratios=(2, 1))
     for column, position in enumerate(chosen):
         answer = result.frame(int(position))
         axes = figure.add_subplot(grid[0, column])
-        axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
+        if result.path is None:
+            axes.imshow(answer.probability, cmap="gray", vmin=0, vmax=1)
+        else:
+            axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
         axes.set_title(f"{answer.time:.2f} s")
         axes.set_axis_off()
     _draw_timeline(figure, figure.add_subplot(grid[1, :]), result)

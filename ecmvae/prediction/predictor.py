@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -24,6 +25,16 @@ from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
 from ecmvae.prediction.inference import predict_key_frames
+from ecmvae.prediction.inputs import (
+    as_frames,
+    as_rgb,
+    as_source_frames,
+    as_waveform,
+    check_frames,
+    check_sound,
+    count_frames,
+    is_path,
+)
 from ecmvae.prediction.key_frames import read_key_frames, sound_around
 from ecmvae.prediction.options import EngineName, PredictorOptions
 from ecmvae.prediction.result import FrameResult, VideoResult
@@ -76,26 +87,69 @@ class VideoPredictor:
         self._open = partial(open_engine, model, device, engine=engine, trust_code=trust_code)
         self.engine = self._open(self.options)
 
-    def predict(self, path: str | Path) -> VideoResult:
-        """Masks of a whole video.
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is a sequence of str
+        self, source: str | Path, *, waveform: Any = None, sample_rate: int = SAMPLE_RATE, fps: None = None
+    ) -> VideoResult: ...
 
-        The result holds small maps: at most 0.8 MB per second of video at 224 pixels and four key frames a second.
+    @overload
+    def predict(self, source: Sequence[str | Path]) -> list[VideoResult]: ...
+
+    @overload
+    def predict(
+        self, source: Any, *, waveform: Any, sample_rate: int = SAMPLE_RATE, fps: float | None = None
+    ) -> VideoResult: ...
+
+    def predict(
+        self, source: Any, *, waveform: Any = None, sample_rate: int = SAMPLE_RATE, fps: float | None = None
+    ) -> VideoResult | list[VideoResult]:
+        """Masks of a whole video, of several, or of pictures with their sound; `predictor(source)` is the same.
+
+        A result holds small maps: at most 0.8 MB per second of video at 224 pixels and four key frames a second.
 
         Args:
-            path: Any video that FFmpeg reads.
+            source: The path of any video that FFmpeg reads; a list of such paths; one picture; or pictures: a NumPy
+                array (F, H, W, 3), a tensor (F, 3, H, W), a list, a generator. Pictures are PIL, NumPy or PyTorch,
+                uint8 or floats in [0, 1].
+            waveform: The sound from the first picture on, NumPy or PyTorch: (S,), or (C, S) whose channels are
+                averaged; floats in [-1, 1] or int16. Pictures need one; with a path it replaces the video's own.
+            sample_rate: Of the waveform, in Hz.
+            fps: Pictures a second; None = the waveform lasts as long as the pictures.
+
+        Returns:
+            A `VideoResult`, or a list of them for a list of paths.
 
         Raises:
-            UserError: When the file cannot be read.
+            UserError: When a file cannot be read, or pictures or sound are of another form.
         """
-        return VideoResult.join(list(self.stream(path)))
+        if is_path(source):
+            if fps is not None:
+                raise UserError("a video has its own frame rate: leave fps out")
+            sound = None if waveform is None else self._sound_array(as_waveform(waveform, sample_rate), sample_rate)
+            return VideoResult.join(list(self.stream(Path(source), sound)))
+        if isinstance(source, list | tuple) and source and all(is_path(each) for each in source):
+            if waveform is not None or fps is not None:
+                raise UserError("waveform and fps go with pictures or one video, not with a list of paths")
+            return [self.predict(each) for each in source]
+        if waveform is None:
+            raise UserError("pictures have no sound of their own: pass waveform= and sample_rate=")
+        samples, count = as_waveform(waveform, sample_rate), count_frames(source)
+        if fps is None:
+            if count is None or not len(samples):
+                raise UserError("pass fps=, the pictures a second: it does not follow from the pictures and the sound")
+            fps = count * sample_rate / len(samples)
+        return self._predict_frames(as_frames(source), fps, samples, sample_rate)
 
-    def stream(self, path: str | Path | VideoInfo) -> Iterator[VideoResult]:
+    __call__ = predict
+
+    def stream(self, path: str | Path | VideoInfo, sound: SoundArray | None = None) -> Iterator[VideoResult]:
         """Masks of a video window by window, with memory that does not depend on its length.
 
         A window is about T seconds long (T frames a clip, 5 by default), more when `options.batch` asks for it.
 
         Args:
             path: Any video that FFmpeg reads; its `VideoInfo` if it was probed already.
+            sound: Heard in place of the video's own, at the engine's sample rate.
 
         Yields:
             Results of consecutive windows; together they hold every frame of the video once.
@@ -105,9 +159,12 @@ class VideoPredictor:
         """
         info = path if isinstance(path, VideoInfo) else probe(path)
         geometry = self._geometry(info.height, info.width, info.sample_aspect)
+        if sound is not None:
+            yield from self._windows(stream_frames(info.path), geometry, sound, sound, info.path)
+            return
         # Two readers, because key frames are prepared ahead of the frames that are given out.
-        with self._sound(info) as sound, self._sound(info, warn=False) as loudness:
-            yield from self._windows(stream_frames(info.path), geometry, sound, loudness, info.path)
+        with self._sound(info) as heard, self._sound(info, warn=False) as loudness:
+            yield from self._windows(stream_frames(info.path), geometry, heard, loudness, info.path)
 
     def predict_arrays(
         self,
@@ -129,12 +186,20 @@ class VideoPredictor:
         """
         check_frames(frames)
         check_sound(waveform, sample_rate)
+        return self._predict_frames(iter(frames), fps, waveform, sample_rate)
+
+    def _predict_frames(
+        self, frames: Iterator[np.ndarray], fps: float, waveform: np.ndarray, sample_rate: int
+    ) -> VideoResult:
         if not fps > 0:
             raise UserError(f"fps is a number of frames a second above 0, got {fps}")
-        sound = SoundArray(_resampled(waveform, sample_rate, self.engine.sample_rate), self.engine.sample_rate)
-        shown = (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
-        geometry = self._geometry(*frames.shape[1:3])
-        return VideoResult.join(list(self._windows(shown, geometry, sound, sound, None)))
+        first = next(frames)
+        sound = self._sound_array(waveform, sample_rate)
+        shown = as_source_frames(chain([first], frames), fps)
+        return VideoResult.join(list(self._windows(shown, self._geometry(*first.shape[:2]), sound, sound, None)))
+
+    def _sound_array(self, waveform: np.ndarray, sample_rate: int) -> SoundArray:
+        return SoundArray(_resampled(waveform, sample_rate, self.engine.sample_rate), self.engine.sample_rate)
 
     def predict_image(
         self,
@@ -155,7 +220,7 @@ class VideoPredictor:
             UserError: When picture or sound have another form.
         """
         check_sound(waveform, sample_rate)
-        pixels = image if isinstance(image, np.ndarray) else np.array(image.convert("RGB"))
+        pixels = as_rgb(image)
         rate = 1 / max(len(waveform) / sample_rate, self.engine.seconds)  # one key frame, in the middle
         once = self.with_options(replace(self.options, fps=rate))
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
@@ -232,23 +297,3 @@ def _activity(sound: Sound, times: list[float]) -> Float[np.ndarray, " f"]:
     """Loudness around each time, from -60 dB (0) to full scale (1)."""
     power = np.array([np.square(sound_around(sound, time, _LOUDNESS_WINDOW)).mean() for time in times])
     return np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1).astype(np.float32)
-
-
-def check_frames(frames: np.ndarray) -> None:
-    """Refuse what is not (F, H, W, 3) uint8 RGB, F > 0: floats in [0, 1] or grey pictures would give wrong masks."""
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-        raise UserError(f"frames are (F, H, W, 3) uint8 RGB, got {frames.dtype} {frames.shape}")
-    if not frames.size:
-        raise UserError("there is no frame to look at")
-
-
-def check_sound(waveform: np.ndarray, sample_rate: int) -> None:
-    """Refuse what is not (S,) float in [-1, 1], finite, at a rate in Hz: whole numbers would be far too loud."""
-    if waveform.ndim != 1:
-        raise UserError(f"a waveform is mono, (S,), got {waveform.shape}: take the mean of its channels")
-    if waveform.dtype.kind != "f":
-        raise UserError(f"a waveform is float in [-1, 1], got {waveform.dtype}: divide int16 by 32768")
-    if not np.isfinite(waveform).all():
-        raise UserError("the waveform holds NaN or infinity")
-    if sample_rate < 1:
-        raise UserError(f"sample_rate is a number of Hz, got {sample_rate}")

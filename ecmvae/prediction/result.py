@@ -55,6 +55,11 @@ class FrameResult:
     class_names: tuple[str, ...] = ()
     class_activity: Float[np.ndarray, " c"] | None = None
 
+    def __repr__(self) -> str:
+        share = float((self.small_probability > self.threshold).mean())
+        size = f"{self.geometry.width}x{self.geometry.height}"
+        return f"<FrameResult: frame {self.index} at {self.time:.2f} s, {size}, {share:.1%} masked>"
+
     @cached_property
     def probability(self) -> Float[np.ndarray, "h0 w0"]:
         """(H0, W0) float32, that this pixel belongs to a sounding object."""
@@ -149,6 +154,15 @@ class VideoResult:
     class_names: tuple[str, ...] = ()
     key_activity: Float16[np.ndarray, "k c"] | None = None
 
+    def __repr__(self) -> str:
+        size, count = f"{self.geometry.width}x{self.geometry.height}", len(self)
+        marked = int((self.key_probabilities > self.threshold).any(axis=(1, 2)).sum())
+        name = "pictures" if self.path is None else show_path(self.path)
+        return (
+            f"<VideoResult: {name}, {count} frame{'s' * (count != 1)} of {size} from {self.timestamps[0]:.2f} s to "
+            f"{self.timestamps[-1]:.2f} s, something sounds in {marked} of {len(self.key_times)} key frames>"
+        )
+
     def __len__(self) -> int:
         return len(self.timestamps)
 
@@ -191,6 +205,10 @@ class VideoResult:
             return ()
         highest = self.key_activity.max(axis=0)
         return tuple(self.class_names[k + 1] for k in np.argsort(-highest, kind="stable") if highest[k] > threshold)
+
+    def to_supervision(self) -> Iterator[Detections]:
+        """Each frame's masks as `supervision.Detections`, in order, see `FrameResult.to_supervision`."""
+        return (frame.to_supervision() for frame in self)
 
     @cached_property
     def key_uncertainty(self) -> Float16[np.ndarray, "k h w"]:

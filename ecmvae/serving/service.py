@@ -13,6 +13,7 @@ from typing import Any
 
 from ecmvae.data.video import VideoInfo, probe
 from ecmvae.errors import UserError
+from ecmvae.prediction.inference import release_free_memory
 from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.result import VideoResult
@@ -166,6 +167,7 @@ class PredictionService:
         try:
             return self._run(info, options, folder, cancelled, progress)
         finally:
+            release_free_memory()
             self._slots.release()
 
     def _run(
