@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
     "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
+    "configs": ("ecmvae.recipes_command:CONFIG_COMMANDS", "list, show or copy the recipes that --config takes by name"),
     "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),

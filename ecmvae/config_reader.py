@@ -1,7 +1,7 @@
 """YAML files, nested dictionaries and dotted names into dataclasses: layered here, type-checked by jsonargparse.
 
 A file may name files that lie beneath it, relative to itself; its own keys win over theirs, and later ones over
-earlier ones::
+earlier ones. A base that does not lie there is one of ecmvae's own recipes::
 
     base: [layers/ecmvae.yaml, layers/s4.yaml, layers/resnet50.yaml]
     train: {name: s4_resnet50}
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import cut, parse_yaml, short
 from ecmvae.foreign_text import read_yaml as read_any_yaml
+from ecmvae.recipes import find_config
 
 T = TypeVar("T")
 
@@ -32,12 +33,13 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The settings of a YAML file laid over those of the files that it names as ``base``.
 
     Args:
-        path: The file; an empty one holds no settings.
+        path: The file, or the name of a recipe (`ecmvae.recipes`); an empty one holds no settings.
         above: Files that are being read, to find one that lies beneath itself.
 
     Raises:
         UserError: When a file is missing, unreadable, malformed, not a mapping, or beneath itself.
     """
+    path = find_config(path)
     if path.resolve() in above:
         raise UserError(f"{path} lies beneath itself: check its base and theirs")
     own = read_yaml(path)
@@ -45,7 +47,8 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     layers = [base] if isinstance(base, str) else base
     if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
         raise UserError(f"base of {path} must be a list of files, not {short(base)}")
-    return merge([*(read_layers(path.parent / layer, (*above, path.resolve())) for layer in layers), own])
+    beneath = (path.parent / layer if (path.parent / layer).exists() else Path(layer) for layer in layers)
+    return merge([*(read_layers(layer, (*above, path.resolve())) for layer in beneath), own])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Demo:
         _refuse_foreign(out)
         self.out, self.data, self.cache = out, data, cache
         self.minutes, self.audio_minutes, self.clips, self.seed = minutes, audio_minutes, clips, seed
-        self.settings = load_config(config or _packaged_config())
+        self.settings = load_config(config or "collage_demo")
         self.steps: dict[str, float] = {}
 
     def run(self) -> Path:
@@ -232,15 +232,6 @@ class Demo:
         started = time.monotonic()
         yield
         self.steps[name] = round(time.monotonic() - started, 1)
-
-
-def _packaged_config() -> Path:
-    """collage_demo.yaml: of the clone that this package lies in, or of the wheel."""
-    package = Path(__file__).parent
-    for folder in (package.parent / "configs", package / "configs"):
-        if (folder / "collage_demo.yaml").is_file():
-            return folder / "collage_demo.yaml"
-    raise UserError("configs/collage_demo.yaml is missing from this installation: name a file with --config")
 
 
 def _refuse_foreign(out: Path) -> None:
