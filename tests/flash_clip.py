@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FPS = 24
+HEIGHT, WIDTH = 90, 120
+"""Of the small picture that tests of outputs use."""
 SECONDS = 2
 FLASH_FRAME = 24
 SAMPLE_RATE = 16_000

@@ -34,7 +34,7 @@ def predict(
     reframe: str = "",
     also: list[str] | str = "",
     style: Style = "contour",
-    loudness: bool = True,
+    loudness: bool = False,
     uncertainty: bool = False,
     fps: float = 4.0,
     concepts: str | None = None,

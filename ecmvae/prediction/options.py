@@ -59,7 +59,7 @@ class WriterOptions:
 
     style: Style = "contour"
     """Style of the overlay."""
-    loudness: bool = True
+    loudness: bool = False
     """Draw a strip with the loudness of the last five seconds at the foot of the overlay."""
     uncertainty: bool = False
     """Put a second picture with the uncertainty to the right of the overlay."""

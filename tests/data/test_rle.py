@@ -61,3 +61,14 @@ def test_any_list_is_a_mask_of_the_right_size_or_one_line(runs: list) -> None:
 def test_runs_that_do_not_fill_the_mask_are_refused(counts: object) -> None:
     with pytest.raises(UserError, match=r"a\.json: "):
         decode({"size": [5, 7], "counts": counts}, (5, 7), "a.json")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (90, 120), (300, 2000)])
+def test_compressed_run_lengths_are_cocos(shape: tuple[int, int]) -> None:
+    """The same text as pycocotools writes, for sparse, dense, empty, full and blocky masks."""
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.random((6, 6)) > 0.5, np.ones((shape[0] // 6 + 1, shape[1] // 6 + 1), bool))
+    masks = [rng.random(shape) > share for share in (0.001, 0.5, 0.999)]
+    for mask in [*masks, np.zeros(shape, bool), np.ones(shape, bool), blocks[: shape[0], : shape[1]]]:
+        expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+        assert compress(run_lengths(mask)) == expected

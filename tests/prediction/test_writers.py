@@ -1,7 +1,6 @@
 """Every kind of output, read back by other libraries: PyAV, OpenCV, PIL, NumPy and plain loops."""
 
 import inspect
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,18 +10,14 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import pyarrow.parquet
 import pytest
-from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
+from flash_clip import FPS, HEIGHT, WIDTH, flash_time, loud_span
 from listening_model import ListeningModel
 from odd_videos import OddVideo, Track
-from PIL import Image
-from pycocotools import mask as coco_mask
 
 from ecmvae.arguments import parse
-from ecmvae.data.letterbox import Letterbox
-from ecmvae.data.rle import compress, run_lengths
-from ecmvae.data.video import probe, read_clip, write_video
+from ecmvae.data.rle import run_lengths
+from ecmvae.data.video import probe, read_clip
 from ecmvae.errors import UserError
 from ecmvae.prediction import predictor, saving
 from ecmvae.prediction.command import predict
@@ -32,35 +27,7 @@ from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.saving import write_outputs
 from ecmvae.prediction.torch_engine import TorchEngine
 from ecmvae.prediction.writers import WRITERS, writer_for
-from ecmvae.prediction.writers import rows as rows_module
 from ecmvae.prediction.writers.base import FrameWriter
-
-HEIGHT, WIDTH = 90, 120
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("source") / "flash.mp4"
-    write_video(path, flash_frames(WIDTH, HEIGHT), FPS, beep(), SAMPLE_RATE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def result(video: Path) -> VideoResult:
-    """The left half of the picture sounds from the middle of the video on."""
-    maps = np.zeros((8, 48, 64), np.float16)
-    maps[4:, :, :32] = 1.0
-    return VideoResult(
-        path=video,
-        geometry=Letterbox(height=HEIGHT, width=WIDTH, side=64),
-        threshold=0.5,
-        first_index=0,
-        audio_track=0,
-        timestamps=np.arange(48) / FPS,
-        audio_activity=np.linspace(0, 1, 48).astype(np.float32),
-        key_times=(np.arange(8) + 0.5) / 4,
-        key_probabilities=maps,
-    )
 
 
 def truth(result: VideoResult) -> np.ndarray:
@@ -176,34 +143,6 @@ def test_mask_video_as_opencv_sees_it(tmp_path: Path, video: Path, result: Video
     while (read := capture.read())[0]:
         masks.append(read[1][..., 0] > 127)
     assert (np.stack(masks) == truth(result)).mean() > 0.98
-
-
-def test_pictures_as_pillow_sees_them(tmp_path: Path, result: VideoResult) -> None:
-    folder = result.save(tmp_path / "masks")
-    assert [path.name for path in sorted(folder.iterdir())] == [f"{index:06d}.png" for index in range(48)]
-    masks = np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
-    assert set(np.unique(masks)) == {0, 255}
-    assert np.array_equal(masks > 0, result.masks)
-
-
-def test_coco_masks_decode_by_a_plain_loop(tmp_path: Path, result: VideoResult) -> None:
-    path = result.save(tmp_path / "a.json")
-    document = json.loads(path.read_text())
-    assert [image["time"] for image in document["images"]] == pytest.approx(result.timestamps, abs=1e-5)
-    masks = np.zeros((48, HEIGHT, WIDTH), bool)
-    for annotation in document["annotations"]:
-        value, flat = False, []
-        for count in annotation["segmentation"]["counts"]:
-            flat += [value] * count
-            value = not value
-        mask = np.array(flat).reshape(WIDTH, HEIGHT).T
-        masks[annotation["image_id"]] = mask
-        assert annotation["area"] == mask.sum()
-        left, top, width, height = annotation["bbox"]
-        assert mask[top : top + height, left : left + width].sum() == mask.sum()
-        assert mask[:, left].any()
-        assert mask[top].any()
-    assert np.array_equal(masks, result.masks)
 
 
 def test_arrays_as_numpy_sees_them(tmp_path: Path, result: VideoResult) -> None:
@@ -347,83 +286,6 @@ def test_a_plot_without_matplotlib_says_what_to_install(result: VideoResult, mon
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"a plot needs matplotlib: pip install 'ecmvae\[train\]'"):
         result.plot()
-
-
-def rows_of(path: Path) -> list[dict[str, object]]:
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    return pyarrow.parquet.read_table(path).to_pylist()
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_rows_of_masks_as_pycocotools_sees_them(tmp_path: Path, result: VideoResult, suffix: str) -> None:
-    path = result.save(tmp_path / f"a{suffix}")
-    rows = rows_of(path)
-    assert [row["frame"] for row in rows] == np.flatnonzero(result.masks.any(axis=(1, 2))).tolist()
-    for row in rows:
-        mask = result.masks[row["frame"]]
-        encoded = {"size": [row["height"], row["width"]], "counts": row["counts"]}
-        assert np.array_equal(coco_mask.decode(encoded), mask)
-        assert row["area"] == coco_mask.area(encoded) == mask.sum()
-        assert row["bbox"] == coco_mask.toBbox(encoded).tolist()
-        assert row["time"] == pytest.approx(result.timestamps[row["frame"]], abs=1e-6)
-        assert row["score"] == pytest.approx(float(result.frame(row["frame"]).probability[mask].mean()), abs=1e-4)
-        assert (row["category_id"], row["category"], row["source"]) == (1, "sounding object", str(result.path))
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
-
-
-def test_rows_of_classes_are_the_same_in_both_formats(tmp_path: Path, video: Path, result: VideoResult) -> None:
-    classes = np.zeros((8, 48, 64), np.uint8)
-    classes[:, :24], classes[:, 24:] = 1, 2
-    known = replace(result, key_classes=classes, class_names=("silence", "dog", "cat\udce9"))
-    targets = {"jsonl": tmp_path / "a.jsonl", "parquet": tmp_path / "a.parquet"}
-    write_outputs([known], video, targets)
-    lines, table = map(rows_of, targets.values())
-    assert {(row["category_id"], row["category"]) for row in lines} == {(1, "dog"), (2, "cat\\udce9")}
-    assert [{**row, "score": pytest.approx(row["score"])} for row in lines] == table
-    one = next(row for row in lines if row["category_id"] == 2)
-    decoded = coco_mask.decode({"size": [HEIGHT, WIDTH], "counts": one["counts"]})
-    assert np.array_equal(decoded, known.frame(one["frame"]).classes == 2)
-
-
-def test_a_video_without_a_mask_has_a_table_without_rows(tmp_path: Path, result: VideoResult) -> None:
-    silent = result.with_threshold(1.0)
-    assert rows_of(silent.save(tmp_path / "a.jsonl")) == []
-    table = pyarrow.parquet.read_table(silent.save(tmp_path / "a.parquet"))
-    assert (table.num_rows, table.schema.field("bbox").type) == (0, pyarrow.list_(pyarrow.int32()))
-
-
-def test_a_long_video_is_written_in_groups(
-    tmp_path: Path, result: VideoResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows_module, "_GROUP", 10)
-    path = result.save(tmp_path / "a.parquet")
-    file = pyarrow.parquet.ParquetFile(path)
-    assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [10, 10, 3]
-    assert [row["frame"] for row in rows_of(path)] == list(range(25, 48))
-
-
-def test_parquet_without_pyarrow_names_the_extra(
-    tmp_path: Path, result: VideoResult, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows_module, "find_spec", lambda name: None)
-    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: pytest.fail("loaded"))
-    with pytest.raises(UserError, match=r"Parquet needs pyarrow: pip install 'ecmvae\[parquet\]', or use --jsonl"):
-        result.save(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"Parquet needs pyarrow"):
-        predict([str(video)], out=tmp_path / "out", parquet=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (90, 120), (300, 2000)])
-def test_compressed_run_lengths_are_cocos(shape: tuple[int, int]) -> None:
-    """The same text as pycocotools writes, for sparse, dense, empty, full and blocky masks."""
-    rng = np.random.default_rng(0)
-    blocks = np.kron(rng.random((6, 6)) > 0.5, np.ones((shape[0] // 6 + 1, shape[1] // 6 + 1), bool))
-    masks = [rng.random(shape) > share for share in (0.001, 0.5, 0.999)]
-    for mask in [*masks, np.zeros(shape, bool), np.ones(shape, bool), blocks[: shape[0], : shape[1]]]:
-        expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
-        assert compress(run_lengths(mask)) == expected
 
 
 def test_masks_alone_are_the_same_without_decoding_the_video_again(

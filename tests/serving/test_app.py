@@ -57,8 +57,8 @@ def test_upload_to_download_over_http(served: tuple[str, Path], clip: Path, tmp_
     source = read_clip(clip)
     assert len(played.frames) == len(source.frames)
     change = abs(played.frames.astype(int) - source.frames).mean(axis=(1, 2, 3))
-    assert change[24] > 20  # the flash sounds: it is tinted
-    assert change[:8].max() < 8  # compression, and the loudness strip at the foot
+    assert change[24] > 6  # the flash sounds: it is tinted
+    assert change[:8].max() < 2  # compression
     assert summary.startswith("48 frames")
     assert timeline.count("<polygon") == 3
     assert len(downloads) == 5  # the cut-out's button is empty

@@ -1,4 +1,8 @@
-"""Outputs that keep the masks themselves: a folder of PNG pictures, or COCO annotations."""
+"""Outputs that keep the masks themselves: a folder of PNG pictures, or COCO annotations.
+
+The JSON has COCO's form for pictures, and with it the fields of its video extension (YouTube-VIS, LVVIS): `videos`,
+and `video_id` and `frame_id` of each image.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from ecmvae.data.rle import run_lengths
+from ecmvae.data.rle import compress, run_lengths
 from ecmvae.prediction.classes import PALETTE, by_area, class_name
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
@@ -39,10 +43,11 @@ class MasksWriter(FrameWriter):
 
 
 class CocoWriter(FrameWriter):
-    """JSON with one image a frame and uncompressed run-length masks.
+    """JSON with one image a frame and compressed run-length masks, as pycocotools reads them.
 
     One mask a frame of category 1, "sounding object"; of a model with classes, one mask a class, whose category is its
-    number. Frames without a mask have no annotation.
+    number. Frames without a mask have no annotation. Images are called `NAME/000000.jpg` after the video and the frame,
+    so that names stay unique when several files are joined; no such pictures are written.
     """
 
     ending, suffixes, label = ".coco.json", (".json",), "COCO JSON"
@@ -73,9 +78,9 @@ class CocoWriter(FrameWriter):
             "id": self._annotations + 1,
             "image_id": result.index,
             "category_id": category,
-            "iscrowd": 1,  # COCO's mark for run-length masks
+            "iscrowd": 0,
             **measured(mask, result),
-            "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+            "segmentation": {"size": list(mask.shape), "counts": compress(run_lengths(mask))},
         }
         self._file.write((",\n" if self._annotations else "\n") + json.dumps(annotation))
         self._annotations += 1
@@ -83,10 +88,14 @@ class CocoWriter(FrameWriter):
     def finish(self) -> None:
         """Write categories and images, and close the document."""
         categories = [{"id": number, "name": name} for number, name in self._categories.items()]
-        self._file.write(f'\n],\n"categories": {json.dumps(categories)},\n"images": [')
+        size = {"height": self.info.height, "width": self.info.width}
+        video = {"id": 1, "name": self.info.path.name, **size, "length": len(self._images)}
+        self._file.write(
+            f'\n],\n"categories": {json.dumps(categories)},\n"videos": [{json.dumps(video)}],\n"images": ['
+        )
         for number, (index, time) in enumerate(self._images):
-            image = {"id": index, "file_name": self.info.path.name, "frame": index, "time": round(time, 6)}
-            image |= {"height": self.info.height, "width": self.info.width}
+            name = f"{self.info.path.stem}/{index:06d}.jpg"
+            image = {"id": index, "file_name": name, **size, "video_id": 1, "frame_id": index, "time": round(time, 6)}
             self._file.write((",\n" if number else "\n") + json.dumps(image))
         self._file.write("\n]}\n")
 
