@@ -140,7 +140,7 @@ def build_page(
             samples = gr.Slider(1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3)
             smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3)
         cutout = gr.Checkbox(label="Also cut out what sounds (WebM with transparency; takes longer)", elem_id="cutout")
-        with gr.Row():
+        with gr.Row(elem_id="actions"):
             start = gr.Button("Find what sounds", variant="primary", elem_id="start", scale=3)
             stop = gr.Button("Cancel", elem_id="cancel", scale=1)
         summary = gr.Textbox(label="Result", interactive=False, elem_id="summary")

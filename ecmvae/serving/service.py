@@ -17,11 +17,12 @@ from ecmvae.prediction.inference import release_free_memory
 from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.result import VideoResult
-from ecmvae.prediction.saving import write_outputs
+from ecmvae.prediction.saving import Summary, write_outputs
 from ecmvae.prediction.writers import WRITERS
 from ecmvae.serving.timeline import timeline_html
 
 _LONGEST_NAME = 60  # of a download, without its ending
+_MOST_NAMES = 5  # of what was heard, in the line about a result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +196,7 @@ class PredictionService:
         summary = write_outputs(noted(self._windows(info, options)), info, files, options=look, on_frame=on_frame)
         result = VideoResult.join(windows)
         self._last = (info.path, options.samples, options.smoothing), result
-        line = f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"
-        return Answer(files, timeline_html(result), line)
+        return Answer(files, timeline_html(result), _line(summary, result, options.threshold))
 
     def _windows(self, info: VideoInfo, options: JobOptions) -> Iterator[VideoResult]:
         last = self._last  # read once: another job may replace it
@@ -217,6 +217,19 @@ class PredictionService:
         if info.duration is not None and info.duration > self._limits.seconds + 0.5:
             raise UserError(f"the video has {info.duration:.0f} s, more than {self._limits.seconds:g} s: cut it first")
         return info
+
+
+def _line(summary: Summary, result: VideoResult, threshold: float) -> str:
+    """What became of a job, and what to try when nothing is marked."""
+    line = f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"
+    if heard := result.heard():
+        line += f"; heard: {', '.join(heard[:_MOST_NAMES])}"
+    if not summary.sounding:
+        line += (
+            f". Nothing reaches the threshold of {threshold:g}; the highest probability is {summary.highest:.3g}. "
+            "Lower the threshold, or choose heatmap, which shows every probability."
+        )
+    return line
 
 
 def _stop_if(cancelled: Event) -> None:

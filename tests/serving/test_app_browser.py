@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from listening_model import ListeningModel, Output
 from PIL import Image
 
@@ -320,6 +321,17 @@ def test_webcam(site: Site, page: Any) -> None:
     assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(length, abs=0.2)
 
 
+def serious_violations(page: Any) -> list[str]:
+    """What axe-core finds that keeps people from using a page: contrast, names of controls, roles."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']}: {node['target']} {node['failureSummary']}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+        for node in each["nodes"]
+    ]
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_layout(site: Site, clip: Path, width: int, scheme: str) -> None:
     page = site.visit(width, scheme)
@@ -337,9 +349,14 @@ def test_layout(site: Site, clip: Path, width: int, scheme: str) -> None:
     else:
         assert right["y"] > left["y"] + left["height"]
         assert min(left["width"], right["width"]) > 300
+        page.evaluate("scrollTo(0, 0)")
+        button = page.locator("#start").bounding_box()
+        assert 700 < button["y"] + button["height"] <= 900  # in reach without scrolling
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = np.mean([int(value) for value in ground[ground.index("(") + 1 : -1].split(",")[:3]])
     assert (brightness < 60) == (scheme == "dark")
+    found = serious_violations(page)
+    assert not found, "\n".join(found)
     page.close()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames
 from listening_model import ListeningModel
@@ -85,6 +86,14 @@ def test_another_threshold_is_only_drawn_again(
     assert high.summary == fresh.summary != low.summary
     run(service, clip, tmp_path, JobOptions(threshold=0.95, samples=2))
     assert len(model.seen_shapes) > 2 * looks
+
+
+def test_where_nothing_is_marked_the_line_says_what_to_try(service: PredictionService, tmp_path: Path) -> None:
+    silent = tmp_path / "silent.mp4"
+    write_video(silent, flash_frames(64, 48), 24, np.zeros(32_000, np.float32), 16_000)
+    answer, _ = run(service, silent, tmp_path, JobOptions(threshold=0.6))
+    assert "seen in 0% of them. Nothing reaches the threshold of 0.6; the highest probability is" in answer.summary
+    assert "heatmap" in answer.summary
 
 
 def test_limits_are_kept(service: PredictionService, tmp_path: Path) -> None:

@@ -16,3 +16,10 @@ document.addEventListener("click", (event) => {
     resultVideo().currentTime = (event.clientX - box.left) / box.width * curves().dataset.seconds;
   }
 });
+
+// Gradio gives the pictures of the examples no names that a screen reader could say.
+new MutationObserver(() => {
+  document.querySelectorAll(".gallery-item").forEach((item, index) => {
+    if (!item.ariaLabel) item.ariaLabel = `Example video ${index + 1}`;
+  });
+}).observe(document, {childList: true, subtree: true});
