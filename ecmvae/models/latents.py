@@ -14,6 +14,7 @@ import torch
 from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.export import register_dataclass
 
 from ecmvae.errors import UserError
 from ecmvae.vae.encoders import ConvEncoder, GaussianHead
@@ -49,6 +50,9 @@ class LatentSamples:
         """The values after `change`."""
         rows: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
         return LatentSamples(**rows)
+
+
+register_dataclass(LatentSamples)
 
 
 def draw(latents: LatentSet, mode: LatentMode) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.export import register_dataclass
 
 from ecmvae.models.fusion import Match
 from ecmvae.models.latents import LatentSamples
@@ -94,3 +95,7 @@ class SegmentationOutput:
     informed: Tensor | None = None
     prior_branch: BranchOutput
     posterior_branch: BranchOutput | None = None
+
+
+for _part in (Picture, Regions, BranchOutput, SegmentationOutput):
+    register_dataclass(_part)  # pytrees: `torch.export` takes models that return them

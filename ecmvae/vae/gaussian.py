@@ -12,12 +12,14 @@ handed back in the caller's dtype; float32 and float64 stay as they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 LOGVAR_LIMIT = 30.0
 """`GaussianHead` clamps a network's log-variance to +-this: sigma between 3e-7 and 3e6, finite in float32."""
@@ -268,3 +270,20 @@ def check_count(value: int, name: str) -> int:
 def _promoted(value: Tensor) -> Tensor:
     """Float32 for halves, otherwise the tensor itself."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def _unchecked(values: Iterable[Any], _: None) -> DiagonalGaussian:
+    """A Gaussian of anything: `tree_map` may turn its tensors into shapes, devices or names."""
+    gaussian = object.__new__(DiagonalGaussian)
+    for name, value in zip(("mean", "logvar"), values, strict=True):
+        object.__setattr__(gaussian, name, value)
+    return gaussian
+
+
+# So that outputs which hold Gaussians pass through `torch.export`.
+register_pytree_node(
+    DiagonalGaussian,
+    lambda gaussian: ([gaussian.mean, gaussian.logvar], None),
+    _unchecked,
+    serialized_type_name="ecmvae.DiagonalGaussian",
+)

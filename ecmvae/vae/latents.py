@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 from ecmvae.vae.categorical import GumbelCategorical
 from ecmvae.vae.gaussian import DiagonalGaussian
@@ -192,3 +193,12 @@ def _with_density(latent: Posterior) -> DiagonalGaussian | GaussianMixture:
     if isinstance(latent, GumbelCategorical):
         raise ValueError(f"importance weights need a Gaussian or a mixture, not {type(latent).__name__}")
     return latent
+
+
+# So that outputs which hold latents pass through `torch.export`.
+register_pytree_node(
+    LatentSet,
+    lambda latents: (list(latents.values()), list(latents)),
+    lambda values, names: LatentSet(dict(zip(names, values, strict=True))),
+    serialized_type_name="ecmvae.LatentSet",
+)
