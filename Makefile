@@ -23,6 +23,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_imports.py
+	$(BIN)/python tools/check_words.py
 	$(BIN)/pip-licenses --python=$(BIN)/python >/dev/null
 
 test: lint

@@ -34,7 +34,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     """Arguments for `function` from command-line words; prints the help and leaves when that is asked for.
 
     Required parameters are positional, the others options. A parameter of type `Config` is given by ``--config FILE``
-    (several are laid over each other) and by ``--model.latent.dim 8`` and the like; one of type `ConfigFiles` gets the
+    (several are laid over each other) and by ``--model.latent.dim 8`` and so on; one of type `ConfigFiles` gets the
     paths of those files.
 
     Raises:

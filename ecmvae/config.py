@@ -152,7 +152,7 @@ class TrainConfig:
     epochs: int = 15
     """Passes over the training clips."""
     max_minutes: float | None = None
-    """Stop after this many minutes at the latest (the learning-rate schedule is fitted to it)."""
+    """Stop after at most this many minutes (the learning-rate schedule is fitted to it)."""
     batch_size: int = 4
     """Clips B in a batch; several devices share it."""
     learning_rate: float = 1e-4
@@ -321,7 +321,7 @@ def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mappin
     """Read YAML files, each laid over the one before, then dotted overrides.
 
     Args:
-        paths: One path or several; later files win, key by key. A file may name others to lie beneath it, see
+        paths: One path or several; later files win, key by key. A file may name others that it is laid over, see
             `ecmvae.config_reader`.
         overrides: For instance ``{"model.latent.dim": 8}``; strings are read as YAML scalars.
 

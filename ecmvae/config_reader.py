@@ -1,6 +1,6 @@
 """YAML files, nested dictionaries and dotted names into dataclasses: layered here, type-checked by jsonargparse.
 
-A file may name files that lie beneath it, relative to itself; its own keys win over theirs, and later ones over
+A file may name files that it is laid over, relative to itself; its own keys win over theirs, and later ones over
 earlier ones. A base that does not lie there is one of ecmvae's own recipes::
 
     base: [layers/ecmvae.yaml, layers/s4.yaml, layers/resnet50.yaml]
@@ -34,21 +34,21 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
     Args:
         path: The file, or the name of a recipe (`ecmvae.recipes`); an empty one holds no settings.
-        above: Files that are being read, to find one that lies beneath itself.
+        above: Files that are being read, to find one that is its own base.
 
     Raises:
-        UserError: When a file is missing, unreadable, malformed, not a mapping, or beneath itself.
+        UserError: When a file is missing, unreadable, malformed, not a mapping, or its own base.
     """
     path = find_config(path)
     if path.resolve() in above:
-        raise UserError(f"{path} lies beneath itself: check its base and theirs")
+        raise UserError(f"{path} is its own base: check its base and theirs")
     own = read_yaml(path)
     base = own.pop("base", [])
     layers = [base] if isinstance(base, str) else base
     if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
         raise UserError(f"base of {path} must be a list of files, not {short(base)}")
-    beneath = (path.parent / layer if (path.parent / layer).exists() else Path(layer) for layer in layers)
-    return merge([*(read_layers(layer, (*above, path.resolve())) for layer in beneath), own])
+    below = (path.parent / layer if (path.parent / layer).exists() else Path(layer) for layer in layers)
+    return merge([*(read_layers(layer, (*above, path.resolve())) for layer in below), own])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

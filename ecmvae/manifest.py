@@ -222,7 +222,7 @@ def source_name(path: Path) -> str:
 
 
 def file_stamp(path: Path) -> Row:
-    """By what a file is recognised: size in bytes and time of change in ns; None where it cannot be looked at."""
+    """By what a file is recognised: size in bytes and time of change in ns; None where it is inaccessible."""
     try:
         found = path.stat()
     except OSError:

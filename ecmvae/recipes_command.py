@@ -36,7 +36,7 @@ def list_configs(all: bool = False) -> int:
 
 
 def show_config(name: str) -> int:
-    """Print every setting of a recipe, those of the files beneath it included; the others have their defaults.
+    """Print every setting of a recipe, those of its base files included; the others have their defaults.
 
     Args:
         name: A recipe such as s4_pvt, or a YAML file.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class FrameSubset:
-    """Some of N frames, as a mask and as their numbers: with the numbers at hand, taking them never waits for a GPU.
+    """Some of N frames, as a mask and as their numbers: with the numbers known, taking them never waits for a GPU.
 
     Attributes:
         mask: (N,) bool.
@@ -61,7 +61,7 @@ class AVClip:
     Attributes:
         name: Unique name of the clip inside its data set.
         frames: (T, 3, H, W) uint8 RGB; float32 and normalised once it is prepared.
-        waveform: (S,) float32, its sound as one channel in [-1, 1]; None where only features are at hand.
+        waveform: (S,) float32, its sound as one channel in [-1, 1]; None where only features are available.
         sample_rate: Of the waveform, in Hz.
         hop_seconds: Seconds between two frames; frame k stands in the middle of the second that starts at
             ``start_seconds + k * hop_seconds`` of the waveform.
@@ -81,7 +81,7 @@ class AVClip:
         index: Its place in the data set, where a loader says so; scores count every place once.
         picture: Id of the picture of the object that sounds longest, in a composed clip; else "".
         recording: Id of that object's recording, likewise.
-        ignored: (T, H, W) bool, pixels that nobody labelled; masks and labels are 0 there, and no metric counts them.
+        ignored: (T, H, W) bool, unlabelled pixels; masks and labels are 0 there, and no metric counts them.
         mirrored: Whether pictures, masks, objects and labels are still to be mirrored: a training loader leaves that to
             the device.
     """

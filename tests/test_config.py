@@ -125,7 +125,7 @@ def test_a_file_lies_over_its_base(tmp_path: Path) -> None:
     assert (config.model.channels, config.model.latent.dim) == (64, 8)
     assert (config.train.epochs, config.train.batch_size) == (4, 1)
     (tmp_path / "layers" / "one.yaml").write_text("base: two.yaml\n")
-    with pytest.raises(UserError, match="lies beneath itself"):
+    with pytest.raises(UserError, match="is its own base"):
         load_config(tmp_path / "top.yaml")
 
 

@@ -106,7 +106,7 @@ _LIMITS = """
 - It has seen {images} pictures and heard {sounds} recordings of them, in many mixtures. Expect less on others: that is
   what the `test_unseen*` splits are for. Where no such row stands above, it was not measured.
 - No AVSBench score was measured: that data was not available.
-- How far its probabilities can be trusted was looked at on composed clips only. Do not use it where a wrong mask does
+- How far its probabilities can be trusted was measured on composed clips only. Do not use it where a wrong mask does
   harm.
 """
 

@@ -1,6 +1,6 @@
 """Small data sets in AVSBench's exact folder layouts, for tests and for trying out every command without AVSBench.
 
-The clips come from AVS-Collage (real photographs and recordings), or are moving shapes where it is not at hand. Names
+The clips come from AVS-Collage (real photographs and recordings), or are moving shapes where it is not available. Names
 and files follow the release: first masks only in S4's training split, ".mp4" inside MS3's frame names, 1-bit and
 palette masks, log-mel patches pickled with their gradient flag on; coloured labels and metadata.csv for AVSS.
 """

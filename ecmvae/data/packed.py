@@ -258,7 +258,7 @@ class ShardFile:
             if not isinstance(sums, dict) or sums.get(name) != checksum(value):
                 raise self.torn(f"the checksum of {name} of clip {short(self.clips[place].get('name'))} is another")
             self._checked.add(key)
-        return value.clone()  # whoever writes into it must not change what the next reader gets
+        return value.clone()  # writing into it must not change what the next reader gets
 
     def verify(self) -> None:
         """Compare every tensor with its checksum.

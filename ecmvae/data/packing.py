@@ -55,7 +55,7 @@ class ShardJob:
 
     @property
     def settings(self) -> str:
-        """What the shard was made from; one with other settings is packed anew."""
+        """What the shard was made from; one with other settings is packed again."""
         data = self.data
         return f"{data.name} {self.split} {self.start}: {data.image_size} px, {data.num_frames} x {data.hop_seconds} s"
 
@@ -207,7 +207,7 @@ def _fixed(clips: ClipSource, data: DataConfig) -> ClipSource:
     """Refuse clips that are drawn again every epoch."""
     if hasattr(clips, "set_epoch"):
         raise UserError(
-            f"{data.name} is composed anew every epoch and cannot be packed: write it to disk first, as "
+            f"{data.name} is composed afresh every epoch and cannot be packed: write it to disk first, as "
             "data_prep/collage.py does, and pack that"
         )
     return clips

@@ -24,7 +24,7 @@ def latent_rows(use: Mapping[str, Any]) -> list[Sequence[str]]:
 
 
 def latent_table(use: Mapping[str, Any]) -> Table:
-    """The same for a console, with what it means beneath."""
+    """The same for a console, followed by what it means."""
     verdict = (
         f"shown a shifted mask, the posterior answers it with IoU {use['posterior_iou_with_shown_mask']:.2f}"
         if use["used"]

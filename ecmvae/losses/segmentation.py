@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ecmvae.errors import UserError
 
 UNLABELLED = -100
-"""Label of a pixel that nobody labelled: torch's, too. It counts in no cross-entropy."""
+"""Label of an unlabelled pixel, as in torch. It counts in no cross-entropy."""
 
 _WINDOW = 31
 _LABEL_SMOOTHING = 0.001

@@ -1,6 +1,6 @@
 """J&F in its three meanings: a region measure and an F-measure, averaged, which are not the same ones in every paper.
 
-1. `AvsJF`: AVSBench's mIoU and F-measure of pixels (beta^2 = 0.3); no outline is looked at. Papers after CATR print it.
+1. `AvsJF`: AVSBench's mIoU and F-measure of pixels (beta^2 = 0.3); outlines play no part. Papers after CATR print it.
 2. `DavisJF`: J and the F-measure of outlines of the DAVIS benchmark (Perazzi et al., CVPR 2016; arXiv:1704.00675).
 3. `OmniAvsJF`: the latter with the rule for clips without ground truth of OmniAVS (ICCV 2025), as its script runs. Its
    code names a tolerance of 0.002 but does not hand it on: outlines are compared with DAVIS' 0.008.

@@ -164,7 +164,7 @@ def _create(choice: MetricChoice, options: Mapping[str, Any]) -> MetricLike:
 
 
 def _without(ignored: Tensor, predicted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The predictions with background where nobody labelled: truth is background there, too, so nothing is counted.
+    """The predictions with background at unlabelled pixels: truth is background there, too, so nothing is counted.
 
     Two things remain: the lowest threshold of F, 0, which every pixel passes, and the background's own IoU.
     """

@@ -45,7 +45,7 @@ class ExtractedMaps(tuple[Tensor, ...]):
 
     Attributes:
         picture: What the decoder made of them, once it was asked without gradients and in eval mode: clips under
-            several sounds, or several draws of the latents, are looked at once.
+            several sounds, or several draws of the latents, are decoded once.
     """
 
     picture: Picture | None = None

@@ -147,7 +147,7 @@ class FileWork:
 
 
 def is_there(path: Path) -> bool:
-    """Whether an output exists; what cannot be looked at does not."""
+    """Whether an output exists; an inaccessible one does not."""
     try:
         return path.exists()
     except OSError:  # a name too long for the file system, or a folder that may not be entered: said when it is written

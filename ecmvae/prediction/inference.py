@@ -118,7 +118,7 @@ def _predict_block(
 def _name_block(
     engine: NamingEngine, options: PredictorOptions, block: KeyFrames
 ) -> tuple[Float[np.ndarray, "n s s"], UInt8[np.ndarray, "n s s"], Float[np.ndarray, "n c"]]:
-    """Probabilities, classes and activities of key frames, each of which is looked at alone."""
+    """Probabilities, classes and activities of key frames, each predicted alone."""
     parts = [
         engine.name_masks(
             block.frames[None, start : start + options.batch], block.features[None, start : start + options.batch]

@@ -67,7 +67,7 @@ def as_rgb(picture: Any, name: str = "the picture") -> UInt8[np.ndarray, "h w 3"
         name: What messages call it.
 
     Raises:
-        UserError: When it is no picture, or of another form.
+        UserError: When it is not a picture, or of another form.
     """
     if hasattr(picture, "convert"):  # PIL
         return np.array(picture.convert("RGB"))

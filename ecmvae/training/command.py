@@ -77,7 +77,7 @@ def train_audio(
         folds: Hold out recordings by cross-validation with this many folds, as data.folds does; 0: those of the table.
         fold: Number of the fold whose recordings are held out, from 0, as data.fold of the model.
         steps: Optimiser steps at the most.
-        minutes: Stop after this time at the latest.
+        minutes: Stop after at most this many minutes.
         learning_rate: Peak learning rate of the one-cycle schedule; 1e-4 suits vggish.
         workers: Processes that mix sounds.
         seed: Seed of weights and mixtures.

@@ -166,9 +166,9 @@ def _table(rows: Sequence[Difference], what: str, there: str) -> str:
 
 
 def _about(config: Config, recipe: str) -> str:
-    """Which published recipe a run is held against."""
+    """Which published recipe a run is compared with."""
     if recipe:
-        return f"Held against what is known of the published run that `configs/{recipe}.yaml` follows."
+        return f"Compared with what is known of the published run that `configs/{recipe}.yaml` follows."
     kind = "_tpavi" if config.model.name == "tpavi" else "_pvt"
     task = "ms3" if config.data.kind == "ms3" else "s4"
     run = f"{config.model.name} with {config.model.visual.name} on {config.data.name}"

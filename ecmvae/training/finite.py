@@ -1,7 +1,7 @@
 """Whether training is still finite, without waiting for the device at every step.
 
 `FiniteLoss` keeps the loss terms of each step on the device and looks at them when they are logged. Whatever is kept of
-a run (a checkpoint, the best model) is looked at before it is written.
+a run (a checkpoint, the best model) is checked before it is written.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ class SegmentationModule(LightningModule):
 
 
 def _labels(batch: AVBatch) -> Tensor | None:
-    """The class of each pixel, with those marked that nobody labelled."""
+    """The class of each pixel, with the unlabelled ones marked."""
     if batch.labels is None or batch.ignored is None:
         return batch.labels
     return batch.labels.masked_fill(batch.ignored, UNLABELLED)

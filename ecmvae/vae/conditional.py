@@ -1,4 +1,4 @@
-"""The model beneath `VAE`, `ConditionalVAE` and `ecmvae.models.ECMVAE`: p(y|x) through named latents.
+"""The base of `VAE`, `ConditionalVAE` and `ecmvae.models.ECMVAE`: p(y|x) through named latents.
 
 p(y|x) = E over p(z|x) of p(y|x, z), trained by the conditional evidence lower bound E over q(z|x, y) of log p(y|x, z)
 minus KL(q(z|x, y) || p(z|x)). Sohn et al., "Learning structured output representation using deep conditional generative

@@ -245,7 +245,7 @@ def test_a_clip_that_cannot_be_read_leaves_the_others_packed(miniature: Path, pa
 def test_what_cannot_be_packed(miniature: Path, packed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is packed already"):
         _packed(packed, tmp_path / "again", "s4")
-    with pytest.raises(UserError, match="composed anew every epoch"):
+    with pytest.raises(UserError, match="composed afresh every epoch"):
         packing.pack_data(str(tmp_path), str(tmp_path / "x"), "synthetic", None, SIDE, 5, 1.0, 1)
     with pytest.raises(UserError, match="holds other files"):
         _packed(miniature, miniature, "s4")
@@ -264,7 +264,7 @@ def test_clips_go_to_other_processes_without_their_open_files(packed: Path) -> N
 
 
 def test_what_a_clip_is_given_changes_no_file(packed: Path) -> None:
-    """Its numbers lie in a memory map; writing into them must not reach the disk or whoever reads the clip again."""
+    """Its numbers lie in a memory map; writing into them must reach neither the disk nor the next reader of the clip."""
     clips = load_clips(_config(packed), "train")
     clip = load_clips(_config(packed), "train")[0]
     for field in fields(AVClip):

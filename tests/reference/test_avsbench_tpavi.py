@@ -1,6 +1,6 @@
 """AVSBench's TPAVI checkpoints, both backbones, against a plain re-computation from their released keys.
 
-No output of AVSBench's own code was at hand for the whole model: its TPAVI block is held against known answers in
+No output of AVSBench's own code was available for the whole model: its TPAVI block is compared with known answers in
 test_released_blocks.py, the rest against `plain_networks`.
 """
 

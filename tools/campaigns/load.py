@@ -3,7 +3,7 @@
 Attack number i is one job: a visitor uploads one of sixteen videos, chooses style, threshold and smoothing, waits and
 downloads. Odd visitors use the page's API, even ones the queue as browsers do. A job is lost when it fails, or when its
 masks, its overlay or its summary are not those of this video under these choices, as `ecmvae predict`'s own
-predictor finds them. Eight jobs are always on their way: while one is looked at, those of the next numbers run.
+predictor finds them. Eight jobs are always on their way: while one is examined, those of the next numbers run.
 """
 
 from __future__ import annotations

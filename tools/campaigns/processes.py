@@ -149,7 +149,7 @@ def _run(words: list[str], output: str, temporary: str, sabotage: Sabotage | Non
         os.dup2(descriptor, number)
     os.environ["TMPDIR"] = tempfile.tempdir = temporary
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A child of the fork server would start its own workers by one, too, and each would import PyTorch anew.
+    # A child of the fork server would start its own workers by one, too, and each would import PyTorch again.
     set_start_method("fork", force=True)
     import ecmvae.training.run
     from ecmvae.cli import main

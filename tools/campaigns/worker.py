@@ -175,7 +175,7 @@ def _here(function: Callable[[list[str]], int], job: dict[str, Any]) -> dict[str
     """Do a job in this process."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM starts again
     before = time.process_time()
-    signal.setitimer(signal.ITIMER_PROF, job["cpu_limit"])  # nobody handles SIGPROF: it ends the process
+    signal.setitimer(signal.ITIMER_PROF, job["cpu_limit"])  # SIGPROF has no handler: it ends the process
     code = _called(function, job["words"])
     signal.setitimer(signal.ITIMER_PROF, 0)
     return {

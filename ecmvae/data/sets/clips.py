@@ -109,7 +109,7 @@ class RecordedClips(Dataset[AVClip]):
         return {"waveform": sound[start:stop], "sample_rate": rate, "hop_seconds": hop}
 
     def _truth(self, row: ClipRow, numbers: list[int], size: tuple[int, ...]) -> dict[str, Any]:
-        """Masks and, where there are classes, labels and the pixels that nobody labelled; {} without truth."""
+        """Masks and, where there are classes, labels and the unlabelled pixels; {} without truth."""
         truths = [row.truths[k] for k in numbers]
         maps: list[Tensor] = []
         for truth in truths:

@@ -2,7 +2,7 @@
 
 A data set is one `DataSetRecord`; loading, `check-data`, the miniatures and the tests all read it. This file imports
 nothing heavy. Layouts and counts were read from the code and tables that the authors publish; no record means that the
-data themselves were at hand.
+data themselves were available.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from ecmvae.foreign_text import short
 from ecmvae.registry import import_object
 
 IGNORED = 255
-"""Value of a pixel that nobody labelled; no metric counts it."""
+"""Value of an unlabelled pixel; no metric counts it."""
 
 _FARTHEST = 1e6
 """Edges of boxes lie nearer than this to the picture."""
@@ -100,7 +100,7 @@ class RunLengths:
 
 Truth = MaskFiles | Boxes | RunLengths
 """The ground truth of one frame: `paths` are the files that it is read from. `read` gives 0 where nothing sounds, else
-the number of the class, 1 without classes, and `IGNORED` where nobody said."""
+the number of the class, 1 without classes, and `IGNORED` where it is unlabelled."""
 
 
 @dataclass(frozen=True, kw_only=True)

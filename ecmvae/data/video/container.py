@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DISCONTINUOUS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and the like, where the clock may start again
+_DISCONTINUOUS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and others, where the clock may start again
 
 # A playlist (HLS, concat) that calls itself .mp4 could make FFmpeg open other files and addresses: allow none.
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
@@ -202,7 +202,7 @@ def longest_gap(container: InputContainer) -> float:
 def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> Iterator[Any]:
     """The packets of a track as far as the file can be read; one that is cut short ends early.
 
-    With `warn` that is a line in the log; whoever reads a file for the second time need not say it again.
+    With `warn` that is a line in the log; a second reader of the same file need not say it again.
     """
     import av
 
