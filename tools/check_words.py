@@ -1,7 +1,7 @@
-"""Words and turns of phrase that read as translated, or that only this house would understand, with plain ones instead.
+"""Words and turns of phrase that read as translated, with plain ones instead.
 
-`make lint` runs it over everything that users and contributors read: the package, the documentation, the recipes and the
-tools. ``python tools/check_words.py PATH ...`` checks single files.
+`make lint` runs it over everything that users and contributors read: the package, the documentation, the recipes and
+the tools. ``python tools/check_words.py PATH ...`` checks single files.
 """
 
 from __future__ import annotations

@@ -264,7 +264,7 @@ def test_clips_go_to_other_processes_without_their_open_files(packed: Path) -> N
 
 
 def test_what_a_clip_is_given_changes_no_file(packed: Path) -> None:
-    """Its numbers lie in a memory map; writing into them must reach neither the disk nor the next reader of the clip."""
+    """Its numbers lie in a memory map; writing into them must reach neither the disk nor the next reader."""
     clips = load_clips(_config(packed), "train")
     clip = load_clips(_config(packed), "train")[0]
     for field in fields(AVClip):
