@@ -38,7 +38,7 @@ it segments. Written by `python tools/parity.py`; the same comparisons are part 
 JUDGED = """
 ## Against an independent re-computation
 
-For these no output of the released code was available. Weights under the released keys and in the released shapes, drawn
+For these the released code has no output here. Weights under the released keys and in the released shapes, drawn
 the same way, go through our model and through an independent judge: torchvision's Swin-B, and for the others plain
 functions of the state dict (`tests/reference/plain_networks.py`).
 
