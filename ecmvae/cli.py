@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
     "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
     "configs": ("ecmvae.recipes_command:CONFIG_COMMANDS", "list, show or copy the recipes that --config takes by name"),
+    "convert": ("ecmvae.conversion_command:convert", "turn a released weight file into a model folder"),
     "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),

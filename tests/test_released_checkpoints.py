@@ -15,7 +15,9 @@ from plain_networks import avsbench_shapes
 from released_case import drawn, released_shapes
 
 from ecmvae.audio.vggish import VGGish, VGGishPostprocessor
+from ecmvae.cli import main
 from ecmvae.config import config_from_dict
+from ecmvae.conversion import with_audio_encoder
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
 from ecmvae.models import ECMVAE, TPAVIBaseline, build_model
@@ -30,7 +32,6 @@ from ecmvae.released_checkpoints import (
 )
 from ecmvae.visual.backbone import VisualBackbone
 from ecmvae.weight_files import read_weight_file
-from tools.convert_weights import main, with_audio_encoder
 
 State = dict[str, torch.Tensor]
 DECODER, SIMPLE = "fusion_block_", "short_connect_with_decode_module."
@@ -189,7 +190,7 @@ def test_a_tpavi_file_becomes_a_model_folder_that_hears(tmp_path: Path) -> None:
     }
     torch.save(alive, tmp_path / "S4_resnet_best.pth")
     torch.save(VGGish().state_dict(), tmp_path / "vggish.pth")
-    command = [str(tmp_path / "S4_resnet_best.pth"), "--backbone", "resnet50", "--out", str(tmp_path / "s4")]
+    command = ["convert", str(tmp_path / "S4_resnet_best.pth"), "resnet50", str(tmp_path / "s4")]
     assert main([*command, "--vggish", str(tmp_path / "vggish.pth")]) == 0
     model = load_model(tmp_path / "s4")
     assert isinstance(model, TPAVIBaseline)
@@ -295,17 +296,19 @@ def test_the_command_writes_a_model_folder_or_nothing(
     resnet: State, model: ECMVAE, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(resnet, tmp_path / "released.pth")
-    command = [str(tmp_path / "released.pth"), "--backbone"]
-    assert main([*command, "vggish", "--out", str(tmp_path / "b")]) == 2
+    command = ["convert", str(tmp_path / "released.pth")]
+    assert main([*command, "vggish", str(tmp_path / "b")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "b").exists()
-    assert main([*command, "resnet50", "--out", str(tmp_path / "a")]) == 0
+    assert main([*command, "resnet50", str(tmp_path / "a")]) == 0
     again = load_model(tmp_path / "a")
     assert again.config == config_from_dict(
         {"model": {"visual": {"name": "resnet50"}}, "loss": {"formulas": "released"}}
     )
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
-    assert main([*command, "resnet50", "--out", str(tmp_path / "a")]) == 2  # in use
+    assert main([*command, "resnet50", str(tmp_path / "a")]) == 2  # in use
+    assert main(["convert", str(tmp_path / "none.pth"), "resnet50", str(tmp_path / "c")]) == 2
+    assert "file not found" in capsys.readouterr().err
 
 
 def test_the_audio_encoder_may_come_along(model: ECMVAE) -> None:
