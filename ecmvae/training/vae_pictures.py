@@ -180,8 +180,8 @@ def write_grid(rows: Tensor, out: Path, row_labels: list[str], column_labels: li
 
 def title_of(trained: TrainedVAE) -> str:
     """Name of the model and of its folder."""
-    folder = f" in {trained.folder.name}" if trained.folder is not None and trained.folder.name else ""
-    return f"{trained.config.model.name}{cut(folder, 60)}"
+    name = trained.config.model.name
+    return f"{name} in {cut(trained.folder.name, 60)}" if trained.folder is not None and trained.folder.name else name
 
 
 def short_names(names: Sequence[str], limit: int = 18) -> list[str]:
