@@ -199,7 +199,7 @@ def test_the_odd_picture_comes_first_and_the_map_shows_where(run, root, tmp_path
         if number == 4:
             pixels[6:9, 1:3] = (0, 255, 0)
         Image.fromarray(pixels).save(odd / f"{number}.png")
-    words = ["--data", f"folder:{odd}", "--split", "all", "--count", "3"]
+    words = ["--data", f"folder:{odd}", "--split", "all", "--count", "6"]  # wider than the title
     outputs = ["--out", str(tmp_path / "o.png"), "--table", str(tmp_path / "o.csv")]
     assert main(["vae", "outliers", str(run), *words, *outputs]) == 0
     rows = list(csv.DictReader((tmp_path / "o.csv").open()))
@@ -213,7 +213,7 @@ def test_the_odd_picture_comes_first_and_the_map_shows_where(run, root, tmp_path
         assert by_likelihood[row["name"]]["negative_log_likelihood"] == row["negative_log_likelihood"]
     side, gap = 4 * SIDE, 2
     grid = np.asarray(Image.open(tmp_path / "o.png")).astype(int)
-    where = grid[-side::4, -(3 * (side + gap) - gap) :][:, :side:4].sum(-1)  # white is nothing, black is much
+    where = grid[-side::4, -(6 * (side + gap) - gap) :][:, :side:4].sum(-1)  # white is nothing, black is much
     assert where[6:9, 1:3].mean() + 200 < np.delete(where, (6, 7, 8), axis=0).mean()
 
 
