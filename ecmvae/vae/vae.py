@@ -96,6 +96,10 @@ class VAE(nn.Module, OneLatent[None]):
         """q(z|x) of an encoder that gives a Gaussian."""
         return _gaussian(self.encoder(x))
 
+    def kl(self, x: Float[Tensor, "n ..."], num_samples: int = 1) -> Float[Tensor, " n"]:
+        """KL(q(z|x) || p(z)) in nats; an estimate from K draws where it has no closed form."""
+        return self.prior.kl(as_posterior(self.encoder(x)), num_samples)
+
     def decode(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n ..."]:
         """(n, L) -> (n, *event) logits or means."""
         parameters: Tensor = self.decoder(z)
