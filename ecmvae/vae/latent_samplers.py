@@ -130,7 +130,7 @@ def fit_flow(
     return flow.eval().requires_grad_(False)
 
 
-def fit_sampler(name: SamplerName, codes: Float[Tensor, "n l"], *, seed: int = 0) -> Prior:
+def fit_sampler(name: str, codes: Float[Tensor, "n l"], *, seed: int = 0) -> Prior:
     """A sampler by its name, with its default settings.
 
     Raises:
