@@ -114,6 +114,10 @@ class LadderVAE(VAE):
         """Q of every level along the path of the modes."""
         return self._descend(self.encoder(y), "mean")[0]
 
+    def posterior(self, x: Float[Tensor, "n ..."]) -> DiagonalGaussian:
+        """q(z_M|x) of the top level."""
+        return self.encode(x)
+
     def encode(self, x: Float[Tensor, "n ..."]) -> DiagonalGaussian:
         """q(z_M|x) of the top level."""
         top: DiagonalGaussian = self.encoder(x)[-1]

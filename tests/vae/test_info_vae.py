@@ -34,17 +34,17 @@ def test_without_a_weight_it_is_the_vae():
 def test_training_without_the_kl_still_brings_codes_to_the_prior():
     """The aggregate posterior's scale, far from 1 at first, is pulled to the prior's by MMD alone."""
     model = info_vae(alpha=1.0, mmd_weight=200.0)
-    x = torch.rand(300, 6)
+    x = torch.rand(128, 6)
     with torch.no_grad():
-        model.encoder[-1].mean.weight.mul_(20)
+        model.encoder[-1].mean.weight.mul_(40)
     before = model.encode(x).mean.std(0).max().item()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for _ in range(200):
+    for _ in range(150):
         optimizer.zero_grad()
         model(x).loss.backward()
         optimizer.step()
     spread = (model.encode(x).rsample()).std(0)
-    assert before > 1.5 or before < 0.5
+    assert before > 2
     assert spread.min() > 0.7
     assert spread.max() < 1.4
 

@@ -26,9 +26,9 @@ def test_the_loss_is_the_squared_error_and_mmd():
 
 
 def test_samples_come_from_the_prior_and_codes_follow_it():
-    model, x = wae(mmd_weight=100.0), 5 + 3 * torch.randn(400, 6)
+    model, x = wae(mmd_weight=100.0), 1 + torch.randn(128, 6)
     optimizer = torch.optim.Adam(model.parameters(), 2e-2)
-    for _ in range(300):
+    for _ in range(200):
         optimizer.zero_grad()
         model(x).loss.backward()
         optimizer.step()
@@ -36,7 +36,7 @@ def test_samples_come_from_the_prior_and_codes_follow_it():
     assert codes.mean(0).abs().max() < 0.4
     assert (codes.std(0) - 1).abs().max() < 0.3
     drawn = model.sample(2000, torch.Generator().manual_seed(0))
-    assert (drawn.mean(0) - 5).abs().max() < 0.8
+    assert (drawn.mean(0) - 1).abs().max() < 0.4
     noisy = model.sample(2000, torch.Generator().manual_seed(0), draw=True)
     assert (noisy - drawn).std().item() == pytest.approx(0.5**0.5, rel=0.05)
 
