@@ -1,4 +1,4 @@
-"""docs/vae-models.md: every model has a row, every file that it names is there, and its examples print what they say."""
+"""docs/vae-models.md: every model has a row, every file that it names exists, its examples print what they say."""
 
 import re
 from pathlib import Path
