@@ -233,7 +233,7 @@ def _kl_table(trained: TrainedVAE, test: Samples) -> list[float]:
     terms: Tensor | float = total
     for start in range(0, len(test), CHUNK):
         part = as_float(test.images[start : start + CHUNK].to(trained.device))
-        each = model.prior.kl_terms(model.posterior_latents(part, None)["z"])
+        each = model.prior.kl_terms(model.posterior(part))
         if each.shape[-1] != model.latent_dim:
             return []
         terms = terms + each.sum(0) / len(test)
