@@ -13,7 +13,7 @@ def draw_top(pen: Pen, kind: str, color: Color, skin: Color) -> None:
     shade = darker(color, 0.2)
     if kind == "Hoodie":
         pen.fill(ellipse(0.5, 0.84, 0.2, 0.1), shade)
-        pen.fill(smooth([(0.425, 0.7), (0.575, 0.7), (0.58, 0.86), (0.5, 0.9), (0.42, 0.86)]), darker(skin, 0.12))
+        pen.fill(smooth([(0.415, 0.72), (0.585, 0.72), (0.59, 0.86), (0.5, 0.9), (0.41, 0.86)]), darker(skin, 0.12))
     body = palette.SHIRT_BELOW if kind == "Overall" else color
     pen.fill(_body(), body)
     for sign in (-1.0, 1.0):
@@ -37,7 +37,6 @@ def draw_top(pen: Pen, kind: str, color: Color, skin: Color) -> None:
         for sign in (-1.0, 1.0):
             pen.line(np.array([(0.5 + sign * 0.2, 0.84), (0.5 + sign * 0.1, 0.94)]), color, 0.05)
             pen.fill(ellipse(0.5 + sign * 0.1, 0.945, 0.014, 0.014), (240, 206, 90))
-    pen.line(ellipse(0.5, 0.7, 0.1, 0.115, begin=35, end=145), darker(skin, 0.22), 0.01, 0.6)
 
 
 def _body() -> Points:

@@ -48,7 +48,7 @@ def _backdrop(variation: Variation, side: int) -> Image.Image:
     """The background's colour, darker downwards."""
     share = np.linspace(1.04, 0.86, side)[:, None]
     column = (np.asarray(variation.background) * share).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(np.repeat(column[:, None], side, 1))
+    return Image.fromarray(column[:, None]).resize((side, side))
 
 
 def _lit(pixels: NDArray[np.uint8], variation: Variation) -> NDArray[np.uint8]:

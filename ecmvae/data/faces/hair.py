@@ -22,8 +22,8 @@ def draw_hair_behind(pen: Pen, style: str, face: Face, color: Color) -> None:
                 pen.fill(face.flat(ellipse(sign * u, v, 0.36, 0.29)), shade)
         pen.fill(face.flat(ellipse(0.0, 0.3, 1.15, 1.2)), shade)
     elif style == "LongHairBun":
-        pen.fill(face.flat(ellipse(0.0, -1.3, 0.36, 0.28)), color)
-        pen.line(face.flat(ellipse(0.0, -1.3, 0.2, 0.15, begin=150, end=380)), shade, 0.008)
+        pen.fill(face.flat(ellipse(0.0, -1.2, 0.36, 0.25)), color)
+        pen.line(face.flat(ellipse(0.0, -1.2, 0.2, 0.14, begin=150, end=380)), shade, 0.008)
     elif style == "ShortHairFrizzle":
         for angle in np.linspace(-200, 20, 11):
             u, v = 1.02 * np.cos(np.deg2rad(angle)), -0.32 + 0.72 * np.sin(np.deg2rad(angle))
@@ -40,11 +40,11 @@ def draw_hair_front(pen: Pen, style: str, face: Face, color: Color, skin: Color)
 
 def draw_hat(pen: Pen, face: Face, color: Color) -> None:
     """A knitted cap with a folded brim and a bobble."""
-    dome = [(0.0, -1.34), (0.5, -1.27), (0.9, -1.0), (1.1, -0.55), (1.08, -0.42), (0.0, -0.5)]
-    pen.fill(face.flat(ellipse(0.0, -1.4, 0.24, 0.18)), darker(color, -0.45))
+    dome = [(0.0, -1.26), (0.5, -1.2), (0.9, -0.97), (1.1, -0.55), (1.08, -0.42), (0.0, -0.5)]
+    pen.fill(face.flat(ellipse(0.0, -1.32, 0.22, 0.16)), darker(color, -0.45))
     pen.fill(face.flat(smooth(mirrored(dome))), color)
     for u in (-0.66, -0.33, 0.0, 0.33, 0.66):
-        rib = np.array([(0.55 * u, -1.24), (0.9 * u, -0.95), (u, -0.6)])
+        rib = np.array([(0.55 * u, -1.17), (0.9 * u, -0.93), (u, -0.6)])
         pen.line(face.on(smooth(rib, closed=False)), darker(color, 0.22), 0.008)
     upper = smooth([(-1.13, -0.62), (-0.6, -0.71), (0.0, -0.74), (0.6, -0.71), (1.13, -0.62)], closed=False)
     lower = smooth([(1.13, -0.36), (0.6, -0.43), (0.0, -0.46), (-0.6, -0.43), (-1.13, -0.36)], closed=False)
@@ -91,12 +91,9 @@ def _frizzle(pen: Pen, face: Face, color: Color) -> None:
 def _straight(pen: Pen, face: Face, color: Color) -> None:
     line = smooth([(1.0, 0.9), (0.97, 0.3), (0.8, -0.3), (0.35, -0.6), (-0.12, -0.8), (-0.5, -0.58), (-0.85, -0.3),
                    (-0.97, 0.3), (-1.0, 0.9)], closed=False)  # fmt: skip
-    over = face.flat(
-        smooth(mirrored([(0.0, -1.16), (0.7, -1.05), (1.15, -0.5), (1.2, 0.2), (1.2, 0.95)]))[:-8]
-    )  # top, right side down
-    half = len(over) // 2
-    outline = np.concatenate([over[half:], over[:half]])
-    pen.fill(np.concatenate([outline, face.on(line)]), color)
+    side = [(1.2, 0.95), (1.21, 0.2), (1.15, -0.5), (0.7, -1.03), (0.0, -1.14)]
+    over = np.asarray([(-u, v) for u, v in side] + side[-2::-1])
+    pen.fill(np.concatenate([face.flat(smooth(over, closed=False)), face.on(line)]), color)
     for sign in (-1.0, 1.0):
         strand = [(sign * 0.25, -0.95), (sign * 0.8, -0.6), (sign * 1.06, 0.0), (sign * 1.1, 0.6)]
         pen.line(face.flat(smooth(strand, closed=False)), darker(color, -0.22), 0.01)

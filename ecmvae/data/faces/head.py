@@ -14,8 +14,8 @@ from ecmvae.data.faces.pen import Color, Pen, Points, darker, ellipse, mirrored,
 LARGEST_TURN = 0.42
 """Radians at turn 1."""
 
-MIDDLE = np.array([0.5, 0.45])
-HALF = np.array([0.195, 0.255])
+MIDDLE = np.array([0.5, 0.465])
+HALF = np.array([0.222, 0.283])
 """Middle and half size of the head in the unit square: face coordinates (u, v) go from -1 to 1."""
 
 EYES_AT = 0.43
@@ -47,8 +47,8 @@ class Face:
 def draw_head(pen: Pen, face: Face, skin: Color) -> None:
     """Neck, ears and head."""
     shade = darker(skin, 0.16)
-    pen.fill(smooth([(0.425, 0.6), (0.575, 0.6), (0.58, 0.86), (0.5, 0.92), (0.42, 0.86)]), skin)
-    pen.fill(ellipse(0.5, 0.69, 0.082, 0.075), shade)
+    pen.fill(smooth([(0.415, 0.64), (0.585, 0.64), (0.59, 0.86), (0.5, 0.92), (0.41, 0.86)]), skin)
+    pen.fill(ellipse(0.5, 0.74, 0.088, 0.062), shade)
     side = LARGEST_TURN * face.turn
     for sign in (-1.0, 1.0):
         if sign * face.turn >= -0.12:

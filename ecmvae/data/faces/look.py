@@ -153,7 +153,7 @@ def random_look(generator: np.random.Generator) -> Look:
 def random_variation(generator: np.random.Generator) -> Variation:
     """Small changes of place, size, light and colour, and a pale background."""
     hue = generator.uniform(0, 2 * np.pi)
-    pale = 205 + 30 * np.cos(hue + np.array([0.0, 2.1, 4.2])) + generator.uniform(-15, 10)
+    pale = 208 + 24 * np.cos(hue + np.array([0.0, 2.1, 4.2])) + generator.uniform(-15, 10)
     hats: Sequence[tuple[int, int, int]] = ((52, 78, 120), (140, 50, 60), (60, 100, 80))
     red, green, blue = (int(value) for value in pale.clip(0, 255))
     return Variation(
@@ -168,4 +168,5 @@ def random_variation(generator: np.random.Generator) -> Variation:
 
 
 def _word(generator: np.random.Generator, table: Mapping[str, float]) -> str:
-    return str(generator.choice(list(table), p=list(table.values())))
+    index = np.searchsorted(np.cumsum(list(table.values())), generator.random(), side="right")
+    return list(table)[min(int(index), len(table) - 1)]

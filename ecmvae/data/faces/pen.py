@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,8 @@ Points = NDArray[np.float64]
 """An outline, (n, 2): right and down."""
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
+
+_BETWEEN = np.linspace(0.0, 1.0, 8, endpoint=False)[None, :, None]
 
 
 class Pen:
@@ -52,8 +55,13 @@ class Pen:
 
 def ellipse(x: float, y: float, width: float, height: float, *, begin: float = 0.0, end: float = 360.0) -> Points:
     """Half axes `width` and `height`; from `begin` to `end` degrees, clockwise from the right."""
+    return _arc(begin, end) * [width, height] + [x, y]
+
+
+@cache
+def _arc(begin: float, end: float) -> Points:
     angle = np.deg2rad(np.linspace(begin, end, 40))
-    return np.stack([x + width * np.cos(angle), y + height * np.sin(angle)], 1)
+    return np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
 def smooth(knots: ArrayLike, *, closed: bool = True) -> Points:
@@ -62,7 +70,7 @@ def smooth(knots: ArrayLike, *, closed: bool = True) -> Points:
     before, after = (given[-1:], given[:2]) if closed else (given[:1], given[-1:])
     padded = np.concatenate([before, given, after])
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None] for i in range(4))
-    t = np.linspace(0.0, 1.0, 8, endpoint=False)[None, :, None]
+    t = _BETWEEN
     curve = p1 + t / 2 * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
     return curve.reshape(-1, 2) if closed else np.concatenate([curve.reshape(-1, 2), given[-1:]])
 
