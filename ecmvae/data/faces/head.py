@@ -128,7 +128,7 @@ def _eye(pen: Pen, kind: str, face: Face, sign: float, skin: Color) -> None:
     radius = min(height, 0.1)
     pen.fill(face.on(ellipse(pupil, v, radius * 1.25, radius)), palette.IRIS)
     pen.fill(face.on(ellipse(pupil - 0.04, v - radius * 0.4, 0.035, 0.028)), (255, 255, 255))
-    lid = ellipse(u, v, 0.19, height, begin=180, end=360)
+    lid = ellipse(u, v, 0.19, height, begin=180.0, end=360.0)
     pen.line(face.on(lid), darker(skin, 0.6), 0.012)
 
 
