@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ecmvae.vae.autoencoder import AutoEncoder
-from ecmvae.vae.celeba import face_vae
+from ecmvae.vae.celeba import BETA, face_autoencoder, face_vae
 from ecmvae.vae.decoders import MLPDecoder
 from ecmvae.vae.divergences import check_free_bits
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
@@ -51,6 +51,7 @@ ModelName = Literal[
     "keras_autoencoder",
     "keras_vae",
     "face_vae",
+    "face_autoencoder",
     "jmvae",
     "mvae",
     "mmvae",
@@ -88,6 +89,8 @@ class ModelSettings:
     my_package.priors:MyPrior."""
     free_bits: float = 0.0
     """KL in nats that each latent dimension may have at no cost in the loss."""
+    reconstruction_weight: float = BETA
+    """Of face_vae and face_autoencoder: factor on the mean squared error, the lectures' beta; the KL's weight is 1."""
     label_weight: float = 10.0
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels; without effect
     where the modalities are several images."""
@@ -158,10 +161,10 @@ def _keras(build: Callable[..., Model], shape: Sequence[int], _: int, **settings
     return build(**settings)
 
 
-def _face_vae(shape: Sequence[int], _: int, latent_dim: int) -> VAE:
-    if shape[0] != 3:
-        raise ValueError(f"face_vae takes RGB images, got {shape}")
-    return face_vae(shape[1], latent_dim)
+def _face(build: Callable[..., Model], shape: Sequence[int], _: int, latent_dim: int, **used: float) -> Model:
+    if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+        raise ValueError(f"{build.__name__} takes square RGB images, got {shape}")
+    return build(shape[1], latent_dim, **used)
 
 
 def _multimodal(
@@ -211,7 +214,8 @@ _MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     "conditional_vae": ("latent_dim hidden beta free_bits", mlp_conditional_vae),
     "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
     "keras_vae": ("latent_dim beta prior free_bits", partial(_keras, keras_vae)),
-    "face_vae": ("latent_dim prior free_bits", _face_vae),
+    "face_vae": ("latent_dim prior free_bits reconstruction_weight", partial(_face, face_vae)),
+    "face_autoencoder": ("latent_dim reconstruction_weight", partial(_face, face_autoencoder)),
     "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
     "mvae": (_BOTH, partial(_multimodal, MVAE)),
     "mmvae": (_BOTH, partial(_multimodal, MMVAE)),
