@@ -34,10 +34,11 @@ def debias(data: Path, runs: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     images, table = folder.images("train"), folder.table("train").float()
     columns = [folder.attributes.index(name) for name in ATTRIBUTES]
     rare = table[:, folder.attributes.index(RARE)].bool()
-    kept = torch.cat([torch.nonzero(~rare)[: round(COUNT * (1 - SHARE)), 0], torch.nonzero(rare)[: round(COUNT * SHARE), 0]])
-    biased, is_rare = images[kept], rare[kept]
+    common, few = (torch.nonzero(mask)[:, 0] for mask in (~rare, rare))
+    chosen = torch.cat([common[: round(COUNT * (1 - SHARE))], few[: round(COUNT * SHARE)]])
+    biased, is_rare = images[chosen], rare[chosen]
     judge = Judge(SIZE)
-    _kept(runs / "judge32.safetensors", judge, lambda: judge.learn(images, table[:, columns]))
+    kept(runs / "judge32.safetensors", judge, lambda: judge.learn(images, table[:, columns]))
     judge.eval()
     uniform = _train(runs / "biased.safetensors", biased)
     with torch.no_grad():
@@ -87,11 +88,11 @@ def _train(path: Path, images: Tensor) -> VAE:
     torch.manual_seed(0)
     model = face_vae(SIZE, reconstruction_weight=WEIGHT)
     settings = FitSettings(epochs=EPOCHS, batch_size=32, device="cpu")
-    _kept(path, model, lambda: fit(model, {"x": images.float() / 255}, settings, progress=False))
+    kept(path, model, lambda: fit(model, {"x": images.float() / 255}, settings, progress=False))
     return model.eval()
 
 
-def _kept(path: Path, model: torch.nn.Module, train: Any) -> None:
+def kept(path: Path, model: torch.nn.Module, train: Any) -> None:
     """Train, or read what was trained before."""
     if path.is_file():
         model.load_state_dict(load_file(path))
