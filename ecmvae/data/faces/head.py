@@ -11,7 +11,7 @@ from ecmvae.data.faces import palette
 from ecmvae.data.faces.look import Look
 from ecmvae.data.faces.pen import Color, Pen, Points, darker, ellipse, mirrored, smooth
 
-LARGEST_TURN = 0.42
+LARGEST_TURN = 0.34
 """Radians at turn 1."""
 
 MIDDLE = np.array([0.5, 0.465])
