@@ -1,6 +1,6 @@
 """Rebuild the gallery of faces from two finished runs: pictures docs/gallery/faces_*.png and numbers faces.json.
 
-ecmvae vae faces runs/faces-data --count 5000
+ecmvae vae faces runs/faces-data --count 4000
 ecmvae vae train --config configs/vae/faces.yaml --out runs/faces
 ecmvae vae train --config configs/vae/faces_ae.yaml --out runs/faces-ae
 python tools/gallery_faces.py runs/faces runs/faces-ae            every section
