@@ -43,7 +43,7 @@ FEATURE_SIZE = 128
 """Pixels of the pictures that the feature network sees."""
 EDITS = ("Smiling", "Eyeglasses", "Wearing_Hat")
 ALPHAS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-STRENGTHS = (1.0, 1.5, 2.0, 3.0)
+STRENGTHS = (1.0, 2.0, 3.0, 4.0)
 
 
 class Faces:
@@ -209,7 +209,9 @@ def samples(faces: Faces) -> None:
             "coverage": coverage,
         }
     better = 1 - reports["vae_samples"]["fid"] / reports["autoencoder_box_samples"]["fid"]
-    faces.report("samples", {"network": network.name, "pictures_each": count, "vae_better_by": better, "scores": reports})
+    faces.report(
+        "samples", {"network": network.name, "pictures_each": count, "vae_better_by": better, "scores": reports}
+    )
 
 
 def latents(faces: Faces) -> None:
@@ -219,7 +221,9 @@ def latents(faces: Faces) -> None:
         drawn = posterior.rsample(generator=torch.Generator().manual_seed(SEED))
         kl = posterior.kl_per_dimension().mean(0)
     sheet = latent_histograms(drawn)
-    sheet.suptitle("First 50 of 200 latents: samples of q(z|x) of held-out faces, and the density of N(0, 1)", fontsize=9)
+    sheet.suptitle(
+        "First 50 of 200 latents: samples of q(z|x) of held-out faces, and the density of N(0, 1)", fontsize=9
+    )
     sheet.savefig(faces.out / "faces_latents.png", dpi=80, metadata={"command": faces.command("latents")})
     distances, active = uniformity(drawn), (posterior.mean.var(0) > 0.01).sum()
     numbers: dict[str, Any] = {

@@ -30,8 +30,8 @@ def test_attribute_arithmetic_known_answers(known):
 
 
 def test_an_attribute_direction_edits_a_linear_model_as_the_closed_form_says():
-    # Pictures x = mean + f_1 a_1 + f_2 a_2 of two independent binary factors, a_1 and a_2 orthogonal; an encoder that is
-    # a projection on (a_1, a_2). Then mean code with f_1 minus mean code without is the code of a_1, and adding it to a
+    # Pictures x = mean + f_1 a_1 + f_2 a_2 of two independent binary factors, a_1 and a_2 orthogonal; an encoder that
+    # projects on (a_1, a_2). Then mean code with f_1 minus mean code without is the code of a_1, and adding it to a
     # picture without f_1 gives the picture with it, f_2 unchanged.
     basis = torch.linalg.qr(torch.randn(12, 2, dtype=torch.float64))[0] * torch.tensor([3.0, 0.5])
     middle = torch.randn(12, dtype=torch.float64)
@@ -45,9 +45,7 @@ def test_an_attribute_direction_edits_a_linear_model_as_the_closed_form_says():
     torch.testing.assert_close(decoded, expected)
     # An attribute that goes with another one takes that one along: the share of the difference of its means.
     weights = torch.tensor([1, 0, 0, 1]).bool().repeat(5)  # f_1 and f_2 always together
-    both = latent.attribute_direction(
-        codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)]
-    )
+    both = latent.attribute_direction(codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)])
     torch.testing.assert_close(both, double([9.0, 0.25]))
 
 

@@ -41,4 +41,4 @@ def draw_top(pen: Pen, kind: str, color: Color, skin: Color) -> None:
 
 def _body() -> Points:
     half = [(0.0, 0.82), (0.1, 0.825), (0.2, 0.85), (0.29, 0.89), (0.345, 0.96), (0.37, 1.12), (0.0, 1.14)]
-    return smooth(mirrored(half) + [0.5, 0.0])
+    return smooth(mirrored(half) + np.array([0.5, 0.0]))
