@@ -23,8 +23,8 @@ from ecmvae.vae.vae import VAE
 SIZE = 32
 RARE = "Wearing_Hat"
 SHARE = 0.02
-COUNT = 2000
-EPOCHS = 8
+COUNT = 1500
+EPOCHS = 6
 WEIGHT = 20_000.0
 
 
