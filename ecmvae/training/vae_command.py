@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from ecmvae.data.faces.command import faces
 from ecmvae.errors import UserError, check_range
 from ecmvae.files import refuse_unwritable, show_path
 from ecmvae.training.vae_picture_command import (
@@ -273,6 +274,7 @@ VAE_COMMANDS: dict[str, Callable[..., int]] = {
     "outliers": outliers,
     "score": score,
     "compare": compare,
+    "faces": faces,
 }
 """Sub-command of `ecmvae vae` -> function; its typed arguments are the command's options."""
 

@@ -15,7 +15,7 @@ from ecmvae.vae.assembly import Network, autoencoder_of, flow_vae, ladder_vae, v
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.autoregressive import InverseAutoregressiveFlow
 from ecmvae.vae.beta_tc_vae import BetaTCVAE
-from ecmvae.vae.celeba import face_vae
+from ecmvae.vae.celeba import BETA, face_autoencoder, face_vae
 from ecmvae.vae.decoders import MLPDecoder
 from ecmvae.vae.divergences import check_free_bits
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
@@ -67,6 +67,7 @@ ModelName = Literal[
     "keras_autoencoder",
     "keras_vae",
     "face_vae",
+    "face_autoencoder",
     "jmvae",
     "mvae",
     "mmvae",
@@ -133,6 +134,8 @@ class ModelSettings:
     """Width of an entry."""
     commitment: float = 0.25
     """Weight of vq_vae's commitment loss."""
+    reconstruction_weight: float = BETA
+    """Of face_vae and face_autoencoder: factor on the mean squared error, the lectures' beta; the KL's weight is 1."""
     label_weight: float = 10.0
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels; without effect
     where the modalities are several images."""
@@ -218,10 +221,10 @@ def _keras(build: Callable[..., Model], shape: Sequence[int], _: Classes, **sett
     return build(**settings)
 
 
-def _face_vae(shape: Sequence[int], _: Classes, latent_dim: int) -> VAE:
-    if shape[0] != 3:
-        raise ValueError(f"face_vae takes RGB images, got {shape}")
-    return face_vae(shape[1], latent_dim)
+def _face(build: Callable[..., Model], shape: Sequence[int], _: Classes, latent_dim: int, **used: float) -> Model:
+    if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+        raise ValueError(f"{build.__name__} takes square RGB images, got {shape}")
+    return build(shape[1], latent_dim, **used)
 
 
 def _multimodal(
@@ -293,7 +296,8 @@ MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     ),
     "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
     "keras_vae": ("latent_dim beta prior free_bits", partial(_keras, keras_vae)),
-    "face_vae": ("latent_dim prior free_bits", _face_vae),
+    "face_vae": ("latent_dim prior free_bits reconstruction_weight", partial(_face, face_vae)),
+    "face_autoencoder": ("latent_dim reconstruction_weight", partial(_face, face_autoencoder)),
     "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
     "mvae": (_BOTH, partial(_multimodal, MVAE)),
     "mmvae": (_BOTH, partial(_multimodal, MMVAE)),

@@ -1,0 +1,129 @@
+"""Write the numbers of docs/gallery/faces.json into docs/faces.md, between its two marks.
+
+python tools/faces_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PAGE, NUMBERS = Path("docs/faces.md"), Path("docs/gallery/faces.json")
+BEGIN, END = "<!-- numbers -->", "<!-- end of the numbers -->"
+
+
+def main() -> int:
+    """Rewrite the block."""
+    numbers = json.loads(NUMBERS.read_text())
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n{block(numbers)}\n{END}{after}")
+    return 0
+
+
+def block(numbers: dict[str, Any]) -> str:
+    """Tables of every section that was measured."""
+    parts = [table(numbers[name]) for name, table in TABLES.items() if name in numbers]
+    commits = sorted({numbers[name]["commit"] for name in TABLES if name in numbers})
+    command = numbers["training"]["command"] if "training" in numbers else ""
+    where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`. {command}"
+    return "\n\n".join([where.strip(), *parts])
+
+
+def _training(section: dict[str, Any]) -> str:
+    rows = [f"| {name} | {row['epochs']} | {row['steps']:,} |" for name, row in section["runs"].items()]
+    return "\n".join(["| run | epochs | steps |", "|---|---|---|", *rows])
+
+
+def _reconstructions(section: dict[str, Any]) -> str:
+    errors = section["mean_squared_error"]
+    rows = [f"| {name.replace('_', ' ')} | {value:.5f} |" for name, value in errors.items()]
+    head = f"| {section['held_out_faces']} held-out faces, from | mean squared error |"
+    return "\n".join([head, "|---|---|", *rows])
+
+
+def _samples(section: dict[str, Any]) -> str:
+    rows = [
+        f"| {name.replace('_', ' ')} | {s['fid']:.1f} | {s['precision']:.2f} | {s['recall']:.2f} | {s['density']:.2f} | "
+        f"{s['coverage']:.2f} |"
+        for name, s in section["scores"].items()
+    ]
+    head = f"| {section['pictures_each']} of each | FID | precision | recall | density | coverage |"
+    better = f"The VAE's FID is {100 * section['vae_better_by']:.0f} % below the autoencoder's. "
+    network = f"Features: {section['network']}; it is not the Inception network of published FIDs."
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows, "", better + network])
+
+
+def _vectors(section: dict[str, Any]) -> str:
+    lines = ["| vector | alpha | recognised when added | gone when subtracted | other attributes unchanged |"]
+    lines.append("|---|---|---|---|---|")
+    for name, rows in section.items():
+        if not isinstance(rows, dict) or "seen_without_an_edit" not in rows:
+            continue
+        lines.append(f"| {name} | 0 | {_percent(rows['seen_without_an_edit'])} | | |")
+        for alpha, row in rows.items():
+            if alpha.startswith("alpha"):
+                cells = [_percent(value) for value in row.values()]
+                lines.append(f"| | {alpha.removeprefix('alpha_')} | {' | '.join(cells)} |")
+    lines += ["", "| the classifier is right about | held-out faces | their reconstructions |", "|---|---|---|"]
+    for name, value in section["judge_right_on_held_out_faces"].items():
+        rebuilt = section["judge_right_on_reconstructions"][name]
+        lines.append(f"| {name} | {_percent(value)} | {_percent(rebuilt)} |")
+    return "\n".join(lines)
+
+
+def _latents(section: dict[str, Any]) -> str:
+    largest = ", ".join(f"{value:.1f}" for value in section["kl_of_the_ten_largest"])
+    return (
+        f"{section['active_dimensions']} of 200 dimensions are active (variance of the mean above .01); the ten largest "
+        f"KLs are {largest} nats. Median Kolmogorov-Smirnov distance of a dimension from N(0, 1): "
+        f"{section['median_kolmogorov_smirnov_distance']:.3f}."
+    )
+
+
+def _outliers(section: dict[str, Any]) -> str:
+    rows = [
+        f"| {name} | {_percent(high)} | {_percent(every)} |"
+        for name, (high, every) in section["more_common_among_the_highest_tenth"].items()
+    ]
+    return "\n".join(["| attribute | among the highest tenth of scores | among all |", "|---|---|---|", *rows])
+
+
+def _debiasing(section: dict[str, Any]) -> str:
+    lines = [
+        f"Hats are {_percent(section['share_of_hats'])} of {section['training_faces']:,} training faces; rarity weights draw "
+        f"them {_percent(section['share_of_hats_drawn_by_rarity'])} of the time. The bare product of 200 histograms has an "
+        f"effective sample size of {section['effective_sample_size_of_the_bare_product_of_200_histograms']:.1f} faces, the "
+        f"guarded one {section['effective_sample_size_by_rarity']:.0f}.",
+        "",
+        "| training set drawn | squared error, hats | squared error, others | hats still seen in reconstructions |",
+        "|---|---|---|---|",
+    ]
+    for name, row in section.items():
+        if isinstance(row, dict):
+            lines.append(
+                f"| {name} | {row['squared_error_with_hat']:.5f} | {row['squared_error_without_hat']:.5f} | "
+                f"{_percent(row['hats_still_seen_in_reconstructions'])} |"
+            )
+    return "\n".join(lines)
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+TABLES = {
+    "training": _training,
+    "reconstructions": _reconstructions,
+    "samples": _samples,
+    "latents": _latents,
+    "vectors": _vectors,
+    "outliers": _outliers,
+    "debiasing": _debiasing,
+}
+"""Section of the numbers -> its part of the page."""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
