@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from ecmvae.data.faces.command import faces
 from ecmvae.errors import UserError, check_range
 from ecmvae.files import refuse_unwritable, show_path
 
@@ -153,6 +154,7 @@ VAE_COMMANDS: dict[str, Callable[..., int]] = {
     "sample": sample,
     "traverse": traverse,
     "score": score,
+    "faces": faces,
 }
 """Sub-command of `ecmvae vae` -> function; its typed arguments are the command's options."""
 

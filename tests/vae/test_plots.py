@@ -1,6 +1,7 @@
 """Pictures: what is drawn is the data that was given."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -53,3 +54,37 @@ def test_p_values_of_the_prior_lie_on_the_diagonal():
     _, axes = plots.figure()
     line = plots.p_value_plot(axes, torch.randn(5000, 1)).lines[0]
     assert np.abs(line.get_ydata() - line.get_xdata()).max() < 0.04
+
+
+def test_a_labelled_canvas_holds_its_grid_and_marks_it():
+    rows = torch.rand(2, 3, 1, 40, 40)
+    plain = plots.labelled_canvas(rows)
+    assert torch.equal(plain, plots.image_canvas(rows, gap=2).expand(3, -1, -1))
+    canvas = plots.labelled_canvas(rows, ["one", "two"], ["a", "b", "c"], "A title", scale=2)
+    grid = plots.image_canvas(rows.repeat_interleave(2, -1).repeat_interleave(2, -2), gap=2)
+    height, width = grid.shape[1:]
+    assert torch.equal(canvas[:, -height:, -width:], grid.expand(3, -1, -1))
+    left, above = canvas[0, -height:, :-width], canvas[0, :-height]
+    assert left.shape[1] > 10
+    assert above.shape[0] > 30
+    for number in range(2):  # each row's label stands beside it
+        assert left[number * 82 : number * 82 + 80].min() < 0.5
+    columns = above[-16:, -width:]
+    for number in range(3):  # each column's label stands above its middle
+        dark = (columns[:, number * 82 : number * 82 + 80] < 0.5).nonzero()[:, 1].float()
+        assert 34 < dark.mean() < 46
+
+
+def test_long_labels_are_turned_and_long_titles_broken():
+    rows = torch.rand(1, 4, 3, 16, 16)
+    turned = plots.labelled_canvas(rows, column_labels=["Wearing_Hat", "b", "c", "d"])
+    assert turned.shape[2] == 4 * 18 - 2
+    assert turned.shape[1] > 16 + 60
+    broken = plots.labelled_canvas(rows, title="word " * 30)
+    assert broken.shape[2] == 400
+    assert broken.shape[1] > 16 + 30
+
+
+def test_labels_must_be_one_each():
+    with pytest.raises(ValueError, match="3 column labels for 2 columns"):
+        plots.labelled_canvas(torch.rand(1, 2, 1, 4, 4), column_labels=["a", "b", "c"])
