@@ -109,7 +109,7 @@ def elbo_figure(axes: Axes, model: OneWeightModel, *, start: float = 0.5, steps:
     for begin, end in zip(path[1::2], path[2::2], strict=False):
         axes.annotate("", end, begin, arrowprops={"arrowstyle": "->", "linewidth": 1.5})
     axes.plot(*path[0], marker="o", color="black")
-    axes.set(title="thick: phi along a curve; arrow: theta to the next", xlabel="phi", ylabel="nats", ylim=(-4.2, -1.9))
+    axes.set(title="phi moves along, theta (arrow) between", xlabel="phi", ylabel="nats", ylim=(-4.2, -1.9))
     axes.legend(fontsize=8, loc="lower center")
     return path
 

@@ -247,7 +247,7 @@ def _() -> None:
     assert recall_at_k(queries, data.test_labels, database, data.train_labels, 5) > 0.9
 
 
-@row(106, "001", "the decoder is a distribution: C |x - f(z)|^2 with C = 1 / (2c)", "vae/likelihoods.py")
+@row(106, "004", "the decoder is a distribution: C |x - f(z)|^2 with C = 1 / (2c)", "vae/likelihoods.py")
 def _() -> None:
     case = known("latent_ops")["gaussian_nll"]
     x, mean = double([case["x"]]), double([case["f"]])
