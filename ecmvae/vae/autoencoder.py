@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ecmvae.vae.gaussian import check_count
 from ecmvae.vae.likelihoods import BernoulliLikelihood, Likelihood
+from ecmvae.vae.penalties import Penalty, penalised
+from ecmvae.vae.priors import Prior
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -19,27 +23,36 @@ class AutoEncoderOutput:
         parameters: Decoder output (n, *event): logits or means.
         code: (n, L).
         log_likelihood: log p(x|code) of the clean input in nats, (n,).
+        penalties: Further terms of `loss` by name, of the batch as a whole.
     """
 
     parameters: Tensor
     code: Tensor
     log_likelihood: Tensor
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
 
     @property
     def loss(self) -> Tensor:
-        """Mean negative log-likelihood, in nats per sample."""
-        return -self.log_likelihood.mean()
+        """Mean negative log-likelihood, in nats per sample, plus the penalties."""
+        return penalised(-self.log_likelihood.mean(), self.penalties)
 
     def named(self) -> dict[str, Tensor]:
         """Scalars to log."""
-        return {"loss": self.loss, "log_likelihood": self.log_likelihood.mean()}
+        values = {name: each.value for name, each in self.penalties.items()}
+        return {"loss": self.loss, "log_likelihood": self.log_likelihood.mean(), **values}
 
 
 class AutoEncoder(nn.Module):
     """x -> code -> x. With `noise_std` above 0 a denoising autoencoder: noisy input, clean target, in training only.
 
     Vincent et al., "Extracting and composing robust features with denoising autoencoders", 2008.
+
+    Attributes:
+        prior: What `sample` draws codes from, fitted afterwards by `latent_samplers` or given by a subclass; None at
+            first.
     """
+
+    prior: Prior | None
 
     def __init__(
         self,
@@ -62,6 +75,7 @@ class AutoEncoder(nn.Module):
             raise ValueError(f"noise_std must be >= 0, got {noise_std}")
         self.encoder, self.decoder, self.noise_std = encoder, decoder, noise_std
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
+        self.prior = None
 
     def forward(self, x: Float[Tensor, "n ..."]) -> AutoEncoderOutput:
         """Encode (a noisy copy of) x and score the reconstruction against x.
@@ -75,8 +89,15 @@ class AutoEncoder(nn.Module):
         code = self.encode(corrupted)
         parameters = self.decode(code)
         return AutoEncoderOutput(
-            parameters=parameters, code=code, log_likelihood=self.likelihood.log_prob(parameters, x)
+            parameters=parameters,
+            code=code,
+            log_likelihood=self.likelihood.log_prob(parameters, x),
+            penalties=self.penalties(code, parameters),
         )
+
+    def penalties(self, code: Float[Tensor, "n ..."], parameters: Float[Tensor, "n ..."]) -> Mapping[str, Penalty]:
+        """Further terms of the loss: none unless a subclass adds some."""
+        return {}
 
     def encode(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n l"]:
         """(n, *event) -> (n, L)."""
@@ -91,6 +112,20 @@ class AutoEncoder(nn.Module):
     def reconstruct(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Mean image of the decoder for x as it is: a denoising model takes its noisy input here."""
         return self.likelihood.mean(self.decode(self.encode(x)))
+
+    def sample(
+        self, count: int, generator: torch.Generator | None = None, *, draw: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        """Images of `count` codes drawn from `prior`: their means, or with `draw` a draw from p(x|code).
+
+        Raises:
+            ValueError: Without a prior, or for a count below 1.
+        """
+        if self.prior is None:
+            raise ValueError("an autoencoder has no prior: fit one to its codes by latent_samplers, or use box_samples")
+        code = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
+        parameters = self.decode(code)
+        return self.likelihood.sample(parameters, generator) if draw else self.likelihood.mean(parameters)
 
 
 def check_batch_statistics(model: nn.Module, x: Tensor) -> None:

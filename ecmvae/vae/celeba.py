@@ -1,9 +1,13 @@
-"""The face VAE of the lectures (CelebA form): RGB, 200 latents, batch norm after each convolution, beta 2000."""
+"""The face VAE of the lectures (CelebA form): RGB, 200 latents, batch norm after each convolution, beta 2000.
+
+And an autoencoder of the same network, to compare with.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 
+from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.decoders import ConvDecoder
 from ecmvae.vae.encoders import ConvEncoder, GaussianHead
 from ecmvae.vae.likelihoods import GaussianLikelihood
@@ -25,11 +29,29 @@ def face_vae(image_size: int = 64, latent_dim: int = 200, *, reconstruction_weig
     R is `reconstruction_weight`; `image_size` is the height and width in pixels, a multiple of 16.
     """
     encoder = ConvEncoder(3, WIDTHS, image_size)
-    decoder = ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3)
-    values = 3 * image_size * image_size
     return VAE(
         nn.Sequential(encoder, GaussianHead(encoder.out_features, latent_dim)),
-        decoder,
+        ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3),
         latent_dim,
-        likelihood=GaussianLikelihood(values / (2.0 * reconstruction_weight)),
+        likelihood=_likelihood(image_size, reconstruction_weight),
     )
+
+
+def face_autoencoder(
+    image_size: int = 64, latent_dim: int = 200, *, reconstruction_weight: float = BETA
+) -> AutoEncoder:
+    """The same network without a distribution: the code is one linear layer, the loss the reconstruction's alone.
+
+    Arguments as of `face_vae`; the weight only scales the loss.
+    """
+    encoder = ConvEncoder(3, WIDTHS, image_size)
+    return AutoEncoder(
+        nn.Sequential(encoder, nn.Linear(encoder.out_features, latent_dim)),
+        ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3),
+        likelihood=_likelihood(image_size, reconstruction_weight),
+    )
+
+
+def _likelihood(image_size: int, reconstruction_weight: float) -> GaussianLikelihood:
+    """The Gaussian whose -log p is the weighted mean squared error, up to a constant."""
+    return GaussianLikelihood(3 * image_size * image_size / (2.0 * reconstruction_weight))

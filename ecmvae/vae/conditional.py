@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
 import torch
@@ -21,6 +21,7 @@ from ecmvae.vae.divergences import balanced_kl_per_dimension, free_bits
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count
 from ecmvae.vae.latents import LatentSet, sum_of
 from ecmvae.vae.likelihoods import Likelihood
+from ecmvae.vae.penalties import Penalty, penalised
 from ecmvae.vae.priors import Posterior, Prior
 
 Condition = TypeVar("Condition")
@@ -39,6 +40,7 @@ class ConditionalOutput:
         kl_by_latent: Name -> KL(q || prior), (n,).
         divergence_by_latent: The same under the divergences that the loss uses.
         beta: Weight of the divergences in `loss`.
+        penalties: Further terms of `loss` by name, of the batch as a whole.
     """
 
     parameters: Tensor
@@ -48,6 +50,7 @@ class ConditionalOutput:
     kl_by_latent: Mapping[str, Float[Tensor, " n"]]
     divergence_by_latent: Mapping[str, Float[Tensor, " n"]]
     beta: float
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
 
     @property
     def posterior(self) -> Posterior:
@@ -68,18 +71,20 @@ class ConditionalOutput:
 
     @property
     def elbo(self) -> Float[Tensor, " n"]:
-        """The bound on log p(y|x): neither beta nor another divergence plays a part in it."""
+        """The bound on log p(y|x): neither beta, another divergence nor a penalty plays a part in it."""
         return bounds.elbo(self.log_likelihood, self.kl)
 
     @property
     def loss(self) -> Float[Tensor, ""]:
-        """-(log p(y|x, z) - beta times the divergences), mean over the batch."""
-        return -bounds.elbo(self.log_likelihood, sum_of(list(self.divergence_by_latent.values())), self.beta).mean()
+        """-(log p(y|x, z) - beta times the divergences), mean over the batch, plus the penalties."""
+        bound = bounds.elbo(self.log_likelihood, sum_of(list(self.divergence_by_latent.values())), self.beta)
+        return penalised(-bound.mean(), self.penalties)
 
     def named(self) -> dict[str, Tensor]:
         """Scalars to log."""
         terms = {"elbo": self.elbo, "log_likelihood": self.log_likelihood, "kl": self.kl}
-        return {"loss": self.loss, **{name: value.mean() for name, value in terms.items()}}
+        means = {name: value.mean() for name, value in terms.items()}
+        return {"loss": self.loss, **means, **{name: each.value for name, each in self.penalties.items()}}
 
 
 def one_latent_output(
@@ -145,11 +150,18 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
             points=z,
             log_likelihood=self.likelihood.log_prob(parameters, y),
             kl_by_latent=kl,
-            divergence_by_latent=self._penalties(posterior, prior, kl),
+            divergence_by_latent=self._divergences(posterior, prior, kl),
             beta=self.beta,
+            penalties=self.penalties(posterior, prior, z),
         )
 
-    def _penalties(
+    def penalties(
+        self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
+    ) -> Mapping[str, Penalty]:
+        """Further terms of the loss, of the points `z` drawn from the posterior: none unless a subclass adds some."""
+        return {}
+
+    def _divergences(
         self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], kl: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
         """The divergences of the loss; free bits and balance act on those latents whose kind is "kl"."""

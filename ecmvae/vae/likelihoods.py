@@ -42,9 +42,11 @@ class BernoulliLikelihood(nn.Module):
         """E[x|z], in (0, 1)."""
         return torch.sigmoid(parameters)
 
-    def sample(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def sample(
+        self, parameters: Float[Tensor, "..."], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "..."]:
         """Draw x, zeros and ones."""
-        return torch.bernoulli(torch.sigmoid(parameters))
+        return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
 
 
 class RealLikelihood(nn.Module):
@@ -81,9 +83,11 @@ class GaussianLikelihood(RealLikelihood):
         """E[x|z], the decoder's output."""
         return parameters
 
-    def sample(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    def sample(
+        self, parameters: Float[Tensor, "..."], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "..."]:
         """Draw x."""
-        return self._around(parameters).rsample()
+        return self._around(parameters).rsample(generator=generator)
 
     def _around(self, mean: Tensor) -> DiagonalGaussian:
         logvar = torch.as_tensor(self.logvar, dtype=mean.dtype, device=mean.device)
@@ -107,9 +111,11 @@ class HeteroscedasticGaussianLikelihood(RealLikelihood):
         """E[x|z], the first of the two."""
         return parameters[:, 0]
 
-    def sample(self, parameters: Float[Tensor, "n two ..."]) -> Float[Tensor, "n ..."]:
+    def sample(
+        self, parameters: Float[Tensor, "n two ..."], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n ..."]:
         """Draw x."""
-        return DiagonalGaussian(parameters[:, 0], parameters[:, 1]).rsample()
+        return DiagonalGaussian(parameters[:, 0], parameters[:, 1]).rsample(generator=generator)
 
 
 class CategoricalLikelihood(nn.Module):
@@ -129,9 +135,11 @@ class CategoricalLikelihood(nn.Module):
         """E[x|z], class probabilities."""
         return parameters.softmax(-1)
 
-    def sample(self, parameters: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    def sample(
+        self, parameters: Float[Tensor, "n k"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n k"]:
         """Draw x, one-hot."""
-        drawn = torch.multinomial(parameters.softmax(-1), 1)[:, 0]
+        drawn = torch.multinomial(parameters.softmax(-1), 1, generator=generator)[:, 0]
         return F.one_hot(drawn, parameters.shape[-1]).to(parameters.dtype)
 
 

@@ -55,22 +55,62 @@ class OutlierThreshold:
         return scores > self.value
 
 
-def rarity_weights(codes: Float[Tensor, "n l"], *, bins: int = 10, smoothing: float = 0.001) -> Float[Tensor, " n"]:
+def rarity_weights(
+    codes: Float[Tensor, "n l"],
+    *,
+    bins: int = 10,
+    smoothing: float = 0.001,
+    dimensions: int | None = 20,
+    effective_share: float = 0.1,
+) -> Float[Tensor, " n"]:
     """Sampling weights that favour rare latent codes, with mean 1: proportional to prod_l 1 / (density_l + smoothing).
 
-    The density is a histogram's with `bins` bins; a larger `smoothing` is nearer to uniform weights.
+    The density is a histogram's. Two guards keep the product from degenerating in a space of many dimensions, where it
+    would give nearly all weight to a handful of samples: it runs over the dimensions whose codes vary most, since those
+    that the model does not use hold noise; and where the effective sample size (sum w)^2 / sum w^2 is still below a
+    share of n, the weights are raised to the largest power between 0 and 1 that reaches it.
+
+    Args:
+        codes: Means of the posterior.
+        bins: Of each histogram.
+        smoothing: A larger one is nearer to uniform weights.
+        dimensions: How many of the L dimensions count, those of the largest variance; None is all.
+        effective_share: Smallest effective sample size, as a share of n; 0 leaves the product as it is.
     """
     check_count(bins, "bins")
     if not smoothing > 0:
         raise ValueError(f"smoothing must be > 0, got {smoothing}")
+    if not 0.0 <= effective_share < 1.0:
+        raise ValueError(f"effective_share must be at least 0 and below 1, got {effective_share}")
+    values = codes.double().cpu()
+    if dimensions is not None and check_count(dimensions, "dimensions") < values.shape[1]:
+        values = values[:, values.var(0).topk(dimensions).indices]
     log_weights = torch.zeros(len(codes), dtype=torch.float64)
-    for column in codes.double().cpu().T:
+    for column in values.T:
         low, high = column.min(), column.max()
         index = ((column - low) / (high - low).clamp_min(1e-12) * bins).long().clamp_max(bins - 1)
         density = torch.bincount(index, minlength=bins).double() / len(column)
         log_weights -= (density[index] + smoothing).log()
-    weights = torch.softmax(log_weights, 0) * len(codes)
+    weights = torch.softmax(_tempering(log_weights, effective_share) * log_weights, 0) * len(codes)
     return weights.to(codes.dtype).to(codes.device)
+
+
+def effective_sample_size(log_weights: Float[Tensor, " n"]) -> float:
+    """(sum w)^2 / sum w^2 of unnormalised log-weights: n where they are equal, 1 where one weight has all."""
+    values = log_weights.double()
+    return float((2 * values.logsumexp(0) - (2 * values).logsumexp(0)).exp())
+
+
+def _tempering(log_weights: Tensor, effective_share: float) -> float:
+    """The largest power between 0 and 1 at which the effective sample size is that share of n, by bisection."""
+    wanted = effective_share * len(log_weights)
+    if effective_sample_size(log_weights) >= wanted:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if effective_sample_size(middle * log_weights) >= wanted else (low, middle)
+    return low
 
 
 @dataclass(frozen=True)

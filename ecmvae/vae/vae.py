@@ -105,10 +105,18 @@ class VAE(nn.Module, OneLatent[None]):
         """Mean image of the decoder at the mode of q(z|x)."""
         return self.likelihood.mean(self.decode(as_posterior(self.encoder(x)).mode))
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
-        """Mean images of `count` draws from the prior."""
+    def sample(
+        self, count: int, generator: torch.Generator | None = None, *, draw: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        """Ancestral sampling: z from the prior, the parameters of p(x|z), and then x.
+
+        Args:
+            count: How many, at least 1.
+            generator: Source of all draws; None is torch's own.
+            draw: Draw x from p(x|z), with its pixel noise; otherwise take the mean, the picture that is usually shown.
+        """
         z = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
-        return self.likelihood.mean(self.decode(z))
+        return _image(self.likelihood, self.decode(z), generator, draw)
 
 
 class ConditionalVAE(nn.Module, OneLatent[Tensor]):
@@ -191,9 +199,12 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
         parameters: Tensor = self.decoder(z, y)
         return parameters
 
-    def sample(self, y: Float[Tensor, "n ..."], generator: torch.Generator | None = None) -> Float[Tensor, "n ..."]:
-        """Mean images of one draw from the prior for each condition."""
-        return self.likelihood.mean(self.decode(self.prior(y).rsample(generator=generator), y))
+    def sample(
+        self, y: Float[Tensor, "n ..."], generator: torch.Generator | None = None, *, draw: bool = False
+    ) -> Float[Tensor, "n ..."]:
+        """One image for each condition: z from the prior, then the mean of p(x|z, y), or with `draw` a draw of x."""
+        parameters = self.decode(self.prior(y).rsample(generator=generator), y)
+        return _image(self.likelihood, parameters, generator, draw)
 
 
 class LabelConditioned(nn.Module):
@@ -222,6 +233,11 @@ def _gaussian(output: Posterior | tuple[Tensor, ...]) -> DiagonalGaussian:
     if not isinstance(posterior, DiagonalGaussian):
         raise ValueError(f"a Gaussian is needed here, this encoder gives {type(posterior).__name__}")
     return posterior
+
+
+def _image(likelihood: Likelihood, parameters: Tensor, generator: torch.Generator | None, draw: bool) -> Tensor:
+    """A draw of x, or its mean."""
+    return likelihood.sample(parameters, generator) if draw else likelihood.mean(parameters)
 
 
 def _checked_weight(beta: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ecmvae.vae.autoencoder import AutoEncoder
-from ecmvae.vae.celeba import face_vae
+from ecmvae.vae.celeba import BETA, face_autoencoder, face_vae
 from ecmvae.vae.decoders import MLPDecoder
 from ecmvae.vae.divergences import check_free_bits
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
@@ -51,6 +51,7 @@ ModelName = Literal[
     "keras_autoencoder",
     "keras_vae",
     "face_vae",
+    "face_autoencoder",
     "jmvae",
     "mvae",
     "mmvae",
@@ -60,6 +61,12 @@ ModelName = Literal[
     "mmvae_plus",
 ]
 """Names of models. The last seven see several modalities: an image and its class, or several images of one thing."""
+
+ATTRIBUTES = "attributes"
+"""The modality whose K values are independent yes or no; any other labelled modality is one of K classes."""
+
+Classes = int | Mapping[str, int]
+"""Number of classes of the one label, or of the values of each labelled modality."""
 
 Model = AutoEncoder | VAE | ConditionalVAE | MultimodalVAE
 """What `build_vae` makes."""
@@ -88,13 +95,15 @@ class ModelSettings:
     my_package.priors:MyPrior."""
     free_bits: float = 0.0
     """KL in nats that each latent dimension may have at no cost in the loss."""
+    reconstruction_weight: float = BETA
+    """Of face_vae and face_autoencoder: factor on the mean squared error, the lectures' beta; the KL's weight is 1."""
     label_weight: float = 10.0
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels; without effect
     where the modalities are several images."""
 
 
-def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: int = 10) -> Model:
-    """Build a model for images of `event_shape` (C, H, W) and one of `num_classes` classes.
+def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: Classes = 10) -> Model:
+    """Build a model for images of `event_shape` (C, H, W) and one of `num_classes` classes, or several labels.
 
     With (M, C, H, W) a multimodal model sees M images as its modalities, and no class.
 
@@ -146,28 +155,39 @@ def codes_of(model: Model, batch: dict[str, Tensor]) -> Tensor:
     return model.encode(batch["x"])
 
 
-def _mixture_vae(shape: Sequence[int], _: int, latent_dim: int, hidden: int, beta: float, components: int) -> VAE:
+def _labels(num_classes: Classes) -> dict[str, int]:
+    """Labelled modality -> its values; a `ValueError` without any."""
+    labels = {"label": num_classes} if isinstance(num_classes, int) else dict(num_classes)
+    if not labels:
+        raise ValueError(
+            "this model is given attributes beside each picture, and the data has none: add a table attributes.csv, or "
+            "choose another model"
+        )
+    return labels
+
+
+def _mixture_vae(shape: Sequence[int], _: Classes, latent_dim: int, hidden: int, beta: float, components: int) -> VAE:
     head = MixtureHead(hidden, latent_dim, components)
     encoder = nn.Sequential(MLPEncoder(prod(shape), (hidden,)), head)
     return MixtureVAE(encoder, MLPDecoder(latent_dim, (hidden,), shape), latent_dim, beta=beta)
 
 
-def _keras(build: Callable[..., Model], shape: Sequence[int], _: int, **settings: Any) -> Model:
+def _keras(build: Callable[..., Model], shape: Sequence[int], _: Classes, **settings: Any) -> Model:
     if shape != (1, 32, 32):
         raise ValueError(f"{build.__name__} takes 1x32x32 images, got {shape}: set pad_to: 32")
     return build(**settings)
 
 
-def _face_vae(shape: Sequence[int], _: int, latent_dim: int) -> VAE:
-    if shape[0] != 3:
-        raise ValueError(f"face_vae takes RGB images, got {shape}")
-    return face_vae(shape[1], latent_dim)
+def _face(build: Callable[..., Model], shape: Sequence[int], _: Classes, latent_dim: int, **used: float) -> Model:
+    if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
+        raise ValueError(f"{build.__name__} takes square RGB images, got {shape}")
+    return build(shape[1], latent_dim, **used)
 
 
 def _multimodal(
     cls: type[MultimodalVAE],
     shape: Sequence[int],
-    num_classes: int,
+    num_classes: Classes,
     *,
     latent_dim: int,
     hidden: int,
@@ -175,13 +195,14 @@ def _multimodal(
     label_weight: float | None = None,
     **private: int,
 ) -> MultimodalVAE:
-    """Image and label as modalities, or M images; `private` is empty or holds `private_dim`."""
+    """Image and labels as modalities, or M images; `private` is empty or holds `private_dim`."""
 
     def encoder(features: int) -> nn.Module:
         head = SharedPrivateHead(hidden, latent_dim, **private) if private else GaussianHead(hidden, latent_dim)
         return nn.Sequential(MLPEncoder(features, (hidden,)), head)
 
-    shapes: dict[str, Sequence[int]] = {"image": shape, "label": (num_classes,)}
+    labels = {} if len(shape) == 4 else _labels(num_classes)
+    shapes: dict[str, Sequence[int]] = {"image": shape} | {name: (count,) for name, count in labels.items()}
     if len(shape) == 4:
         shapes = {f"image_{number}": shape[1:] for number in range(shape[0])}
     width = latent_dim + sum(private.values())
@@ -190,8 +211,8 @@ def _multimodal(
     more: dict[str, Any] = dict(private)
     if cls is JMVAE:
         more["joint_encoder"] = LabelConditioned(encoder(sum(prod(event) for event in shapes.values())))
-    likelihoods: dict[str, Likelihood] = {"label": CategoricalLikelihood()} if "label" in shapes else {}
-    weights = {} if label_weight is None else {"label": label_weight}
+    likelihoods: dict[str, Likelihood] = {name: CategoricalLikelihood() for name in labels if name != ATTRIBUTES}
+    weights = {} if label_weight is None else dict.fromkeys(labels, label_weight)
     return cls(encoders, decoders, latent_dim, likelihoods=likelihoods, weights=weights, beta=beta, **more)
 
 
@@ -208,10 +229,14 @@ _MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
         lambda shape, _, latent_dim, hidden, components: mlp_categorical_vae(shape, hidden, latent_dim, components),
     ),
     "mixture_vae": ("latent_dim hidden beta components prior", _mixture_vae),
-    "conditional_vae": ("latent_dim hidden beta free_bits", mlp_conditional_vae),
+    "conditional_vae": (
+        "latent_dim hidden beta free_bits",
+        lambda shape, classes, **used: mlp_conditional_vae(shape, sum(_labels(classes).values()), **used),
+    ),
     "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
     "keras_vae": ("latent_dim beta prior free_bits", partial(_keras, keras_vae)),
-    "face_vae": ("latent_dim prior free_bits", _face_vae),
+    "face_vae": ("latent_dim prior free_bits reconstruction_weight", partial(_face, face_vae)),
+    "face_autoencoder": ("latent_dim reconstruction_weight", partial(_face, face_autoencoder)),
     "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
     "mvae": (_BOTH, partial(_multimodal, MVAE)),
     "mmvae": (_BOTH, partial(_multimodal, MMVAE)),

@@ -7,7 +7,13 @@ import torch
 from ecmvae.vae.classic import digits
 from ecmvae.vae.fully_connected import mlp_autoencoder, mlp_vae
 from ecmvae.vae.metrics import auroc
-from ecmvae.vae.outliers import OutlierThreshold, memorisation_check, outlier_scores, rarity_weights
+from ecmvae.vae.outliers import (
+    OutlierThreshold,
+    effective_sample_size,
+    memorisation_check,
+    outlier_scores,
+    rarity_weights,
+)
 
 
 def test_scores_are_the_negative_bounds():
@@ -66,6 +72,33 @@ def test_a_rare_group_is_drawn_more_often():
     assert weights[950:].sum() / weights.sum() > 0.2  # against 0.05 in the data
 
 
+def test_effective_sample_size_by_its_definition():
+    weights = torch.tensor([3.0, 1.0, 0.5], dtype=torch.float64)
+    assert effective_sample_size(weights.log()) == pytest.approx(4.5**2 / (9 + 1 + 0.25))
+    assert effective_sample_size(torch.full((8,), -700.0)) == pytest.approx(8)
+    assert effective_sample_size(torch.tensor([0.0, -1e4])) == pytest.approx(1)
+
+
+def test_weights_of_many_dimensions_do_not_degenerate():
+    # 200 dimensions of which 10 are in use, as in the face VAE; 2 % of the samples lie apart in three of those.
+    torch.manual_seed(0)
+    codes = 0.01 * torch.randn(2000, 200, dtype=torch.float64)
+    codes[:, 50:60] = torch.randn(2000, 10, dtype=torch.float64)
+    rare = torch.arange(2000) < 40
+    codes[rare, 50:53] += 4.0
+    plain = rarity_weights(codes, dimensions=None, effective_share=0.0)
+    assert plain.max() / plain.sum() > 0.1  # the bare product: one sample of 2,000 has a tenth of all weight
+    for share in (0.1, 0.4):
+        weights = rarity_weights(codes, dimensions=10, effective_share=share)
+        assert effective_sample_size(weights.log()) / 2000 == pytest.approx(share, rel=1e-6)
+        assert weights.mean() == pytest.approx(1.0)
+    guarded = rarity_weights(codes, dimensions=10)
+    assert guarded[rare].sum() / guarded.sum() > 0.2  # against 0.02 in the data
+    scrambled = codes.clone()
+    scrambled[:, :50] = scrambled[:, :50].flip(0)  # what the model does not use has no effect
+    torch.testing.assert_close(rarity_weights(scrambled, dimensions=10), guarded)
+
+
 def test_memorisation_tells_copies_from_fresh_samples():
     train, test = torch.randn(300, 4), torch.randn(200, 4)
     copies = memorisation_check(train[:100] + 0.01 * torch.randn(100, 4), train, test)
@@ -83,6 +116,8 @@ def test_memorisation_tells_copies_from_fresh_samples():
         (lambda: OutlierThreshold.calibrate(torch.rand(0), 0.1), "inlier scores"),
         (lambda: rarity_weights(torch.rand(4, 2), bins=0), "bins"),
         (lambda: rarity_weights(torch.rand(4, 2), smoothing=0.0), "smoothing"),
+        (lambda: rarity_weights(torch.rand(4, 2), dimensions=0), "dimensions"),
+        (lambda: rarity_weights(torch.rand(4, 2), effective_share=1.0), "effective_share"),
     ],
 )
 def test_bad_input_says_what_to_do(call, message):

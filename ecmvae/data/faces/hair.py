@@ -23,7 +23,7 @@ def draw_hair_behind(pen: Pen, style: str, face: Face, color: Color) -> None:
         pen.fill(face.flat(ellipse(0.0, 0.3, 1.15, 1.2)), shade)
     elif style == "LongHairBun":
         pen.fill(face.flat(ellipse(0.0, -1.2, 0.36, 0.25)), color)
-        pen.line(face.flat(ellipse(0.0, -1.2, 0.2, 0.14, begin=150, end=380)), shade, 0.008)
+        pen.line(face.flat(ellipse(0.0, -1.2, 0.2, 0.14, begin=150.0, end=380.0)), shade, 0.008)
     elif style == "ShortHairFrizzle":
         for angle in np.linspace(-200, 20, 11):
             u, v = 1.02 * np.cos(np.deg2rad(angle)), -0.32 + 0.72 * np.sin(np.deg2rad(angle))
@@ -82,7 +82,7 @@ def _frizzle(pen: Pen, face: Face, color: Color) -> None:
         u, v = 0.84 * np.cos(np.deg2rad(angle)), -0.36 + 0.5 * np.sin(np.deg2rad(angle))
         pen.fill(face.flat(ellipse(u, v, 0.26, 0.19)), color)
     for u, v in [(-0.5, -0.86), (0.0, -0.95), (0.5, -0.86), (-0.25, -0.74), (0.28, -0.74)]:
-        pen.line(face.flat(ellipse(u, v, 0.1, 0.07, begin=160, end=380)), darker(color, -0.3), 0.009)
+        pen.line(face.flat(ellipse(u, v, 0.1, 0.07, begin=160.0, end=380.0)), darker(color, -0.3), 0.009)
     line = smooth([(0.98, -0.1), (0.86, -0.3), (0.6, -0.62), (0.0, -0.64), (-0.6, -0.62), (-0.86, -0.3), (-0.98, -0.1)],
                   closed=False)  # fmt: skip
     pen.fill(_cap(line, face, 1.1, -0.08), color, 1.0)
@@ -106,9 +106,9 @@ def _curly(pen: Pen, face: Face, color: Color) -> None:
     for u, v in [(1.06, 0.1), (1.14, 0.45), (1.16, 0.8)]:
         for sign in (-1.0, 1.0):
             pen.fill(face.flat(ellipse(sign * u, v, 0.22, 0.2)), color)
-            pen.line(face.flat(ellipse(sign * u, v, 0.1, 0.09, begin=150, end=400)), darker(color, -0.25), 0.009)
+            pen.line(face.flat(ellipse(sign * u, v, 0.1, 0.09, begin=150.0, end=400.0)), darker(color, -0.25), 0.009)
     for u, v in [(-0.6, -0.8), (-0.2, -0.95), (0.25, -0.93), (0.65, -0.78)]:
-        pen.line(face.flat(ellipse(u, v, 0.12, 0.09, begin=150, end=400)), darker(color, -0.25), 0.009)
+        pen.line(face.flat(ellipse(u, v, 0.12, 0.09, begin=150.0, end=400.0)), darker(color, -0.25), 0.009)
 
 
 def _bun(pen: Pen, face: Face, color: Color) -> None:

@@ -78,11 +78,11 @@ def draw_features(pen: Pen, look: Look, face: Face, skin: Color, hair: Color) ->
     glow = max(look.smile, 0.0)
     blush = tuple(round(0.6 * c + 0.4 * b) for c, b in zip(skin, (220, 80, 80), strict=True))
     for sign in (-1.0, 1.0):
-        cheek = ellipse(sign * 0.58, 0.32, 0.17, 0.1)
-        pen.fill(face.on(cheek), (blush[0], blush[1], blush[2]), 0.15 + 0.4 * glow)
+        cheek = ellipse(sign * 0.58, 0.33, 0.19, 0.12)
+        pen.fill(face.on(cheek), (blush[0], blush[1], blush[2]), 0.12 + 0.55 * glow)
     _mouth(pen, look, face, skin)
     if look.mustache:
-        half = [(0.0, 0.4), (0.14, 0.37), (0.3, 0.42), (0.46, 0.5), (0.3, 0.5), (0.14, 0.47), (0.0, 0.46)]
+        half = [(0.0, 0.4), (0.15, 0.36), (0.33, 0.41), (0.5, 0.52), (0.33, 0.5), (0.15, 0.47), (0.0, 0.46)]
         pen.fill(face.on(smooth(mirrored(half))), darker(hair, 0.2))
 
 
@@ -128,7 +128,7 @@ def _eye(pen: Pen, kind: str, face: Face, sign: float, skin: Color) -> None:
     radius = min(height, 0.1)
     pen.fill(face.on(ellipse(pupil, v, radius * 1.25, radius)), palette.IRIS)
     pen.fill(face.on(ellipse(pupil - 0.04, v - radius * 0.4, 0.035, 0.028)), (255, 255, 255))
-    lid = ellipse(u, v, 0.19, height, begin=180, end=360)
+    lid = ellipse(u, v, 0.19, height, begin=180.0, end=360.0)
     pen.line(face.on(lid), darker(skin, 0.6), 0.012)
 
 
@@ -142,14 +142,14 @@ def _brow(pen: Pen, kind: str, face: Face, sign: float, color: Color) -> None:
 
 def _mouth(pen: Pen, look: Look, face: Face, skin: Color) -> None:
     smile = look.smile
-    half = 0.29 + 0.13 * max(smile, 0.0)
-    corner, middle = 0.6 - 0.11 * smile, 0.6 + 0.06 * smile
+    half = 0.32 + 0.14 * max(smile, 0.0)
+    corner, middle = 0.6 - 0.13 * smile, 0.6 + 0.08 * smile
     u = np.linspace(-1.0, 1.0, 17)
     upper = np.stack([half * u, corner + (middle - corner) * (1 - u**2)], 1)
     if not look.mouth_open:
-        pen.line(face.on(upper), palette.LIPS, 0.019)
+        pen.line(face.on(upper), palette.LIPS, 0.026)
         return
-    gape = 0.15 + 0.06 * max(smile, 0.0)
+    gape = 0.17 + 0.06 * max(smile, 0.0)
     edge = np.stack([half * u, corner + (middle - 0.05 - corner) * (1 - u**2)], 1)
     lower = np.stack([half * u, corner + (middle + gape - corner) * (1 - u**2) ** 0.7], 1)
     opening = np.concatenate([edge, lower[::-1]])
@@ -157,4 +157,4 @@ def _mouth(pen: Pen, look: Look, face: Face, skin: Color) -> None:
     teeth = np.stack([half * 0.86 * u, edge[:, 1] + 0.06 * (1 - u**2) ** 0.5], 1)
     pen.fill(face.on(np.concatenate([edge * [0.86, 1.0], teeth[::-1]])), palette.TEETH)
     pen.fill(face.on(ellipse(0.0, middle + gape - 0.035, half * 0.5, 0.04)), palette.TONGUE)
-    pen.line(face.on(np.concatenate([opening, opening[:1]])), palette.LIPS, 0.011)
+    pen.line(face.on(np.concatenate([opening, opening[:1]])), palette.LIPS, 0.014)

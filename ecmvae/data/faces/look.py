@@ -153,14 +153,14 @@ def random_look(generator: np.random.Generator) -> Look:
 def random_variation(generator: np.random.Generator) -> Variation:
     """Small changes of place, size, light and colour, and a pale background."""
     hue = generator.uniform(0, 2 * np.pi)
-    pale = 208 + 24 * np.cos(hue + np.array([0.0, 2.1, 4.2])) + generator.uniform(-15, 10)
+    pale = 210 + 16 * np.cos(hue + np.array([0.0, 2.1, 4.2])) + generator.uniform(-12, 10)
     hats: Sequence[tuple[int, int, int]] = ((52, 78, 120), (140, 50, 60), (60, 100, 80))
     red, green, blue = (int(value) for value in pale.clip(0, 255))
     return Variation(
         shift=(generator.uniform(-0.025, 0.025), generator.uniform(-0.02, 0.02)),
-        scale=generator.uniform(0.96, 1.04),
+        scale=generator.uniform(1.06, 1.16),
         roll=generator.uniform(-4.0, 4.0),
-        light=generator.uniform(-0.25, 0.25),
+        light=generator.uniform(-0.18, 0.18),
         tint=(generator.uniform(0.95, 1.03), generator.uniform(0.95, 1.03), generator.uniform(0.95, 1.03)),
         background=(red, green, blue),
         hat_color=hats[generator.integers(len(hats))],

@@ -189,12 +189,17 @@ class MultimodalVAE(nn.Module, ABC):
         self.check_modalities(targets)
         return self._decoded(self.united_points(self.prepare(data, present)), targets)
 
-    def sample(self, count: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Mean of each modality for `count` draws from the prior."""
+    def sample(
+        self, count: int, generator: torch.Generator | None = None, *, draw: bool = False
+    ) -> dict[str, Tensor]:
+        """Each modality for `count` draws from the prior: its mean, or with `draw` a draw from p(x_m|z)."""
         like = next(self.parameters())
         check_count(count, "count")
         points = {name: prior.sample(count, like, generator) for name, prior in self.latent_priors().items()}
-        return self._decoded(points, self.names)
+        if not draw:
+            return self._decoded(points, self.names)
+        parameters = {name: self.decoders[name](self.decoder_input(name, points)) for name in self.names}
+        return {name: self.likelihood(name).sample(each, generator) for name, each in parameters.items()}
 
     def _decoded(self, points: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
         return {
