@@ -31,9 +31,10 @@ def mixture_joint(
     weights: Float[Tensor, " c"], means: Float[Tensor, " c"], stds: Float[Tensor, " c"], x: Float[Tensor, " n"]
 ) -> Float[Tensor, "c n"]:
     """Pr(x, z = c) = weight_c N(x; mean_c, std_c^2) at n points; its sum over c is the mixture's density."""
-    return weights[:, None] * DiagonalGaussian(means[:, None, None], 2 * stds.log()[:, None, None]).log_prob(
-        x[None, :, None]
-    ).exp()
+    return (
+        weights[:, None]
+        * DiagonalGaussian(means[:, None, None], 2 * stds.log()[:, None, None]).log_prob(x[None, :, None]).exp()
+    )
 
 
 def mixture_figure(
@@ -182,9 +183,7 @@ class CodeNotes:
     """3. There are gaps: the share of samples that lie further from every code than 95 % of codes do from each other."""
 
 
-def code_notes(
-    codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], samples: Float[Tensor, "k l"]
-) -> CodeNotes:
+def code_notes(codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], samples: Float[Tensor, "k l"]) -> CodeNotes:
     """Measure codes, and `samples` as one would draw new ones: from the box of an autoencoder, a VAE's prior."""
     groups = [codes[labels == label].double() for label in labels.unique()]
     areas = torch.stack([torch.linalg.det(torch.cov(group.T)).clamp_min(0).sqrt() for group in groups])

@@ -8,7 +8,12 @@ import torch
 from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.zoo import ModelName, ModelSettings, batch_for, build_vae, codes_of
 
-SHAPES = {"keras_autoencoder": (1, 32, 32), "keras_vae": (1, 32, 32), "face_vae": (3, 32, 32), "face_autoencoder": (3, 32, 32)}
+SHAPES = {
+    "keras_autoencoder": (1, 32, 32),
+    "keras_vae": (1, 32, 32),
+    "face_vae": (3, 32, 32),
+    "face_autoencoder": (3, 32, 32),
+}
 
 
 @pytest.mark.parametrize("name", get_args(ModelName))

@@ -196,7 +196,9 @@ def _() -> None:
     assert error < 0.5 * ((drawn()[0][:600].mean(0) - test) ** 2).mean()
     with torch.no_grad():
         new = model().sample(6, torch.Generator().manual_seed(1))
-    canvas = labelled_canvas(torch.stack([test[:6], model().reconstruct(test[:6]).detach(), new]), ("real", "rec.", "new"))
+    canvas = labelled_canvas(
+        torch.stack([test[:6], model().reconstruct(test[:6]).detach(), new]), ("real", "rec.", "new")
+    )
     assert canvas.shape[0] == 3
 
 

@@ -114,7 +114,9 @@ def _() -> None:
     assert np.abs(drawn.mean(0) - images.mean(0)).max() < 0.5
 
 
-not_here(9, "000", "pictures of published GANs", "no GAN is part of this library; the slide shows other people's results")
+not_here(
+    9, "000", "pictures of published GANs", "no GAN is part of this library; the slide shows other people's results"
+)
 
 
 @row(10, "000", "two rules: samples look like the data, and are not copies of it", "vae/outliers.py")
@@ -280,5 +282,3 @@ def _() -> None:
     np.add.at(table, (drawn[:, 0], drawn[:, 1]), 1)
     kept = table[table.sum(1) > 500]
     assert stats.chi2_contingency(kept).pvalue > 0.001
-
-

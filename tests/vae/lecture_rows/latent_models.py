@@ -187,7 +187,12 @@ def _() -> None:
     for size, epochs in ((30, 4), (300, 4), (300, 40)):  # equal epochs, and equal steps
         torch.manual_seed(0)
         model = mlp_vae((1, 8, 8), 32, 4)
-        fit(model, {"x": digits().train_images}, FitSettings(epochs=epochs, batch_size=size, device="cpu"), progress=False)
+        fit(
+            model,
+            {"x": digits().train_images},
+            FitSettings(epochs=epochs, batch_size=size, device="cpu"),
+            progress=False,
+        )
         with torch.no_grad():
             bound[size, epochs] = model(digits().test_images, "mean").loss.item()
     assert bound[30, 4] < bound[300, 4] - 1  # at equal epochs the small batch wins: it took ten times the steps
@@ -227,7 +232,9 @@ def _() -> None:
     case = known("difference_loss")
     for each in case["cases"]:
         assert math.isclose(
-            orthogonality_loss(double(each["a"]), double(each["b"])).item(), each["frobenius_version"], abs_tol=case["tol"]
+            orthogonality_loss(double(each["a"]), double(each["b"])).item(),
+            each["frobenius_version"],
+            abs_tol=case["tol"],
         )
 
 
