@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import binary_roc
 
 from ecmvae.data.mnist import load_images
 from ecmvae.vae.latent_space import attribute_direction, edit, nearest, recall_at_k, traverse, uniformity
-from ecmvae.vae.metrics import auroc, bound_report
+from ecmvae.vae.metrics import auroc
 from ecmvae.vae.outliers import OutlierThreshold, memorisation_check, outlier_scores, rarity_weights
 from ecmvae.vae.plots import figure, latent_histograms
 from ecmvae.vae.vae import VAE
@@ -190,10 +190,10 @@ def memorisation(gallery: Gallery) -> None:
         scale=2,
     )
     gallery.report(
-        "The lecture's extreme case: a VAE (beta 0.1) that was trained on ten digits only, for 3,000 epochs, returns the "
-        "training digit for any code near its own, and mixtures of the ten elsewhere. The VAE of 60,000 digits does not "
-        "copy: its samples are as far from their nearest training digit as test digits are. Distances in pixel space; "
-        "0.5 is what chance gives, 1 is copying.",
+        "The lecture's extreme case: a VAE (beta 0.1) that was trained on ten digits only, for 3,000 epochs, returns "
+        "the training digit for any code near its own, and mixtures of the ten elsewhere. The VAE of 60,000 digits "
+        "does not copy: its samples are as far from their nearest training digit as test digits are. Distances in "
+        "pixel space; 0.5 is what chance gives, 1 is copying.",
         samples_of_the_60000_digit_VAE_nearer_than_test_digits=whole.nearer_share,
         median_distances_samples_and_test=[whole.sample_distance, whole.test_distance],
         samples_of_the_ten_digit_VAE_nearer=ten_check.nearer_share,

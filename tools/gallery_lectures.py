@@ -82,10 +82,10 @@ def p_value_classes(gallery: Gallery) -> None:
     with torch.no_grad():
         ten = big_vae(gallery).encode(gallery.mnist.test_images).rsample(generator=torch.Generator().manual_seed(0))
     gallery.report(
-        "Phi(z) of each latent is uniform where the codes follow the prior, so that the square is filled evenly and each "
-        "class, a tenth of the data, takes about a tenth of its area. Below: Kolmogorov-Smirnov tests of the ten latents "
-        "of the MNIST VAE. With 200 codes few of them can be told from the prior; with 10,000 all can, because the "
-        "aggregate posterior of a trained VAE is near the prior and never equal to it.",
+        "Phi(z) of each latent is uniform where the codes follow the prior, so that the square is filled evenly and "
+        "each class, a tenth of the data, takes about a tenth of its area. Below: Kolmogorov-Smirnov tests of the ten "
+        "latents of the MNIST VAE. With 200 codes few of them can be told from the prior; with 10,000 all can, "
+        "because the aggregate posterior of a trained VAE is near the prior and never equal to it.",
         ten_p_values_with_200_codes=uniformity_p_values(ten[:200]).tolist(),
         ten_p_values_with_10000_codes=uniformity_p_values(ten).tolist(),
     )
@@ -117,10 +117,10 @@ def three_notes(gallery: Gallery) -> None:
         }
     gallery.figure("three_notes", drawn)
     gallery.report(
-        "The lecture's three notes on the autoencoder of Fashion-MNIST: 1. some classes take a small area and others a "
-        "large one; 2. the codes are not symmetrical about 0 and not bounded; 3. there are large gaps. Samples are drawn "
-        "evenly from the box of the autoencoder's codes, and from the VAE's prior; one is in a gap when it is further "
-        "from every code than 95 % of the codes are from their nearest neighbour.",
+        "The lecture's three notes on the autoencoder of Fashion-MNIST: 1. some classes take a small area and others "
+        "a large one; 2. the codes are not symmetrical about 0 and not bounded; 3. there are large gaps. Samples are "
+        "drawn evenly from the box of the autoencoder's codes, and from the VAE's prior; one is in a gap when it is "
+        "further from every code than 95 % of the codes are from their nearest neighbour.",
         **numbers,
     )
 
@@ -149,9 +149,10 @@ def embedding(gallery: Gallery) -> None:
         for name in ("Hair", "Skin", "Pose", "Mouth")
     }
     gallery.report(
-        "A network that was trained to classify photographs turns a picture into about 1,000 numbers: EfficientNet-Lite0 "
-        "(ImageNet weights of the Python package) gives 1,280 before its classifier. The drawn faces nearest to five of "
-        "them in that space; and how often a face and its nearest neighbour agree in a factor, among 400.",
+        "A network that was trained to classify photographs turns a picture into about 1,000 numbers: "
+        "EfficientNet-Lite0 (ImageNet weights of the Python package) gives 1,280 before its classifier. The drawn "
+        "faces nearest to five of them in that space; and how often a face and its nearest neighbour agree in a "
+        "factor, among 400.",
         numbers_for_each_picture=codes.shape[1],
         **{f"nearest_has_the_same_{name}": share for name, share in agreement.items()},
     )
@@ -206,8 +207,8 @@ def tissue_lesions(gallery: Gallery) -> None:
     )
     peaks = maps["ill"].flatten(1).argmax(1)
     gallery.report(
-        "Drawn tissue. The VAE has seen 2,000 healthy pictures and rebuilds every picture as a healthy one; the squared "
-        "error, averaged over 3 x 3 pixels, shows where the lesion is, and -ELBO says which picture has one.",
+        "Drawn tissue. The VAE has seen 2,000 healthy pictures and rebuilds every picture as a healthy one; the "
+        "squared error, averaged over 3 x 3 pixels, shows where the lesion is, and -ELBO says which picture has one.",
         AUROC_of_the_picture_by_ELBO=auroc(scores, torch.arange(1000) >= 500),
         AUROC_of_the_pixel_by_error=auroc(maps["ill"].flatten(), masks.flatten().bool()),
         largest_error_lies_in_the_lesion=float(masks.flatten(1).gather(1, peaks[:, None]).mean()),

@@ -91,8 +91,8 @@ def latent_scatter(gallery: Gallery) -> None:
         )
     gallery.figure("latent_scatter", drawn)
     gallery.report(
-        "The autoencoder is free to place its codes anywhere and leaves gaps between the classes. The VAE's codes follow "
-        "the prior N(0, I).",
+        "The autoencoder is free to place its codes anywhere and leaves gaps between the classes. The VAE's codes "
+        "follow the prior N(0, I).",
         **numbers,
     )
 
@@ -136,8 +136,8 @@ def denoising(gallery: Gallery) -> None:
         "denoising", rows, "Test digits, with noise, denoised", ["clean", "noisy", "denoised"], numbers, scale=2
     )
     gallery.report(
-        "A denoising autoencoder reads digits with Gaussian noise of standard deviation 0.5 and is trained to return the "
-        "clean ones.",
+        "A denoising autoencoder reads digits with Gaussian noise of standard deviation 0.5 and is trained to return "
+        "the clean ones.",
         mean_squared_error_noisy=float(((noisy - test) ** 2).mean()),
         mean_squared_error_denoised=float(((clean - test) ** 2).mean()),
     )
@@ -166,12 +166,12 @@ def samples(gallery: Gallery) -> None:
             numbers[f"frechet_distance_{name}_{latents}_latents"] = feature_fid(test, images, features)
             numbers[f"inception_score_{name}_{latents}_latents"] = classifier_inception_score(images, gallery.judge)
     gallery.report(
-        "The lecture's claim is that a VAE generates better pictures than an autoencoder, whose codes can only be drawn "
-        "from the box that they span. Measured by the Frechet distance in the features of a small digit classifier "
-        "(10,000 samples each, lower is nearer to real digits), the claim holds with the lecture's two latents, where "
-        "the box is full of gaps. With ten latents it does not hold under this measure: few of the autoencoder's "
-        "samples are clean digits, but their strokes are sharp, and the VAE's means are blurred. The inception score "
-        "agrees. Distances compare only within this table.",
+        "The lecture's claim is that a VAE generates better pictures than an autoencoder, whose codes can only be "
+        "drawn from the box that they span. Measured by the Frechet distance in the features of a small digit "
+        "classifier (10,000 samples each, lower is nearer to real digits), the claim holds with the lecture's two "
+        "latents, where the box is full of gaps. With ten latents it does not hold under this measure: few of the "
+        "autoencoder's samples are clean digits, but their strokes are sharp, and the VAE's means are blurred. The "
+        "inception score agrees. Distances compare only within this table.",
         **numbers,
         frechet_distance_training_digits=feature_fid(test, gallery.mnist.train_images[:10_000], features),
         inception_score_test_digits=classifier_inception_score(test, gallery.judge),
@@ -201,9 +201,9 @@ def conditional(gallery: Gallery) -> None:
         classes = F.one_hot(labels, 10).float()
         drawn, drawn_plain = (each.sample(classes, torch.Generator().manual_seed(0)) for each in (model, plain))
     gallery.report(
-        "Each row is one latent and each column one class: the style stays and the digit changes. This model has beta 4 "
-        "and was trained for eight epochs; the heavier KL brings its codes nearer to the prior from which samples are "
-        "drawn. At beta 1 (20 epochs) more of the prior is empty, and fewer samples are recognised as their class.",
+        "Each row is one latent and each column one class: the style stays and the digit changes. This model has beta "
+        "4 and was trained for eight epochs; the heavier KL brings its codes nearer to the prior from which samples "
+        "are drawn. At beta 1 (20 epochs) more of the prior is empty, and fewer samples are recognised as their class.",
         recognised_as_their_class_by_an_independent_classifier=gallery.recognised(drawn, labels),
         the_same_at_beta_1=gallery.recognised(drawn_plain, labels),
         the_classifier_on_real_test_digits=gallery.recognised(gallery.mnist.test_images, gallery.mnist.test_labels),
@@ -312,9 +312,9 @@ def fashion(gallery: Gallery) -> None:
     gallery.figure("fashion_latent", drawn)
     held_out = data.test_labels == 9
     gallery.report(
-        "The lectures' Keras network: three strided convolutions and two latents; five epochs on 6,000 pictures. One test "
-        "picture of each class, its reconstruction, and samples of the prior (which have no class). Right, sorted "
-        "p-values of sampled codes: on the diagonal they follow the prior.",
+        "The lectures' Keras network: three strided convolutions and two latents; five epochs on 6,000 pictures. One "
+        "test picture of each class, its reconstruction, and samples of the prior (which have no class). Right, "
+        "sorted p-values of sampled codes: on the diagonal they follow the prior.",
         **bound_report(model, test[::10], num_samples=50),
         distance_of_p_values_from_uniform=[float(v) for v in uniformity(z)],
         KL_tells_boots_from_the_rest_AUROC=auroc(codes.kl().detach(), held_out),

@@ -23,6 +23,7 @@ from ecmvae.vae.plots import figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL import Image
 
 _DOT = {"s": 3, "linewidths": 0}
 
@@ -180,7 +181,7 @@ class CodeNotes:
     extent: float
     """2. They are not bounded: the largest absolute value."""
     gap_share: float
-    """3. There are gaps: the share of samples that lie further from every code than 95 % of codes do from each other."""
+    """3. There are gaps: the share of samples further from every code than 95 % of codes are from their neighbours."""
 
 
 def code_notes(codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], samples: Float[Tensor, "k l"]) -> CodeNotes:
@@ -194,3 +195,11 @@ def code_notes(codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], samples: 
         extent=float(codes.abs().max()),
         gap_share=float((nearest(samples, codes)[0][:, 0] > reach).float().mean()),
     )
+
+
+def as_picture(canvas: Float[Tensor, "ch h w"]) -> Image.Image:
+    """A canvas in [0, 1] as a PIL image, which a notebook shows."""
+    from PIL import Image
+
+    pixels = (canvas.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1))

@@ -109,7 +109,7 @@ def _() -> None:
 def _() -> None:
     ten = digits().train_images[:10]
     settings = ModelSettings(name="vae", hidden=64, latent_dim=4, beta=0.05)
-    model = trained(settings, 400, ten)
+    model = trained(settings, 200, ten)
     with torch.no_grad():
         copies = decode(model, model.encode(ten).rsample(10, torch.Generator().manual_seed(0)).flatten(0, 1))
     check = memorisation_check(copies, ten, digits().test_images)

@@ -15,6 +15,8 @@ from torch import Tensor
 from ecmvae.data.mnist import LabelledImages, load_images
 from ecmvae.training.vae_loop import FitSettings, fit
 from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.fully_connected import mlp_vae
+from ecmvae.vae.likelihoods import GaussianLikelihood
 from ecmvae.vae.vae import VAE
 from ecmvae.vae.zoo import ModelSettings, batch_for, build_vae
 
@@ -81,6 +83,16 @@ def trained(settings: ModelSettings, epochs: int, images: Tensor | None = None, 
         how = FitSettings(epochs=epochs, batch_size=100, learning_rate=5e-3, device="cpu")
         fit(model, batch_for(model, images, labels), how, progress=False)
     return model.eval()
+
+
+def gaussian(images: Tensor, latents: int, epochs: int) -> VAE:
+    """A VAE with Gaussian pixels of standard deviation 0.1."""
+    with torch.random.fork_rng(), torch.enable_grad():
+        torch.manual_seed(0)
+        model = mlp_vae(tuple(images.shape[1:]), 64, latents, likelihood=GaussianLikelihood(0.01))
+        how = FitSettings(epochs=epochs, batch_size=50, learning_rate=3e-3, device="cpu")
+        fit(model, {"x": images}, how, progress=False)
+    return model
 
 
 @cache
