@@ -35,7 +35,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
 
     Required parameters are positional, the others options. A parameter of type `Config` is given by ``--config FILE``
     (several are laid over each other) and by ``--model.latent.dim 8`` and the like; one of type `ConfigFiles` gets the
-    paths of those files.
+    paths of those files; one of type `tuple[str, ...]` that defaults to () takes all words that are left.
 
     Raises:
         UserError: For a wrong option or value; names the nearest right one.
@@ -46,6 +46,8 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     files = [name for name in parameters if hints[name] is ConfigFiles]
     parser = _parser(function, program, switches)
     words = _spell_out(words, switches)
+    if any(hints[name] == tuple[str, ...] for name in parameters):
+        words = _options_first(words)
     try:
         _check_options(words, {*parameters} - {*configs, *files} | (_config_options() if configs else set()))
         if configs:
@@ -60,6 +62,7 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     built = parser.instantiate(values)
     arguments = {name: built[name] for name in parameters if name not in (*configs, *files)}
     arguments |= {name: _config_files(words) for name in files}
+    arguments |= {name: tuple(built[name] or ()) for name in parameters if hints[name] == tuple[str, ...]}
     sections = [field.name for field in dataclasses.fields(Config)]
     return arguments | {name: Config(**{section: built[section] for section in sections}) for name in configs}
 
@@ -89,7 +92,9 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
         def _expand_help(self, action: Any) -> str:
             return _plain(super()._expand_help(action), switch=action.dest in switches)
 
+    rest = [name for name in parameters if hints[name] == tuple[str, ...]]
     shapes = [f"{name.upper()} [{name.upper()} ...]" if name in lists else name.upper() for name in needed]
+    shapes += [f"[{name.upper()} ...]" for name in rest]
     parser = ArgumentParser(
         prog=program,
         usage=" ".join([program, *shapes, "[--option VALUE ...]"]),
@@ -99,7 +104,9 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
     )
     for name in lists:  # words without a dash: the files of a command
         parser.add_argument(name, nargs="+", type=typing.get_args(hints[name])[0], help=_argument(function, name))
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*configs, *lists})
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*configs, *lists, *rest})
+    for name in rest:
+        parser.add_argument(name, nargs="*", type=str, default=[], help=_argument(function, name))
     if configs:
         help_line = "YAML file of settings; may be given again, later files win"
         parser.add_argument("--config", metavar="FILE", action=_ConfigFile, help=help_line)
@@ -168,6 +175,21 @@ def _spell_out(words: Sequence[str], switches: Collection[str]) -> list[str]:
                 equals, value = "=", "true"
         spelt.append(f"{option}{equals}{value}")
     return spelt
+
+
+def _options_first(words: Sequence[str]) -> list[str]:
+    """Options with their values before all other words, which argparse otherwise takes for finished at an option."""
+    options: list[str] = []
+    others: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--help" or not word.startswith("--"):
+            (options if word == "--help" else others).append(word)
+            continue
+        options.append(word)
+        if "=" not in word:
+            options += [after for after in (next(left, None),) if after is not None]
+    return [*options, *others]
 
 
 def _plain(text: str, *, switch: bool) -> str:

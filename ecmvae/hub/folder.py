@@ -77,12 +77,25 @@ def write_model_folder(
     half: bool = False,
     card: str | None = None,
 ) -> Path:
+    """Write the model folder of a segmentation network; see `write_folder`, which takes its configuration as text."""
+    return write_folder(folder, state, config.to_yaml(), metadata, half=half, card=card)
+
+
+def write_folder(
+    folder: str | Path,
+    state: Mapping[str, Tensor],
+    config: str,
+    metadata: Mapping[str, Any],
+    *,
+    half: bool = False,
+    card: str | None = None,
+) -> Path:
     """Write a model folder atomically; an older one of that name is replaced.
 
     Args:
         folder: Its path.
         state: The network's tensors by name.
-        config: The configuration that built the network.
+        config: The configuration that built the network, as YAML.
         metadata: What else to keep, as JSON.
         half: Store floating-point numbers in 16 bits: half the size.
         card: Text of README.md; None = none.
@@ -101,7 +114,7 @@ def write_model_folder(
         temporary.mkdir()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         write_weight_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
-        (temporary / CONFIG_FILE).write_text(config.to_yaml(), encoding="utf-8")
+        (temporary / CONFIG_FILE).write_text(config, encoding="utf-8")
         (temporary / METADATA_FILE).write_text(json.dumps(dict(metadata), indent=2) + "\n", encoding="utf-8")
         if card is not None:
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")

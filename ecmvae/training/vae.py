@@ -1,69 +1,39 @@
-"""Base autoencoders and VAEs on labelled images: the work of `ecmvae vae train | sample | traverse | score`.
+"""Train a model of `ecmvae.vae` on labelled images or on a folder of pictures: the work of `ecmvae vae train`.
 
-A run is a folder: ``config.yaml``, ``model.safetensors`` (best weights), ``last.pt`` (to resume), ``history.json`` and
-TensorBoard's files.
+A run is a folder: ``config.yaml``, ``metadata.json`` and ``model.safetensors`` (best weights) are a model folder as
+`ecmvae.training.vae_model` reads it; ``last.pt`` (to resume), ``history.json`` and TensorBoard's files lie beside them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import hashlib
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from einops import rearrange
 from torch import Tensor
-from torch.nn.functional import pad
 
-from ecmvae.config_reader import build, merge, nested, read_layers
-from ecmvae.data.mnist import EVENT_SHAPES, ImageSet, LabelledImages, load_images
-from ecmvae.errors import UserError, check_range
-from ecmvae.files import remove_leftovers, replacing
+from ecmvae.errors import UserError
+from ecmvae.files import remove_leftovers, replacing, show_path, write_json
+from ecmvae.foreign_text import read_json
+from ecmvae.hub.named_models import CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
 from ecmvae.locks import locked
-from ecmvae.training.vae_coherence import coherence_scores
-from ecmvae.training.vae_loop import FitSettings, fit
+from ecmvae.training.vae_data import RunData, Samples, batch_of
+from ecmvae.training.vae_folder import build_model, config_text, metadata_of
+from ecmvae.training.vae_loop import LAST, fit
+from ecmvae.training.vae_model import TrainedVAE
+from ecmvae.training.vae_settings import FOLDER, DataSettings, VAEConfig, load_vae_config
 from ecmvae.vae.autoencoder import AutoEncoder
-from ecmvae.vae.latent_space import box_samples, manifold_grid, traverse
-from ecmvae.vae.latents import active_units
-from ecmvae.vae.metrics import bound_report
-from ecmvae.vae.multimodal import MultimodalVAE
-from ecmvae.vae.plots import image_canvas, save_canvas
-from ecmvae.vae.priors import StandardNormal
-from ecmvae.vae.vae import VAE, ConditionalVAE
-from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae, codes_of
-from ecmvae.weight_files import read_weight_file, write_weight_file
+from ecmvae.vae.latent_space import box_samples
+from ecmvae.vae.vae import ConditionalVAE
+from ecmvae.vae.zoo import Model
+from ecmvae.weight_files import write_weight_file
 
+__all__ = ["DataSettings", "VAEConfig", "draw", "load_vae", "load_vae_config", "train_vae"]
 
-@dataclass(frozen=True, kw_only=True)
-class DataSettings:
-    """Which images."""
-
-    name: ImageSet = "mnist"
-    """mnist, fashion, digits (8x8, no download) or poly_digits (five coloured pictures of one digit, no download)."""
-    pad_to: int | None = None
-    """Pad with black to this height and width, for instance 32 for the Keras models."""
-    limit: int | None = None
-    """Use only the first so many training images."""
-    validation: int = 0
-    """Hold out the last so many training images."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VAEConfig:
-    """A whole run: a YAML file has these three sections."""
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    data: DataSettings = field(default_factory=DataSettings)
-    fit: FitSettings = field(default_factory=FitSettings)
-
-    def __post_init__(self) -> None:
-        """Check the sizes before anything is built; raises a `UserError` that names the one out of its range."""
-        for name in ("latent_dim", "hidden", "components", "private_dim"):
-            check_range(f"model.{name}", getattr(self.model, name), 1, 65_536)
+logger = logging.getLogger(__name__)
 
 
 def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tuple[int, dict[str, float]]:
@@ -82,180 +52,121 @@ def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tup
             process, or there is nothing sound to resume.
     """
     with locked(folder):
-        if not resume and (folder / "last.pt").exists():
+        if not resume and (folder / LAST).exists():
             raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume")
-        for name in ("config.yaml", "last.pt", "history.json", "model.safetensors"):
+        for name in (CONFIG_FILE, METADATA_FILE, LAST, "history.json", WEIGHTS_FILE):
             remove_leftovers(folder / name)
         return _train(settings, folder, resume)
 
 
 def _train(settings: VAEConfig, folder: Path, resume: bool) -> tuple[int, dict[str, float]]:
-    images = _images(settings.data)
+    if settings.data.name == FOLDER:  # a run that is looked into from another folder must find it
+        absolute = str(Path(settings.data.root or "").absolute())
+        settings = replace(settings, data=replace(settings.data, root=absolute))
+    data = RunData(settings.data)
+    train, validation = data.samples("train"), data.samples("valid")
+    if len(train) < 2:
+        raise UserError(f"{data.source} has {len(train)} training pictures: training needs at least 2")
     torch.manual_seed(settings.fit.seed)
-    model = _build(settings, images)
-    with replacing(folder / "config.yaml") as part:
-        part.write_text(yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False))
-    held_out = len(images.train_images) - settings.data.validation
-    batches = batch_for(model, images.train_images, images.train_labels)
-    validation = {name: x[held_out:] for name, x in batches.items()} if settings.data.validation else None
-    train = {name: x[:held_out] for name, x in batches.items()}
-    result = fit(model, train, settings.fit, validation=validation, folder=folder, resume=resume)
-    with replacing(folder / "model.safetensors") as part:
+    model = build_model(settings, data.facts)
+    metadata = metadata_of(data.facts, settings) | {"training_pictures": _fingerprint(train)}
+    if resume:
+        _compare(folder / METADATA_FILE, metadata, data.source)
+    with replacing(folder / CONFIG_FILE) as part:
+        part.write_text(config_text(settings))
+    write_json(folder / METADATA_FILE, metadata)
+    result = fit(
+        model,
+        batch_of(model, train),
+        settings.fit,
+        validation=batch_of(model, validation) if len(validation) else None,
+        folder=folder,
+        resume=resume,
+    )
+    with replacing(folder / WEIGHTS_FILE) as part:
         write_weight_file(model.state_dict(), part)
     return result.best_epoch + 1, result.history[result.best_epoch]
 
 
-def sample_images(run: str, out: str, count: int, seed: int) -> None:
-    """Draw new images and write them as one PNG; see `ecmvae.training.vae_command.sample`."""
-    model, settings = load_vae(run)
-    save_canvas(image_canvas(_rows(draw(model, settings, count, seed))), _picture(out), scale=2)
-
-
-def traverse_latents(run: str, out: str, first: int, second: int, steps: int, span: float) -> None:
-    """Write a decoded grid over two latent dimensions; see `ecmvae.training.vae_command.traverse`."""
-    model, settings = load_vae(run)
-    if not isinstance(model, AutoEncoder | VAE):
-        raise UserError(f"traverse needs an autoencoder or an unconditional VAE, {run} is {settings.model.name}")
-    images = _images(settings.data)
-    for name, dimension in (("first", first), ("second", second)):
-        check_range(name, dimension, 0, settings.model.latent_dim - 1)
-    if isinstance(model, VAE) and model.latent_dim == 2 and isinstance(model.prior, StandardNormal):
-        grid = manifold_grid(steps).float()
-    else:
-        code = codes_of(model, {"x": images.test_images[:1]})[0]
-        grid = traverse(code, (first, second), torch.linspace(-span, span, steps))
-    with torch.no_grad():
-        decoded = model.likelihood.mean(model.decode(grid.flatten(0, 1)))
-    decoded = rearrange(decoded, "(r c) ... -> r c ...", r=len(grid))
-    save_canvas(image_canvas(decoded), _picture(out), scale=2)
-
-
-def score_vae(run: str, num_samples: int = 50, limit: int | None = None, seed: int = 0) -> dict[str, Any]:
-    """Score a run on the test images and write score.json; see `ecmvae.training.vae_command.score`."""
-    model, settings = load_vae(run)
-    images = _images(settings.data)
-    x, labels = images.test_images[:limit], images.test_labels[:limit]
-    torch.manual_seed(seed)
-    numbers: dict[str, Any] = {"test_images": len(x)}
-    if isinstance(model, VAE):
-        numbers |= bound_report(model, x, num_samples=num_samples)
-        numbers["active_units"] = int(active_units(codes_of(model, {"x": x})).sum())
-        numbers["latent_dim"] = model.latent_dim
-        numbers["kl_per_dimension"] = _kl_table(model, x)
-    else:
-        batch = batch_for(model, x, labels)
-        with torch.no_grad():
-            output = model(**batch) if isinstance(model, AutoEncoder | ConditionalVAE) else model(batch)
-        numbers |= {name: float(value) for name, value in output.named().items()}
-        if isinstance(model, MultimodalVAE):
-            numbers |= coherence_scores(model, images, limit, seed)
-    with replacing(Path(run) / "score.json") as part:
-        part.write_text(json.dumps(numbers, indent=1))
-    return numbers
-
-
-def load_vae_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> VAEConfig:
-    """Read a run's YAML file; None gives the defaults.
-
-    Args:
-        path: The file.
-        overrides: Settings that replace the file's, for instance ``{"model.latent_dim": 2}``.
-
-    Raises:
-        UserError: For a missing file, or an unknown section, key or value.
-    """
-    layers = [] if path is None else [read_layers(Path(path))]
-    return build(VAEConfig, merge([*layers, nested(overrides or {})]))
-
-
-def load_vae(run: str | Path) -> tuple[Model, VAEConfig]:
+def load_vae(run: str | Path, *, trust_code: bool = False) -> tuple[Model, VAEConfig]:
     """The best model of a run, in eval mode, and its configuration.
 
+    Args:
+        run: The run's folder.
+        trust_code: Import the prior that the configuration names by import path.
+
     Raises:
-        UserError: When the folder holds no finished run, or a damaged one.
+        UserError: When the folder holds no finished run, a damaged one, or one that names code that is not trusted.
     """
-    folder = Path(run)
-    if not (folder / "model.safetensors").is_file():
-        raise UserError(f"{folder} holds no trained model: give a folder left by ecmvae vae train")
-    settings = load_vae_config(folder / "config.yaml")
-    shape = EVENT_SHAPES[settings.data.name]
-    if settings.data.pad_to:
-        shape = (*shape[:-2], settings.data.pad_to, settings.data.pad_to)
-    try:
-        model = build_vae(settings.model, shape)
-    except ValueError as error:
-        raise UserError(f"{folder}/config.yaml: {error}") from None
-    try:
-        model.load_state_dict(read_weight_file(folder / "model.safetensors"))
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder}/model.safetensors is not of the model in {folder}/config.yaml: train it again"
-        ) from error
-    return model.eval(), settings
+    trained = TrainedVAE.from_pretrained(Path(run), trust_code=trust_code)
+    return trained.model, trained.config
+
+
+def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor:
+    """New images (count, C, H, W), see `draw_from`."""
+    data = RunData(settings.data)
+    return draw_from(TrainedVAE(model=model, config=settings, facts=data.facts), count, seed, data=data)
 
 
 @torch.no_grad()
-def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor:
-    """New images (count, C, H, W): from the prior; class by class where there are classes; from the box of an AE.
+def draw_from(trained: TrainedVAE, count: int, seed: int = 0, *, data: RunData | None = None) -> Tensor:
+    """New images (count, C, H, W): from the prior; under each condition in turn; from the box of an autoencoder.
 
     Several images of one sample stand side by side.
+
+    Args:
+        trained: The model.
+        count: How many.
+        seed: Of the draws.
+        data: Whose codes an autoencoder draws from; None is the data it was trained on.
+
+    Raises:
+        UserError: If the data is needed and cannot be read.
     """
-    generator = torch.Generator().manual_seed(seed)
+    model, generator = trained.model, torch.Generator().manual_seed(seed)
     if isinstance(model, AutoEncoder):
-        codes = codes_of(model, {"x": _images(settings.data).train_images})
-        return model.likelihood.mean(model.decode(box_samples(codes, count, generator)))
+        codes = trained.encode((data or trained.data()).samples("train"))
+        return trained.decode(box_samples(codes, count, generator))
     if isinstance(model, ConditionalVAE):
-        labels = torch.arange(count) % 10
-        return model.sample(torch.nn.functional.one_hot(labels, 10).float(), generator)
-    drawn = model.sample(count, generator)
+        conditions = condition_rows(trained)
+        rows = conditions.repeat(-(-count // len(conditions)), 1)[:count].to(trained.device)
+        drawn: Any = model.sample(rows, _on(trained, generator, seed))
+    else:
+        drawn = model.sample(count, _on(trained, generator, seed))
     if isinstance(drawn, Tensor):
-        return drawn
-    return torch.cat([x for name, x in drawn.items() if name.startswith("image")], -1)  # side by side
+        return drawn.cpu()
+    return torch.cat([x for name, x in drawn.items() if name not in trained.facts.conditions], -1).cpu()
 
 
-def _images(settings: DataSettings) -> LabelledImages:
-    images = load_images(settings.name)
-    if settings.pad_to is not None:
-        missing = settings.pad_to - images.train_images.shape[-1]
-        if missing < 0:
-            raise UserError(f"data.pad_to {settings.pad_to} is smaller than the images: leave it out")
-        margins = (missing // 2, missing - missing // 2) * 2
-        images = replace(
-            images, train_images=pad(images.train_images, margins), test_images=pad(images.test_images, margins)
-        )
-    kept = slice(settings.limit)
-    images = replace(images, train_images=images.train_images[kept], train_labels=images.train_labels[kept])
-    if not 0 <= settings.validation < len(images.train_images):
-        raise UserError(
-            f"data.validation {settings.validation} leaves nothing of {len(images.train_images)} training images"
-        )
-    return images
+def condition_rows(trained: TrainedVAE) -> Tensor:
+    """One condition after the other, (rows, K): each value of each categorical column, each attribute alone.
+
+    With several modalities, those that are not varied are zero.
+    """
+    return torch.eye(sum(trained.facts.classes.values()))
 
 
-def _build(settings: VAEConfig, images: LabelledImages) -> Model:
-    try:
-        return build_vae(settings.model, tuple(images.train_images.shape[1:]))
-    except ValueError as error:
-        raise UserError(str(error)) from None
+def _on(trained: TrainedVAE, generator: torch.Generator, seed: int) -> torch.Generator:
+    """A generator on the model's device."""
+    device = trained.device
+    return generator if device.type == "cpu" else torch.Generator(device).manual_seed(seed)
 
 
-def _kl_table(model: VAE, x: Tensor) -> list[float]:
-    """KL of each latent dimension, where posterior and prior fall apart into dimensions; else nothing."""
-    with torch.no_grad():
-        terms = model.prior.kl_terms(model.posterior_latents(x, None)["z"])
-    if terms.shape[-1] != model.latent_dim:
-        return []
-    return [round(value, 4) for value in terms.mean(0).tolist()]
+def _fingerprint(samples: Samples) -> dict[str, Any]:
+    """How many pictures there are, and a hash of their names."""
+    digest = hashlib.sha256("\0".join(samples.names).encode("utf-8", "surrogateescape")).hexdigest()
+    return {"count": len(samples), "names_sha256": digest}
 
 
-def _rows(images: Tensor, columns: int = 10) -> Tensor:
-    """(n, C, H, W) -> (rows, columns, C, H, W), the last row filled with black."""
-    missing = -len(images) % columns
-    padded = torch.cat([images, images.new_zeros(missing, *images.shape[1:])])
-    return rearrange(padded, "(r c) ... -> r c ...", c=columns)
-
-
-def _picture(out: str) -> Path:
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+def _compare(path: Path, metadata: dict[str, Any], source: str) -> None:
+    """Refuse to resume on data of another shape; warn where the training pictures are others than at the start."""
+    if not path.is_file():
+        return
+    before = read_json(path)
+    if not isinstance(before, dict):
+        raise UserError(f"{show_path(path)} is damaged: train in another folder")
+    for key in ("event_shape", "conditions"):
+        if before.get(key) != metadata[key]:
+            raise UserError(f"{source} has another {key} than when this run began: train in another folder")
+    if before.get("training_pictures") != metadata["training_pictures"]:
+        logger.warning("%s has other training pictures than when this run began", source)

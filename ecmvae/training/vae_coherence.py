@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ecmvae.data.mnist import LabelledImages
+from ecmvae.training.vae_data import Samples, as_float
+from ecmvae.training.vae_model import TrainedVAE
 from ecmvae.vae.classic import mlp_classifier
 from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.multimodal.coherence import Labeller, coherence, labels_of
-from ecmvae.vae.zoo import batch_for
+from ecmvae.vae.zoo import ATTRIBUTES, batch_for
 
 CLASSIFIER_IMAGES = 10_000
 """A classifier learns from at most so many training images."""
@@ -69,3 +71,41 @@ def _classifier(x: Tensor, labels: Tensor, seed: int) -> Callable[[Tensor], Tens
     """A fully connected network, trained on images (n, *event)."""
     network = mlp_classifier(x.flatten(1).numpy(), labels.numpy(), seed)
     return lambda images: torch.from_numpy(network(images.flatten(1).numpy()))
+
+
+@torch.no_grad()
+def attribute_scores(trained: TrainedVAE, train: Samples, test: Samples, seed: int = 0) -> dict[str, Any]:
+    """Does a model of pictures and attributes carry the attributes from one to the other?
+
+    Args:
+        trained: A multimodal model of single pictures.
+        train: Teaches a classifier of each attribute.
+        test: Is given to the model.
+        seed: Of the classifiers.
+
+    Returns:
+        ``attributes``: for each modality of attributes the share of values that are right: ``from_picture`` (the model
+        is given the picture), ``to_picture`` (it is given all attributes, and a classifier of real pictures reads its
+        picture), and ``classifier``, what that classifier knows of real test pictures.
+    """
+    model = trained.model
+    assert isinstance(model, MultimodalVAE)
+    train = train.take(slice(0, CLASSIFIER_IMAGES))
+    real, batch = as_float(train.images), trained.batch(test)
+    names = list(test.conditions)
+    drawn = model.generate({name: batch[name] for name in names}, ["image"])["image"].cpu()
+    guessed = model.generate({"image": batch["image"]}, names)
+    scores = {}
+    for name in names:
+        truth = _values(test.conditions[name], name)
+        taught = _values(train.conditions[name], name)
+        readers = [_classifier(real, taught[:, column], seed) for column in range(taught.shape[1])]
+        known, seen = (torch.stack([read(x) for read in readers], 1) for x in (as_float(test.images), drawn))
+        shares = {"from_picture": _values(guessed[name].cpu(), name), "to_picture": seen, "classifier": known}
+        scores[name] = {key: round((each == truth).float().mean().item(), 4) for key, each in shares.items()}
+    return {"attributes": scores}
+
+
+def _values(table: Tensor, modality: str) -> Tensor:
+    """Columns of class numbers (n, F): each attribute, or the one class that a table of K values stands for."""
+    return (table > 0.5).long() if modality == ATTRIBUTES else table.argmax(1)[:, None]

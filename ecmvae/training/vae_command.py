@@ -1,20 +1,28 @@
-"""`ecmvae vae train | sample | traverse | score`: signatures for the command line; work is imported when it starts."""
+"""`ecmvae vae train | sample | traverse | score | compare`: signatures for the command line.
+
+The commands on pictures are in `ecmvae.training.vae_picture_command`. Work is imported when it starts.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from ecmvae.data.faces.command import faces
 from ecmvae.errors import UserError, check_range
 from ecmvae.files import refuse_unwritable, show_path
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_SEEDS = (0, 2**32 - 1)
-
-Images = Literal["mnist", "fashion", "digits", "poly_digits"]
+from ecmvae.training.vae_picture_command import (
+    SEEDS,
+    check_output,
+    check_picture,
+    edit,
+    encode,
+    morph_pictures,
+    outliers,
+    reconstruct,
+    require_run,
+)
 
 
 def train(
@@ -23,7 +31,8 @@ def train(
     resume: bool = False,
     latent_dim: int | None = None,
     beta: float | None = None,
-    data: Images | None = None,
+    data: str | None = None,
+    size: int | None = None,
     limit: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -31,10 +40,11 @@ def train(
     seed: int | None = None,
     device: str | None = None,
 ) -> int:
-    """Train an autoencoder or a VAE on MNIST, Fashion-MNIST, scikit-learn's digits or five pictures of each.
+    """Train an autoencoder or a VAE on a folder of pictures, or on MNIST, Fashion-MNIST or scikit-learn's digits.
 
     Examples:
         ecmvae vae train --config configs/vae/mnist.yaml --out runs/mnist-vae
+        ecmvae vae train --data folder:my_pictures --size 32 --out runs/mine
         ecmvae vae train --config configs/vae/digits.yaml --latent_dim 2 --epochs 50
         ecmvae vae train --out runs/mnist-vae --resume
 
@@ -46,7 +56,8 @@ def train(
         resume: Go on in that folder, with its own configuration.
         latent_dim: Width of the latent.
         beta: Weight of the KL.
-        data: mnist, fashion, digits or poly_digits.
+        data: mnist, fashion, digits, poly_digits, or folder:PATH for a folder of pictures.
+        size: Height and width to which the pictures of a folder are brought.
         limit: Use only so many training images.
         epochs: Passes over the training data.
         batch_size: Samples a step.
@@ -63,7 +74,8 @@ def train(
     given = {
         "model.latent_dim": latent_dim,
         "model.beta": beta,
-        "data.name": data,
+        "data.name": None if data is None else json.dumps(data),  # quoted: a path is no YAML
+        "data.size": size,
         "data.limit": limit,
         "fit.epochs": epochs,
         "fit.batch_size": batch_size,
@@ -78,31 +90,51 @@ def train(
     return 0
 
 
-def sample(run: str, out: str = "samples.png", count: int = 64, seed: int = 0) -> int:
+def sample(
+    run: str,
+    out: str = "samples.png",
+    count: int = 64,
+    seed: int = 0,
+    data: str | None = None,
+    device: str = "auto",
+    trust_code: bool = False,
+) -> int:
     """Draw new images and write them as one PNG.
 
-    A VAE samples its prior, a conditional one row a class; an autoencoder has no prior and samples the box of its
-    training codes.
+    A VAE samples its prior, a conditional one each class or attribute in turn; an autoencoder has no prior and samples
+    the box of its training codes.
 
     Args:
-        run: Folder left by `ecmvae vae train`.
+        run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         out: Picture to write.
         count: How many images, in rows of ten.
         seed: Of the draws.
+        data: Whose codes an autoencoder draws from: folder:PATH or the name of an image set; none is the run's data.
+        device: auto, cpu, cuda or mps.
+        trust_code: Import the prior that the run's configuration names by import path.
     """
-    _require_run(run)
-    _check_picture(out)
+    require_run(run)
+    check_picture(out)
     check_range("count", count, 1, 10_000)
-    check_range("seed", seed, *_SEEDS)
-    from ecmvae.training.vae import sample_images
+    check_range("seed", seed, *SEEDS)
+    from ecmvae.training.vae_model import load_trained
+    from ecmvae.training.vae_pictures import sample_images
 
-    sample_images(run, out, count, seed)
+    sample_images(load_trained(run, device=device, trust_code=trust_code), Path(out), count, seed, data)
     print(show_path(Path(out)))
     return 0
 
 
 def traverse(
-    run: str, out: str = "traverse.png", first: int = 0, second: int = 1, steps: int = 11, span: float = 2.5
+    run: str,
+    out: str = "traverse.png",
+    first: int = 0,
+    second: int = 1,
+    steps: int = 11,
+    span: float = 2.5,
+    data: str | None = None,
+    device: str = "auto",
+    trust_code: bool = False,
 ) -> int:
     """Vary two latent dimensions and write the decoded grid as one PNG.
 
@@ -110,67 +142,134 @@ def traverse(
     dimensions around the code of the first test image.
 
     Args:
-        run: Folder left by `ecmvae vae train`.
+        run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         out: Picture to write.
         first: Dimension that changes downwards.
         second: Dimension that changes across.
         steps: Rows and columns.
         span: The dimensions go from -span to span.
+        data: Whose first test image is taken: folder:PATH or the name of an image set; none is the run's data.
+        device: auto, cpu, cuda or mps.
+        trust_code: Import the prior that the run's configuration names by import path.
     """
-    _require_run(run)
-    _check_picture(out)
+    require_run(run)
+    check_picture(out)
     check_range("steps", steps, 1, 200)
     check_range("span", span, -1e6, 1e6)
-    from ecmvae.training.vae import traverse_latents
+    from ecmvae.training.vae_model import load_trained
+    from ecmvae.training.vae_pictures import traverse_latents
 
-    traverse_latents(run, out, first, second, steps, span)
+    trained = load_trained(run, device=device, trust_code=trust_code)
+    traverse_latents(trained, Path(out), first, second, steps, span, data)
     print(show_path(Path(out)))
     return 0
 
 
-def score(run: str, num_samples: int = 50, limit: int | None = None, seed: int = 0) -> int:
-    """Score a model on the test images: -ELBO, -IWAE(K), KL and active latents, in nats per sample.
+def score(
+    run: str,
+    num_samples: int = 50,
+    limit: int | None = None,
+    seed: int = 0,
+    data: str | None = None,
+    metrics: str | None = None,
+    images: int = 1000,
+    device: str = "auto",
+    trust_code: bool = False,
+) -> int:
+    """Score a model on the test images by what it is, with log-likelihoods in nats per sample.
+
+    A VAE: -ELBO, -IWAE(K), KL and active latents. A multimodal model: joint and conditional coherence, or how well the
+    attributes go from picture to attributes and back. With known factors: MIG, SAP, DCI, FactorVAE and beta-VAE scores.
+    `--metrics bounds,quality` chooses; quality, which takes minutes, is FID, precision, recall, density and coverage.
 
     Prints the numbers and leaves them in the run's score.json.
 
     Args:
-        run: Folder left by `ecmvae vae train`.
+        run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         num_samples: K, importance samples.
         limit: Use only the first so many test images.
         seed: Of the draws.
+        data: Other test images: folder:PATH or the name of an image set; none is the run's data.
+        metrics: Names with commas between them: bounds, losses, coherence, attributes, disentanglement, quality.
+        images: How many new pictures and test pictures the metric quality takes.
+        device: auto, cpu, cuda or mps.
+        trust_code: Import the prior that the run's configuration names by import path.
     """
-    _require_run(run)
-    check_range("num_samples", num_samples, 1, 100_000)
-    check_range("limit", 1 if limit is None else limit, 1, 10_000_000)
-    check_range("seed", seed, *_SEEDS)
-    from ecmvae.training.vae import score_vae
+    require_run(run)
+    _check_scores(num_samples, limit, seed, images)
+    from ecmvae.training.vae_model import load_trained
+    from ecmvae.training.vae_scores import score_vae
 
-    print(json.dumps(score_vae(run, num_samples, limit, seed), indent=1))
+    trained = load_trained(run, device=device, trust_code=trust_code)
+    names = None if metrics is None else [name.strip() for name in metrics.split(",")]
+    numbers = score_vae(trained, num_samples, limit, seed, data=data, metrics=names, images=images)
+    print(json.dumps(numbers, indent=1))
+    return 0
+
+
+def compare(
+    runs: list[str],
+    out: str | None = None,
+    num_samples: int = 50,
+    limit: int | None = None,
+    seed: int = 0,
+    data: str | None = None,
+    metrics: str | None = None,
+    images: int = 1000,
+    trust_code: bool = False,
+) -> int:
+    """Score several runs in the same way, and print one table with a column for each.
+
+    Examples:
+        ecmvae vae compare runs/vae runs/beta-vae --out compare.json
+
+    Args:
+        runs: Folders left by `ecmvae vae train`, or addresses hf://owner/name.
+        out: JSON file to write, too.
+        num_samples: K, importance samples.
+        limit: Use only the first so many test images.
+        seed: Of the draws.
+        data: Test images for all of them: folder:PATH or the name of an image set; none is each run's own data.
+        metrics: As of score.
+        images: As of score.
+        trust_code: Import the priors that the runs' configurations name by import path.
+    """
+    for run in runs:
+        require_run(run)
+    if len(set(runs)) < 2:
+        raise UserError("compare needs at least two different runs")
+    if out is not None:
+        check_output(out, (".json",))
+    _check_scores(num_samples, limit, seed, images)
+    from ecmvae.training.vae_scores import compare_runs
+
+    names = None if metrics is None else [name.strip() for name in metrics.split(",")]
+    settings = {"num_samples": num_samples, "limit": limit, "seed": seed, "data": data}
+    table, _ = compare_runs(
+        runs, None if out is None else Path(out), trust_code=trust_code, metrics=names, images=images, **settings
+    )
+    print(table)
     return 0
 
 
 VAE_COMMANDS: dict[str, Callable[..., int]] = {
     "train": train,
     "sample": sample,
+    "reconstruct": reconstruct,
+    "encode": encode,
     "traverse": traverse,
+    "morph": morph_pictures,
+    "edit": edit,
+    "outliers": outliers,
     "score": score,
+    "compare": compare,
     "faces": faces,
 }
 """Sub-command of `ecmvae vae` -> function; its typed arguments are the command's options."""
 
 
-def _require_run(run: str) -> None:
-    try:
-        found = (Path(run) / "model.safetensors").is_file()
-    except OSError as error:
-        raise UserError(f"cannot read {show_path(Path(run))} ({error.strerror}): name another folder") from error
-    if not found:
-        raise UserError(f"{show_path(Path(run))} holds no trained model: give a folder left by ecmvae vae train")
-
-
-def _check_picture(out: str) -> None:
-    """Refuse what no picture can be written to."""
-    path = Path(out)
-    if path.suffix.lower() not in _PICTURES or path.is_dir():
-        raise UserError(f"--out {show_path(path)} is not the name of a picture: end it with .png")
-    refuse_unwritable(path)
+def _check_scores(num_samples: int, limit: int | None, seed: int, images: int) -> None:
+    check_range("num_samples", num_samples, 1, 100_000)
+    check_range("limit", 1 if limit is None else limit, 1, 10_000_000)
+    check_range("seed", seed, *SEEDS)
+    check_range("images", images, 10, 1_000_000)

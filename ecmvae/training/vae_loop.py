@@ -95,7 +95,7 @@ def fit(
     Args:
         model: Called with `train`'s batches as keyword arguments (`MultimodalVAE`: with one mapping). Its answer has a
             scalar `loss` and `named()`, the scalars to log with the loss among them.
-        train: Name -> (n, ...).
+        train: Name -> (n, ...). Bytes (uint8) are pictures: a batch of them is divided by 255.
         settings: How.
         validation: The same names, for early stopping and for choosing the best epoch.
         folder: Where ``last.pt`` and ``previous.pt`` (to resume), ``history.json`` and TensorBoard's files go; None
@@ -153,6 +153,11 @@ def fit(
     return FitResult(history=state.history, best_epoch=state.best_epoch, stopped_early=early)
 
 
+def as_float(x: Tensor) -> Tensor:
+    """Pictures in [0, 1]: bytes are divided by 255; anything else stays as it is."""
+    return x.float().div(255) if x.dtype == torch.uint8 else x
+
+
 class _Objective(nn.Module):
     """A model that answers with plain tensors: Fabric walks through outputs and stops at frozen dataclasses."""
 
@@ -177,7 +182,7 @@ def evaluate(objective: nn.Module, data: Mapping[str, Tensor], batch_size: int) 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for start in range(0, count, batch_size):
-            batch = {name: x[start : start + batch_size] for name, x in data.items()}
+            batch = {name: as_float(x[start : start + batch_size]) for name, x in data.items()}
             share = min(batch_size, count - start) / count
             for name, value in objective(batch)[1].items():
                 totals[name] = totals.get(name, 0.0) + share * value.item()
@@ -211,7 +216,7 @@ class _Stepper:
         for number, start in enumerate(self.starts):
             warm_up.set(epoch * self.per_epoch + number)
             index = shuffled[start : start + self.settings.batch_size]
-            loss, terms = self.objective({name: x[index] for name, x in data.items()})
+            loss, terms = self.objective({name: as_float(x[index]) for name, x in data.items()})
             self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()

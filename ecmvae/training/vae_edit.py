@@ -1,0 +1,193 @@
+"""Editing by attribute directions, and outliers with a map of where: `ecmvae vae edit | outliers`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from ecmvae.data.picture_folder import Split
+from ecmvae.errors import UserError
+from ecmvae.foreign_text import cut
+from ecmvae.training.vae_data import RunData, Samples, as_float
+from ecmvae.training.vae_model import BATCH, TrainedVAE
+from ecmvae.training.vae_pictures import chosen_samples, joined, short_names, title_of, write_grid, write_table
+from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.latent_space import attribute_direction
+from ecmvae.vae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
+from ecmvae.vae.multimodal import MultimodalVAE
+from ecmvae.vae.vae import ConditionalVAE
+
+logger = logging.getLogger(__name__)
+
+REFERENCE = 1000
+"""Training pictures that a score is held against."""
+
+
+def edit_images(
+    trained: TrainedVAE,
+    out: Path,
+    attribute: str,
+    across: str | None,
+    pictures: Sequence[str],
+    data: str | None,
+    *,
+    count: int,
+    span: float,
+    steps: int,
+) -> None:
+    """Write pictures with more and less of an attribute; see `ecmvae.training.vae_picture_command.edit`."""
+    source = trained.data(data)
+    codes = trained.encode(source.samples("train"))
+    directions = [direction_of(source, codes, name) for name in (attribute, across) if name is not None]
+    samples = chosen_samples(trained, pictures, None if pictures else data, "test")
+    samples = samples.take(slice(0, 1 if across is not None else count))
+    own, strengths = trained.encode(samples), torch.linspace(-span, span, steps)
+    labels = [f"{value:+.2g}" if value else "0" for value in strengths.tolist()]
+    if across is None:
+        edited = own[:, None] + strengths[:, None] * directions[0]  # (n, steps, L)
+        images = _decoded(trained, edited, samples)
+        grid = torch.cat([as_float(samples.images)[:, None], images], 1)
+        title = f"{cut(attribute, 40)} by {title_of(trained)}: times the mean difference of the codes"
+        write_grid(grid, out, short_names(samples.names), ["original", *labels], title)
+        return
+    edited = own[0] + strengths[:, None, None] * directions[0] + strengths[:, None] * directions[1]
+    images = _decoded(trained, edited, joined([samples] * steps))
+    title = f"{cut(attribute, 40)} (down) and {cut(across, 40)} (across) of {cut(samples.names[0], 40)}"
+    write_grid(images, out, labels, labels, f"{title}, by {title_of(trained)}")
+
+
+def direction_of(source: RunData, codes: Float[Tensor, "n l"], attribute: str) -> Float[Tensor, " l"]:
+    """Mean code of the training pictures with an attribute minus that of those without.
+
+    Raises:
+        UserError: If there is no such attribute, or all or none of the pictures have it.
+    """
+    has = source.column(attribute, "train")
+    return attribute_direction(codes[has], codes[~has])
+
+
+def find_outliers(
+    trained: TrainedVAE,
+    out: Path,
+    table: Path,
+    pictures: Sequence[str],
+    data: str | None,
+    split: Split,
+    *,
+    count: int,
+    num_samples: int,
+    seed: int,
+) -> list[tuple[str, float]]:
+    """Write a table of scores and the most unusual pictures; see `ecmvae.training.vae_picture_command.outliers`.
+
+    Returns:
+        Name and score of every picture, the most unusual one first.
+    """
+    samples = chosen_samples(trained, pictures, data, split)
+    torch.manual_seed(seed)
+    scores = unusualness(trained, samples, num_samples)
+    reference = _reference(trained, num_samples)
+    order = scores.argsort(descending=True, stable=True).tolist()
+    header = ["name", "score"] + (["share_of_training_below"] if reference is not None else [])
+    rows = []
+    for index in order:
+        row: list[object] = [cut(samples.names[index], 1000), f"{scores[index]:.6g}"]
+        if reference is not None:
+            row.append(f"{(reference < scores[index]).double().mean():.4f}")
+        rows.append(row)
+    shown = samples.take(order[:count])
+    images, again, where = as_float(shown.images), trained.reconstruct(shown), deviance_of(trained, shown)
+    heat = _heat(where)
+    grid = torch.stack([images.expand(-1, 3, -1, -1), again.expand(-1, 3, -1, -1), heat])
+    labels = [f"{name} {scores[index]:.0f}" for name, index in zip(short_names(shown.names), order, strict=False)]
+    title = f"The most unusual of {len(samples)} pictures to {title_of(trained)}, with scores in nats"
+    write_table(table, header, rows)
+    write_grid(grid, out, ["picture", "reconstruction", "where"], labels, title)
+    return [(samples.names[index], float(scores[index])) for index in order]
+
+
+@torch.no_grad()
+def unusualness(trained: TrainedVAE, samples: Samples, num_samples: int = 1) -> Float[Tensor, " n"]:
+    """High where a model does not know a picture: -log p(x|code) of an autoencoder, else -IWAE(K), in nats.
+
+    A multimodal model is given the pictures alone.
+    """
+    model, parts = trained.model, [torch.zeros(0)]
+    size = _draws_at_once(trained, num_samples)
+    for start in range(0, len(samples), size):
+        batch = trained.batch(samples.take(slice(start, start + size)))
+        if isinstance(model, AutoEncoder):
+            score = -model(batch["x"]).log_likelihood
+        elif isinstance(model, ConditionalVAE):
+            score = -model.log_likelihood(batch["x"], batch["y"], num_samples)
+        elif isinstance(model, MultimodalVAE):
+            shown = {name: x for name, x in batch.items() if name not in trained.facts.conditions}
+            score = -model.log_likelihood(shown, num_samples)
+        else:
+            score = -model.log_likelihood(batch["x"], None, num_samples)
+        parts.append(score.cpu())
+    return torch.cat(parts)
+
+
+def deviance_of(trained: TrainedVAE, samples: Samples) -> Float[Tensor, "n h w"]:
+    """Where the reconstruction of each picture is wrong: `deviance_map`, summed over the channels."""
+    if len(trained.facts.event_shape) != 3:
+        raise UserError("a map needs a model of single pictures")
+    model = trained.model
+    likelihood = model.likelihood("image") if isinstance(model, MultimodalVAE) else model.likelihood
+    return deviance_map(likelihood, trained.reconstruct(samples), as_float(samples.images)).sum(1)
+
+
+def deviance_map(likelihood: Likelihood, mean: Float[Tensor, "n ..."], x: Float[Tensor, "n ..."]) -> Tensor:
+    """Nats that each value loses against a decoder that gives it exactly: log p(x|x) - log p(x|mean), 0 or more.
+
+    Their sum is the difference of the log-likelihoods. Other likelihoods than Bernoulli and Gaussian give the squared
+    error.
+    """
+    if isinstance(likelihood, BernoulliLikelihood):
+        mean = mean.clamp(1e-6, 1 - 1e-6)
+        return torch.xlogy(x, x / mean) + torch.xlogy(1 - x, (1 - x) / (1 - mean))
+    squared = (x - mean).square()
+    if isinstance(likelihood, GaussianLikelihood):
+        return squared / (2 * torch.as_tensor(likelihood.logvar).detach().exp().to(squared))
+    return squared
+
+
+def _decoded(trained: TrainedVAE, codes: Float[Tensor, "r c l"], samples: Samples) -> Float[Tensor, "r c ..."]:
+    """Pictures of a table of codes, each row under the conditions of its sample."""
+    repeated = samples.take(torch.arange(len(codes)).repeat_interleave(codes.shape[1]))
+    conditions = repeated if isinstance(trained.model, ConditionalVAE) else None
+    images = trained.decode(codes.flatten(0, 1), conditions)
+    return rearrange(images, "(r c) ... -> r c ...", r=len(codes))
+
+
+def _reference(trained: TrainedVAE, num_samples: int) -> Tensor | None:
+    """Scores of some training pictures; None, with a warning, where they cannot be read."""
+    try:
+        train = trained.data().samples("train")
+    except UserError as error:
+        logger.warning("scores are not compared with the training pictures: %s", error)
+        return None
+    step = -(-len(train) // REFERENCE)
+    return unusualness(trained, train.take(slice(0, None, step)), num_samples)
+
+
+def _heat(values: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
+    """White for nothing, red, black for the 99.9th percentile and above."""
+    top = torch.quantile(values.flatten()[: 2**24], 0.999).clamp_min(1e-12)
+    strength = (values / top).clamp(0, 1)
+    red = 1 - (2 * strength - 1).clamp_min(0)
+    rest = 1 - (2 * strength).clamp_max(1)
+    return torch.stack([red, rest, rest], 1)
+
+
+def _draws_at_once(trained: TrainedVAE, num_samples: int) -> int:
+    """Samples whose K reconstructions fit into a few dozen MB."""
+    values = torch.Size(trained.facts.event_shape).numel() * num_samples
+    return max(1, min(BATCH, 4_000_000 // values))
