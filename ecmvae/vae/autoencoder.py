@@ -85,8 +85,7 @@ class AutoEncoder(nn.Module):
         """
         self.likelihood.check(x)
         check_batch_statistics(self, x)
-        corrupted = x + self.noise_std * torch.randn_like(x) if self.training and self.noise_std else x
-        code = self.encode(corrupted)
+        code = self.encode(self.corrupted(x))
         parameters = self.decode(code)
         return AutoEncoderOutput(
             parameters=parameters,
@@ -94,6 +93,10 @@ class AutoEncoder(nn.Module):
             log_likelihood=self.likelihood.log_prob(parameters, x),
             penalties=self.penalties(code, parameters),
         )
+
+    def corrupted(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+        """What the encoder sees: x, with noise in the training of a denoising model."""
+        return x + self.noise_std * torch.randn_like(x) if self.training and self.noise_std else x
 
     def penalties(self, code: Float[Tensor, "n ..."], parameters: Float[Tensor, "n ..."]) -> Mapping[str, Penalty]:
         """Further terms of the loss: none unless a subclass adds some."""

@@ -42,8 +42,8 @@ class KLParts:
 class BetaTCVAE(VAE):
     """`VAE` with weights on the parts of its KL.
 
-    The KL stays in closed form; the loss adds (alpha - 1) I + (beta - 1) TC + (gamma - 1) DW, which is eq. 4 in the mean
-    and has less noise. `elbo` is the plain bound.
+    The KL stays in closed form; the loss adds (alpha - 1) I + (beta - 1) TC + (gamma - 1) DW, which is eq. 4 in the
+    mean and has less noise. `elbo` is the plain bound.
 
     Attributes:
         dataset_size: N, the number of training samples; None takes the batch for the whole set. The trainer sets it.
@@ -58,7 +58,7 @@ class BetaTCVAE(VAE):
         tc_weight: float = 6.0,
         information_weight: float = 1.0,
         dimension_weight: float = 1.0,
-        sampling: Sampling = "stratified",
+        sampling: str = "stratified",
         dataset_size: int | None = None,
         **options: Any,
     ) -> None:
@@ -104,7 +104,7 @@ def kl_parts(
     prior: Prior,
     z: Float[Tensor, "n l"],
     dataset_size: int | None = None,
-    sampling: Sampling = "stratified",
+    sampling: str = "stratified",
 ) -> KLParts:
     """Mutual information, total correlation and dimension-wise KL of a batch, at one draw z for each posterior.
 
@@ -130,7 +130,7 @@ def kl_parts(
 
 
 def log_aggregate(
-    table: Float[Tensor, "n m ..."], dataset_size: int | None = None, sampling: Sampling = "stratified"
+    table: Float[Tensor, "n m ..."], dataset_size: int | None = None, sampling: str = "stratified"
 ) -> Float[Tensor, "n ..."]:
     """Log of q(z_i) = 1/N sum_j q(z_i|x_j) over a data set of N, from a batch of n that holds x_i itself.
 
@@ -139,8 +139,7 @@ def log_aggregate(
         dataset_size: N; None is n.
         sampling: "stratified" weighs the own x_i by 1/N and the others by (N - 1) / (N (n - 1)) each: an unbiased
             estimate of q(z_i), exact for n = N. "weighted" is the paper's minibatch weighted sampling, all by
-            1 / (N n): a lower bound in the mean, by its derivation, that is far too small for n << N but has the same
-            gradient everywhere up to the own sample's share.
+            1 / (N n): a value far too small for n << N, with the gradient of the plain mixture of the batch.
 
     Raises:
         ValueError: For fewer than 2 samples, or a data set smaller than the batch.

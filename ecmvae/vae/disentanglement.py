@@ -110,16 +110,16 @@ def separated_attribute_predictability(
     for v in _checked(codes, factors):
         scores = torch.stack([threshold_accuracy(z, v, candidates) for z in codes.double().T])
         best = scores.topk(2).values
-        gaps.append((best[0] - best[1]) / (1.0 - 1.0 / len(v.unique())))
+        gaps.append((best[0] - best[1]) / (1.0 - 1.0 / (int(v.max()) + 1)))
     return float(torch.stack(gaps).mean())
 
 
 def threshold_accuracy(z: Float[Tensor, " n"], v: Int[Tensor, " n"], candidates: int = 100) -> Float[Tensor, ""]:
     """Best balanced accuracy of a classifier that cuts the line into as many intervals as `v` has values, at most."""
-    classes, v = v.unique(return_inverse=True)
-    edges = z.unique()
+    classes, v = torch.unique(v, return_inverse=True)
+    edges = torch.unique(z)
     if len(edges) > candidates:
-        edges = torch.quantile(z, torch.linspace(0, 1, candidates + 1, dtype=z.dtype)[1:]).unique()
+        edges = torch.unique(torch.quantile(z, torch.linspace(0, 1, candidates + 1, dtype=z.dtype)[1:]))
     counts = torch.zeros(len(edges), len(classes), dtype=torch.float64)
     cell = torch.searchsorted(edges, z.contiguous())  # z lies in (edges[cell - 1], edges[cell]]
     counts.index_put_((cell, v), torch.ones(len(z), dtype=torch.float64), accumulate=True)
@@ -157,10 +157,9 @@ def dci(
     if held_out < 1 or held_out >= len(codes):
         raise ValueError(f"test_share {test_share} of {len(codes)} samples leaves nothing to train on or to test")
     test, train = order[:held_out], order[held_out:]
+    x = codes.numpy(force=True)
     found = [
-        forest_importances(
-            *(part.numpy(force=True) for part in (codes[train], v[train], codes[test], v[test])), seed, trees
-        )
+        forest_importances(x[train], v[train].numpy(), x[test], v[test].numpy(), seed=seed, trees=trees)
         for v in columns
     ]
     importances = torch.stack([torch.from_numpy(each) for each, _ in found], 1).double()  # (L, K)
@@ -268,7 +267,7 @@ def _checked(codes: Tensor, factors: Tensor) -> list[Tensor]:
         )
     if not torch.isfinite(codes).all():
         raise ValueError("the codes hold NaN or infinity")
-    columns = [column.unique(return_inverse=True)[1] for column in factors.cpu().T]
+    columns = [torch.unique(column, return_inverse=True)[1] for column in factors.cpu().T]
     for number, column in enumerate(columns):
         if column.max() == 0:
             raise ValueError(f"factor {number} has one value only: leave it out")
@@ -292,4 +291,5 @@ def _mutual_information(z: Tensor, bins: int, v: Tensor) -> Tensor:
 
 
 def _entropy(p: Tensor) -> Tensor:
-    return torch.special.entr(p).sum()
+    total: Tensor = torch.special.entr(p).sum()
+    return total

@@ -1,7 +1,7 @@
 """FactorVAE: a discriminator tells codes from codes with shuffled dimensions, and so measures how dependent they are.
 
-Kim & Mnih, "Disentangling by factorising", 2018 (arXiv:1802.05983). A discriminator D(z), the probability that z came from
-q(z) and not from prod_j q(z_j), gives the density ratio and with it the total correlation, eq. 3:
+Kim & Mnih, "Disentangling by factorising", 2018 (arXiv:1802.05983). A discriminator D(z), the probability that z came
+from q(z) and not from prod_j q(z_j), gives the density ratio and with it the total correlation, eq. 3:
 
     TC = E_q(z) log q(z) / prod_j q(z_j) = about E_q(z) log D(z) / (1 - D(z)) = E logit(z)
     loss = -ELBO + gamma TC

@@ -1,7 +1,7 @@
 """InfoVAE (MMD-VAE): the divergence of the *aggregate* posterior from the prior, in place of a part of the KL.
 
-Zhao et al., "InfoVAE: balancing learning and inference in variational autoencoders", 2019 (arXiv:1706.02262), eq. 6 with
-MMD as the divergence:
+Zhao et al., "InfoVAE: balancing learning and inference in variational autoencoders", 2019 (arXiv:1706.02262), eq. 6
+with MMD as the divergence:
 
     loss = -E log p(x|z) + (1 - alpha) KL(q(z|x) || p(z)) + (alpha + lambda - 1) MMD^2(q(z), p(z))
 
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.vae.latents import LatentSet
-from ecmvae.vae.mmd import Kernel, mmd
+from ecmvae.vae.mmd import mmd
 from ecmvae.vae.penalties import Penalty
 from ecmvae.vae.priors import Posterior, Prior
 from ecmvae.vae.vae import VAE
@@ -34,7 +34,7 @@ class InfoVAE(VAE):
         *,
         alpha: float = 0.0,
         mmd_weight: float = 10.0,
-        kernel: Kernel = "imq",
+        kernel: str = "imq",
         **options: Any,
     ) -> None:
         """Join an encoder and a decoder.

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ecmvae.vae.categorical import GumbelCategorical
+from ecmvae.vae.flow_posterior import FlowPosterior
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.priors import Posterior, Prior
@@ -188,7 +189,7 @@ def _gaussian(latent: Posterior, name: str) -> DiagonalGaussian:
     return latent
 
 
-def _with_density(latent: Posterior) -> DiagonalGaussian | GaussianMixture:
+def _with_density(latent: Posterior) -> DiagonalGaussian | GaussianMixture | FlowPosterior:
     if isinstance(latent, GumbelCategorical):
-        raise ValueError(f"importance weights need a Gaussian or a mixture, not {type(latent).__name__}")
+        raise ValueError(f"importance weights need a Gaussian, a mixture or a flow, not {type(latent).__name__}")
     return latent

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import discrete_kl
 from ecmvae.vae.gaussian import check_count
-from ecmvae.vae.vae import VAE, as_posterior
+from ecmvae.vae.vae import VAE
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def bound_report(
     totals = torch.zeros(3, dtype=torch.float64)
     for part in torch.split(x, check_count(batch_size, "batch_size")):
         log_weights = model.log_weights(part, num_samples=num_samples).double()
-        kl = model.prior.kl(as_posterior(model.encoder(part)), num_samples).double()
+        kl = model.kl(part, num_samples).double()
         totals += torch.stack([log_weights.mean(0).sum(), bounds.iwae(log_weights).sum(), kl.sum()]).cpu()
     negative_elbo, negative_iwae, kl_mean = -totals[0] / len(x), -totals[1] / len(x), totals[2] / len(x)
     return {

@@ -18,7 +18,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 Kernel = Literal["imq", "rbf"]
 
 
-def mmd(x: Float[Tensor, "n l"], y: Float[Tensor, "m l"], kernel: Kernel = "imq") -> Float[Tensor, ""]:
+def mmd(x: Float[Tensor, "n l"], y: Float[Tensor, "m l"], kernel: str = "imq") -> Float[Tensor, ""]:
     """Unbiased estimate of MMD^2, without the pairs of a sample with itself; it may be below 0.
 
     Args:
@@ -36,12 +36,12 @@ def mmd(x: Float[Tensor, "n l"], y: Float[Tensor, "m l"], kernel: Kernel = "imq"
     return _within(x, kernel) + _within(y, kernel) - 2.0 * _kernel(x, y, kernel).mean()
 
 
-def _within(x: Tensor, kernel: Kernel) -> Tensor:
+def _within(x: Tensor, kernel: str) -> Tensor:
     table = _kernel(x, x, kernel)
     return (table.sum() - table.diagonal().sum()) / (len(x) * (len(x) - 1))
 
 
-def _kernel(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
+def _kernel(x: Tensor, y: Tensor, kernel: str) -> Tensor:
     width = 2.0 * x.shape[1]
     squared = (x[:, None] - y[None]).square().sum(-1)  # not cdist, whose gradient at 0 is not defined
     if kernel == "rbf":

@@ -18,13 +18,14 @@ from torch.nn import functional as F
 
 from ecmvae.registry import Registry
 from ecmvae.vae.categorical import GumbelCategorical
+from ecmvae.vae.flow_posterior import FlowPosterior
 from ecmvae.vae.gaussian import DiagonalGaussian, check_count, standard_normal_like
 from ecmvae.vae.mixtures import GaussianMixture
 
 Encode = Callable[[Tensor], DiagonalGaussian]
 """A model's q(z|x)."""
 
-Posterior = DiagonalGaussian | GumbelCategorical | GaussianMixture
+Posterior = DiagonalGaussian | GumbelCategorical | GaussianMixture | FlowPosterior
 """What an encoder returns: something with `mode`, `rsample` and `kl`, all in nats."""
 
 
@@ -69,7 +70,7 @@ class Prior(nn.Module, ABC):
         Raises:
             ValueError: When the posterior has no density.
         """
-        if isinstance(posterior, GaussianMixture):
+        if isinstance(posterior, GaussianMixture | FlowPosterior):
             return posterior.kl(self, num_samples).unsqueeze(-1)
         if not isinstance(posterior, DiagonalGaussian):
             raise ValueError(f"{type(self).__name__} needs a posterior with a density, not {type(posterior).__name__}")
@@ -89,7 +90,7 @@ class StandardNormal(Prior):
         return standard_normal_like(like.new_empty(count, self.latent_dim)).rsample(generator=generator)
 
     def kl_terms(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "... g"]:
-        """KL by dimension, closed form, of a Gaussian posterior; an estimate of a mixture's."""
+        """KL by dimension, closed form, of a Gaussian posterior; an estimate of a mixture's or a flow's."""
         if isinstance(posterior, GumbelCategorical):
             raise ValueError("a categorical posterior has no density: give the model prior=UniformCategorical(...)")
         if isinstance(posterior, DiagonalGaussian):

@@ -4,8 +4,9 @@ Ghosh et al., "From variational to deterministic autoencoders", 2020 (arXiv:1903
 
     loss = -log p(x|z) + beta/2 |z|^2 + lambda R,   z = E(x)
 
-R is the squared norm of the decoder's weights ("l2"), or |J|^2, the squared Frobenius norm of the decoder's Jacobian at z
-("gradient"). New samples need a density of the codes, which `latent_samplers` fits after the training.
+R is the squared norm of the decoder's weights ("l2"), or |J|^2, the squared Frobenius norm of the Jacobian of the
+decoder's output at z ("gradient"). New samples need a density of the codes, which `latent_samplers` fits after the
+training.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class RAE(AutoEncoder):
         encoder: nn.Module,
         decoder: nn.Module,
         *,
-        regulariser: Regulariser = "l2",
+        regulariser: str = "l2",
         code_weight: float = 1e-2,
         decoder_weight: float = 1e-4,
         **options: Any,
@@ -59,28 +60,28 @@ class RAE(AutoEncoder):
     def penalties(self, code: Float[Tensor, "n l"], parameters: Float[Tensor, "n ..."]) -> Mapping[str, Penalty]:
         """Half the squared norm of the codes, and the decoder's regulariser."""
         codes = Penalty(self.code_weight, 0.5 * code.square().sum(1).mean())
-        return {"code_norm": codes, f"decoder_{self.regulariser}": Penalty(self.decoder_weight, self._decoder(code))}
+        decoder = Penalty(self.decoder_weight, self._decoder_penalty(code, parameters))
+        return {"code_norm": codes, f"decoder_{self.regulariser}": decoder}
 
-    def _decoder(self, code: Tensor) -> Tensor:
+    def _decoder_penalty(self, code: Tensor, parameters: Tensor) -> Tensor:
         if self.regulariser == "l2":
             return torch.stack([weight.square().sum() for weight in self.decoder.parameters()]).sum()
-        # Gradients are needed in validation, too, and batch norm must not count the batch a second time.
-        with torch.enable_grad():
-            at = code if code.requires_grad else code.detach().requires_grad_()
-            decoded = self.decode(at)
-            return squared_jacobian(decoded, at, torch.randn_like(decoded), create_graph=self.training).mean()
+        if not (torch.is_grad_enabled() and code.requires_grad):  # validation: decode again, with gradients
+            with torch.enable_grad():
+                code = code.detach().requires_grad_()
+                parameters = self.decode(code)
+                return squared_jacobian(parameters, code, torch.randn_like(parameters)).mean().detach()
+        return squared_jacobian(parameters, code, torch.randn_like(parameters)).mean()
 
 
 def squared_jacobian(
     outputs: Float[Tensor, "n ..."],
     inputs: Float[Tensor, "n ..."],
     directions: Float[Tensor, "n ..."],
-    *,
-    create_graph: bool = True,
 ) -> Float[Tensor, " n"]:
     """|J^T v|^2 of each sample, J = d outputs / d inputs and v its direction.
 
     With v from N(0, I) its mean is the squared Frobenius norm of J (Hutchinson's estimator).
     """
-    (gradient,) = torch.autograd.grad(outputs, inputs, directions, create_graph=create_graph)
+    (gradient,) = torch.autograd.grad(outputs, inputs, directions, create_graph=True)
     return gradient.flatten(1).square().sum(1)

@@ -86,15 +86,23 @@ class VAE(nn.Module, OneLatent[None]):
 
     def posterior_latents(self, y: Float[Tensor, "n ..."], condition: None) -> LatentSet:
         """q(z|x), of the data `y`."""
-        return LatentSet({"z": as_posterior(self.encoder(y))})
+        return LatentSet({"z": self.posterior(y)})
 
     def decode_latents(self, z: Mapping[str, Tensor], condition: None) -> Float[Tensor, "n ..."]:
         """Logits or means at z."""
         return self.decode(z["z"])
 
+    def posterior(self, x: Float[Tensor, "n ..."]) -> Posterior:
+        """q(z|x)."""
+        return as_posterior(self.encoder(x))
+
     def encode(self, x: Float[Tensor, "n ..."]) -> DiagonalGaussian:
         """q(z|x) of an encoder that gives a Gaussian."""
         return _gaussian(self.encoder(x))
+
+    def kl(self, x: Float[Tensor, "n ..."], num_samples: int = 1) -> Float[Tensor, " n"]:
+        """KL(q(z|x) || p(z)) in nats; an estimate from K draws where it has no closed form."""
+        return self.prior.kl(self.posterior(x), num_samples)
 
     def decode(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n ..."]:
         """(n, L) -> (n, *event) logits or means."""
@@ -103,7 +111,7 @@ class VAE(nn.Module, OneLatent[None]):
 
     def reconstruct(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """Mean image of the decoder at the mode of q(z|x)."""
-        return self.likelihood.mean(self.decode(as_posterior(self.encoder(x)).mode))
+        return self.likelihood.mean(self.decode(self.posterior(x).mode))
 
     def sample(
         self, count: int, generator: torch.Generator | None = None, *, draw: bool = False

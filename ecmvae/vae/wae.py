@@ -4,8 +4,8 @@ Tolstikhin et al., "Wasserstein auto-encoders", 2018 (arXiv:1711.01558), Algorit
 
     loss = E c(x, D(E(x))) + lambda MMD^2(q(z), p(z))
 
-with q(z) the distribution of all codes. The cost c is -log p(x|code) of the model's likelihood; a `GaussianLikelihood` of
-variance 1/2 is the paper's squared error, up to a constant. There is no bound on log p(x).
+with q(z) the distribution of all codes. The cost c is -log p(x|code) of the model's likelihood; a `GaussianLikelihood`
+of variance 1/2 is the paper's squared error, up to a constant. There is no bound on log p(x).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.vae.autoencoder import AutoEncoder
-from ecmvae.vae.mmd import Kernel, mmd
+from ecmvae.vae.mmd import mmd
 from ecmvae.vae.penalties import Penalty
 from ecmvae.vae.priors import Prior, prior_or_standard_normal
 
@@ -34,7 +34,7 @@ class WAE(AutoEncoder):
         latent_dim: int,
         *,
         mmd_weight: float = 10.0,
-        kernel: Kernel = "imq",
+        kernel: str = "imq",
         prior: Prior | None = None,
         **options: Any,
     ) -> None:

@@ -11,18 +11,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ecmvae.vae.assembly import Network, autoencoder_of, flow_vae, ladder_vae, vae_of, vq_vae
 from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.autoregressive import InverseAutoregressiveFlow
+from ecmvae.vae.beta_tc_vae import BetaTCVAE
 from ecmvae.vae.celeba import BETA, face_autoencoder, face_vae
 from ecmvae.vae.decoders import MLPDecoder
 from ecmvae.vae.divergences import check_free_bits
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
+from ecmvae.vae.factor_vae import FactorVAE
+from ecmvae.vae.flow_prior import FlowPrior
 from ecmvae.vae.fully_connected import (
     lecture_vae,
-    mlp_autoencoder,
     mlp_categorical_vae,
     mlp_conditional_vae,
-    mlp_vae,
 )
+from ecmvae.vae.info_vae import InfoVAE
 from ecmvae.vae.keras_same import keras_autoencoder, keras_vae
 from ecmvae.vae.likelihoods import CategoricalLikelihood, Likelihood
 from ecmvae.vae.mixture_vae import MixtureVAE
@@ -39,7 +43,9 @@ from ecmvae.vae.multimodal import (
     SharedPrivateHead,
 )
 from ecmvae.vae.priors import PRIORS, prior_or_standard_normal
-from ecmvae.vae.vae import VAE, ConditionalVAE, LabelConditioned, as_posterior
+from ecmvae.vae.rae import RAE
+from ecmvae.vae.vae import VAE, ConditionalVAE, LabelConditioned
+from ecmvae.vae.wae import WAE
 
 ModelName = Literal[
     "autoencoder",
@@ -47,6 +53,16 @@ ModelName = Literal[
     "lecture_vae",
     "categorical_vae",
     "mixture_vae",
+    "iaf_vae",
+    "realnvp_vae",
+    "ladder_vae",
+    "beta_tc_vae",
+    "factor_vae",
+    "info_vae",
+    "wae",
+    "rae_l2",
+    "rae_gradient",
+    "vq_vae",
     "conditional_vae",
     "keras_autoencoder",
     "keras_vae",
@@ -79,9 +95,12 @@ class ModelSettings:
     name: ModelName = "vae"
     """Which model."""
     latent_dim: int = 10
-    """Width L of the latent (the shared one of dmvae and mmvae_plus); the number of variables of categorical_vae."""
+    """Width L of the latent (the shared one of dmvae and mmvae_plus, the top one of ladder_vae); the number of
+    variables of categorical_vae, of positions of vq_vae."""
     hidden: int = 256
-    """Width of the hidden layers of the fully connected models."""
+    """Width of the hidden layers of the fully connected models, and of factor_vae's discriminator."""
+    network: Network = "mlp"
+    """mlp, or conv: strided convolutions with batch norm, for square images of an even size."""
     beta: float = 1.0
     """Weight of the KL in the loss."""
     noise_std: float = 0.0
@@ -97,6 +116,26 @@ class ModelSettings:
     """KL in nats that each latent dimension may have at no cost in the loss."""
     reconstruction_weight: float = BETA
     """Of face_vae and face_autoencoder: factor on the mean squared error, the lectures' beta; the KL's weight is 1."""
+    tc_weight: float = 6.0
+    """Weight of the total correlation in the loss of beta_tc_vae (1 is the VAE) and factor_vae (0 is the VAE)."""
+    alpha: float = 0.0
+    """Share of the KL that info_vae leaves out."""
+    mmd_weight: float = 10.0
+    """Weight of the maximum mean discrepancy of info_vae and wae."""
+    code_weight: float = 0.01
+    """Weight of the codes' norm in the loss of rae_l2 and rae_gradient."""
+    decoder_weight: float = 1e-4
+    """Weight of the decoder's regulariser in the loss of rae_l2 and rae_gradient."""
+    flow_layers: int = 4
+    """Layers of the flow in the posterior of iaf_vae and realnvp_vae."""
+    levels: int = 2
+    """Levels of latents of ladder_vae."""
+    codes: int = 64
+    """Entries of the code book of vq_vae."""
+    code_dim: int = 8
+    """Width of an entry."""
+    commitment: float = 0.25
+    """Weight of vq_vae's commitment loss."""
     label_weight: float = 10.0
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels; without effect
     where the modalities are several images."""
@@ -110,13 +149,13 @@ def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: 
     Raises:
         ValueError: When the model does not take such images, or a setting has no effect on it.
     """
-    if settings.name not in _MODELS:
-        raise ValueError(f"unknown model {settings.name!r}: choose from {', '.join(_MODELS)}")
-    listed, build = _MODELS[settings.name]
+    if settings.name not in MODELS:
+        raise ValueError(f"unknown model {settings.name!r}: choose from {', '.join(MODELS)}")
+    listed, build = MODELS[settings.name]
     used = listed.split()
     if len(event_shape) == 4:
         if "label_weight" not in used:
-            names = ", ".join(name for name, (its, _) in _MODELS.items() if "label_weight" in its)
+            names = ", ".join(name for name, (its, _) in MODELS.items() if "label_weight" in its)
             raise ValueError(f"{settings.name} sees one image a sample, not {event_shape[0]}: choose from {names}")
         used.remove("label_weight")
     for name, default in vars(ModelSettings()).items():
@@ -126,7 +165,7 @@ def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: 
     model = build(tuple(event_shape), num_classes, **given)
     if isinstance(model, VAE | MultimodalVAE) and settings.prior != ModelSettings.prior:
         prior = PRIORS.get(settings.prior).for_events(settings.latent_dim, event_shape)
-        encode = model.encode if isinstance(model, VAE) and not isinstance(model, MixtureVAE) else None
+        encode = model.encode if isinstance(model, VAE) and settings.name not in _NOT_GAUSSIAN else None
         model.prior = prior_or_standard_normal(prior, settings.latent_dim, encode)
     if isinstance(model, VAE | ConditionalVAE):
         model.free_bits = check_free_bits(settings.free_bits)
@@ -151,7 +190,7 @@ def codes_of(model: Model, batch: dict[str, Tensor]) -> Tensor:
     if isinstance(model, ConditionalVAE):
         return model.encode(batch["x"], batch["y"]).mode
     if isinstance(model, VAE):
-        return as_posterior(model.encoder(batch["x"])).mode
+        return model.posterior(batch["x"]).mode
     return model.encode(batch["x"])
 
 
@@ -170,6 +209,10 @@ def _mixture_vae(shape: Sequence[int], _: Classes, latent_dim: int, hidden: int,
     head = MixtureHead(hidden, latent_dim, components)
     encoder = nn.Sequential(MLPEncoder(prod(shape), (hidden,)), head)
     return MixtureVAE(encoder, MLPDecoder(latent_dim, (hidden,), shape), latent_dim, beta=beta)
+
+
+def _factor_vae(shape: Sequence[int], _: Classes, hidden: int, **settings: Any) -> VAE:
+    return vae_of(partial(FactorVAE, hidden=hidden), shape, _, hidden=hidden, **settings)
 
 
 def _keras(build: Callable[..., Model], shape: Sequence[int], _: Classes, **settings: Any) -> Model:
@@ -217,9 +260,14 @@ def _multimodal(
 
 
 _BOTH = "latent_dim hidden beta label_weight prior"
-_MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
-    "autoencoder": ("latent_dim hidden noise_std", lambda shape, _, **used: mlp_autoencoder(shape, **used)),
-    "vae": ("latent_dim hidden beta prior free_bits", lambda shape, _, **used: mlp_vae(shape, **used)),
+_VAE = "latent_dim hidden network prior free_bits"
+_AE = "latent_dim hidden network noise_std"
+_NOT_GAUSSIAN = ("mixture_vae", "iaf_vae", "realnvp_vae")
+"""Models whose posterior is no Gaussian, so that VampPrior cannot be made of it."""
+
+MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
+    "autoencoder": (_AE, partial(autoencoder_of, AutoEncoder)),
+    "vae": (f"{_VAE} beta", partial(vae_of, VAE)),
     "lecture_vae": (
         "latent_dim hidden prior free_bits",
         lambda shape, _, **used: lecture_vae(event_shape=shape, **used),
@@ -229,6 +277,19 @@ _MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
         lambda shape, _, latent_dim, hidden, components: mlp_categorical_vae(shape, hidden, latent_dim, components),
     ),
     "mixture_vae": ("latent_dim hidden beta components prior", _mixture_vae),
+    "iaf_vae": (f"{_VAE} beta flow_layers", partial(flow_vae, InverseAutoregressiveFlow)),
+    "realnvp_vae": (f"{_VAE} beta flow_layers", partial(flow_vae, FlowPrior)),
+    "ladder_vae": (f"{_VAE} beta levels", ladder_vae),
+    "beta_tc_vae": (f"{_VAE} tc_weight", partial(vae_of, BetaTCVAE)),
+    "factor_vae": (f"{_VAE} beta tc_weight", _factor_vae),
+    "info_vae": (f"{_VAE} alpha mmd_weight", partial(vae_of, InfoVAE)),
+    "wae": (f"{_AE} mmd_weight", partial(autoencoder_of, WAE)),
+    "rae_l2": (f"{_AE} code_weight decoder_weight", partial(autoencoder_of, partial(RAE, regulariser="l2"))),
+    "rae_gradient": (
+        f"{_AE} code_weight decoder_weight",
+        partial(autoencoder_of, partial(RAE, regulariser="gradient")),
+    ),
+    "vq_vae": (f"{_AE} codes code_dim commitment", vq_vae),
     "conditional_vae": (
         "latent_dim hidden beta free_bits",
         lambda shape, classes, **used: mlp_conditional_vae(shape, sum(_labels(classes).values()), **used),

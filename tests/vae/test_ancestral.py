@@ -1,12 +1,16 @@
 """Ancestral sampling against product tables; the nonlinear model against quadrature."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 from ecmvae.vae.ancestral import NonlinearLatentModel, sample_chain
 from ecmvae.vae.gaussian import DiagonalGaussian
+from ecmvae.vae.linear import ProbabilisticPCA
 
 
 def curve(z):
@@ -42,6 +46,37 @@ def test_ancestral_samples_have_the_density(model):
     assert inside == pytest.approx(expected, abs=4 * (expected / 20_000) ** 0.5)
 
 
+def test_training_by_the_likelihood_finds_the_curve():
+    """Points on a noisy parabola: the likelihood grows at almost every step and reaches that of the true model."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(300, 1, generator=generator, dtype=torch.float64)
+    truth = NonlinearLatentModel(lambda u: torch.cat([u, u.square()], 1), 1, 0.04)
+    x = truth.function(z) + 0.2 * torch.randn(300, 2, generator=generator, dtype=torch.float64)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 2)).double()
+    learner = NonlinearLatentModel(network, 1, 1.0, learn_variance=True)
+    learner.likelihood.double()
+    history = learner.fit(x, steps=250, learning_rate=3e-2)
+    assert len(history) == 251
+    assert sum(b > a for a, b in pairwise(history)) > 0.8 * 250
+    assert history[-1] > truth.log_likelihood(x).mean().item() - 0.1 > history[0]
+    exact = learner.log_prob_by_quadrature(x).mean().item()
+    assert history[-1] == pytest.approx(exact, abs=1e-3)
+
+
+def test_a_fit_of_two_latents_by_importance_sampling_comes_near_to_the_best_gaussian():
+    """A linear f of two latents is probabilistic PCA, whose maximum likelihood is known."""
+    torch.manual_seed(1)
+    x = torch.randn(400, 2).double() @ torch.tensor([[1.0, 0.5, 0.2], [0.0, 1.0, -0.5]]).double()
+    x = x + 0.7 * torch.randn(400, 3).double()
+    learner = NonlinearLatentModel(nn.Linear(2, 3).double(), 2, 1.0, learn_variance=True)
+    learner.likelihood.double()
+    history = learner.fit(x, steps=150, learning_rate=3e-2, num_samples=100)
+    best = ProbabilisticPCA.fit(x, 2).log_prob(x).mean().item()
+    assert history[0] < best - 0.1
+    assert history[-1] == pytest.approx(best, abs=0.05)
+
+
 def test_chain_has_the_product_table():
     initial = torch.tensor([0.2, 0.8])
     first, second = torch.tensor([[0.5, 0.5], [0.9, 0.1]]), torch.tensor([[0.1, 0.6, 0.3], [0.3, 0.3, 0.4]])
@@ -57,6 +92,8 @@ def test_bad_input_says_what_to_do(model):
         model.sample(0)
     with pytest.raises(ValueError, match="one latent"):
         NonlinearLatentModel(curve, 2, 0.1).log_prob_by_quadrature(torch.zeros(1, 2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="nothing can be learnt"):
+        model.fit(torch.zeros(2, 2, dtype=torch.float64))
     with pytest.raises(ValueError, match="2 values"):
         sample_chain(torch.tensor([0.5, 0.5]), [torch.ones(3, 1)], 5)
     with pytest.raises(ValueError, match="variance"):

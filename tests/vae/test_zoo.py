@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ecmvae.vae.multimodal import MultimodalVAE
-from ecmvae.vae.zoo import ModelName, ModelSettings, batch_for, build_vae, codes_of
+from ecmvae.vae.zoo import MODELS, ModelName, ModelSettings, batch_for, build_vae, codes_of
 
 SHAPES = {
     "keras_autoencoder": (1, 32, 32),
@@ -55,6 +55,11 @@ def test_every_family_learns_from_five_images(name):
         ({"name": "vae"}, (5, 3, 8, 8), "vae sees one image a sample, not 5: choose from jmvae, mvae"),
         ({"name": "mvae", "label_weight": 3.0}, (5, 3, 8, 8), "label_weight has no effect on mvae"),
         ({"name": "mvae", "free_bits": 0.1}, (1, 8, 8), "free_bits has no effect on mvae"),
+        ({"name": "vae", "tc_weight": 2.0}, (1, 8, 8), "tc_weight has no effect on vae"),
+        ({"name": "iaf_vae", "prior": "vamp"}, (1, 8, 8), "one encoder"),
+        ({"name": "ladder_vae", "levels": 9}, (1, 8, 8), "between 1 and 8"),
+        ({"name": "wae", "mmd_weight": -1.0}, (1, 8, 8), "mmd_weight must be >= 0"),
+        ({"name": "vae", "network": "conv"}, (1, 7, 7), "even size"),
     ],
 )
 def test_settings_without_effect_are_refused(settings, shape, message):
@@ -67,3 +72,38 @@ def test_one_hot_classes_go_where_a_model_wants_them():
     conditional = batch_for(build_vae(ModelSettings(name="conditional_vae"), (1, 8, 8)), images, labels)
     multimodal = batch_for(build_vae(ModelSettings(name="mvae"), (1, 8, 8)), images, labels)
     assert conditional["y"].argmax(1).tolist() == multimodal["label"].argmax(1).tolist() == [2, 0, 9]
+
+
+CONVOLUTIONAL = [name for name in get_args(ModelName) if "network" in MODELS[name][0].split()]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_convolutions_take_the_place_of_the_fully_connected_layers(name):
+    model = build_vae(ModelSettings(name=name, latent_dim=3, network="conv", hidden=16), (3, 16, 16))
+    images = torch.rand(5, 3, 16, 16)
+    model(images).loss.backward()
+    assert model.reconstruct(images).shape == images.shape
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert {"ConvEncoder", "ConvDecoder"} <= kinds
+
+
+def test_a_ladders_levels_double_in_width_towards_the_data():
+    model = build_vae(ModelSettings(name="ladder_vae", latent_dim=3, hidden=16, levels=3), (1, 8, 8))
+    latents = model.posterior_latents(torch.rand(2, 1, 8, 8), None)
+    assert {name: q.mode.shape[1] for name, q in latents.items()} == {"z3": 3, "z2": 6, "z1": 12}
+
+
+def test_models_without_a_new_regulariser_are_the_plain_vae():
+    """tc_weight 1, tc_weight 0 in eval mode, alpha 0 with mmd_weight 1: the loss is the VAE's."""
+    images = torch.rand(6, 1, 8, 8)
+    for name, settings in (
+        ("beta_tc_vae", {"tc_weight": 1.0}),
+        ("factor_vae", {"tc_weight": 0.0}),
+        ("info_vae", {"mmd_weight": 1.0}),
+    ):
+        torch.manual_seed(0)
+        model = build_vae(ModelSettings(name=name, latent_dim=4, **settings), (1, 8, 8)).eval()
+        torch.manual_seed(0)
+        plain = build_vae(ModelSettings(latent_dim=4), (1, 8, 8)).eval()
+        assert torch.equal(model.encode(images).mean, plain.encode(images).mean)
+        assert model(images, "mean").loss.item() == pytest.approx(plain(images, "mean").loss.item(), rel=1e-6)

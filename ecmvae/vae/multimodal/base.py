@@ -189,9 +189,7 @@ class MultimodalVAE(nn.Module, ABC):
         self.check_modalities(targets)
         return self._decoded(self.united_points(self.prepare(data, present)), targets)
 
-    def sample(
-        self, count: int, generator: torch.Generator | None = None, *, draw: bool = False
-    ) -> dict[str, Tensor]:
+    def sample(self, count: int, generator: torch.Generator | None = None, *, draw: bool = False) -> dict[str, Tensor]:
         """Each modality for `count` draws from the prior: its mean, or with `draw` a draw from p(x_m|z)."""
         like = next(self.parameters())
         check_count(count, "count")
