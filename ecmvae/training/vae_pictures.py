@@ -30,8 +30,8 @@ from ecmvae.vae.vae import VAE, ConditionalVAE, as_posterior
 COLUMNS = 10
 """Of a grid of samples."""
 
-SMALL, SCALE = 48, 2
-"""Images up to this width are enlarged by this factor."""
+SHOWN, SCALE = 64, 4
+"""Small images are enlarged up to about this width, at most by this factor."""
 
 
 def sample_images(trained: TrainedVAE, out: Path, count: int, seed: int, data: str | None = None) -> None:
@@ -172,7 +172,7 @@ def write_table(out: Path, header: Sequence[str], rows: Iterable[Sequence[object
 
 def write_grid(rows: Tensor, out: Path, row_labels: list[str], column_labels: list[str], title: str) -> None:
     """Write a grid (r, c, C, H, W) with its labels; small images are enlarged."""
-    scale = SCALE if rows.shape[-1] <= SMALL else 1
+    scale = min(SCALE, max(1, SHOWN // rows.shape[-1]))
     canvas = labelled_canvas(rows, row_labels, column_labels, title, scale=scale)
     with replacing(out) as part:
         save_canvas(canvas, part)
