@@ -207,7 +207,9 @@ def latents(faces: Faces) -> None:
         drawn = posterior.rsample(generator=torch.Generator().manual_seed(SEED))
         kl = posterior.kl_per_dimension().mean(0)
     sheet = latent_histograms(drawn)
-    sheet.suptitle("First 50 of 200 latents: samples of q(z|x) of held-out faces, and the density of N(0, 1)", fontsize=9)
+    sheet.suptitle(
+        "First 50 of 200 latents: samples of q(z|x) of held-out faces, and the density of N(0, 1)", fontsize=9
+    )
     sheet.savefig(faces.out / "faces_latents.png", dpi=80, metadata={"command": faces.command("latents")})
     distances, active = uniformity(drawn), (posterior.mean.var(0) > 0.01).sum()
     numbers: dict[str, Any] = {
