@@ -122,7 +122,7 @@ def means_and_samples(
     """Codes of the data in black, samples of the prior in blue, numbered; right, what the samples decode to."""
     rows = -(-len(samples) // columns)
     drawn, (left, right) = figure(1, 2, size=4.6)
-    left.scatter(*means.detach().numpy().T, color="black", alpha=0.4, label="z_mean of the data", **_DOT)
+    left.scatter(*means.detach().numpy().T, color="black", alpha=0.5, s=6, linewidths=0, label="z_mean of the data")
     left.scatter(*samples.numpy().T, color="C0", s=20, label="samples of N(0, I)")
     for number, point in enumerate(samples.tolist(), 1):
         left.annotate(str(number), point, xytext=(3, 3), textcoords="offset points", fontsize=7, color="C0")
