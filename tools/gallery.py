@@ -82,7 +82,7 @@ def _write_index(gallery: Gallery) -> None:
     lines = [
         "# Gallery",
         "",
-        "`python tools/gallery.py` rebuilds this page on a CPU. All numbers are in [numbers.json](numbers.json), and each",
+        "`python tools/gallery.py` rebuilds this page on a CPU. All numbers are in [numbers.json](numbers.json); each",
         "picture names its command in the PNG's text, too. One run with seed 0, unless a section says otherwise. The",
         "sections follow the lectures; [the guide](../vae.md) and [five notebooks](../notebooks/lecture_000.ipynb)",
         "explain what they show.",

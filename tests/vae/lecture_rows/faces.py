@@ -31,10 +31,10 @@ from ecmvae.vae.multivariate import MultivariateGaussian
 from ecmvae.vae.outliers import outlier_scores, rarity_weights
 from ecmvae.vae.plots import figure, labelled_canvas
 from ecmvae.vae.vae import VAE
-from ecmvae.vae.zoo import ModelSettings, codes_of
+from ecmvae.vae.zoo import codes_of
 
 from .introduction import faces as naive_bayes
-from .shared import decode, digits, double, gaussian, known, row, trained, vae
+from .shared import decode, digits, double, gaussian, known, row, vae
 
 SIZE = 24
 
