@@ -1,4 +1,4 @@
-"""A small folder of drawn pictures in CelebA's layout: a bar below where Smiling is 1, a band above in Hair's colour."""
+"""A small folder of drawn pictures in CelebA's layout: a bar where Smiling is 1, a band in the colour of Hair."""
 
 import csv
 from pathlib import Path

@@ -351,3 +351,20 @@ sys.exit(main({words!r}))
     assert done.stderr.startswith("ecmvae: error: ")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["RUN", "a.jpg", "b.jpg", "--out", "o.png", "--force"],
+        ["RUN", "--out", "o.png", "a.jpg", "--force", "b.jpg"],
+        ["--force", "RUN", "--out=o.png", "a.jpg", "b.jpg"],
+    ],
+)
+def test_words_that_are_left_may_stand_anywhere(words: list[str]) -> None:
+    def it(run: str, pictures: tuple[str, ...] = (), out: str = "x", force: bool = False) -> None:
+        """Test."""
+
+    arguments = parse(it, "ecmvae it", words)
+    assert arguments == {"run": "RUN", "pictures": ("a.jpg", "b.jpg"), "out": "o.png", "force": True}
+    assert parse(it, "ecmvae it", ["RUN"])["pictures"] == ()

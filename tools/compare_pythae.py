@@ -96,10 +96,8 @@ def main() -> int:
     rows = [row for compare in COMPARISONS for row in compare(theirs, setting)]
     print("| model | term | pythae | ecmvae | difference | note |\n|---|---|---|---|---|---|")
     for row in rows:
-        mark = "" if row.equal else " (by design)"
-        print(
-            f"| {row.model} | {row.term} | {row.theirs:.9f} | {row.ours:.9f} | {row.difference:.1e}{mark} | {row.note} |"
-        )
+        values = f"{row.theirs:.9f} | {row.ours:.9f} | {row.difference:.1e}{'' if row.equal else ' (by design)'}"
+        print(f"| {row.model} | {row.term} | {values} | {row.note} |")
     wrong = [row for row in rows if row.equal and not row.difference <= TOLERANCE]
     print(f"{len(rows)} terms, {len(wrong)} of those that must agree do not")
     return 1 if wrong else 0
@@ -151,11 +149,8 @@ def vae(theirs: Any, at: Setting) -> Iterator[Row]:
         ("mse", GaussianLikelihood(1.0), at.decoder, HALF_LOG_2PI, OF_GAUSSIAN),
         ("bce", BernoulliLikelihood(), nn.Sequential(at.decoder, nn.Sigmoid()), 0.0, "ours from logits"),
     ):
-        for name, config, beta, more in (
-            ("VAE", "VAEConfig", 1.0, {}),
-            ("BetaVAE", "BetaVAEConfig", 4.0, {"beta": 4.0}),
-        ):
-            there = build(theirs, name, config, at.gaussian, decoder, reconstruction_loss=loss, **more)
+        for name, beta, more in (("VAE", 1.0, {}), ("BetaVAE", 4.0, {"beta": 4.0})):
+            there = build(theirs, name, f"{name}Config", at.gaussian, decoder, reconstruction_loss=loss, **more)
             found = seeded(lambda there=there: there({"data": at.x}))
             here = VAE(at.gaussian, at.decoder, LATENTS, likelihood=likelihood, beta=beta)
             output = seeded(lambda here=here: here(at.x))
@@ -312,7 +307,7 @@ def iaf(theirs: Any, at: Setting) -> Iterator[Row]:
 
 
 def vq(theirs: Any, at: Setting) -> Iterator[Row]:
-    """Both kinds of book, in float32, as pythae's one-hot table asks for; pythae quantises a vector number by number."""
+    """Both kinds of book, in float32 for pythae's one-hot table; pythae quantises a vector number by number."""
     torch.manual_seed(1)
     encoder, decoder, x = at.deterministic.float(), at.decoder.float(), at.x.float()
     for ema in (False, True):

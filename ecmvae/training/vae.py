@@ -26,8 +26,10 @@ from ecmvae.training.vae_loop import LAST, fit
 from ecmvae.training.vae_model import TrainedVAE
 from ecmvae.training.vae_settings import FOLDER, DataSettings, VAEConfig, load_vae_config
 from ecmvae.vae.autoencoder import AutoEncoder
+from ecmvae.vae.beta_tc_vae import BetaTCVAE
+from ecmvae.vae.latent_samplers import fit_sampler, sample_with
 from ecmvae.vae.latent_space import box_samples
-from ecmvae.vae.vae import ConditionalVAE
+from ecmvae.vae.vae import VAE, ConditionalVAE
 from ecmvae.vae.zoo import Model
 from ecmvae.weight_files import write_weight_file
 
@@ -69,6 +71,8 @@ def _train(settings: VAEConfig, folder: Path, resume: bool) -> tuple[int, dict[s
         raise UserError(f"{data.source} has {len(train)} training pictures: training needs at least 2")
     torch.manual_seed(settings.fit.seed)
     model = build_model(settings, data.facts)
+    if isinstance(model, BetaTCVAE):
+        model.dataset_size = len(train)
     metadata = metadata_of(data.facts, settings) | {"training_pictures": _fingerprint(train)}
     if resume:
         _compare(folder / METADATA_FILE, metadata, data.source)
@@ -109,7 +113,15 @@ def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor
 
 
 @torch.no_grad()
-def draw_from(trained: TrainedVAE, count: int, seed: int = 0, *, data: RunData | None = None) -> Tensor:
+def draw_from(
+    trained: TrainedVAE,
+    count: int,
+    seed: int = 0,
+    *,
+    data: RunData | None = None,
+    sampler: str | None = None,
+    pixels: bool = False,
+) -> Tensor:
     """New images (count, C, H, W): from the prior; under each condition in turn; from the box of an autoencoder.
 
     Several images of one sample stand side by side.
@@ -118,21 +130,34 @@ def draw_from(trained: TrainedVAE, count: int, seed: int = 0, *, data: RunData |
         trained: The model.
         count: How many.
         seed: Of the draws.
-        data: Whose codes an autoencoder draws from; None is the data it was trained on.
+        data: Whose codes an autoencoder or a sampler draws from; None is the data it was trained on.
+        sampler: A `latent_samplers.SamplerName`, fitted to those codes and used in place of the prior.
+        pixels: Draw x itself; otherwise its mean.
 
     Raises:
-        UserError: If the data is needed and cannot be read.
+        UserError: If the data is needed and cannot be read, or a sampler does not fit the model.
     """
     model, generator = trained.model, torch.Generator().manual_seed(seed)
-    if isinstance(model, AutoEncoder):
+    if sampler is not None:
+        if not isinstance(model, AutoEncoder | VAE):
+            raise UserError(
+                f"a sampler of codes needs an unconditional model of one picture, not {trained.config.model.name}"
+            )
         codes = trained.encode((data or trained.data()).samples("train"))
-        return trained.decode(box_samples(codes, count, generator))
+        fitted = fit_sampler(sampler, codes, seed=seed).to(trained.device)
+        return sample_with(model, fitted, count, _on(trained, generator, seed), draw=pixels).cpu()
+    if isinstance(model, AutoEncoder) and model.prior is None:
+        codes = trained.encode((data or trained.data()).samples("train"))
+        boxed = box_samples(codes, count, generator)
+        return (
+            model.likelihood.sample(model.decode(boxed.to(trained.device))).cpu() if pixels else trained.decode(boxed)
+        )
     if isinstance(model, ConditionalVAE):
         conditions = condition_rows(trained)
         rows = conditions.repeat(-(-count // len(conditions)), 1)[:count].to(trained.device)
-        drawn: Any = model.sample(rows, _on(trained, generator, seed))
+        drawn: Any = model.sample(rows, _on(trained, generator, seed), draw=pixels)
     else:
-        drawn = model.sample(count, _on(trained, generator, seed))
+        drawn = model.sample(count, _on(trained, generator, seed), draw=pixels)
     if isinstance(drawn, Tensor):
         return drawn.cpu()
     return torch.cat([x for name, x in drawn.items() if name not in trained.facts.conditions], -1).cpu()

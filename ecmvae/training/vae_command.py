@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from ecmvae.data.faces.command import faces
 from ecmvae.errors import UserError, check_range
@@ -90,26 +91,35 @@ def train(
     return 0
 
 
+Sampler = Literal["gaussian_mixture", "flow"]
+"""Densities of the codes that can take the prior's place, see `ecmvae.vae.latent_samplers`."""
+
+
 def sample(
     run: str,
     out: str = "samples.png",
     count: int = 64,
     seed: int = 0,
     data: str | None = None,
+    sampler: Sampler | None = None,
+    draw: bool = False,
     device: str = "auto",
     trust_code: bool = False,
 ) -> int:
     """Draw new images and write them as one PNG.
 
-    A VAE samples its prior, a conditional one each class or attribute in turn; an autoencoder has no prior and samples
-    the box of its training codes.
+    A VAE samples its prior, a conditional one each class or attribute in turn; an autoencoder without a prior samples
+    the box of its training codes. A sampler fitted to the codes of the training data can take the prior's place.
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         out: Picture to write.
         count: How many images, in rows of ten.
         seed: Of the draws.
-        data: Whose codes an autoencoder draws from: folder:PATH or the name of an image set; none is the run's data.
+        data: Whose codes an autoencoder or a sampler draws from: folder:PATH or the name of an image set; none is the
+            run's data.
+        sampler: gaussian_mixture or flow, fitted to the codes now; none is the model's own prior.
+        draw: Draw the pixels from p(x|z), with their noise; otherwise their means are written.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -120,7 +130,8 @@ def sample(
     from ecmvae.training.vae_model import load_trained
     from ecmvae.training.vae_pictures import sample_images
 
-    sample_images(load_trained(run, device=device, trust_code=trust_code), Path(out), count, seed, data)
+    trained = load_trained(run, device=device, trust_code=trust_code)
+    sample_images(trained, Path(out), count, seed, data, sampler=sampler, pixels=draw)
     print(show_path(Path(out)))
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -24,6 +25,8 @@ from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.vae import ConditionalVAE
 
 logger = logging.getLogger(__name__)
+
+Ranking = Literal["excess", "likelihood"]
 
 REFERENCE = 1000
 """Training pictures that a score is held against."""
@@ -48,7 +51,7 @@ def edit_images(
     samples = chosen_samples(trained, pictures, None if pictures else data, "test")
     samples = samples.take(slice(0, 1 if across is not None else count))
     own, strengths = trained.encode(samples), torch.linspace(-span, span, steps)
-    labels = [f"{value:+.2g}" if value else "0" for value in strengths.tolist()]
+    labels = [f"{value:+.2g}" if abs(value) > 1e-5 * span else "0" for value in strengths.tolist()]
     if across is None:
         edited = own[:, None] + strengths[:, None] * directions[0]  # (n, steps, L)
         images = _decoded(trained, edited, samples)
@@ -80,6 +83,7 @@ def find_outliers(
     data: str | None,
     split: Split,
     *,
+    by: Ranking,
     count: int,
     num_samples: int,
     seed: int,
@@ -91,13 +95,15 @@ def find_outliers(
     """
     samples = chosen_samples(trained, pictures, data, split)
     torch.manual_seed(seed)
-    scores = unusualness(trained, samples, num_samples)
-    reference = _reference(trained, num_samples)
+    costs = unusualness(trained, samples, num_samples)
+    scores = costs + _best(trained, samples) if by == "excess" else costs
+    reference = _reference(trained, num_samples, by)
     order = scores.argsort(descending=True, stable=True).tolist()
-    header = ["name", "score"] + (["share_of_training_below"] if reference is not None else [])
+    header = ["name", "score", "negative_log_likelihood"]
+    header += ["share_of_training_below"] if reference is not None else []
     rows = []
     for index in order:
-        row: list[object] = [cut(samples.names[index], 1000), f"{scores[index]:.6g}"]
+        row: list[object] = [cut(samples.names[index], 1000), f"{scores[index]:.6g}", f"{costs[index]:.6g}"]
         if reference is not None:
             row.append(f"{(reference < scores[index]).double().mean():.4f}")
         rows.append(row)
@@ -105,7 +111,7 @@ def find_outliers(
     images, again, where = as_float(shown.images), trained.reconstruct(shown), deviance_of(trained, shown)
     heat = _heat(where)
     grid = torch.stack([images.expand(-1, 3, -1, -1), again.expand(-1, 3, -1, -1), heat])
-    labels = [f"{name} {scores[index]:.0f}" for name, index in zip(short_names(shown.names), order, strict=False)]
+    labels = [f"{name}: {scores[index]:.0f}" for name, index in zip(short_names(shown.names), order, strict=False)]
     title = f"The most unusual of {len(samples)} pictures to {title_of(trained)}, with scores in nats"
     write_table(table, header, rows)
     write_grid(grid, out, ["picture", "reconstruction", "where"], labels, title)
@@ -159,6 +165,19 @@ def deviance_map(likelihood: Likelihood, mean: Float[Tensor, "n ..."], x: Float[
     return squared
 
 
+def best_log_likelihood(likelihood: Likelihood, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    """Log p(x|x) in nats, of a decoder that gives x exactly: what no model can exceed, and grey values alone decide.
+
+    0 for other likelihoods than Bernoulli and Gaussian.
+    """
+    if isinstance(likelihood, BernoulliLikelihood):
+        bits: Tensor = torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)
+        return bits.flatten(1).sum(1)
+    if isinstance(likelihood, GaussianLikelihood):
+        return likelihood.log_prob(x, x).detach()
+    return x.new_zeros(len(x))
+
+
 def _decoded(trained: TrainedVAE, codes: Float[Tensor, "r c l"], samples: Samples) -> Float[Tensor, "r c ..."]:
     """Pictures of a table of codes, each row under the conditions of its sample."""
     repeated = samples.take(torch.arange(len(codes)).repeat_interleave(codes.shape[1]))
@@ -167,7 +186,7 @@ def _decoded(trained: TrainedVAE, codes: Float[Tensor, "r c l"], samples: Sample
     return rearrange(images, "(r c) ... -> r c ...", r=len(codes))
 
 
-def _reference(trained: TrainedVAE, num_samples: int) -> Tensor | None:
+def _reference(trained: TrainedVAE, num_samples: int, by: Ranking) -> Tensor | None:
     """Scores of some training pictures; None, with a warning, where they cannot be read."""
     try:
         train = trained.data().samples("train")
@@ -175,7 +194,18 @@ def _reference(trained: TrainedVAE, num_samples: int) -> Tensor | None:
         logger.warning("scores are not compared with the training pictures: %s", error)
         return None
     step = -(-len(train) // REFERENCE)
-    return unusualness(trained, train.take(slice(0, None, step)), num_samples)
+    some = train.take(slice(0, None, step))
+    costs = unusualness(trained, some, num_samples)
+    return costs + _best(trained, some) if by == "excess" else costs
+
+
+def _best(trained: TrainedVAE, samples: Samples) -> Float[Tensor, " n"]:
+    """`best_log_likelihood` of the pictures."""
+    model = trained.model
+    likelihoods = [model.likelihood] if not isinstance(model, MultimodalVAE) else []
+    if isinstance(model, MultimodalVAE):
+        likelihoods = [model.likelihood(name) for name in model.names if name not in trained.facts.conditions]
+    return best_log_likelihood(likelihoods[0], as_float(samples.images))
 
 
 def _heat(values: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:

@@ -185,6 +185,7 @@ def outliers(
     table: str = "outliers.csv",
     data: str | None = None,
     split: SplitName = "test",
+    by: Literal["excess", "likelihood"] = "excess",
     count: int = 8,
     num_samples: int = 10,
     seed: int = 0,
@@ -193,8 +194,9 @@ def outliers(
 ) -> int:
     """Score how unusual each picture is to a model, and show the most unusual ones with a map of where.
 
-    The score is -log p(x), in nats: -IWAE(K) of a VAE, -log p(x|code) of an autoencoder. The map shows the nats that
-    each pixel loses against a perfect reconstruction.
+    The score is -log p(x) in nats (-IWAE(K) of a VAE, -log p(x|code) of an autoencoder) above what a perfect
+    reconstruction would cost, which depends on the grey values alone; `--by likelihood` does not take that off. The map
+    shows the nats that each pixel loses against a perfect reconstruction.
 
     Examples:
         ecmvae vae outliers runs/mine --data folder:new_pictures --split all
@@ -203,9 +205,10 @@ def outliers(
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         pictures: Picture files; none takes the data.
         out: Picture to write.
-        table: csv to write: name, score, and the share of training pictures with a lower score.
+        table: csv to write: name, score, -log p(x), and the share of training pictures with a lower score.
         data: folder:PATH or the name of an image set; none is the run's data.
         split: train, valid, test, or all of a folder.
+        by: excess or likelihood.
         count: How many pictures are shown.
         num_samples: K, importance samples.
         seed: Of the draws.
@@ -223,7 +226,7 @@ def outliers(
 
     trained = load_trained(run, device=device, trust_code=trust_code)
     ranked = find_outliers(
-        trained, Path(out), Path(table), pictures, data, split, count=count, num_samples=num_samples, seed=seed
+        trained, Path(out), Path(table), pictures, data, split, by=by, count=count, num_samples=num_samples, seed=seed
     )
     for name, value in ranked[:count]:
         print(f"{value:12.1f}  {show_path(Path(name))}")

@@ -25,7 +25,7 @@ from ecmvae.vae.latent_space import manifold_grid, morph, traverse
 from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.plots import labelled_canvas, save_canvas
 from ecmvae.vae.priors import StandardNormal
-from ecmvae.vae.vae import VAE, ConditionalVAE, as_posterior
+from ecmvae.vae.vae import VAE, ConditionalVAE
 
 COLUMNS = 10
 """Of a grid of samples."""
@@ -34,10 +34,20 @@ SHOWN, SCALE = 64, 4
 """Small images are enlarged up to about this width, at most by this factor."""
 
 
-def sample_images(trained: TrainedVAE, out: Path, count: int, seed: int, data: str | None = None) -> None:
+def sample_images(
+    trained: TrainedVAE,
+    out: Path,
+    count: int,
+    seed: int,
+    data: str | None = None,
+    *,
+    sampler: str | None = None,
+    pixels: bool = False,
+) -> None:
     """Draw new images and write them as one PNG; see `ecmvae.training.vae_command.sample`."""
-    source = trained.data(data) if isinstance(trained.model, AutoEncoder) else None
-    images = draw_from(trained, count, seed, data=source)
+    needs_codes = sampler is not None or isinstance(trained.model, AutoEncoder)
+    source = trained.data(data) if needs_codes else None
+    images = draw_from(trained, count, seed, data=source, sampler=sampler, pixels=pixels)
     labels, columns = [], COLUMNS
     if isinstance(trained.model, ConditionalVAE):
         labels = [column for names in trained.facts.conditions.values() for column in names]
@@ -180,8 +190,8 @@ def write_grid(rows: Tensor, out: Path, row_labels: list[str], column_labels: li
 
 def title_of(trained: TrainedVAE) -> str:
     """Name of the model and of its folder."""
-    folder = f" in {trained.folder.name}" if trained.folder is not None and trained.folder.name else ""
-    return f"{trained.config.model.name}{cut(folder, 60)}"
+    name = trained.config.model.name
+    return f"{name} in {cut(trained.folder.name, 60)}" if trained.folder is not None and trained.folder.name else name
 
 
 def short_names(names: Sequence[str], limit: int = 18) -> list[str]:
@@ -205,7 +215,7 @@ def _logvar(trained: TrainedVAE, samples: Samples) -> Tensor | None:
     if not isinstance(model, VAE):
         return None
     for start in range(0, len(samples), 250):
-        posterior = as_posterior(model.encoder(trained.batch(samples.take(slice(start, start + 250)))["x"]))
+        posterior = model.posterior(trained.batch(samples.take(slice(start, start + 250)))["x"])
         if not isinstance(posterior, DiagonalGaussian):
             return None
         parts.append(posterior.logvar.cpu())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +233,7 @@ def _kl_table(trained: TrainedVAE, test: Samples) -> list[float]:
     terms: Tensor | float = total
     for start in range(0, len(test), CHUNK):
         part = as_float(test.images[start : start + CHUNK].to(trained.device))
-        each = model.prior.kl_terms(model.posterior_latents(part, None)["z"])
+        each = model.prior.kl_terms(model.posterior(part))
         if each.shape[-1] != model.latent_dim:
             return []
         terms = terms + each.sum(0) / len(test)
@@ -284,7 +284,8 @@ def _disentanglement(request: ScoreRequest) -> dict[str, Any]:
     codes = request.trained.encode(request.test)
     report = disentanglement_report(codes, request.test.factors[:, columns], seed=request.seed)
     names = [request.data.factor_names[column] for column in columns]
-    return {"disentanglement": {"factors": ", ".join(names), **report.named()}}
+    named = {name: value if isfinite(value) else None for name, value in report.named().items()}  # JSON has no NaN
+    return {"disentanglement": {"factors": ", ".join(names), **named}}
 
 
 def _varied(factors: Tensor) -> list[int]:

@@ -72,7 +72,7 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         """Check the sizes before anything is built; raises a `UserError` that names the one out of its range."""
-        for name in ("latent_dim", "hidden", "components", "private_dim"):
+        for name in ("latent_dim", "hidden", "components", "private_dim", "flow_layers", "levels", "codes", "code_dim"):
             check_range(f"model.{name}", getattr(self.model, name), 1, 65_536)
 
 

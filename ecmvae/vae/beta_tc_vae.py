@@ -89,8 +89,15 @@ class BetaTCVAE(VAE):
     def penalties(
         self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
     ) -> Mapping[str, Penalty]:
-        """The parts of the KL, each with its weight beyond the 1 that the KL itself gives."""
-        parts = kl_parts(posterior.gaussian("z"), self.prior, z["z"], self.dataset_size, self.sampling)
+        """The parts of the KL, each with its weight beyond the 1 that the KL itself gives.
+
+        A single sample in eval mode has none; a batch larger than `dataset_size` counts as the whole set.
+        """
+        count = len(z["z"])
+        if count == 1 and not self.training:
+            return {}
+        size = max(count, self.dataset_size or 0)
+        parts = kl_parts(posterior.gaussian("z"), self.prior, z["z"], size, self.sampling)
         weights = {
             "mutual_information": self.information_weight,
             "total_correlation": self.tc_weight,

@@ -59,6 +59,8 @@ class InfoVAE(VAE):
     def penalties(
         self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
     ) -> Mapping[str, Penalty]:
-        """MMD^2 between the codes and as many draws from the prior."""
+        """MMD^2 between the codes and as many draws from the prior; nothing of a single sample in eval mode."""
+        if len(z["z"]) == 1 and not self.training:
+            return {}
         drawn = self.prior.sample(len(z["z"]), z["z"])
         return {"mmd": Penalty(self.mmd_weight, mmd(z["z"], drawn, self.kernel))}

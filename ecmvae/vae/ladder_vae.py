@@ -107,7 +107,8 @@ class LadderVAE(VAE):
 
     def kl(self, x: Float[Tensor, "n ..."], num_samples: int = 1) -> Float[Tensor, " n"]:
         """The sum of the levels' KL, from K draws."""
-        draws = [self._descend(self.encoder(x), "sample") for _ in range(check_count(num_samples, "num_samples"))]
+        levels = self.encoder(x)
+        draws = [self._descend(levels, "sample") for _ in range(check_count(num_samples, "num_samples"))]
         return torch.stack([sum_of(list(q.divergence(p).values())) for q, p, _ in draws]).mean(0)
 
     def posterior_latents(self, y: Float[Tensor, "n ..."], condition: None) -> LatentSet:

@@ -97,6 +97,7 @@ class ScaledFlow(FlowPrior):
         return u, log_det - self.std.log().sum()
 
 
+@torch.enable_grad()
 def fit_flow(
     codes: Float[Tensor, "n l"],
     *,
@@ -107,7 +108,7 @@ def fit_flow(
     learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> FlowPrior:
-    """RealNVP, by maximum likelihood on the codes; in eval mode.
+    """RealNVP, by maximum likelihood on the codes; in eval mode, also when called under `no_grad`.
 
     Raises:
         ValueError: With fewer than 2 codes or latents, or a count below 1.

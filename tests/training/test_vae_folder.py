@@ -18,7 +18,7 @@ from ecmvae.cli import main
 from ecmvae.errors import UserError
 from ecmvae.training.vae import DataSettings, load_vae, train_vae
 from ecmvae.training.vae_data import RunData, read_pictures
-from ecmvae.training.vae_edit import deviance_map, direction_of, unusualness
+from ecmvae.training.vae_edit import best_log_likelihood, deviance_map, direction_of, unusualness
 from ecmvae.training.vae_model import TrainedVAE
 from ecmvae.training.vae_settings import load_vae_config
 from ecmvae.vae.likelihoods import BernoulliLikelihood, GaussianLikelihood
@@ -49,7 +49,7 @@ def root(tmp_path_factory):
 def run(root, tmp_path_factory):
     """A VAE that has learnt the pictures."""
     folder = tmp_path_factory.mktemp("vae") / "run"
-    return train(folder, config_of(root, "vae", epochs=150, learning_rate=3e-3))
+    return train(folder, config_of(root, "vae", epochs=100, learning_rate=5e-3))
 
 
 def test_a_run_remembers_its_data_and_loads_without_it(root, tmp_path):
@@ -91,7 +91,7 @@ def test_the_path_on_the_command_line_is_taken_as_it_is(root, tmp_path, monkeypa
     assert main(["vae", "score", str(tmp_path / "run"), "--num_samples", "2"]) == 0
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "face_vae", "conditional_vae", "mvae", "mopoe", "dmvae", "jmvae"])
+@pytest.mark.parametrize("name", ["autoencoder", "face_vae", "conditional_vae", "mvae", "dmvae"])
 def test_every_kind_trains_and_goes_through_every_command(name, root, tmp_path, capsys):
     folder = str(train(tmp_path / "run", config_of(root, name)))
     out = lambda suffix: str(tmp_path / f"out{suffix}")  # noqa: E731
@@ -107,8 +107,8 @@ def test_every_kind_trains_and_goes_through_every_command(name, root, tmp_path, 
     assert main(["vae", "score", folder, "--num_samples", "2"]) == 0
     numbers = json.loads(capsys.readouterr().out)
     assert numbers["test_images"] == 7
-    assert ("attributes" in numbers) == (name in ("mvae", "mopoe", "dmvae", "jmvae"))
-    if name in ("mvae", "mopoe"):
+    assert ("attributes" in numbers) == (name in ("mvae", "dmvae"))
+    if name == "mvae":
         assert set(numbers["attributes"]) == {"attributes", "Hair"}
     codes = np.load(tmp_path / "oute.npz")
     assert codes["codes"].shape[0] == len(codes["names"]) == 7
@@ -199,17 +199,21 @@ def test_the_odd_picture_comes_first_and_the_map_shows_where(run, root, tmp_path
         if number == 4:
             pixels[6:9, 1:3] = (0, 255, 0)
         Image.fromarray(pixels).save(odd / f"{number}.png")
-    words = ["--data", f"folder:{odd}", "--split", "all", "--count", "3"]
+    words = ["--data", f"folder:{odd}", "--split", "all", "--count", "6"]  # wider than the title
     outputs = ["--out", str(tmp_path / "o.png"), "--table", str(tmp_path / "o.csv")]
     assert main(["vae", "outliers", str(run), *words, *outputs]) == 0
     rows = list(csv.DictReader((tmp_path / "o.csv").open()))
-    assert [row["name"] for row in rows][0] == "4.png"
+    assert rows[0]["name"] == "4.png"
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    assert float(rows[0]["share_of_training_below"]) == 1.0
+    assert [float(row["share_of_training_below"]) > 0.95 for row in rows[:2]] == [True, False]
+    assert main(["vae", "outliers", str(run), *words, *outputs, "--by", "likelihood"]) == 0
+    by_likelihood = {row["name"]: row for row in csv.DictReader((tmp_path / "o.csv").open())}
+    for row in rows:  # the same numbers in another order
+        assert by_likelihood[row["name"]]["negative_log_likelihood"] == row["negative_log_likelihood"]
     side, gap = 4 * SIDE, 2
     grid = np.asarray(Image.open(tmp_path / "o.png")).astype(int)
-    where = grid[-side::4, -(3 * (side + gap) - gap) :][:, :side:4].sum(-1)  # white is nothing, black is much
+    where = grid[-side::4, -(6 * (side + gap) - gap) :][:, :side:4].sum(-1)  # white is nothing, black is much
     assert where[6:9, 1:3].mean() + 200 < np.delete(where, (6, 7, 8), axis=0).mean()
 
 
@@ -230,8 +234,9 @@ def test_the_map_adds_up_to_the_difference_of_log_likelihoods(likelihood):
     perfect = torch.logit(x) if isinstance(likelihood, BernoulliLikelihood) else x
     values = deviance_map(likelihood, likelihood.mean(parameters), x)
     assert (values >= -1e-12).all()
-    expected = likelihood.log_prob(perfect, x) - likelihood.log_prob(parameters, x)
-    torch.testing.assert_close(values.flatten(1).sum(1), expected)
+    best = likelihood.log_prob(perfect, x)
+    torch.testing.assert_close(values.flatten(1).sum(1), best - likelihood.log_prob(parameters, x))
+    torch.testing.assert_close(best_log_likelihood(likelihood, x), best)
 
 
 def test_score_knows_the_factors(run, capsys):
@@ -272,7 +277,7 @@ def test_compare_puts_runs_side_by_side(run, root, tmp_path, capsys):
     assert set(numbers["runs"]) == {str(run), str(other)}
     alone = json.loads((run / "score.json").read_text())
     assert numbers["runs"][str(run)]["negative_elbo"] == alone["negative_elbo"]
-    assert numbers["runs"][str(run)]["epochs"] == 150
+    assert numbers["runs"][str(run)]["epochs"] == 100
     assert main(["vae", "compare", str(run), str(run)]) == 2
     assert "at least two different runs" in capsys.readouterr().err
 
@@ -292,8 +297,7 @@ def test_saved_pushed_and_loaded(run, tmp_path, monkeypatch):
     assert main(["vae", "sample", str(saved), "--out", str(tmp_path / "s.png"), "--count", "3"]) == 0
     with serving(monkeypatch, tmp_path / "cache") as hub:
         trained.push_to_hub("me/vae")
-        assert set(hub.uploaded) == {"README.md", "config.yaml", "metadata.json", "model.safetensors"}
-        hub.files["me/vae"] = dict(hub.uploaded)
+        assert set(hub.files["me/vae"]) == {"README.md", "config.yaml", "metadata.json", "model.safetensors"}
         fetched = TrainedVAE.from_pretrained("me/vae")
         assert torch.equal(fetched.reconstruct(samples), trained.reconstruct(samples))
         assert main(["vae", "sample", "hf://me/vae", "--out", str(tmp_path / "h.png"), "--count", "3"]) == 0
@@ -374,7 +378,7 @@ def test_conditions_that_teach_nothing(root, tmp_path, caplog):
     settings = load_vae_config(None, {"data.name": f"folder:{mine}"})
     assert RunData(settings.data).facts.conditions == {"Hair": HAIR}
     assert "the same Smiling" in caplog.text
-    with pytest.raises(UserError, match="have the same Smiling: leave it out of data.attributes"):
+    with pytest.raises(UserError, match="have the same Smiling: leave it out of"):
         RunData(DataSettings(name=f"folder:{mine}", attributes=["Smiling"]))
     (mine / "attributes.csv").unlink()
     bare = load_vae_config(None, {"data.name": f"folder:{mine}", "data.size": SIDE, "model.name": "mvae"})

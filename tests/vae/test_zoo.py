@@ -24,9 +24,11 @@ def test_every_model_learns_from_a_step(name):
     batch = batch_for(model, images, labels)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     before = [p.clone() for p in model.parameters()]
-    output = model(batch) if isinstance(model, MultimodalVAE) else model(**batch)
-    output.loss.backward()
-    optimizer.step()
+    for _ in range(2):  # a flow is the identity at first, and its inner layers have a gradient from the second step on
+        optimizer.zero_grad()
+        output = model(batch) if isinstance(model, MultimodalVAE) else model(**batch)
+        output.loss.backward()
+        optimizer.step()
     assert output.named()["loss"].item() == output.loss.item()
     assert sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)) >= len(before) - 2
     assert codes_of(model.eval(), batch).shape[0] == 6
@@ -72,6 +74,27 @@ def test_one_hot_classes_go_where_a_model_wants_them():
     conditional = batch_for(build_vae(ModelSettings(name="conditional_vae"), (1, 8, 8)), images, labels)
     multimodal = batch_for(build_vae(ModelSettings(name="mvae"), (1, 8, 8)), images, labels)
     assert conditional["y"].argmax(1).tolist() == multimodal["label"].argmax(1).tolist() == [2, 0, 9]
+
+
+SINGLE = [name for name in get_args(ModelName) if not name.startswith(("jm", "mv", "mm", "mo", "dm"))]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_one_picture_is_scored_in_eval_mode(name):
+    shape = SHAPES.get(name, (1, 8, 8))
+    model = build_vae(ModelSettings(name=name, latent_dim=4), shape).eval()
+    output = model(**batch_for(model, torch.rand(1, *shape), torch.tensor([3])))
+    assert torch.isfinite(output.loss)
+    assert output.log_likelihood.shape == (1,)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_model_without_memory_has_the_shapes_of_a_real_one(name):
+    """Loading a foreign model builds it on the meta device first."""
+    settings, shape = ModelSettings(name=name, latent_dim=4), SHAPES.get(name, (1, 8, 8))
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in build_vae(settings, shape).state_dict().items()}
+    assert shapes == {key: value.shape for key, value in build_vae(settings, shape).state_dict().items()}
 
 
 CONVOLUTIONAL = [name for name in get_args(ModelName) if "network" in MODELS[name][0].split()]
