@@ -239,9 +239,14 @@ def test_the_map_adds_up_to_the_difference_of_log_likelihoods(likelihood):
     torch.testing.assert_close(best_log_likelihood(likelihood, x), best)
 
 
-def test_score_knows_the_factors(run, capsys):
-    assert main(["vae", "score", str(run), "--metrics", "bounds,disentanglement", "--num_samples", "3"]) == 0
+def test_score_knows_the_factors(run, tmp_path, capsys):
+    data = f"folder:{write_pictures(tmp_path / 'more', 320, seed=3)}"
+    words = ["--metrics", "bounds,disentanglement", "--num_samples", "3", "--data", data]
+    assert main(["vae", "score", str(run), *words]) == 0
     numbers = json.loads(capsys.readouterr().out)
+    assert numbers["disentanglement"]["factors"] == "Smiling, Hair"
+    assert numbers["disentanglement"]["dci_informativeness"] > 0.9  # the codes know both
+    assert 0 <= numbers["disentanglement"]["mig"] <= 1
     assert numbers["negative_iwae_3"] <= numbers["negative_elbo"]
     assert main(["vae", "score", str(run), "--metrics", "coherence"]) == 2
     assert main(["vae", "score", str(run), "--metrics", "fid"]) == 2
@@ -418,3 +423,30 @@ def test_shapes_are_checked_without_memory_for_every_model(name):
         built = build_vae(ModelSettings(name=name, latent_dim=2), shape)
     real = build_vae(ModelSettings(name=name, latent_dim=2), shape)
     assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in real.state_dict().items()}
+
+
+def test_views_are_modalities(root, tmp_path):
+    """The same pictures, and their negatives in a second sub-folder."""
+    mine = tmp_path / "pairs"
+    shutil.copytree(root / "img_align_celeba", mine / "positive")
+    (mine / "negative").mkdir()
+    for path in (mine / "positive").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(mine / "negative" / path.name)
+    shutil.copy(root / "attributes.csv", mine)
+    config = config_of(mine, "mopoe", epochs=60, learning_rate=5e-3)
+    config["data"]["views"] = ["positive", "negative"]
+    folder = train(tmp_path / "run", config)
+    trained = TrainedVAE.from_pretrained(folder)
+    assert trained.facts.event_shape == (2, 3, SIDE, SIDE)
+    test = trained.data().samples("test")
+    x = test.images.float() / 255
+    torch.testing.assert_close(x[:, 0] + x[:, 1], torch.ones_like(x[:, 0]))
+    with torch.no_grad():
+        other = trained.model.generate({"image_0": x[:, 0]}, ["image_1"])["image_1"]
+    assert (other - x[:, 1]).square().mean() < 0.02  # a grey picture is .08 away
+    for words in (["reconstruct"], ["sample"], ["edit", "--attribute", "Smiling"], ["morph", "0", "1"]):
+        name, *rest = words
+        assert main(["vae", name, str(folder), *rest, "--out", str(tmp_path / f"{name}.png")]) == 0
+    outputs = ["--out", str(tmp_path / "o.png"), "--table", str(tmp_path / "o.csv")]
+    assert main(["vae", "outliers", str(folder), *outputs]) == 0
+    assert main(["vae", "score", str(folder), "--num_samples", "2"]) == 0
