@@ -23,8 +23,8 @@ from ecmvae.vae.vae import VAE
 SIZE = 32
 RARE = "Wearing_Hat"
 SHARE = 0.02
-COUNT = 3000
-EPOCHS = 10
+COUNT = 2000
+EPOCHS = 8
 WEIGHT = 20_000.0
 
 
@@ -87,7 +87,7 @@ def _drawn(weights: Tensor) -> Tensor:
 def _train(path: Path, images: Tensor) -> VAE:
     torch.manual_seed(0)
     model = face_vae(SIZE, reconstruction_weight=WEIGHT)
-    settings = FitSettings(epochs=EPOCHS, batch_size=32, device="cpu")
+    settings = FitSettings(epochs=EPOCHS, batch_size=16, device="cpu")
     kept(path, model, lambda: fit(model, {"x": images.float() / 255}, settings, progress=False))
     return model.eval()
 

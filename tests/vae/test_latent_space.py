@@ -29,6 +29,28 @@ def test_attribute_arithmetic_known_answers(known):
     assert (double(case["z"]) + case["alpha"] * direction).tolist() == case["out"]
 
 
+def test_an_attribute_direction_edits_a_linear_model_as_the_closed_form_says():
+    # Pictures x = mean + f_1 a_1 + f_2 a_2 of two independent binary factors, a_1 and a_2 orthogonal; an encoder that is
+    # a projection on (a_1, a_2). Then mean code with f_1 minus mean code without is the code of a_1, and adding it to a
+    # picture without f_1 gives the picture with it, f_2 unchanged.
+    basis = torch.linalg.qr(torch.randn(12, 2, dtype=torch.float64))[0] * torch.tensor([3.0, 0.5])
+    middle = torch.randn(12, dtype=torch.float64)
+    factors = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64).repeat(5, 1)
+    pictures = middle + factors @ basis.T
+    codes = (pictures - middle) @ basis
+    direction = latent.attribute_direction(codes[factors[:, 0] == 1], codes[factors[:, 0] == 0])
+    torch.testing.assert_close(direction, double([9.0, 0.0]))  # (|a_1|^2, 0)
+    decoded = middle + (codes + direction) @ torch.linalg.pinv(basis)
+    expected = middle + (factors + double([1.0, 0.0])) @ basis.T
+    torch.testing.assert_close(decoded, expected)
+    # An attribute that goes with another one takes that one along: the share of the difference of its means.
+    weights = torch.tensor([1, 0, 0, 1]).bool().repeat(5)  # f_1 and f_2 always together
+    both = latent.attribute_direction(
+        codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)]
+    )
+    torch.testing.assert_close(both, double([9.0, 0.25]))
+
+
 def test_traverse_changes_only_the_chosen_dimensions():
     code, values = torch.randn(5), torch.linspace(-2, 2, 4)
     line = latent.traverse(code, (3,), values)

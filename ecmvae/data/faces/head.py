@@ -11,7 +11,7 @@ from ecmvae.data.faces import palette
 from ecmvae.data.faces.look import Look
 from ecmvae.data.faces.pen import Color, Pen, Points, darker, ellipse, mirrored, smooth
 
-LARGEST_TURN = 0.42
+LARGEST_TURN = 0.3
 """Radians at turn 1."""
 
 MIDDLE = np.array([0.5, 0.465])
@@ -79,7 +79,7 @@ def draw_features(pen: Pen, look: Look, face: Face, skin: Color, hair: Color) ->
     blush = tuple(round(0.6 * c + 0.4 * b) for c, b in zip(skin, (220, 80, 80), strict=True))
     for sign in (-1.0, 1.0):
         cheek = ellipse(sign * 0.58, 0.33, 0.19, 0.12)
-        pen.fill(face.on(cheek), (blush[0], blush[1], blush[2]), 0.12 + 0.55 * glow)
+        pen.fill(face.on(cheek), (blush[0], blush[1], blush[2]), 0.1 + 0.6 * glow)
     _mouth(pen, look, face, skin)
     if look.mustache:
         half = [(0.0, 0.4), (0.15, 0.36), (0.33, 0.41), (0.5, 0.52), (0.33, 0.5), (0.15, 0.47), (0.0, 0.46)]
@@ -142,19 +142,23 @@ def _brow(pen: Pen, kind: str, face: Face, sign: float, color: Color) -> None:
 
 def _mouth(pen: Pen, look: Look, face: Face, skin: Color) -> None:
     smile = look.smile
-    half = 0.32 + 0.14 * max(smile, 0.0)
-    corner, middle = 0.6 - 0.13 * smile, 0.6 + 0.08 * smile
+    half = 0.34 + 0.16 * max(smile, 0.0)
+    corner, middle = 0.6 - 0.14 * smile, 0.58 + 0.1 * smile
     u = np.linspace(-1.0, 1.0, 17)
-    upper = np.stack([half * u, corner + (middle - corner) * (1 - u**2)], 1)
     if not look.mouth_open:
-        pen.line(face.on(upper), palette.LIPS, 0.026)
+        upper = np.stack([half * u, corner + (middle - corner) * (1 - u**2)], 1)
+        bare = 0.17 * float(np.clip((smile - 0.35) / 0.4, 0.0, 1.0))  # a broad smile bares the teeth
+        lower = upper + np.stack([np.zeros(17), bare * (1 - u**2) ** 0.7], 1)
+        pen.fill(face.on(np.concatenate([upper, lower[::-1]])), palette.TEETH)
+        pen.line(face.on(lower), palette.LIPS, 0.022)
+        pen.line(face.on(upper), palette.LIPS, 0.022)
         return
-    gape = 0.17 + 0.06 * max(smile, 0.0)
+    gape = 0.19 + 0.08 * max(smile, 0.0)
     edge = np.stack([half * u, corner + (middle - 0.05 - corner) * (1 - u**2)], 1)
     lower = np.stack([half * u, corner + (middle + gape - corner) * (1 - u**2) ** 0.7], 1)
     opening = np.concatenate([edge, lower[::-1]])
     pen.fill(face.on(opening), palette.MOUTH)
-    teeth = np.stack([half * 0.86 * u, edge[:, 1] + 0.06 * (1 - u**2) ** 0.5], 1)
+    teeth = np.stack([half * 0.86 * u, edge[:, 1] + 0.08 * (1 - u**2) ** 0.5], 1)
     pen.fill(face.on(np.concatenate([edge * [0.86, 1.0], teeth[::-1]])), palette.TEETH)
     pen.fill(face.on(ellipse(0.0, middle + gape - 0.035, half * 0.5, 0.04)), palette.TONGUE)
     pen.line(face.on(np.concatenate([opening, opening[:1]])), palette.LIPS, 0.014)

@@ -157,11 +157,11 @@ def random_variation(generator: np.random.Generator) -> Variation:
     hats: Sequence[tuple[int, int, int]] = ((52, 78, 120), (140, 50, 60), (60, 100, 80))
     red, green, blue = (int(value) for value in pale.clip(0, 255))
     return Variation(
-        shift=(generator.uniform(-0.025, 0.025), generator.uniform(-0.02, 0.02)),
-        scale=generator.uniform(1.06, 1.16),
-        roll=generator.uniform(-4.0, 4.0),
-        light=generator.uniform(-0.18, 0.18),
-        tint=(generator.uniform(0.95, 1.03), generator.uniform(0.95, 1.03), generator.uniform(0.95, 1.03)),
+        shift=(generator.uniform(-0.015, 0.015), generator.uniform(-0.01, 0.01)),
+        scale=generator.uniform(1.1, 1.16),
+        roll=generator.uniform(-2.0, 2.0),
+        light=generator.uniform(-0.15, 0.15),
+        tint=(generator.uniform(0.97, 1.02), generator.uniform(0.97, 1.02), generator.uniform(0.97, 1.02)),
         background=(red, green, blue),
         hat_color=hats[generator.integers(len(hats))],
     )

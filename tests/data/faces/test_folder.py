@@ -9,6 +9,7 @@ from PIL import Image
 from ecmvae.cli import main
 from ecmvae.data.faces.draw import draw_face
 from ecmvae.data.faces.folder import sample_face, write_faces
+from ecmvae.data.picture_folder import PictureFolder
 from ecmvae.errors import UserError
 
 
@@ -38,6 +39,20 @@ def test_tables_say_what_was_drawn(folder):
         assert line.split() == [row["image_id"], *("1" if look.flags[name] else "-1" for name in names)]
         assert {name: row[name] == "1" for name in names} == look.flags
         assert {name: row[name] for name in look.words} == look.words
+
+
+def test_the_reader_of_picture_folders_gives_back_what_was_drawn(folder):
+    reader = PictureFolder(folder, 32)
+    assert [len(reader.names(split)) for split in ("train", "valid", "test")] == [24, 3, 3]
+    looks = [sample_face(3, number)[0] for number in range(24, 27)]
+    expected = np.stack([draw_face(*sample_face(3, number), 32) for number in range(24, 27)])
+    assert np.array_equal(reader.images("valid").permute(0, 2, 3, 1).numpy(), expected)
+    for name in looks[0].flags:
+        column = reader.table("valid")[:, reader.attributes.index(name)]
+        assert column.tolist() == [int(look.flags[name]) for look in looks]
+    for name in looks[0].words:
+        codes = reader.factors("valid")[:, reader.factor_names.index(name)].tolist()
+        assert [reader.values_of(name)[code] for code in codes] == [look.words[name] for look in looks]
 
 
 def test_split_is_80_10_10(folder):
