@@ -45,9 +45,7 @@ def test_an_attribute_direction_edits_a_linear_model_as_the_closed_form_says():
     torch.testing.assert_close(decoded, expected)
     # An attribute that goes with another one takes that one along: the share of the difference of its means.
     weights = torch.tensor([1, 0, 0, 1]).bool().repeat(5)  # f_1 and f_2 always together
-    both = latent.attribute_direction(
-        codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)]
-    )
+    both = latent.attribute_direction(codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)])
     torch.testing.assert_close(both, double([9.0, 0.25]))
 
 
