@@ -30,7 +30,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu and not network'
 
 notebook: setup
-	$(BIN)/python tools/run_notebook.py docs/notebooks/first_steps.ipynb
+	$(BIN)/python tools/run_notebook.py docs/notebooks/*.ipynb
 
 docs: setup
 	$(BIN)/mkdocs build --strict

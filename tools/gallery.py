@@ -17,6 +17,7 @@ from typing import Any
 
 import gallery_analyses
 import gallery_classic
+import gallery_lectures
 import gallery_models
 import torch
 from gallery_store import Gallery
@@ -41,7 +42,15 @@ SECTIONS = {
     "anomaly": (gallery_analyses.anomaly, "Outliers: a digit never seen"),
     "debiasing": (gallery_analyses.debiasing, "Rarity weights"),
     "memorisation": (gallery_analyses.memorisation, "Memorisation"),
-    "batch_size": (gallery_analyses.batch_size, "Homework: batch size"),
+    "mixture": (gallery_lectures.mixture, "A mixture of Gaussians as a latent-variable model"),
+    "elbo_curves": (gallery_lectures.elbo_curves, "The ELBO and its two sets of parameters"),
+    "three_notes": (gallery_lectures.three_notes, "Three notes on an autoencoder's codes"),
+    "codes_and_samples": (gallery_lectures.codes_and_samples, "Codes in black, samples in blue"),
+    "p_value_classes": (gallery_lectures.p_value_classes, "Codes as p-values"),
+    "embedding": (gallery_lectures.embedding, "An embedding from a network trained on photographs"),
+    "tissue_lesions": (gallery_lectures.tissue_lesions, "Anomalies with a place: tissue"),
+    "road_scenes": (gallery_lectures.road_scenes, "Edge cases: roads"),
+    "batch_size": (gallery_lectures.batch_size, "Homework: batch size"),
 }
 
 
@@ -73,8 +82,10 @@ def _write_index(gallery: Gallery) -> None:
     lines = [
         "# Gallery",
         "",
-        "Made by `python tools/gallery.py` on a CPU; every number below is in [numbers.json](numbers.json), and every",
-        "picture carries its command in the PNG's text, too. One run, one seed (0).",
+        "`python tools/gallery.py` rebuilds this page on a CPU. All numbers are in [numbers.json](numbers.json); each",
+        "picture names its command in the PNG's text, too. One run with seed 0, unless a section says otherwise. The",
+        "sections follow the lectures; [the guide](../vae.md) and [five notebooks](../notebooks/lecture_000.ipynb)",
+        "explain what they show.",
         "",
     ]
     for name, (_, title) in SECTIONS.items():

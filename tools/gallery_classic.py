@@ -48,7 +48,14 @@ def naive_bayes(gallery: Gallery) -> None:
     pixels = (gallery.mnist.train_images[:5000, 0] * 15).round().long()
     on_pixels = NaiveBayes().fit(pixels.flatten(1).numpy(), categories=[16] * 784)
     samples = on_pixels.sample(20, np.random.default_rng(0))[0].reshape(2, 10, 1, 28, 28) / 15
-    gallery.grid("naive_bayes_pixels", torch.from_numpy(samples).float(), scale=2)
+    gallery.grid(
+        "naive_bayes_pixels",
+        torch.from_numpy(samples).float(),
+        "Samples of naive Bayes on MNIST's pixels",
+        ["1-10", "11-20"],
+        [str(n) for n in range(1, 11)],
+        scale=2,
+    )
     gallery.report(
         "Five features counted one by one make new faces. On pixels the same model keeps every pixel's own histogram "
         "and forgets what neighbours share: it draws noise in the shape of all digits at once.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ecmvae.data.mnist import LabelledImages, load_images
 from ecmvae.training.vae_loop import FitSettings, fit
-from ecmvae.vae.plots import image_canvas, save_canvas
+from ecmvae.vae.plots import labelled_canvas, save_canvas
 from ecmvae.vae.zoo import Model, ModelSettings, batch_for, build_vae
 
 
@@ -49,6 +51,13 @@ class Gallery:
         """60,000 + 10,000 digits."""
         return load_images("mnist")
 
+    @cached_property
+    def fashion(self) -> LabelledImages:
+        """About 59,000 + 10,000 clothes, padded to 32x32 as the lectures' Keras network wants them."""
+        data = load_images("fashion")
+        train, test = (F.pad(images, (2, 2, 2, 2)) for images in (data.train_images, data.test_images))
+        return replace(data, train_images=train, test_images=test)
+
     def command(self, section: str | None = None) -> str:
         """How to make a section again."""
         return f"python tools/gallery.py {section or self.section}"
@@ -77,7 +86,7 @@ class Gallery:
                 progress=False,
             )
 
-        return self._kept(name, model, train)  # type: ignore[return-value]
+        return self.kept(name, model, train)  # type: ignore[return-value]
 
     @cached_property
     def judge(self) -> Classifier:
@@ -94,7 +103,7 @@ class Gallery:
                     nn.functional.cross_entropy(logits, self.mnist.train_labels[index]).backward()
                     optimizer.step()
 
-        return self._kept("judge", judge, train)  # type: ignore[return-value]
+        return self.kept("judge", judge, train)  # type: ignore[return-value]
 
     @torch.no_grad()
     def recognised(self, images: Tensor, labels: Tensor) -> float:
@@ -107,9 +116,19 @@ class Gallery:
         self._entry["pictures"].append(f"{name}.png")
         return self.out / f"{name}.png"
 
-    def grid(self, name: str, images: Tensor, *, scale: int = 1) -> None:
-        """Save (rows, columns, C, H, W) images as one picture."""
-        save_canvas(image_canvas(images), self.picture(name), scale=scale, text={"command": self.command()})
+    def grid(
+        self,
+        name: str,
+        images: Tensor,
+        title: str,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        *,
+        scale: int = 1,
+    ) -> None:
+        """Save (rows, columns, C, H, W) images as one picture with a title and a label for each row and column."""
+        canvas = labelled_canvas(images, rows, columns, title, scale=scale)
+        save_canvas(canvas, self.picture(name), text={"command": self.command()})
 
     def figure(self, name: str, drawn: Any) -> None:
         """Save a matplotlib figure."""
@@ -132,7 +151,8 @@ class Gallery:
         entry: dict[str, Any] = self.entries[self.section]
         return entry
 
-    def _kept(self, name: str, model: nn.Module, train: Callable[[], None]) -> nn.Module:
+    def kept(self, name: str, model: nn.Module, train: Callable[[], object]) -> nn.Module:
+        """`model` with its weights from runs/, or trained by `train` and kept there; in eval mode."""
         path = self.runs / f"{name}.safetensors"
         if path.is_file():
             model.load_state_dict(load_file(path))
