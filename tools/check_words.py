@@ -6,6 +6,7 @@ the tools. ``python tools/check_words.py PATH ...`` checks single files.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -61,6 +62,14 @@ def hits(text: str) -> list[tuple[int, str, str]]:
     ]
 
 
+def _text(file: Path) -> str:
+    """What people read of a file: of a notebook its cells, without their pictures."""
+    text = file.read_text(encoding="utf-8")
+    if file.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
+
+
 def main(paths: list[str]) -> int:
     """Print every hit; 1 if there is one."""
     files = [Path(path) for path in paths] or sorted({file for pattern in READ for file in ROOT.glob(pattern)})
@@ -68,7 +77,7 @@ def main(paths: list[str]) -> int:
     for file in files:
         if file.resolve() == Path(__file__).resolve():
             continue
-        for number, words, instead in hits(file.read_text(encoding="utf-8")):
+        for number, words, instead in hits(_text(file)):
             print(f"{file}:{number}: {words!r}: write {instead!r}")
             found += 1
     return int(found > 0)
