@@ -80,11 +80,12 @@ def predict_videos(
             position = f"[{number + 1}/{len(tasks)}] " if len(tasks) > 1 else ""
             if outcome.status != "failed":
                 print(position + outcome.line)
-            elif single:
-                raise UserError(outcome.line)
-            else:
-                failed += 1
+                continue
+            failed += 1
+            if not single:
                 logger.error("%s%s", position, outcome.line)
+    if failed and single:
+        raise UserError(outcome.line)  # after the model has gone: a traceback keeps what the loop holds
     if failed:
         logger.error("%d of %d videos failed", failed, len(plans))
     return 2 if failed else 0
