@@ -161,12 +161,13 @@ def predict(
     }  # fmt: skip
     further = also if isinstance(also, list) else [also] if also else []
     formats = [*(name for name, wanted in switches.items() if wanted), *further]
-    from ecmvae.prediction.inference import release_free_memory
+    from ecmvae.memory import limit_arenas, release_free_memory
     from ecmvae.prediction.predictor import VideoPredictor
     from ecmvae.prediction.run import predict_videos, settings_and_weights
 
     load = partial(VideoPredictor, checkpoint, device, options, engine=engine, trust_code=trust_code)
     same = partial(settings_and_weights, checkpoint, options, look)
+    limit_arenas()
     try:
         return predict_videos(
             sources, formats, load, look, out=out, force=force, progress=progress, corpus=corpus, same=same

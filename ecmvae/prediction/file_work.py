@@ -22,7 +22,7 @@ from ecmvae.data.video import VideoInfo, probe, show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, remove_leftovers
 from ecmvae.manifest import Manifest, Row, source_name
-from ecmvae.prediction.inference import release_free_memory
+from ecmvae.memory import release_free_memory
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.saving import Summary, write_outputs

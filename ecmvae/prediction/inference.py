@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import platform
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,6 +11,7 @@ from jaxtyping import Float, UInt8
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import cut
+from ecmvae.memory import release_free_memory
 from ecmvae.prediction.classes import foreground_and_classes
 from ecmvae.prediction.engine import Engine, NamingEngine
 from ecmvae.prediction.key_frames import KeyFrames, interleaved_clips
@@ -151,13 +150,3 @@ def _range(samples: Float[np.ndarray, "k b t h w"]) -> float:
     low, high = samples.min(axis=0), samples.max(axis=0)
     marked = high > 0.5
     return float((high - low)[marked].mean()) if marked.any() else 0.0
-
-
-def release_free_memory() -> None:
-    """Return unused memory of glibc's malloc to the system; without effect where the C library is another.
-
-    Between two blocks, small buffers of decoder and encoder settle in the holes that malloc keeps for later, and over
-    an hour the peak creeps up by some 15 %. Handing the holes back takes milliseconds.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)

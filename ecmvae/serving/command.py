@@ -69,6 +69,7 @@ def app(
     for example in examples or []:
         if not example.is_file():
             raise UserError(f"there is no example video {example}")
+    from ecmvae.memory import limit_arenas
     from ecmvae.serving.app import build_page, launch, own_examples, own_folder
     from ecmvae.serving.guard import AllowedHosts
     from ecmvae.serving.quotas import UploadStore
@@ -82,6 +83,7 @@ def app(
         total_megabytes=total_megabytes,
     )
     AllowedHosts(host, tuple(allowed_hosts or ()))  # refuses a wrong name before the model is loaded
+    limit_arenas()
     service = PredictionService(checkpoint, device, limits, trust_code=trust_code)
     with own_folder() as folder:
         sessions, uploads = SessionStore(folder), UploadStore(limits, folder=folder)

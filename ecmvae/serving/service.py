@@ -13,7 +13,7 @@ from typing import Any
 
 from ecmvae.data.video import VideoInfo, probe
 from ecmvae.errors import UserError
-from ecmvae.prediction.inference import release_free_memory
+from ecmvae.memory import release_free_memory
 from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.result import VideoResult
