@@ -17,7 +17,7 @@ from torch import Tensor
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.classic import MixtureModel
 from ecmvae.vae.flow_prior import FlowPrior
-from ecmvae.vae.gaussian import check_count
+from ecmvae.vae.gaussian import check_count, standard_normal_like
 from ecmvae.vae.priors import Prior
 from ecmvae.vae.vae import VAE
 
@@ -56,10 +56,8 @@ class FullMixturePrior(Prior):
     def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
         """(count, L) draws."""
         chosen = torch.multinomial(self.log_weights.exp(), count, replacement=True, generator=generator)
-        noise = torch.randn(
-            count, self.latent_dim, 1, generator=generator, dtype=self.means.dtype, device=self.means.device
-        )
-        return (self.means[chosen] + (self.factors[chosen] @ noise)[..., 0]).to(like)
+        noise = standard_normal_like(self.means.new_empty(count, self.latent_dim)).rsample(generator=generator)
+        return (self.means[chosen] + (self.factors[chosen] @ noise[..., None])[..., 0]).to(like)
 
 
 def fit_gaussian_mixture(codes: Float[Tensor, "n l"], *, components: int = 10, seed: int = 0) -> FullMixturePrior:

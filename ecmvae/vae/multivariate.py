@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ecmvae.vae.gaussian import check_count
+from ecmvae.vae.gaussian import check_count, standard_normal_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,9 +87,8 @@ class MultivariateGaussian:
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Float[Tensor, "n d"]:
         """Draw (n, D): mu + A eps, eps from N(0, I)."""
-        noise = torch.randn(check_count(count, "count"), len(self.mean), generator=generator, dtype=self.mean.dtype).to(
-            self.mean.device
-        )
+        like = self.mean.new_empty(check_count(count, "count"), len(self.mean))
+        noise = standard_normal_like(like).rsample(generator=generator)
         return self.mean + noise @ self.factor.T
 
     def entropy(self) -> Float[Tensor, ""]:

@@ -93,6 +93,25 @@ def test_samples_have_the_models_mean():
     assert torch.equal(*(model.sample(3, torch.Generator().manual_seed(1)) for _ in range(2)))
 
 
+def test_a_draw_of_x_has_the_models_covariance_and_its_mean_has_not():
+    """Step 3 of ancestral sampling adds the likelihood's own variance."""
+    model, exact = linear_vae()
+    with torch.no_grad():
+        drawn = model.sample(40_000, torch.Generator().manual_seed(2), draw=True)
+        means = model.sample(40_000, torch.Generator().manual_seed(2))
+        again = model.sample(40_000, torch.Generator().manual_seed(2), draw=True)
+    np.testing.assert_allclose(drawn.T.cov().numpy(), exact.cov, atol=0.05)
+    np.testing.assert_allclose((drawn - means).T.cov().numpy(), 0.4 * np.eye(5), atol=0.02)
+    assert torch.equal(drawn, again)
+
+
+def test_pixels_drawn_by_a_bernoulli_likelihood_are_black_or_white():
+    model, y = mlp_vae((6,), 8, 2), one_hot([0, 1], 3)
+    assert set(model.sample(9, draw=True).unique().tolist()) <= {0.0, 1.0}
+    conditional = mlp_conditional_vae((6,), 3, 8, 2)
+    assert set(conditional.sample(y, draw=True).unique().tolist()) <= {0.0, 1.0}
+
+
 def test_any_encoder_that_ends_in_mean_and_logvar_fits():
     class Encoder(nn.Module):
         def forward(self, x):

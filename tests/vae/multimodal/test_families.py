@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ecmvae.vae.multimodal import JMVAE
+from ecmvae.vae.multimodal import JMVAE, MVAE
 
 
 def train(model, data, steps=250):
@@ -151,3 +151,15 @@ def test_bad_input_says_what_to_do(kind, make, world):
         make(kind, beta=-1.0)
     with pytest.raises(ValueError, match="unknown modality"):
         make(kind, weights={"smell": 1.0})
+
+
+def test_drawn_data_has_the_covariance_of_the_world(make, truth, world):
+    """The means of the decoders lack the likelihood's own variance; a draw has it."""
+    model = truth(make(MVAE), world).eval()
+    with torch.no_grad():
+        drawn = model.sample(20_000, torch.Generator().manual_seed(0), draw=True)
+        means = model.sample(20_000, torch.Generator().manual_seed(0))
+    for name, weight in world.weights.items():
+        torch.testing.assert_close(means[name].T.cov(), weight @ weight.T, rtol=0.1, atol=0.08)
+        expected = weight @ weight.T + torch.eye(len(weight))  # the world's noise has variance 1
+        torch.testing.assert_close(drawn[name].T.cov(), expected, rtol=0.1, atol=0.08)
