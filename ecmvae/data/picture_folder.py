@@ -60,7 +60,7 @@ class _Read:
     """Pictures of one split that could be read: their places in the split's list, and their pixels."""
 
     kept: list[int]
-    images: UInt8[Tensor, "n c h w"]
+    images: UInt8[Tensor, "n *event"]
 
 
 class PictureFolder:
@@ -78,7 +78,15 @@ class PictureFolder:
         factor_names: Names of all columns.
     """
 
-    def __init__(self, root: str | Path, size: int = 64, grey: bool | None = None, *, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        size: int = 64,
+        grey: bool | None = None,
+        *,
+        limit: int | None = None,
+        views: Sequence[str] = (),
+    ) -> None:
         """List the pictures and read the tables.
 
         Args:
@@ -86,6 +94,7 @@ class PictureFolder:
             size: Height and width of the tensors, in pixels.
             grey: Whether pictures become grey; None keeps grey if all are, else all become RGB.
             limit: Use only the first so many pictures of each split, in the order of their names.
+            views: Sub-folders that show the same things, in files of equal names: `images` is then (n, M, C, H, W).
 
         Raises:
             UserError: If there is no such folder, it holds no pictures, or a table is malformed.
@@ -93,16 +102,20 @@ class PictureFolder:
         check_range("size", size, MIN_SIZE, MAX_SIZE)
         check_range("limit", 1 if limit is None else limit, 1, MAX_PICTURES)
         self.root, self.size = Path(root), size
-        self._home, paths = _find(self.root)
+        self._homes = [self.root / view for view in views]
+        self._home, paths = _find(self._homes[0] if views else self.root)
+        paths = self._seen_in_all(paths)
         self._columns, paths = _described(self.root, self._home, paths)
         self._paths = {name: chosen[:limit] for name, chosen in _split(self.root, self._home, paths).items()}
         self._read: dict[Split, _Read] = {}
-        self.channels = _channels(self._paths) if grey is None else (1 if grey else 3)
+        every = (file for chosen in self._paths.values() for path in chosen for file in self._files(path))
+        grey = all(map(_is_grey, every)) if grey is None else grey
+        self.channels = 1 if grey else 3
         self.attributes = [name for column in self._columns for name in column.attributes]
         self.factor_names = [column.name for column in self._columns]
 
-    def images(self, split: Split) -> UInt8[Tensor, "n c h w"]:
-        """The pictures of a split.
+    def images(self, split: Split) -> UInt8[Tensor, "n *event"]:
+        """The pictures of a split, (n, C, H, W), or (n, M, C, H, W) of M views.
 
         Raises:
             UserError: If none can be read, or they do not fit into `MAX_BYTES`.
@@ -167,8 +180,23 @@ class PictureFolder:
 
     def _load(self, split: Split) -> _Read:
         if split not in self._read:
-            self._read[split] = _load(self._paths[split], self.size, self.channels, split)
+            files = [self._files(path) for path in self._paths[split]]
+            read = _load(files, self.size, self.channels, split)
+            self._read[split] = read if self._homes else _Read(read.kept, read.images.flatten(0, 1))
         return self._read[split]
+
+    def _files(self, path: Path) -> list[Path]:
+        """The file of each view of a picture."""
+        return [home / path.relative_to(self._home) for home in self._homes] or [path]
+
+    def _seen_in_all(self, paths: list[Path]) -> list[Path]:
+        """The pictures that every view shows."""
+        kept = [path for path in paths if all(file.is_file() for file in self._files(path)[1:])]
+        if not kept:
+            raise UserError(f"no name of a picture is in all of {cut(', '.join(map(show_path, self._homes)))}")
+        if len(kept) < len(paths):
+            logger.warning("%d of %d pictures lack a view and are left out", len(paths) - len(kept), len(paths))
+        return kept
 
 
 def read_picture(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "h w c"]:
@@ -306,11 +334,6 @@ def _split(root: Path, home: Path, paths: Sequence[Path]) -> dict[Split, list[Pa
     return chosen
 
 
-def _channels(paths: Mapping[Split, Sequence[Path]]) -> int:
-    """1 if all pictures are grey, by their headers, else 3."""
-    return 1 if all(_is_grey(path) for each in paths.values() for path in each) else 3
-
-
 def _is_grey(path: Path) -> bool:
     try:
         with open_regular(path) as file, Image.open(file, formats=_FORMATS) as image:
@@ -319,34 +342,36 @@ def _is_grey(path: Path) -> bool:
         return True  # it is named when the pixels are read
 
 
-def _load(paths: Sequence[Path], size: int, channels: int, split: Split) -> _Read:
-    needed = len(paths) * channels * size * size
+def _load(files: Sequence[Sequence[Path]], size: int, channels: int, split: Split) -> _Read:
+    """The views of each picture, (n, M, C, H, W)."""
+    views = len(files[0]) if files else 1
+    needed = len(files) * views * channels * size * size
     if needed > MAX_BYTES:
         raise UserError(
-            f"{len(paths)} pictures of {size} x {size} pixels need {needed / 2**30:.1f} GB of memory, the limit is "
+            f"{len(files)} pictures of {size} x {size} pixels need {needed / 2**30:.1f} GB of memory, the limit is "
             f"{MAX_BYTES // 2**30}: set a smaller size, or a limit on their number"
         )
-    images = torch.empty(len(paths), size, size, channels, dtype=torch.uint8)
-    faults = []
+    images = torch.empty(len(files), views, size, size, channels, dtype=torch.uint8)
 
     def read(index: int) -> str | None:
         try:
-            images[index] = torch.from_numpy(read_picture(paths[index], size, channels))
+            for view, path in enumerate(files[index]):
+                images[index, view] = torch.from_numpy(read_picture(path, size, channels))
         except UserError as error:
             return str(error)
         return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        faults = list(pool.map(read, range(len(paths))))
+        faults = list(pool.map(read, range(len(files))))
     kept = [index for index, fault in enumerate(faults) if fault is None]
     for fault in [each for each in faults if each][:5]:
         logger.warning("left out: %s", fault)
-    if len(kept) < len(paths) - 5:
-        logger.warning("left out: %d more of %d pictures", len(paths) - 5 - len(kept), len(paths))
-    if paths and not kept:
-        raise UserError(f"none of the {len(paths)} pictures ({split}) can be read; {faults[0]}")
-    images = images[kept] if len(kept) < len(paths) else images
-    return _Read(kept, images.permute(0, 3, 1, 2).contiguous())
+    if len(kept) < len(files) - 5:
+        logger.warning("left out: %d more of %d pictures", len(files) - 5 - len(kept), len(files))
+    if files and not kept:
+        raise UserError(f"none of the {len(files)} pictures ({split}) can be read; {faults[0]}")
+    images = images[kept] if len(kept) < len(files) else images
+    return _Read(kept, images.permute(0, 1, 4, 2, 3).contiguous())
 
 
 def _plain(image: Image.Image) -> Image.Image:

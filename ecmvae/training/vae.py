@@ -22,9 +22,10 @@ from ecmvae.hub.named_models import CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE
 from ecmvae.locks import locked
 from ecmvae.training.vae_data import RunData, Samples, batch_of
 from ecmvae.training.vae_folder import build_model, config_text, metadata_of
-from ecmvae.training.vae_loop import LAST, fit
+from ecmvae.training.vae_loop import fit
 from ecmvae.training.vae_model import TrainedVAE
 from ecmvae.training.vae_settings import FOLDER, DataSettings, VAEConfig, load_vae_config
+from ecmvae.training.vae_state import LAST
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.beta_tc_vae import BetaTCVAE
 from ecmvae.vae.latent_samplers import fit_sampler, sample_with

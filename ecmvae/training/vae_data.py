@@ -101,11 +101,15 @@ class RunData:
         self.settings = settings
         self.folder: PictureFolder | None = None
         if settings.name == FOLDER:
+            views = tuple(settings.views or ())
             root = Path(settings.root or "")
-            self.folder = PictureFolder(root, settings.size, settings.grey, limit=settings.limit)
+            self.folder = PictureFolder(root, settings.size, settings.grey, limit=settings.limit, views=views)
             self._columns = _columns(self.folder, settings.attributes) if known is None else _same(self.folder, known)
+            if views:
+                self._columns = {}
             self.factor_names = self.folder.factor_names
             shape: tuple[int, ...] = (self.folder.channels, settings.size, settings.size)
+            shape = (len(views), *shape) if views else shape
             self.facts = known or DataFacts(event_shape=shape, conditions=_names(self.folder, self._columns))
             self.facts = replace(self.facts, event_shape=shape)
         else:

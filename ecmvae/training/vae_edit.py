@@ -17,7 +17,15 @@ from ecmvae.errors import UserError
 from ecmvae.foreign_text import cut
 from ecmvae.training.vae_data import RunData, Samples, as_float
 from ecmvae.training.vae_model import BATCH, TrainedVAE
-from ecmvae.training.vae_pictures import chosen_samples, joined, short_names, title_of, write_grid, write_table
+from ecmvae.training.vae_pictures import (
+    chosen_samples,
+    joined,
+    short_names,
+    side_by_side,
+    title_of,
+    write_grid,
+    write_table,
+)
 from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.latent_space import attribute_direction
 from ecmvae.vae.likelihoods import BernoulliLikelihood, GaussianLikelihood, Likelihood
@@ -55,7 +63,7 @@ def edit_images(
     if across is None:
         edited = own[:, None] + strengths[:, None] * directions[0]  # (n, steps, L)
         images = _decoded(trained, edited, samples)
-        grid = torch.cat([as_float(samples.images)[:, None], images], 1)
+        grid = torch.cat([side_by_side(as_float(samples.images))[:, None], images], 1)
         title = f"{cut(attribute, 40)} by {title_of(trained)}: times the mean difference of the codes"
         write_grid(grid, out, short_names(samples.names), ["original", *labels], title)
         return
@@ -109,8 +117,8 @@ def find_outliers(
         rows.append(row)
     shown = samples.take(order[:count])
     images, again, where = as_float(shown.images), trained.reconstruct(shown), deviance_of(trained, shown)
-    heat = _heat(where)
-    grid = torch.stack([images.expand(-1, 3, -1, -1), again.expand(-1, 3, -1, -1), heat])
+    coloured = [each.expand(*each.shape[:-3], 3, -1, -1) for each in (images, again)]
+    grid = torch.stack([side_by_side(each) for each in (*coloured, _heat(where))])
     labels = [f"{name}: {scores[index]:.0f}" for name, index in zip(short_names(shown.names), order, strict=False)]
     title = f"The most unusual of {len(samples)} pictures to {title_of(trained)}, with scores in nats"
     write_table(table, header, rows)
@@ -141,13 +149,10 @@ def unusualness(trained: TrainedVAE, samples: Samples, num_samples: int = 1) -> 
     return torch.cat(parts)
 
 
-def deviance_of(trained: TrainedVAE, samples: Samples) -> Float[Tensor, "n h w"]:
+def deviance_of(trained: TrainedVAE, samples: Samples) -> Float[Tensor, "n *views h w"]:
     """Where the reconstruction of each picture is wrong: `deviance_map`, summed over the channels."""
-    if len(trained.facts.event_shape) != 3:
-        raise UserError("a map needs a model of single pictures")
-    model = trained.model
-    likelihood = model.likelihood("image") if isinstance(model, MultimodalVAE) else model.likelihood
-    return deviance_map(likelihood, trained.reconstruct(samples), as_float(samples.images)).sum(1)
+    values = deviance_map(_likelihood(trained), trained.reconstruct(samples), as_float(samples.images))
+    return values.sum(-3)
 
 
 def deviance_map(likelihood: Likelihood, mean: Float[Tensor, "n ..."], x: Float[Tensor, "n ..."]) -> Tensor:
@@ -182,7 +187,7 @@ def _decoded(trained: TrainedVAE, codes: Float[Tensor, "r c l"], samples: Sample
     """Pictures of a table of codes, each row under the conditions of its sample."""
     repeated = samples.take(torch.arange(len(codes)).repeat_interleave(codes.shape[1]))
     conditions = repeated if isinstance(trained.model, ConditionalVAE) else None
-    images = trained.decode(codes.flatten(0, 1), conditions)
+    images = side_by_side(trained.decode(codes.flatten(0, 1), conditions))
     return rearrange(images, "(r c) ... -> r c ...", r=len(codes))
 
 
@@ -201,20 +206,24 @@ def _reference(trained: TrainedVAE, num_samples: int, by: Ranking) -> Tensor | N
 
 def _best(trained: TrainedVAE, samples: Samples) -> Float[Tensor, " n"]:
     """`best_log_likelihood` of the pictures."""
+    return best_log_likelihood(_likelihood(trained), as_float(samples.images))
+
+
+def _likelihood(trained: TrainedVAE) -> Likelihood:
+    """That of the pictures; of several pictures it is one kind."""
     model = trained.model
-    likelihoods = [model.likelihood] if not isinstance(model, MultimodalVAE) else []
-    if isinstance(model, MultimodalVAE):
-        likelihoods = [model.likelihood(name) for name in model.names if name not in trained.facts.conditions]
-    return best_log_likelihood(likelihoods[0], as_float(samples.images))
+    if not isinstance(model, MultimodalVAE):
+        return model.likelihood
+    return model.likelihood(next(name for name in model.names if name not in trained.facts.conditions))
 
 
-def _heat(values: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
+def _heat(values: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n 3 h w"]:
     """White for nothing, red, black for the 99.9th percentile and above."""
     top = torch.quantile(values.flatten()[: 2**24], 0.999).clamp_min(1e-12)
     strength = (values / top).clamp(0, 1)
     red = 1 - (2 * strength - 1).clamp_min(0)
     rest = 1 - (2 * strength).clamp_max(1)
-    return torch.stack([red, rest, rest], 1)
+    return torch.stack([red, rest, rest], -3)
 
 
 def _draws_at_once(trained: TrainedVAE, num_samples: int) -> int:

@@ -6,11 +6,9 @@ the small models themselves. Logging reads a number from the device only every `
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +20,11 @@ from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
 
 from ecmvae.errors import UserError, check_range
-from ecmvae.files import replacing, show_path
-from ecmvae.training.optimizer_state import FAULTS, check_optimizer
 from ecmvae.training.progress import make_bar
+from ecmvae.training.vae_state import LAST, PREVIOUS, FitState, StopSignals
 from ecmvae.vae.multimodal import MultimodalVAE
 
 logger = logging.getLogger(__name__)
-
-LAST, PREVIOUS = "last.pt", "previous.pt"
-"""What a resumed run goes on from, and the file before it, in case the last one was torn or damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +95,7 @@ def fit(
         folder: Where ``last.pt`` and ``previous.pt`` (to resume), ``history.json`` and TensorBoard's files go; None
             writes nothing.
         resume: Go on from ``last.pt``, to the same end as if the run had never stopped; if it is damaged, from
-            ``previous.pt``.
+            ``previous.pt``. It is written after every epoch, and in the midst of one on Ctrl-C or SIGTERM.
         progress: Show a bar on standard error.
 
     Returns:
@@ -125,28 +119,36 @@ def fit(
     objective, optimizer = fabric.setup(_Objective(model), torch.optim.Adam(model.parameters(), settings.learning_rate))
     train = {name: fabric.to_device(x) for name, x in train.items()}
     validation = validation and {name: fabric.to_device(x) for name, x in validation.items()}
-    state = _State(model, optimizer, order)
+    state = FitState(model, optimizer, order)
     if resume:
         state.load_newest(checkpoints)
+        if state.epoch >= settings.epochs or state.out_of_patience(settings.patience):
+            logger.warning("the run has finished, after %d epochs: nothing is left to train", state.epoch)
     step = _Stepper(fabric, objective, optimizer, settings, len(next(iter(train.values()))))
+    if state.step > step.per_epoch:
+        raise UserError("the run was stopped within an epoch: resume it with the same data and batch_size")
     warm_up = _WarmUp(model, settings.kl_warmup_epochs * step.per_epoch)
-    with make_bar(shown=progress) as bar:
-        task = bar.add_task("training", total=settings.epochs * step.per_epoch, completed=state.epoch * step.per_epoch)
+    done = state.epoch * step.per_epoch + state.step
+    with make_bar(shown=progress) as bar, StopSignals(wanted=folder is not None) as stop:
+        task = bar.add_task("training", total=settings.epochs * step.per_epoch, completed=done)
         while state.epoch < settings.epochs and not state.out_of_patience(settings.patience):
             try:
-                terms = step.epoch(
-                    train, order, state.epoch, warm_up, lambda text: bar.update(task, advance=1, description=text)
-                )
+                step.epoch(train, state, warm_up, stop, lambda text: bar.update(task, advance=1, description=text))
             finally:
                 warm_up.restore()
-            if validation is not None:
-                terms |= {f"validation/{k}": v for k, v in evaluate(objective, validation, settings.batch_size).items()}
-            fabric.log_dict({f"epoch/{name}": value for name, value in terms.items()}, step=state.epoch)
-            state.finish_epoch(terms)
+            if state.step == step.per_epoch:
+                terms = step.means(state)
+                if validation is not None:
+                    found = evaluate(objective, validation, settings.batch_size)
+                    terms |= {f"validation/{name}": value for name, value in found.items()}
+                fabric.log_dict({f"epoch/{name}": value for name, value in terms.items()}, step=state.epoch)
+                state.finish_epoch(terms)
             if folder is not None:
                 state.save(folder)
-    for logger in loggers:
-        logger.finalize("success")
+            if stop.asked is not None:
+                stop.leave()
+    for each in loggers:
+        each.finalize("success")
     model.load_state_dict(state.best_weights)
     model.cpu().eval()
     early = state.epoch < settings.epochs
@@ -202,31 +204,35 @@ class _Stepper:
     def epoch(
         self,
         data: Mapping[str, Tensor],
-        order: torch.Generator,
-        epoch: int,
+        state: FitState,
         warm_up: _WarmUp,
+        stop: StopSignals,
         advance: Callable[[str], None],
-    ) -> dict[str, float]:
-        """Train on every sample once; mean terms."""
+    ) -> None:
+        """Train on every sample once, from the step on that the state has reached, or until a signal comes."""
         self.objective.train()
         first = next(iter(data.values()))
-        shuffled = torch.randperm(len(first), generator=order).to(first.device)
-        label = f"epoch {epoch + 1}/{self.settings.epochs}"
-        sums: dict[str, Tensor] = {}
-        for number, start in enumerate(self.starts):
-            warm_up.set(epoch * self.per_epoch + number)
-            index = shuffled[start : start + self.settings.batch_size]
+        shuffled = state.shuffled(len(first)).to(first.device)
+        label = f"epoch {state.epoch + 1}/{self.settings.epochs}"
+        for number in range(state.step, self.per_epoch):
+            total = state.epoch * self.per_epoch + number
+            warm_up.set(total)
+            index = shuffled[self.starts[number] : self.starts[number] + self.settings.batch_size]
             loss, terms = self.objective({name: as_float(x[index]) for name, x in data.items()})
             self.fabric.backward(loss)
             self.optimizer.step()
             self.optimizer.zero_grad()
-            for name, value in terms.items():
-                sums[name] = sums[name] + value if name in sums else value
+            state.finish_step(terms)
             if number % self.settings.log_every == 0:
-                self._log(terms, epoch * self.per_epoch + number)
+                self._log(terms, total)
             advance(label)
-        means = {name: float(value) / self.per_epoch for name, value in sums.items()}
-        self._check(means["loss"], epoch)
+            if stop.asked is not None:
+                break
+
+    def means(self, state: FitState) -> dict[str, float]:
+        """Mean terms of the epoch."""
+        means = {name: float(value) / self.per_epoch for name, value in state.sums.items()}
+        self._check(means["loss"], state.epoch)
         return means
 
     def _log(self, terms: dict[str, Tensor], step: int) -> None:
@@ -261,95 +267,3 @@ class _WarmUp:
         """Give the model its own beta back."""
         if self.steps:
             self.model.beta = self.beta
-
-
-class _State:
-    """What a run needs to go on bit for bit."""
-
-    KEPT = ("epoch", "best_epoch", "best_loss", "history", "best_weights")
-
-    def __init__(self, model: nn.Module, optimizer: Any, order: torch.Generator) -> None:
-        self.model, self.optimizer, self.order = model, optimizer, order
-        self.epoch, self.best_epoch, self.best_loss = 0, 0, math.inf
-        self.history: list[dict[str, float]] = []
-        self.best_weights = _copy(model.state_dict())
-
-    def finish_epoch(self, terms: dict[str, float]) -> None:
-        """Count the epoch, and keep its weights where it is the best (without validation: the last)."""
-        self.history.append(terms)
-        loss = terms.get("validation/loss")
-        if loss is None or loss < self.best_loss:
-            self.best_epoch, self.best_loss = self.epoch, math.inf if loss is None else loss
-            self.best_weights = _copy(self.model.state_dict())
-        self.epoch += 1
-
-    def out_of_patience(self, patience: int | None) -> bool:
-        """Whether the best epoch lies more than `patience` epochs back."""
-        return patience is not None and self.epoch - 1 - self.best_epoch >= patience and self.epoch > 0
-
-    def save(self, folder: Path) -> None:
-        """Write last.pt and history.json, each whole or not at all; the last.pt before it becomes previous.pt."""
-        with replacing(folder / LAST, folder / PREVIOUS) as part:
-            generators = {"order": self.order.get_state(), "random": torch.get_rng_state()}
-            modules = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-            torch.save({name: getattr(self, name) for name in self.KEPT} | generators | modules, part)
-        with replacing(folder / "history.json") as part:
-            part.write_text(json.dumps(self.history, indent=1))
-
-    def load_newest(self, paths: Sequence[Path]) -> None:
-        """Read the first of the files that can be read; a warning names those before it.
-
-        Raises:
-            UserError: If there is none: what is wrong with the first one.
-        """
-        faults: list[UserError] = []
-        for path in paths:
-            try:
-                self.load(path)
-            except UserError as error:
-                faults.append(error)
-                continue
-            if faults:
-                reason = str(faults[0]).rpartition(": ")[0]  # without the remedy
-                logger.warning("%s; going on from %s, after %d epochs", reason, show_path(path), self.epoch)
-            return
-        raise faults[0]
-
-    def load(self, path: Path) -> None:
-        """Read what `save` wrote; nothing but tensors and plain values is unpickled.
-
-        Raises:
-            UserError: If the file is truncated, damaged or of another model.
-        """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's, about pickles that it will refuse
-                saved = torch.load(path, weights_only=True, map_location="cpu")
-            self._check(saved)
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.order.set_state(saved["order"])
-            torch.set_rng_state(saved["random"])
-        except FAULTS as error:
-            where = show_path(path)
-            raise UserError(f"{where} is damaged or of another model: train in another folder") from error
-        for name in self.KEPT:
-            setattr(self, name, saved[name])
-
-    def _check(self, saved: Any) -> None:
-        """Raise one of `FAULTS` for what torch does not check itself."""
-        epoch, best, history = saved["epoch"], saved["best_epoch"], saved["history"]
-        if (type(epoch), type(best), len(history)) != (int, int, epoch) or not 0 <= best < epoch:
-            raise ValueError(f"history of {len(history)} epochs, epoch {epoch}, best epoch {best}")
-        if not all(
-            type(value) is float for value in [saved["best_loss"], *(x for row in history for x in row.values())]
-        ):
-            raise TypeError("a loss that is not a number")
-        ours, theirs = ({k: v.shape for k, v in x.items()} for x in (self.best_weights, saved["best_weights"]))
-        if ours != theirs:
-            raise ValueError("best weights of another model")
-        check_optimizer(saved["optimizer"], self.optimizer)
-
-
-def _copy(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in weights.items()}

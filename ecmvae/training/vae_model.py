@@ -296,8 +296,8 @@ class TrainedVAE:
         """Other data, in the model's size and colours."""
         if named.name != FOLDER:
             return dataclasses.replace(named, pad_to=self.config.data.pad_to)
-        channels, size = self.facts.event_shape[0], self.facts.event_shape[-1]
-        return dataclasses.replace(named, size=size, grey=channels == 1)
+        channels, size = self.facts.event_shape[-3], self.facts.event_shape[-1]
+        return dataclasses.replace(named, size=size, grey=channels == 1, views=self.config.data.views)
 
     def _card(self, title: str, address: str) -> str:
         data = self.config.data

@@ -89,7 +89,7 @@ def reconstruct_images(
     if isinstance(trained.model, MultimodalVAE) and samples.conditions:
         rows.append(_from_conditions(trained, samples))
         names.append(f"from {cut(', '.join(samples.conditions), 30)}")
-    grid = torch.stack([_side_by_side(row) for row in rows])
+    grid = torch.stack([side_by_side(row) for row in rows])
     write_grid(grid, out, names, short_names(samples.names), f"Reconstructions of {title_of(trained)}")
     return float((originals - again).square().mean())
 
@@ -104,7 +104,7 @@ def morph_images(trained: TrainedVAE, start: str, end: str, out: Path, steps: in
     images = torch.cat([as_float(ends[0].images), between, as_float(ends[1].images)])
     labels = ["start", *(f"{alpha:.2f}" for alpha in alphas.tolist()), "end"]
     title = f"From {cut(ends[0].names[0], 60)} to {cut(ends[1].names[0], 60)}, by {title_of(trained)}"
-    write_grid(_side_by_side(images)[None], out, [], labels, title)
+    write_grid(side_by_side(images)[None], out, [], labels, title)
 
 
 def encode_pictures(
@@ -199,6 +199,11 @@ def short_names(names: Sequence[str], limit: int = 18) -> list[str]:
     return [cut(Path(name).stem, limit) for name in names]
 
 
+def side_by_side(images: Tensor) -> Tensor:
+    """Several images of one sample (n, M, C, H, W) as one (n, C, H, M W)."""
+    return rearrange(images, "n m c h w -> n c h (m w)") if images.ndim == 5 else images
+
+
 def _from_conditions(trained: TrainedVAE, samples: Samples) -> Tensor:
     """Pictures of a multimodal model that is given the attributes alone."""
     model = trained.model
@@ -220,11 +225,6 @@ def _logvar(trained: TrainedVAE, samples: Samples) -> Tensor | None:
             return None
         parts.append(posterior.logvar.cpu())
     return torch.cat(parts)
-
-
-def _side_by_side(images: Tensor) -> Tensor:
-    """Several images of one sample (n, M, C, H, W) as one (n, C, H, M W)."""
-    return rearrange(images, "n m c h w -> n c h (m w)") if images.ndim == 5 else images
 
 
 def _rows(images: Tensor, columns: int) -> Tensor:

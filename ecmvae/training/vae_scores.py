@@ -27,6 +27,9 @@ from ecmvae.vae.metrics import bound_report
 from ecmvae.vae.multimodal import MultimodalVAE
 from ecmvae.vae.vae import VAE
 
+ENOUGH = 100
+"""Test pictures below which disentanglement is scored only when it is asked for."""
+
 CHUNK = 1000
 """Samples in memory as numbers at once."""
 
@@ -61,12 +64,12 @@ class Scorer:
     Attributes:
         applies: Whether it can score a model on its data.
         compute: The scores, by name.
-        by_default: Whether it runs without being named: the others take minutes.
+        by_default: Whether it runs without being named.
     """
 
     applies: Callable[[ScoreRequest], bool]
     compute: Callable[[ScoreRequest], Mapping[str, Any]]
-    by_default: bool = True
+    by_default: Callable[[ScoreRequest], bool] = lambda _: True
 
 
 def score_vae(
@@ -87,7 +90,7 @@ def score_vae(
         limit: Use only the first so many test images.
         seed: Of the draws.
         data: Other data than that of the run, such as ``folder:PATH``.
-        metrics: Names of `SCORERS`; None is all that apply and do not take minutes.
+        metrics: Names of `SCORERS`; None is all that apply, but for quality, which takes minutes.
         images: How many pictures FID and its kin take.
 
     Raises:
@@ -112,7 +115,7 @@ def score_vae(
     )
     numbers: dict[str, Any] = {"test_images": len(test)}
     for name, scorer in SCORERS.items():
-        wanted = name in metrics if metrics is not None else scorer.by_default
+        wanted = name in metrics if metrics is not None else scorer.by_default(request)
         if not wanted:
             continue
         if not scorer.applies(request):
@@ -301,14 +304,16 @@ SCORERS: dict[str, Scorer] = {
     "losses": Scorer(applies=lambda each: not isinstance(each.trained.model, VAE), compute=_losses),
     "coherence": Scorer(applies=lambda each: _is_multimodal(each) and each.data.folder is None, compute=_coherence),
     "attributes": Scorer(
-        applies=lambda each: _is_multimodal(each) and each.data.folder is not None, compute=_attributes
+        applies=lambda each: _is_multimodal(each) and each.data.folder is not None and bool(each.test.conditions),
+        compute=_attributes,
     ),
     "disentanglement": Scorer(
         applies=lambda each: each.data.folder is not None and len(_varied(each.test.factors)) > 1,
         compute=_disentanglement,
+        by_default=lambda each: len(each.test) >= ENOUGH,
     ),
     "quality": Scorer(
-        applies=lambda each: len(each.trained.facts.event_shape) == 3, compute=_quality, by_default=False
+        applies=lambda each: len(each.trained.facts.event_shape) == 3, compute=_quality, by_default=lambda _: False
     ),
 }
 """Name -> scorer, in the order of the report."""

@@ -35,6 +35,9 @@ class DataSettings:
     """Whether the pictures of a folder become grey; by default they do if all are."""
     attributes: list[str] | None = None
     """Columns of the folder's attribute table that conditional and multimodal models are given; all by default."""
+    views: list[str] | None = None
+    """Sub-folders that show the same things in files of equal names, as the modalities of a multimodal model; its
+    attributes then play no part in training."""
     pad_to: int | None = None
     """Pad with black to this height and width, for instance 32 for the Keras models; not for a folder."""
     limit: int | None = None
@@ -53,10 +56,12 @@ class DataSettings:
             raise UserError(f"data.name takes one of {', '.join(sets)} and folder:PATH, got {short(self.name)}")
         if self.name == FOLDER and not self.root:
             raise UserError("data.name folder needs the folder's path: write folder:PATH, or set data.root")
-        unused = ("pad_to", "validation") if self.name == FOLDER else ("root", "size", "grey", "attributes")
+        unused = ("pad_to", "validation") if self.name == FOLDER else ("root", "size", "grey", "attributes", "views")
         for name in unused:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise UserError(f"data.{name} has no effect on {self.name}: leave it out")
+        if self.views is not None and (len(self.views) < 2 or self.attributes is not None):
+            raise UserError("data.views names at least two sub-folders, and data.attributes has no effect beside it")
         check_range("data.size", self.size, MIN_SIZE, MAX_SIZE)
         if self.name == FOLDER:
             check_range("data.limit", 1 if self.limit is None else self.limit, 1, MAX_PICTURES)

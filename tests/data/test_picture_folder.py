@@ -220,3 +220,25 @@ def test_a_column_of_very_many_values_is_left_out(tmp_path, caplog):
     (tmp_path / "attributes.csv").write_text("\n".join(["image_id,Serial,Odd", *rows]))
     assert PictureFolder(tmp_path).attributes == ["Odd"]
     assert "Serial (101 different values)" in caplog.text
+
+
+def test_views_of_the_same_things_are_paired_by_name(tmp_path, caplog):
+    for number in range(10):
+        draw(tmp_path / "front" / f"{number}.png", 10 * number)
+        draw(tmp_path / "side" / f"{number}.png", 100 + 10 * number, size=(6, 9))
+    draw(tmp_path / "front" / "alone.png", 9)
+    rows = [f"{number}.png,{number % 2}" for number in range(10)]
+    (tmp_path / "attributes.csv").write_text("\n".join(["image_id,Odd", *rows]))
+    folder = PictureFolder(tmp_path, 4, views=["front", "side"])
+    assert "1 of 11 pictures lack a view" in caplog.text
+    images = folder.images("all")
+    assert images.shape == (10, 2, 1, 4, 4)
+    numbers = torch.tensor([int(name.removesuffix(".png")) for name in folder.names("all")])
+    assert torch.equal(images[:, 0, 0, 0, 0], (10 * numbers).byte())
+    assert torch.equal(images[:, 1, 0, 0, 0], (100 + 10 * numbers).byte())
+    assert torch.equal(folder.table("all")[:, 0], (numbers % 2).byte())
+    (tmp_path / "side" / "3.png").write_text("broken")
+    assert "3.png" not in PictureFolder(tmp_path, 4, views=["front", "side"]).names("all")
+    draw(tmp_path / "other" / "x.png", 1)
+    with pytest.raises(UserError, match="no name of a picture is in all of"):
+        PictureFolder(tmp_path, views=["front", "other"])

@@ -1,7 +1,9 @@
 """The VAE trainer: resume bit for bit, early stopping, best weights, bad losses."""
 
 import json
+import os
 import pickle
+import signal
 
 import pytest
 import torch
@@ -230,3 +232,57 @@ def test_a_loss_that_is_not_finite_stops_with_advice(data):
 def test_bad_input_says_what_to_do(data, tmp_path, call, message):
     with pytest.raises(UserError, match=message):
         call(data, tmp_path)
+
+
+class Interrupting(nn.Module):
+    """A model that sends this process a signal in its k-th training step."""
+
+    def __init__(self, model, at, number):
+        super().__init__()
+        self.model, self.at, self.number, self.steps = model, at, number, 0
+
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+            if self.steps == self.at:
+                os.kill(os.getpid(), self.number)
+        return self.model(x)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised", "at"), [(signal.SIGTERM, SystemExit, 6), (signal.SIGINT, KeyboardInterrupt, 2)]
+)
+def test_a_signal_within_an_epoch_loses_nothing(data, tmp_path, number, raised, at):
+    """Stopped in step 6 of 12 (the second of its epoch) or in the first epoch, and resumed: equal to the bit."""
+    settings = FitSettings(epochs=3, device="cpu")
+    whole = Interrupting(make(), 0, number)
+    expected = fit(whole, data[0], settings, validation=data[1], folder=tmp_path / "whole", progress=False)
+    before = signal.getsignal(number)
+    stopped = Interrupting(make(), at, number)
+    with pytest.raises(raised):
+        fit(stopped, data[0], settings, validation=data[1], folder=tmp_path / "run", progress=False)
+    assert signal.getsignal(number) is before
+    assert stopped.steps == at  # the step under way is finished, no other begins
+    torch.rand(7)
+    resumed = Interrupting(make(), 0, number)
+    result = fit(resumed, data[0], settings, validation=data[1], folder=tmp_path / "run", resume=True, progress=False)
+    assert resumed.steps == 12 - at
+    assert torch.equal(weights(resumed), weights(whole))
+    assert result.history == expected.history
+
+
+def test_a_finished_run_says_so(data, tmp_path, caplog):
+    settings = FitSettings(epochs=1, device="cpu")
+    fit(make(), data[0], settings, folder=tmp_path, progress=False)
+    fit(make(), data[0], settings, folder=tmp_path, resume=True, progress=False)
+    assert "the run has finished, after 1 epochs: nothing is left to train" in caplog.text
+
+
+def test_bytes_are_pictures(data):
+    """Training on bytes is training on their values over 255."""
+    pictures = (data[0]["x"] * 255).round().byte()
+    ours, floats = make(), make()
+    settings = FitSettings(epochs=1, device="cpu")
+    fit(ours, {"x": pictures}, settings, progress=False)
+    fit(floats, {"x": pictures.float() / 255}, settings, progress=False)
+    assert torch.equal(weights(ours), weights(floats))
