@@ -4,7 +4,10 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import Image
+
+from ecmvae.cli import main
 
 SIDE = 16
 BAR = (slice(11, 14), slice(4, 12))
@@ -36,3 +39,18 @@ def write_pictures(root: Path, count: int = 60, seed: int = 0) -> Path:
         csv.writer(file).writerows(rows)
     (root / "list_eval_partition.txt").write_text("\n".join(splits))
     return root
+
+
+def config_of(root: Path, name: str, **fit: object) -> dict[str, dict[str, object]]:
+    """A small model of the pictures in a folder."""
+    model = {"name": name, "latent_dim": 4} | ({} if name == "face_vae" else {"hidden": 32})
+    fit = {"epochs": 2, "batch_size": 16, "device": "cpu"} | fit
+    return {"model": model, "data": {"name": f"folder:{root}", "size": SIDE}, "fit": fit}
+
+
+def train(folder: Path, config: dict[str, dict[str, object]]) -> Path:
+    """Train by the command, with the configuration in a file."""
+    path = folder.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(config))
+    assert main(["vae", "train", "--config", str(path), "--out", str(folder)]) == 0
+    return folder

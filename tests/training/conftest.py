@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drawn_pictures import config_of, train, write_pictures
 
 from ecmvae.config import Config, load_config
 from ecmvae.data.miniature import ShapeScenes, write_miniature_avss
@@ -60,3 +61,16 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Confi
         return load_config(DEBUG, small | {key.replace("__", "."): value for key, value in overrides.items()})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def picture_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn pictures with attributes."""
+    return write_pictures(tmp_path_factory.mktemp("pictures") / "faces")
+
+
+@pytest.fixture(scope="session")
+def picture_run(picture_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE's run that has learnt those pictures."""
+    config = config_of(picture_root, "vae", epochs=25, batch_size=4, learning_rate=3e-3)
+    return train(tmp_path_factory.mktemp("vae") / "run", config)
