@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -132,21 +132,29 @@ def unusualness(trained: TrainedVAE, samples: Samples, num_samples: int = 1) -> 
 
     A multimodal model is given the pictures alone.
     """
-    model, parts = trained.model, [torch.zeros(0)]
     size = _draws_at_once(trained, num_samples)
+    parts = [torch.zeros(0)]
     for start in range(0, len(samples), size):
         batch = trained.batch(samples.take(slice(start, start + size)))
-        if isinstance(model, AutoEncoder):
-            score = -model(batch["x"]).log_likelihood
-        elif isinstance(model, ConditionalVAE):
-            score = -model.log_likelihood(batch["x"], batch["y"], num_samples)
-        elif isinstance(model, MultimodalVAE):
-            shown = {name: x for name, x in batch.items() if name not in trained.facts.conditions}
-            score = -model.log_likelihood(shown, num_samples)
-        else:
-            score = -model.log_likelihood(batch["x"], None, num_samples)
-        parts.append(score.cpu())
+        try:
+            parts.append(_cost(trained, batch, num_samples).cpu())
+        except ValueError as error:
+            raise UserError(f"{trained.config.model.name} gives no log-likelihoods: {error}") from error
     return torch.cat(parts)
+
+
+def _cost(trained: TrainedVAE, batch: Mapping[str, Tensor], num_samples: int) -> Tensor:
+    """-log p(x|code) or -IWAE(K) of one batch, (n,)."""
+    model = trained.model
+    if isinstance(model, AutoEncoder):
+        log_likelihood: Tensor = model(batch["x"]).log_likelihood
+        return -log_likelihood
+    if isinstance(model, MultimodalVAE):
+        shown = {name: x for name, x in batch.items() if name not in trained.facts.conditions}
+        return -model.log_likelihood(shown, num_samples)
+    if isinstance(model, ConditionalVAE):
+        return -model.log_likelihood(batch["x"], batch["y"], num_samples)
+    return -model.log_likelihood(batch["x"], None, num_samples)
 
 
 def deviance_of(trained: TrainedVAE, samples: Samples) -> Float[Tensor, "n *views h w"]:

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-from drawn_pictures import BAR, SIDE, picture
+from drawn_pictures import BAR, SIDE, config_of, picture, train
 from PIL import Image
 
 from ecmvae.cli import main
@@ -139,3 +139,13 @@ def test_the_map_adds_up_to_the_difference_of_log_likelihoods(likelihood):
     best = likelihood.log_prob(perfect, x)
     torch.testing.assert_close(values.flatten(1).sum(1), best - likelihood.log_prob(parameters, x))
     torch.testing.assert_close(best_log_likelihood(likelihood, x), best)
+
+
+def test_a_model_without_a_density_is_one_line(picture_root, tmp_path, capsys):
+    folder = train(tmp_path / "run", config_of(picture_root, "categorical_vae", epochs=1))
+    outputs = ["--out", str(tmp_path / "o.png"), "--table", str(tmp_path / "o.csv")]
+    capsys.readouterr()
+    assert main(["vae", "outliers", str(folder), *outputs]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "categorical_vae gives no log-likelihoods" in line
+    assert not (tmp_path / "o.csv").exists()
