@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 Ranking = Literal["excess", "likelihood"]
 
 REFERENCE = 1000
-"""Training pictures that a score is held against."""
+"""Training pictures that a score is compared with."""
 
 
 def edit_images(

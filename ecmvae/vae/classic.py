@@ -196,7 +196,7 @@ def forest_importances(
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.metrics import balanced_accuracy_score
 
-    # With every column at hand in every split, columns that carry nothing are left alone.
+    # With every column available in every split, columns that carry nothing are left alone.
     forest = RandomForestClassifier(
         trees, max_features=None, min_samples_leaf=3, class_weight="balanced", random_state=seed
     )
