@@ -156,11 +156,11 @@ def dci(
     held_out = int(len(codes) * test_share)
     if held_out < 1 or held_out >= len(codes):
         raise ValueError(f"test_share {test_share} of {len(codes)} samples leaves nothing to train on or to test")
-    test, train = order[:held_out], order[held_out:]
+    test, train = order[:held_out].numpy(), order[held_out:].numpy()
     x = codes.numpy(force=True)
     found = [
-        forest_importances(x[train], v[train].numpy(), x[test], v[test].numpy(), seed=seed, trees=trees)
-        for v in columns
+        forest_importances(x[train], v[train], x[test], v[test], seed=seed, trees=trees)
+        for v in (column.numpy() for column in columns)
     ]
     importances = torch.stack([torch.from_numpy(each) for each, _ in found], 1).double()  # (L, K)
     disentanglement, completeness = importance_scores(importances)

@@ -189,3 +189,12 @@ def test_beta_vae_score_reads_pairs_that_share_the_factor(monkeypatch, perfect):
 def test_bad_input_says_what_to_do(codes, factors, message):
     with pytest.raises(ValueError, match=message):
         disentanglement_report(codes, factors)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [4, 5, 12])
+def test_dci_of_few_samples_or_collapsed_codes(count: int) -> None:
+    factors = torch.stack([torch.arange(count) % 2, torch.arange(count) % 3], 1)
+    for codes in (torch.randn(count, 3), torch.zeros(count, 3)):
+        found = dci(codes, factors)
+        assert 0 <= min(found.disentanglement, found.completeness, found.informativeness) <= 1
