@@ -45,8 +45,8 @@ def _reconstructions(section: dict[str, Any]) -> str:
 
 def _samples(section: dict[str, Any]) -> str:
     rows = [
-        f"| {name.replace('_', ' ')} | {s['fid']:.1f} | {s['precision']:.2f} | {s['recall']:.2f} | {s['density']:.2f} | "
-        f"{s['coverage']:.2f} |"
+        f"| {name.replace('_', ' ')} | {s['fid']:.1f} | {s['precision']:.2f} | {s['recall']:.2f} | "
+        f"{s['density']:.2f} | {s['coverage']:.2f} |"
         for name, s in section["scores"].items()
     ]
     head = f"| {section['pictures_each']} of each | FID | precision | recall | density | coverage |"
@@ -76,8 +76,8 @@ def _vectors(section: dict[str, Any]) -> str:
 def _latents(section: dict[str, Any]) -> str:
     largest = ", ".join(f"{value:.1f}" for value in section["kl_of_the_ten_largest"])
     return (
-        f"{section['active_dimensions']} of 200 dimensions are active (variance of the mean above .01); the ten largest "
-        f"KLs are {largest} nats. Median Kolmogorov-Smirnov distance of a dimension from N(0, 1): "
+        f"{section['active_dimensions']} of 200 dimensions are active (variance of the mean above .01); the ten "
+        f"largest KLs are {largest} nats. Median Kolmogorov-Smirnov distance of a dimension from N(0, 1): "
         f"{section['median_kolmogorov_smirnov_distance']:.3f}."
     )
 
@@ -91,11 +91,12 @@ def _outliers(section: dict[str, Any]) -> str:
 
 
 def _debiasing(section: dict[str, Any]) -> str:
+    bare = section["effective_sample_size_of_the_bare_product_of_200_histograms"]
     lines = [
-        f"Hats are {_percent(section['share_of_hats'])} of {section['training_faces']:,} training faces; rarity weights draw "
-        f"them {_percent(section['share_of_hats_drawn_by_rarity'])} of the time. The bare product of 200 histograms has an "
-        f"effective sample size of {section['effective_sample_size_of_the_bare_product_of_200_histograms']:.1f} faces, the "
-        f"guarded one {section['effective_sample_size_by_rarity']:.0f}.",
+        f"Hats are {_percent(section['share_of_hats'])} of {section['training_faces']:,} training faces; rarity "
+        f"weights draw them {_percent(section['share_of_hats_drawn_by_rarity'])} of the time. The bare product of 200 "
+        f"histograms has an effective sample size of {bare:.1f} faces, the guarded one "
+        f"{section['effective_sample_size_by_rarity']:.0f}.",
         "",
         "| training set drawn | squared error, hats | squared error, others | hats still seen in reconstructions |",
         "|---|---|---|---|",
