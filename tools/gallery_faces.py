@@ -259,12 +259,13 @@ def latents(faces: Faces) -> None:
 def vectors(faces: Faces) -> None:
     """Smile, glasses and hat added to faces without and taken from faces with, judged by the classifier."""
     codes = faces.encode(faces.held_out)
+    rebuilt = faces.decode(codes)
     numbers: dict[str, Any] = {
         "judge_right_on_held_out_faces": {
             name: share(faces.judge.sees(faces.held_out, name) == faces.has(name)) for name in ATTRIBUTES
         },
         "judge_right_on_reconstructions": {
-            name: share(faces.judge.sees(faces.decode(codes), name) == faces.has(name)) for name in ATTRIBUTES
+            name: share(faces.judge.sees(rebuilt, name) == faces.has(name)) for name in ATTRIBUTES
         },
     }
     rows, labels = [], []
@@ -275,15 +276,16 @@ def vectors(faces: Faces) -> None:
         for number in start:
             rows.append(torch.stack([faces.held_out[number], *faces.decode(shifted(codes[number], vector, ALPHAS))]))
             labels.append(name)
-        numbers[name] = {
-            f"alpha_{alpha:g}": {
-                "recognised_when_added": share(faces.judge.sees(faces.decode(without + alpha * vector), name)),
-                "gone_when_subtracted": share(~faces.judge.sees(faces.decode(codes[has] - alpha * vector), name)),
-                "other_attributes_kept": kept_others(faces, without, alpha * vector, name),
+        plain = faces.decode(without)
+        numbers[name] = {}
+        for alpha in STRENGTHS:
+            added, subtracted = faces.decode(without + alpha * vector), faces.decode(codes[has] - alpha * vector)
+            numbers[name][f"alpha_{alpha:g}"] = {
+                "recognised_when_added": share(faces.judge.sees(added, name)),
+                "gone_when_subtracted": share(~faces.judge.sees(subtracted, name)),
+                "other_attributes_kept": kept_others(faces.judge, plain, added, name),
             }
-            for alpha in STRENGTHS
-        }
-        numbers[name]["seen_without_an_edit"] = share(faces.judge.sees(faces.decode(without), name))
+        numbers[name]["seen_without_an_edit"] = share(faces.judge.sees(plain, name))
     faces.grid(
         "vectors", "vectors", torch.stack(rows), labels, ["original", *(f"{alpha:+g}" for alpha in ALPHAS)],
         title="Attribute vectors: mean code with minus mean code without, times alpha, added to the code",
@@ -358,11 +360,10 @@ def debiasing(faces: Faces) -> None:
     faces.report("debiasing", numbers)
 
 
-def kept_others(faces: Faces, codes: Tensor, change: Tensor, edited: str) -> float:
+def kept_others(judge: Judge, before: Tensor, after: Tensor, edited: str) -> float:
     """Share of the other attributes, over faces, about which the judge says the same before and after an edit."""
-    before, after = faces.decode(codes), faces.decode(codes + change)
     others = [name for name in ATTRIBUTES if name != edited]
-    return sum(share(faces.judge.sees(before, name) == faces.judge.sees(after, name)) for name in others) / len(others)
+    return sum(share(judge.sees(before, name) == judge.sees(after, name)) for name in others) / len(others)
 
 
 SECTIONS: dict[str, Callable[[Faces], None]] = {
