@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 PAGE, NUMBERS = Path("docs/faces.md"), Path("docs/gallery/faces.json")
+PICTURES = (
+    *("reconstructions", "new", "latents", "vectors", "morphs", "grid_eyeglasses", "grid_mouth_slightly_open"),
+    *("outliers", "debiasing"),
+)
 BEGIN, END = "<!-- numbers -->", "<!-- end of the numbers -->"
 
 
@@ -28,7 +32,12 @@ def block(numbers: dict[str, Any]) -> str:
     commits = sorted({numbers[name]["commit"] for name in TABLES if name in numbers})
     command = numbers["training"]["command"] if "training" in numbers else ""
     where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`. {command}"
-    return "\n\n".join([where.strip(), *parts])
+    pictures = [f"![{name}](gallery/faces_{name}.png)" for name in PICTURES if _picture(name).is_file()]
+    return "\n\n".join([where.strip(), *parts, *pictures])
+
+
+def _picture(name: str) -> Path:
+    return NUMBERS.with_name(f"faces_{name}.png")
 
 
 def _training(section: dict[str, Any]) -> str:
