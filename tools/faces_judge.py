@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,3 +62,33 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, 9)
     padded = F.pad(images, (4, 4, 4, 4), mode="replicate")
     return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.transpose(2, 3), groups=3)
+
+
+def price_of_a_direction(images: Tensor) -> dict[str, int]:
+    """How many principal directions of pictures (n, 3, H, W) in [0, 1] are worth their KL, by the lectures' beta.
+
+    A linear VAE with noise variance D / (2 beta) uses those whose variance exceeds it (Tipping & Bishop; Lucas et al.,
+    "Don't blame the ELBO", 2019).
+    """
+    flat = images.flatten(1) - images.flatten(1).mean(0)
+    variances = torch.linalg.eigvalsh(flat @ flat.T / len(flat))
+    return {f"beta_{beta}": int((variances > flat.shape[1] / (2 * beta)).sum()) for beta in (2000, 20_000, 50_000)}
+
+
+def shifted(code: Tensor, vector: Tensor, alphas: Sequence[float]) -> Tensor:
+    """The code plus each multiple of a vector."""
+    return code + torch.tensor(alphas)[:, None] * vector
+
+
+def share(flags: Tensor) -> float:
+    """Share of true values."""
+    return float(flags.float().mean())
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to five digits, at any depth."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 PAGE, NUMBERS = Path("docs/faces.md"), Path("docs/gallery/faces.json")
+PICTURES = (
+    *("reconstructions", "new", "latents", "vectors", "morphs", "grid_eyeglasses", "grid_mouth_slightly_open"),
+    *("outliers", "debiasing"),
+)
 BEGIN, END = "<!-- numbers -->", "<!-- end of the numbers -->"
 
 
@@ -28,7 +32,12 @@ def block(numbers: dict[str, Any]) -> str:
     commits = sorted({numbers[name]["commit"] for name in TABLES if name in numbers})
     command = numbers["training"]["command"] if "training" in numbers else ""
     where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`. {command}"
-    return "\n\n".join([where.strip(), *parts])
+    pictures = [f"![{name}](gallery/faces_{name}.png)" for name in PICTURES if _picture(name).is_file()]
+    return "\n\n".join([where.strip(), *parts, *pictures])
+
+
+def _picture(name: str) -> Path:
+    return NUMBERS.with_name(f"faces_{name}.png")
 
 
 def _training(section: dict[str, Any]) -> str:
@@ -45,12 +54,13 @@ def _reconstructions(section: dict[str, Any]) -> str:
 
 def _samples(section: dict[str, Any]) -> str:
     rows = [
-        f"| {name.replace('_', ' ')} | {s['fid']:.1f} | {s['precision']:.2f} | {s['recall']:.2f} | {s['density']:.2f} | "
-        f"{s['coverage']:.2f} |"
+        f"| {name.replace('_', ' ')} | {s['fid']:.1f} | {s['precision']:.2f} | {s['recall']:.2f} | "
+        f"{s['density']:.2f} | {s['coverage']:.2f} |"
         for name, s in section["scores"].items()
     ]
     head = f"| {section['pictures_each']} of each | FID | precision | recall | density | coverage |"
-    better = f"The VAE's FID is {100 * section['vae_better_by']:.0f} % below the autoencoder's. "
+    gain = 100 * section["vae_better_by"]
+    better = f"The VAE's FID is {abs(gain):.0f} % {'below' if gain >= 0 else 'above'} the autoencoder's. "
     network = f"Features: {section['network']}; it is not the Inception network of published FIDs."
     return "\n".join([head, "|---|---|---|---|---|---|", *rows, "", better + network])
 
@@ -76,8 +86,8 @@ def _vectors(section: dict[str, Any]) -> str:
 def _latents(section: dict[str, Any]) -> str:
     largest = ", ".join(f"{value:.1f}" for value in section["kl_of_the_ten_largest"])
     return (
-        f"{section['active_dimensions']} of 200 dimensions are active (variance of the mean above .01); the ten largest "
-        f"KLs are {largest} nats. Median Kolmogorov-Smirnov distance of a dimension from N(0, 1): "
+        f"{section['active_dimensions']} of 200 dimensions are active (variance of the mean above .01); the ten "
+        f"largest KLs are {largest} nats. Median Kolmogorov-Smirnov distance of a dimension from N(0, 1): "
         f"{section['median_kolmogorov_smirnov_distance']:.3f}."
     )
 
@@ -91,11 +101,12 @@ def _outliers(section: dict[str, Any]) -> str:
 
 
 def _debiasing(section: dict[str, Any]) -> str:
+    bare = section["effective_sample_size_of_the_bare_product_of_200_histograms"]
     lines = [
-        f"Hats are {_percent(section['share_of_hats'])} of {section['training_faces']:,} training faces; rarity weights draw "
-        f"them {_percent(section['share_of_hats_drawn_by_rarity'])} of the time. The bare product of 200 histograms has an "
-        f"effective sample size of {section['effective_sample_size_of_the_bare_product_of_200_histograms']:.1f} faces, the "
-        f"guarded one {section['effective_sample_size_by_rarity']:.0f}.",
+        f"Hats are {_percent(section['share_of_hats'])} of {section['training_faces']:,} training faces; rarity "
+        f"weights draw them {_percent(section['share_of_hats_drawn_by_rarity'])} of the time. The bare product of 200 "
+        f"histograms has an effective sample size of {bare:.1f} faces, the guarded one "
+        f"{section['effective_sample_size_by_rarity']:.0f}.",
         "",
         "| training set drawn | squared error, hats | squared error, others | hats still seen in reconstructions |",
         "|---|---|---|---|",

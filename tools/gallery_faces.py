@@ -22,7 +22,7 @@ from typing import Any
 import faces_bayes
 import torch
 from faces_debias import debias, kept
-from faces_judge import ATTRIBUTES, Judge
+from faces_judge import ATTRIBUTES, Judge, price_of_a_direction, rounded, share, shifted
 from torch import Tensor
 
 from ecmvae.data.picture_folder import PictureFolder
@@ -51,13 +51,23 @@ class Faces:
 
     def __init__(self, run: Path, ae_run: Path, data: Path, runs: Path, out: Path) -> None:
         self.run, self.ae_run, self.data, self.runs, self.out = run, ae_run, data, runs, out
-        vae, autoencoder = load_vae(run)[0], load_vae(ae_run)[0]
-        assert isinstance(vae, VAE)
-        assert isinstance(autoencoder, AutoEncoder)
-        self.vae, self.autoencoder = vae.cpu().eval(), autoencoder.cpu().eval()
         self.folder = PictureFolder(data)
         path = out / "faces.json"
         self.numbers: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+
+    @cached_property
+    def vae(self) -> VAE:
+        """The VAE."""
+        vae = load_vae(self.run)[0]
+        assert isinstance(vae, VAE)
+        return vae.cpu().eval()
+
+    @cached_property
+    def autoencoder(self) -> AutoEncoder:
+        """The autoencoder."""
+        autoencoder = load_vae(self.ae_run)[0]
+        assert isinstance(autoencoder, AutoEncoder)
+        return autoencoder.cpu().eval()
 
     @cached_property
     def held_out(self) -> Tensor:
@@ -134,6 +144,17 @@ def factors(faces: Faces) -> None:
     faces.grid("factors", "data", some, title="Training faces: all factors at random, with small variations", scale=1)
     shares = faces.folder.table("train").float().mean(0).tolist()
     faces.report("factors", {"shares": dict(zip(faces.folder.attributes, shares, strict=True))})
+
+
+def training(faces: Faces) -> None:
+    """How long the two models were trained, and what their likelihood makes worth describing."""
+    runs: dict[str, Any] = {}
+    for run in (faces.run, faces.ae_run):
+        fit = load_vae(run)[1].fit
+        steps = -(-len(faces.folder.names("train")) // fit.batch_size) * fit.epochs
+        runs[run.name] = {"epochs": fit.epochs, "batch_size": fit.batch_size, "steps": steps}
+    some = faces.folder.images("train")[:1500].float() / 255
+    faces.report("training", {"runs": runs, "directions_worth_their_kl": price_of_a_direction(some)})
 
 
 def naive_bayes(faces: Faces) -> None:
@@ -238,12 +259,13 @@ def latents(faces: Faces) -> None:
 def vectors(faces: Faces) -> None:
     """Smile, glasses and hat added to faces without and taken from faces with, judged by the classifier."""
     codes = faces.encode(faces.held_out)
+    rebuilt = faces.decode(codes)
     numbers: dict[str, Any] = {
         "judge_right_on_held_out_faces": {
             name: share(faces.judge.sees(faces.held_out, name) == faces.has(name)) for name in ATTRIBUTES
         },
         "judge_right_on_reconstructions": {
-            name: share(faces.judge.sees(faces.decode(codes), name) == faces.has(name)) for name in ATTRIBUTES
+            name: share(faces.judge.sees(rebuilt, name) == faces.has(name)) for name in ATTRIBUTES
         },
     }
     rows, labels = [], []
@@ -254,15 +276,16 @@ def vectors(faces: Faces) -> None:
         for number in start:
             rows.append(torch.stack([faces.held_out[number], *faces.decode(shifted(codes[number], vector, ALPHAS))]))
             labels.append(name)
-        numbers[name] = {
-            f"alpha_{alpha:g}": {
-                "recognised_when_added": share(faces.judge.sees(faces.decode(without + alpha * vector), name)),
-                "gone_when_subtracted": share(~faces.judge.sees(faces.decode(codes[has] - alpha * vector), name)),
-                "other_attributes_kept": kept_others(faces, without, alpha * vector, name),
+        plain = faces.decode(without)
+        numbers[name] = {}
+        for alpha in STRENGTHS:
+            added, subtracted = faces.decode(without + alpha * vector), faces.decode(codes[has] - alpha * vector)
+            numbers[name][f"alpha_{alpha:g}"] = {
+                "recognised_when_added": share(faces.judge.sees(added, name)),
+                "gone_when_subtracted": share(~faces.judge.sees(subtracted, name)),
+                "other_attributes_kept": kept_others(faces.judge, plain, added, name),
             }
-            for alpha in STRENGTHS
-        }
-        numbers[name]["seen_without_an_edit"] = share(faces.judge.sees(faces.decode(without), name))
+        numbers[name]["seen_without_an_edit"] = share(faces.judge.sees(plain, name))
     faces.grid(
         "vectors", "vectors", torch.stack(rows), labels, ["original", *(f"{alpha:+g}" for alpha in ALPHAS)],
         title="Attribute vectors: mean code with minus mean code without, times alpha, added to the code",
@@ -337,36 +360,16 @@ def debiasing(faces: Faces) -> None:
     faces.report("debiasing", numbers)
 
 
-def shifted(code: Tensor, vector: Tensor, alphas: Sequence[float]) -> Tensor:
-    """The code plus each multiple of a vector."""
-    return code + torch.tensor(alphas)[:, None] * vector
-
-
-def kept_others(faces: Faces, codes: Tensor, change: Tensor, edited: str) -> float:
+def kept_others(judge: Judge, before: Tensor, after: Tensor, edited: str) -> float:
     """Share of the other attributes, over faces, about which the judge says the same before and after an edit."""
-    before, after = faces.decode(codes), faces.decode(codes + change)
     others = [name for name in ATTRIBUTES if name != edited]
-    return sum(share(faces.judge.sees(before, name) == faces.judge.sees(after, name)) for name in others) / len(others)
-
-
-def share(flags: Tensor) -> float:
-    """Share of true values."""
-    return float(flags.float().mean())
-
-
-def rounded(value: Any) -> Any:
-    """Numbers to five digits, at any depth."""
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    return sum(share(judge.sees(before, name) == judge.sees(after, name)) for name in others) / len(others)
 
 
 SECTIONS: dict[str, Callable[[Faces], None]] = {
     each.__name__: each
-    for each in (factors, naive_bayes, reconstructions, samples, latents, vectors, morphs, attribute_grid, outliers,
-                 debiasing)
+    for each in (factors, naive_bayes, training, reconstructions, samples, latents, vectors, morphs, attribute_grid,
+                 outliers, debiasing)
 }  # fmt: skip
 
 

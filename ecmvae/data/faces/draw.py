@@ -54,5 +54,5 @@ def _backdrop(variation: Variation, side: int) -> Image.Image:
 def _lit(pixels: NDArray[np.uint8], variation: Variation) -> NDArray[np.uint8]:
     """Tint, and light that falls from one side."""
     across = 1.0 + variation.light * np.linspace(-0.5, 0.5, pixels.shape[1])
-    lit = pixels * (across[None, :, None] * np.asarray(variation.tint))
+    lit: NDArray[np.float64] = pixels * (across[None, :, None] * np.asarray(variation.tint))
     return lit.round().clip(0, 255).astype(np.uint8)

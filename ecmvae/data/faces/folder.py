@@ -29,7 +29,7 @@ def sample_face(seed: int, number: int) -> tuple[Look, Variation]:
 
 
 def write_faces(
-    out: Path, count: int, *, size: int = 64, seed: int = 0, advance: Callable[[int], None] | None = None
+    out: Path, count: int, *, size: int = 64, seed: int = 0, advance: Callable[[int], object] | None = None
 ) -> None:
     """Draw faces and write them with their factors.
 

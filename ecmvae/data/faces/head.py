@@ -34,7 +34,8 @@ class Face:
 
     def flat(self, points: ArrayLike) -> Points:
         """Face coordinates (n, 2) -> unit square, not turned: the head's outline."""
-        return MIDDLE + np.asarray(points, dtype=float) * HALF
+        placed: Points = MIDDLE + np.asarray(points, dtype=float) * HALF
+        return placed
 
     def on(self, points: ArrayLike) -> Points:
         """Face coordinates (n, 2) -> unit square, on the front of a ball that turns."""

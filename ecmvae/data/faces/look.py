@@ -163,7 +163,7 @@ def random_variation(generator: np.random.Generator) -> Variation:
         light=generator.uniform(-0.15, 0.15),
         tint=(generator.uniform(0.97, 1.02), generator.uniform(0.97, 1.02), generator.uniform(0.97, 1.02)),
         background=(red, green, blue),
-        hat_color=hats[generator.integers(len(hats))],
+        hat_color=hats[int(generator.integers(len(hats)))],
     )
 
 
