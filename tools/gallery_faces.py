@@ -209,7 +209,9 @@ def samples(faces: Faces) -> None:
             "coverage": coverage,
         }
     better = 1 - reports["vae_samples"]["fid"] / reports["autoencoder_box_samples"]["fid"]
-    faces.report("samples", {"network": network.name, "pictures_each": count, "vae_better_by": better, "scores": reports})
+    faces.report(
+        "samples", {"network": network.name, "pictures_each": count, "vae_better_by": better, "scores": reports}
+    )
 
 
 def latents(faces: Faces) -> None:
