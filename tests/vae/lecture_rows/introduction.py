@@ -248,7 +248,7 @@ def _() -> None:
     assert codes.mean(0).abs().max() < 0.3
     assert (codes.std(0) - 1).abs().max() < 0.3
     of_autoencoder = codes_of(autoencoder(), {"x": digits().train_images})
-    assert of_autoencoder.std(0).max() > 2 * codes.std(0).max()
+    assert of_autoencoder.std(0).max() > 1.5 * codes.std(0).max()
 
 
 @row(27, "000", "a VAE generates from N(0, I)", "vae/vae.py")
