@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-_DOT = {"s": 3, "linewidths": 0}
-
 
 def mixture_joint(
     weights: Float[Tensor, " c"], means: Float[Tensor, " c"], stds: Float[Tensor, " c"], x: Float[Tensor, " n"]
@@ -151,7 +149,7 @@ def class_p_values(
     for index, label in enumerate(np.unique(classes)):
         chosen = points[classes == label]
         name = names[index] if names else str(label)
-        axes.scatter(chosen[:, 0], chosen[:, 1], color=f"C{index % 10}", label=name, **_DOT)
+        axes.scatter(chosen[:, 0], chosen[:, 1], color=f"C{index % 10}", label=name, s=3, linewidths=0)
     axes.legend(markerscale=3, fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
     axes.set(title=title, xlabel="p-value of z1", ylabel="p-value of z2", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     return axes
@@ -186,7 +184,7 @@ class CodeNotes:
 
 def code_notes(codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], samples: Float[Tensor, "k l"]) -> CodeNotes:
     """Measure codes, and `samples` as one would draw new ones: from the box of an autoencoder, a VAE's prior."""
-    groups = [codes[labels == label].double() for label in labels.unique()]
+    groups = [codes[labels == label].double() for label in torch.unique(labels)]
     areas = torch.stack([torch.linalg.det(torch.cov(group.T)).clamp_min(0).sqrt() for group in groups])
     reach = nearest(codes, codes, 2)[0][:, 1].quantile(0.95)
     return CodeNotes(
