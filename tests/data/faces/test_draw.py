@@ -62,9 +62,11 @@ def test_skin_and_hair_have_the_colour_that_they_are_asked_for():
     from ecmvae.data.faces.palette import HAIR, SKIN
 
     for word, color in SKIN.items():
-        assert tuple(draw_face(replace(PLAIN, skin=word), size=128)[75, 45]) == color  # a cheek
+        cheek = draw_face(replace(PLAIN, skin=word), size=128)[75, 45]
+        assert abs(cheek.astype(int) - color).max() <= 8  # the edges are drawn smoothly
     for word, color in HAIR.items():
-        assert tuple(draw_face(replace(PLAIN, hair_color=word), size=128)[33, 64]) == color  # above the forehead
+        above = draw_face(replace(PLAIN, hair_color=word), size=128)[33, 64]
+        assert abs(above.astype(int) - color).max() <= 8
 
 
 def test_corners_of_the_mouth_rise_with_the_smile():
