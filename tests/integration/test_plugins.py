@@ -101,7 +101,8 @@ def test_a_vae_is_trained_and_scored_under_its_own_prior(folder: Path) -> None:
     assert main(["vae", "train", "--config", "laplace.yaml", "--out", "vae"]) == 0
     settings = yaml.safe_load((folder / "vae" / "config.yaml").read_text())
     assert settings["model"]["prior"] == "my_parts.prior:Laplace"
-    assert main(["vae", "score", "vae"]) == 0
+    assert main(["vae", "score", "vae"]) == 2  # its configuration names code
+    assert main(["vae", "score", "vae", "--trust_code"]) == 0
 
 
 def test_objects_need_no_configuration(folder: Path) -> None:

@@ -123,7 +123,8 @@ def kill_both_and_go_on(tmp_path: Path, count: int, cluster: tuple[int, str] | N
     assert len(run.inodes) == count
     rows = run.rows()
     assert Counter(Path(str(row["source"])).name for row in rows) == {f"{number:03d}.mp4": 1 for number in range(count)}
-    assert {row["status"] for row in rows} == {"done"}
+    # "skipped": the driver was killed between the outputs and their row; they are not made again.
+    assert "done" in {row["status"] for row in rows} <= {"done", "skipped"}
     assert all(row["frames"] == 12 and (run.out / str(row["outputs"][0])).is_file() for row in rows)
     assert [path.name for path in run.out.iterdir() if path.name.startswith(".")] == []
     print(f"{before} of {count} files were noted when the driver was killed, {len(rows)} in the end")

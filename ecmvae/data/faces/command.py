@@ -8,7 +8,7 @@ from ecmvae.errors import check_range
 from ecmvae.files import refuse_unwritable, show_path
 
 
-def faces(out: str, count: int = 10_000, size: int = 64, seed: int = 0) -> int:
+def faces(out: str, count: int = 1000, size: int = 64, seed: int = 0) -> int:
     """Draw faces with known attributes, in CelebA's folder layout.
 
     Every face is drawn from factors (skin, hair and its colour, top and its colour, glasses, eyes, smile, open mouth,
