@@ -18,7 +18,13 @@ from ecmvae.training.vae import VAEConfig, draw, load_vae, load_vae_config
 from ecmvae.vae.zoo import build_vae
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "vae").glob("*.yaml"))
-SHAPES = {"mnist": (1, 28, 28), "fashion": (1, 28, 28), "digits": (1, 8, 8), "poly_digits": (5, 3, 16, 16)}
+SHAPES = {
+    "folder": (3, 64, 64),
+    "mnist": (1, 28, 28),
+    "fashion": (1, 28, 28),
+    "digits": (1, 8, 8),
+    "poly_digits": (5, 3, 16, 16),
+}
 
 
 @pytest.fixture(scope="module")
