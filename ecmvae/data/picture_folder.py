@@ -97,7 +97,7 @@ class PictureFolder:
             views: Sub-folders that show the same things, in files of equal names: `images` is then (n, M, C, H, W).
 
         Raises:
-            UserError: If there is no such folder, it holds no pictures, or a table is malformed.
+            UserError: If the folder does not exist or holds no pictures, or a table is malformed.
         """
         check_range("size", size, MIN_SIZE, MAX_SIZE)
         check_range("limit", 1 if limit is None else limit, 1, MAX_PICTURES)
@@ -143,7 +143,7 @@ class PictureFolder:
         """What the codes of a column stand for.
 
         Raises:
-            UserError: If there is no such column; names the nearest one.
+            UserError: If the column does not exist; the message names the nearest one.
         """
         return self._columns[self.index_of(factor, self.factor_names)].values
 
@@ -151,7 +151,7 @@ class PictureFolder:
         """Place of an attribute among `attributes`, or of a column among `names`.
 
         Raises:
-            UserError: If there is no such attribute; names the nearest one.
+            UserError: If the attribute does not exist; the message names the nearest one.
         """
         known = self.attributes if names is None else names
         if name in known:
@@ -162,7 +162,7 @@ class PictureFolder:
         """Which pictures have an attribute; some have it and some do not.
 
         Raises:
-            UserError: If there is no such attribute, or all or none of the pictures have it.
+            UserError: If the attribute does not exist, or all or none of the pictures have it.
         """
         has = self.table(split)[:, self.index_of(name)].bool()
         if has.all() or not has.any():

@@ -34,7 +34,7 @@ def as_frames(source: Any) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         RGB pictures of one size.
 
     Raises:
-        UserError: When there is no frame, one is of another kind or form, or their sizes differ.
+        UserError: If there are no frames, a frame has an unsupported type or shape, or sizes differ.
     """
     size = None
     for number, picture in enumerate(_pictures(source)):
@@ -44,7 +44,7 @@ def as_frames(source: Any) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
             raise UserError(f"frame {number} is {_size(frame.shape)}, the first {_size(size)}: scale them to one size")
         yield frame
     if size is None:
-        raise UserError("there is no frame to look at")
+        raise UserError("no frames were given")
 
 
 def as_source_frames(frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> Iterator[SourceFrame]:
@@ -67,7 +67,7 @@ def as_rgb(picture: Any, name: str = "the picture") -> UInt8[np.ndarray, "h w 3"
         name: What messages call it.
 
     Raises:
-        UserError: When it is not a picture, or of another form.
+        UserError: If it is not a picture, or has an unsupported type or shape.
     """
     if hasattr(picture, "convert"):  # PIL
         return np.array(picture.convert("RGB"))
@@ -96,7 +96,7 @@ def as_waveform(sound: Any, sample_rate: int) -> Float[np.ndarray, " s"]:
         sample_rate: Of the sound, in Hz.
 
     Raises:
-        UserError: When it is of another form, or not finite.
+        UserError: If it has an unsupported type or shape, or is not finite.
     """
     waveform, _ = _array(sound, "the waveform")
     if waveform.dtype == np.int16:
@@ -112,7 +112,7 @@ def check_frames(frames: np.ndarray) -> None:
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise UserError(f"frames are (F, H, W, 3) uint8 RGB, got {frames.dtype} {frames.shape}")
     if not frames.size:
-        raise UserError("there is no frame to look at")
+        raise UserError("no frames were given")
 
 
 def check_sound(waveform: np.ndarray, sample_rate: int) -> None:
@@ -131,7 +131,7 @@ def _pictures(source: Any) -> Iterable[Any]:
     if _is_picture(source):
         return [source]
     if not isinstance(source, Iterable):
-        raise UserError(f"cannot look at {type(source).__name__}: give a path, pictures, or an iterable of them")
+        raise UserError(f"unsupported input {type(source).__name__}: give a path, pictures, or an iterable of them")
     return source
 
 

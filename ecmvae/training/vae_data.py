@@ -156,7 +156,7 @@ class RunData:
         """Which samples of a split have an attribute, (n,) bool.
 
         Raises:
-            UserError: If there is no such attribute, or all or none of the samples have it.
+            UserError: If the attribute does not exist, or all or none of the samples have it.
         """
         if self.folder is not None:
             return self.folder.attribute(attribute, split)

@@ -77,7 +77,7 @@ def direction_of(source: RunData, codes: Float[Tensor, "n l"], attribute: str) -
     """Mean code of the training pictures with an attribute minus that of those without.
 
     Raises:
-        UserError: If there is no such attribute, or all or none of the pictures have it.
+        UserError: If the attribute does not exist, or all or none of the pictures have it.
     """
     has = source.column(attribute, "train")
     return attribute_direction(codes[has], codes[~has])

@@ -102,7 +102,7 @@ class TrainedVAE:
             trust_code: Import the prior that the configuration names by import path.
 
         Raises:
-            UserError: If there is no such model, it is damaged, or it names code that is not trusted.
+            UserError: If the model does not exist, is damaged, or names code that is not trusted.
         """
         requested = str(name)
         if not Path(name).exists() and looks_like_repository(requested):

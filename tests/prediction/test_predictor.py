@@ -189,7 +189,7 @@ def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> N
     assert from_arrays.audio_activity == pytest.approx(from_file.audio_activity, abs=1e-6)
     with pytest.raises(UserError, match="from arrays"):
         from_arrays.save(tmp_path / "a.mp4")
-    with pytest.raises(UserError, match="no frame"):
+    with pytest.raises(UserError, match="no frames"):
         ours.predict_arrays(clip.frames[:0], 10.0, clip.waveform)
 
 

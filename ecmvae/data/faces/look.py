@@ -1,4 +1,4 @@
-"""What a drawn face looks like: factors with a name (`Look`), and those that nobody is told (`Variation`)."""
+"""What a drawn face looks like: labelled factors (`Look`), and unlabelled ones (`Variation`)."""
 
 from __future__ import annotations
 
