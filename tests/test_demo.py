@@ -59,6 +59,14 @@ def test_the_report_has_every_promised_number(left: Path) -> None:
     assert report["config"]["train"]["max_minutes"] == 1.0
 
 
+def test_short_training_is_told_with_the_minutes_that_would_do() -> None:
+    assert module._more_minutes(461, 8.0) is None
+    hint = module._more_minutes(92, 8.0)
+    assert hint is not None
+    assert "92 steps in its 8 minutes" in hint
+    assert hint.endswith("--minutes 40")
+
+
 def test_the_report_is_what_evaluate_says(left: Path) -> None:
     report = json.loads((left / "report.json").read_text())
     for task, told in (("s4", report), ("ms3", report["ms3"])):
