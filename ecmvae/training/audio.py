@@ -26,8 +26,8 @@ from ecmvae.data.collage.augment import coloured_noise, decibels
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.files import replacing
+from ecmvae.training.learning_rate import one_cycle
 from ecmvae.training.progress import progress_bar
-from ecmvae.training.schedule import one_cycle
 from ecmvae.training.sounds import CollageSounds, LabelledSound, SoundSource, TaggingDataset
 from ecmvae.weight_files import write_weight_file
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
@@ -20,6 +20,7 @@ from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
 
 from ecmvae.errors import UserError, check_range
+from ecmvae.training.learning_rate import learning_rate_share
 from ecmvae.training.progress import make_bar
 from ecmvae.training.vae_state import LAST, PREVIOUS, FitState, StopSignals
 from ecmvae.vae.multimodal import MultimodalVAE
@@ -36,7 +37,9 @@ class FitSettings:
     batch_size: int = 100
     """Samples a step."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Of Adam; with a schedule, its peak."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: the learning rate falls to 0 over the run, step by step (arXiv:1608.03983, without restarts)."""
     seed: int = 0
     """Of the batches' order and of all sampling."""
     patience: int | None = None
@@ -57,6 +60,8 @@ class FitSettings:
             raise UserError(f"kl_warmup_epochs must be at least 0, got {self.kl_warmup_epochs}")
         if not self.learning_rate > 0:
             raise UserError(f"learning_rate must be > 0, got {self.learning_rate}")
+        if self.schedule not in ("constant", "cosine"):
+            raise UserError(f"schedule is constant or cosine, got {self.schedule}")
         check_range("seed", self.seed, 0, 2**32 - 1)
         if self.device not in ("auto", "cpu", "cuda", "mps"):
             raise UserError(f"device is one of auto, cpu, cuda and mps, got {self.device}")
@@ -217,6 +222,7 @@ class _Stepper:
         for number in range(state.step, self.per_epoch):
             total = state.epoch * self.per_epoch + number
             warm_up.set(total)
+            self._set_learning_rate(total)
             index = shuffled[self.starts[number] : self.starts[number] + self.settings.batch_size]
             loss, terms = self.objective({name: as_float(x[index]) for name, x in data.items()})
             self.fabric.backward(loss)
@@ -228,6 +234,11 @@ class _Stepper:
             advance(label)
             if stop.asked is not None:
                 break
+
+    def _set_learning_rate(self, step: int) -> None:
+        share = learning_rate_share(self.settings.schedule, step / (self.settings.epochs * self.per_epoch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * share
 
     def means(self, state: FitState) -> dict[str, float]:
         """Mean terms of the epoch."""

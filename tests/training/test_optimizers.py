@@ -1,12 +1,10 @@
 """Which parameter learns how fast, and with which weight decay."""
 
-import pytest
 import torch
 from torch import nn
 
 from ecmvae.config import TrainConfig
 from ecmvae.training.optimizers import LR_MULTIPLIER, make_optimizer, parameter_groups
-from ecmvae.training.schedule import learning_rate_share
 
 
 class Network(nn.Module):
@@ -38,28 +36,3 @@ def test_the_optimiser_is_adam_without_weight_decay_and_adamw_with_it() -> None:
     decayed = make_optimizer(Network(), TrainConfig(weight_decay=0.01, backbone_multiplier=0.1), cpu)
     assert type(decayed) is torch.optim.AdamW
     assert [group[LR_MULTIPLIER] for group in decayed.param_groups] == [0.1, 1.0]
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "poly"])
-def test_schedules_agree_with_torch(schedule: str) -> None:
-    """A hundred steps after ten of warm-up."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
-    kinds = torch.optim.lr_scheduler
-    theirs = {
-        "cosine": lambda: kinds.CosineAnnealingLR(optimizer, T_max=90),
-        "poly": lambda: kinds.PolynomialLR(optimizer, total_iters=90, power=0.9),
-    }[schedule]()
-    for step in range(10, 100):
-        assert learning_rate_share(schedule, step / 100, 0.1) == pytest.approx(
-            optimizer.param_groups[0]["lr"], abs=1e-9
-        )
-        optimizer.step()
-        theirs.step()
-    assert learning_rate_share(schedule, 1.0, 0.1) == 0.0
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "poly"])
-def test_the_rate_rises_linearly_first(schedule: str) -> None:
-    assert [learning_rate_share(schedule, p, 0.1) for p in (0.0, 0.05, 0.1)] == pytest.approx([0.01, 0.505, 1.0])
-    assert learning_rate_share(schedule, 0.0) == 1.0
-    assert 0.01 <= learning_rate_share(schedule, 0.999, 1.0) <= 1.0

@@ -45,18 +45,22 @@ def test_training_lowers_the_loss_and_reports_its_terms(data):
         assert epoch["elbo"] == pytest.approx(epoch["log_likelihood"] - epoch["kl"], rel=1e-5)
 
 
-def test_the_loop_is_adam_on_the_loss(data):
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_loop_is_adam_on_the_loss(data, schedule):
     """The first epoch against the same steps written out."""
-    settings = FitSettings(epochs=1, seed=3, device="cpu")
+    settings = FitSettings(epochs=1, seed=3, device="cpu", schedule=schedule)
     ours, plain = make(), make()
     fit(ours, data[0], settings, progress=False)
     torch.manual_seed(3)
     order = torch.randperm(400, generator=torch.Generator().manual_seed(3))
     optimizer = torch.optim.Adam(plain.parameters(), 1e-3)
+    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
     for start in range(0, 400, 100):
         optimizer.zero_grad()
         plain(data[0]["x"][order[start : start + 100]]).loss.backward()
         optimizer.step()
+        if schedule == "cosine":
+            annealing.step()
     torch.testing.assert_close(weights(ours), weights(plain), rtol=0, atol=1e-7)
 
 
