@@ -20,25 +20,36 @@ WIDTHS = (32, 64, 128, 128)
 """Channels of the four convolutions: 64 pixels end at 4x4, 32 pixels at 2x2."""
 
 
-def face_vae(image_size: int = 64, latent_dim: int = 200, *, reconstruction_weight: float = BETA) -> VAE:
+def face_vae(
+    image_size: int = 64,
+    latent_dim: int = 200,
+    *,
+    reconstruction_weight: float = BETA,
+    upsampling: str = "transposed",
+) -> VAE:
     """Build it.
 
     In Foster's notation the loss is 2000 * mean squared error + KL: the factor called beta stands before the
     *reconstruction*. A mean over D values weighted by R is the squared error of a Gaussian with variance D / (2 R), so
     that the loss below is, up to a constant, that number in nats, its ELBO a true bound, and the KL's weight stays 1.
-    R is `reconstruction_weight`; `image_size` is the height and width in pixels, a multiple of 16.
+    R is `reconstruction_weight`; `image_size` is the height and width in pixels, a multiple of 16; `upsampling` (an
+    `Upsampling` of `ecmvae.vae.decoders`) is how the decoder doubles its maps.
     """
     encoder = ConvEncoder(3, WIDTHS, image_size)
     return VAE(
         nn.Sequential(encoder, GaussianHead(encoder.out_features, latent_dim)),
-        ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3),
+        ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3, upsampling),
         latent_dim,
         likelihood=_likelihood(image_size, reconstruction_weight),
     )
 
 
 def face_autoencoder(
-    image_size: int = 64, latent_dim: int = 200, *, reconstruction_weight: float = BETA
+    image_size: int = 64,
+    latent_dim: int = 200,
+    *,
+    reconstruction_weight: float = BETA,
+    upsampling: str = "transposed",
 ) -> AutoEncoder:
     """The same network without a distribution: the code is one linear layer, the loss the reconstruction's alone.
 
@@ -47,7 +58,7 @@ def face_autoencoder(
     encoder = ConvEncoder(3, WIDTHS, image_size)
     return AutoEncoder(
         nn.Sequential(encoder, nn.Linear(encoder.out_features, latent_dim)),
-        ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3),
+        ConvDecoder(latent_dim, encoder.out_shape, WIDTHS[-2::-1], 3, upsampling),
         likelihood=_likelihood(image_size, reconstruction_weight),
     )
 

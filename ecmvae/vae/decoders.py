@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Literal, get_args
 
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Upsampling = Literal["transposed", "nearest"]
+"""How a decoder doubles its maps: a transposed convolution of stride 2, or nearest neighbours and then a convolution,
+which leaves no checkerboard (Odena et al., "Deconvolution and checkerboard artifacts", Distill 2016)."""
+
 
 class ConvDecoder(nn.Module):
-    """A linear layer, then transposed convolutions that double the image: the mirror of `ConvEncoder`."""
+    """A linear layer, then convolutions that double the image: the mirror of `ConvEncoder`."""
 
     def __init__(
         self,
@@ -19,20 +24,26 @@ class ConvDecoder(nn.Module):
         in_shape: tuple[int, int, int],
         widths: Sequence[int],
         out_channels: int,
+        upsampling: str = "transposed",
     ) -> None:
         """Build one layer for each of `widths`, its output channels, and a last one to `out_channels`.
 
         `in_shape` (C, H, W) is what the linear layer makes, usually the encoder's `out_shape`.
+
+        Raises:
+            ValueError: For another `upsampling`.
         """
+        if upsampling not in get_args(Upsampling):
+            raise ValueError(f"unknown upsampling {upsampling!r}: choose from {', '.join(get_args(Upsampling))}")
         super().__init__()
         self.latent_dim, self.in_shape = latent_dim, in_shape
         self.project = nn.Linear(latent_dim, prod(in_shape))
         layers: list[nn.Module] = []
         channels = in_shape[0]
         for width in widths:
-            layers += [_doubling(channels, width), nn.BatchNorm2d(width), nn.LeakyReLU()]
+            layers += [*_doubling(channels, width, upsampling), nn.BatchNorm2d(width), nn.LeakyReLU()]
             channels = width
-        layers.append(_doubling(channels, out_channels))
+        layers += _doubling(channels, out_channels, upsampling)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n c h w"]:
@@ -63,5 +74,7 @@ class MLPDecoder(nn.Module):
         return flat.reshape(len(z), *self.out_shape)
 
 
-def _doubling(channels: int, width: int) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(channels, width, kernel_size=4, stride=2, padding=1)
+def _doubling(channels: int, width: int, upsampling: str) -> list[nn.Module]:
+    if upsampling == "transposed":
+        return [nn.ConvTranspose2d(channels, width, kernel_size=4, stride=2, padding=1)]
+    return [nn.Upsample(scale_factor=2), nn.Conv2d(channels, width, kernel_size=3, padding=1)]

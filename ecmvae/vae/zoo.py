@@ -16,7 +16,7 @@ from ecmvae.vae.autoencoder import AutoEncoder
 from ecmvae.vae.autoregressive import InverseAutoregressiveFlow
 from ecmvae.vae.beta_tc_vae import BetaTCVAE
 from ecmvae.vae.celeba import BETA, face_autoencoder, face_vae
-from ecmvae.vae.decoders import MLPDecoder
+from ecmvae.vae.decoders import MLPDecoder, Upsampling
 from ecmvae.vae.divergences import check_free_bits
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
 from ecmvae.vae.factor_vae import FactorVAE
@@ -136,6 +136,9 @@ class ModelSettings:
     """Weight of vq_vae's commitment loss."""
     reconstruction_weight: float = BETA
     """Of face_vae and face_autoencoder: factor on the mean squared error, the lectures' beta; the KL's weight is 1."""
+    upsampling: Upsampling = "transposed"
+    """Of face_vae and face_autoencoder: how the decoder doubles a picture, transposed (convolutions, as the lectures)
+    or nearest (neighbours, then a convolution: no checkerboard)."""
     label_weight: float = 10.0
     """Factor on the class's log-likelihood in the multimodal losses, against the image's many pixels; without effect
     where the modalities are several images."""
@@ -221,7 +224,7 @@ def _keras(build: Callable[..., Model], shape: Sequence[int], _: Classes, **sett
     return build(**settings)
 
 
-def _face(build: Callable[..., Model], shape: Sequence[int], _: Classes, latent_dim: int, **used: float) -> Model:
+def _face(build: Callable[..., Model], shape: Sequence[int], _: Classes, latent_dim: int, **used: Any) -> Model:
     if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
         raise ValueError(f"{build.__name__} takes square RGB images, got {shape}")
     return build(shape[1], latent_dim, **used)
@@ -296,8 +299,8 @@ MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     ),
     "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
     "keras_vae": ("latent_dim beta prior free_bits", partial(_keras, keras_vae)),
-    "face_vae": ("latent_dim prior free_bits reconstruction_weight", partial(_face, face_vae)),
-    "face_autoencoder": ("latent_dim reconstruction_weight", partial(_face, face_autoencoder)),
+    "face_vae": ("latent_dim prior free_bits reconstruction_weight upsampling", partial(_face, face_vae)),
+    "face_autoencoder": ("latent_dim reconstruction_weight upsampling", partial(_face, face_autoencoder)),
     "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
     "mvae": (_BOTH, partial(_multimodal, MVAE)),
     "mmvae": (_BOTH, partial(_multimodal, MMVAE)),

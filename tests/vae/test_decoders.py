@@ -1,5 +1,6 @@
 """Decoders against the operations written out, and as mirrors of the encoders."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -18,10 +19,25 @@ def test_conv_decoder_equals_the_operations_written_out():
     torch.testing.assert_close(decoder(z), maps)
 
 
-def test_conv_decoder_undoes_the_encoders_sizes():
+def test_nearest_neighbours_then_a_convolution():
+    decoder = ConvDecoder(3, (8, 2, 2), (), 1, "nearest")
+    z = torch.randn(5, 3)
+    maps = F.linear(z, decoder.project.weight, decoder.project.bias).reshape(5, 8, 2, 2)
+    maps = maps.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = F.conv2d(maps, decoder.layers[-1].weight, decoder.layers[-1].bias, padding=1)
+    torch.testing.assert_close(decoder(z), expected)
+
+
+def test_an_unknown_upsampling_lists_the_known():
+    with pytest.raises(ValueError, match="choose from transposed, nearest"):
+        ConvDecoder(3, (8, 2, 2), (), 1, "cubic")
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest"])
+def test_conv_decoder_undoes_the_encoders_sizes(upsampling):
     for size in (32, 48, 96):
         encoder = ConvEncoder(3, (8, 16, 32), size)
-        decoder = ConvDecoder(7, encoder.out_shape, (16, 8), 3)
+        decoder = ConvDecoder(7, encoder.out_shape, (16, 8), 3, upsampling)
         assert decoder(torch.randn(2, 7)).shape == (2, 3, size, size)
 
 
