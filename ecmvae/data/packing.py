@@ -27,13 +27,9 @@ from ecmvae.data.packed import (
     NUMBERS,
     TEXTS,
     PackedIndex,
-    Shard,
-    ShardFile,
-    checksum,
-    encode,
-    file_header,
     holds_packed,
 )
+from ecmvae.data.packed_shards import Shard, ShardFile, checksum, encode, file_header
 from ecmvae.data.sets.records import RECORDS, records_in
 from ecmvae.data.sets.rows import read_rows
 from ecmvae.errors import UserError

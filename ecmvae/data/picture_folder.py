@@ -18,17 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int64, UInt8
-from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ecmvae.data.attribute_table import MAX_CATEGORIES, Column, read_partition, read_tables
+from ecmvae.data.picture_files import is_grey, read_picture
 from ecmvae.errors import UserError, check_range
 from ecmvae.files import show_path
-from ecmvae.foreign_text import cut, open_regular
+from ecmvae.foreign_text import cut
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +38,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 MAX_PICTURES = 1_000_000
 """Files of a folder."""
-MAX_PIXELS = 100_000_000
-"""Pixels of one picture."""
 MAX_BYTES = 8 * 2**30
 """Bytes of the pictures of one split in memory."""
 MIN_SIZE, MAX_SIZE = 4, 1024
 """Height and width that can be asked for, in pixels."""
 
 _CELEBA = "img_align_celeba"
-_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-"""What a file may be, whatever its name says; PIL knows others that start programs or hold NaN."""
-_FAULTS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError)
-"""What PIL raises on files that it cannot read."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +100,7 @@ class PictureFolder:
         self._paths = {name: chosen[:limit] for name, chosen in _split(self.root, self._home, paths).items()}
         self._read: dict[Split, _Read] = {}
         every = (file for chosen in self._paths.values() for path in chosen for file in self._files(path))
-        grey = all(map(_is_grey, every)) if grey is None else grey
+        grey = all(map(is_grey, every)) if grey is None else grey
         self.channels = 1 if grey else 3
         self.attributes = [name for column in self._columns for name in column.attributes]
         self.factor_names = [column.name for column in self._columns]
@@ -197,37 +188,6 @@ class PictureFolder:
         if len(kept) < len(paths):
             logger.warning("%d of %d pictures lack a view and are left out", len(paths) - len(kept), len(paths))
         return kept
-
-
-def read_picture(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "h w c"]:
-    """The central square of a picture, resized with antialiasing.
-
-    Transparent pixels are laid on white, 16-bit grey loses its low byte, and a camera's rotation is applied.
-
-    Args:
-        path: The file.
-        size: Height and width of the result.
-        channels: 1 for grey, 3 for RGB.
-
-    Raises:
-        UserError: If it cannot be read as a picture, or is larger than `MAX_PIXELS`.
-    """
-    try:
-        with open_regular(path) as file:
-            image: Image.Image = Image.open(file, formats=_FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} million")
-            image.draft(image.mode, (2 * size, 2 * size))  # JPEG: decode at a smaller scale where that suffices
-            image = ImageOps.exif_transpose(image)
-            image.load()
-            image = _plain(image).convert("L" if channels == 1 else "RGB")
-    except FileNotFoundError:
-        raise UserError(f"{show_path(path)}: no such file") from None
-    except _FAULTS as error:
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = f"it is not {', '.join(_FORMATS)}" if unknown else cut(str(error)) or type(error).__name__
-        raise UserError(f"{show_path(path)} cannot be read as a picture ({reason}): replace or delete it") from error
-    return np.array(_square(image, size)).reshape(size, size, channels)
 
 
 def nearest_name(name: str, known: Sequence[str]) -> str:
@@ -334,14 +294,6 @@ def _split(root: Path, home: Path, paths: Sequence[Path]) -> dict[Split, list[Pa
     return chosen
 
 
-def _is_grey(path: Path) -> bool:
-    try:
-        with open_regular(path) as file, Image.open(file, formats=_FORMATS) as image:
-            return image.mode in _GREY_MODES
-    except _FAULTS:
-        return True  # it is named when the pixels are read
-
-
 def _load(files: Sequence[Sequence[Path]], size: int, channels: int, split: Split) -> _Read:
     """The views of each picture, (n, M, C, H, W)."""
     views = len(files[0]) if files else 1
@@ -372,20 +324,3 @@ def _load(files: Sequence[Sequence[Path]], size: int, channels: int, split: Spli
         raise UserError(f"none of the {len(files)} pictures ({split}) can be read; {faults[0]}")
     images = images[kept] if len(kept) < len(files) else images
     return _Read(kept, images.permute(0, 1, 4, 2, 3).contiguous())
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """Without transparency, and with 8 bits a value."""
-    if image.mode.startswith("I"):
-        values: NDArray[np.int64] = np.asarray(image).astype(np.int64)
-        return Image.fromarray((values >> 8).clip(0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image
-
-
-def _square(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ecmvae.data.clips import ClipSource
-from ecmvae.data.packed import checksum
+from ecmvae.data.packed_shards import checksum
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.files import replace_bytes, show_path, write_json
 from ecmvae.models import Segmenter

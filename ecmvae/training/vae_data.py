@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
 from ecmvae.data.mnist import ImageSet, LabelledImages, load_images
-from ecmvae.data.picture_folder import PictureFolder, Split, nearest_name, read_picture
+from ecmvae.data.picture_files import read_picture
+from ecmvae.data.picture_folder import PictureFolder, Split, nearest_name
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.foreign_text import cut

@@ -19,7 +19,8 @@ from ecmvae.data.collage.writer import CollageSettings, write_collage
 from ecmvae.data.command import check_data, pack
 from ecmvae.data.loading import load_clips
 from ecmvae.data.miniature import ShapeScenes, write_miniature, write_miniature_avss
-from ecmvae.data.packed import INDEX, PackedClips, PackedIndex, encode
+from ecmvae.data.packed import INDEX, PackedClips, PackedIndex
+from ecmvae.data.packed_shards import encode
 from ecmvae.data.sets.miniature import write_set
 from ecmvae.errors import UserError
 from ecmvae.types import AVClip

@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ecmvae.data import picture_folder
-from ecmvae.data.picture_folder import PictureFolder, read_picture
+from ecmvae.data import picture_files, picture_folder
+from ecmvae.data.picture_files import read_picture
+from ecmvae.data.picture_folder import PictureFolder
 from ecmvae.errors import UserError
 
 
@@ -168,7 +169,7 @@ def test_limit_and_memory(celeba, monkeypatch):
     monkeypatch.setattr(picture_folder, "MAX_BYTES", 1000)
     with pytest.raises(UserError, match=r"need .* GB of memory"):
         PictureFolder(celeba).images("train")
-    monkeypatch.setattr(picture_folder, "MAX_PIXELS", 63)
+    monkeypatch.setattr(picture_files, "MAX_PIXELS", 63)
     with pytest.raises(UserError, match="8 x 8 pixels, more than"):
         read_picture(celeba / "img_align_celeba" / "000001.png", 4, 3)
 
