@@ -59,8 +59,8 @@ def _samples(section: dict[str, Any]) -> str:
         for name, s in section["scores"].items()
     ]
     head = f"| {section['pictures_each']} of each | FID | precision | recall | density | coverage |"
-    gain = 100 * section["vae_better_by"]
-    better = f"The VAE's FID is {abs(gain):.0f} % {'below' if gain >= 0 else 'above'} the autoencoder's. "
+    gains = ", ".join(f"{100 * gain:.1f} %" for gain in section["vae_better_by"])
+    better = f"The FID of the VAE's samples is {gains} below that of the autoencoder's box (three draws). "
     network = f"Features: {section['network']}; it is not the Inception network of published FIDs."
     return "\n".join([head, "|---|---|---|---|---|---|", *rows, "", better + network])
 
