@@ -240,7 +240,7 @@ def _grounding_dino() -> tuple[Any, dict[str, Any]]:
     config = GroundingDinoConfig(
         backbone_config=backbone,
         text_config=text,
-        d_model=32,
+        d_model=64,  # 32 groups of two: one channel of one cell cannot be normalised
         num_queries=12,
         encoder_layers=1,
         decoder_layers=2,

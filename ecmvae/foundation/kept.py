@@ -53,7 +53,8 @@ class KeptAnswers:
         """
         if self._folder is None or not name:
             return function(rows)
-        return torch.stack(self._answers(name, function, rows)).to(rows.device, torch.float32)
+        # In 32 bits first: autocast on a CPU cannot stack float16.
+        return torch.stack([answer.float() for answer in self._answers(name, function, rows)]).to(rows.device)
 
     def each(
         self, name: str, function: Callable[[Tensor], Iterable[Tensor]], rows: Float[Tensor, "n *f"]

@@ -84,9 +84,10 @@ class Concepts(Segmenter):
         self._kept = KeptAnswers(keep)
         self._heard_by = identity(type(tagger).__name__, tagger.folder)
         self._seen_by = segmenter.identity
+        side = 32 * -(-segmenter.image_size // 32)
         # Frames are answered alone: of large ones, a predictor need not hold five seconds at once.
-        clip = {"num_frames": 1} if isinstance(segmenter, BoxSegmenter) else {}
-        self.config = Config(data=DataConfig(image_size=32 * -(-segmenter.image_size // 32), hop_seconds=1.0, **clip))
+        num_frames = 1 if isinstance(segmenter, BoxSegmenter) else 5
+        self.config = Config(data=DataConfig(image_size=side, num_frames=num_frames, hop_seconds=1.0))
 
     @classmethod
     def load(cls, name: ConceptsName, concepts: str | Sequence[str] | None = None) -> Concepts:
@@ -175,7 +176,8 @@ class Concepts(Segmenter):
         things: list[Things] = []
         if isinstance(segmenter, BoxSegmenter):
             for place, found in enumerate(self._find(segmenter, seen.flatten(0, 1), loudness)):
-                masks, concepts = found[:, 2:].unflatten(1, (side, side)), found[:, 0].long()
+                masks = rearrange(found[:, 2:], "i (h w) -> i h w", h=side)
+                concepts = found[:, 0].long()
                 inside = masks.sigmoid()
                 probability[place], classes[place], numbers = combine(inside, concepts, loudness[place])
                 things.append(Things(masks > 0, (concepts + 1).to(torch.uint8), numbers))
@@ -185,9 +187,12 @@ class Concepts(Segmenter):
                 if len(chosen):
                     inside = segmenter.outline(looked.float(), self._prompts(chosen)).float().sigmoid()
                     probability[place], classes[place], _ = combine(inside, chosen, loudness[place])
-        shape = frames.shape[:2]
-        named = probability.unflatten(0, shape), classes.unflatten(0, shape)
-        return NamedMasks(*named, activity, tuple(things) if isinstance(segmenter, BoxSegmenter) else None)
+        probability, classes = (
+            rearrange(each, "(b t) h w -> b t h w", b=frames.shape[0]) for each in (probability, classes)
+        )
+        return NamedMasks(
+            probability, classes, activity, tuple(things) if isinstance(segmenter, BoxSegmenter) else None
+        )
 
     def _find(
         self, segmenter: BoxSegmenter, frames: Float[Tensor, "n 3 h w"], loudness: Float[Tensor, "n k"]

@@ -30,7 +30,7 @@ class Things:
 def combine(
     masks: Float[Tensor, "i p p"], concepts: Int64[Tensor, " i"], activity: Float[Tensor, " k"]
 ) -> tuple[Float[Tensor, "p p"], UInt8[Tensor, "p p"], UInt8[Tensor, "p p"]]:
-    """p = 1 - prod_k (1 - a_k m_k), where a concept's mask m_k is the largest of its things'.
+    """The formula 1 - prod_k (1 - a_k m_k), where a concept's mask m_k is the largest of its things'.
 
     Args:
         masks: Probability that a pixel belongs to each of I things.
@@ -38,7 +38,7 @@ def combine(
         activity: (K,) in [0, 1].
 
     Returns:
-        Probability; the likeliest concept, counted from 1; the likeliest thing, counted from 1. 0 where none is audible.
+        Probability, likeliest concept and likeliest thing, both counted from 1; 0 everywhere if none is audible.
     """
     audible = (activity[concepts] >= INAUDIBLE).nonzero()[:, 0]
     if not len(audible):

@@ -41,11 +41,16 @@ class ConceptsEngine(TorchEngine):
         with torch.autocast(self.device.type, dtype, enabled=self._half):
             audio = self._concepts.encode_audio(torch.from_numpy(features).to(self.device))
             found = self._concepts.name_masks(torch.from_numpy(frames).to(self.device), audio)
-        answer = (found.probability.float(), found.classes, found.activity.float())
-        maps = NamedMaps(*(each.cpu().numpy() for each in answer))
-        if found.things is None:
-            return maps
-        things = [
-            FoundThings(*(each.cpu().numpy() for each in (one.masks, one.classes, one.numbers))) for one in found.things
-        ]
-        return maps._replace(things=things)
+        things = None
+        if found.things is not None:
+            things = [
+                FoundThings(_array(each.masks), _array(each.classes), _array(each.numbers)) for each in found.things
+            ]
+        return NamedMaps(
+            _array(found.probability.float()), _array(found.classes), _array(found.activity.float()), things
+        )
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    found: np.ndarray = tensor.cpu().numpy()
+    return found

@@ -137,7 +137,9 @@ def _name_block(
         )
         for start in range(0, len(block), options.batch)
     ]
-    probabilities, classes, activity = (np.concatenate([part[column][0] for part in parts]) for column in range(3))
+    probabilities = np.concatenate([part.probabilities[0] for part in parts])
+    classes = np.concatenate([part.classes[0] for part in parts])
+    activity = np.concatenate([part.activity[0] for part in parts])
     if np.isnan(probabilities).any():
         raise UserError("the model answers NaN: its weights are broken, or --half is too coarse for it")
     things = None

@@ -85,8 +85,10 @@ class FrameResult:
 
     @cached_property
     def things(self) -> Int32[np.ndarray, "h0 w0"] | None:
-        """(H0, W0) int32, number of the thing at every pixel in the mask, which it keeps through the video, and 0
-        elsewhere; None from a model that does not tell things of one class apart."""
+        """(H0, W0) int32, number of the thing at every pixel in the mask, kept through the video; 0 elsewhere.
+
+        None from a model that does not tell things of one class apart.
+        """
         return None if self.small_things is None else self._marked(self.small_things)
 
     @cached_property

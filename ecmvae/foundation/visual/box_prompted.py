@@ -8,7 +8,7 @@ and computed in batches. `ecmvae.prediction.tracking` follows the objects.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class BoxPrompted(nn.Module):
     @classmethod
     def from_weights(
         cls, weights: str | None = None, *, pretrained: bool = True, architecture: Mapping[str, Any] | None = None
-    ) -> Self:
+    ) -> BoxPrompted:
         """See `ecmvae.foundation.loading.load_network`."""
         import transformers
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.foundation.kept import identity
-from ecmvae.foundation.visual.box_prompted import BoxPrompted
 from ecmvae.visual.normalisation import Normalisation
 
 MOST = 16
@@ -23,6 +22,7 @@ _SAME_BOX = 0.7
 """Two boxes of one text are the same thing where their intersection over union is larger."""
 
 
+@runtime_checkable
 class Detector(Protocol):
     """A network that draws boxes, such as `GroundingDINO`."""
 
@@ -34,6 +34,22 @@ class Detector(Protocol):
         """Corners (N, Q, 4) and scores (N, Q, K) of K texts."""
 
 
+@runtime_checkable
+class MaskModel(Protocol):
+    """A network that fills boxes, such as `SAM2`: frames of side `image_size`, masks of side `map_size`."""
+
+    normalisation: Normalisation
+    folder: Path | None
+    image_size: int
+    map_size: int
+
+    def embed(self, frames: Tensor) -> list[Tensor]:
+        """What is seen in frames (N, 3, H, W), whatever the boxes are; N rows each."""
+
+    def outline(self, maps: list[Tensor], corners: Tensor) -> Tensor:
+        """Logits (D, P, P) of what is in D boxes (D, 4) of one picture."""
+
+
 class BoxSegmenter(nn.Module):
     """A text-prompted segmenter that tells the things of one name apart.
 
@@ -42,7 +58,7 @@ class BoxSegmenter(nn.Module):
         mask_model: A `SAM2` or an `EdgeTAM`.
     """
 
-    def __init__(self, detector: Detector, mask_model: BoxPrompted) -> None:
+    def __init__(self, detector: Detector, mask_model: MaskModel) -> None:
         super().__init__()
         self.detector, self.mask_model = detector, mask_model
         self.normalisation = detector.normalisation

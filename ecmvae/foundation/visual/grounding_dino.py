@@ -71,8 +71,8 @@ class GroundingDINO(nn.Module):
         return torch.cat(corners, dim=1), torch.cat(scores, dim=1)
 
     def _ask(self, frames: Tensor, words: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Boxes and scores of texts that fit into one caption: ``a dog. a guitar.``"""
-        tokens, spans = [self._tokenizer.cls_token_id], []
+        """Boxes and scores of texts that fit into one caption."""
+        tokens, spans = [self._tokenizer.cls_token_id], []  # a dog. a guitar.
         for each in words:
             spans.append(slice(len(tokens), len(tokens) + len(each)))
             tokens += [*each, self._tokenizer.convert_tokens_to_ids(".")]

@@ -92,8 +92,8 @@ class ParquetWriter(_RowWriter):
         self._schema = pyarrow.schema(
             {
                 "source": text, "frame": whole, "time": pyarrow.float64(), "category_id": whole, "category": text,
-                "track_id": whole, "area": whole, "bbox": pyarrow.list_(whole), "score": pyarrow.float32(), "height": whole,
-                "width": whole, "counts": text,
+                "track_id": whole, "area": whole, "bbox": pyarrow.list_(whole), "score": pyarrow.float32(),
+                "height": whole, "width": whole, "counts": text,
             }
         )  # fmt: skip
         self._table = pyarrow.Table.from_pylist
