@@ -114,7 +114,7 @@ _MODELS = (
         kind="grounding_dino",
         repository="IDEA-Research/grounding-dino-tiny",
         licence="apache-2.0",
-        parameters=172.2,
+        parameters=172.3,
         purpose="sees: boxes around what a text names",
     ),
     HubModel(

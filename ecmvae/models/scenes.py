@@ -48,7 +48,7 @@ def combine(
     of = concepts[audible]
     sounding = activity[of][:, None, None] * masks[audible]
     silent = torch.ones_like(sounding[0])
-    for concept in of.unique():
+    for concept in set(of.tolist()):
         silent = silent * (1 - sounding[of == concept].amax(dim=0))
     first = sounding.argmax(dim=0)
     return 1 - silent, (of[first] + 1).to(torch.uint8), (audible[first] + 1).to(torch.uint8)
