@@ -14,6 +14,7 @@ from ecmvae import VideoPredictor
 from ecmvae.cli import main
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
+from ecmvae.foundation.audio.ast import ASTFrontEnd
 from ecmvae.foundation.kept import KeptAnswers
 from ecmvae.foundation.visual.boxes import MOST, BoxSegmenter
 from ecmvae.foundation.visual.edgetam import EdgeTAM
@@ -141,7 +142,8 @@ class _Detector(nn.Module):
         self.answer = corners, scores
 
     def detect(self, frames: Tensor, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        return self.answer[0][: len(frames)], self.answer[1][: len(frames)]
+        corners, scores = (each.expand(len(frames), -1, -1) if len(each) == 1 else each for each in self.answer)
+        return corners, scores
 
 
 class _MaskModel(nn.Module):
@@ -277,6 +279,39 @@ def test_what_is_found_does_not_depend_on_what_is_heard(name: str) -> None:
     assert second is not None
     assert torch.equal(first[0].masks, second[0].masks)
     assert not torch.equal(first[0].numbers, second[0].numbers)
+
+
+class _Tagger(nn.Module):
+    """Hears twelve names."""
+
+    names, dim, folder = tuple(f"thing {letter}" for letter in "abcdefghijkl"), 12, None
+    front_end = ASTFrontEnd()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def test_of_many_concepts_those_that_are_audible_are_looked_for() -> None:
+    asked: list[list[str]] = []
+    detector = _Detector(torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]), torch.tensor([[[0.0, 0.9]]]))
+    answer = detector.detect
+
+    def detect(frames: Tensor, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        asked.append(prompts)
+        return answer(frames, prompts)
+
+    detector.detect = detect  # type: ignore[method-assign]
+    model = Concepts(_Tagger(), BoxSegmenter(detector, _MaskModel())).eval()  # type: ignore[arg-type]
+    heard = torch.zeros(1, 3, 12)
+    heard[0, 0, 9], heard[0, 0, 2], heard[0, 2, 9], heard[0, 2, 2] = 0.9, 0.5, 0.5, 0.9
+    found = model.name_masks(torch.zeros(1, 3, 3, 64, 64), heard)
+    assert asked == [["thing c", "thing j"]]  # both frames at once, none for the silent one
+    assert found.things is not None
+    assert [each.classes.tolist() for each in found.things] == [[10], [], [10]]  # the second text, by its own number
+    mask = torch.full((16, 16), 1.0).sigmoid()
+    torch.testing.assert_close(found.probability[0, 0], 0.9 * mask)
+    torch.testing.assert_close(found.probability[0, 2], 0.5 * mask)
+    assert not found.probability[0, 1].any()
 
 
 def test_the_evaluator_scores_it(name: str) -> None:
