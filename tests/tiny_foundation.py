@@ -23,9 +23,28 @@ def save(kind: str, folder: Path) -> Path:
         network.save_pretrained(folder)
     if preprocessor:
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    if kind in ("clap", "clipseg", "pe_a_frame"):
+    if kind in ("clap", "clipseg", "pe_a_frame", "owlv2"):
         _tokenizer(folder)
+    if kind == "grounding_dino":
+        _bert_tokenizer(folder)
     return folder
+
+
+def _bert_tokenizer(folder: Path) -> None:
+    """Numbers of BERT's special tokens, which Grounding DINO knows by heart."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
+    vocabulary |= {"[CLS]": 101, "[SEP]": 102, ".": 1012}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 101), ("[SEP]", 102)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder)
 
 
 def _tokenizer(folder: Path) -> None:
@@ -211,6 +230,105 @@ def _sam2_hiera() -> tuple[Any, dict[str, Any]]:
     return Sam2Model(config), {}
 
 
+def _grounding_dino() -> tuple[Any, dict[str, Any]]:
+    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+
+    backbone = SwinConfig(
+        embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4, image_size=64, out_indices=[2, 3, 4]
+    )
+    text = BertConfig(vocab_size=1030, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    config = GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        d_model=64,  # 32 groups of two: one channel of one cell cannot be normalised
+        num_queries=12,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        max_text_len=32,
+    )
+    return GroundingDinoForObjectDetection(config), {}
+
+
+def _owlv2() -> tuple[Any, dict[str, Any]]:
+    from transformers import Owlv2Config, Owlv2ForObjectDetection
+
+    shared = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**shared, "vocab_size": 40, "max_position_embeddings": 16, "eos_token_id": 2, "bos_token_id": 0}
+    vision = {**shared, "image_size": 48, "patch_size": 16}
+    network = Owlv2ForObjectDetection(Owlv2Config(text_config=text, vision_config=vision, projection_dim=16))
+    return network, {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
+
+
+_SAM2_MAPS = [[16, 16], [8, 8], [4, 4]]
+_SAM2_PROMPTS = {"hidden_size": 16, "image_size": 64, "patch_size": 16}
+_SAM2_MASKS = {"hidden_size": 16, "mlp_dim": 16, "iou_head_hidden_dim": 16, "num_attention_heads": 2}
+_SAM2_MEMORY = {
+    "image_size": 64,
+    "memory_attention_hidden_size": 16,
+    "memory_attention_num_layers": 1,
+    "memory_attention_feed_forward_hidden_size": 16,
+    "memory_attention_rope_feat_sizes": [4, 4],
+    "memory_encoder_hidden_size": 16,
+    "memory_encoder_output_channels": 16,
+    "mask_downsampler_embed_dim": 16,
+    "memory_fuser_embed_dim": 16,
+    "memory_fuser_intermediate_dim": 16,
+}
+
+
+def _sam2() -> tuple[Any, dict[str, Any]]:
+    """The video model, as the hub's repositories hold it."""
+    from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
+
+    hiera = Sam2HieraDetConfig(
+        hidden_size=8,
+        image_size=[64, 64],
+        blocks_per_stage=[1, 1, 2, 1],
+        embed_dim_per_stage=[8, 16, 32, 64],
+        num_attention_heads_per_stage=[1, 1, 2, 2],
+        global_attention_blocks=[3],
+    )
+    vision = Sam2VisionConfig(
+        backbone_config=hiera,
+        backbone_channel_list=[64, 32, 16, 8],
+        backbone_feature_sizes=_SAM2_MAPS,
+        fpn_hidden_size=16,
+    )
+    config = Sam2VideoConfig(
+        vision_config=vision, prompt_encoder_config=_SAM2_PROMPTS, mask_decoder_config=_SAM2_MASKS, **_SAM2_MEMORY
+    )
+    return _spread(Sam2VideoModel(config)), {}
+
+
+def _edgetam() -> tuple[Any, dict[str, Any]]:
+    from transformers import EdgeTamVideoConfig, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
+
+    arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
+    vision = EdgeTamVisionConfig(
+        backbone_config=TimmWrapperConfig(architecture="test_convnext", model_args=arguments),
+        backbone_channel_list=[64, 48, 32, 24],
+        backbone_feature_sizes=_SAM2_MAPS,
+        fpn_hidden_size=16,
+    )
+    config = EdgeTamVideoConfig(
+        vision_config=vision, prompt_encoder_config=_SAM2_PROMPTS, mask_decoder_config=_SAM2_MASKS, **_SAM2_MEMORY
+    )
+    return _spread(EdgeTamVideoModel(config)), {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+
+
+def _spread(network: Any) -> Any:
+    """The network with larger random weights in its mask decoder: masks that are neither empty nor everywhere."""
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.startswith("mask_decoder") and weight.ndim > 1:
+                weight.mul_(12)
+    return network
+
+
 _BUILD = {
     "ast": _ast,
     "clap": _clap,
@@ -220,4 +338,10 @@ _BUILD = {
     "dinov3_vit": _dinov3_vit,
     "dinov3_convnext": _dinov3_convnext,
     "sam2_hiera": _sam2_hiera,
+    "grounding_dino": _grounding_dino,
+    "owlv2": _owlv2,
+    "sam2": _sam2,
+    "edgetam": _edgetam,
 }
+
+KINDS = tuple(_BUILD)

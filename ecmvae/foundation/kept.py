@@ -1,14 +1,15 @@
 """What foundation models made of pictures and sounds, kept on disk: asked again with other words, they need not run.
 
-Of a picture CLIPSeg's tokens are kept (0.2 MB at 352 pixels), of a sound the tagger's scores or embedding (some kB).
-The folder has a limit; what was used longest ago is removed first.
+Of a picture CLIPSeg's tokens are kept (0.2 MB at 352 pixels), or the masks that were found in boxes for certain words
+(0.13 MB each); of a sound the tagger's scores or embedding (some kB). The folder has a limit; what was used longest
+ago is removed first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -52,14 +53,29 @@ class KeptAnswers:
         """
         if self._folder is None or not name:
             return function(rows)
+        # In 32 bits first: autocast on a CPU cannot stack float16.
+        return torch.stack([answer.float() for answer in self._answers(name, function, rows)]).to(rows.device)
+
+    def each(
+        self, name: str, function: Callable[[Tensor], Iterable[Tensor]], rows: Float[Tensor, "n *f"]
+    ) -> list[Tensor]:
+        """The same for results of a size each: `function` returns one for each row."""
+        if self._folder is None or not name:
+            return list(function(rows))
+        return [answer.to(rows.device, torch.float32) for answer in self._answers(name, function, rows)]
+
+    def _answers(self, name: str, function: Callable[[Tensor], Iterable[Tensor]], rows: Tensor) -> list[Tensor]:
+        """Of each row, in float16 on the CPU."""
         keys = [_digest(name, row) for row in rows.cpu().contiguous()]
         found = {key: kept for key in dict.fromkeys(keys) if (kept := self._read(key)) is not None}
         if new := [number for number, key in enumerate(keys) if key not in found]:
-            results = function(rows[new]).half().cpu()
+            results = function(rows[new])
+            if isinstance(results, Tensor):
+                results = results.half().cpu()  # at once
             for number, row in zip(new, results, strict=True):
-                found[keys[number]] = row.contiguous()
+                found[keys[number]] = row.half().cpu().contiguous()
                 self._write(keys[number], found[keys[number]])
-        return torch.stack([found[key] for key in keys]).to(rows.device, torch.float32)
+        return [found[key] for key in keys]
 
     def _read(self, key: str) -> Tensor | None:
         path = self._path(key)

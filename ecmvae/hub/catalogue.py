@@ -33,7 +33,8 @@ class HubModel:
 
     Attributes:
         name: Its name in ecmvae.
-        kind: Its part: a name of `AUDIO_ENCODERS` or `BACKBONES`, "clipseg", or "" if ecmvae does not use it.
+        kind: Its part: a name of `AUDIO_ENCODERS` or `BACKBONES`, or of a segmenter, detector or mask model of
+            `ecmvae.hub.concepts`; "" if ecmvae does not use it.
         repository: ``owner/name``; None where its authors published none.
         licence: SPDX identifier in lower case, or the name of a licence of its own.
         parameters: In millions, counted of its architecture built in transformers; None where that is not known.
@@ -109,6 +110,30 @@ _MODELS = (
         purpose="sees: where in the picture a text is",
     ),
     HubModel(
+        name="grounding-dino-tiny",
+        kind="grounding_dino",
+        repository="IDEA-Research/grounding-dino-tiny",
+        licence="apache-2.0",
+        parameters=172.3,
+        purpose="sees: boxes around what a text names",
+    ),
+    HubModel(
+        name="owlv2-base",
+        kind="owlv2",
+        repository="google/owlv2-base-patch16-ensemble",
+        licence="apache-2.0",
+        parameters=155.0,
+        purpose="sees: boxes around what a text names",
+    ),
+    HubModel(
+        name="edgetam",
+        kind="edgetam",
+        repository="yonigozlan/EdgeTAM-hf",
+        licence="apache-2.0",
+        parameters=13.9,
+        purpose="sees: masks of what is in boxes, small",
+    ),
+    HubModel(
         name="dinov2-small",
         kind="dinov2",
         repository="facebook/dinov2-small",
@@ -148,7 +173,7 @@ _MODELS = (
         repository="facebook/sam2.1-hiera-tiny",
         licence="apache-2.0",
         parameters=39.0,
-        purpose="visual backbone: the image encoder of SAM 2.1",
+        purpose="sees: masks of what is in boxes; visual backbone: its image encoder",
     ),
     HubModel(
         name="sam3",

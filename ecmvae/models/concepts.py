@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,26 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from ecmvae.audio import AUDIO_ENCODERS
 from ecmvae.config import Config, DataConfig
 from ecmvae.errors import UserError
 from ecmvae.foundation.kept import KeptAnswers, default_folder, identity
 from ecmvae.foundation.names import SoundName, Vocabulary, find_vocabulary, parse_concepts, read_table
+from ecmvae.foundation.visual.boxes import BoxSegmenter
 from ecmvae.foundation.visual.clipseg import CLIPSeg
+from ecmvae.foundation.visual.segmenters import load_segmenter
 from ecmvae.hub.concepts import ConceptsName
 from ecmvae.models.base import Segmenter
 from ecmvae.models.latents import LatentMode
 from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
+from ecmvae.models.scenes import INAUDIBLE, Things, combine
 from ecmvae.types import FrameSubset
 
-_INAUDIBLE = 0.01
-"""A concept that is less active is not looked for: it could add a hundredth to p at most."""
 _MOST_AT_ONCE = 8
-"""Concepts that are looked for in one frame where the user named none; the most active ones."""
+"""Concepts that are looked for in one frame where the user named none; the most active ones. A detector looks for as
+many always, audible or not, so that its answer is that of the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +45,16 @@ class NamedMasks:
     """What sounds, where, and under which name.
 
     Attributes:
-        probability: (B, T, S, S), that a pixel sounds.
-        classes: (B, T, S, S), its likeliest concept, counted from 1; 0 where none is heard.
+        probability: (B, T, P, P), that a pixel sounds; P is S, or less with a segmenter of coarser masks.
+        classes: (B, T, P, P), its likeliest concept, counted from 1; 0 where none is heard.
         activity: (B, T, K) of each concept, in [0, 1].
+        things: Of the B * T frames, from a segmenter that tells things of one name apart; else None.
     """
 
-    probability: Float[Tensor, "b t s s"]
-    classes: UInt8[Tensor, "b t s s"]
+    probability: Float[Tensor, "b t p p"]
+    classes: UInt8[Tensor, "b t p p"]
     activity: Float[Tensor, "b t k"]
+    things: tuple[Things, ...] | None = None
 
 
 class Concepts(Segmenter):
@@ -56,7 +62,7 @@ class Concepts(Segmenter):
 
     Args:
         tagger: An `AST`, `CLAP` or `PEAFrame` with its text branch.
-        segmenter: A `CLIPSeg`.
+        segmenter: A `CLIPSeg` or a `BoxSegmenter`.
         concepts: What to listen and look for; None = the tagger's own names, or everything in the table.
         table: From names to prompts; None = the packaged one.
         keep: Folder in which answers are kept for other calls; None = nowhere.
@@ -65,7 +71,7 @@ class Concepts(Segmenter):
     def __init__(
         self,
         tagger: Any,
-        segmenter: CLIPSeg,
+        segmenter: CLIPSeg | BoxSegmenter,
         concepts: Sequence[str] | None = None,
         *,
         table: Sequence[SoundName] | None = None,
@@ -76,8 +82,12 @@ class Concepts(Segmenter):
         self._vocabulary: Vocabulary = find_vocabulary(tagger.names, concepts, table)
         self.class_names = ("background", *self._vocabulary.prompts)
         self._kept = KeptAnswers(keep)
-        self._heard_by, self._seen_by = (identity(type(part).__name__, part.folder) for part in (tagger, segmenter))
-        self.config = Config(data=DataConfig(image_size=32 * -(-segmenter.image_size // 32), hop_seconds=1.0))
+        self._heard_by = identity(type(tagger).__name__, tagger.folder)
+        self._seen_by = segmenter.identity
+        side = 32 * -(-segmenter.image_size // 32)
+        # Frames are answered alone: of large ones, a predictor need not hold five seconds at once.
+        num_frames = 1 if isinstance(segmenter, BoxSegmenter) else 5
+        self.config = Config(data=DataConfig(image_size=side, num_frames=num_frames, hop_seconds=1.0))
 
     @classmethod
     def load(cls, name: ConceptsName, concepts: str | Sequence[str] | None = None) -> Concepts:
@@ -94,7 +104,7 @@ class Concepts(Segmenter):
         kind = AUDIO_ENCODERS.get(name.tagger)
         texts = {} if name.tagger == "ast" else {"texts": True}
         tagger = kind.from_weights(name.tagger_weights, **texts)
-        segmenter = CLIPSeg.from_weights(name.segmenter_weights)
+        segmenter = load_segmenter(name.segmenter_parts)
         model = cls(tagger, segmenter, chosen, table=table, keep=default_folder())
         return model.eval()  # type: ignore[return-value]
 
@@ -114,9 +124,9 @@ class Concepts(Segmenter):
         raise UserError("a model without training is not saved: name it as concepts:ast+clipseg")
 
     @property
-    def segmenter(self) -> CLIPSeg:
+    def segmenter(self) -> CLIPSeg | BoxSegmenter:
         """Says where a text is."""
-        assert isinstance(self.backbone, CLIPSeg)
+        assert isinstance(self.backbone, CLIPSeg | BoxSegmenter)
         return self.backbone
 
     @torch.no_grad()
@@ -130,8 +140,13 @@ class Concepts(Segmenter):
 
     @torch.no_grad()
     def extract_features(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, ...]:
-        """What the segmenter sees in every frame, whatever the concepts are: one map (B, T, L, P, R)."""
+        """What the segmenter sees in every frame, whatever the concepts are: one map (B, T, L, P, R).
+
+        A detector looks for words: of it these are the frames themselves.
+        """
         self._check_size(frames)
+        if isinstance(self.segmenter, BoxSegmenter):
+            return ExtractedMaps((frames,))
         seen = self._kept(self._seen_by, self.segmenter.look, frames.flatten(0, 1))
         return ExtractedMaps((rearrange(seen, "(b t) ... -> b t ...", b=frames.shape[0]),))
 
@@ -153,19 +168,60 @@ class Concepts(Segmenter):
     ) -> NamedMasks:
         """Masks with their names; memory for the masks of one frame beside the result."""
         (seen,) = features or self.extract_features(frames)
-        activity = self.activities(audio)
-        probability = frames.new_zeros(*frames.shape[:2], *frames.shape[-2:])
+        activity, segmenter = self.activities(audio), self.segmenter
+        loudness = activity.flatten(0, 1)
+        side = segmenter.map_size if isinstance(segmenter, BoxSegmenter) else segmenter.image_size
+        probability = frames.new_zeros(len(loudness), side, side)
         classes = torch.zeros_like(probability, dtype=torch.uint8)
-        for b in range(frames.shape[0]):
-            for t in range(frames.shape[1]):
-                chosen = self._audible(activity[b, t])
+        things: list[Things] = []
+        if isinstance(segmenter, BoxSegmenter):
+            for place, found in enumerate(self._find(segmenter, seen.flatten(0, 1), loudness)):
+                masks = rearrange(found[:, 2:], "i (h w) -> i h w", h=side)
+                concepts = found[:, 0].long()
+                inside = masks.sigmoid()
+                probability[place], classes[place], numbers = combine(inside, concepts, loudness[place])
+                things.append(Things(masks > 0, (concepts + 1).to(torch.uint8), numbers))
+        else:
+            for place, looked in enumerate(seen.flatten(0, 1)):
+                chosen = self._audible(loudness[place])
                 if len(chosen):
-                    prompts = [self._vocabulary.prompts[k] for k in chosen.tolist()]
-                    logits = self.segmenter.outline(seen[b, t].float(), prompts).float()
-                    sounding = activity[b, t, chosen, None, None] * logits.sigmoid()  # (k, S, S)
-                    probability[b, t] = 1 - (1 - sounding).prod(dim=0)
-                    classes[b, t] = (chosen[sounding.argmax(dim=0)] + 1).to(torch.uint8)
-        return NamedMasks(probability, classes, activity)
+                    inside = segmenter.outline(looked.float(), self._prompts(chosen)).float().sigmoid()
+                    probability[place], classes[place], _ = combine(inside, chosen, loudness[place])
+        probability, classes = (
+            rearrange(each, "(b t) h w -> b t h w", b=frames.shape[0]) for each in (probability, classes)
+        )
+        return NamedMasks(
+            probability, classes, activity, tuple(things) if isinstance(segmenter, BoxSegmenter) else None
+        )
+
+    def _find(
+        self, segmenter: BoxSegmenter, frames: Float[Tensor, "n 3 h w"], loudness: Float[Tensor, "n k"]
+    ) -> list[Float[Tensor, "_ c"]]:
+        """What `BoxSegmenter.find` returns, with the concepts' numbers; frames in which the same is looked for at once.
+
+        Nothing is looked for in a frame in which no concept is audible.
+        """
+        count = loudness.shape[1]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, each in enumerate(loudness):
+            audible = sorted(self._audible(each).tolist())
+            if audible:
+                chosen = tuple(range(count)) if count <= _MOST_AT_ONCE else tuple(audible)
+                alike.setdefault(chosen, []).append(place)
+        answers = [frames.new_zeros(0, 2 + segmenter.map_size**2)] * len(frames)
+        for chosen, places in alike.items():
+            wanted = torch.tensor(chosen, device=frames.device)
+            prompts = self._prompts(wanted)
+            name = self._seen_by and f"{self._seen_by} {prompts}"
+            for place, found in zip(
+                places, self._kept.each(name, partial(segmenter.find, prompts=prompts), frames[places]), strict=True
+            ):
+                numbers = wanted[found[:, 0].long()].to(found.dtype)
+                answers[place] = torch.cat([numbers[:, None], found[:, 1:]], dim=1)
+        return answers
+
+    def _prompts(self, chosen: Tensor) -> list[str]:
+        return [self._vocabulary.prompts[k] for k in chosen.tolist()]
 
     def forward(
         self,
@@ -179,13 +235,15 @@ class Concepts(Segmenter):
         """Logits (B, T, 1, S, S) of p; there are no latents, and masks have no effect. See `Segmenter.forward`."""
         self._check_size(frames)
         probability = self.name_masks(frames, audio, features).probability
+        if probability.shape[-1] != self.image_size:
+            probability = F.interpolate(probability, (self.image_size, self.image_size), mode="bilinear")
         logits = probability.clamp(1e-6, 1 - 1e-6).logit()[:, :, None]
         return SegmentationOutput(logits=logits, prior_branch=BranchOutput(logits, None, (), ()))
 
     def _audible(self, activity: Float[Tensor, " k"]) -> Tensor:
         """Numbers of the concepts that are looked for, most active first."""
         order = activity.argsort(descending=True)
-        chosen = order[activity[order] >= _INAUDIBLE]
+        chosen = order[activity[order] >= INAUDIBLE]
         return chosen[:_MOST_AT_ONCE] if self._open else chosen
 
     def _check_size(self, frames: Tensor) -> None:

@@ -25,6 +25,7 @@ def predict(
     cutout: bool = False,
     mask_video: bool = False,
     coco: bool = False,
+    panoptic: bool = False,
     npz: bool = False,
     jsonl: bool = False,
     parquet: bool = False,
@@ -77,13 +78,15 @@ def predict(
         out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
             .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video.
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
-            newest runs/demo. Or concepts (concepts:clap+clipseg): foundation models without training.
+            newest runs/demo. Or concepts (concepts:clap+clipseg, concepts:ast+grounding_dino+sam2): foundation models
+            without training.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         overlay: Write NAME.overlay.mp4, the video with its masks drawn in.
         masks: Write NAME.masks/000000.png ..., one mask a frame.
         cutout: Write NAME.cutout.webm, the sounding objects on a transparent ground.
         mask_video: Write NAME.mask.mp4, white on black.
         coco: Write NAME.coco.json, run-length masks in COCO's format.
+        panoptic: Write NAME.panoptic/000000.png ..., the number of each object as a colour, with COCO's panoptic JSON.
         npz: Write NAME.npz with masks, timestamps and loudness.
         jsonl: Write NAME.masks.jsonl, a line with a COCO run-length mask for each mask.
         parquet: Write NAME.masks.parquet, the same rows as Parquet.
@@ -157,7 +160,8 @@ def predict(
     )
     switches = {
         "reframe": bool(reframe), "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video,
-        "coco": coco, "npz": npz, "jsonl": jsonl, "parquet": parquet, "activity": activity, "edl": edl, "otio": otio,
+        "coco": coco, "panoptic": panoptic, "npz": npz, "jsonl": jsonl, "parquet": parquet, "activity": activity,
+        "edl": edl, "otio": otio,
     }  # fmt: skip
     further = also if isinstance(also, list) else [also] if also else []
     formats = [*(name for name, wanted in switches.items() if wanted), *further]

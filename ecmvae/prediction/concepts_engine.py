@@ -6,9 +6,10 @@ import copy
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from ecmvae.models.concepts import Concepts
+from ecmvae.prediction.named_maps import FoundThings, NamedMaps
 from ecmvae.prediction.torch_engine import TorchEngine, check_model
 
 
@@ -34,14 +35,22 @@ class ConceptsEngine(TorchEngine):
         return other
 
     @torch.inference_mode()
-    def name_masks(
-        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]
-    ) -> tuple[Float[np.ndarray, "b t s s"], UInt8[np.ndarray, "b t s s"], Float[np.ndarray, "b t k"]]:
-        """Probability, class and activity, see `ecmvae.models.concepts.NamedMasks`."""
+    def name_masks(self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]) -> NamedMaps:
+        """Probability, class, activity and things, see `ecmvae.models.concepts.NamedMasks`."""
         dtype = torch.bfloat16 if self.device.type == "cpu" else torch.float16
         with torch.autocast(self.device.type, dtype, enabled=self._half):
             audio = self._concepts.encode_audio(torch.from_numpy(features).to(self.device))
             found = self._concepts.name_masks(torch.from_numpy(frames).to(self.device), audio)
-        answer = (found.probability.float(), found.classes, found.activity.float())
-        probability, classes, activity = (each.cpu().numpy() for each in answer)
-        return probability, classes, activity
+        things = None
+        if found.things is not None:
+            things = [
+                FoundThings(_array(each.masks), _array(each.classes), _array(each.numbers)) for each in found.things
+            ]
+        return NamedMaps(
+            _array(found.probability.float()), _array(found.classes), _array(found.activity.float()), things
+        )
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    found: np.ndarray = tensor.cpu().numpy()
+    return found

@@ -21,6 +21,7 @@ from ecmvae.files import show_path
 from ecmvae.foreign_text import short
 from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import default_model, find_model_folder
+from ecmvae.prediction.named_maps import NamedMaps
 from ecmvae.prediction.onnx_engine import OnnxEngine, graphs_of
 from ecmvae.prediction.options import EngineName, PredictorOptions
 from ecmvae.visual.normalisation import Normalisation
@@ -75,10 +76,8 @@ class Engine(Protocol):
 class NamingEngine(Engine, Protocol):
     """An engine that says at once where something sounds, under which name, and how surely each name sounds."""
 
-    def name_masks(
-        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Probabilities (B, T, S, S), classes (B, T, S, S) uint8 and activities (B, T, K) of the K names."""
+    def name_masks(self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]) -> NamedMaps:
+        """Probabilities, classes and activities, each frame for itself."""
 
     def with_concepts(self, concepts: str | None) -> NamingEngine:
         """The same networks with other names."""

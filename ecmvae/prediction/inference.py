@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
@@ -17,6 +18,7 @@ from ecmvae.prediction.engine import Engine, NamingEngine
 from ecmvae.prediction.key_frames import KeyFrames, interleaved_clips
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.temporal import KeyMaps
+from ecmvae.prediction.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -44,26 +46,32 @@ def predict_key_frames(
     spread = 0.0
     classes: np.ndarray | None
     loudest: np.ndarray | None = None
+    tracker = Tracker()
     current = read(size)
     while current is not None:
         following = read(size)
         missing = clip - len(current)
-        together = current.led_by(before, missing) if before is not None and missing > 0 else current
+        together = current
         activity: np.ndarray | None = None
+        things: np.ndarray | None = None
         if isinstance(engine, NamingEngine):
-            probabilities, classes, activity = _name_block(engine, options, together)
+            probabilities, classes, activity, things = _name_block(engine, options, together, tracker)
             apart = 0.0
             loudest = activity.max(axis=0) if loudest is None else np.maximum(loudest, activity.max(axis=0))
         else:
+            if before is not None and missing > 0:
+                together = current.led_by(before, missing)
             probabilities, classes, apart = _predict_block(engine, options, together)
         spread = max(spread, apart)
         release_free_memory()  # before the frames are drawn and encoded
+        shown = replace(geometry, side=probabilities.shape[-1])  # a model's maps may be smaller than its frames
         maps = KeyMaps(
             together.times,
-            geometry.crop(probabilities),
-            None if classes is None else geometry.crop(classes),
+            shown.crop(probabilities),
+            None if classes is None else shown.crop(classes),
             last=following is None,
             activity=activity,
+            things=None if things is None else shown.crop(things),
         )
         yield maps[len(together) - len(current) :]
         before, current = current, following
@@ -115,34 +123,41 @@ def _predict_block(
 
 
 def _name_block(
-    engine: NamingEngine, options: PredictorOptions, block: KeyFrames
-) -> tuple[Float[np.ndarray, "n s s"], UInt8[np.ndarray, "n s s"], Float[np.ndarray, "n c"]]:
-    """Probabilities, classes and activities of key frames, each predicted alone."""
+    engine: NamingEngine, options: PredictorOptions, block: KeyFrames, tracker: Tracker
+) -> tuple[
+    Float[np.ndarray, "n p p"],
+    UInt8[np.ndarray, "n p p"],
+    Float[np.ndarray, "n c"],
+    Int32[np.ndarray, "n p p"] | None,
+]:
+    """Probabilities, classes, activities and numbers of things of key frames, each predicted alone."""
     parts = [
         engine.name_masks(
             block.frames[None, start : start + options.batch], block.features[None, start : start + options.batch]
         )
         for start in range(0, len(block), options.batch)
     ]
-    probabilities, classes, activity = (
-        np.concatenate([each[0] for each in column]) for column in zip(*parts, strict=True)
-    )
+    probabilities = np.concatenate([part.probabilities[0] for part in parts])
+    classes = np.concatenate([part.classes[0] for part in parts])
+    activity = np.concatenate([part.activity[0] for part in parts])
     if np.isnan(probabilities).any():
         raise UserError("the model answers NaN: its weights are broken, or --half is too coarse for it")
-    return probabilities, _named_everywhere(classes), activity
-
-
-def _named_everywhere(classes: UInt8[np.ndarray, "n s s"]) -> UInt8[np.ndarray, "n s s"]:
-    """Class maps in which frames without any name have those of the nearest frame with names.
-
-    Smoothing spreads a mask to frames in which nothing was heard, and every pixel of a mask has a class.
-    """
+    things = None
+    if all(part.things is not None for part in parts):
+        found = [each for part in parts for each in part.things or ()]
+        numbers = [
+            tracker.update(float(t), each.masks, each.classes) for t, each in zip(block.times, found, strict=True)
+        ]
+        things = np.stack(
+            [np.append(np.int32(0), known)[each.numbers] for known, each in zip(numbers, found, strict=True)]
+        )
     named = np.flatnonzero(classes.any(axis=(1, 2)))
     if len(named) == 0:
-        return np.ones_like(classes)
-    nearest = np.abs(np.arange(len(classes))[:, None] - named).argmin(axis=1)
-    filled: np.ndarray = classes[named[nearest]]
-    return filled
+        return probabilities, np.ones_like(classes), activity, things
+    # Smoothing spreads a mask to frames in which nothing was heard, and every pixel of a mask has a class: that of the
+    # nearest frame with names.
+    nearest = named[np.abs(np.arange(len(classes))[:, None] - named).argmin(axis=1)]
+    return probabilities, classes[nearest], activity, None if things is None else things[nearest]
 
 
 def _range(samples: Float[np.ndarray, "k b t h w"]) -> float:

@@ -271,6 +271,7 @@ class VideoPredictor:
                 key_classes=keys_done.classes,
                 class_names=tuple(self.engine.class_names),
                 key_activity=None if keys_done.activity is None else keys_done.activity.astype(np.float16),
+                key_things=keys_done.things,
             )
             first_index += len(shown)
 

@@ -56,18 +56,16 @@ def overlay(
     return _tinted(frame, [(inside, TINT)])
 
 
-def class_overlay(
-    frame: UInt8[np.ndarray, "h w 3"], classes: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "c 3"]
+def object_overlay(
+    frame: UInt8[np.ndarray, "h w 3"], objects: Iterable[tuple[Bool[np.ndarray, "h w"], tuple[int, int, int]]]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Tint and outline what sounds in the colours of its classes.
+    """Tint and outline each mask in its colour.
 
     Args:
         frame: The source frame.
-        classes: Class of each pixel, 0 = nothing sounds.
-        palette: (C, 3) RGB, colour of each class.
+        objects: Mask and colour, RGB, of each.
     """
-    numbers = np.unique(classes[classes > 0])
-    return _tinted(frame, [((classes == number).view(np.uint8), palette[number].tolist()) for number in numbers])
+    return _tinted(frame, [(mask.view(np.uint8), colour) for mask, colour in objects])
 
 
 def _tinted(

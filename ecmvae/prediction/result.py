@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float16, Float64, UInt8
+from jaxtyping import Bool, Float, Float16, Float64, Int32, UInt8
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.prediction import render
+from ecmvae.prediction.objects import SoundingObject, objects_in
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.temporal import interpolate_in_time
 
@@ -40,6 +41,7 @@ class FrameResult:
         small_probability: (1, h, w) float32, at the model's size.
         small_uncertainty: Makes the (1, h, w) float32 map at the model's size; it is called when somebody looks.
         small_classes: (h, w) uint8, likeliest class of the nearest key frame; None from a model that knows no classes.
+        small_things: (h, w) int32, thing at each pixel of the nearest key frame; None where things are not told apart.
         class_names: Names of the classes by number, where they are known.
         class_activity: (C,) float32, how surely each class but the background sounds; None where that is not known.
     """
@@ -54,6 +56,7 @@ class FrameResult:
     small_classes: UInt8[np.ndarray, "h w"] | None = None
     class_names: tuple[str, ...] = ()
     class_activity: Float[np.ndarray, " c"] | None = None
+    small_things: Int32[np.ndarray, "h w"] | None = None
 
     def __repr__(self) -> str:
         share = float((self.small_probability > self.threshold).mean())
@@ -78,19 +81,35 @@ class FrameResult:
     @cached_property
     def classes(self) -> UInt8[np.ndarray, "h0 w0"] | None:
         """(H0, W0) uint8, class of every pixel in the mask and 0 elsewhere; None from a model without classes."""
-        if self.small_classes is None:
-            return None
+        return None if self.small_classes is None else self._marked(self.small_classes)
+
+    @cached_property
+    def things(self) -> Int32[np.ndarray, "h0 w0"] | None:
+        """(H0, W0) int32, number of the thing at every pixel in the mask, kept through the video; 0 elsewhere.
+
+        None from a model that does not tell things of one class apart.
+        """
+        return None if self.small_things is None else self._marked(self.small_things)
+
+    @cached_property
+    def objects(self) -> list[SoundingObject]:
+        """What sounds: a mask for each thing, or for each class where things are not told apart, or a single one."""
+        return objects_in(self.mask, self.classes, self.class_names, self.things)
+
+    def _marked(self, small: np.ndarray) -> np.ndarray:
+        """Numbers at the model's size as those of the mask's pixels."""
         rows, columns = (
-            ((np.arange(full) + 0.5) * small / full).astype(int)  # the nearest centre
-            for full, small in zip((self.geometry.height, self.geometry.width), self.small_classes.shape, strict=True)
+            ((np.arange(full) + 0.5) * size / full).astype(int)  # the nearest centre
+            for full, size in zip((self.geometry.height, self.geometry.width), small.shape, strict=True)
         )
-        marked: np.ndarray = self.small_classes[rows[:, None], columns] * self.mask
+        marked: np.ndarray = small[rows[:, None], columns] * self.mask
         return marked
 
     def to_supervision(self) -> Detections:
-        """This frame's masks as `supervision.Detections`: one for each class, or a single one; none where none sounds.
+        """This frame's masks as `supervision.Detections`: one for each of `objects`; none where none sounds.
 
-        `confidence` is the highest probability in the mask, and `data["class_name"]` its name.
+        `confidence` is the highest probability in the mask, `data["class_name"]` its name, and `tracker_id` its number
+        where things are told apart.
 
         Raises:
             UserError: If supervision is not installed.
@@ -99,21 +118,18 @@ class FrameResult:
             raise UserError("this needs supervision: pip install 'ecmvae[supervision]'")
         import supervision
 
-        classes = self.classes
-        if classes is None:
-            found = [(1, self.mask)] if self.mask.any() else []
-        else:
-            found = [(int(k), classes == k) for k in np.unique(classes) if k > 0]
+        found = sorted(self.objects, key=lambda each: (each.category, each.track or 0))
         if not found:
             return supervision.Detections.empty()
-        numbers, masks = [number for number, _ in found], np.stack([mask for _, mask in found])
-        names = self.class_names or ("background", "sounding object")
+        masks = np.stack([each.mask for each in found])
+        tracked = self.small_things is not None
         return supervision.Detections(
             xyxy=supervision.mask_to_xyxy(masks).astype(np.float32),
             mask=masks,
             confidence=np.array([self.probability[mask].max() for mask in masks]),
-            class_id=np.array(numbers),
-            data={"class_name": np.array([names[k] if k < len(names) else f"class {k}" for k in numbers])},
+            class_id=np.array([each.category for each in found]),
+            tracker_id=np.array([each.track or 0 for each in found]) if tracked else None,
+            data={"class_name": np.array([each.name for each in found])},
         )
 
 
@@ -139,6 +155,8 @@ class VideoResult:
         class_names: Names of the classes by number, where they are known.
         key_activity: (K, C) float16, how surely each class but the background sounds, C = len(class_names) - 1; None
             where the model does not say.
+        key_things: (K, h, w) int32, number of the thing at each pixel; None from a model that does not tell things of
+            one class apart.
     """
 
     path: Path | None
@@ -153,6 +171,7 @@ class VideoResult:
     key_classes: UInt8[np.ndarray, "k h w"] | None = None
     class_names: tuple[str, ...] = ()
     key_activity: Float16[np.ndarray, "k c"] | None = None
+    key_things: Int32[np.ndarray, "k h w"] | None = None
 
     def __repr__(self) -> str:
         size, count = f"{self.geometry.width}x{self.geometry.height}", len(self)
@@ -186,6 +205,7 @@ class VideoResult:
             small_classes=None if self.key_classes is None else self.key_classes[nearest],
             class_names=self.class_names,
             class_activity=None if self.key_activity is None else self._activity(slice(position, position + 1))[0],
+            small_things=None if self.key_things is None else self.key_things[nearest],
         )
 
     @property
@@ -224,6 +244,11 @@ class VideoResult:
     def classes(self) -> UInt8[np.ndarray, "f h w"] | None:
         """(F, H0, W0) uint8, class of every pixel in the masks and 0 elsewhere; None from a model without classes."""
         return None if self.key_classes is None else self._at_source_size("classes", np.uint8)
+
+    @property
+    def things(self) -> Int32[np.ndarray, "f h w"] | None:
+        """(F, H0, W0) int32, number of the thing at every pixel in the masks, 0 elsewhere; see `FrameResult.things`."""
+        return None if self.key_things is None else self._at_source_size("things", np.int32)
 
     @property
     def probabilities(self) -> Float[np.ndarray, "f h w"]:
@@ -309,7 +334,9 @@ class VideoResult:
         # Neighbouring windows share a key frame: it is kept once.
         starts = [-math.inf, *(float(window.key_times[-1]) for window in windows[:-1])]
 
-        def together(name: str) -> np.ndarray:
+        def together(name: str) -> Any:
+            if getattr(windows[0], name) is None:
+                return None
             pairs = zip(windows, starts, strict=True)
             return np.concatenate([getattr(window, name)[window.key_times > start] for window, start in pairs])
 
@@ -319,8 +346,9 @@ class VideoResult:
             audio_activity=np.concatenate([window.audio_activity for window in windows]),
             key_times=together("key_times"),
             key_probabilities=together("key_probabilities"),
-            key_classes=None if windows[0].key_classes is None else together("key_classes"),
-            key_activity=None if windows[0].key_activity is None else together("key_activity"),
+            key_classes=together("key_classes"),
+            key_activity=together("key_activity"),
+            key_things=together("key_things"),
         )
 
     def _small(self, maps: np.ndarray, which: slice) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64, Int32, UInt8
 
 _CUT = 2.0  # the Gaussian is cut off at two standard deviations
 
@@ -22,6 +22,7 @@ class KeyMaps:
         classes: (k, h, w), the likeliest class but the background; None from a model without classes.
         last: Whether no key frame follows.
         activity: (k, c), how surely each class but the background sounds; None from a model that does not say.
+        things: (k, h, w), number of the thing at each pixel; None from a model that does not tell them apart.
     """
 
     times: Float64[np.ndarray, " k"]
@@ -29,25 +30,25 @@ class KeyMaps:
     classes: UInt8[np.ndarray, "k h w"] | None
     last: bool
     activity: Float[np.ndarray, "k c"] | None = None
+    things: Int32[np.ndarray, "k h w"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
     def __getitem__(self, which: slice) -> KeyMaps:
-        classes = None if self.classes is None else self.classes[which]
-        activity = None if self.activity is None else self.activity[which]
-        return KeyMaps(self.times[which], self.probabilities[which], classes, self.last, activity)
+        optional = (None if each is None else each[which] for each in (self.classes, self.activity, self.things))
+        classes, activity, things = optional
+        return KeyMaps(self.times[which], self.probabilities[which], classes, self.last, activity, things)
 
     def followed_by(self, other: KeyMaps) -> KeyMaps:
         """Both, one after the other."""
-        classes = None
-        if self.classes is not None and other.classes is not None:
-            classes = np.concatenate([self.classes, other.classes])
-        activity = None
-        if self.activity is not None and other.activity is not None:
-            activity = np.concatenate([self.activity, other.activity])
+        pairs = ((self.classes, other.classes), (self.activity, other.activity), (self.things, other.things))
+        classes, activity, things = (
+            None if mine is None or theirs is None else np.concatenate([mine, theirs]) for mine, theirs in pairs
+        )
         times, probabilities = (self.times, other.times), (self.probabilities, other.probabilities)
-        return KeyMaps(np.concatenate(times), np.concatenate(probabilities), classes, other.last, activity)
+        together = np.concatenate(times), np.concatenate(probabilities)
+        return KeyMaps(*together, classes, other.last, activity, things)
 
 
 def smoothed(blocks: Iterable[KeyMaps], sigma: float) -> Iterator[KeyMaps]:

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pytest
-from tiny_foundation import save
+from tiny_foundation import KINDS, save
 
 
 @pytest.fixture(scope="session")
 def hub_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("hub")
-    kinds = ("ast", "clap", "pe_a_frame", "clipseg", "dinov2", "dinov3_vit", "dinov3_convnext", "sam2_hiera")
-    return {kind: save(kind, home / kind) for kind in kinds}
+    return {kind: save(kind, home / kind) for kind in KINDS}
 
 
 @pytest.fixture(autouse=True)

@@ -129,7 +129,7 @@ def test_drawing_leaves_the_rest_alone() -> None:
     frame = np.full((60, 80, 3), 200, np.uint8)
     classes = np.zeros((60, 80), np.uint8)
     classes[30:50, 10:30] = 5
-    drawn = render.class_overlay(frame, classes, PALETTE)
+    drawn = render.object_overlay(frame, [(classes == 5, tuple(PALETTE[5].tolist()))])
     assert (drawn[classes == 0] == 200).all()
     assert (drawn[40, 20] == np.round(200 * 0.55 + 0.45 * PALETTE[5])).all()
     assert (drawn[30, 10] == PALETTE[5]).all()  # the outline

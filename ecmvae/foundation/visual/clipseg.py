@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import short
+from ecmvae.foundation.kept import identity
 from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer
 from ecmvae.foundation.visual.plain_vit import normalisation_in
 
@@ -47,6 +48,11 @@ class CLIPSeg(nn.Module):
 
         given = {"kinds": ("clipseg",), "weights": weights, "pretrained": pretrained, "architecture": architecture}
         return cls(load_network(CLIPSegForImageSegmentation, default="clipseg", **given))  # type: ignore[arg-type]
+
+    @property
+    def identity(self) -> str:
+        """Of the network and its weights; "" if they are random."""
+        return identity(type(self).__name__, self.folder)
 
     @torch.no_grad()
     def look(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n l p r"]:

@@ -33,6 +33,7 @@ WRITERS: Registry[type[FrameWriter]] = Registry(
         "reframe": f"{_HERE}.reframe:ReframeWriter",
         "masks": f"{_HERE}.masks:MasksWriter",
         "coco": f"{_HERE}.masks:CocoWriter",
+        "panoptic": f"{_HERE}.panoptic:PanopticWriter",
         "npz": f"{_HERE}.npz:NpzWriter",
         "jsonl": f"{_HERE}.rows:JsonlWriter",
         "parquet": f"{_HERE}.rows:ParquetWriter",

@@ -1,7 +1,7 @@
 """Outputs that keep the masks themselves: a folder of PNG pictures, or COCO annotations.
 
 The JSON has COCO's form for pictures, and with it the fields of its video extension (YouTube-VIS, LVVIS): `videos`,
-and `video_id` and `frame_id` of each image.
+`video_id` and `frame_id` of each image, and `track_id` of each thing that was tracked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from ecmvae.data.rle import compress, run_lengths
-from ecmvae.prediction.classes import PALETTE, by_area, class_name
+from ecmvae.prediction.classes import PALETTE
+from ecmvae.prediction.objects import SOUNDING, SoundingObject
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
 
@@ -46,7 +47,8 @@ class CocoWriter(FrameWriter):
     """JSON with one image a frame and compressed run-length masks, as pycocotools reads them.
 
     One mask a frame of category 1, "sounding object"; of a model with classes, one mask a class, whose category is its
-    number. Frames without a mask have no annotation. Images are called `NAME/000000.jpg` after the video and the frame,
+    number; where things of one class are told apart, one mask a thing, whose `track_id` is the number that it keeps.
+    Frames without a mask have no annotation. Images are called `NAME/000000.jpg` after the video and the frame,
     so that names stay unique when several files are joined; no such pictures are written.
     """
 
@@ -65,22 +67,21 @@ class CocoWriter(FrameWriter):
         """Append the mask or masks; the frame itself is not used."""
         self._images.append((result.index, result.time))
         if result.classes is None:
-            self._categories[1] = "sounding object"
-            if result.mask.any():
-                self._annotate(result, result.mask, category=1)
-            return
-        for number in by_area(result.classes):
-            self._categories[number] = class_name(number, result.class_names)
-            self._annotate(result, result.classes == number, category=number)
+            self._categories[1] = SOUNDING
+        for each in result.objects:
+            self._categories[each.category] = each.name
+            self._annotate(result, each)
 
-    def _annotate(self, result: FrameResult, mask: Bool[np.ndarray, "h w"], category: int) -> None:
+    def _annotate(self, result: FrameResult, found: SoundingObject) -> None:
+        track = {} if found.track is None else {"track_id": found.track}
         annotation = {
             "id": self._annotations + 1,
             "image_id": result.index,
-            "category_id": category,
+            "category_id": found.category,
+            **track,
             "iscrowd": 0,
-            **measured(mask, result),
-            "segmentation": {"size": list(mask.shape), "counts": compress(run_lengths(mask))},
+            **measured(found.mask, result),
+            "segmentation": {"size": list(found.mask.shape), "counts": compress(run_lengths(found.mask))},
         }
         self._file.write((",\n" if self._annotations else "\n") + json.dumps(annotation))
         self._annotations += 1

@@ -26,7 +26,8 @@ class NpzWriter(FrameWriter):
     """`masks` (F, H, W) bool, `timestamps` (F,), `audio_activity` (F,), `mean_probability` (F,).
 
     A model with classes adds `classes` (F, H, W) uint8, 0 outside the masks, and `class_names`; one that says how
-    surely each of them sounds, `class_activity` (F, C) for `class_names[1:]`. The frames are first collected in
+    surely each of them sounds, `class_activity` (F, C) for `class_names[1:]`; one that tells things of one class apart,
+    `things` (F, H, W) int32, the number that each keeps, 0 outside the masks. The frames are first collected in
     compressed files beside the output, because the format states the number of frames before them.
     """
 
@@ -45,6 +46,8 @@ class NpzWriter(FrameWriter):
         if result.classes is not None:
             self._append("classes", result.classes)
             self._class_names = result.class_names
+        if result.things is not None:
+            self._append("things", result.things)
         if result.class_activity is not None:
             self._append("class_activity", result.class_activity)
         self._rows.append((result.time, result.audio_activity, float(result.probability.mean())))

@@ -1,7 +1,8 @@
 """Outputs for corpora: one row a mask with its COCO run lengths, as JSON lines or as Parquet (pyarrow's only door).
 
 Columns are the same in both: `source` (as in the manifest), `frame` (from 0), `time` in seconds, `category_id` and
-`category` as in the COCO JSON, `score`, `area` in pixels, `bbox`, `height`, `width`, and `counts`, which
+`category` as in the COCO JSON, `track_id` (the number that a thing keeps; null where things of one class are not told
+apart), `score`, `area` in pixels, `bbox`, `height`, `width`, and `counts`, which
 ``pycocotools.mask.decode({"size": [height, width], "counts": counts})`` turns into the mask. Frames without a mask have
 no row; how many frames there are is in the manifest.
 """
@@ -14,12 +15,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from ecmvae.data.rle import compress, run_lengths
 from ecmvae.errors import UserError
 from ecmvae.manifest import source_name
-from ecmvae.prediction.classes import by_area, class_name
+from ecmvae.prediction.objects import SoundingObject
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
 from ecmvae.prediction.writers.masks import measured
@@ -34,29 +35,25 @@ class _RowWriter(FrameWriter):
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Add a row for each mask; the frame itself is not used."""
-        if result.classes is None:
-            if result.mask.any():
-                self.add(self._row(result, result.mask, 1, "sounding object"))
-            return
-        for number in by_area(result.classes):
-            name = class_name(number, result.class_names)
-            self.add(self._row(result, result.classes == number, int(number), name))
+        for each in result.objects:
+            self.add(self._row(result, each))
 
     @abstractmethod
     def add(self, row: dict[str, Any]) -> None:
         """Write a row."""
 
-    def _row(self, result: FrameResult, mask: Bool[np.ndarray, "h w"], category: int, name: str) -> dict[str, Any]:
+    def _row(self, result: FrameResult, found: SoundingObject) -> dict[str, Any]:
         return {
             "source": source_name(self.info.path),
             "frame": result.index,
             "time": round(result.time, 6),
-            "category_id": category,
-            "category": name.encode(errors="backslashreplace").decode(),
-            **measured(mask, result),
-            "height": mask.shape[0],
-            "width": mask.shape[1],
-            "counts": compress(run_lengths(mask)),
+            "category_id": found.category,
+            "category": found.name.encode(errors="backslashreplace").decode(),
+            "track_id": found.track,
+            **measured(found.mask, result),
+            "height": found.mask.shape[0],
+            "width": found.mask.shape[1],
+            "counts": compress(run_lengths(found.mask)),
         }
 
 
@@ -95,8 +92,8 @@ class ParquetWriter(_RowWriter):
         self._schema = pyarrow.schema(
             {
                 "source": text, "frame": whole, "time": pyarrow.float64(), "category_id": whole, "category": text,
-                "area": whole, "bbox": pyarrow.list_(whole), "score": pyarrow.float32(), "height": whole,
-                "width": whole, "counts": text,
+                "track_id": whole, "area": whole, "bbox": pyarrow.list_(whole), "score": pyarrow.float32(),
+                "height": whole, "width": whole, "counts": text,
             }
         )  # fmt: skip
         self._table = pyarrow.Table.from_pylist

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ecmvae.prediction import render
-from ecmvae.prediction.classes import PALETTE, by_area, class_name
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.writers.base import FrameWriter
@@ -75,12 +74,12 @@ class CutoutWriter(FrameWriter):
 
 
 def _drawn(frame: UInt8[np.ndarray, "h w 3"], result: FrameResult, style: Style) -> UInt8[np.ndarray, "h w 3"]:
-    """The frame with its masks, and with the names of its classes if the model has classes."""
+    """The frame with its masks, and with the names of its classes or things if the model knows any."""
     if result.classes is None:
         return render.overlay(frame, result.probability, mask=result.mask, style=style)
+    found = result.objects
     if style == "contour":
-        picture = render.class_overlay(frame, result.classes, PALETTE)
+        picture = render.object_overlay(frame, [(each.mask, each.colour) for each in found])
     else:
         picture = render.overlay(frame, result.probability, mask=result.mask, style=style)
-    entries = [(class_name(k, result.class_names), tuple(PALETTE[k].tolist())) for k in by_area(result.classes)]
-    return render.with_legend(picture, entries)
+    return render.with_legend(picture, [(each.label, each.colour) for each in found])
