@@ -21,7 +21,7 @@ from torch import Tensor
 from ecmvae.audio import AUDIO_ENCODERS
 from ecmvae.config import Config, DataConfig
 from ecmvae.errors import UserError
-from ecmvae.foundation.kept import KeptAnswers, default_folder, identity
+from ecmvae.foundation.kept import KeptAnswers, identity
 from ecmvae.foundation.names import SoundName, Vocabulary, find_vocabulary, parse_concepts, read_table
 from ecmvae.foundation.visual.clipseg import CLIPSeg
 from ecmvae.hub.concepts import ConceptsName
@@ -80,12 +80,15 @@ class Concepts(Segmenter):
         self.config = Config(data=DataConfig(image_size=32 * -(-segmenter.image_size // 32), hop_seconds=1.0))
 
     @classmethod
-    def load(cls, name: ConceptsName, concepts: str | Sequence[str] | None = None) -> Concepts:
+    def load(
+        cls, name: ConceptsName, concepts: str | Sequence[str] | None = None, *, keep: Path | None = None
+    ) -> Concepts:
         """The model of a name, from weights that were fetched.
 
         Args:
             name: Says which tagger and segmenter.
             concepts: See `choose_concepts`.
+            keep: See the class.
 
         Raises:
             UserError: If weights are not there or do not fit, or the tagger cannot name a concept.
@@ -95,7 +98,7 @@ class Concepts(Segmenter):
         texts = {} if name.tagger == "ast" else {"texts": True}
         tagger = kind.from_weights(name.tagger_weights, **texts)
         segmenter = CLIPSeg.from_weights(name.segmenter_weights)
-        model = cls(tagger, segmenter, chosen, table=table, keep=default_folder())
+        model = cls(tagger, segmenter, chosen, table=table, keep=keep)
         return model.eval()  # type: ignore[return-value]
 
     def with_concepts(self, concepts: str | Sequence[str] | None) -> Concepts:
