@@ -145,7 +145,7 @@ class CausalPredictor:
         for back in range(1, count):
             wanted = key.time - back * step
             nearest = min(self._keys, key=lambda each: abs(each.time - wanted), default=None)
-            if nearest is None or abs(nearest.time - wanted) > step / 2 or nearest.time >= clip[-1].time:
+            if nearest is None or abs(nearest.time - wanted) > step / 2 - _SLACK or nearest.time >= clip[-1].time:
                 break
             clip.append(nearest)
         self._keys.append(key)

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 FORMATS = ("overlay", "mask_video", "masks", "jsonl", "activity")
 """What can be written while it comes; other formats read their source again, or need all of it."""
 _LINE_EVERY = 1.0  # seconds of the stream
+_SLACK = 2e-3  # seconds; timestamps are rounded
 _MOST_NAMES = 3  # in a line
 _LONGEST = 60_000  # milliseconds; a longer delay counts as this
 
@@ -173,7 +174,7 @@ def predict_live(
                         writer.write(pixels, result)
                 if lines is not None:
                     lines.add(result, summary)
-                if live.seconds is not None and result.time >= live.seconds:
+                if live.seconds is not None and result.time >= live.seconds - _SLACK:
                     break
     if stream.ended:
         logger.warning("%s has stopped (%s)", source.name, stream.ended)
@@ -195,7 +196,7 @@ class Lines:
         """Print a line if it is time."""
         if result.time < self._next:
             return
-        self._next = result.time + _LINE_EVERY - 1e-3
+        self._next = result.time + _LINE_EVERY - _SLACK
         words = [f"{result.time:7.1f} s", f"loudness {result.audio_activity:.2f}", f"marked {result.mask.mean():6.1%}"]
         words += [", ".join(_named(result))] if result.small_classes is not None else []
         words += [f"delay {summary.delays.quantile(0.5)} ms", f"dropped {summary.dropped}"]

@@ -126,7 +126,7 @@ def test_clips_end_with_the_frame_and_go_back_second_by_second() -> None:
 
     frames = np.broadcast_to(np.arange(round(SECONDS * FPS), dtype=np.uint8)[:, None, None, None], (48, SIDE, SIDE, 3))
     [*answers(Noting(), PredictorOptions(fps=4.0), frames, np.zeros(RATE, np.float32))]
-    assert [len(clip) for clip in seen] == [min(1 + k // 4, 5) for k in range(24)]
+    assert [len(clip) for clip in seen] == [min(1 + (k + 1) // 4, 5) for k in range(24)]
     assert seen[-1].tolist() == [46 - 32, 46 - 24, 46 - 16, 46 - 8, 46]  # frame 46 is the last key frame, at 5.75 s
 
 

@@ -99,7 +99,13 @@ class Address:
     @property
     def receiving(self) -> Input:
         """How it is opened for reading."""
-        options = {**self._allowed, "format_whitelist": _FORMATS, "fflags": "nobuffer", "analyzeduration": _PROBED}
+        options = {
+            **self._allowed,
+            "format_whitelist": _FORMATS,
+            "fflags": "nobuffer",
+            "analyzeduration": _PROBED,
+            "fpsprobesize": "3",
+        }
         if self.scheme in ("rtsp", "rtsps"):
             options["rtsp_transport"] = "tcp"  # picture and sound come in the connection itself, from nowhere else
         if self.scheme == "udp" and (bound := self._bound):
