@@ -134,7 +134,7 @@ def second(folder: Path, seconds: int, *, tiny: bool = False) -> Iterator[tuple[
     """A first call, and second calls that change something."""
     video = make_video(folder / "video.mp4", seconds=seconds, width=640, height=360, fps=10)
     common = [str(video), "--checkpoint", save_networks(folder, tiny=tiny), "--out", str(folder / "out")]
-    common += ["--fps", "1" if tiny else "2"]
+    common += ["--fps", "1" if tiny else "4"]
     dog = ["--concepts", "dog, guitar, rain"]
     yield "first call", call([*common, *dog], folder)
     yield "another threshold", call([*common, *dog, "--threshold", "0.3"], folder)
@@ -146,8 +146,9 @@ def memory(folder: Path, lengths: Sequence[int]) -> Iterator[tuple[str, Called]]
     """Videos of several lengths, in seconds."""
     name = save_networks(folder, tiny=True)
     for seconds in lengths:
-        video = make_video(folder / "video.mp4", seconds=seconds, width=1280, height=720, fps=8)
+        video = make_video(folder / "video.mp4", seconds=seconds, width=1280, height=720, fps=4)
         words = [str(video), "--checkpoint", name, "--concepts", "dog", "--fps", "4", "--out", str(folder / "out")]
+        words += ["--overlay", "false", "--activity"]
         yield f"{seconds} s", call(words, folder)
 
 
