@@ -37,6 +37,8 @@ class ConceptClasses(Concepts):
         UserError: If the table is unusable, or no class can be heard.
     """
 
+    _numbers: Tensor
+
     def __init__(self, model: Concepts, class_names: Sequence[str], table: Path | None = None) -> None:
         tagger = model.audio_encoder
         super().__init__(tagger, model.segmenter)

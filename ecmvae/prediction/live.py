@@ -70,7 +70,7 @@ class LiveSummary:
         seconds: Time of the last one.
         sounding: How many have a mask that is not empty.
         area: Sum of the masks' shares of the picture.
-        dropped: Frames that came, and were not looked at because the machine was too slow.
+        dropped: Frames that came and got no mask, because the machine was too slow.
         delays: From a frame's arrival to its mask, of all frames.
         key_delays: Likewise, of those that went through the model.
     """
