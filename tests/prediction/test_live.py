@@ -68,17 +68,14 @@ def test_a_stream_becomes_an_overlay(
     assert clip.frames.shape[1:] == (96, 128, 3)
     red = clip.frames[:, 40, 60].astype(int)
     tinted = red[:, 0] - red[:, 1] > 40
-    quiet, loud = clip.timestamps < 1.3, (clip.timestamps > 1.8) & (clip.timestamps < 3.4)
-    # A stream that is joined is joined somewhere: times count from the first picture that could be decoded.
-    shift = 0.0 if kind != "udp" else None
-    if shift is not None and loud.any() and quiet.any():
-        assert not tinted[quiet].any()
-        assert tinted[loud].all()
-    else:
-        assert tinted.any()
+    rows = (tmp_path / "seen.activity.csv").read_text().splitlines()[1:]
+    times = np.array([float(row.split(",")[1]) for row in rows])  # the file may begin later, where frames were dropped
+    assert len(times) == len(clip.frames)
+    if kind != "udp":  # which is joined somewhere
+        assert not tinted[times < 1.3].any()
+        assert tinted[times > 2.2].all()
+    assert tinted.any()
     assert np.abs(clip.waveform).max() > 0.3  # the stream's own sound
-    rows = (tmp_path / "seen.activity.csv").read_text().splitlines()
-    assert len(rows) - 1 == len(clip.frames)
     assert not [path for path in tmp_path.iterdir() if ".part" in path.name]
     if kind == "udp":  # which has no end
         assert "has stopped (nothing came for 3 s)" in caplog.text

@@ -102,7 +102,6 @@ class Address:
         options = {
             **self._allowed,
             "format_whitelist": _FORMATS,
-            "fflags": "nobuffer",
             "analyzeduration": _PROBED,
             "fpsprobesize": "3",
         }
