@@ -27,6 +27,7 @@ def evaluate(
     robustness: bool = False,
     snr: float = 0.0,
     limit: int | None = None,
+    classes: str | None = None,
     seed: int = 0,
     workers: int = 0,
     trust_code: bool = False,
@@ -63,6 +64,8 @@ def evaluate(
         robustness: Also score the model under silence, noise, other classes, other moments and off-screen sounds.
         snr: Level of the clip's own sound above noise and off-screen sounds, in decibels.
         limit: Score only the first clips.
+        classes: With --checkpoint concepts on AVSS: a table of how each class is heard and seen (.csv, with the columns
+            class, prompt and sounds); without it the packaged one.
         seed: Seed of latents, of the shuffled sound and of the random floor.
         workers: Processes that read clips.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
@@ -84,6 +87,7 @@ def evaluate(
             "samples": samples != 1,
             "latents": latents != "mean",
             "split": split != "test",
+            "classes": classes is not None,
         }
         if given := [name for name, changed in idle.items() if changed]:
             raise UserError(f"--{given[0]} has no effect on --folds: leave it out")
@@ -103,6 +107,8 @@ def evaluate(
             out=out,
         )
         return
+    if classes is not None and not (checkpoint or "").startswith("concepts"):
+        raise UserError("--classes goes with --checkpoint concepts: leave it out")
     if photographs != 48:
         raise UserError("--photographs has no effect without --folds: leave it out")
     if data is None and task in ("auto", "s4", "ms3", "avss"):
@@ -129,6 +135,7 @@ def evaluate(
         metrics=metrics,
         robustness=RobustnessSettings(snr_db=snr, seed=seed) if robustness else None,
         limit=limit,
+        classes=classes,
         trust_code=trust_code,
         device=device,
         out=out,

@@ -25,13 +25,18 @@ from ecmvae.data.sets.records import RECORDS, records_in
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate, evaluate_predictions
+from ecmvae.evaluation.inference import device_of
 from ecmvae.evaluation.report import Report
 from ecmvae.evaluation.report_files import new_report_folder
 from ecmvae.evaluation.robustness import RobustnessReport, RobustnessSettings, robustness
-from ecmvae.evaluation.tasks import ClassTask, choose_task
+from ecmvae.evaluation.tasks import ClassTask, Task, choose_task
+from ecmvae.foreign_text import cut
 from ecmvae.hub.concepts import ConceptsName
 from ecmvae.hub.find import find_model_folder, weights_sha256
+from ecmvae.models.base import Segmenter
 from ecmvae.models.checkpoint import load_model
+from ecmvae.models.concept_classes import ConceptClasses
+from ecmvae.models.concepts import Concepts
 from ecmvae.provenance import __version__, source_commit
 
 logger = logging.getLogger(__name__)
@@ -55,6 +60,7 @@ class EvaluationRun:
     metrics: list[str] | None
     robustness: RobustnessSettings | None
     limit: int | None
+    classes: str | None
     trust_code: bool
     device: str
     out: str
@@ -119,13 +125,17 @@ class EvaluationRun:
             frames = min(config.data.num_frames, FRAMES) if task in TASKS else config.data.num_frames
             data = replace(config.data, name=task, root=self._root(task, config.data), num_frames=frames)
             clips = load_clips(data, self.split, seed=config.train.seed)
-            kind = ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else choose_task(clips, model)
+            able = None if isinstance(model, Concepts) else model  # concepts learn the classes of the clips
+            kind = ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else choose_task(clips, able)
+            scored = self._of_classes(model, kind)
             clips = self._first(clips)
             if self.robustness is not None and not isinstance(clips, SoundedClips):
                 raise UserError(f"robustness needs clips that offer their sounds and classes, not those of {task}")
             summary = {**self._about(data), **about, "num_frames": frames}
+            if isinstance(scored, ConceptClasses):
+                summary["heard_as"] = {name: list(heard) for name, heard in scored.heard_as.items()}
             report = evaluate(
-                model,
+                scored,
                 clips,
                 self._settings(len(clips), summary),
                 metrics=self.metrics,
@@ -140,6 +150,20 @@ class EvaluationRun:
             return report, robustness(model, clips, self.robustness)
 
         return score
+
+    def _of_classes(self, model: Segmenter, kind: Task) -> Segmenter:
+        """The model itself; one without training that is scored on classes listens and looks for these."""
+        if not isinstance(model, Concepts) or not isinstance(kind, ClassTask):
+            return model
+        found = ConceptClasses(model, kind.class_names, None if self.classes is None else Path(self.classes))
+        if never := [name for name, heard in found.heard_as.items() if not heard]:
+            logger.warning(
+                "the tagger has no name for %d of %d classes (%s): they are never found; --classes FILE gives names",
+                len(never),
+                len(kind.class_names) - 1,
+                cut(", ".join(never)),
+            )
+        return found.to(device_of(model))
 
     def _predictions(self, task: str) -> tuple[Report, None]:
         """Score the folder: masks at the size of the ground truth, classes at the size of the released evaluation."""

@@ -43,7 +43,7 @@ class SoundName:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a user may call it: its name, the parts of its name, its prompt and its group."""
-        return tuple(_plain(text) for text in (self.name, *self.name.split(","), self.prompt, self.group) if text)
+        return tuple(plain(text) for text in (self.name, *self.name.split(","), self.prompt, self.group) if text)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def parse_concepts(text: str | Sequence[str]) -> tuple[str, ...]:
             raise UserError(f"the concept {short(concept)} holds characters that are not text: write it in words")
         if len(concept) > _LONGEST:
             raise UserError(f"the concept {short(concept)} is longer than {_LONGEST} characters: use a few words")
-    plain = [_plain(concept) for concept in concepts]
-    if len(set(plain)) < len(plain):
+    keys = [plain(concept) for concept in concepts]
+    if len(set(keys)) < len(keys):
         raise UserError(f"a concept is there twice in {short(text)}: name each once")
     if len(concepts) > MOST_CONCEPTS:
         raise UserError(f"{len(concepts)} concepts are too many: at most {MOST_CONCEPTS} fit into a class map")
@@ -115,12 +115,12 @@ def find_vocabulary(
         members = tuple(tuple(k for k, row in enumerate(known) if row.prompt == prompt) for prompt in prompts)
         return Vocabulary(prompts, members)
     members = tuple(
-        tuple(number for number, row in enumerate(known) if _plain(concept) in row.keys) for concept in concepts
+        tuple(number for number, row in enumerate(known) if plain(concept) in row.keys) for concept in concepts
     )
     for concept, found in zip(concepts, members, strict=True):
         if not found:
             keys = sorted({key for row in known if row.prompt for key in row.keys})
-            close = difflib.get_close_matches(_plain(concept), keys, n=3, cutoff=0.5) or keys[:3]
+            close = difflib.get_close_matches(plain(concept), keys, n=3, cutoff=0.5) or keys[:3]
             raise UserError(
                 f"the tagger has no name for {short(concept)}: nearest are {', '.join(close)}; "
                 "concepts:clap+clipseg listens for any text"
@@ -151,7 +151,7 @@ def _read(path: Path) -> tuple[SoundName, ...]:
     return table
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A text without case, article and spaces around it."""
     words = text.casefold().split()
     return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)

@@ -29,10 +29,11 @@ class Interval(NamedTuple):
     high: float | None
 
     def __str__(self) -> str:
-        """Such as ``.412 [.35-.47]``: a fraction, short enough for a table."""
+        """Such as ``.412 [.35-.47]``, or ``-0.408 [-0.56 to -0.25]`` of a difference: short enough for a table."""
         value = f"{self.value:.3f}".removeprefix("0")
         bounds = [f"{bound:.2f}".removeprefix("0") for bound in (self.low, self.high) if bound is not None]
-        return f"{value} [{'-'.join(bounds)}]" if bounds else value
+        between = " to " if any(bound.startswith("-") for bound in bounds) else "-"
+        return f"{value} [{between.join(bounds)}]" if bounds else value
 
 
 class PictureScores(NamedTuple):

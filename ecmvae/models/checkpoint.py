@@ -49,9 +49,10 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_co
             code that is not trusted.
     """
     if name := ConceptsName.parse(str(path)):
+        from ecmvae.foundation.kept import default_folder
         from ecmvae.models.concepts import Concepts
 
-        return Concepts.load(name).to(device)
+        return Concepts.load(name, keep=default_folder()).to(device)
     return Segmenter.restore(read_model_folder(find_model_folder(path), trust_code=trust_code)).to(device)
 
 

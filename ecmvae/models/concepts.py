@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ecmvae.audio import AUDIO_ENCODERS
 from ecmvae.config import Config, DataConfig
 from ecmvae.errors import UserError
-from ecmvae.foundation.kept import KeptAnswers, default_folder, identity
+from ecmvae.foundation.kept import KeptAnswers, identity
 from ecmvae.foundation.names import SoundName, Vocabulary, find_vocabulary, parse_concepts, read_table
 from ecmvae.foundation.visual.boxes import BoxSegmenter
 from ecmvae.foundation.visual.clipseg import CLIPSeg
@@ -90,12 +90,15 @@ class Concepts(Segmenter):
         self.config = Config(data=DataConfig(image_size=side, num_frames=num_frames, hop_seconds=1.0))
 
     @classmethod
-    def load(cls, name: ConceptsName, concepts: str | Sequence[str] | None = None) -> Concepts:
+    def load(
+        cls, name: ConceptsName, concepts: str | Sequence[str] | None = None, *, keep: Path | None = None
+    ) -> Concepts:
         """The model of a name, from weights that were fetched.
 
         Args:
             name: Says which tagger and segmenter.
             concepts: See `choose_concepts`.
+            keep: See the class.
 
         Raises:
             UserError: If weights are not there or do not fit, or the tagger cannot name a concept.
@@ -104,8 +107,7 @@ class Concepts(Segmenter):
         kind = AUDIO_ENCODERS.get(name.tagger)
         texts = {} if name.tagger == "ast" else {"texts": True}
         tagger = kind.from_weights(name.tagger_weights, **texts)
-        segmenter = load_segmenter(name.segmenter_parts)
-        model = cls(tagger, segmenter, chosen, table=table, keep=default_folder())
+        model = cls(tagger, load_segmenter(name.segmenter_parts), chosen, table=table, keep=keep)
         return model.eval()  # type: ignore[return-value]
 
     def with_concepts(self, concepts: str | Sequence[str] | None) -> Concepts:

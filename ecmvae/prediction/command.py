@@ -9,15 +9,23 @@ from typing import Literal
 
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, show_path
-from ecmvae.prediction.options import CorpusOptions, EngineName, ExecutorName, PredictorOptions, Style, WriterOptions
-from ecmvae.prediction.sources import refuse_missing
+from ecmvae.prediction.options import (
+    CorpusOptions,
+    EngineName,
+    ExecutorName,
+    LiveOptions,
+    PredictorOptions,
+    Style,
+    WriterOptions,
+)
+from ecmvae.prediction.sources import is_live, refuse_beside_live, refuse_missing
 from ecmvae.shards import Shard
 
 
 def predict(
     sources: list[str],
     *,
-    out: Path = Path("predictions"),
+    out: str | Path = "predictions",
     checkpoint: str | None = None,
     trust_code: bool = False,
     overlay: bool = True,
@@ -39,6 +47,7 @@ def predict(
     uncertainty: bool = False,
     fps: float = 4.0,
     concepts: str | None = None,
+    cache: bool = True,
     samples: int = 1,
     threshold: float = 0.5,
     smoothing: float = 0.25,
@@ -57,12 +66,18 @@ def predict(
     executor: ExecutorName = "local",
     workers: int | None = None,
     gpus_per_worker: float | None = None,
+    seconds: float | None = None,
+    microphone: str = "default",
+    patience: float = 10.0,
 ) -> int:
-    """Cut the sounding objects out of videos.
+    """Cut the sounding objects out of videos, or of a camera or a stream as it comes.
 
     Writes one overlay video a source, with the source's size, frame rate and own sound, and whatever else is asked
     for. A run over several videos goes on when one fails, skips those whose outputs are there (so it can be resumed),
     and exits with 2 at the end if any failed.
+
+    A camera (its number) or a stream (rtsp://, http://, udp://, tcp://, rtmp://) goes alone. Its masks use the past
+    only, frames are dropped rather than delayed, a line is printed every second, and Ctrl-C ends it.
 
     Examples:
         ecmvae predict dog.mp4 --out dog.overlay.mp4
@@ -72,11 +87,14 @@ def predict(
         ecmvae predict dog.mp4 --out sure --samples 8 --uncertainty --style heatmap
         ecmvae predict street.mp4 --checkpoint concepts --concepts "dog, guitar" --out street.overlay.mp4
         ecmvae predict list.txt --out masks --overlay false --parquet --manifest masks/manifest.jsonl --shard 3/64
+        ecmvae predict 0 --out seen.mp4
+        ecmvae predict rtsp://127.0.0.1:8554/door --out udp://127.0.0.1:9000
 
     Args:
-        sources: Videos: files, folders, glob patterns, or a .txt file with one path a line.
+        sources: Videos: files, folders, glob patterns, or a .txt file with one path a line; or one camera or stream.
         out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
-            .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video.
+            .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video. Of a camera
+            or stream also an address to send the overlay to: udp://HOST:PORT, tcp://, http://, rtsp://, rtmp://.
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo. Or concepts (concepts:clap+clipseg, concepts:ast+grounding_dino+sam2): foundation models
             without training.
@@ -102,6 +120,9 @@ def predict(
         fps: Frames a second that go through the model, which is most of the work; the masks between are interpolated.
         concepts: With --checkpoint concepts: what to listen and look for, such as 'dog, guitar, person speaking', or a
             table of names (.csv); without it the tagger's own names.
+        cache: With --checkpoint concepts: keep what the networks made of a file in ~/.cache/ecmvae, so that a second
+            call with other words or another threshold is quick; false keeps
+            nothing. Of cameras and streams nothing is kept.
         samples: Latent samples to average, which shows in the uncertainty and costs time; 1 uses the latents' means.
         threshold: Probability above which a pixel is in the mask; lower marks more.
         smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
@@ -123,6 +144,9 @@ def predict(
         executor: local works on one file after the other; ray spreads them over actors of Ray.
         workers: Actors of Ray, each with a CPU core and the model; without it as many as there is room for.
         gpus_per_worker: GPUs that each actor of Ray reserves, such as 0.25.
+        seconds: Stop a camera or stream after so many seconds.
+        microphone: What is heard beside a camera, by the system's name for it (ALSA's, on Linux); none = nothing.
+        patience: Seconds without anything after which a stream counts as stopped.
 
     Returns:
         0, or 2 when a video of several failed, now or by the manifest.
@@ -130,7 +154,28 @@ def predict(
     Raises:
         UserError: When nothing can be done, or the only source fails.
     """
-    refuse_missing(sources)
+    live = any(is_live(each) for each in sources)
+    if live:
+        refuse_beside_live(
+            sources,
+            {
+                "shard": shard is not None,
+                "manifest": manifest is not None,
+                "retry_failed": retry_failed,
+                "executor": executor != "local",
+                "workers": workers is not None,
+                "gpus_per_worker": gpus_per_worker is not None,
+                "also": bool(also),
+            },
+        )
+    elif given := [
+        name
+        for name, value in (("seconds", seconds), ("microphone", microphone), ("patience", patience))
+        if value != getattr(LiveOptions, name)
+    ]:
+        raise UserError(f"--{given[0]} goes with a camera or stream: leave it out")
+    else:
+        refuse_missing(sources)
     corpus = CorpusOptions(
         shard=Shard.parse(shard) if shard else None,
         manifest=manifest,
@@ -154,6 +199,7 @@ def predict(
         audio_track=audio_track,
         seed=seed,
         concepts=concepts,
+        cache=cache and not live,
     )
     look = WriterOptions(
         style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track, reframe=reframe
@@ -173,8 +219,15 @@ def predict(
     same = partial(settings_and_weights, checkpoint, options, look)
     limit_arenas()
     try:
+        if live:
+            from ecmvae.prediction.live import predict_live
+
+            moving = LiveOptions(
+                seconds=seconds, microphone=None if microphone == "none" else microphone, patience=patience
+            )
+            return predict_live(sources[0], formats, load, look, moving, out=out, force=force, progress=progress)
         return predict_videos(
-            sources, formats, load, look, out=out, force=force, progress=progress, corpus=corpus, same=same
+            sources, formats, load, look, out=Path(out), force=force, progress=progress, corpus=corpus, same=same
         )
     finally:
         release_free_memory()  # the model's: the process may go on with other commands

@@ -147,10 +147,12 @@ def _open_concepts(name: ConceptsName, device: str, options: PredictorOptions, e
     missing = [package for package in ("torch", "transformers") if find_spec(package) is None]
     if missing:
         raise UserError(f"concepts need {' and '.join(missing)}: pip install 'ecmvae[foundation]'")
+    from ecmvae.foundation.kept import default_folder
     from ecmvae.models.concepts import Concepts
     from ecmvae.prediction.concepts_engine import ConceptsEngine
 
-    return ConceptsEngine(Concepts.load(name, options.concepts), device, half=options.half)
+    keep = default_folder() if options.cache else None
+    return ConceptsEngine(Concepts.load(name, options.concepts, keep=keep), device, half=options.half)
 
 
 def _exported(

@@ -145,12 +145,7 @@ def _name_block(
     things = None
     if all(part.things is not None for part in parts):
         found = [each for part in parts for each in part.things or ()]
-        numbers = [
-            tracker.update(float(t), each.masks, each.classes) for t, each in zip(block.times, found, strict=True)
-        ]
-        things = np.stack(
-            [np.append(np.int32(0), known)[each.numbers] for known, each in zip(numbers, found, strict=True)]
-        )
+        things = np.stack([tracker.follow(float(t), each) for t, each in zip(block.times, found, strict=True)])
     named = np.flatnonzero(classes.any(axis=(1, 2)))
     if len(named) == 0:
         return probabilities, np.ones_like(classes), activity, things

@@ -74,6 +74,24 @@ class WriterOptions:
             parse_aspect(self.reframe)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """Choices that concern cameras and streams."""
+
+    seconds: float | None = None
+    """Stop after so many seconds; None = when it ends, or with Ctrl-C."""
+    microphone: str | None = "default"
+    """What is heard beside a camera, by the system's name for it; None = nothing."""
+    patience: float = 10.0
+    """Seconds without anything after which a stream counts as stopped."""
+
+    def __post_init__(self) -> None:
+        """Raise a `UserError` that names an option out of its range."""
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise UserError(f"--seconds must be above 0, got {self.seconds:g}")
+        check_range("--patience, in seconds,", self.patience, 0.1, 3600)
+
+
 def parse_aspect(text: str) -> Fraction:
     """The aspect that ``9:16`` stands for.
 
@@ -112,6 +130,8 @@ class PredictorOptions:
     concepts: str | None = None
     """A model without training alone: what to listen and look for, as words with commas between them, or the path of a
     table of names (.csv); None = the tagger's own names."""
+    cache: bool = True
+    """A model without training alone: keep on disk what its networks made of pictures and sounds, for other calls."""
 
     def __post_init__(self) -> None:
         """Raise a `UserError` that names an option out of its range."""

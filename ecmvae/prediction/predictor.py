@@ -37,7 +37,7 @@ from ecmvae.prediction.inputs import (
 )
 from ecmvae.prediction.key_frames import read_key_frames, sound_around
 from ecmvae.prediction.options import EngineName, PredictorOptions
-from ecmvae.prediction.result import FrameResult, VideoResult
+from ecmvae.prediction.result import FrameResult, VideoResult, loudness
 from ecmvae.prediction.temporal import smoothed
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ else:
     Image = nn = Any  # neither is needed to predict a video
 
 _LOUDNESS_WINDOW = 0.1  # seconds
-_QUIET_DB = -60.0
 
 
 class VideoPredictor:
@@ -296,5 +295,4 @@ def _noting_times(frames: Iterator[SourceFrame], times: deque[float]) -> Iterato
 
 def _activity(sound: Sound, times: list[float]) -> Float[np.ndarray, " f"]:
     """Loudness around each time, from -60 dB (0) to full scale (1)."""
-    power = np.array([np.square(sound_around(sound, time, _LOUDNESS_WINDOW)).mean() for time in times])
-    return np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1).astype(np.float32)
+    return loudness(np.stack([sound_around(sound, time, _LOUDNESS_WINDOW) for time in times]))

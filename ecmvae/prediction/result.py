@@ -21,6 +21,8 @@ from ecmvae.prediction.objects import SoundingObject, objects_in
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.temporal import interpolate_in_time
 
+_QUIET_DB = -60.0
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from supervision import Detections
@@ -366,6 +368,13 @@ class VideoResult:
         for position, frame in enumerate(self):
             together[position] = getattr(frame, name)
         return together
+
+
+def loudness(samples: Float[np.ndarray, "n s"]) -> Float[np.ndarray, " n"]:
+    """Loudness of stretches of sound: -60 dB of full scale or less is 0, full scale is 1."""
+    power = np.square(samples).mean(axis=-1)
+    level: np.ndarray = np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1).astype(np.float32)
+    return level
 
 
 def binary_entropy(probability: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:

@@ -94,12 +94,14 @@ def predict_videos(
 def settings_and_weights(checkpoint: str | None, options: PredictorOptions, look: WriterOptions) -> dict[str, Any]:
     """What all rows of a manifest must agree in: settings that show in the outputs, and the weights' SHA-256.
 
-    Engine, device and batch are not among them: the masks are the same.
+    Engine, device, batch and cache are not among them: the masks are the same.
 
     Raises:
         UserError: If there is no such model.
     """
-    settings = {name: value for name, value in {**asdict(options), **asdict(look)}.items() if name != "batch"}
+    settings = {**asdict(options), **asdict(look)}
+    for name in ("batch", "cache"):
+        del settings[name]
     if checkpoint is not None and (concepts := ConceptsName.parse(checkpoint)):
         return {"settings": settings, "weights": concepts.sha256()}
     file = Path(checkpoint or "")

@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,27 @@ class Source:
 
     path: Path
     label: Path
+
+
+def is_live(name: str) -> bool:
+    """Whether a source is a camera's number or an address; a file of that name is a file."""
+    return ("://" in name or (name.isascii() and name.isdecimal())) and not os.path.lexists(name)
+
+
+def refuse_beside_live(names: Sequence[str], given: Mapping[str, bool]) -> None:
+    """Check that a camera or stream stands alone, without options for many files.
+
+    Args:
+        names: All sources.
+        given: Names of such options, and whether they were given.
+
+    Raises:
+        UserError: If it does not.
+    """
+    if len(names) > 1:
+        raise UserError("a camera or stream goes alone: start a process for each")
+    if idle := [name for name, value in given.items() if value]:
+        raise UserError(f"--{idle[0]} has no effect on a camera or stream: leave it out")
 
 
 def refuse_missing(names: Sequence[str]) -> None:

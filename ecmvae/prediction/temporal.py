@@ -113,3 +113,23 @@ def interpolate_in_time(
     before, after = maps[left].astype(np.float32), maps[right].astype(np.float32)
     between: np.ndarray = before + share * (after - before)
     return between
+
+
+def past_average(
+    maps: Float[np.ndarray, "k h w"], times: Float64[np.ndarray, " k"], sigma: float
+) -> Float[np.ndarray, "h w"]:
+    """The last of some maps, averaged with the earlier ones by the past half of a Gaussian, cut off as in `smooth`.
+
+    Args:
+        maps: (K, h, w).
+        times: (K,) rising, in seconds.
+        sigma: Standard deviation in seconds; 0 takes the last map as it is.
+    """
+    if sigma == 0:
+        last: np.ndarray = maps[-1]
+        return last
+    distance = times[-1] - times
+    weights = np.exp(-0.5 * (distance / sigma) ** 2) * (distance <= _CUT * sigma + 1e-9)
+    weights /= weights.sum()
+    average: np.ndarray = np.tensordot(weights.astype(maps.dtype), maps, axes=1)
+    return average

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int32, UInt8
 
+from ecmvae.prediction.named_maps import FoundThings
+
 MAX_GAP = 2.0
 """Seconds that a thing may be hidden, silent or overlooked and still keep its number."""
 _OVERLAP = 0.1
@@ -98,6 +100,13 @@ class Tracker:
                 track = _Track(self._count, int(kinds[new]), mask, _centre(mask), time, time, still)
                 self._tracks.append(track)
         return numbers
+
+    def follow(self, time: float, found: FoundThings) -> Int32[np.ndarray, "p p"]:
+        """The same as a picture: at each pixel the number of the thing that sounds there, 0 outside of all."""
+        numbers = np.zeros(len(found.masks) + 1, np.int32)
+        numbers[1:] = self.update(time, found.masks, found.classes)
+        picture: Int32[np.ndarray, "p p"] = numbers[found.numbers]
+        return picture
 
     def _match(
         self, time: float, masks: Bool[np.ndarray, "i p p"], kinds: UInt8[np.ndarray, " i"]

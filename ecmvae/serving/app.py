@@ -39,6 +39,7 @@ _CAMERA = {
 }
 """Camera and microphone settings of a recording. It is not mirrored, to look like the overlay beside it."""
 _LOOKS = Path(str(files("ecmvae"))) / "serving" / "app_page"
+_LONGEST_WORDS = 1000
 _SWEEP_SECONDS = 60  # between two looks for unused uploads
 
 
@@ -71,6 +72,8 @@ def build_page(
         cutout: bool,
         request: Any,
         progress: Any = gr.Progress(),  # noqa: B008  # this is how Gradio injects it
+        *,
+        words: str = "",
     ) -> tuple[Any, ...]:
         if video is None:
             raise gr.Error("Drop a video or record one first.", title="No video", print_exception=False)
@@ -80,6 +83,7 @@ def build_page(
             threshold=float(threshold),
             samples=int(samples),
             smoothing=float(smoothing),
+            concepts=words,
             writers=tuple(name for name in downloads if cutout or name != "cutout"),
         )
         try:
@@ -99,6 +103,19 @@ def build_page(
         buttons = [gr.DownloadButton(value=answer.files.get(name), visible=name in answer.files) for name in downloads]
         return str(answer.files["overlay"]), answer.summary, answer.timeline, *buttons
 
+    def segment_concepts(
+        video: str | None,
+        style: str,
+        threshold: int | float,
+        samples: int | float,
+        smoothing: int | float,
+        cutout: bool,
+        words: str,
+        request: Any,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple[Any, ...]:
+        return segment(video, style, threshold, samples, smoothing, cutout, request, progress, words=words or "")
+
     def cancel(request: Any) -> str:
         sessions.cancel(request.session_hash or "")
         return "Cancelled."
@@ -106,7 +123,12 @@ def build_page(
     def leave(request: Any) -> None:
         sessions.leave(request.session_hash or "")
 
-    for function in (segment, cancel, leave):  # Gradio passes the request by type, and imports are local
+    for function in (
+        segment,
+        segment_concepts,
+        cancel,
+        leave,
+    ):  # Gradio passes the request by type, and imports are local
         function.__annotations__ = {"request": gr.Request}
 
     class Page(gr.Blocks):
@@ -137,8 +159,20 @@ def build_page(
                 list(get_args(Style)), value="contour", label="Style", elem_id="style", scale=5, min_width=350
             )
             threshold = gr.Slider(0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3)
-            samples = gr.Slider(1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3)
+            samples = gr.Slider(
+                1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3, visible=not service.takes_concepts
+            )
             smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3)
+        words = (
+            gr.Textbox(
+                label="What to listen and look for",
+                placeholder="dog, guitar, person speaking",
+                elem_id="concepts",
+                max_length=_LONGEST_WORDS,
+            )
+            if service.takes_concepts
+            else None
+        )
         cutout = gr.Checkbox(label="Also cut out what sounds (WebM with transparency; takes longer)", elem_id="cutout")
         with gr.Row(elem_id="actions"):
             start = gr.Button("Find what sounds", variant="primary", elem_id="start", scale=3)
@@ -151,8 +185,8 @@ def build_page(
                 for label in downloads.values()
             ]
         started = start.click(
-            segment,
-            inputs=[source, style, threshold, samples, smoothing, cutout],
+            segment if words is None else segment_concepts,
+            inputs=[source, style, threshold, samples, smoothing, cutout, *([] if words is None else [words])],
             outputs=[result, summary, timeline, *buttons],
             show_progress_on=[result],
             concurrency_limit=limits.jobs,

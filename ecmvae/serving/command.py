@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 def app(
     *,
     checkpoint: str | None = None,
+    concepts: str | None = None,
     trust_code: bool = False,
     device: str = "auto",
     host: str = "127.0.0.1",
@@ -36,11 +37,14 @@ def app(
 
     Examples:
         ecmvae app
+        ecmvae app --checkpoint concepts --concepts "dog, guitar, person speaking"
         ecmvae app --host 0.0.0.0 --password_file word.txt --max_seconds 30
 
     Args:
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
-            newest runs/demo.
+            newest runs/demo. Or concepts (concepts:clap+clipseg): foundation models without training.
+        concepts: With --checkpoint concepts: what to listen and look for where a visitor says nothing else, such as
+            'dog, guitar', or a table of names (.csv); without it the tagger's own names.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         device: auto, cpu, cuda, cuda:1 or mps.
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everyone in the network.
@@ -84,7 +88,7 @@ def app(
     )
     AllowedHosts(host, tuple(allowed_hosts or ()))  # refuses a wrong name before the model is loaded
     limit_arenas()
-    service = PredictionService(checkpoint, device, limits, trust_code=trust_code)
+    service = PredictionService(checkpoint, device, limits, trust_code=trust_code, concepts=concepts)
     with own_folder() as folder:
         sessions, uploads = SessionStore(folder), UploadStore(limits, folder=folder)
         page = build_page(service, limits, sessions, uploads, own_examples() if examples is None else examples)

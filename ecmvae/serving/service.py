@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import BoundedSemaphore, Event
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from ecmvae.data.video import VideoInfo, probe
 from ecmvae.errors import UserError
 from ecmvae.memory import release_free_memory
+from ecmvae.prediction.engine import NamingEngine
 from ecmvae.prediction.options import PredictorOptions, Style, WriterOptions
 from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.result import VideoResult
@@ -62,6 +63,8 @@ class JobOptions:
     threshold: float = 0.5
     samples: int = 1
     smoothing: float = 0.25
+    concepts: str = ""
+    """Of a model without training: what to listen and look for; "" = what the page was started with."""
     writers: tuple[str, ...] = ("overlay", "mask_video", "coco", "npz")
     """Output formats; the page plays the overlay."""
 
@@ -139,17 +142,28 @@ class SessionStore:
 class PredictionService:
     """Runs predictions, a limited number at a time; keeps the last one, to draw it again in another style."""
 
-    def __init__(self, model: Any, device: str, limits: Limits, *, trust_code: bool = False) -> None:
-        """Load the model once, whatever `VideoPredictor` takes; jobs beyond the limits are refused."""
-        self._predictor = VideoPredictor(model, device, trust_code=trust_code)
+    def __init__(
+        self, model: Any, device: str, limits: Limits, *, trust_code: bool = False, concepts: str | None = None
+    ) -> None:
+        """Load the model once, whatever `VideoPredictor` takes; jobs beyond the limits are refused.
+
+        Nothing of what visitors bring is kept in the cache on disk.
+        """
+        options = PredictorOptions(concepts=concepts, cache=False)
+        self._predictor = VideoPredictor(model, device, options, trust_code=trust_code)
         self._limits = limits
         self._slots = BoundedSemaphore(limits.jobs)
-        self._last: tuple[tuple[Path, int, float], VideoResult] | None = None
+        self._last: tuple[tuple[Path, int, float, str], VideoResult] | None = None
+
+    @property
+    def takes_concepts(self) -> bool:
+        """Whether visitors may say what to listen and look for."""
+        return isinstance(self._predictor.engine, NamingEngine)
 
     def run(
         self, video: Path, options: JobOptions, *, folder: Path, cancelled: Event, progress: Callable[[float], None]
     ) -> Answer:
-        """Predict one video; a video with the samples and smoothing of the last job is only drawn again.
+        """Predict one video; a video with the samples, smoothing and concepts of the last job is only drawn again.
 
         Args:
             video: The upload.
@@ -195,14 +209,23 @@ class PredictionService:
         look = WriterOptions(style=options.style)
         summary = write_outputs(noted(self._windows(info, options)), info, files, options=look, on_frame=on_frame)
         result = VideoResult.join(windows)
-        self._last = (info.path, options.samples, options.smoothing), result
+        self._last = _key(info, options), result
         return Answer(files, timeline_html(result), _line(summary, result, options.threshold))
 
     def _windows(self, info: VideoInfo, options: JobOptions) -> Iterator[VideoResult]:
         last = self._last  # read once: another job may replace it
-        if last is not None and last[0] == (info.path, options.samples, options.smoothing):
+        if last is not None and last[0] == _key(info, options):
             return iter([last[1].with_threshold(options.threshold)])
-        chosen = PredictorOptions(threshold=options.threshold, samples=options.samples, smoothing=options.smoothing)
+        words = options.concepts.strip()
+        if words.endswith(".csv"):  # which would name a file of this machine
+            raise UserError("write what to listen for in words, with commas between them")
+        chosen = replace(
+            self._predictor.options,
+            threshold=options.threshold,
+            samples=options.samples,
+            smoothing=options.smoothing,
+            concepts=words or self._predictor.options.concepts,
+        )
         return self._predictor.with_options(chosen).stream(info)
 
     def _checked(self, video: Path) -> VideoInfo:
@@ -217,6 +240,11 @@ class PredictionService:
         if info.duration is not None and info.duration > self._limits.seconds + 0.5:
             raise UserError(f"the video has {info.duration:.0f} s, more than {self._limits.seconds:g} s: cut it first")
         return info
+
+
+def _key(info: VideoInfo, options: JobOptions) -> tuple[Path, int, float, str]:
+    """What a result depends on, besides the threshold."""
+    return info.path, options.samples, options.smoothing, options.concepts.strip()
 
 
 def _line(summary: Summary, result: VideoResult, threshold: float) -> str:

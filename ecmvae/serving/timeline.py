@@ -5,6 +5,8 @@ Three lanes of SVG without scripts, which stretch to any width and take their co
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 from jaxtyping import Float
 
@@ -16,9 +18,14 @@ _POINTS = 400
 _LEAST = 0.01
 """Smallest upper end of a scale, so that values near zero look small."""
 
+_MOST_CLASSES = 4
+"""Classes with a curve of their own."""
+
 
 def timeline_html(result: VideoResult) -> str:
     """A `<figure class="timeline">` with one lane a curve; `data-seconds` is the time at the right end.
+
+    A model that says how surely each class sounds has a lane for each of the most active ones.
 
     Sound activity is drawn from -60 dB to full scale; masked area and uncertainty up to their own maximum, which is
     printed beside the lane.
@@ -32,6 +39,8 @@ def timeline_html(result: VideoResult) -> str:
         _lane("area", "masked area", f"up to {area.max():.1%} of the picture", area, max(float(area.max()), _LEAST)),
         _lane("doubt", "uncertainty", f"up to {doubt.max():.2f} bit a pixel", doubt, max(float(doubt.max()), _LEAST)),
     ]
+    for number, (name, activity) in enumerate(_most_active(result)):
+        lanes.append(_lane(f"class class{number}", name, f"up to {activity.max():.2f}", activity, 1.0))
     ticks = "".join(f"<span>{moment:.1f} s</span>" for moment in np.linspace(0, seconds, 5))
     return (
         f'<figure class="timeline" data-seconds="{seconds:.3f}">'
@@ -39,8 +48,15 @@ def timeline_html(result: VideoResult) -> str:
     )
 
 
+def _most_active(result: VideoResult) -> list[tuple[str, Float[np.ndarray, " f"]]]:
+    """The classes that sound most surely at some time, with their curves; none of a model that does not say."""
+    activity = (result.activity or {}).items()
+    return sorted(activity, key=lambda each: -float(each[1].max()))[:_MOST_CLASSES]
+
+
 def _lane(name: str, label: str, scale: str, values: Float[np.ndarray, " n"], top: float) -> str:
-    """One curve, filled down to zero, in a box 1000 wide and 100 high."""
+    """One curve, filled down to zero, in a box 1000 wide and 100 high; visitors write names of classes themselves."""
+    label = html.escape(label)
     blocks = np.array_split(values, min(len(values), _POINTS))
     heights = [100 * (1 - float(block.max()) / top) for block in blocks]
     across = np.linspace(0, 1000, len(heights)) if len(heights) > 1 else np.array([0.0])

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from live_server import LiveServer, transport_stream
 from odd_videos import OddVideo, Track
 from torch import Tensor
 
@@ -160,6 +161,31 @@ def test_other_words_look_and_listen_to_nothing_again(name: str, film: Path, loo
     assert len(first.activity["dog"]) == len(first)
     assert set(first.heard(-1.0)) == {"dog", "guitar"}
     assert first.heard(1.0) == ()
+
+
+def test_without_the_cache_nothing_is_kept(name: str, film: Path, looks: dict[str, int], tmp_path: Path) -> None:
+    words = ["predict", str(film), "--checkpoint", name, "--concepts", "dog", "--fps", "1", "--progress", "false"]
+    words += ["--overlay", "false", "--activity", "--cache", "false"]
+    for place in ("one", "two"):
+        assert main([*words, "--out", str(tmp_path / place)]) == 0
+    assert looks["look"] == looks["listen"] == 2 * 3  # three key frames, looked at both times
+    assert not (tmp_path / "kept" / "ecmvae").exists()
+    one, two = ((tmp_path / place / "noise.activity.csv").read_text() for place in ("one", "two"))
+    assert one == two
+
+
+def test_a_stream_has_names_and_is_not_kept(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveServer(transport_stream(2.0), 2.0) as server:
+        words = ["predict", server.url, "--checkpoint", name, "--concepts", "dog, siren", "--threshold", "0.1"]
+        assert main([*words, "--activity", "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    (table,) = (tmp_path / "out").glob("*.activity.csv")
+    rows = table.read_text().splitlines()
+    assert rows[0] == "frame,time,loudness,area,dog,siren"
+    assert all(0 <= float(value) <= 1 for row in rows[1:] for value in row.split(",")[4:])
+    lines = capsys.readouterr().out.splitlines()
+    assert "dog 0." in lines[0]
+    assert "siren 0." in lines[0]
+    assert not (tmp_path / "kept" / "ecmvae").exists()
 
 
 def test_none_of_these(

@@ -44,6 +44,7 @@ def test_one_picture_has_no_interval_and_nothing_has_no_value() -> None:
     assert cluster_bootstrap(np.array([3.0, 0.0]), np.array([4.0, 0.0]), ["a", "b"]) == (0.75, None, None)
     assert str(Interval(0.5, 0.25, 0.75)) == ".500 [.25-.75]"
     assert str(Interval(1.0, 1.0, 1.0)) == "1.000 [1.00-1.00]"
+    assert str(Interval(-0.4082, -0.56, 0.25)) == "-0.408 [-0.56 to .25]"
     assert str(Interval(0.5, None, None)) == ".500"
 
 

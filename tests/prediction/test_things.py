@@ -15,6 +15,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ecmvae import VideoPredictor
+from ecmvae.data.letterbox import Letterbox
+from ecmvae.data.video import SoundArray, SourceFrame
+from ecmvae.prediction.causal import CausalPredictor
 from ecmvae.prediction.named_maps import FoundThings, NamedMaps
 from ecmvae.prediction.objects import objects_in
 from ecmvae.prediction.options import PredictorOptions
@@ -108,6 +111,28 @@ def test_every_thing_keeps_its_number_and_class(crossing: VideoResult) -> None:
     assert seen == {0, 1, 2}
     assert set(np.unique(things)) == {0, 1, 2, 3}
     assert ((things > 0) == (classes > 0)).all()
+
+
+def test_things_keep_their_number_while_a_stream_comes_in() -> None:
+    class Noise(SoundArray):
+        end = 48_000 * SECONDS
+
+    sound = Noise(np.random.default_rng(0).normal(0, 0.1, Noise.end).astype(np.float32), 48_000)
+    causal = CausalPredictor(ColourEngine(), OPTIONS, Letterbox(height=64, width=128, side=128))
+    seen = set()
+    for number in range(RATE * SECONDS):
+        frame = np.full((64, 128, 3), 60, np.uint8)
+        there = places(number / RATE)
+        for which, (top, left) in there.items():
+            frame[round(top) : round(top) + SIZE, round(left) : round(left) + SIZE] = COLOURS[which]
+        result, due = causal(SourceFrame(number, number / RATE, 1 / RATE, frame), sound)
+        assert result.things is not None
+        if not due or abs(there[0][1] - there[1][1]) < SIZE + 6:
+            continue  # the last mask stays; or one is behind the other
+        for which, (top, left) in there.items():
+            assert result.things[round(top) + SIZE // 2, round(left) + SIZE // 2] == which + 1
+            seen.add(which)
+    assert seen == {0, 1, 2}
 
 
 def test_supervision_has_the_numbers(crossing: VideoResult) -> None:

@@ -1,6 +1,7 @@
 """The page's curves: known values come out as known points."""
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -61,3 +62,16 @@ def test_a_short_sound_in_a_long_video_is_not_lost() -> None:
 def test_one_silent_frame_without_a_mask() -> None:
     html = timeline_html(result(1, [], 0.0))
     assert curve(html, "sound") == curve(html, "area") == [(0, 100)]
+
+
+def test_classes_have_lanes_and_their_names_are_text() -> None:
+    names = ("background", "<script>dog</script>", "cat", "rain", "siren", "bell")
+    active = np.zeros((2, 5), np.float16)
+    active[:, 0], active[1, 3], active[0, 1], active[0, 2] = 0.5, 1.0, 0.25, 0.125
+    html = timeline_html(replace(result(4, [], 0.5), class_names=names, key_activity=active))
+    assert "<script>" not in html
+
+    assert html.index("siren") < html.index("&lt;script&gt;dog&lt;/script&gt;") < html.index("cat") < html.index("rain")
+    assert "bell" not in html
+    assert curve(html, "class class0")[-1] == (1000.0, 0.0)  # the siren is at 1 at the end
+    assert curve(html, "class class1")[0] == (0.0, 50.0)

@@ -100,7 +100,7 @@ def open_container(path: Path) -> Iterator[InputContainer]:
         try:
             container = av.open(file, "r", container_options=_NO_OTHER_FILES, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:  # OSError: its index points outside the file
-            raise UserError(f"{name} is not a video that can be read ({_reason(error)})") from error
+            raise UserError(f"{name} is not a video that can be read ({reason(error)})") from error
         with container:
             yield container
 
@@ -150,7 +150,7 @@ def probe(path: str | Path) -> VideoInfo:
             codec=stream.codec_context.codec.canonical_name,
             sample_aspect=1 / aspect if turns % 2 else aspect,
             start=frame.time or 0.0,
-            audio_tracks=tuple(_audio_track(track) for track in container.streams.audio),
+            audio_tracks=tuple(audio_track_of(track) for track in container.streams.audio),
         )
 
 
@@ -159,7 +159,8 @@ def no_frame(path: Path) -> UserError:
     return UserError(f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short")
 
 
-def _audio_track(track: AudioStream) -> AudioTrack:
+def audio_track_of(track: AudioStream) -> AudioTrack:
+    """What a container declares about one of its audio tracks."""
     language, context = track.language or "", track.codec_context
     if context is None:
         return AudioTrack(codec="", channels=0, sample_rate=0, language=language)
@@ -185,7 +186,7 @@ def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStre
     return None if tracks[track].codec_context is None else tracks[track]
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """FFmpeg's own words, on one line: "Invalid data found when processing input"."""
     return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
@@ -215,7 +216,7 @@ def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> 
             continue
         except (av.FFmpegError, OSError, EOFError) as error:  # OSError: the disk, or an index that points outside
             if warn:
-                logger.warning("%s: reading stopped early (%s)", show_path(Path(container.name)), _reason(error))
+                logger.warning("%s: reading stopped early (%s)", show_path(Path(container.name)), reason(error))
             return
         if packet is None:
             return

@@ -59,6 +59,36 @@ def _scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
+class PictureClock:
+    """Times of successive frames, from 0 on, strictly rising.
+
+    Where the source's own timestamps stand still, jump back or jump ahead, the clock goes on by one average frame.
+
+    Args:
+        usual: Seconds of an average frame.
+        pause: Seconds that a frame may be shown; a larger step is a jump.
+    """
+
+    def __init__(self, usual: float, pause: float) -> None:
+        self._usual, self._pause = usual, pause
+        self._offset: float | None = None
+        self._last = -usual
+
+    def __call__(self, stamp: float | None) -> float:
+        """The time of the next frame, whose timestamp in the source's clock is `stamp`; None where it has none."""
+        if stamp is None:
+            stamp = self._last + self._usual - (self._offset or 0.0)
+        if self._offset is None:
+            self._offset, self._last = -stamp, 0.0
+            return 0.0
+        time = stamp + self._offset
+        if not self._last < time <= self._last + self._pause:
+            time = self._last + self._usual
+            self._offset = time - stamp  # inexact where a damaged stamp is huge, hence the time itself is kept
+        self._last = time
+        return time
+
+
 def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
     """All frames of a video, one in memory at a time.
 
@@ -74,10 +104,8 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
         rate = stream.average_rate or stream.guessed_rate
         declared = container.duration / 1_000_000 if container.duration else math.inf
         usual = min(float(1 / rate) if rate else 1 / 25, max(declared, _LONGEST))
-        pause = longest_gap(container)
+        clock = PictureClock(usual, longest_gap(container))
         size: tuple[int, int] | None = None
-        offset: float | None = None
-        last = -usual
         index = 0
         for frames in decoded(container, stream, warn=warn):
             for frame in frames:
@@ -85,19 +113,12 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
                     size = (frame.width, frame.height)
                 elif size != (frame.width, frame.height):  # a stream may change size half-way: keep the first
                     frame = frame.reformat(width=size[0], height=size[1])
-                stamp = frame.time if frame.time is not None else last + usual - (offset or 0.0)
-                if offset is None:
-                    offset = -stamp
-                time = stamp + offset
-                if index and not last < time <= last + pause:
-                    time = last + usual
-                    offset = time - stamp  # inexact where a damaged stamp is huge, hence the time itself is kept
-                last = time
+                time = clock(frame.time)
                 length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
                 if length <= 0 or abs(length - usual) < _ROUNDING:
                     length = usual
-                length = min(length, max(declared - last, _LONGEST))
-                yield SourceFrame(index, last, length, frame)
+                length = min(length, max(declared - time, _LONGEST))
+                yield SourceFrame(index, time, length, frame)
                 index += 1
         if index == 0:  # `probe` may have seen one: where threads decode, an error can take its neighbours with it
             raise no_frame(path)

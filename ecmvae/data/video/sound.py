@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +17,7 @@ from ecmvae.data.video.container import audio_stream, decoded, longest_gap, open
 from ecmvae.files import show_path
 
 if TYPE_CHECKING:
-    from av import AudioFrame
+    from av import AudioFrame, AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
@@ -121,15 +122,10 @@ class SoundReader:
         self._dropped = start
         while self._decoded < stop and (block := next(self._blocks, None)) is not None:
             self._kept.append(block)
-            self._decoded = block[0] + block[1].shape[1]
-        while self._kept and self._kept[0][0] + self._kept[0][1].shape[1] <= start:
+            self._decoded = _end(block)
+        while self._kept and _end(self._kept[0]) <= start:
             self._kept.popleft()
-        sound = np.zeros(stop - start, np.float32)
-        for position, samples in self._kept:
-            first, last = max(position, start), min(position + samples.shape[1], stop)
-            if first < last:
-                sound[first - start : last - start] = samples[0, first - position : last - position]
-        return sound
+        return _put_together(self._kept, start, stop)
 
     def close(self) -> None:
         """Close the file."""
@@ -142,6 +138,56 @@ class SoundReader:
         self.close()
 
 
+class SoundBlocks:
+    """Decoded sound, frame by frame, as blocks on the picture's clock.
+
+    Args:
+        origin: Time of the first picture in the source's clock, in seconds.
+        sample_rate: Hz of the blocks.
+        channels: 1 = the average of all channels, 2 = stereo.
+        pause: Seconds by which the source's clock may run ahead; more is a jump, and what follows goes on behind.
+    """
+
+    def __init__(self, origin: float, sample_rate: int, *, channels: int, pause: float) -> None:
+        self._rate, self._channels, self._pause = sample_rate, channels, pause
+        self._offset = -origin
+        self._resampler: AudioResampler | None = None
+        self._source: tuple[int, int] | None = None  # rate and channels of the running resampler
+        self._position = 0  # where its next sample goes
+        self._expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
+
+    def add(self, frame: AudioFrame) -> Iterator[SoundBlock]:
+        """The blocks that come of a decoded frame; positions rise, holes are left out."""
+        import av
+
+        if frame.samples == 0 or not 0 < frame.sample_rate <= HIGHEST_RATE:
+            return
+        time = self._expected if frame.time is None else frame.time + self._offset
+        if self._source is not None and not self._expected - _JITTER <= time <= self._expected + self._pause:
+            self._offset += self._expected - time  # the source's clock jumps: go on where we are
+            time = self._expected
+        now = (frame.sample_rate, frame.layout.nb_channels)
+        if self._resampler is None or now != self._source or time > self._expected + _JITTER:
+            yield from self._resampled(None)
+            self._resampler = av.AudioResampler("fltp", _LAYOUTS[self._channels], self._rate)
+            self._source, self._position = now, round(time * self._rate)
+        self._expected = time + frame.samples / frame.sample_rate
+        frame = _average(frame) if self._channels == 1 else frame
+        frame.pts = None
+        yield from self._resampled(frame)
+
+    def finish(self) -> Iterator[SoundBlock]:
+        """The blocks that the resampler has kept."""
+        return self._resampled(None)
+
+    def _resampled(self, frame: AudioFrame | None) -> Iterator[SoundBlock]:
+        for part in self._resampler.resample(frame) if self._resampler else ():
+            if part.samples:
+                block = part.to_ndarray().astype(np.float32, copy=False)
+                yield self._position, block
+                self._position += block.shape[1]
+
+
 def decoded_sound(
     container: InputContainer, stream: AudioStream, origin: float, sample_rate: int, *, channels: int, warn: bool
 ) -> Iterator[SoundBlock]:
@@ -152,42 +198,54 @@ def decoded_sound(
     Yields:
         Positions (rising, in samples from the first picture; holes are left out) and (channels, S) float32.
     """
-    import av
-
-    resampler: av.AudioResampler | None = None
-    source: tuple[int, int] | None = None  # rate and channels of the running resampler
-    position = 0  # where its next sample goes
-    expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
-    offset = -origin
-    pause = longest_gap(container)
-
-    def resampled(frame: AudioFrame | None) -> Iterator[SoundBlock]:
-        """The blocks that come of a frame, or, with None, of what the running resampler has kept."""
-        nonlocal position
-        for part in resampler.resample(frame) if resampler else ():
-            if part.samples:
-                block = part.to_ndarray().astype(np.float32, copy=False)
-                yield position, block
-                position += block.shape[1]
-
+    blocks = SoundBlocks(origin, sample_rate, channels=channels, pause=longest_gap(container))
     for packet in decoded(container, stream, warn=warn):
         for frame in packet:
-            if frame.samples == 0 or not 0 < frame.sample_rate <= HIGHEST_RATE:
-                continue
-            time = expected if frame.time is None else frame.time + offset
-            if source is not None and not expected - _JITTER <= time <= expected + pause:
-                offset += expected - time  # the file's clock jumps: go on where we are
-                time = expected
-            now = (frame.sample_rate, frame.layout.nb_channels)
-            if resampler is None or now != source or time > expected + _JITTER:
-                yield from resampled(None)
-                resampler = av.AudioResampler("fltp", _LAYOUTS[channels], sample_rate)
-                source, position = now, round(time * sample_rate)
-            expected = time + frame.samples / frame.sample_rate
-            frame = _average(frame) if channels == 1 else frame
-            frame.pts = None
-            yield from resampled(frame)
-    yield from resampled(None)
+            yield from blocks.add(frame)
+    yield from blocks.finish()
+
+
+class RecentSound:
+    """The last seconds of a mono sound that still comes in; one thread adds to it while others read.
+
+    Args:
+        sample_rate: In Hz.
+        seconds: How much is kept.
+    """
+
+    def __init__(self, sample_rate: int, seconds: float) -> None:
+        self.sample_rate, self._most = sample_rate, round(seconds * sample_rate)
+        self._blocks: deque[SoundBlock] = deque()
+        self._lock = Lock()
+        self.end = 0
+        """Where the sound ends so far, in samples from the first picture."""
+
+    def add(self, position: int, samples: NDArray[np.floating]) -> None:
+        """Append a block (1, S) that begins at `position`."""
+        with self._lock:
+            self._blocks.append((position, samples))
+            self.end = position + samples.shape[1]
+            while self._blocks and _end(self._blocks[0]) <= self.end - self._most:
+                self._blocks.popleft()
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Samples `start` to `stop`; silence where there is no sound, none yet, or it is not kept any more."""
+        with self._lock:
+            return _put_together(self._blocks, start, stop)
+
+
+def _end(block: SoundBlock) -> int:
+    return block[0] + int(block[1].shape[1])
+
+
+def _put_together(blocks: Iterable[SoundBlock], start: int, stop: int) -> NDArray[np.float32]:
+    """Samples `start` to `stop` of mono blocks; silence between them."""
+    sound = np.zeros(stop - start, np.float32)
+    for position, samples in blocks:
+        first, last = max(position, start), min(position + samples.shape[1], stop)
+        if first < last:
+            sound[first - start : last - start] = samples[0, first - position : last - position]
+    return sound
 
 
 def _average(frame: AudioFrame) -> AudioFrame:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from ecmvae.files import replacing, show_path
 
 if TYPE_CHECKING:
     from av import Packet
+    from av.container import OutputContainer
     from av.video.stream import VideoStream
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,11 @@ class VideoWriter:
         ValueError: If the options contradict each other.
     """
 
+    _index: ClassVar[str] = "+faststart"
+    """Where MP4 has its index: first, so that a browser plays before it has everything."""
+    _tuning: ClassVar[dict[str, str]] = {}
+    """Further options of the encoder."""
+
     def __init__(
         self,
         path: Path,
@@ -85,7 +91,6 @@ class VideoWriter:
         quality: int = 20,
         sample_aspect: Fraction = Fraction(1),
     ) -> None:
-        import av
         from av.video.reformatter import VideoReformatter
 
         if waveform is not None and sample_rate is None:
@@ -102,11 +107,7 @@ class VideoWriter:
         self._frame_seconds = float(1 / fps)
         self._converter = VideoReformatter()  # kept, since setting one up takes longer than a small frame
         with ExitStack() as stack:
-            temporary = stack.enter_context(replacing(path))
-            flags = {"fflags": "+bitexact"}
-            if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
-                flags["movflags"] = "+faststart"  # the index first: a browser plays before it has everything
-            self._container = stack.enter_context(av.open(str(temporary), "w", container_options=flags))
+            self._container = self._open(path, stack)
             rate = max(Fraction(fps).limit_denominator(1001), _SLOWEST)  # 23.976 becomes 24000/1001
             self._stream = self._add_stream(codec, alpha, quality, rate, sample_aspect)
             self._sound: EncodedSound | CopiedSound | None = None
@@ -116,11 +117,21 @@ class VideoWriter:
                 self._sound = soundtrack_of(self._container, copy_audio_from, audio_track, stack)
             self._stack = stack.pop_all()
 
+    def _open(self, path: Path, stack: ExitStack) -> OutputContainer:
+        """The container that is written to; `stack` closes it."""
+        import av
+
+        flags = {"fflags": "+bitexact"}
+        if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
+            flags["movflags"] = self._index
+        temporary = stack.enter_context(replacing(path))
+        return stack.enter_context(av.open(str(temporary), "w", container_options=flags))
+
     def _add_stream(
         self, codec: VideoCodec, alpha: bool, quality: int, rate: Fraction, sample_aspect: Fraction
     ) -> VideoStream:
         name, options = _ENCODERS[codec]
-        options = options | {"crf": str(quality), "threads": "4"}
+        options = options | {"crf": str(quality), "threads": "4"} | self._tuning
         stream = cast("VideoStream", self._container.add_stream(name, rate=rate, options=options))
         height, width, _ = self._shape
         context = stream.codec_context
