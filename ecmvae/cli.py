@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
     "configs": ("ecmvae.recipes_command:CONFIG_COMMANDS", "list, show or copy the recipes that --config takes by name"),
     "convert": ("ecmvae.conversion_command:convert", "turn a released weight file into a model folder"),
-    "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
+    "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, check it, or write a small one"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
     "vae": ("ecmvae.training.vae_command:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),

@@ -89,7 +89,9 @@ def main(words: list[str]) -> int:
                 broken += 1
     if external:
         print("\n".join(sorted(elsewhere)))
-    print(f"{len(files)} files, {inside} links inside, {broken} broken; {len(elsewhere)} addresses elsewhere, not fetched")
+    print(
+        f"{len(files)} files, {inside} links inside, {broken} broken; {len(elsewhere)} addresses elsewhere, not fetched"
+    )
     return int(broken > 0)
 
 
