@@ -210,8 +210,9 @@ def _plain(text: str, *, switch: bool) -> str:
     """The parser's help of one option without what only programmers read, and without what its choices say already."""
     if switch:
         return text.replace(" (type: bool, default: False)", "").replace("type: bool, ", "")
-    text = text.replace("type: <class 'Path'>", "type: path").replace("type: Path)", "type: path)").replace("Optional[list[Path]]", "[path, ...]")
+    text = text.replace("type: <class 'Path'>", "type: path").replace("Optional[list[Path]]", "[path, ...]")
     text = re.sub(r"(type: \S+) \| null", r"\1", text).replace(", default: null", "").replace(" (default: null)", "")
+    text = text.replace("type: Path)", "type: path)").replace("type: Path,", "type: path,")
     return re.sub(r"type: Literal\[[^\]]*\], ", "", text)
 
 
