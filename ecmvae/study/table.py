@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -196,7 +196,7 @@ class StudyTable:
     def _header(self, name: str) -> tuple[str, ...]:
         return ("variant", f"{name}, 95 % interval", f"difference to {self.rows[0].label}", "seeds", "clips")
 
-    def _cells(self, name: str) -> Any:
+    def _cells(self, name: str) -> Callable[[Row], tuple[object, ...]]:
         def cells(row: Row) -> tuple[object, ...]:
             each = row.estimates[name]
             paired = row is not self.rows[0]

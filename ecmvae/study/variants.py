@@ -74,7 +74,10 @@ def read_variants(
 
 
 def _read(word: str, files: Sequence[str], asked: Sequence[Mapping[str, Any]]) -> Variant:
-    base, above, changes, names = [], [], [], []
+    base: list[str] = []
+    above: list[str] = []
+    changes: list[dict[str, Any]] = []
+    names: list[str] = []
     for part in _parts(word):
         key, equals, value = part.partition("=")
         if equals and key == "config":
