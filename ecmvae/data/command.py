@@ -37,7 +37,10 @@ def check_data(
     if task in RECORDS and not Path(root).is_dir():
         raise UserError(f"{root}: there is no such folder; {RECORDS[task].how_to_obtain}")
     if not Path(root).is_dir():
-        raise UserError(f"{root}: there is no such folder; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{root}: there is no such folder; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     from ecmvae.data.check import check_folder
 
     return check_folder(root, task, splits, out, workers)
@@ -74,7 +77,10 @@ def pack(
         UserError: If the data set cannot be packed or read, or out holds something else.
     """
     if not Path(root).is_dir():
-        raise UserError(f"{root}: there is no such folder; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{root}: there is no such folder; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     check_range("image_size", image_size, 32, 4096)
     check_range("num_frames", 5 if num_frames is None else num_frames, 1, 1000)
     check_range("workers", workers, 1, 256)

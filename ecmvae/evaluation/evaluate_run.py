@@ -48,7 +48,10 @@ def tasks_in(data: str | None, task: str = "auto") -> list[str]:
     found = [PackedIndex.read(data).source] if holds_packed(data) else records_in(data)
     if not found:
         wanted = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
-        raise UserError(f"{data}: holds none of {wanted}; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{data}: holds none of {wanted}; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     return found
 
 
