@@ -125,7 +125,8 @@ def miniature(out: Path, name: str | None = None, collage: Path | None = None, t
     if name is None:
         write_miniatures(out, {"train": train, "val": test, "test": test}, collage)
     else:
-        write_set(out, name, {each: train if each == "train" else test for each in RECORDS[name].splits})
+        splits = RECORDS[name].splits if name in RECORDS else ()  # write_set names the right ones
+        write_set(out, name, {each: train if each == "train" else test for each in splits})
     print(f"{show_path(out)}: {name or 'Single-source, Multi-sources and AVSS'} written")
     return 0
 
