@@ -24,6 +24,7 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_imports.py
 	$(BIN)/python tools/check_words.py
+	$(BIN)/python tools/check_links.py
 	$(BIN)/pip-licenses --python=$(BIN)/python >/dev/null
 
 test: lint

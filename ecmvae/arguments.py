@@ -23,7 +23,7 @@ from jsonargparse import (  # type: ignore[attr-defined]
     set_parsing_settings,
 )
 
-from ecmvae.config import Config, ConfigFiles, read_config_file
+from ecmvae.config import Config, ConfigFiles, ConfigSettings, read_config_file
 from ecmvae.config_reader import by_dotted_name, read_yaml, wrong_value
 from ecmvae.errors import UserError
 
@@ -35,7 +35,8 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
 
     Required parameters are positional, the others options. A parameter of type `Config` is given by ``--config FILE``
     (several are laid over each other) and by ``--model.latent.dim 8`` and so on; one of type `ConfigFiles` gets the
-    paths of those files; one of type `tuple[str, ...]` that defaults to () takes all words that are left.
+    paths of those files, one of type `ConfigSettings` the settings on the command line; one of type
+    `tuple[str, ...]` that defaults to () takes all words that are left.
 
     Raises:
         UserError: For a wrong option or value; names the nearest right one.
@@ -44,12 +45,13 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     switches = {name for name in parameters if hints[name] is bool}
     configs = [name for name in parameters if hints[name] is Config]
     files = [name for name in parameters if hints[name] is ConfigFiles]
+    settings = [name for name in parameters if hints[name] is ConfigSettings]
     parser = _parser(function, program, switches)
     words = _spell_out(words, switches)
     if any(hints[name] == tuple[str, ...] for name in parameters):
         words = _options_first(words)
     try:
-        _check_options(words, {*parameters} - {*configs, *files} | (_config_options() if configs else set()))
+        _check_options(words, {*parameters} - {*configs, *files, *settings} | (_config_options() if configs else set()))
         if configs:
             _check_section_files(words)
         values = parser.parse_args(words)
@@ -60,8 +62,9 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
         option = "--" if text.partition(" ")[0] in _config_options() | {*parameters} else ""
         raise UserError(f"{option}{text} (see {program} --help)") from None
     built = parser.instantiate(values)
-    arguments = {name: built[name] for name in parameters if name not in (*configs, *files)}
+    arguments = {name: built[name] for name in parameters if name not in (*configs, *files, *settings)}
     arguments |= {name: _config_files(words) for name in files}
+    arguments |= {name: _config_settings(words) for name in settings}
     arguments |= {name: tuple(built[name] or ()) for name in parameters if hints[name] == tuple[str, ...]}
     sections = [field.name for field in dataclasses.fields(Config)]
     return arguments | {name: Config(**{section: built[section] for section in sections}) for name in configs}
@@ -78,7 +81,7 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
     """The parser of a function's parameters."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
-    configs = [name for name in parameters if hints[name] in (Config, ConfigFiles)]
+    configs = [name for name in parameters if hints[name] in (Config, ConfigFiles, ConfigSettings)]
     needed = [name for name, each in parameters.items() if each.default is each.empty and name not in configs]
     lists = [name for name in needed if typing.get_origin(hints[name]) is list]
 
@@ -164,6 +167,17 @@ def _config_files(words: Sequence[str]) -> ConfigFiles:
     )
 
 
+def _config_settings(words: Sequence[str]) -> ConfigSettings:
+    """The settings given by ``--train.epochs 3`` or ``--train.epochs=3``."""
+    known, found = _config_options() - {"config"}, ConfigSettings()
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--")
+        if option.startswith("--") and (name in known or name.startswith("loss.extra.")):
+            found[name] = value if equals else after
+    return found
+
+
 def _spell_out(words: Sequence[str], switches: Collection[str]) -> list[str]:
     """Options as the parser knows them: --save-masks is --save_masks, and a bare switch --force means --force=true."""
     spelt = []
@@ -198,6 +212,7 @@ def _plain(text: str, *, switch: bool) -> str:
         return text.replace(" (type: bool, default: False)", "").replace("type: bool, ", "")
     text = text.replace("type: <class 'Path'>", "type: path").replace("Optional[list[Path]]", "[path, ...]")
     text = re.sub(r"(type: \S+) \| null", r"\1", text).replace(", default: null", "").replace(" (default: null)", "")
+    text = text.replace("type: Path)", "type: path)").replace("type: Path,", "type: path,")
     return re.sub(r"type: Literal\[[^\]]*\], ", "", text)
 
 

@@ -28,13 +28,17 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.command:train", "train a segmentation model"),
     "train-audio": ("ecmvae.training.command:train_audio", "teach an audio encoder to name what sounds"),
+    "study": (
+        "ecmvae.study.command:STUDY_COMMANDS",
+        "train variants with several seeds, and compare them",
+    ),
     "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
     "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
     "configs": ("ecmvae.recipes_command:CONFIG_COMMANDS", "list, show or copy the recipes that --config takes by name"),
     "convert": ("ecmvae.conversion_command:convert", "turn a released weight file into a model folder"),
-    "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, or check it"),
+    "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, check it, or write a small one"),
     "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
     "vae": ("ecmvae.training.vae_command:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),
@@ -44,7 +48,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 _EXTRA_OF = {
     "onnxruntime": "onnx",
     **dict.fromkeys(("torch", "torchvision", "torchaudio", "torchmetrics", "timm", "einops", "safetensors"), "torch"),
-    **dict.fromkeys(("lightning", "matplotlib", "sklearn", "tensorboard", "zstandard"), "train"),
+    **dict.fromkeys(("lightning", "matplotlib", "sklearn", "scipy", "tensorboard", "zstandard"), "train"),
     **dict.fromkeys(("onnx", "onnxscript"), "export"),
     "soundfile": "torch",
     "gradio": "app",
@@ -55,7 +59,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("transformers", "tokenizers"), "foundation"),
 }
 """Package -> the extra that brings it."""
-_EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "vae"), "train"), "export": "export"}
+_EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "study", "vae"), "train"), "export": "export"}
 """Command -> the extra that brings all that it needs, where that is more than one package."""
 
 _WRONG_PATH = (

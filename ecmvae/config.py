@@ -317,6 +317,10 @@ class ConfigFiles(tuple[str, ...]):
     """The paths that a command was given by ``--config``, the first one lowest; the command line fills it in."""
 
 
+class ConfigSettings(dict[str, str]):
+    """The settings that a command was given as options, by dotted name; the command line fills it in."""
+
+
 def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
     """Read YAML files, each laid over the one before, then dotted overrides.
 

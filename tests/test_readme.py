@@ -3,15 +3,10 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from demo_folder import write_demo
 
 from ecmvae.cli import COMMANDS, main
-from ecmvae.config import config_from_dict
-from ecmvae.data.video import write_video
-from ecmvae.models import build_model
-from ecmvae.models.checkpoint import save_model
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,21 +19,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def after_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as `make demo` leaves it, with a tiny model, and somebody's video."""
-    config = config_from_dict(
-        {
-            "model": {
-                "visual": {"name": "efficientnet_lite0"},
-                "audio": {"name": "vggish_small", "frozen": False},
-                "channels": 8,
-            },
-            "data": {"image_size": 64, "hop_seconds": 1.0},
-        }
-    )
-    torch.manual_seed(0)
-    save_model(build_model(config.model, image_size=64), tmp_path / "runs" / "demo" / "best", config)
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 255, size=(24, 48, 64, 3), dtype=np.uint8)
-    write_video(tmp_path / "my_video.mp4", frames, 24, rng.normal(size=16000).astype(np.float32) * 0.1, 16000)
+    write_demo(tmp_path, "my_video.mp4")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -36,6 +36,15 @@ def test_the_tested_versions_of_python_are_those_of_the_package() -> None:
     assert set(named) <= set(tested)
 
 
+def test_the_oldest_pytorch_of_the_package_is_tested() -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8"))["jobs"]["oldest-torch"]
+    tested = dict(re.findall(r"'(torch\w*)==([\d.]+)\.\*'", str([step.get("run") for step in steps["steps"]])))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    oldest = dict(re.findall(r"(torch\w*)>=([\d.]+),<", " ".join(extras["torch"])))
+    assert oldest.keys() == {"torch", "torchvision", "torchaudio"}
+    assert tested == oldest
+
+
 def test_workflows_and_the_image_name_files_that_exist() -> None:
     texts = [path.read_text(encoding="utf-8") for path in [*WORKFLOWS, ROOT / "Dockerfile"]]
     named = {name for text in texts for name in re.findall(r"(?:tools|docs|\.ci)/[\w./-]+|requirements\.txt", text)} - {

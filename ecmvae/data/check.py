@@ -253,5 +253,8 @@ def _tasks(root: str) -> list[str]:
     found = records_in(root)
     if not found:
         tables = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
-        raise UserError(f"{root}: holds none of {tables}; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{root}: holds none of {tables}; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ecmvae.data.sets.records import RECORDS
 from ecmvae.errors import UserError, check_range
+from ecmvae.files import refuse_unwritable, show_path
 
 
 def check_data(
@@ -36,7 +37,10 @@ def check_data(
     if task in RECORDS and not Path(root).is_dir():
         raise UserError(f"{root}: there is no such folder; {RECORDS[task].how_to_obtain}")
     if not Path(root).is_dir():
-        raise UserError(f"{root}: there is no such folder; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{root}: there is no such folder; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     from ecmvae.data.check import check_folder
 
     return check_folder(root, task, splits, out, workers)
@@ -73,7 +77,10 @@ def pack(
         UserError: If the data set cannot be packed or read, or out holds something else.
     """
     if not Path(root).is_dir():
-        raise UserError(f"{root}: there is no such folder; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{root}: there is no such folder; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     check_range("image_size", image_size, 32, 4096)
     check_range("num_frames", 5 if num_frames is None else num_frames, 1, 1000)
     check_range("workers", workers, 1, 256)
@@ -83,5 +90,46 @@ def pack(
     return 0
 
 
-DATA_COMMANDS: dict[str, Callable[..., int]] = {"pack": pack, "check": check_data}
+def miniature(out: Path, name: str | None = None, collage: Path | None = None, train: int = 4, test: int = 2) -> int:
+    """Write small data sets in the exact layouts of the released ones, to try every command on.
+
+    Examples:
+        ecmvae data miniature mini
+        ecmvae data miniature mini --collage data/collage
+        ecmvae data miniature mini_vpo --name vpo_ss
+
+    Nothing is downloaded: the clips are moving shapes, each with a sound of its own.
+
+    Args:
+        out: Folder to make; it must not exist or be empty.
+        name: Write this data set (vpo_ss, vpo_ms, vpo_msmi, is3, vggss, vggss_extended, aviseg, refavs) in place of
+            AVSBench's three, which are s4, ms3 and avss.
+        collage: Take the scenes from this AVS-Collage on disk: real photographs and recordings.
+        train: Training clips of each set.
+        test: Validation and test clips of each set.
+
+    Returns:
+        0.
+
+    Raises:
+        UserError: If there is no such data set, the folder is not empty, or the AVS-Collage cannot be read.
+    """
+    check_range("train", train, 1, 100_000)
+    check_range("test", test, 1, 100_000)
+    refuse_unwritable(out / "clips")
+    if name is not None and collage is not None:
+        raise UserError("--collage has no effect with --name: leave one of them out")
+    from ecmvae.data.miniature import write_miniatures
+    from ecmvae.data.sets.miniature import write_set
+
+    if name is None:
+        write_miniatures(out, {"train": train, "val": test, "test": test}, collage)
+    else:
+        splits = RECORDS[name].splits if name in RECORDS else ()  # write_set names the right ones
+        write_set(out, name, {each: train if each == "train" else test for each in splits})
+    print(f"{show_path(out)}: {name or 'Single-source, Multi-sources and AVSS'} written")
+    return 0
+
+
+DATA_COMMANDS: dict[str, Callable[..., int]] = {"pack": pack, "check": check_data, "miniature": miniature}
 """Sub-command of `ecmvae data` -> function; its typed arguments are the command's options."""

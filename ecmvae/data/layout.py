@@ -123,7 +123,10 @@ def find_table(root: str | Path, task: str) -> Path:
     table = _table(root, task)
     if table is None:
         wanted = f"{TASKS[task].folder}/{TASKS[task].table}"
-        raise UserError(f"{root}: holds no {wanted}; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{root}: holds no {wanted}; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
     return table
 
 

@@ -104,6 +104,27 @@ class CollageScenes(Scenes):
         super().__init__(*sets)
 
 
+def write_miniatures(root: str | Path, counts: Mapping[str, int], collage: str | Path | None = None) -> None:
+    """Write S4, MS3 and, in the folder AVSS, AVSS, with raw videos.
+
+    Args:
+        root: Folder to make.
+        counts: Clips of each split.
+        collage: AVS-Collage on disk to take the scenes from; None = moving shapes.
+
+    Raises:
+        UserError: If one of them exists already, or there is no AVS-Collage in that folder.
+    """
+    single, several = (_scenes_of(collage, "s4"), _scenes_of(collage, "ms3"))
+    write_miniature(root, "s4", counts, source=single, raw_video=True)
+    write_miniature(root, "ms3", counts, source=several, raw_video=True)
+    write_miniature_avss(Path(root) / "AVSS", counts, single=single, several=several)
+
+
+def _scenes_of(collage: str | Path | None, task: Literal["s4", "ms3"]) -> Scenes:
+    return ShapeScenes(task) if collage is None else CollageScenes(collage, task)
+
+
 def write_miniature(
     root: str | Path,
     task: Literal["s4", "ms3"],

@@ -116,7 +116,10 @@ def evaluate(
             "say on which data: --data FOLDER, the one that holds Single-source or Multi-sources, or metadata.csv"
         )
     if data is not None and not Path(data).is_dir():
-        raise UserError(f"{data}: there is no such folder of data; see docs/data.md for the expected folders")
+        raise UserError(
+            f"{data}: there is no such folder of data; see docs/data.md for the expected folders, or write an example "
+            "with ecmvae data miniature"
+        )
     from ecmvae.evaluation.evaluate_run import EvaluationRun
     from ecmvae.evaluation.evaluator import EvaluateSettings
     from ecmvae.evaluation.robustness import RobustnessSettings

@@ -42,6 +42,38 @@ from ecmvae.provenance import __version__, source_commit
 logger = logging.getLogger(__name__)
 
 
+def tasks_in(data: str | None, task: str = "auto") -> list[str]:
+    """What there is to score: the task that is named, or with "auto" every data set in the folder.
+
+    Raises:
+        UserError: If the folder holds none that is known.
+    """
+    if task != "auto" or data is None:
+        return [task]
+    found = [PackedIndex.read(data).source] if holds_packed(data) else records_in(data)
+    if not found:
+        wanted = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
+        raise UserError(
+            f"{data}: holds none of {wanted}; see docs/data.md for the expected folders, or write an example with "
+            "ecmvae data miniature"
+        )
+    return found
+
+
+def data_to_score(trained_on: DataConfig, task: str, root: str | None) -> DataConfig:
+    """How a model reads a data set to be scored on: as it read the one it was trained on.
+
+    Args:
+        trained_on: Of the model's configuration.
+        task: Name of the data set.
+        root: Where it lies; None = where the training found it, if it is the same.
+    """
+    # A model of ten-second clips meets shorter ones in S4 and MS3.
+    frames = min(trained_on.num_frames, FRAMES) if task in TASKS else trained_on.num_frames
+    found = trained_on.root if root is None and task == trained_on.name else root
+    return replace(trained_on, name=task, root=found, num_frames=frames)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
     """One call of `ecmvae evaluate`; see `ecmvae.evaluation.command.evaluate` for the fields.
@@ -69,7 +101,7 @@ class EvaluationRun:
     def __post_init__(self) -> None:
         if self.robustness is not None and self.checkpoint is None:
             raise UserError("robustness needs a model that can listen: give --checkpoint, not --predictions")
-        if self.robustness is not None and "avss" in self._tasks():
+        if self.robustness is not None and "avss" in tasks_in(self.data, self.task):
             raise UserError("robustness is defined for masks of s4 and ms3, not for the classes of avss: leave it out")
         if self.predictions is not None and self.task not in ("auto", "avss", *TASKS):
             raise UserError(f"predictions are files beside those of s4, ms3 or avss, not of {self.task}")
@@ -80,10 +112,7 @@ class EvaluationRun:
 
     def run(self) -> dict[str, Report]:
         """Score every task; print and write a report of each."""
-        tasks = self._tasks()
-        if not tasks:
-            wanted = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
-            raise UserError(f"{self.data}: holds none of {wanted}; see docs/data.md for the expected folders")
+        tasks = tasks_in(self.data, self.task)
         score = self._predictions if self.checkpoint is None else self._model()
         found = {task: score(task) for task in tasks}
         parent, console = new_report_folder(self.out), Console()
@@ -97,14 +126,6 @@ class EvaluationRun:
                 robust.show(console)
                 console.print(f"written: {folder}/robustness.json, robustness.csv", soft_wrap=True)
         return {task: report for task, (report, _) in found.items()}
-
-    def _tasks(self) -> list[str]:
-        """What to score."""
-        if self.task != "auto" or self.data is None:
-            return [self.task]
-        if holds_packed(self.data):
-            return [PackedIndex.read(self.data).source]
-        return records_in(self.data)
 
     def _model(self) -> Callable[[str], tuple[Report, RobustnessReport | None]]:
         """How to score a task with the model; it is loaded once."""
@@ -121,9 +142,7 @@ class EvaluationRun:
         about = {"checkpoint": folder, "sha256": sha256, "config": config.to_dict()}
 
         def score(task: str) -> tuple[Report, RobustnessReport | None]:
-            # A model of ten-second clips meets shorter ones in S4 and MS3.
-            frames = min(config.data.num_frames, FRAMES) if task in TASKS else config.data.num_frames
-            data = replace(config.data, name=task, root=self._root(task, config.data), num_frames=frames)
+            data = data_to_score(config.data, task, self.data)
             clips = load_clips(data, self.split, seed=config.train.seed)
             able = None if isinstance(model, Concepts) else model  # concepts learn the classes of the clips
             kind = ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else choose_task(clips, able)
@@ -131,7 +150,7 @@ class EvaluationRun:
             clips = self._first(clips)
             if self.robustness is not None and not isinstance(clips, SoundedClips):
                 raise UserError(f"robustness needs clips that offer their sounds and classes, not those of {task}")
-            summary = {**self._about(data), **about, "num_frames": frames}
+            summary = {**self._about(data), **about, "num_frames": data.num_frames}
             if isinstance(scored, ConceptClasses):
                 summary["heard_as"] = {name: list(heard) for name, heard in scored.heard_as.items()}
             report = evaluate(
@@ -181,10 +200,6 @@ class EvaluationRun:
             self.predictions, clips, self.settings, metrics=self.metrics, task=kind, about=self._about(data)
         )
         return report, None
-
-    def _root(self, task: str, trained_on: DataConfig) -> str | None:
-        """Where a data set lies: where the user says, or where the model's training found it."""
-        return trained_on.root if self.data is None and task == trained_on.name else self.data
 
     def _first(self, clips: ClipSource) -> ClipSource:
         """The clips to score, as many as are asked for."""
