@@ -10,7 +10,17 @@ from typing import Any
 from ecmvae.models.checkpoint import load_model
 from ecmvae.prediction.predictor import VideoPredictor
 
-dependencies = ["torch", "torchaudio", "torchvision", "timm", "einops", "safetensors", "av", "cv2", "yaml"]
+dependencies = [
+    "torch",
+    "torchaudio",
+    "torchvision",
+    "timm",
+    "einops",
+    "safetensors",
+    "av",
+    "cv2",
+    "yaml",
+]
 
 
 def segmenter(name: str = "collage-small", **options: Any) -> Any:

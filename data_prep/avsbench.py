@@ -23,16 +23,28 @@ from ecmvae.shards import Shard
 def parser() -> argparse.ArgumentParser:
     """The options."""
     options = argparse.ArgumentParser(
-        prog="data_prep/avsbench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="data_prep/avsbench.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("root", metavar="AVSBENCH", help="folder that holds Single-source or Multi-sources")
+    options.add_argument(
+        "root", metavar="AVSBENCH", help="folder that holds Single-source or Multi-sources"
+    )
     options.add_argument("--task", choices=("s4", "ms3"), required=True)
-    options.add_argument("--rule", choices=("released", "exact"), default="released", help=_RULE_HELP)
+    options.add_argument(
+        "--rule", choices=("released", "exact"), default="released", help=_RULE_HELP
+    )
     options.add_argument("--size", type=int, default=224, help="side of the frames in pixels (224)")
     options.add_argument("--workers", type=int, default=2, help="processes (2)")
-    options.add_argument("--force", action="store_true", help="make everything again, released files included")
-    options.add_argument("--shard", metavar="I/N", help="make only part I of N of the table, or auto: by launcher")
-    options.add_argument("--retry-failed", action="store_true", help="try videos again that were skipped before")
+    options.add_argument(
+        "--force", action="store_true", help="make everything again, released files included"
+    )
+    options.add_argument(
+        "--shard", metavar="I/N", help="make only part I of N of the table, or auto: by launcher"
+    )
+    options.add_argument(
+        "--retry-failed", action="store_true", help="try videos again that were skipped before"
+    )
     options.add_argument("--quiet", action="store_true", help="no progress bar")
     return options
 
@@ -62,7 +74,10 @@ def main(words: Sequence[str] | None = None) -> int:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     counts = Counter(result.status for result in results.values())
-    print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())) + f"; see {MANIFEST}")
+    print(
+        ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        + f"; see {MANIFEST}"
+    )
     for name, result in results.items():
         if result.status == "skipped":
             print(f"data_prep/avsbench.py: skipped {name}: {result.reason}", file=sys.stderr)

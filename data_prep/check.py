@@ -16,10 +16,16 @@ from ecmvae.errors import UserError
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 2 when something is wrong."""
     options = argparse.ArgumentParser(
-        prog="data_prep/check.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="data_prep/check.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("root", metavar="FOLDER", help="folder that holds a data set")
-    options.add_argument("--task", default="auto", help="data set by name, package.module:load, or all there is (auto)")
+    options.add_argument(
+        "--task",
+        default="auto",
+        help="data set by name, package.module:load, or all there is (auto)",
+    )
     options.add_argument("--splits", nargs="+", metavar="SPLIT", help="only these splits")
     options.add_argument("--out", metavar="FILE", help="write everything found to this JSON file")
     options.add_argument("--workers", type=int, default=4, help="threads that read files (4)")

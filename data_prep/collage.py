@@ -23,19 +23,40 @@ from ecmvae.errors import UserError
 def parser() -> argparse.ArgumentParser:
     """The options."""
     options = argparse.ArgumentParser(
-        prog="data_prep/collage.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="data_prep/collage.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder to make")
-    options.add_argument("--size", type=int, default=224, help="side of frames and masks in pixels (224)")
-    options.add_argument("--clips", type=int, default=200, help="clips of each split but train, for each kind (200)")
-    options.add_argument("--train-clips", type=int, default=1000, help="clips of the train split, for each kind (1000)")
-    options.add_argument("--splits", nargs="+", default=SPLITS, choices=SPLITS, metavar="SPLIT", help=_SPLITS_HELP)
-    options.add_argument("--kinds", nargs="+", default=("s4", "ms3"), choices=("s4", "ms3"), help=_KINDS_HELP)
+    options.add_argument(
+        "--size", type=int, default=224, help="side of frames and masks in pixels (224)"
+    )
+    options.add_argument(
+        "--clips", type=int, default=200, help="clips of each split but train, for each kind (200)"
+    )
+    options.add_argument(
+        "--train-clips",
+        type=int,
+        default=1000,
+        help="clips of the train split, for each kind (1000)",
+    )
+    options.add_argument(
+        "--splits", nargs="+", default=SPLITS, choices=SPLITS, metavar="SPLIT", help=_SPLITS_HELP
+    )
+    options.add_argument(
+        "--kinds", nargs="+", default=("s4", "ms3"), choices=("s4", "ms3"), help=_KINDS_HELP
+    )
     options.add_argument("--seed", type=int, default=0, help="seed of everything (0)")
     options.add_argument("--workers", type=int, default=2, help="processes that compose clips (2)")
-    options.add_argument("--no-video", action="store_true", help="leave out the mp4 of each test clip")
-    options.add_argument("--cache", type=Path, metavar="FOLDER", help="material lies here (~/.cache/ecmvae/collage)")
-    options.add_argument("--force", action="store_true", help="replace an AVS-Collage that lies at --out")
+    options.add_argument(
+        "--no-video", action="store_true", help="leave out the mp4 of each test clip"
+    )
+    options.add_argument(
+        "--cache", type=Path, metavar="FOLDER", help="material lies here (~/.cache/ecmvae/collage)"
+    )
+    options.add_argument(
+        "--force", action="store_true", help="replace an AVS-Collage that lies at --out"
+    )
     options.add_argument("--quiet", action="store_true", help="no progress bars")
     return options
 

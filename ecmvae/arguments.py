@@ -51,23 +51,36 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
     if any(hints[name] == tuple[str, ...] for name in parameters):
         words = _options_first(words)
     try:
-        _check_options(words, {*parameters} - {*configs, *files, *settings} | (_config_options() if configs else set()))
+        _check_options(
+            words,
+            {*parameters} - {*configs, *files, *settings}
+            | (_config_options() if configs else set()),
+        )
         if configs:
             _check_section_files(words)
         values = parser.parse_args(words)
-        if configs and values.get("resume") not in (None, "auto"):  # it goes on with the settings it was started with
+        if configs and values.get("resume") not in (
+            None,
+            "auto",
+        ):  # it goes on with the settings it was started with
             values = parser.parse_args([f"--config={_config_of(values.resume)}", *words])
     except ArgumentError as error:
         text = wrong_value(error)
         option = "--" if text.partition(" ")[0] in _config_options() | {*parameters} else ""
         raise UserError(f"{option}{text} (see {program} --help)") from None
     built = parser.instantiate(values)
-    arguments = {name: built[name] for name in parameters if name not in (*configs, *files, *settings)}
+    arguments = {
+        name: built[name] for name in parameters if name not in (*configs, *files, *settings)
+    }
     arguments |= {name: _config_files(words) for name in files}
     arguments |= {name: _config_settings(words) for name in settings}
-    arguments |= {name: tuple(built[name] or ()) for name in parameters if hints[name] == tuple[str, ...]}
+    arguments |= {
+        name: tuple(built[name] or ()) for name in parameters if hints[name] == tuple[str, ...]
+    }
     sections = [field.name for field in dataclasses.fields(Config)]
-    return arguments | {name: Config(**{section: built[section] for section in sections}) for name in configs}
+    return arguments | {
+        name: Config(**{section: built[section] for section in sections}) for name in configs
+    }
 
 
 def _config_of(run: str) -> str:
@@ -82,7 +95,11 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters
     configs = [name for name in parameters if hints[name] in (Config, ConfigFiles, ConfigSettings)]
-    needed = [name for name, each in parameters.items() if each.default is each.empty and name not in configs]
+    needed = [
+        name
+        for name, each in parameters.items()
+        if each.default is each.empty and name not in configs
+    ]
     lists = [name for name in needed if typing.get_origin(hints[name]) is list]
 
     class Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
@@ -96,7 +113,9 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
             return _plain(super()._expand_help(action), switch=action.dest in switches)
 
     rest = [name for name in parameters if hints[name] == tuple[str, ...]]
-    shapes = [f"{name.upper()} [{name.upper()} ...]" if name in lists else name.upper() for name in needed]
+    shapes = [
+        f"{name.upper()} [{name.upper()} ...]" if name in lists else name.upper() for name in needed
+    ]
     shapes += [f"[{name.upper()} ...]" for name in rest]
     parser = ArgumentParser(
         prog=program,
@@ -106,8 +125,12 @@ def _parser(function: Function, program: str, switches: Collection[str]) -> Any:
         exit_on_error=False,
     )
     for name in lists:  # words without a dash: the files of a command
-        parser.add_argument(name, nargs="+", type=typing.get_args(hints[name])[0], help=_argument(function, name))
-    parser.add_function_arguments(function, as_group=False, as_positional=True, skip={*configs, *lists, *rest})
+        parser.add_argument(
+            name, nargs="+", type=typing.get_args(hints[name])[0], help=_argument(function, name)
+        )
+    parser.add_function_arguments(
+        function, as_group=False, as_positional=True, skip={*configs, *lists, *rest}
+    )
     for name in rest:
         parser.add_argument(name, nargs="*", type=str, default=[], help=_argument(function, name))
     if configs:
@@ -128,7 +151,13 @@ def _config_options() -> set[str]:
     """``config``, and the dotted names of every section and knob."""
     knobs = by_dotted_name(Config().to_dict())
     sections = {knob.rpartition(".")[0] for knob in knobs}
-    return {"config", "print_config", *knobs, *sections, *(section.partition(".")[0] for section in sections)}
+    return {
+        "config",
+        "print_config",
+        *knobs,
+        *sections,
+        *(section.partition(".")[0] for section in sections),
+    }
 
 
 def _check_options(words: Sequence[str], known: Collection[str]) -> None:
@@ -139,9 +168,16 @@ def _check_options(words: Sequence[str], known: Collection[str]) -> None:
     """
     for word in words:
         name = word.removeprefix("--").partition("=")[0]
-        if word.startswith("--") and name and name not in (*known, "help") and not name.startswith("loss.extra."):
+        if (
+            word.startswith("--")
+            and name
+            and name not in (*known, "help")
+            and not name.startswith("loss.extra.")
+        ):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            raise UserError(f"unknown option --{name}" + (f": did you mean --{close[0]}?" if close else ""))
+            raise UserError(
+                f"unknown option --{name}" + (f": did you mean --{close[0]}?" if close else "")
+            )
 
 
 def _check_section_files(words: Sequence[str]) -> None:
@@ -151,7 +187,9 @@ def _check_section_files(words: Sequence[str]) -> None:
         UserError: If one cannot be read as settings.
     """
     options = _config_options()
-    sections = {f"--{name}" for name in options if any(each.startswith(f"{name}.") for each in options)}
+    sections = {
+        f"--{name}" for name in options if any(each.startswith(f"{name}.") for each in options)
+    }
     for word, after in zip(words, [*words[1:], ""], strict=False):
         option, equals, value = word.partition("=")
         file = value if equals else after
@@ -163,7 +201,9 @@ def _config_files(words: Sequence[str]) -> ConfigFiles:
     """The paths given by ``--config FILE`` or ``--config=FILE``."""
     pairs = zip(words, [*words[1:], ""], strict=False)
     return ConfigFiles(
-        word.partition("=")[2] or after for word, after in pairs if word == "--config" or word.startswith("--config=")
+        word.partition("=")[2] or after
+        for word, after in pairs
+        if word == "--config" or word.startswith("--config=")
     )
 
 
@@ -210,8 +250,14 @@ def _plain(text: str, *, switch: bool) -> str:
     """The parser's help of one option without what only programmers read, and without what its choices say already."""
     if switch:
         return text.replace(" (type: bool, default: False)", "").replace("type: bool, ", "")
-    text = text.replace("type: <class 'Path'>", "type: path").replace("Optional[list[Path]]", "[path, ...]")
-    text = re.sub(r"(type: \S+) \| null", r"\1", text).replace(", default: null", "").replace(" (default: null)", "")
+    text = text.replace("type: <class 'Path'>", "type: path").replace(
+        "Optional[list[Path]]", "[path, ...]"
+    )
+    text = (
+        re.sub(r"(type: \S+) \| null", r"\1", text)
+        .replace(", default: null", "")
+        .replace(" (default: null)", "")
+    )
     text = text.replace("type: Path)", "type: path)").replace("type: Path,", "type: path,")
     return re.sub(r"type: Literal\[[^\]]*\], ", "", text)
 
@@ -225,5 +271,7 @@ def _description(function: Function) -> str:
 
 def _argument(function: Function, name: str) -> str:
     """What the docstring says about one argument."""
-    described = {each.arg_name: each.description for each in parse_docstring(function.__doc__ or "").params}
+    described = {
+        each.arg_name: each.description for each in parse_docstring(function.__doc__ or "").params
+    }
     return " ".join((described.get(name) or "").split())

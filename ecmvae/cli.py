@@ -22,12 +22,21 @@ from ecmvae.files import show_path
 from ecmvae.foreign_text import printable
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "demo": ("ecmvae.demo_command:demo", "data, training, scores and an overlay video, in minutes on a CPU"),
+    "demo": (
+        "ecmvae.demo_command:demo",
+        "data, training, scores and an overlay video, in minutes on a CPU",
+    ),
     "predict": ("ecmvae.prediction.command:predict", "cut the sounding objects out of videos"),
-    "manifest": ("ecmvae.manifest_command:manifest", "count what a run over many videos did, all shards together"),
+    "manifest": (
+        "ecmvae.manifest_command:manifest",
+        "count what a run over many videos did, all shards together",
+    ),
     "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
     "train": ("ecmvae.training.command:train", "train a segmentation model"),
-    "train-audio": ("ecmvae.training.command:train_audio", "teach an audio encoder to name what sounds"),
+    "train-audio": (
+        "ecmvae.training.command:train_audio",
+        "teach an audio encoder to name what sounds",
+    ),
     "study": (
         "ecmvae.study.command:STUDY_COMMANDS",
         "train variants with several seeds, and compare them",
@@ -35,20 +44,43 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
     "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
-    "fetch": ("ecmvae.hub.command:fetch_model", "download a foundation model, for use without a network"),
-    "configs": ("ecmvae.recipes_command:CONFIG_COMMANDS", "list, show or copy the recipes that --config takes by name"),
-    "convert": ("ecmvae.conversion_command:convert", "turn a released weight file into a model folder"),
-    "data": ("ecmvae.data.command:DATA_COMMANDS", "pack a data set for fast training, check it, or write a small one"),
-    "check-data": ("ecmvae.data.command:check_data", "name what is missing or wrong in a data folder"),
+    "fetch": (
+        "ecmvae.hub.command:fetch_model",
+        "download a foundation model, for use without a network",
+    ),
+    "configs": (
+        "ecmvae.recipes_command:CONFIG_COMMANDS",
+        "list, show or copy the recipes that --config takes by name",
+    ),
+    "convert": (
+        "ecmvae.conversion_command:convert",
+        "turn a released weight file into a model folder",
+    ),
+    "data": (
+        "ecmvae.data.command:DATA_COMMANDS",
+        "pack a data set for fast training, check it, or write a small one",
+    ),
+    "check-data": (
+        "ecmvae.data.command:check_data",
+        "name what is missing or wrong in a data folder",
+    ),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
-    "vae": ("ecmvae.training.vae_command:VAE_COMMANDS", "train and look into plain autoencoders and VAEs"),
+    "vae": (
+        "ecmvae.training.vae_command:VAE_COMMANDS",
+        "train and look into plain autoencoders and VAEs",
+    ),
 }
 """Command -> (module:function, one line of help). A dictionary in place of the function holds sub-commands."""
 
 _EXTRA_OF = {
     "onnxruntime": "onnx",
-    **dict.fromkeys(("torch", "torchvision", "torchaudio", "torchmetrics", "timm", "einops", "safetensors"), "torch"),
-    **dict.fromkeys(("lightning", "matplotlib", "sklearn", "scipy", "tensorboard", "zstandard"), "train"),
+    **dict.fromkeys(
+        ("torch", "torchvision", "torchaudio", "torchmetrics", "timm", "einops", "safetensors"),
+        "torch",
+    ),
+    **dict.fromkeys(
+        ("lightning", "matplotlib", "sklearn", "scipy", "tensorboard", "zstandard"), "train"
+    ),
     **dict.fromkeys(("onnx", "onnxscript"), "export"),
     "soundfile": "torch",
     "gradio": "app",
@@ -59,7 +91,10 @@ _EXTRA_OF = {
     **dict.fromkeys(("transformers", "tokenizers"), "foundation"),
 }
 """Package -> the extra that brings it."""
-_EXTRA_OF_COMMAND = {**dict.fromkeys(("demo", "train", "train-audio", "study", "vae"), "train"), "export": "export"}
+_EXTRA_OF_COMMAND = {
+    **dict.fromkeys(("demo", "train", "train-audio", "study", "vae"), "train"),
+    "export": "export",
+}
 """Command -> the extra that brings all that it needs, where that is more than one package."""
 
 _WRONG_PATH = (
@@ -99,7 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = _EXTRA_OF[package]
         if extra != "foundation":  # which no command needs for itself
             extra = _EXTRA_OF_COMMAND.get(words[0], extra)
-        print(f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr)
+        print(
+            f"ecmvae: error: this needs {package}: pip install 'ecmvae[{extra}]'", file=sys.stderr
+        )
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:
         if isinstance(error, OSError) and error.errno in _WRONG_PATH:
@@ -107,12 +144,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             line = _one_line(f"{path}{error.strerror}: name another path")
             print(f"ecmvae: error: {_place()}{line}", file=sys.stderr)
             return 2
-        print(f"ecmvae: failed: {_place()}{_one_line(error) or type(error).__name__}", file=sys.stderr)
+        print(
+            f"ecmvae: failed: {_place()}{_one_line(error) or type(error).__name__}", file=sys.stderr
+        )
         return 1
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, for a GPU; torch is not imported here
+        if (
+            type(error).__name__ != "OutOfMemoryError"
+        ):  # torch's, for a GPU; torch is not imported here
             raise
-        print(f"ecmvae: failed: {_one_line(error).partition('. ')[0]}: make the batch smaller", file=sys.stderr)
+        print(
+            f"ecmvae: failed: {_one_line(error).partition('. ')[0]}: make the batch smaller",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print("ecmvae: interrupted", file=sys.stderr)
@@ -134,9 +178,17 @@ def _dispatch(words: list[str]) -> int:
     program, words = f"ecmvae {words[0]}", words[1:]
     if isinstance(found, Mapping):
         if not words or words[0] in ("-h", "--help"):
-            print(_overview(program, {key: _summary(function) for key, function in found.items()}, line))
+            print(
+                _overview(
+                    program, {key: _summary(function) for key, function in found.items()}, line
+                )
+            )
             return 0
-        program, found, words = f"{program} {words[0]}", found[_pick(words[0], found, "command")], words[1:]
+        program, found, words = (
+            f"{program} {words[0]}",
+            found[_pick(words[0], found, "command")],
+            words[1:],
+        )
     from ecmvae.arguments import parse
 
     result = found(**parse(found, program, words))
@@ -151,7 +203,9 @@ def _pick(word: str, names: Mapping[str, Any], what: str) -> str:
     raise UserError(f"unknown {what} {word!r}: {hint}")
 
 
-def _overview(program: str, lines: Mapping[str, str], summary: str = "cut out of a video what sounds") -> str:
+def _overview(
+    program: str, lines: Mapping[str, str], summary: str = "cut out of a video what sounds"
+) -> str:
     width = max(map(len, lines)) + 2
     table = "\n".join(f"  {name:{width}}{line}" for name, line in lines.items())
     return f"{program}: {summary}\n\nusage: {program} COMMAND ...\n\n{table}\n\n{program} COMMAND --help explains it."

@@ -8,7 +8,6 @@ This file imports nothing heavier than PyYAML.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from ecmvae.config_model import LatentConfig as LatentConfig
 from ecmvae.config_model import ModelConfig as ModelConfig
 from ecmvae.config_model import VisualConfig as VisualConfig
 from ecmvae.config_ranges import RANGES
-from ecmvae.config_reader import build, check_keys, merge, nested, read_layers
+from ecmvae.config_reader import build, check_keys, merge, nested, read_layers, with_new_names
 from ecmvae.errors import UserError, check_range
 
 
@@ -221,7 +220,18 @@ class TrainConfig:
 
 
 _WITHOUT_CLASSES = (
-    *("s4", "ms3", "collage", "synthetic", "is3", "is3_boxes", "vggss", "vggss_extended", "aviseg", "refavs"),
+    *(
+        "s4",
+        "ms3",
+        "collage",
+        "synthetic",
+        "is3",
+        "is3_boxes",
+        "vggss",
+        "vggss_extended",
+        "aviseg",
+        "refavs",
+    ),
 )
 
 
@@ -252,14 +262,21 @@ class Config:
             for key, (low, high) in ranges.items():
                 check_range(f"{name}.{key}", getattr(parts[name], key), low, high)
         _require(
-            data.image_size % 32 == 0, f"data.image_size={data.image_size} must be a multiple of 32 (224 in the paper)"
+            data.image_size % 32 == 0,
+            f"data.image_size={data.image_size} must be a multiple of 32 (224 in the paper)",
         )
-        _require(data.folds != 1, "data.folds=1 leaves nothing to train on: choose at least 2 folds, or 0")
+        _require(
+            data.folds != 1,
+            "data.folds=1 leaves nothing to train on: choose at least 2 folds, or 0",
+        )
         _require(
             data.fold < max(data.folds, 1),
             f"data.fold={data.fold} must be below data.folds={data.folds}: folds are counted from 0",
         )
-        _require(0 <= data.horizontal_flip <= 1, "data.horizontal_flip is a probability: choose it from 0 to 1")
+        _require(
+            0 <= data.horizontal_flip <= 1,
+            "data.horizontal_flip is a probability: choose it from 0 to 1",
+        )
         _require(
             model.num_classes == 1 or data.name not in _WITHOUT_CLASSES,
             f"model.num_classes={model.num_classes} needs labelled classes, which data.name={data.name} does not have: "
@@ -274,12 +291,18 @@ class Config:
                 value is None or isinstance(value, str | dict) or value >= 0,
                 f"loss.{name}={value} must not be negative",
             )
-        balance, plain = self.loss.kl_balance, self.loss.kl_balance is None and self.loss.free_bits == 0
+        balance, plain = (
+            self.loss.kl_balance,
+            self.loss.kl_balance is None and self.loss.free_bits == 0,
+        )
         _require(
             train.schedule != "one_cycle" or train.warmup == 0,
             "train.warmup is part of one_cycle already: choose constant, cosine or poly with it, or leave it away",
         )
-        _require(balance is None or balance <= 1, f"loss.kl_balance={balance} is a share: choose it from 0 to 1")
+        _require(
+            balance is None or balance <= 1,
+            f"loss.kl_balance={balance} is a share: choose it from 0 to 1",
+        )
         _require(
             plain or self.loss.formulas == "principled",
             "loss.free_bits and loss.kl_balance change the KL: set loss.formulas to principled with them",
@@ -295,14 +318,18 @@ class Config:
             "train.num_nodes): choose a multiple",
         )
         finite = 0 < train.learning_rate < float("inf")
-        _require(finite, f"train.learning_rate={train.learning_rate} must be a finite number above 0")
+        _require(
+            finite, f"train.learning_rate={train.learning_rate} must be a finite number above 0"
+        )
         _require(
             data.feature_cache is None or train.cache_features,
             "data.feature_cache is where train.cache_features keeps features: set that to true, or leave it out",
         )
         if train.cache_features:
             _require(model.visual.frozen, "train.cache_features needs model.visual.frozen: true")
-            _require(data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0")
+            _require(
+                data.horizontal_flip == 0, "train.cache_features needs data.horizontal_flip: 0"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionaries, as written to config.yaml."""
@@ -321,7 +348,9 @@ class ConfigSettings(dict[str, str]):
     """The settings that a command was given as options, by dotted name; the command line fills it in."""
 
 
-def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None) -> Config:
+def load_config(
+    paths: str | Path | Iterable[str | Path] = (), overrides: Mapping[str, Any] | None = None
+) -> Config:
     """Read YAML files, each laid over the one before, then dotted overrides.
 
     Args:
@@ -335,8 +364,10 @@ def load_config(paths: str | Path | Iterable[str | Path] = (), overrides: Mappin
     Raises:
         UserError: For a missing or malformed file, an unknown key (with the nearest right one) or a wrong value.
     """
-    layers = [read_config_file(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
-    return config_from_dict(merge([*layers, _with_new_names(nested(overrides or {}))]))
+    layers = [
+        read_config_file(path) for path in ([paths] if isinstance(paths, str | Path) else paths)
+    ]
+    return config_from_dict(merge([*layers, with_new_names(nested(overrides or {}))]))
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -345,7 +376,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: For a missing or malformed file, or an unknown key (with the nearest right one).
     """
-    values = _with_new_names(read_layers(Path(path)))
+    values = with_new_names(read_layers(Path(path)))
     check_keys(Config, values)
     return values
 
@@ -356,15 +387,7 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
         UserError: For an unknown key (with the nearest right one) or a value of the wrong type.
     """
-    return build(Config, _with_new_names(values))
-
-
-def _with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings under their present names: models saved earlier have ``loss.semantic*``."""
-    if not isinstance(loss := values.get("loss"), Mapping):
-        return dict(values)
-    renamed = {re.sub(r"^semantic(?=_|$)", "audio_visual_matching", str(key)): value for key, value in loss.items()}
-    return {**values, "loss": renamed}
+    return build(Config, with_new_names(values))
 
 
 def _require(condition: bool, message: str) -> None:

@@ -26,7 +26,24 @@ from ecmvae.recipes import find_config
 
 T = TypeVar("T")
 
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "dict": "a mapping"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "dict": "a mapping",
+}
+
+
+def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings under their present names: models saved earlier have ``loss.semantic*``."""
+    if not isinstance(loss := values.get("loss"), Mapping):
+        return dict(values)
+    renamed = {
+        re.sub(r"^semantic(?=_|$)", "audio_visual_matching", str(key)): value
+        for key, value in loss.items()
+    }
+    return {**values, "loss": renamed}
 
 
 def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -47,7 +64,9 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     layers = [base] if isinstance(base, str) else base
     if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
         raise UserError(f"base of {path} must be a list of files, not {short(base)}")
-    below = (path.parent / layer if (path.parent / layer).exists() else Path(layer) for layer in layers)
+    below = (
+        path.parent / layer if (path.parent / layer).exists() else Path(layer) for layer in layers
+    )
     return merge([*(read_layers(layer, (*above, path.resolve())) for layer in below), own])
 
 
@@ -59,7 +78,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     own = read_any_yaml(path) or {}
     if not isinstance(own, dict):
-        raise UserError(f"{path} must hold a mapping such as 'train: {{epochs: 3}}', not {type(own).__name__}")
+        raise UserError(
+            f"{path} must hold a mapping such as 'train: {{epochs: 3}}', not {type(own).__name__}"
+        )
     return own
 
 
@@ -69,7 +90,11 @@ def merge(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for layer in layers:
         for key, value in layer.items():
             below = merged.get(key)
-            merged[key] = merge([below, value]) if isinstance(below, dict) and isinstance(value, Mapping) else value
+            merged[key] = (
+                merge([below, value])
+                if isinstance(below, dict) and isinstance(value, Mapping)
+                else value
+            )
     return merged
 
 
@@ -128,12 +153,18 @@ def check_keys(cls: type, values: Any, where: str = "") -> None:
         UserError: For an unknown key, with the nearest right one, or a value of the wrong shape.
     """
     if not isinstance(values, Mapping):
-        raise UserError(f"config key {where.rstrip('.') or 'top level'} must hold a mapping, not {short(values)}")
+        raise UserError(
+            f"config key {where.rstrip('.') or 'top level'} must hold a mapping, not {short(values)}"
+        )
     hints = typing.get_type_hints(cls)
     for key, value in values.items():
         if key not in hints:
             close = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.5)
-            hint = f"did you mean {where + close[0]!r}?" if close else f"choose from {', '.join(hints)}"
+            hint = (
+                f"did you mean {where + close[0]!r}?"
+                if close
+                else f"choose from {', '.join(hints)}"
+            )
             raise UserError(f"unknown config key {short(f'{where}{key}')}: {hint}")
         if dataclasses.is_dataclass(hints[key]):
             check_keys(hints[key], value, f"{where}{key}.")

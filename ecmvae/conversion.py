@@ -55,7 +55,9 @@ def convert(source: Path, backbone: str, out: Path, vggish: Path | None = None) 
 
 def with_audio_encoder(model: Segmenter, vggish: VGGish) -> Segmenter:
     """The same model, with that audio encoder."""
-    hearing = build_model(_config_of(model).model, image_size=model.image_size, with_audio_encoder=True)
+    hearing = build_model(
+        _config_of(model).model, image_size=model.image_size, with_audio_encoder=True
+    )
     heard = {f"audio_encoder.{name}": tensor for name, tensor in vggish.state_dict().items()}
     hearing.load_state_dict({**model.state_dict(), **heard})
     hearing.config = model.config

@@ -65,13 +65,20 @@ class Demo:
         seed: int,
     ) -> None:
         if clips < 2:
-            raise UserError(f"clips={clips} must be at least 2: one is heard with the other's sound")
+            raise UserError(
+                f"clips={clips} must be at least 2: one is heard with the other's sound"
+            )
         for name, value in (("minutes", minutes), ("audio_minutes", audio_minutes)):
             if not value > 0:
                 raise UserError(f"{name}={value} must be above 0")
         _refuse_foreign(out)
         self.out, self.data, self.cache = out, data, cache
-        self.minutes, self.audio_minutes, self.clips, self.seed = minutes, audio_minutes, clips, seed
+        self.minutes, self.audio_minutes, self.clips, self.seed = (
+            minutes,
+            audio_minutes,
+            clips,
+            seed,
+        )
         self.settings = load_config(config or "collage_demo")
         self.steps: dict[str, float] = {}
 
@@ -111,7 +118,9 @@ class Demo:
                 "seconds_by_step": self.steps,
                 "clips": self.clips,
                 "overlay": shown,
-                "audio": json.loads((self.out / "audio" / "report.json").read_text(encoding="utf-8")),
+                "audio": json.loads(
+                    (self.out / "audio" / "report.json").read_text(encoding="utf-8")
+                ),
                 "steps": json.loads((run / "best" / "metadata.json").read_text(encoding="utf-8")),
                 "config": resolved.to_dict(),
             }
@@ -122,18 +131,24 @@ class Demo:
         if self.data == "synthetic":
             return None
         try:
-            return CollageSources.fetch(self.cache).fold(self.settings.data.fold, self.settings.data.folds)
+            return CollageSources.fetch(self.cache).fold(
+                self.settings.data.fold, self.settings.data.folds
+            )
         except UserError as error:
             if self.data == "collage":
                 raise
-            print(f"AVS-Collage is not available ({error}): going on with synthetic shapes and voices.")
+            print(
+                f"AVS-Collage is not available ({error}): going on with synthetic shapes and voices."
+            )
             return None
 
     def _compose(self, sources: CollageSources | None) -> None:
         """The two test sets on disk, and ``montage.png``."""
         size, root = self.settings.data.image_size, self.out / "data"
         if sources is not None:
-            settings = CollageSettings(size=size, splits=(_SPLIT,), clips_per_set=self.clips, seed=self.seed)
+            settings = CollageSettings(
+                size=size, splits=(_SPLIT,), clips_per_set=self.clips, seed=self.seed
+            )
             write_collage(root, sources, settings)
         else:
             for task in TASKS:
@@ -152,7 +167,9 @@ class Demo:
 
     def _train_audio(self, sources: CollageSources | None) -> None:
         train_audio(
-            SyntheticSounds() if sources is None else CollageSounds(sources, self.settings.data.sound_augmentation),
+            SyntheticSounds()
+            if sources is None
+            else CollageSounds(sources, self.settings.data.sound_augmentation),
             self.out / "audio",
             name=self.settings.model.audio.name,
             max_minutes=self.audio_minutes,
@@ -165,8 +182,12 @@ class Demo:
         settings, train = self.settings, self.settings.train
         config = replace(
             settings,
-            model=replace(settings.model, audio=replace(settings.model.audio, weights=str(self.out / "audio"))),
-            data=replace(settings.data, name="synthetic" if sources is None else "collage", root=self.cache),
+            model=replace(
+                settings.model, audio=replace(settings.model.audio, weights=str(self.out / "audio"))
+            ),
+            data=replace(
+                settings.data, name="synthetic" if sources is None else "collage", root=self.cache
+            ),
             train=replace(
                 train,
                 out=str(self.out),
@@ -180,9 +201,13 @@ class Demo:
         return run, config
 
     def _evaluate(self, task: Literal["s4", "ms3"]) -> Report:
-        clips = load_clips(replace(self.settings.data, name=task, root=str(self.out / "data")), _SPLIT)
+        clips = load_clips(
+            replace(self.settings.data, name=task, root=str(self.out / "data")), _SPLIT
+        )
         settings = EvaluateSettings(seed=self.seed, workers=1)
-        report = evaluate(load_model(self.out), clips, settings, about={"task": task, "split": _SPLIT})
+        report = evaluate(
+            load_model(self.out), clips, settings, about={"task": task, "split": _SPLIT}
+        )
         report.write(self.out / "scores" / task)
         return report
 
@@ -191,16 +216,26 @@ class Demo:
         best = max(report.clips["real"], key=lambda clip: clip.miou)
         video = self.out / f"{best.name}.mp4"
         if sources is None:
-            (clip,) = (clip for clip in read_clips(self.out / "data", "s4", _SPLIT) if clip.name == best.name)
+            (clip,) = (
+                clip
+                for clip in read_clips(self.out / "data", "s4", _SPLIT)
+                if clip.name == best.name
+            )
             _still_video(video, clip.frame, clip.wav)
         else:
             self._moving_video(video, best.name, sources)
         predict([str(video)], out=self.out / "overlay.mp4", checkpoint=str(self.out))
-        return {"clip": best.name, "chosen": "highest mIoU of the S4-like test clips", "miou": best.miou}
+        return {
+            "clip": best.name,
+            "chosen": "highest mIoU of the S4-like test clips",
+            "miou": best.miou,
+        }
 
     def _moving_video(self, path: Path, name: str, sources: CollageSources) -> None:
         """The clip of that name, composed again at a size worth looking at."""
-        clips = CollageClips(sources, "s4", _SPLIT, self.clips, size=_VIDEO_SIZE, seed=self.seed, remix=False)
+        clips = CollageClips(
+            sources, "s4", _SPLIT, self.clips, size=_VIDEO_SIZE, seed=self.seed, remix=False
+        )
         (index,) = (index for index in range(len(clips)) if clips.name(index) == name)
         write_moving_clip(path, clips, index)
 
@@ -215,8 +250,15 @@ class Demo:
             table.add_column(heading, justify="right" if heading else "left")
         floors = [content["floors"][task].get("all_objects", {}) for task in TASKS]
         for row in rows:
-            values = [content.get(row), content["ms3"].get(row), *(floor.get(row) for floor in floors)]
-            table.add_row(row.replace("_", " "), *("" if value is None else f"{value:.3f}" for value in values))
+            values = [
+                content.get(row),
+                content["ms3"].get(row),
+                *(floor.get(row) for floor in floors),
+            ]
+            table.add_row(
+                row.replace("_", " "),
+                *("" if value is None else f"{value:.3f}" for value in values),
+            )
         console = Console()
         console.print(table)
         if hint := _more_minutes(content["steps"]["step"], self.minutes):
@@ -228,7 +270,10 @@ class Demo:
             ("report.json", "all numbers and settings"),
         ):
             console.print(f"  {self.out / name}  {line}", soft_wrap=True)
-        console.print(f"Your own video: ecmvae predict VIDEO.mp4 --checkpoint {self.out} --out OUT.mp4", soft_wrap=True)
+        console.print(
+            f"Your own video: ecmvae predict VIDEO.mp4 --checkpoint {self.out} --out OUT.mp4",
+            soft_wrap=True,
+        )
         return self.out / "report.json"
 
     @contextmanager
@@ -261,7 +306,9 @@ def _refuse_foreign(out: Path) -> None:
                 f"--out {show_path(out)} is not empty and not a demo (it has no {MARK}): name another folder"
             )
         if Path.cwd().is_relative_to(out.resolve()):
-            raise UserError(f"--out {show_path(out)} is a demo that you are in: name another folder")
+            raise UserError(
+                f"--out {show_path(out)} is a demo that you are in: name another folder"
+            )
 
 
 def _move_aside(out: Path) -> None:
@@ -270,24 +317,34 @@ def _move_aside(out: Path) -> None:
     folder = out.resolve()  # of a link, what it points to
     if (folder / MARK).is_file():
         with locked(folder, MARK):
-            candidates = (folder.with_name(f"{folder.name}-{number:03d}") for number in itertools.count(1))
+            candidates = (
+                folder.with_name(f"{folder.name}-{number:03d}") for number in itertools.count(1)
+            )
             older = folder.rename(next(each for each in candidates if not each.exists()))
         print(f"the older {show_path(out)} is now {show_path(out.with_name(older.name))}")
 
 
 def _scores(report: Report) -> dict[str, float | None]:
-    others = {f"miou_{sound}": report.scores[sound].per_clip.miou for sound in ("silent", "shuffled")}
+    others = {
+        f"miou_{sound}": report.scores[sound].per_clip.miou for sound in ("silent", "shuffled")
+    }
     return _headline(report.scores["real"]) | others
 
 
 def _headline(scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The scores that training validates by, under the names it gives them."""
-    return {name: value for metric in VALIDATION["masks"] for name, value in numbers(scores[metric], metric)}
+    return {
+        name: value
+        for metric in VALIDATION["masks"]
+        for name, value in numbers(scores[metric], metric)
+    }
 
 
 def _still_video(path: Path, frame: Any, wav: Path, seconds: int = 5, fps: int = 24) -> Path:
     """A video for clips that have none: each annotated frame stands still for its second."""
     pictures = [read_rgb(frame(second)) for second in range(1, seconds + 1)]
     waveform, rate = read_wave(wav)
-    write_video(path, (pictures[k // fps] for k in range(seconds * fps)), fps, waveform.numpy(), rate)
+    write_video(
+        path, (pictures[k // fps] for k in range(seconds * fps)), fps, waveform.numpy(), rate
+    )
     return path

@@ -23,7 +23,9 @@ def choose_device(name: str) -> torch.device:
         if device.type not in ("cpu", "cuda", "mps"):  # "meta" computes nothing
             raise RuntimeError(f"no results come from {device.type}")
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not available here: use auto, cpu, cuda or mps") from error
+        raise UserError(
+            f"device {name!r} is not available here: use auto, cpu, cuda or mps"
+        ) from error
     return device
 
 

@@ -62,9 +62,13 @@ def _versions(problems: list[str]) -> Iterator[str]:
                 yield f"  {package:24}not installed: pip install 'ecmvae[{extra}]' for {purpose}"
             else:
                 yield f"  {package:24}MISSING"
-                problems.append(f"{package} is not installed ({purpose} needs it): pip install {package}")
+                problems.append(
+                    f"{package} is not installed ({purpose} needs it): pip install {package}"
+                )
     if {"onnxruntime", "torch"} <= missing:
-        problems.append("nothing runs a model here: pip install 'ecmvae[onnx]' to predict, 'ecmvae[train]' to train")
+        problems.append(
+            "nothing runs a model here: pip install 'ecmvae[onnx]' to predict, 'ecmvae[train]' to train"
+        )
 
 
 def _devices() -> Iterator[str]:
@@ -72,7 +76,10 @@ def _devices() -> Iterator[str]:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     flags = set(
-        re.findall(r"[\w]+", next((line for line in cpu.splitlines() if line.startswith(("flags", "Features"))), ""))
+        re.findall(
+            r"[\w]+",
+            next((line for line in cpu.splitlines() if line.startswith(("flags", "Features"))), ""),
+        )
     )
     found = [flag for flag in _USEFUL_FLAGS if flag in flags]
     yield f"  CPU                     {usable} core(s){', ' + ' '.join(found) if found else ''}"
@@ -92,7 +99,9 @@ def _codecs(problems: list[str]) -> Iterator[str]:
         return  # named among the packages already
     yield f"  encoders                {'missing ' + ', '.join(missing) if missing else 'H.264, AAC, VP9, Opus'}"
     if missing:
-        problems.append(f"this build of PyAV lacks {', '.join(missing)}: install the wheel from PyPI")
+        problems.append(
+            f"this build of PyAV lacks {', '.join(missing)}: install the wheel from PyPI"
+        )
 
 
 def _models(problems: list[str]) -> Iterator[str]:

@@ -98,7 +98,12 @@ def remove_leftovers(path: Path) -> None:
     stub = _stub(path)
     for each in list(path.parent.iterdir()):
         process, part, ending = each.name.removeprefix(stub).partition(".part")
-        if each.name.startswith(stub) and part and process.isdecimal() and not _is_alive(int(process)):
+        if (
+            each.name.startswith(stub)
+            and part
+            and process.isdecimal()
+            and not _is_alive(int(process))
+        ):
             if ending == f"{path.suffix}.old" and not path.exists():
                 each.rename(path)
             else:
@@ -115,11 +120,15 @@ def refuse_unwritable(path: Path) -> None:
         path.exists()  # raises where a name is too long
         above = next(each for each in path.absolute().parents if each.exists())
     except OSError as error:
-        raise UserError(f"cannot write {show_path(path)} ({error.strerror}): choose another name or folder") from error
+        raise UserError(
+            f"cannot write {show_path(path)} ({error.strerror}): choose another name or folder"
+        ) from error
     if not above.is_dir():
         raise UserError(f"cannot write {show_path(path)}: {show_path(above)} is not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {show_path(path)}: the folder {show_path(above)} may not be written to")
+        raise UserError(
+            f"cannot write {show_path(path)}: the folder {show_path(above)} may not be written to"
+        )
 
 
 def show_path(path: Path) -> str:

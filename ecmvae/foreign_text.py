@@ -66,9 +66,13 @@ def read_text(path: Path, limit: int = SMALL, encoding: str = "utf-8") -> str:
     except FileNotFoundError:
         raise UserError(f"file not found: {show_path(path)}") from None
     except OSError as error:
-        raise UserError(f"{show_path(path)} cannot be read ({error.strerror or error}): name another file") from None
+        raise UserError(
+            f"{show_path(path)} cannot be read ({error.strerror or error}): name another file"
+        ) from None
     if len(content) > limit:
-        raise UserError(f"{show_path(path)} is larger than {limit // 1_000_000} MB, the limit: is it the right file?")
+        raise UserError(
+            f"{show_path(path)} is larger than {limit // 1_000_000} MB, the limit: is it the right file?"
+        )
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -76,7 +80,9 @@ def read_text(path: Path, limit: int = SMALL, encoding: str = "utf-8") -> str:
             f"{show_path(path)} cannot be read as text (it is not UTF-8: {error}): save it as UTF-8"
         ) from None
     if "\0" in text:
-        raise UserError(f"{show_path(path)} cannot be read as text (it holds null characters): save it as UTF-8")
+        raise UserError(
+            f"{show_path(path)} cannot be read as text (it holds null characters): save it as UTF-8"
+        )
     return text
 
 
@@ -119,7 +125,9 @@ def parse_json(text: str, name: str) -> Any:
         level, depth = [value], 0
         while level:
             _check_depth(depth := depth + 1)
-            level = [each for outer in level if isinstance(outer, dict | list) for each in _parts(outer)]
+            level = [
+                each for outer in level if isinstance(outer, dict | list) for each in _parts(outer)
+            ]
             if any(isinstance(each, str) and "\0" in each for each in level):
                 raise ValueError("it holds a null character")
         return value
@@ -142,7 +150,8 @@ def printable(text: str) -> str:
     """The text with escapes in place of what steers a terminal; line feeds and tabs stay."""
     return "".join(
         each.encode("unicode_escape").decode()
-        if each in _BIDIRECTIONAL or (unicodedata.category(each) in ("Cc", "Cs") and each not in "\n\t")
+        if each in _BIDIRECTIONAL
+        or (unicodedata.category(each) in ("Cc", "Cs") and each not in "\n\t")
         else each
         for each in text
     )
@@ -177,7 +186,9 @@ class _Loader(yaml.SafeLoader):
 def _parse(parse: Callable[[], Any], kind: str, name: str) -> Any:
     try:
         return parse()
-    except Exception as error:  # hostile text can fail in any way; every one means the same to the user
+    except (
+        Exception
+    ) as error:  # hostile text can fail in any way; every one means the same to the user
         raise UserError(
             f"{name} is not valid {kind} ({cut(str(error)) or type(error).__name__}): correct it"
         ) from error
@@ -203,4 +214,6 @@ def _integer(text: str) -> int:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither the flag nor named pipes in files
+    return os.open(
+        name, flags | getattr(os, "O_NONBLOCK", 0)
+    )  # Windows has neither the flag nor named pipes in files

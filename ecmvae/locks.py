@@ -52,7 +52,9 @@ def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
     # A link is not followed: the file is emptied.
     with open_locked(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)) as descriptor:
         if descriptor is None:
-            raise UserError(f"{show_path(folder)} is in use by {_holder(file)}: stop it or wait until it has ended")
+            raise UserError(
+                f"{show_path(folder)} is in use by {_holder(file)}: stop it or wait until it has ended"
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode())
         yield
@@ -73,7 +75,9 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{prefix}"))
     try:
         with open_locked(folder, os.O_RDONLY):
-            folder = folder.rename(folder.with_name(folder.name[1:]))  # only now may another process see it
+            folder = folder.rename(
+                folder.with_name(folder.name[1:])
+            )  # only now may another process see it
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -119,7 +123,9 @@ def _lock(descriptor: int, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
-        logger.warning("%s cannot be locked (%s): let no second process use its folder", show_path(path), error)
+        logger.warning(
+            "%s cannot be locked (%s): let no second process use its folder", show_path(path), error
+        )
     return True
 
 

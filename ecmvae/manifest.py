@@ -87,13 +87,21 @@ class Manifest:
     def known(self, source: Path) -> Row | None:
         """The last row of a file, if the file is still the one that the row is about."""
         row, now = self.rows.get(source_name(source)), file_stamp(source)
-        if row is None or now["bytes"] is None:  # a file that was removed after it was done stays done
+        if (
+            row is None or now["bytes"] is None
+        ):  # a file that was removed after it was done stays done
             return row
         return row if now.items() <= row.items() else None
 
     def append(self, source: Path, status: str, error: str = "", **figures: Any) -> Row:
         """Add the row of a file that is finished; it is on the disk when this returns."""
-        row = {"source": source_name(source), "status": status, "error": error, **file_stamp(source), **figures}
+        row = {
+            "source": source_name(source),
+            "status": status,
+            "error": error,
+            **file_stamp(source),
+            **figures,
+        }
         return self.append_row({**row, **self._same, "version": __version__, "finished": _now()})
 
     def append_row(self, row: Row) -> Row:
@@ -108,8 +116,14 @@ class Manifest:
 
     def _take_over(self) -> None:
         """Add what the workers of a run that was killed have finished, and remove their journals."""
-        journals = sorted(self.path.parent.glob(f".{glob.escape(self.path.stem)}.worker-*{self.path.suffix}"))
-        there = {(row["source"], row["finished"]) for row in read_rows(self.path)} if journals else set()
+        journals = sorted(
+            self.path.parent.glob(f".{glob.escape(self.path.stem)}.worker-*{self.path.suffix}")
+        )
+        there = (
+            {(row["source"], row["finished"]) for row in read_rows(self.path)}
+            if journals
+            else set()
+        )
         for journal in journals:
             with _locked(journal, _PATIENCE):
                 for row in read_rows(journal):
@@ -143,7 +157,9 @@ class Manifest:
         if not rest:
             return
         if not rest.startswith(_BEGINNING) and not _BEGINNING.startswith(rest):
-            raise UserError(f"{show_path(self.path)} is not a manifest of ecmvae: name another file")
+            raise UserError(
+                f"{show_path(self.path)} is not a manifest of ecmvae: name another file"
+            )
         os.ftruncate(self._descriptor, size - len(rest))
         if match := re.match(rb'\{"source": ("(?:[^"\\]|\\.)*")', rest):
             self.torn.add(str(json.loads(match[1].decode(errors="replace"))))
@@ -156,7 +172,10 @@ class Manifest:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.close()
 
@@ -180,9 +199,13 @@ def read_rows(path: Path) -> Iterator[Row]:
                 number += 1
                 yield _row(line, f"line {number} of {show_path(path)}")
             if len(line) == MAX_LINE:
-                raise UserError(f"line {number + 1} of {show_path(path)} is too long for a manifest's")
+                raise UserError(
+                    f"line {number + 1} of {show_path(path)} is too long for a manifest's"
+                )
     except OSError as error:
-        raise UserError(f"{show_path(path)} cannot be read ({error.strerror or error}): name another file") from None
+        raise UserError(
+            f"{show_path(path)} cannot be read ({error.strerror or error}): name another file"
+        ) from None
 
 
 def last_rows(files: Sequence[Path], change: Callable[[Row], Row] = dict) -> dict[str, Row]:
@@ -207,12 +230,18 @@ def last_rows(files: Sequence[Path], change: Callable[[Row], Row] = dict) -> dic
 def manifest_files(path: Path) -> list[Path]:
     """The manifests of a run that there are, in the order of their names: the one at `path` and those of its shards."""
     shards = re.compile(rf"{re.escape(path.stem)}(\.\d+-of-\d+)?{re.escape(path.suffix)}")
-    return sorted(each for each in path.parent.glob(f"*{path.suffix}") if shards.fullmatch(each.name))
+    return sorted(
+        each for each in path.parent.glob(f"*{path.suffix}") if shards.fullmatch(each.name)
+    )
 
 
 def shard_path(path: Path, shard: Shard | None) -> Path:
     """Where a shard writes: ``manifest.jsonl`` -> ``manifest.3-of-64.jsonl``."""
-    return path.with_name(f"{path.stem}.{shard.number}-of-{shard.count}{path.suffix}") if shard else path
+    return (
+        path.with_name(f"{path.stem}.{shard.number}-of-{shard.count}{path.suffix}")
+        if shard
+        else path
+    )
 
 
 def source_name(path: Path) -> str:
@@ -238,7 +267,13 @@ def journal_path(path: Path, worker: int) -> Path:
 @contextmanager
 def _locked(path: Path, patience: float) -> Iterator[int]:
     """A descriptor to append to a file that no other process holds; waits for at most `patience` seconds."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    flags = (
+        os.O_RDWR
+        | os.O_CREAT
+        | os.O_APPEND
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+    )
     end = time.monotonic() + patience
     while True:
         with ExitStack() as stack:
@@ -251,11 +286,15 @@ def _locked(path: Path, patience: float) -> Iterator[int]:
                 ) from error
             if descriptor is not None:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    raise UserError(f"cannot write the manifest {show_path(path)} (a pipe or a device): name a file")
+                    raise UserError(
+                        f"cannot write the manifest {show_path(path)} (a pipe or a device): name a file"
+                    )
                 yield descriptor
                 return
         if time.monotonic() >= end:
-            raise UserError(f"{show_path(path)} is being written by another process: stop it, or wait for it")
+            raise UserError(
+                f"{show_path(path)} is being written by another process: stop it, or wait for it"
+            )
         time.sleep(0.1)
 
 
@@ -263,14 +302,20 @@ def _row(line: bytes, where: str) -> Row:
     try:
         text = line.decode()
     except UnicodeDecodeError:
-        raise UserError(f"{where} is damaged (it is not UTF-8): remove it, and its file is done again") from None
+        raise UserError(
+            f"{where} is damaged (it is not UTF-8): remove it, and its file is done again"
+        ) from None
     try:
         row = parse_json(text, where)
     except UserError as error:
-        raise UserError(f"{cut(str(error))}, or remove the line, and its file is done again") from None
+        raise UserError(
+            f"{cut(str(error))}, or remove the line, and its file is done again"
+        ) from None
     texts = ("source", "status", "finished")
     if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in texts):
-        raise UserError(f"{where} is not a row of a manifest of ecmvae: name another file, or remove the line")
+        raise UserError(
+            f"{where} is not a row of a manifest of ecmvae: name another file, or remove the line"
+        )
     return row
 
 

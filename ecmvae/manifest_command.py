@@ -35,23 +35,34 @@ def manifest(path: Path, *, out: Path | None = None, force: bool = False) -> int
         UserError: If there is no manifest, or one is damaged.
     """
     if out is not None and out.exists() and not force:
-        raise UserError(f"{show_path(out)} exists: choose another --out, or replace it with --force")
+        raise UserError(
+            f"{show_path(out)} exists: choose another --out, or replace it with --force"
+        )
     files = manifest_files(path)
     if not files:
-        raise UserError(f"there is no manifest {show_path(path)}, nor one of a shard beside it: check the path")
+        raise UserError(
+            f"there is no manifest {show_path(path)}, nor one of a shard beside it: check the path"
+        )
     rows = list(last_rows(files).values())
     counts = Counter(row["status"] for row in rows)
     told = ", ".join(f"{count} {cut(status, 20)}" for status, count in sorted(counts.items()))
-    print(f"{len(files)} {'manifest' if len(files) == 1 else 'manifests'}, {len(rows)} files: {told or 'none'}")
+    print(
+        f"{len(files)} {'manifest' if len(files) == 1 else 'manifests'}, {len(rows)} files: {told or 'none'}"
+    )
     if seconds := _sum(rows, "seconds"):
-        print(f"{seconds / 3600:.2f} h of video, done in {_sum(rows, 'took') / 3600:.2f} h of all processes together")
+        print(
+            f"{seconds / 3600:.2f} h of video, done in {_sum(rows, 'took') / 3600:.2f} h of all processes together"
+        )
     bad = [row for row in rows if row.get("error")]
     for row in bad[:_SHOWN]:
         print(f"{cut(row['status'], 20)} {cut(row['source'])}: {cut(str(row['error']))}")
     if len(bad) > _SHOWN:
         print(f"and {len(bad) - _SHOWN} more: --out FILE writes all rows")
     if out is not None:
-        with replacing(out) as part, part.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with (
+            replacing(out) as part,
+            part.open("w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return 2 if bad else 0

@@ -17,11 +17,15 @@ LAYERS = "layers/"
 def recipes() -> dict[str, Path]:
     """Recipe by its name below ``configs``, such as ``s4_pvt`` or ``ablations/no_kl``, in order."""
     package = Path(__file__).parent
-    folders = (folder for folder in (package.parent / "configs", package / "configs") if _is_ours(folder))
+    folders = (
+        folder for folder in (package.parent / "configs", package / "configs") if _is_ours(folder)
+    )
     folder = next(folders, None)
     if folder is None:
         return {}
-    files = sorted(folder.rglob("*.yaml"), key=lambda path: (len(path.relative_to(folder).parts), path))
+    files = sorted(
+        folder.rglob("*.yaml"), key=lambda path: (len(path.relative_to(folder).parts), path)
+    )
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
@@ -41,14 +45,18 @@ def find_config(path: str | Path) -> Path:
     if name in recipes():
         return recipes()[name]
     close = difflib.get_close_matches(name, recipes(), n=3, cutoff=0.6)
-    hint = f"did you mean {' or '.join(close)}?" if close else "ecmvae configs list shows the recipes"
+    hint = (
+        f"did you mean {' or '.join(close)}?" if close else "ecmvae configs list shows the recipes"
+    )
     raise UserError(f"file not found: {show_path(path)}, and no recipe has this name: {hint}")
 
 
 def about(name: str) -> str:
     """The comment at the head of a recipe, in one line."""
     lines = recipes()[name].read_text(encoding="utf-8").splitlines()
-    count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    count = next(
+        (number for number, line in enumerate(lines) if not line.startswith("#")), len(lines)
+    )
     return " ".join(line.removeprefix("#").strip() for line in lines[:count])
 
 

@@ -72,7 +72,9 @@ def copy_config(name: str, out: str | None = None, force: bool = False) -> int:
     if target.is_dir():
         target /= source.name
     if target.exists() and not force:
-        raise UserError(f"{show_path(target)} exists: choose another --out, or replace it with --force")
+        raise UserError(
+            f"{show_path(target)} exists: choose another --out, or replace it with --force"
+        )
     refuse_unwritable(target)
     with replacing(target) as part:
         part.write_bytes(source.read_bytes())
@@ -85,5 +87,9 @@ def _first_sentence(text: str) -> str:
     return text if end < 0 else text[: end + 1]
 
 
-CONFIG_COMMANDS: dict[str, Callable[..., int]] = {"list": list_configs, "show": show_config, "copy": copy_config}
+CONFIG_COMMANDS: dict[str, Callable[..., int]] = {
+    "list": list_configs,
+    "show": show_config,
+    "copy": copy_config,
+}
 """Sub-command -> function."""

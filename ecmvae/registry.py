@@ -39,7 +39,13 @@ class Registry(Generic[T]):
         needs: Attributes that every entry must have.
     """
 
-    def __init__(self, what: str, entries: Mapping[str, T | str] | None = None, *, needs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        what: str,
+        entries: Mapping[str, T | str] | None = None,
+        *,
+        needs: tuple[str, ...] = (),
+    ) -> None:
         self.what, self.needs = what, needs
         self._entries: dict[str, T | str] = dict(entries or {})
 
@@ -79,7 +85,9 @@ class Registry(Generic[T]):
             target = choice if entry is None else entry
             found = import_object(target) if isinstance(target, str) else target
         if missing := [name for name in self.needs if not hasattr(found, name)]:
-            raise UserError(f"{choice} is not a usable {self.what}: it lacks {' and '.join(f'.{n}' for n in missing)}")
+            raise UserError(
+                f"{choice} is not a usable {self.what}: it lacks {' and '.join(f'.{n}' for n in missing)}"
+            )
         return cast(T, found)
 
     def hint(self, wrong: str) -> str:
@@ -92,7 +100,11 @@ class Registry(Generic[T]):
 def is_import_path(text: str) -> bool:
     """Whether `text` has the form ``package.module:attribute``."""
     module, colon, attribute = text.partition(":")
-    return bool(colon) and attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))
+    return (
+        bool(colon)
+        and attribute.isidentifier()
+        and all(part.isidentifier() for part in module.split("."))
+    )
 
 
 def import_object(path: str) -> Any:

@@ -62,14 +62,20 @@ def _neck(match: re.Match[str]) -> str:
 _Rules = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
 _RULES: _Rules = (
     (r"backbone\.network\.", lambda m: "encoder."),
-    (r"fusion\.(\d)\.(theta|phi|g|out_norm|out|norm)\.", lambda m: f"fusion_modules.{m[1]}.{_FUSION.get(m[2], m[2])}."),
+    (
+        r"fusion\.(\d)\.(theta|phi|g|out_norm|out|norm)\.",
+        lambda m: f"fusion_modules.{m[1]}.{_FUSION.get(m[2], m[2])}.",
+    ),
     (_BRANCH + r"neck\.scales\.(\d)\.(\d)\.", _neck),
     (
         _BRANCH + r"neck\.scales\.(\d)\.branches\.(\d)\.",
         lambda m: f"neck_{_SHORT[m[1]]}.conv_list.{m[2]}.conv2d_list.{m[3]}.conv.",
     ),
     (_BRANCH + r"decoder\.blocks\.(\d)\.(skip|refine)\.body\.(\d)\.", _residual),
-    (_BRANCH + r"decoder\.head\.layers\.(\d)\.", lambda m: f"decoder_{_SHORT[m[1]]}.head_up_2.output_conv.{m[2]}."),
+    (
+        _BRANCH + r"decoder\.head\.layers\.(\d)\.",
+        lambda m: f"decoder_{_SHORT[m[1]]}.head_up_2.output_conv.{m[2]}.",
+    ),
     (_BRANCH + r"latent_encoder\.(shared|visual|audio)\.picture\.layers\.(\d+)\.", _picture),
     (_BRANCH + r"latent_encoder\.(shared|audio)\.code\.", lambda m: f"{_encoder(m)}.fc_gt_vector."),
     (
@@ -80,8 +86,14 @@ _RULES: _Rules = (
         _BRANCH + r"latent_fusion\.(visual|audio)\.",
         lambda m: f"mm_vae_model.sc{('visual', 'audio').index(m[2]) + 1}_{m[1]}.",
     ),
-    (_BRANCH + r"injection\.mix\.", lambda m: f"mm_vae_model.noise_model_{_SHORT[m[1]]}.noise_conv."),
-    (r"bounds\.(prior|posterior)\.(mean|logvar|target)\.", lambda m: f"{_HEADS}{_BOUND[m[2]]}_{_SHORT[m[1]]}."),
+    (
+        _BRANCH + r"injection\.mix\.",
+        lambda m: f"mm_vae_model.noise_model_{_SHORT[m[1]]}.noise_conv.",
+    ),
+    (
+        r"bounds\.(prior|posterior)\.(mean|logvar|target)\.",
+        lambda m: f"{_HEADS}{_BOUND[m[2]]}_{_SHORT[m[1]]}.",
+    ),
 )
 
 
@@ -170,10 +182,17 @@ def load_released_state_dict(path_or_dict: Source, backbone: str) -> ECMVAE | TP
     own = {_renamed(name, rules): tensor for name, tensor in model.state_dict().items()}
     given = {name: tensor for name, tensor in state.items() if not name.startswith(_HEADS)}
     if config.model.num_classes > 1:  # AVSS' projections of the sound have no bias
-        given |= {name: torch.zeros_like(own[name]) for name in own if _ALIGN_BIAS.match(name) and name not in given}
+        given |= {
+            name: torch.zeros_like(own[name])
+            for name in own
+            if _ALIGN_BIAS.match(name) and name not in given
+        }
     partial = isinstance(model, ECMVAE) and not has_posterior(state)
     if partial:
-        own, given = ({name: each[name] for name in each if not _POSTERIOR.match(name)} for each in (own, given))
+        own, given = (
+            {name: each[name] for name in each if not _POSTERIOR.match(name)}
+            for each in (own, given)
+        )
     compare_keys(where, own, given)
     _fill(model, given, rules)
     if partial and isinstance(model, ECMVAE):
@@ -192,7 +211,9 @@ def load_released_loss(path_or_dict: Source) -> Objective:
     loss_config = {"formulas": "released", "audio_visual_matching": 0.5}
     model_config = {"latent": {"dim": _latent_dim(state, where)}}
     loss = Objective.from_config(config_from_dict({"model": model_config, "loss": loss_config}))
-    compare_keys(where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads)
+    compare_keys(
+        where, {released_name(name): tensor for name, tensor in loss.state_dict().items()}, heads
+    )
     _fill(loss, heads)
     return loss
 
@@ -214,7 +235,11 @@ def released_tensors(path_or_dict: Source) -> dict[str, Tensor]:
         )
         # AVSBench splits ResNet's last two stages into a branch of their own and one that is never run.
         name = re.sub(r"^(resnet\.layer[34])_1\.", r"\1.", name)
-        if re.match(r"(fusion_modules\.|tpavi_b)\d\.", name) and tensor.ndim == 5 and tensor.shape[2:] == (1, 1, 1):
+        if (
+            re.match(r"(fusion_modules\.|tpavi_b)\d\.", name)
+            and tensor.ndim == 5
+            and tensor.shape[2:] == (1, 1, 1)
+        ):
             tensor = tensor[:, :, 0, 0, 0]  # a 1x1x1 convolution there, the same linear map here
         prefix = next((prefix for prefix in _BACKBONE_PREFIXES if name.startswith(prefix)), None)
         if prefix is None:
@@ -244,11 +269,15 @@ def to_timm_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     swin_original = "layers.0.downsample.reduction.weight" in state
     renamed = {}
     for name, tensor in state.items():
-        if name.startswith(("head.", "fc.", "norm.")) or name.endswith(("relative_position_index", "attn_mask")):
+        if name.startswith(("head.", "fc.", "norm.")) or name.endswith(
+            ("relative_position_index", "attn_mask")
+        ):
             continue
         if swin_original:
             # Swin's authors merge patches at the end of a stage, timm at the start of the next.
-            name = re.sub(r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name)
+            name = re.sub(
+                r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) + 1}.downsample", name
+            )
         for pattern, replacement in _PVT_RULES:
             name = re.sub(f"^{pattern}", replacement, name)
         name = re.sub(r"^(layers|stages)\.", r"\1_", name.replace("dwconv.dwconv", "dwconv"))
@@ -261,7 +290,9 @@ def has_posterior(state: Mapping[str, Tensor]) -> bool:
 
     Its neck does not count: the released code runs both at test time, so a file for inference may have kept it.
     """
-    return any(_POSTERIOR.match(name) for name in state if not name.startswith(("neck_post.", _HEADS)))
+    return any(
+        _POSTERIOR.match(name) for name in state if not name.startswith(("neck_post.", _HEADS))
+    )
 
 
 def released_config(state: Mapping[str, Tensor], backbone: str, where: str) -> Config:
@@ -271,11 +302,15 @@ def released_config(state: Mapping[str, Tensor], backbone: str, where: str) -> C
         UserError: For an unknown backbone, or a file that is neither an ECMVAE nor AVSBench's TPAVI.
     """
     if backbone not in BACKBONES:
-        raise UserError(f"unknown backbone {backbone!r} of a released checkpoint: choose from {', '.join(BACKBONES)}")
+        raise UserError(
+            f"unknown backbone {backbone!r} of a released checkpoint: choose from {', '.join(BACKBONES)}"
+        )
     if any(re.match(r"(tpavi_b|path)\d\.", name) for name in state):
         if backbone not in _TPAVI_BACKBONES:
             known = " and ".join(_TPAVI_BACKBONES)
-            raise UserError(f"{where} is a checkpoint of AVSBench's TPAVI, which has {known} only, not {backbone}")
+            raise UserError(
+                f"{where} is a checkpoint of AVSBench's TPAVI, which has {known} only, not {backbone}"
+            )
         model = {"name": "tpavi", "visual": {"name": backbone}, "channels": 256}
         head = state.get(_TPAVI_HEAD)
         if head is None or head.ndim != 4 or len(head) == 1:
@@ -308,7 +343,9 @@ def _latent_dim(state: Mapping[str, Tensor], where: str) -> int:
 def _fill(module: nn.Module, state: Mapping[str, Tensor], rules: _Rules = _RULES) -> None:
     """Copy tensors under released names into a module; what has no counterpart in `state` stays as it is."""
     own = module.state_dict()
-    module.load_state_dict({name: state.get(_renamed(name, rules), tensor) for name, tensor in own.items()})
+    module.load_state_dict(
+        {name: state.get(_renamed(name, rules), tensor) for name, tensor in own.items()}
+    )
 
 
 def _copy_prior(model: ECMVAE) -> None:
@@ -316,12 +353,18 @@ def _copy_prior(model: ECMVAE) -> None:
     assert model.posterior_branch is not None
     prior = model.prior_branch.state_dict()
     own = model.posterior_branch.state_dict()
-    shared = {name: prior[name] for name in own if name in prior and prior[name].shape == own[name].shape}
+    shared = {
+        name: prior[name] for name in own if name in prior and prior[name].shape == own[name].shape
+    }
     model.posterior_branch.load_state_dict(own | shared)
 
 
 def _read(source: Source) -> dict[str, Tensor]:
-    return named_tensors(source, "the state dict") if isinstance(source, Mapping) else read_weight_file(source)
+    return (
+        named_tensors(source, "the state dict")
+        if isinstance(source, Mapping)
+        else read_weight_file(source)
+    )
 
 
 def _where(source: Source) -> str:

@@ -58,7 +58,9 @@ class Shard:
         match = re.fullmatch(r"(\d{1,7})/(\d{1,7})", text)
         number, count = map(int, match.groups()) if match else (0, 0)
         if not 1 <= number <= count <= MAX_SHARDS:
-            raise UserError(f"--shard is i/n with i from 1 to n, such as 3/64, or auto, got {short(text)}")
+            raise UserError(
+                f"--shard is i/n with i from 1 to n, such as 3/64, or auto, got {short(text)}"
+            )
         return cls(number, count)
 
     def of(self, items: Sequence[Item]) -> list[Item]:
@@ -83,7 +85,9 @@ def _of_launcher(environment: Mapping[str, str]) -> Shard:
     # A launcher of one process says nothing: a batch script has SLURM_PROCID=0 beside what torchrun sets.
     saying = {names: shard for names, shard in found.items() if shard.count > 1} or found
     if len(set(saying.values())) > 1:
-        told = " and ".join(", ".join(f"{name}={short(environment[name])}" for name in names) for names in saying)
+        told = " and ".join(
+            ", ".join(f"{name}={short(environment[name])}" for name in names) for names in saying
+        )
         raise UserError(f"--shard auto: {told} disagree: give --shard i/n")
     return next(iter(saying.values()))
 
@@ -99,7 +103,9 @@ def _pair(environment: Mapping[str, str], index_name: str, count_name: str) -> S
                 f"--shard auto: Kubernetes sets JOB_COMPLETION_INDEX={index} but no variable with the number of "
                 f"indexes: set JOB_COMPLETIONS to the job's completions in the container's env, or give --shard i/n"
             )
-        raise UserError(f"--shard auto: {index_name} is set but {count_name} is not: set it, or give --shard i/n")
+        raise UserError(
+            f"--shard auto: {index_name} is set but {count_name} is not: set it, or give --shard i/n"
+        )
     count = _number(environment, count_name)
     if not index < count <= MAX_SHARDS:
         raise UserError(
@@ -112,13 +118,17 @@ def _pair(environment: Mapping[str, str], index_name: str, count_name: str) -> S
 def _of_slurm(environment: Mapping[str, str]) -> dict[tuple[str, ...], Shard]:
     """The shard of a task of srun, of a task of a job array, or of a task of srun within one."""
     task: Shard | None = None
-    if environment.get("SLURM_PROCID", "0") != "0" or "SLURM_NTASKS" in environment:  # else a batch script's own 0
+    if (
+        environment.get("SLURM_PROCID", "0") != "0" or "SLURM_NTASKS" in environment
+    ):  # else a batch script's own 0
         task = _pair(environment, "SLURM_PROCID", "SLURM_NTASKS")
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return {("SLURM_PROCID", "SLURM_NTASKS"): task} if task else {}
     names = tuple(f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "COUNT", "MIN", "MAX"))
     if missing := [name for name in names if name not in environment]:
-        raise UserError(f"--shard auto: {names[0]} is set but {missing[0]} is not: set it, or give --shard i/n")
+        raise UserError(
+            f"--shard auto: {names[0]} is set but {missing[0]} is not: set it, or give --shard i/n"
+        )
     identity, count, least, most = (_number(environment, name) for name in names)
     if most - least + 1 != count or not least <= identity <= most:
         raise UserError(
@@ -127,11 +137,17 @@ def _of_slurm(environment: Mapping[str, str]) -> dict[tuple[str, ...], Shard]:
         )
     tasks = task or Shard(1, 1)
     within = ("SLURM_PROCID", "SLURM_NTASKS") if task else ()
-    return {(*names[:2], *within): Shard((identity - least) * tasks.count + tasks.number, count * tasks.count)}
+    return {
+        (*names[:2], *within): Shard(
+            (identity - least) * tasks.count + tasks.number, count * tasks.count
+        )
+    }
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     text = environment[name]
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise UserError(f"--shard auto: {name} must be a whole number, got {short(text)}: give --shard i/n")
+        raise UserError(
+            f"--shard auto: {name} must be a whole number, got {short(text)}: give --shard i/n"
+        )
     return int(text)

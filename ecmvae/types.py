@@ -171,16 +171,33 @@ class AVBatch:
                 f"clips of one batch must agree in frames and size, got {sorted(map(tuple, shapes))}: "
                 "set one clip length and data.image_size"
             )
-        stacked = ("frames", "audio", "masks", "supervised", "objects", "labels", "valid", "ignored")
-        supervised, valid = (_stack([getattr(clip, name) for clip in clips]) for name in ("supervised", "valid"))
+        stacked = (
+            "frames",
+            "audio",
+            "masks",
+            "supervised",
+            "objects",
+            "labels",
+            "valid",
+            "ignored",
+        )
+        supervised, valid = (
+            _stack([getattr(clip, name) for clip in clips]) for name in ("supervised", "valid")
+        )
         mirrored = torch.tensor([clip.mirrored for clip in clips])
         return cls(
             names=tuple(clip.name for clip in clips),
             categories=tuple(clip.category for clip in clips),
-            pictures=tuple(clip.picture for clip in clips) if all(clip.picture for clip in clips) else None,
-            recordings=tuple(clip.recording for clip in clips) if all(clip.recording for clip in clips) else None,
+            pictures=tuple(clip.picture for clip in clips)
+            if all(clip.picture for clip in clips)
+            else None,
+            recordings=tuple(clip.recording for clip in clips)
+            if all(clip.recording for clip in clips)
+            else None,
             sounding=_stack(_pad_columns([clip.sounding for clip in clips])),
-            index=_stack([None if clip.index is None else torch.tensor(clip.index) for clip in clips]),
+            index=_stack(
+                [None if clip.index is None else torch.tensor(clip.index) for clip in clips]
+            ),
             hop_seconds=torch.tensor([clip.hop_seconds for clip in clips], dtype=torch.float64),
             mirrored=mirrored if bool(mirrored.any()) else None,
             supervised_rows=None if supervised is None else FrameSubset.of(supervised).rows,
@@ -192,7 +209,9 @@ class AVBatch:
         """Values (B, T, ...) of this batch, zero where a clip is padded: sound and maps, as in AVSBench's AVSS."""
         if self.valid is None:
             return values
-        return values * self.valid.to(values.device).reshape(*self.valid.shape, *[1] * (values.ndim - 2))
+        return values * self.valid.to(values.device).reshape(
+            *self.valid.shape, *[1] * (values.ndim - 2)
+        )
 
     def to(self, device: torch.device | str) -> AVBatch:
         """The same batch with every tensor on `device`; a GPU takes pinned tensors while the CPU goes on."""
@@ -205,7 +224,9 @@ class AVBatch:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> AVBatch:
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed: dict[str, Any] = {name: change(each) for name, each in tensors.items() if isinstance(each, Tensor)}
+        changed: dict[str, Any] = {
+            name: change(each) for name, each in tensors.items() if isinstance(each, Tensor)
+        }
         if self.features is not None:
             changed["features"] = tuple(change(feature) for feature in self.features)
         return replace(self, **changed)
@@ -226,5 +247,6 @@ def _pad_columns(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Pad (T, O) tables with False on the right to the widest O."""
     widest = max((tensor.shape[1] for tensor in tensors if tensor is not None), default=0)
     return [
-        None if tensor is None else torch.nn.functional.pad(tensor, (0, widest - tensor.shape[1])) for tensor in tensors
+        None if tensor is None else torch.nn.functional.pad(tensor, (0, widest - tensor.shape[1]))
+        for tensor in tensors
     ]

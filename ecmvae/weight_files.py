@@ -54,7 +54,9 @@ def read_weight_file(path: str | Path) -> dict[str, Tensor]:
             loaded: Any = load_file(file)
         else:
             with torch.serialization.safe_globals(_NUMPY_PARTS), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numpy's about its old name, torch's about pickles it will refuse
+                warnings.simplefilter(
+                    "ignore"
+                )  # numpy's about its old name, torch's about pickles it will refuse
                 loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"{file} is not a plain weight file: {_reason(error)}") from error
@@ -102,11 +104,18 @@ def named_tensors(loaded: Any, where: str) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded:
-        raise UserError(f"{where} is not a plain weight file: it holds a {type(loaded).__name__}, not named tensors")
+        raise UserError(
+            f"{where} is not a plain weight file: it holds a {type(loaded).__name__}, not named tensors"
+        )
     arrays = {
-        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in loaded.items()
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in loaded.items()
     }
-    odd = [str(name) for name, value in arrays.items() if not (isinstance(name, str) and isinstance(value, Tensor))]
+    odd = [
+        str(name)
+        for name, value in arrays.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
     if odd:
         raise UserError(f"{where} is not a plain weight file: no named tensor at {_some(odd)}")
     return arrays
@@ -118,7 +127,9 @@ def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     BatchNorm's counters may be missing: files of old PyTorch versions have none, and nothing depends on them.
     """
     faults = {
-        "missing": [key for key in own if key not in given and not key.endswith("num_batches_tracked")],
+        "missing": [
+            key for key in own if key not in given and not key.endswith("num_batches_tracked")
+        ],
         "unexpected": [key for key in given if key not in own],
         "wrong shape": [
             f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
@@ -126,7 +137,9 @@ def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
             if key in given and given[key].shape != own[key].shape
         ],
     }
-    return "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys)
+    return "; ".join(
+        f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items() if keys
+    )
 
 
 def compare_keys(where: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests are the same with and without a GPU; gpu-marked ones reset it
+os.environ.setdefault(
+    "CUDA_VISIBLE_DEVICES", ""
+)  # tests are the same with and without a GPU; gpu-marked ones reset it
 
 from jaxtyping import install_import_hook
 
@@ -35,7 +37,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("browser") is None or shutil.which("chromium"):
         return
     if os.environ.get(REQUIRE_CHROMIUM):
-        pytest.fail(f"there is no chromium, and {REQUIRE_CHROMIUM} is set: apt-get install chromium", pytrace=False)
+        pytest.fail(
+            f"there is no chromium, and {REQUIRE_CHROMIUM} is set: apt-get install chromium",
+            pytrace=False,
+        )
     pytest.skip("there is no chromium")
 
 
@@ -43,7 +48,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """Say last of all which tests were left out for want of a browser, and how to get them."""
     yield
-    left_out = [report.nodeid for report in terminalreporter.stats.get("skipped", []) if "browser" in report.keywords]
+    left_out = [
+        report.nodeid
+        for report in terminalreporter.stats.get("skipped", [])
+        if "browser" in report.keywords
+    ]
     if left_out:
         terminalreporter.section("left out: no chromium", sep="=", yellow=True)
         for test in left_out:

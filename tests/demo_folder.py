@@ -29,4 +29,6 @@ def write_demo(folder: Path, *videos: str) -> None:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, size=(24, 48, 64, 3), dtype=np.uint8)
     for name in videos:
-        write_video(folder / name, frames, 24, rng.normal(size=16000).astype(np.float32) * 0.1, 16000)
+        write_video(
+            folder / name, frames, 24, rng.normal(size=16000).astype(np.float32) * 0.1, 16000
+        )

@@ -25,14 +25,21 @@ class FakeHub:
     cuts: int = 1_000_000  # how often that happens
     swapped: bytes | None = None  # sent in place of a large file
     uploaded: dict[str, bytes] = field(default_factory=dict)
-    gated: dict[str, str] = field(default_factory=dict)  # repository -> the only token that has accepted its terms
+    gated: dict[str, str] = field(
+        default_factory=dict
+    )  # repository -> the only token that has accepted its terms
     ranges: list[str] = field(default_factory=list)  # of large files that were asked for in part
 
     def add(self, repository: str, folder: Path) -> None:
         self.files[repository] = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def commit(self, repository: str) -> str:
-        text = repr(sorted((name, hashlib.sha1(data).hexdigest()) for name, data in self.files[repository].items()))
+        text = repr(
+            sorted(
+                (name, hashlib.sha1(data).hexdigest())
+                for name, data in self.files[repository].items()
+            )
+        )
         return hashlib.sha1(text.encode()).hexdigest()
 
 
@@ -138,7 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.hub.uploaded[value["oid"]]
         commit = self.hub.commit(repository)
-        self._json({"commitUrl": f"{self.hub.url}/{repository}/commit/{commit}", "commitOid": commit})
+        self._json(
+            {"commitUrl": f"{self.hub.url}/{repository}/commit/{commit}", "commitOid": commit}
+        )
         return
 
     def do_PUT(self) -> None:
@@ -178,7 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.cuts -= cut
             self.wfile.write(sent[start : self.hub.cut_after] if cut else sent[start:])
 
-    def _json(self, answer: object, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    def _json(
+        self, answer: object, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
         for key, value in {
@@ -193,8 +204,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _entry(name: str, data: bytes) -> dict[str, object]:
-    large = {"lfs": {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}}
-    return {"type": "file", "path": name, "size": len(data), "oid": _git_id(data), **(large if is_large(data) else {})}
+    large = {
+        "lfs": {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+    }
+    return {
+        "type": "file",
+        "path": name,
+        "size": len(data),
+        "oid": _git_id(data),
+        **(large if is_large(data) else {}),
+    }
 
 
 def _git_id(data: bytes) -> str:

@@ -25,11 +25,16 @@ def flash_frames(
 
 
 def beep(
-    start: float = 1.0, length: float = 0.2, seconds: float = SECONDS, sample_rate: int = SAMPLE_RATE
+    start: float = 1.0,
+    length: float = 0.2,
+    seconds: float = SECONDS,
+    sample_rate: int = SAMPLE_RATE,
 ) -> NDArray[np.float32]:
     """(S,): silence with a 440 Hz tone from `start` on."""
     time = np.arange(round(seconds * sample_rate)) / sample_rate
-    return (0.5 * np.sin(2 * np.pi * 440 * time) * ((time >= start) & (time < start + length))).astype(np.float32)
+    return (
+        0.5 * np.sin(2 * np.pi * 440 * time) * ((time >= start) & (time < start + length))
+    ).astype(np.float32)
 
 
 def loud_span(waveform: NDArray[np.float32], sample_rate: int = SAMPLE_RATE) -> tuple[float, float]:

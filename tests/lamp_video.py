@@ -9,7 +9,12 @@ from ecmvae.data.video import write_video
 
 
 def lamp_video(
-    path: Path, *, seconds: float, fps: int = 10, size: tuple[int, int] = (96, 128), sound: bool = True
+    path: Path,
+    *,
+    seconds: float,
+    fps: int = 10,
+    size: tuple[int, int] = (96, 128),
+    sound: bool = True,
 ) -> Path:
     """A white square in the middle of black; a tone from 40 % to 70 % of the time."""
     height, width = size

@@ -31,7 +31,11 @@ class ListeningModel(nn.Module):
         return loudest[..., None].expand(-1, -1, 128)
 
     def forward(
-        self, frames: Tensor, audio: Tensor, latents: str = "sample", features: Sequence[Tensor] | None = None
+        self,
+        frames: Tensor,
+        audio: Tensor,
+        latents: str = "sample",
+        features: Sequence[Tensor] | None = None,
     ) -> Output:
         self.seen_shapes.append(tuple(frames.shape))
         brightness = self.normalisation.pictures(frames).mean(dim=2, keepdim=True)

@@ -28,7 +28,9 @@ def transport_stream(seconds: float = 4.0, *, sound: bool = True, fps: int = FPS
     tone = (0.5 * np.sin(2 * np.pi * 440 * clock) * (clock >= 1.5)).astype(np.float32)
     tracks = [Track(tone[None], rate=SAMPLE_RATE, codec="mp2")] if sound else []
     options = {"preset": "ultrafast", "tune": "zerolatency", "g": str(fps // 2), "threads": "1"}
-    video = OddVideo([frame] * round(seconds * fps), rate=Fraction(fps), tracks=tracks, options=options)
+    video = OddVideo(
+        [frame] * round(seconds * fps), rate=Fraction(fps), tracks=tracks, options=options
+    )
     with tempfile.TemporaryDirectory() as folder:
         return video.write(Path(folder) / "stream.ts").read_bytes()
 
@@ -56,10 +58,18 @@ class LiveServer:
         stall: float = 1.0,
         answer: bytes | None = None,
     ) -> None:
-        self._content, self._seconds, self._kind, self._stall, self._answer = content, seconds, kind, stall, answer
+        self._content, self._seconds, self._kind, self._stall, self._answer = (
+            content,
+            seconds,
+            kind,
+            stall,
+            answer,
+        )
         self._stop = Event()
         self.asked = Event()
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+        self._socket = socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+        )
         self._socket.bind(("127.0.0.1", 0))
         port = self._socket.getsockname()[1]
         if kind == "udp":
@@ -143,5 +153,9 @@ class LiveServer:
             if verb == "PLAY":
                 break
         for sequence, (moment, chunk) in enumerate(self._chunks()):
-            header = struct.pack("!BBHII", 0x80, 33, sequence % 65536, round(90_000 * moment) % 2**32, 1)
-            connection.sendall(struct.pack("!BBH", 0x24, 0, len(header) + len(chunk)) + header + chunk)
+            header = struct.pack(
+                "!BBHII", 0x80, 33, sequence % 65536, round(90_000 * moment) % 2**32, 1
+            )
+            connection.sendall(
+                struct.pack("!BBH", 0x24, 0, len(header) + len(chunk)) + header + chunk
+            )

@@ -31,7 +31,9 @@ class OddVideo:
     times: Sequence[float] | None = None
     pixel_format: str = "yuv420p"
     codec: str = "libx264"
-    options: dict[str, str] = field(default_factory=lambda: {"preset": "ultrafast", "crf": "10", "threads": "1"})
+    options: dict[str, str] = field(
+        default_factory=lambda: {"preset": "ultrafast", "crf": "10", "threads": "1"}
+    )
     rotation: int | None = None
     start: float = 0.0
     tracks: Sequence[Track] = ()
@@ -43,7 +45,9 @@ class OddVideo:
             picture = container.add_stream(self.codec, rate=self.rate, options=self.options)
             picture.width, picture.height = frames[0].shape[1], frames[0].shape[0]
             picture.pix_fmt = self.pixel_format
-            clock = 1 / self.rate if path.suffix == ".avi" else Fraction(1, 90_000)  # AVI counts frames
+            clock = (
+                1 / self.rate if path.suffix == ".avi" else Fraction(1, 90_000)
+            )  # AVI counts frames
             picture.codec_context.time_base = clock
             if self.rotation is not None:
                 picture.set_display_rotation(self.rotation)
@@ -55,7 +59,9 @@ class OddVideo:
                 sounds.append(sound)
             for index, pixels in enumerate(frames):
                 time = index / float(self.rate) if self.times is None else self.times[index]
-                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=self.pixel_format)
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+                    format=self.pixel_format
+                )
                 frame.pts, frame.time_base = round((time + self.start) / float(clock)), clock
                 container.mux(picture.encode(frame))
             container.mux(picture.encode(None))
@@ -79,7 +85,9 @@ def _audio_frame(track: Track, sample_format: str, at: int) -> av.AudioFrame:
     if not sample_format.endswith("p"):
         block = block.T.reshape(1, -1)
     assert block.shape[0] in (1, channels)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format=sample_format, layout=track.layout)
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(block), format=sample_format, layout=track.layout
+    )
     frame.sample_rate = track.rate
     frame.time_base = Fraction(1, track.rate)
     frame.pts = at + round(track.start * track.rate)

@@ -17,7 +17,9 @@ def write_listener(path: Path, level: float = LEVEL) -> Path:
     nodes = [
         helper.make_node("ReduceMean", ["frames", "channel"], ["brightness"]),  # (B, T, 1, S, S)
         helper.make_node("Greater", ["brightness", "level"], ["bright"]),
-        helper.make_node("ReduceMax", ["audio", "patch"], ["loudest"]),  # (B, T, 1, 1, 1), log(0.01) in silence
+        helper.make_node(
+            "ReduceMax", ["audio", "patch"], ["loudest"]
+        ),  # (B, T, 1, 1, 1), log(0.01) in silence
         helper.make_node("Greater", ["loudest", "zero"], ["loud"]),
         helper.make_node("And", ["bright", "loud"], ["sounds"]),
         helper.make_node("Where", ["sounds", "yes", "no"], ["logits"]),
@@ -30,9 +32,14 @@ def write_listener(path: Path, level: float = LEVEL) -> Path:
             for name, value in {"level": level, "zero": 0.0, "yes": 8.0, "no": -8.0}.items()
         ),
     ]
-    shapes = {"frames": ["b", "t", 3, SIDE, SIDE], "audio": ["b", "t", 1, 96, 64], "logits": ["b", "t", 1, SIDE, SIDE]}
+    shapes = {
+        "frames": ["b", "t", 3, SIDE, SIDE],
+        "audio": ["b", "t", 1, 96, 64],
+        "logits": ["b", "t", 1, SIDE, SIDE],
+    }
     frames, audio, logits = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
     )
     graph = helper.make_graph(nodes, "listener", [frames, audio], [logits], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -35,7 +35,9 @@ def log_mel(clip: AVClip) -> Tensor:
 def log_mel_of(waveform: Tensor, frames: int = 5, hop_seconds: float = 1.0) -> Tensor:
     """Log-mel patches of a waveform at 16 kHz."""
     return VGGISH(
-        AVClip(name="", frames=torch.zeros(frames, 3, 8, 8), waveform=waveform, hop_seconds=hop_seconds)
+        AVClip(
+            name="", frames=torch.zeros(frames, 3, 8, 8), waveform=waveform, hop_seconds=hop_seconds
+        )
     ).audio  # type: ignore[return-value]
 
 

@@ -17,7 +17,9 @@ def make_run(folder: Path, miou: float, *, finished: bool = True, **knobs: Any) 
     (folder / "config.yaml").write_text(config.to_yaml())
     (folder / "best" / "config.yaml").write_text(config.to_yaml())
     (folder / "best" / "model.safetensors").write_bytes(folder.name.encode())
-    (folder / "best" / "metadata.json").write_text(json.dumps({"epoch": 3, "val/miou": miou, "commit": "abc"}))
+    (folder / "best" / "metadata.json").write_text(
+        json.dumps({"epoch": 3, "val/miou": miou, "commit": "abc"})
+    )
     if finished:
         (folder / "curves.png").touch()
     return folder
@@ -50,10 +52,17 @@ def make_report(
         "latents": "mean",
         "sha256": sha256 or sha256_of(run / "best" / "model.safetensors"),
     }
-    scores = {"real": {"per_clip": {"miou": miou, "fscore": 0.5}, "avsbench": {"miou": miou, "fscore": 0.6}}}
+    scores = {
+        "real": {
+            "per_clip": {"miou": miou, "fscore": 0.5},
+            "avsbench": {"miou": miou, "fscore": 0.6},
+        }
+    }
     folder = run.parent / "reports" / f"{run.name}-{count}-{sha256}"
     folder.mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps({"about": about, "scores": scores, "audio_gain": {"silent": 0.25}}))
+    (folder / "report.json").write_text(
+        json.dumps({"about": about, "scores": scores, "audio_gain": {"silent": 0.25}})
+    )
     if not isinstance(clips, int):
         with (folder / "clips.csv").open("w", newline="") as file:
             writer = csv.writer(file)

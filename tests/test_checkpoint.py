@@ -18,7 +18,11 @@ from ecmvae.models.skeleton import skeletons
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 VALUES = {
-    "model": {"visual": {"name": "efficientnet_lite0", "weights": "package"}, "channels": 8, "latent": {"dim": 4}},
+    "model": {
+        "visual": {"name": "efficientnet_lite0", "weights": "package"},
+        "channels": 8,
+        "latent": {"dim": 4},
+    },
     "data": {"image_size": 64},
 }
 
@@ -46,7 +50,8 @@ def test_a_model_comes_back_as_it_was(saved: Path) -> None:
         frames, log_mel = torch.randn(1, 2, 3, 64, 64), torch.randn(1, 2, 1, 96, 64)
         with torch.no_grad():
             expected, got = (
-                model(frames, model.encode_audio(log_mel), latents="mean").logits for model in (original, loaded)
+                model(frames, model.encode_audio(log_mel), latents="mean").logits
+                for model in (original, loaded)
             )
         assert torch.equal(got, expected)
     metadata = json.loads((saved / "metadata.json").read_text())
@@ -56,7 +61,9 @@ def test_a_model_comes_back_as_it_was(saved: Path) -> None:
 def test_weights_named_in_the_config_are_not_fetched_again(tmp_path: Path) -> None:
     """The folder is enough: the audio weights it was built from may be gone."""
     torch.manual_seed(0)
-    built = build_model(_config(audio={"name": "vggish_small", "frozen": False}).model, image_size=64)
+    built = build_model(
+        _config(audio={"name": "vggish_small", "frozen": False}).model, image_size=64
+    )
     config = _config(audio={"name": "vggish_small", "weights": "gone/audio"})
     loaded = load_model(save_model(built, tmp_path / "m", config))
     assert loaded.encode_audio(torch.randn(1, 1, 1, 96, 64)).shape == (1, 1, 128)
@@ -79,7 +86,9 @@ def test_a_config_larger_than_its_weights_costs_no_memory(saved: Path, setting: 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="checkpoint of another config"):
         load_model(saved)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "kB; 4096 channels need gigabytes"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, (
+        "kB; 4096 channels need gigabytes"
+    )
     (saved / "config.yaml").write_text(text.replace(f" {setting}\n", f" {key}: 1000000000\n"))
     with pytest.raises(UserError, match=rf"{key} must be from \d+ to 4096, got 1000000000"):
         load_model(saved)
@@ -93,7 +102,9 @@ def test_a_skeleton_has_the_shapes_of_its_network_and_draws_no_random_number() -
         skeleton = build_model(without_weights(config), image_size=64)
     assert torch.equal(torch.get_rng_state(), before)
     network = build_model(config, image_size=64)
-    shapes, wanted = ({k: v.shape for k, v in model.state_dict().items()} for model in (skeleton, network))
+    shapes, wanted = (
+        {k: v.shape for k, v in model.state_dict().items()} for model in (skeleton, network)
+    )
     assert shapes == wanted
     assert all(tensor.is_meta for tensor in skeleton.state_dict().values())
 
@@ -106,7 +117,9 @@ def test_a_model_keeps_the_normalisation_it_was_trained_with(tmp_path: Path) -> 
     folder = save_model(model, tmp_path / "m", config)
     assert load_model(folder).normalisation == own
     assert initial_model(_starting(folder)).normalisation == own
-    (folder / "metadata.json").write_text('{"miou": 0.5}')  # as folders were before normalisations were saved
+    (folder / "metadata.json").write_text(
+        '{"miou": 0.5}'
+    )  # as folders were before normalisations were saved
     assert load_model(folder).normalisation == IMAGENET
     (folder / "metadata.json").write_text('{"normalisation": {"mean": [0.5]}}')
     with pytest.raises(UserError, match="cannot read a normalisation"):
@@ -115,7 +128,9 @@ def test_a_model_keeps_the_normalisation_it_was_trained_with(tmp_path: Path) -> 
 
 def test_code_that_a_model_folder_names_runs_only_when_trusted(saved: Path, tmp_path: Path) -> None:
     weights = (saved / "config.yaml").read_text()
-    (saved / "config.yaml").write_text(weights.replace("extra: {}", "extra: {no_such_module:Term: 0.1}"))
+    (saved / "config.yaml").write_text(
+        weights.replace("extra: {}", "extra: {no_such_module:Term: 0.1}")
+    )
     with pytest.raises(
         UserError, match=r"names code by import path \(no_such_module:Term\): pass trust_code"
     ) as raised:
@@ -152,7 +167,11 @@ def test_saving_replaces_models_only(saved: Path, tmp_path: Path) -> None:
     model = build_model(config.model, image_size=64)
     save_model(model, saved, config)
     assert weights_sha256(saved) != before
-    assert sorted(each.name for each in saved.iterdir()) == ["config.yaml", "metadata.json", "model.safetensors"]
+    assert sorted(each.name for each in saved.iterdir()) == [
+        "config.yaml",
+        "metadata.json",
+        "model.safetensors",
+    ]
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("dear")
     with pytest.raises(UserError, match="is not a model folder: choose"):
@@ -170,10 +189,14 @@ def test_a_failed_save_leaves_the_old_model(saved: Path, monkeypatch: pytest.Mon
     assert [each.name for each in saved.parent.iterdir()] == ["best"]
 
 
-def test_a_full_disk_is_an_os_error_and_leaves_the_old_model(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_model(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(state: object, path: Path) -> None:
         path.write_bytes(b"half")
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
 
     before, config = weights_sha256(saved), _config()
     monkeypatch.setattr(weight_files, "save_file", full)
@@ -213,7 +236,9 @@ def test_a_run_starts_with_every_weight_of_the_trained_model(saved: Path) -> Non
     assert model.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     assert model.training
-    assert not any(each.requires_grad for each in model.audio_encoder.parameters()), "frozen is the new run's choice"
+    assert not any(each.requires_grad for each in model.audio_encoder.parameters()), (
+        "frozen is the new run's choice"
+    )
 
 
 def test_a_trained_model_without_ears_takes_those_of_the_run(saved: Path, tmp_path: Path) -> None:
@@ -226,7 +251,9 @@ def test_a_trained_model_without_ears_takes_those_of_the_run(saved: Path, tmp_pa
 
 
 def test_a_run_cannot_start_with_another_network(saved: Path) -> None:
-    with pytest.raises(UserError, match=r"another network \(model.latent.dim is 4 there and 8 here\)"):
+    with pytest.raises(
+        UserError, match=r"another network \(model.latent.dim is 4 there and 8 here\)"
+    ):
         initial_model(_starting(saved, latent={"dim": 8}))
     with pytest.raises(UserError, match="checkpoint not found"):
         initial_model(_starting(saved / "nowhere"))

@@ -19,7 +19,18 @@ class OutOfMemoryError(RuntimeError):
     """As torch names what a GPU raises."""
 
 
-HEAVY = ("torch", "lightning", "timm", "av", "cv2", "torchaudio", "gradio", "matplotlib", "ray", "pyarrow")
+HEAVY = (
+    "torch",
+    "lightning",
+    "timm",
+    "av",
+    "cv2",
+    "torchaudio",
+    "gradio",
+    "matplotlib",
+    "ray",
+    "pyarrow",
+)
 
 
 def functions() -> dict[str, object]:
@@ -105,7 +116,11 @@ def test_options_become_arguments(command) -> None:
     got = {}
 
     def it(
-        files: list[str], out: Path, size: int = 3, kind: Literal["a", "b"] = "a", rate: float | None = None
+        files: list[str],
+        out: Path,
+        size: int = 3,
+        kind: Literal["a", "b"] = "a",
+        rate: float | None = None,
     ) -> None:
         """Test.
 
@@ -133,7 +148,9 @@ def test_options_become_arguments(command) -> None:
         (["a.mp4"], (["a.mp4"], False, False)),
     ],
 )
-def test_a_bare_switch_means_true(words: list[str], expected: tuple[list[str], bool, bool], command) -> None:
+def test_a_bare_switch_means_true(
+    words: list[str], expected: tuple[list[str], bool, bool], command
+) -> None:
     seen = []
 
     def it(sources: list[str], *, force: bool = False, save_masks: bool = False) -> None:
@@ -198,11 +215,24 @@ def test_a_configuration_is_files_then_options(tmp_path: Path) -> None:
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
     one.write_text("model: {latent: {dim: 2, kind: single}}\ntrain: {epochs: 3}")
     two.write_text("train: {epochs: 4}")
-    words = ["--config", str(one), f"--config={two}", "--model.latent.dim", "8", "--name", "m", "--loss.kl=1e-3"]
+    words = [
+        "--config",
+        str(one),
+        f"--config={two}",
+        "--model.latent.dim",
+        "8",
+        "--name",
+        "m",
+        "--loss.kl=1e-3",
+    ]
     arguments = parse(it, "ecmvae it", words)
     config = arguments["config"]
     assert arguments["name"] == "m"
-    assert (config.model.latent.dim, config.model.latent.kind, config.train.epochs) == (8, "single", 4)
+    assert (config.model.latent.dim, config.model.latent.kind, config.train.epochs) == (
+        8,
+        "single",
+        4,
+    )
     assert config.loss.kl == 1e-3
 
 
@@ -210,7 +240,9 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
     from ecmvae.training.command import train
 
     (tmp_path / "config.yaml").write_text("train: {epochs: 3, seed: 5}")
-    config = parse(train, "ecmvae train", ["--resume", str(tmp_path), "--train.epochs", "9"])["config"]
+    config = parse(train, "ecmvae train", ["--resume", str(tmp_path), "--train.epochs", "9"])[
+        "config"
+    ]
     assert (config.train.epochs, config.train.seed) == (9, 5)
 
 
@@ -220,11 +252,26 @@ def test_a_resumed_run_keeps_its_settings(tmp_path: Path) -> None:
         (["trian"], "unknown command 'trian': did you mean train?"),
         (["vae", "trian"], "unknown command 'trian': did you mean"),
         (["train", "--config", "nowhere.yaml"], "file not found: nowhere.yaml"),
-        (["train", "--resume", "none"], "nothing to resume in none: none/config.yaml does not exist"),
-        (["vae", "train", "--out", "none", "--resume"], "nothing to resume in none: none/config.yaml does not exist"),
-        (["train", "--model.latnt.dim", "3"], "unknown option --model.latnt.dim: did you mean --model.latent.dim?"),
-        (["train", "--model.latent.dim", "many"], "--model.latent.dim takes a whole number, got 'many'"),
-        (["train", "--train.max_minutes", "long"], "--train.max_minutes takes a number, got 'long'"),
+        (
+            ["train", "--resume", "none"],
+            "nothing to resume in none: none/config.yaml does not exist",
+        ),
+        (
+            ["vae", "train", "--out", "none", "--resume"],
+            "nothing to resume in none: none/config.yaml does not exist",
+        ),
+        (
+            ["train", "--model.latnt.dim", "3"],
+            "unknown option --model.latnt.dim: did you mean --model.latent.dim?",
+        ),
+        (
+            ["train", "--model.latent.dim", "many"],
+            "--model.latent.dim takes a whole number, got 'many'",
+        ),
+        (
+            ["train", "--train.max_minutes", "long"],
+            "--train.max_minutes takes a number, got 'long'",
+        ),
         (["train", "--model.latent.dim"], "argument --model.latent.dim: expected one argument"),
         (["train", "--model", "x.yaml"], "Unable to load config 'x.yaml'"),
         (["train", "--data.image_size", "100"], "data.image_size=100 must be a multiple of 32"),
@@ -257,14 +304,22 @@ def test_a_users_mistake_is_one_line_and_exit_2(
     ("error", "code", "line"),
     [
         (UserError("bad\nfile"), 2, "ecmvae: error: bad file\n"),
-        (OSError(28, "No space left on device"), 1, "ecmvae: failed: [Errno 28] No space left on device\n"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "ecmvae: failed: [Errno 28] No space left on device\n",
+        ),
         (
             OSError(36, "File name too long", "a\x1b[31m.mp4"),
             2,
             "ecmvae: error: 'a\\x1b[31m.mp4': File name too long: name another path\n",
         ),
         (FloatingPointError("the loss is NaN"), 1, "ecmvae: failed: the loss is NaN\n"),
-        (OutOfMemoryError("GPU 0 is full. Tried 2 GiB."), 1, "ecmvae: failed: GPU 0 is full: make the batch smaller\n"),
+        (
+            OutOfMemoryError("GPU 0 is full. Tried 2 GiB."),
+            1,
+            "ecmvae: failed: GPU 0 is full: make the batch smaller\n",
+        ),
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
             2,
@@ -273,7 +328,9 @@ def test_a_users_mistake_is_one_line_and_exit_2(
         (KeyboardInterrupt(), 130, "ecmvae: interrupted\n"),
     ],
 )
-def test_exit_codes(command, error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes(
+    command, error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     def it() -> None:
         """Fail."""
         raise error
@@ -304,7 +361,9 @@ def test_sigterm_exits_143(command) -> None:
 
 
 def test_python_m_ecmvae_is_ecmvae() -> None:
-    done = subprocess.run([sys.executable, "-m", "ecmvae", "nonsense"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ecmvae", "nonsense"], capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("ecmvae: error: unknown command 'nonsense'")
 
@@ -336,7 +395,9 @@ def test_transformers_is_of_an_extra_of_its_own(
         ["vae", "sample", "x" * 300],
     ],
 )
-def test_b19_paths_that_cannot_be_are_refused_before_pytorch_is_imported(words: list[str], tmp_path: Path) -> None:
+def test_b19_paths_that_cannot_be_are_refused_before_pytorch_is_imported(
+    words: list[str], tmp_path: Path
+) -> None:
     """Exit code 2 and one line; findings of the attacks on 7e93616, number 19."""
     (tmp_path / "file").touch()
     words = [word.replace("FILE", str(tmp_path / "file")) for word in words]
@@ -346,7 +407,9 @@ sys.modules["torch"] = None  # importing it fails
 from ecmvae.cli import main
 sys.exit(main({words!r}))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("ecmvae: error: ")
     assert done.stderr.count("\n") == 1
@@ -366,5 +429,10 @@ def test_words_that_are_left_may_stand_anywhere(words: list[str]) -> None:
         """Test."""
 
     arguments = parse(it, "ecmvae it", words)
-    assert arguments == {"run": "RUN", "pictures": ("a.jpg", "b.jpg"), "out": "o.png", "force": True}
+    assert arguments == {
+        "run": "RUN",
+        "pictures": ("a.jpg", "b.jpg"),
+        "out": "o.png",
+        "force": True,
+    }
     assert parse(it, "ecmvae it", ["RUN"])["pictures"] == ()

@@ -20,7 +20,9 @@ from ecmvae.types import AVBatch
 CONFIGS = Path(__file__).parents[1] / "configs"
 RUNS = sorted(CONFIGS.glob("*.yaml"))
 LAYERS = sorted((CONFIGS / "layers").glob("*.yaml"))
-REPRODUCE = sorted((CONFIGS / "reproduce").glob("*.yaml"))  # stepped by tests/training/test_recipes.py
+REPRODUCE = sorted(
+    (CONFIGS / "reproduce").glob("*.yaml")
+)  # stepped by tests/training/test_recipes.py
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 
 # One clip of 64 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
@@ -39,7 +41,9 @@ def toy(*paths: Path, kept: tuple[str, ...] = ()) -> Config:
     config = load_config(paths)
     small = {name: value for name, value in TOY.items() if name not in kept}
     small["model.visual.name"] = SMALLEST.get(config.model.visual.name, config.model.visual.name)
-    if config.loss.audio_visual_matching == 0:  # that term compares the maps with the sound's 128 features
+    if (
+        config.loss.audio_visual_matching == 0
+    ):  # that term compares the maps with the sound's 128 features
         small["model.channels"] = 8
     return load_config(paths, small)
 
@@ -82,7 +86,9 @@ def step(config: Config) -> Effect:
     assert torch.isfinite(total)
     assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
     assert output.logits.shape == batch.masks.expand(-1, -1, config.model.num_classes, -1, -1).shape
-    trained = {name: tuple(each.shape) for name, each in model.named_parameters() if each.requires_grad}
+    trained = {
+        name: tuple(each.shape) for name, each in model.named_parameters() if each.requires_grad
+    }
     return Effect({name: float(value) for name, value in terms.named().items()}, trained)
 
 
@@ -122,7 +128,10 @@ GONE = {
 }
 """Loss terms that an ablation takes away; the others keep all."""
 
-NEW = {f"shared_divergence_{kind}": {f"{kind}_shared"} for kind in ("kl", "geometric_js", "dimension_js")}
+NEW = {
+    f"shared_divergence_{kind}": {f"{kind}_shared"}
+    for kind in ("kl", "geometric_js", "dimension_js")
+}
 """Loss terms that an ablation brings."""
 
 NOT_IN_A_STEP = {"audio_silent", "audio_shuffled", "kl_warmup", "kl_balance", "backbone_pvt_v2_b0"}
@@ -130,11 +139,15 @@ NOT_IN_A_STEP = {"audio_silent", "audio_shuffled", "kl_warmup", "kl_balance", "b
 what `toy` takes for b5."""
 
 PARAMETERS = {
-    "latent_none": lambda trained: not any("latent" in name or "injection" in name for name in trained),
+    "latent_none": lambda trained: (
+        not any("latent" in name or "injection" in name for name in trained)
+    ),
     "latent_single": lambda trained: not any("latent_encoder.visual" in name for name in trained),
     "latent_fusion_poe": lambda trained: not any("latent_fusion" in name for name in trained),
     "latent_dim_8": lambda trained: trained["prior_branch.latent_fusion.visual.weight"] == (8, 16),
-    "latent_dim_32": lambda trained: trained["prior_branch.latent_fusion.visual.weight"] == (32, 64),
+    "latent_dim_32": lambda trained: (
+        trained["prior_branch.latent_fusion.visual.weight"] == (32, 64)
+    ),
     "fusion_none": lambda trained: not any(name.startswith("fusion") for name in trained),
     "fusion_gate": lambda trained: "fusion.0.query.1.weight" in trained,
     "neck_aspp": lambda trained: "prior_branch.neck.scales.0.branches.3.weight" in trained,
@@ -151,7 +164,9 @@ def test_an_ablation_does_what_it_says(path: Path) -> None:
     assert plain.terms.keys() - ablated.terms.keys() == GONE.get(name, set())
     assert ablated.terms.keys() - plain.terms.keys() == NEW.get(name, set())
     assert PARAMETERS.get(name, lambda trained: True)(ablated.trained)
-    if name not in PARAMETERS and name not in GONE and name not in NOT_IN_A_STEP:  # another network or formula
+    if (
+        name not in PARAMETERS and name not in GONE and name not in NOT_IN_A_STEP
+    ):  # another network or formula
         assert ablated.terms["total"] != plain.terms["total"]
 
 
@@ -169,7 +184,9 @@ def test_every_recipe_is_known() -> None:
     assert {path.stem for path in RUNS} == set(RECIPES)
 
 
-@pytest.mark.parametrize("path", [*RUNS, *LAYERS, *REPRODUCE], ids=lambda path: str(path.relative_to(CONFIGS)))
+@pytest.mark.parametrize(
+    "path", [*RUNS, *LAYERS, *REPRODUCE], ids=lambda path: str(path.relative_to(CONFIGS))
+)
 def test_a_config_says_what_it_is_for(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 
@@ -177,10 +194,20 @@ def test_a_config_says_what_it_is_for(path: Path) -> None:
 def test_the_published_form() -> None:
     for task, epochs, semantic in (("s4", 15, 0.0), ("ms3", 30, 0.5)):
         for backbone in ("pvt_v2_b5", "resnet50"):
-            config = load_config(CONFIGS / f"{task}_{'pvt' if backbone == 'pvt_v2_b5' else backbone}.yaml")
+            config = load_config(
+                CONFIGS / f"{task}_{'pvt' if backbone == 'pvt_v2_b5' else backbone}.yaml"
+            )
             assert config.model.visual.name == backbone
-            assert (config.model.channels, config.model.latent.dim, config.data.image_size) == (128, 16, 224)
-            assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (epochs, 4, 1e-4)
+            assert (config.model.channels, config.model.latent.dim, config.data.image_size) == (
+                128,
+                16,
+                224,
+            )
+            assert (config.train.epochs, config.train.batch_size, config.train.learning_rate) == (
+                epochs,
+                4,
+                1e-4,
+            )
             assert (config.loss.kl, config.loss.audio_visual_matching) == (0.01, semantic)
             assert (config.model.fusion.kind, config.model.latent.fusion) == ("tpavi", "concat")
             assert (config.data.name, config.data.supervised) == (task, "auto")
@@ -188,7 +215,9 @@ def test_the_published_form() -> None:
 
 def test_the_form_for_classes_is_that_of_ms3_with_a_wider_head() -> None:
     for backbone in ("pvt", "resnet50"):
-        several, plain = (leaves(load_config(CONFIGS / f"{task}_{backbone}.yaml")) for task in ("avss", "ms3"))
+        several, plain = (
+            leaves(load_config(CONFIGS / f"{task}_{backbone}.yaml")) for task in ("avss", "ms3")
+        )
         changed = {name for name in plain if plain[name] != several[name]}
         assert changed == {
             "model.num_classes",

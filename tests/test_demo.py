@@ -23,7 +23,9 @@ DEBUG = Path(__file__).parents[1] / "configs" / "debug.yaml"
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of seconds: 64 pixels, a backbone with random weights."""
-    config = load_config(DEBUG, {"data.length": 16, "train.epochs": 1, "train.device": "cpu", "train.log_images": 0})
+    config = load_config(
+        DEBUG, {"data.length": 16, "train.epochs": 1, "train.device": "cpu", "train.log_images": 0}
+    )
     path = tmp_path_factory.mktemp("config") / "small.yaml"
     path.write_text(replace(config, model=replace(config.model, channels=8)).to_yaml())
     return path
@@ -100,7 +102,10 @@ def test_the_older_demo_is_moved_aside(left: Path) -> None:
     [
         ("holiday.mp4", "holiday.mp4 is a file: name a folder"),
         ("holiday.mp4/demo", "holiday.mp4 is not a folder"),
-        ("videos", r"videos is not empty and not a demo \(it has no demo.lock\): name another folder"),
+        (
+            "videos",
+            r"videos is not empty and not a demo \(it has no demo.lock\): name another folder",
+        ),
         ("link", "link is not empty and not a demo"),
         (".", "is not empty and not a demo"),
         ("..", "is not empty and not a demo"),
@@ -119,14 +124,21 @@ def test_nothing_of_the_users_is_moved(
     with pytest.raises(UserError, match=message):
         demo(name, data="synthetic", config=str(small))
     assert sorted(tmp_path.rglob("*")) == before
-    assert (home / "holiday.mp4").read_text() == (home / "link" / "dog.mp4").read_text() == "the user's"
+    assert (
+        (home / "holiday.mp4").read_text()
+        == (home / "link" / "dog.mp4").read_text()
+        == "the user's"
+    )
 
 
 def test_a_demo_is_not_moved_from_under_its_user_or_another_demo(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "demo"
-    with locked(out, "demo.lock"), pytest.raises(UserError, match=f"demo is in use by process {os.getpid()} on "):
+    with (
+        locked(out, "demo.lock"),
+        pytest.raises(UserError, match=f"demo is in use by process {os.getpid()} on "),
+    ):
         demo(str(out), data="synthetic", config=str(small))
     monkeypatch.chdir(out)
     with pytest.raises(UserError, match="is a demo that you are in"):
@@ -160,7 +172,9 @@ def test_predict_finds_the_demos_model(left: Path, tmp_path: Path) -> None:
     assert default_model(packaged=tmp_path, runs=left.parent) == left / "best"
 
 
-def test_collage_on_demand_does_not_fall_back(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collage_on_demand_does_not_fall_back(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_network(*_: object, **__: object) -> None:
         raise UserError("there is no network")
 

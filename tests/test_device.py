@@ -13,8 +13,12 @@ def test_unknown_device_is_refused() -> None:
             choose_device(name)
 
 
-@pytest.mark.parametrize(("able", "expected"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_f", False)])
-def test_a_processor_multiplies_bfloat16_by_its_instructions(able: str, expected: bool, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("able", "expected"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_f", False)]
+)
+def test_a_processor_multiplies_bfloat16_by_its_instructions(
+    able: str, expected: bool, monkeypatch
+) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {able: True})
     assert multiplies_bfloat16("cpu") is expected
     assert multiplies_bfloat16("mps") is False

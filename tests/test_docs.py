@@ -32,17 +32,29 @@ def test_every_file_named_by_its_path_exists() -> None:
     named = {
         (page.name, path)
         for page in [*DOCS.rglob("*.md"), root / "README.md", root / "CONTRIBUTING.md"]
-        for path in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|yaml|ipynb))`", page.read_text(encoding="utf-8"))
+        for path in re.findall(
+            r"`([\w./-]+/[\w.-]+\.(?:py|yaml|ipynb))`", page.read_text(encoding="utf-8")
+        )
     }
     assert len(named) > 60
     places = (root, root / "ecmvae", root / "ecmvae" / "vae", root / "tests" / "vae")
-    assert [pair for pair in sorted(named) if not any((place / pair[1]).is_file() for place in places)] == []
+    assert [
+        pair for pair in sorted(named) if not any((place / pair[1]).is_file() for place in places)
+    ] == []
 
 
 def test_every_page_is_in_the_menu() -> None:
-    menu = re.findall(r": (\S+\.(?:md|ipynb))$", (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(menu) == sorted(str(page.relative_to(DOCS)) for page in PAGES if page.parent != DOCS / "assets")
-    assert yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"))["strict"] is True
+    menu = re.findall(
+        r": (\S+\.(?:md|ipynb))$",
+        (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert sorted(menu) == sorted(
+        str(page.relative_to(DOCS)) for page in PAGES if page.parent != DOCS / "assets"
+    )
+    assert (
+        yaml.safe_load((DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8"))["strict"] is True
+    )
 
 
 def test_every_name_of_the_api_page_exists() -> None:

@@ -26,7 +26,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```(?:{language})\b[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+    return re.findall(
+        rf"^```(?:{language})\b[^\n]*\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M
+    )
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -36,7 +38,12 @@ def commands() -> Iterator[tuple[str, list[str]]]:
             for line in block.replace("\\\n", " ").splitlines():
                 command = re.search(r"(?:^|\s|-m )ecmvae (\S.*)", line.removeprefix("$ "))
                 if command and not line.startswith(("ecmvae: ", "docker", "#", "pip")):
-                    yield page.name, shlex.split(command[1].partition(" | ")[0].partition("; ")[0], comments=True)
+                    yield (
+                        page.name,
+                        shlex.split(
+                            command[1].partition(" | ")[0].partition("; ")[0], comments=True
+                        ),
+                    )
 
 
 def options_of(words: list[str]) -> set[str]:
@@ -63,12 +70,16 @@ def test_every_command_of_the_pages_takes_its_options() -> None:
         if words[0] not in COMMANDS:
             wrong.append((page, words[0]))
             continue
-        given = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+        given = {
+            word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")
+        }
         wrong += [(page, words[0], f"--{name}") for name in sorted(given - options_of(words))]
     assert wrong == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
 def test_every_name_of_the_pages_can_be_imported(page: Path) -> None:
     for block in blocks(page, "python"):
         for node in ast.walk(ast.parse(block)):
@@ -88,7 +99,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_first_page_cuts_out(folder: Path) -> None:
     (block,) = blocks(ROOT / "docs" / "index.md", "python")
-    exec(compile(block.replace("VideoPredictor()", 'VideoPredictor("runs/demo")'), "index.md", "exec"), {})
+    exec(
+        compile(
+            block.replace("VideoPredictor()", 'VideoPredictor("runs/demo")'), "index.md", "exec"
+        ),
+        {},
+    )
     assert (folder / "out.mp4").stat().st_size > 0
 
 
@@ -100,7 +116,11 @@ def test_prediction_takes_what_its_page_says(folder: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, size=(25, 48, 64, 3), dtype=np.uint8)
     sound = np.zeros(48_000, np.float32)
     names |= {"predictor": names["VideoPredictor"]("runs/demo"), "frames": frames, "sound": sound}
-    names |= {"frame_generator": lambda: iter(frames), "picture": Image.fromarray(frames[0]), "other_sound": sound}
+    names |= {
+        "frame_generator": lambda: iter(frames),
+        "picture": Image.fromarray(frames[0]),
+        "other_sound": sound,
+    }
     exec(compile(second, "predict.md", "exec"), names)
     assert names["result"].masks.shape == (24, 48, 64)
 

@@ -18,7 +18,9 @@ def test_a_healthy_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert text.splitlines()[-1] == "all good"
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def without(package: str) -> str:
         if package in ("av", "gradio"):
             raise PackageNotFoundError(package)
@@ -48,12 +50,20 @@ def test_without_anything_that_runs_a_model_it_says_what_to_install(
 
     monkeypatch.setattr(module, "version", without("torch", "torchvision", "torchaudio", "timm"))
     assert module.doctor() == 0  # onnxruntime predicts
-    assert "torch                   not installed: pip install 'ecmvae[torch]' for training" in capsys.readouterr().out
+    assert (
+        "torch                   not installed: pip install 'ecmvae[torch]' for training"
+        in capsys.readouterr().out
+    )
     monkeypatch.setattr(module, "version", without("torch", "onnxruntime"))
     assert module.doctor() == 1
-    assert "PROBLEM: nothing runs a model here: pip install 'ecmvae[onnx]'" in capsys.readouterr().out
+    assert (
+        "PROBLEM: nothing runs a model here: pip install 'ecmvae[onnx]'" in capsys.readouterr().out
+    )
 
 
 def test_the_doctor_imports_no_pytorch() -> None:
     code = "import sys; from ecmvae.cli import main; main(['doctor']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
+        == 0
+    )

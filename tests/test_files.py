@@ -102,7 +102,10 @@ def test_a_folder_is_put_back_when_its_replacing_died_between_two_renames(tmp_pa
     folder = tmp_path / "best"
     folder.mkdir()
     (folder / "old").touch()
-    assert subprocess.run([sys.executable, "-c", DIES_BETWEEN_RENAMES, folder], check=False).returncode == -9
+    assert (
+        subprocess.run([sys.executable, "-c", DIES_BETWEEN_RENAMES, folder], check=False).returncode
+        == -9
+    )
     assert not folder.exists()
     remove_leftovers(folder)
     assert list(tmp_path.rglob("*")) == [folder, folder / "old"]
@@ -113,7 +116,10 @@ def test_content_reaches_the_disk_before_its_name_does(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr("os.fsync", lambda descriptor: done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name))
+    monkeypatch.setattr(
+        "os.fsync",
+        lambda descriptor: done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name),
+    )
     path = tmp_path / "a.txt"
     with replacing(path) as part:
         if kind == "file":
@@ -123,7 +129,11 @@ def test_content_reaches_the_disk_before_its_name_does(
             (part / "inside").write_text("whole")
         assert done == []
     content = ["inside"] if kind == "folder" else []
-    assert done == [*content, part.name, tmp_path.name]  # by the temporary name, that is before the rename
+    assert done == [
+        *content,
+        part.name,
+        tmp_path.name,
+    ]  # by the temporary name, that is before the rename
 
 
 @pytest.mark.parametrize(
@@ -141,7 +151,9 @@ def test_what_cannot_be_written_is_refused(
     (tmp_path / "file").touch()
     (tmp_path / "locked").mkdir()
     allowed = os.access  # the tests may run as root, who may write everywhere
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and allowed(path, mode))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).name != "locked" and allowed(path, mode)
+    )
     with pytest.raises(UserError, match=message):
         refuse_unwritable(tmp_path / name)
     refuse_unwritable(tmp_path / "new/folders/a.mp4")
@@ -161,5 +173,7 @@ def test_the_file_before_is_kept_where_asked_for(tmp_path: Path) -> None:
 
 def test_too_little_space_is_told_with_both_numbers(tmp_path: Path) -> None:
     require_space(tmp_path / "missing" / "folder", 1, "this run")
-    with pytest.raises(OSError, match=r"no space left on .*\(this run needs 1000000000000 MB, \d+ MB are free\)"):
+    with pytest.raises(
+        OSError, match=r"no space left on .*\(this run needs 1000000000000 MB, \d+ MB are free\)"
+    ):
         require_space(tmp_path / "missing", 10**18, "this run")

@@ -27,7 +27,10 @@ LAUGHS = (
     "a: &a ["
     + "x, " * 9
     + "x]\n"
-    + "".join(f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True))
+    + "".join(
+        f"{n}: &{n} [{', '.join([f'*{p}'] * 9)}]\n"
+        for p, n in zip("abcdefgh", "bcdefghi", strict=True)
+    )
 )
 """600 bytes that name 400 million values."""
 
@@ -39,7 +42,9 @@ def _limit_memory() -> None:
 def _ecmvae(*words: str | Path) -> str:
     """The error of a command, which must be one printable line, in a process of 4 GB that is given 60 seconds."""
     command = [sys.executable, "-m", "ecmvae", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=_limit_memory)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, preexec_fn=_limit_memory
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.endswith("\n")
     assert done.stderr[:-1].isprintable()
@@ -65,7 +70,10 @@ def test_a3_aliases_that_multiply_are_refused(tmp_path: Path, option: str) -> No
         (f"train: {{epochs: 1{':1' * 300}.0}}", "too large"),  # a float of base 60
         ('train: {name: "a\\0b"}', "null character"),
         ("train: {name: !!bool maybe}", "maybe"),
-        (f"train: {{epochs: [{', '.join(['1'] * 100_000)}]}}", "more than 20000 values"),  # 300 kB took 10 seconds
+        (
+            f"train: {{epochs: [{', '.join(['1'] * 100_000)}]}}",
+            "more than 20000 values",
+        ),  # 300 kB took 10 seconds
         ("base: [5]", "must be a list of files, not [5]"),
     ],
 )
@@ -104,7 +112,9 @@ def test_b13_a_pipe_for_a_video_is_refused_at_once(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGALRM, _too_slow)
     signal.alarm(10)
     try:
-        with pytest.raises(UserError, match=r"pipe\.mp4 \(it is a pipe or a device, not a regular file\)"):
+        with pytest.raises(
+            UserError, match=r"pipe\.mp4 \(it is a pipe or a device, not a regular file\)"
+        ):
             probe(tmp_path / "pipe.mp4")
     finally:
         signal.alarm(0)
@@ -183,7 +193,9 @@ def test_b18_an_onnx_file_whose_description_lies(change: dict[str, object], mess
 def test_b20_no_escape_sequence_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "--config", "\x1b[31mred\x1b[0m.yaml"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("ecmvae: error: file not found: '\\x1b[31mred\\x1b[0m.yaml', and no recipe")
+    assert error.startswith(
+        "ecmvae: error: file not found: '\\x1b[31mred\\x1b[0m.yaml', and no recipe"
+    )
     assert "\x1b" not in error
     assert cli.main(["\x1b]0;title\x07"]) == 2
     assert "\x1b" not in capsys.readouterr().err
@@ -199,7 +211,9 @@ def model_folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_b20_a_card_is_printed_without_escape_sequences(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_b20_a_card_is_printed_without_escape_sequences(
+    model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (model_folder / "README.md").write_text(
         "# Chat 猫\n\tred: \x1b[31m, title: \x1b]0;x\x07, C1: \x9b, order: \u202e\n"
     )
@@ -209,7 +223,10 @@ def test_b20_a_card_is_printed_without_escape_sequences(model_folder: Path, caps
 
 
 def test_b20_a_card_does_not_lead_out_of_its_folder(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "secret").write_text("secret")
     (model_folder / "README.md").symlink_to("../secret")
@@ -217,18 +234,24 @@ def test_b20_a_card_does_not_lead_out_of_its_folder(
     captured = capsys.readouterr()
     assert "leaves the model folder" in captured.err
     assert "secret" not in captured.out
-    monkeypatch.setattr(find, "cache_folder", lambda: tmp_path)  # the hub's cache links its files to ../../blobs
+    monkeypatch.setattr(
+        find, "cache_folder", lambda: tmp_path
+    )  # the hub's cache links its files to ../../blobs
     assert cli.main(["models", "--card", str(model_folder)]) == 0
     assert capsys.readouterr().out == "secret\n"
 
 
 @pytest.mark.parametrize(("parse", "dump"), [(parse_json, json.dumps), (parse_yaml, json.dumps)])
-def test_ordinary_values_pass(parse: Callable[[str, str], object], dump: Callable[[object], str]) -> None:
+def test_ordinary_values_pass(
+    parse: Callable[[str, str], object], dump: Callable[[object], str]
+) -> None:
     value: object = {"a": [1, -2, 3.5, True, None, "été"], "seed": 2**63}
     assert parse(dump(value), "it") == value
     for _ in range(47):
         value = [value]
-    assert parse(dump(value), "it") == value  # 47 lists around a mapping, its list and the values: 50 deep
+    assert (
+        parse(dump(value), "it") == value
+    )  # 47 lists around a mapping, its list and the values: 50 deep
     with pytest.raises(UserError, match="it is not valid"):
         parse(dump([value]), "it")
 

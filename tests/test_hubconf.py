@@ -17,4 +17,6 @@ def test_models_by_torch_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.hub.load(ROOT, "segmenter", "collage-small", source="local")
     assert isinstance(model, ECMVAE)
     assert not model.training
-    assert isinstance(torch.hub.load(ROOT, "predictor", source="local", device="cpu"), VideoPredictor)
+    assert isinstance(
+        torch.hub.load(ROOT, "predictor", source="local", device="cpu"), VideoPredictor
+    )

@@ -46,10 +46,15 @@ def test_every_shard_knows_what_the_others_finished(path: Path, video: Path) -> 
         with Manifest(path, SAME, shard=Shard(4, 64)) as fourth:
             assert fourth.known(video)["frames"] == 12
             fourth.append(video, "failed", "broken")
-    assert [each.name for each in manifest_files(path)] == ["manifest.3-of-64.jsonl", "manifest.4-of-64.jsonl"]
+    assert [each.name for each in manifest_files(path)] == [
+        "manifest.3-of-64.jsonl",
+        "manifest.4-of-64.jsonl",
+    ]
     (path.parent / "manifest.masks.jsonl").write_text("a video's masks\n")  # is none of them
     with Manifest(path, SAME) as manifest:
-        assert manifest.known(video)["status"] == "failed"  # the last one counts, whichever file it is in
+        assert (
+            manifest.known(video)["status"] == "failed"
+        )  # the last one counts, whichever file it is in
         assert len(manifest_files(path)) == 3
 
 
@@ -93,7 +98,10 @@ def test_an_unfinished_last_line_is_dropped_and_said(
         assert not manifest.torn
     (said,) = caplog.messages
     assert "its last line was not finished when its process ended: dropped" in said
-    assert [row["source"] for row in read_rows(path)] == [str(video), str(video.with_name("cat.mp4"))]
+    assert [row["source"] for row in read_rows(path)] == [
+        str(video),
+        str(video.with_name("cat.mp4")),
+    ]
 
 
 def test_another_shards_unfinished_line_is_left_alone(path: Path, video: Path) -> None:
@@ -121,7 +129,9 @@ def test_another_shards_unfinished_line_is_left_alone(path: Path, video: Path) -
         (b"\0\0\0\x18ftypmp42", "is not a manifest of ecmvae"),  # a video without a line feed
     ],
 )
-def test_what_is_not_a_manifest_is_refused_and_stays_as_it_is(path: Path, content: bytes, message: str) -> None:
+def test_what_is_not_a_manifest_is_refused_and_stays_as_it_is(
+    path: Path, content: bytes, message: str
+) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as raised:
@@ -137,7 +147,9 @@ def test_a_line_damaged_in_the_middle_is_named(path: Path, video: Path) -> None:
             manifest.append(video.with_name(f"{number}.mp4"), "done")
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1][:50] + b"\n" + lines[2])
-    with pytest.raises(UserError, match=r"line 2 of .*: correct it, or remove the line, and its file is done again"):
+    with pytest.raises(
+        UserError, match=r"line 2 of .*: correct it, or remove the line, and its file is done again"
+    ):
         Manifest(path, SAME)
     path.write_bytes(lines[0] + lines[2])
     with Manifest(path, SAME) as manifest:
@@ -150,7 +162,9 @@ def test_a_huge_manifest_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch)
         file.truncate(module.MAX_BYTES + 1)
     with pytest.raises(UserError, match=r"is not a manifest|larger than 1000 MB"):
         Manifest(path, SAME)
-    with pytest.raises(UserError, match="larger than 1000 MB, the limit of a manifest: is it the right file"):
+    with pytest.raises(
+        UserError, match="larger than 1000 MB, the limit of a manifest: is it the right file"
+    ):
         list(read_rows(path))
 
 
@@ -158,8 +172,14 @@ def test_a_huge_manifest_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch)
     ("other", "message"),
     [
         ({**SAME, "weights": "cd" * 32}, "was done with weights 'abab.*not 'cdcd"),
-        ({**SAME, "settings": {"fps": 4.0, "threshold": 0.3}}, "was done with threshold 0.5, not 0.3: use"),
-        ({**SAME, "settings": {**SAME["settings"], "half": True}}, "was done with half None, not True"),
+        (
+            {**SAME, "settings": {"fps": 4.0, "threshold": 0.3}},
+            "was done with threshold 0.5, not 0.3: use",
+        ),
+        (
+            {**SAME, "settings": {**SAME["settings"], "half": True}},
+            "was done with half None, not True",
+        ),
     ],
 )
 def test_rows_of_other_settings_are_refused_or_with_force_not_counted(
@@ -172,12 +192,17 @@ def test_rows_of_other_settings_are_refused_or_with_force_not_counted(
     with Manifest(path, other, force=True) as manifest:
         assert manifest.known(video) is None
         manifest.append(video, "done")
-    with Manifest(path, other) as manifest:  # the older row of the same file does not count any more
+    with Manifest(
+        path, other
+    ) as manifest:  # the older row of the same file does not count any more
         assert manifest.known(video)
 
 
 def test_two_processes_never_write_one_manifest(path: Path) -> None:
-    with Manifest(path, SAME), pytest.raises(UserError, match=r"manifest.jsonl is being written by another process"):
+    with (
+        Manifest(path, SAME),
+        pytest.raises(UserError, match=r"manifest.jsonl is being written by another process"),
+    ):
         Manifest(path, SAME)
     Manifest(path, SAME).__exit__(None, None, None)
 

@@ -18,7 +18,9 @@ def path(tmp_path: Path) -> Path:
         manifest.append(tmp_path / "a.mp4", "failed", "broken", took=900.0)
         manifest.append(tmp_path / "b.mp4", "done", seconds=1800.0, took=720.0)
         for number in range(21):
-            manifest.append(tmp_path / f"bad{number}.mp4", "failed", "is empty", took=0.0, seconds=None)
+            manifest.append(
+                tmp_path / f"bad{number}.mp4", "failed", "is empty", took=0.0, seconds=None
+            )
     with Manifest(path, {}, shard=Shard(2, 2)) as manifest:
         manifest.append(tmp_path / "a.mp4", "done", seconds=1800.0, took=720.0)
         manifest.append(tmp_path / "c\n.mp4", "done", seconds=3600.0, took=1440.0)
@@ -26,7 +28,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_all_shards_together(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_shards_together(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["manifest", str(path), "--out", str(tmp_path / "all.jsonl")]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [

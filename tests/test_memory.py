@@ -42,7 +42,9 @@ def resident_bytes() -> int:
 
 
 def test_holes_between_living_blocks_are_given_back() -> None:
-    blocks = [bytearray(b"x" * 100_000) for _ in range(2000)]  # 200 MB, each below malloc's own limit for "large"
+    blocks = [
+        bytearray(b"x" * 100_000) for _ in range(2000)
+    ]  # 200 MB, each below malloc's own limit for "large"
     kept = blocks[::20]  # malloc by itself gives back only what lies above the last living block
     del blocks
     before = resident_bytes()
@@ -54,7 +56,9 @@ def test_holes_between_living_blocks_are_given_back() -> None:
 def arenas_of_twelve_threads(how: str) -> int:
     words = [sys.executable, "-c", MANY_THREADS, how]
     every_block = {"PYTHONMALLOC": "malloc"}  # Python's own allocator has no arena for each thread
-    return int(subprocess.run(words, capture_output=True, text=True, check=True, env=every_block).stdout)
+    return int(
+        subprocess.run(words, capture_output=True, text=True, check=True, env=every_block).stdout
+    )
 
 
 def test_threads_share_two_arenas() -> None:

@@ -26,10 +26,17 @@ print(json.dumps({
 @pytest.mark.timeout(900)  # seconds on a free core, minutes on a busy machine
 @pytest.mark.skipif(not any(PACKAGED.glob("*/model.safetensors")), reason="no model is packaged")
 def test_a_fresh_run() -> None:
-    shorter = {'"epochs": 7,': '"epochs": 4,', '"check_val_every_n_epochs": 7,': '"check_val_every_n_epochs": 4,'}
-    told = json.loads(execute(NOTEBOOK, extra=MEASURE, other_code=shorter).cells[-1].outputs[-1]["text"])
+    shorter = {
+        '"epochs": 7,': '"epochs": 4,',
+        '"check_val_every_n_epochs": 7,': '"check_val_every_n_epochs": 4,',
+    }
+    told = json.loads(
+        execute(NOTEBOOK, extra=MEASURE, other_code=shorter).cells[-1].outputs[-1]["text"]
+    )
     assert told["shape"] == [100, 480, 480]
-    recorded, swapped, muted = (told["halves"][name] for name in ("as recorded", "halves swapped", "muted"))
+    recorded, swapped, muted = (
+        told["halves"][name] for name in ("as recorded", "halves swapped", "muted")
+    )
     for mooing, bleating in (recorded, swapped[::-1]):
         assert mooing[0] > 3 * bleating[0]  # the cow's mask comes and goes with its voice
         assert bleating[1] > 3 * mooing[1]  # and so does the sheep's
@@ -55,7 +62,12 @@ def test_a_lecture_runs(number: str) -> None:
     extra = f"import json\nprint(json.dumps([bool(each) for each in ({LECTURES[number]},)]))"
     ran = execute(NOTEBOOK.parent / f"lecture_{number}.ipynb", extra=extra)
     assert all(json.loads(ran.cells[-1].outputs[-1]["text"]))
-    pictures = [out for cell in ran.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    pictures = [
+        out
+        for cell in ran.cells
+        for out in cell.get("outputs", [])
+        if "image/png" in out.get("data", {})
+    ]
     assert len(pictures) >= 2
 
 
@@ -70,7 +82,12 @@ def test_the_kept_outputs_are_of_one_clean_run(name: str) -> None:
     path = NOTEBOOK.with_stem(name)
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    kinds = {kind for cell in cells for output in cell.outputs for kind in output.get("data", [output.get("name")])}
+    kinds = {
+        kind
+        for cell in cells
+        for output in cell.outputs
+        for kind in output.get("data", [output.get("name")])
+    }
     assert KEPT[name] <= kinds
     assert not kinds & {"stderr", None}
     assert path.stat().st_size < 1_200_000

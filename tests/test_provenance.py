@@ -21,13 +21,17 @@ def _asked_anew():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 def test_it_is_the_commit_of_this_checkout() -> None:
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     told = provenance.source_commit().removesuffix("-dirty")
     assert head.startswith(told.rpartition("-g")[2])  # tag-distance-gHASH, or the hash alone
     assert len(told) >= 7
 
 
-def test_without_git_and_without_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_git_and_without_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     package = tmp_path / "ecmvae"
     package.mkdir()
     monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))

@@ -12,7 +12,10 @@ from ecmvae.prediction.options import PredictorOptions
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("predict VIDEO --smoothing 1e308", "smoothing, in seconds, must be from 0 to 60, got 1e+308"),
+        (
+            "predict VIDEO --smoothing 1e308",
+            "smoothing, in seconds, must be from 0 to 60, got 1e+308",
+        ),
         ("predict VIDEO --samples 100000000", "samples must be from 1 to 10000, got 100000000"),
         ("predict VIDEO --batch 0", "batch must be from 1 to 10000, got 0"),
         ("app --port 99999", "port must be from 1 to 65535, got 99999"),
@@ -20,12 +23,18 @@ from ecmvae.prediction.options import PredictorOptions
         ("train-audio --steps -1", "steps must be from 1 to 100000000, got -1"),
         ("train-audio --seed 1208925819614629174706176", "seed must be from 0 to 4294967295"),
         ("vae train --latent_dim -3 --out NEW", "model.latent_dim must be from 1 to 65536, got -3"),
-        ("vae train --latent_dim 10000000000 --out NEW", "model.latent_dim must be from 1 to 65536, got 10000000000"),
+        (
+            "vae train --latent_dim 10000000000 --out NEW",
+            "model.latent_dim must be from 1 to 65536, got 10000000000",
+        ),
         ("vae train --seed 1180591620717411303424 --out NEW", "seed must be from 0 to 4294967295"),
         ("vae train --device tpu --out NEW", "device is one of auto, cpu, cuda and mps, got tpu"),
         ("train-audio --folds 5 --fold 5", "fold=5 must be from 0 to 4: there are 5 folds"),
         ("train-audio --folds 5 --data synthetic", "folds=5 has no effect on data=synthetic"),
-        ("train --data.folds 1", "data.folds=1 leaves nothing to train on: choose at least 2 folds, or 0"),
+        (
+            "train --data.folds 1",
+            "data.folds=1 leaves nothing to train on: choose at least 2 folds, or 0",
+        ),
         ("train --data.workers 100000", "data.workers must be from 0 to 256, got 100000"),
         ("train --train.seed -5", "train.seed must be from 0 to 4294967295, got -5"),
     ],

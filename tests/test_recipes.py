@@ -19,7 +19,9 @@ def test_every_file_is_a_recipe_with_a_line_about_it() -> None:
     assert [name for name in recipes() if not about(name).strip()] == []
 
 
-@pytest.mark.parametrize("name", ["s4_pvt", "s4_pvt.yaml", "configs/s4_pvt.yaml", "./configs/s4_pvt.yaml"])
+@pytest.mark.parametrize(
+    "name", ["s4_pvt", "s4_pvt.yaml", "configs/s4_pvt.yaml", "./configs/s4_pvt.yaml"]
+)
 def test_a_recipe_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_config(name) == CONFIGS / "s4_pvt.yaml"
@@ -40,7 +42,9 @@ def test_a_copy_finds_what_lies_beneath_it(tmp_path: Path) -> None:
     copy.write_text((CONFIGS / "s4_pvt.yaml").read_text())
     assert read_layers(copy) == read_layers(CONFIGS / "s4_pvt.yaml")
     (tmp_path / "layers").mkdir()
-    (tmp_path / "layers" / "s4.yaml").write_text("data: {image_size: 32}")  # nearer than the recipe's
+    (tmp_path / "layers" / "s4.yaml").write_text(
+        "data: {image_size: 32}"
+    )  # nearer than the recipe's
     assert load_config(copy).data.image_size == 32
 
 
@@ -53,13 +57,17 @@ def test_a_copy_finds_what_lies_beneath_it(tmp_path: Path) -> None:
         ("zzz", "ecmvae configs list"),
     ],
 )
-def test_no_such_recipe(name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_such_recipe(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         load_config(name)
 
 
-def test_the_wheel_has_them_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_has_them_inside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "ecmvae"
     (package / "configs" / "vae").mkdir(parents=True)
     (package / "configs" / "collage_demo.yaml").touch()

@@ -25,7 +25,9 @@ def test_show_is_the_whole_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert config_from_dict(yaml.safe_load(shown)) == load_config("s4_pvt")
 
 
-def test_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["configs", "copy", "ms3_pvt"]) == 0
     assert load_config(tmp_path / "ms3_pvt.yaml") == load_config("configs/ms3_pvt.yaml")

@@ -11,12 +11,19 @@ from ecmvae.registry import Registry, is_import_path
 
 
 def containers() -> Registry[type]:
-    return Registry("container", {"ordered": "collections:OrderedDict", "list": list}, needs=("clear",))
+    return Registry(
+        "container", {"ordered": "collections:OrderedDict", "list": list}, needs=("clear",)
+    )
 
 
 def test_a_name_an_import_path_and_an_object_give_the_same() -> None:
     known = containers()
-    assert known.get("ordered") is known.get("collections:OrderedDict") is known.get(OrderedDict) is OrderedDict
+    assert (
+        known.get("ordered")
+        is known.get("collections:OrderedDict")
+        is known.get(OrderedDict)
+        is OrderedDict
+    )
     assert list(known) == ["ordered", "list"]
 
 
@@ -32,7 +39,8 @@ def test_an_object_of_the_wrong_kind_says_what_it_lacks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("no_such_module:Thing", "No module named"), ("collections:Thing", "has no Thing")]
+    ("path", "reason"),
+    [("no_such_module:Thing", "No module named"), ("collections:Thing", "has no Thing")],
 )
 def test_an_import_that_fails_is_explained(path: str, reason: str) -> None:
     with pytest.raises(UserError, match=reason):

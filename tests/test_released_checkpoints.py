@@ -80,7 +80,10 @@ def test_every_released_key_has_its_place(hollow: Callable[[], State], backbone:
     with torch.device("meta"):
         model = build_model(config.model, with_audio_encoder=False)
         loss = Objective.from_config(config)
-    ours = {released_name(name): tensor.shape for name, tensor in {**model.state_dict(), **loss.state_dict()}.items()}
+    ours = {
+        released_name(name): tensor.shape
+        for name, tensor in {**model.state_dict(), **loss.state_dict()}.items()
+    }
     assert ours == {name: tensor.shape for name, tensor in state.items()}
 
 
@@ -90,29 +93,44 @@ def test_other_spellings_are_the_same_model(resnet: State, model: ECMVAE) -> Non
             name = name.replace(f"{DECODER}{block + 1}.", f"{SIMPLE}{block}.")
         return f"module.{name}"
 
-    other = load_released_state_dict({spelled(name): tensor for name, tensor in resnet.items()}, "resnet50")
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
+    other = load_released_state_dict(
+        {spelled(name): tensor for name, tensor in resnet.items()}, "resnet50"
+    )
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_every_tensor_comes_from_its_place(resnet: State, model: ECMVAE) -> None:
     ours = {**model.state_dict(), **load_released_loss(resnet).state_dict()}
     placed = {released_name(name): tensor for name, tensor in ours.items()}
     # TPAVI's linear maps are 1x1x1 convolutions there.
-    assert all(torch.equal(tensor, resnet[name].reshape(tensor.shape)) for name, tensor in placed.items())
+    assert all(
+        torch.equal(tensor, resnet[name].reshape(tensor.shape)) for name, tensor in placed.items()
+    )
     gone = resnet.keys() - placed.keys()
-    assert all(name.startswith("audio_neck.") or ".fusion_block_1.resConfUnit1." in name for name in gone)
+    assert all(
+        name.startswith("audio_neck.") or ".fusion_block_1.resConfUnit1." in name for name in gone
+    )
     assert len(gone) == 2 + 2 * 12
 
 
 def test_a_file_for_inference_gets_a_posterior_of_copies(resnet: State, model: ECMVAE) -> None:
     marks = ("_post", "_y.", "posterior", "audio_neck", "ba_lower_bound")
-    half = {name: tensor for name, tensor in resnet.items() if not any(mark in name for mark in marks)}
+    half = {
+        name: tensor for name, tensor in resnet.items() if not any(mark in name for mark in marks)
+    }
     other = load_released_state_dict(half, "resnet50")
     same = [*(("prior_branch", name) for name in model.prior_branch.state_dict())]
-    assert all(torch.equal(other.state_dict()[".".join(n)], model.state_dict()[".".join(n)]) for n in same)
+    assert all(
+        torch.equal(other.state_dict()[".".join(n)], model.state_dict()[".".join(n)]) for n in same
+    )
     prior, posterior = other.prior_branch.state_dict(), other.posterior_branch.state_dict()
     for part in ("neck", "decoder", "latent_fusion", "injection", "latent_encoder.visual.head"):
-        assert all(torch.equal(prior[name], posterior[name]) for name in prior if name.startswith(part))
+        assert all(
+            torch.equal(prior[name], posterior[name]) for name in prior if name.startswith(part)
+        )
     with pytest.raises(UserError, match=r"missing: .*ba_lower_bound"):
         load_released_loss(half)
 
@@ -120,18 +138,31 @@ def test_a_file_for_inference_gets_a_posterior_of_copies(resnet: State, model: E
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda s: s.pop("mm_vae_model.enc_vs.fc1.weight"), r"1 missing: mm_vae_model.enc_vs.fc1.weight$"),
+        (
+            lambda s: s.pop("mm_vae_model.enc_vs.fc1.weight"),
+            r"1 missing: mm_vae_model.enc_vs.fc1.weight$",
+        ),
         (lambda s: s.update({"encoder.odd": torch.zeros(1)}), r"1 unexpected: encoder.odd$"),
         (
-            lambda s: s.update({"neck_prior.conv_list.0.reduce.0.conv.weight": torch.zeros(128, 64, 1, 1)}),
+            lambda s: s.update(
+                {"neck_prior.conv_list.0.reduce.0.conv.weight": torch.zeros(128, 64, 1, 1)}
+            ),
             r"1 wrong shape: neck_prior\S+ \(128, 64, 1, 1\) instead of \(128, 256, 1, 1\)$",
         ),
-        (lambda s: s.pop("mm_vae_model.sc1_posterior.bias"), r"1 missing: mm_vae_model.sc1_posterior.bias$"),
-        (lambda s: s.pop("mm_vae_model.sc1_prior.weight"), "is not a released checkpoint of ECMVAE or TPAVI"),
+        (
+            lambda s: s.pop("mm_vae_model.sc1_posterior.bias"),
+            r"1 missing: mm_vae_model.sc1_posterior.bias$",
+        ),
+        (
+            lambda s: s.pop("mm_vae_model.sc1_prior.weight"),
+            "is not a released checkpoint of ECMVAE or TPAVI",
+        ),
         (lambda s: s.update({"epoch": 3}), "no named tensor at epoch"),
     ],
 )
-def test_what_does_not_fit_is_named(resnet: State, spoil: Callable[[State], object], message: str) -> None:
+def test_what_does_not_fit_is_named(
+    resnet: State, spoil: Callable[[State], object], message: str
+) -> None:
     state = dict(resnet)
     spoil(state)
     with pytest.raises(UserError, match=message):
@@ -148,21 +179,37 @@ def test_a_checkpoint_of_another_backbone_is_refused() -> None:
 def _tpavi(backbone: str) -> State:
     """Keys and shapes of AVSBench's checkpoint alone; its values are under test in tests/reference."""
     name = "pvt" if backbone == "pvt_v2_b5" else "resnet"
-    encoder = {key[8:]: shape for key, shape in released_shapes(name).items() if key.startswith("encoder.")}
-    return {key: torch.empty(shape, device="meta") for key, shape in avsbench_shapes(backbone, encoder).items()}
+    encoder = {
+        key[8:]: shape for key, shape in released_shapes(name).items() if key.startswith("encoder.")
+    }
+    return {
+        key: torch.empty(shape, device="meta")
+        for key, shape in avsbench_shapes(backbone, encoder).items()
+    }
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda s: s.pop("tpavi_b2.align_channel.bias"), r"1 missing: tpavi_b2\.align_channel\.bias$"),
-        (lambda s: s.pop("resnet.layer4_1.2.conv3.weight"), r"1 missing: resnet\.layer4\.2\.conv3\.weight$"),
+        (
+            lambda s: s.pop("tpavi_b2.align_channel.bias"),
+            r"1 missing: tpavi_b2\.align_channel\.bias$",
+        ),
+        (
+            lambda s: s.pop("resnet.layer4_1.2.conv3.weight"),
+            r"1 missing: resnet\.layer4\.2\.conv3\.weight$",
+        ),
         (lambda s: s.update({"path1.odd": torch.zeros(1)}), r"1 unexpected: path1\.odd$"),
         (
-            lambda s: s.update({"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}),  # its bias has 1
+            lambda s: s.update(
+                {"output_conv.4.weight": torch.zeros(71, 32, 1, 1)}
+            ),  # its bias has 1
             r"1 wrong shape: output_conv\.4\.bias \(1,\) instead of \(71,\)$",
         ),
-        (lambda s: s.update({"conv3.conv2d_list.1.bias": torch.zeros(128)}), "1 wrong shape: conv3"),
+        (
+            lambda s: s.update({"conv3.conv2d_list.1.bias": torch.zeros(128)}),
+            "1 wrong shape: conv3",
+        ),
     ],
 )
 def test_what_does_not_fit_a_tpavi_is_named(spoil: Callable[[State], object], message: str) -> None:
@@ -186,7 +233,9 @@ def test_a_tpavi_file_becomes_a_model_folder_that_hears(tmp_path: Path) -> None:
     alive = {
         name: torch.full(tensor.shape, 0.01)
         for name, tensor in _tpavi("resnet50").items()
-        if not re.match(r"path4\.resConfUnit1|resnet\.layer[34]_2", name)  # what is dead may be missing
+        if not re.match(
+            r"path4\.resConfUnit1|resnet\.layer[34]_2", name
+        )  # what is dead may be missing
     }
     torch.save(alive, tmp_path / "S4_resnet_best.pth")
     torch.save(VGGish().state_dict(), tmp_path / "vggish.pth")
@@ -194,7 +243,11 @@ def test_a_tpavi_file_becomes_a_model_folder_that_hears(tmp_path: Path) -> None:
     assert main([*command, "--vggish", str(tmp_path / "vggish.pth")]) == 0
     model = load_model(tmp_path / "s4")
     assert isinstance(model, TPAVIBaseline)
-    assert (model.config.model.name, model.config.model.channels, model.config.loss.mask) == ("tpavi", 256, "bce")
+    assert (model.config.model.name, model.config.model.channels, model.config.loss.mask) == (
+        "tpavi",
+        256,
+        "bce",
+    )
     assert (model.neck.scales[3].branches[2].weight == 0.01).all()
     assert model.encode_audio(torch.zeros(1, 2, 1, 96, 64)).shape == (1, 2, 128)
     assert "posterior" not in json.loads((tmp_path / "s4" / "metadata.json").read_text())
@@ -203,17 +256,26 @@ def test_a_tpavi_file_becomes_a_model_folder_that_hears(tmp_path: Path) -> None:
 def test_pvt_norms_have_the_epsilons_of_its_authors() -> None:
     with torch.device("meta"):
         network = VisualBackbone("pvt_v2_b5").network
-    norms = {name: module.eps for name, module in network.named_modules() if isinstance(module, torch.nn.LayerNorm)}
+    norms = {
+        name: module.eps
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.LayerNorm)
+    }
     assert len(norms) == 4 + 2 * 52 + 49 + 4
     for name, epsilon in norms.items():
-        coarse = name.startswith("patch_embed") or ".downsample." in name or name.endswith(".attn.norm")
+        coarse = (
+            name.startswith("patch_embed") or ".downsample." in name or name.endswith(".attn.norm")
+        )
         assert epsilon == (1e-5 if coarse else 1e-6), name
 
 
 def test_torchvisions_resnet_file_is_read_and_computes_the_same(tmp_path: Path) -> None:
     theirs = torchvision.models.resnet50().eval()
     torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")
-    named = tmp_path / f"resnet50-{sha256((tmp_path / 'resnet50.pth').read_bytes()).hexdigest()[:8]}.pth"
+    named = (
+        tmp_path
+        / f"resnet50-{sha256((tmp_path / 'resnet50.pth').read_bytes()).hexdigest()[:8]}.pth"
+    )
     (tmp_path / "resnet50.pth").rename(named)
     ours = VisualBackbone("resnet50", weights=str(named)).eval()
     x = torch.randn(1, 3, 64, 64)
@@ -265,7 +327,9 @@ def test_the_pca_file_may_hold_numpy_arrays(tmp_path: Path) -> None:
     torch.save({"pca_eigen_vectors": vectors, "pca_means": means}, tmp_path / "pca.pth")
     post = VGGishPostprocessor.from_file(tmp_path / "pca.pth")
     x = generator.normal(size=(3, 128)).astype(np.float32)
-    np.testing.assert_allclose(post.project(torch.from_numpy(x)).numpy(), (vectors @ (x - means).T).T, atol=1e-4)
+    np.testing.assert_allclose(
+        post.project(torch.from_numpy(x)).numpy(), (vectors @ (x - means).T).T, atol=1e-4
+    )
 
 
 def test_swin_maps_are_what_enters_each_stage() -> None:
@@ -278,12 +342,16 @@ def test_swin_maps_are_what_enters_each_stage() -> None:
         stage = int(name[7]) if name.startswith("layers_") else 0
         if ".downsample." in name:
             stage -= 1
-        authors[name.replace(name[:8], f"layers.{stage}", 1) if name.startswith("layers_") else name] = tensor
+        authors[
+            name.replace(name[:8], f"layers.{stage}", 1) if name.startswith("layers_") else name
+        ] = tensor
     authors["layers.0.blocks.1.attn_mask"] = torch.zeros(1)
     early.load_named(to_timm_names({**authors, "head.weight": torch.zeros(1)}), "the state dict")
     seen: list[torch.Tensor] = []
     for level in range(4):
-        late.network[f"layers_{level}"].blocks.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        late.network[f"layers_{level}"].blocks.register_forward_pre_hook(
+            lambda _, args: seen.append(args[0])
+        )
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         late(x)
@@ -305,7 +373,10 @@ def test_the_command_writes_a_model_folder_or_nothing(
     assert again.config == config_from_dict(
         {"model": {"visual": {"name": "resnet50"}}, "loss": {"formulas": "released"}}
     )
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert main([*command, "resnet50", str(tmp_path / "a")]) == 2  # in use
     assert main(["convert", str(tmp_path / "none.pth"), "resnet50", str(tmp_path / "c")]) == 2
     assert "file not found" in capsys.readouterr().err
@@ -315,5 +386,7 @@ def test_the_audio_encoder_may_come_along(model: ECMVAE) -> None:
     vggish = VGGish()
     hearing = with_audio_encoder(model, vggish)
     assert torch.equal(hearing.audio_encoder.embeddings[4].weight, vggish.embeddings[4].weight)
-    assert torch.equal(hearing.prior_branch.injection.mix.weight, model.prior_branch.injection.mix.weight)
+    assert torch.equal(
+        hearing.prior_branch.injection.mix.weight, model.prior_branch.injection.mix.weight
+    )
     assert not any(parameter.requires_grad for parameter in hearing.audio_encoder.parameters())

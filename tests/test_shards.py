@@ -9,7 +9,9 @@ from ecmvae.shards import Shard
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 5), (3, 10), (4, 4), (7, 3), (64, 200)])
-def test_every_item_is_in_one_shard_and_counts_differ_by_one_at_most(count: int, length: int) -> None:
+def test_every_item_is_in_one_shard_and_counts_differ_by_one_at_most(
+    count: int, length: int
+) -> None:
     parts = [Shard(number, count).of(range(length)) for number in range(1, count + 1)]
     assert Counter(item for part in parts for item in part) == Counter(range(length))
     sizes = {len(part) for part in parts}
@@ -17,7 +19,8 @@ def test_every_item_is_in_one_shard_and_counts_differ_by_one_at_most(count: int,
 
 
 @pytest.mark.parametrize(
-    "text", ["0/4", "5/4", "x", "1/0", "-1/4", "1/4/2", "1.5/4", "3/64 ", "1/99999999", "", "１/４x"]
+    "text",
+    ["0/4", "5/4", "x", "1/0", "-1/4", "1/4/2", "1.5/4", "3/64 ", "1/99999999", "", "１/４x"],
 )
 def test_what_is_no_shard_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="i/n with i from 1 to n, such as 3/64, or auto, got"):
@@ -43,7 +46,10 @@ ARRAY = {
         ({"JOB_COMPLETION_INDEX": "0", "JOB_COMPLETIONS": "16"}, "1/16"),
         # torchrun in a batch script, where SLURM counts one task; and in a pod, which agrees
         ({"RANK": "3", "WORLD_SIZE": "4", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, "4/4"),
-        ({"RANK": "3", "WORLD_SIZE": "4", "JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "4"}, "4/4"),
+        (
+            {"RANK": "3", "WORLD_SIZE": "4", "JOB_COMPLETION_INDEX": "3", "JOB_COMPLETIONS": "4"},
+            "4/4",
+        ),
     ],
 )
 def test_the_launchers_variables(environment: dict[str, str], expected: str) -> None:
@@ -54,7 +60,12 @@ def test_the_tasks_of_an_array_of_sruns_are_all_shards() -> None:
     found = []
     for array in range(10, 14):
         for task in range(3):
-            environment = {**ARRAY, "SLURM_ARRAY_TASK_ID": str(array), "SLURM_PROCID": str(task), "SLURM_NTASKS": "3"}
+            environment = {
+                **ARRAY,
+                "SLURM_ARRAY_TASK_ID": str(array),
+                "SLURM_PROCID": str(task),
+                "SLURM_NTASKS": "3",
+            }
             found.append(str(Shard.parse("auto", environment)))
     assert found == [f"{number}/12" for number in range(1, 13)]
 
@@ -81,7 +92,9 @@ def test_the_tasks_of_an_array_of_sruns_are_all_shards() -> None:
         ({**ARRAY, "SLURM_ARRAY_TASK_ID": "14"}, "with gaps"),
     ],
 )
-def test_variables_that_say_nothing_or_disagree_are_one_line(environment: dict[str, str], message: str) -> None:
+def test_variables_that_say_nothing_or_disagree_are_one_line(
+    environment: dict[str, str], message: str
+) -> None:
     with pytest.raises(UserError, match=message) as raised:
         Shard.parse("auto", environment)
     assert "\n" not in str(raised.value)

@@ -18,8 +18,13 @@ def pins(name: str) -> dict[str, tuple[Requirement, int]]:
     """Package -> its requirement and its number of hashes."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    parsed = [(Requirement(re.sub(r"--hash=\S+", "", line).strip()), line.count("--hash=sha256:")) for line in lines]
-    return {canonicalize_name(requirement.name): (requirement, hashes) for requirement, hashes in parsed}
+    parsed = [
+        (Requirement(re.sub(r"--hash=\S+", "", line).strip()), line.count("--hash=sha256:"))
+        for line in lines
+    ]
+    return {
+        canonicalize_name(requirement.name): (requirement, hashes) for requirement, hashes in parsed
+    }
 
 
 def wanted(project: dict, extras: list[str]) -> list[Requirement]:
@@ -70,8 +75,22 @@ def test_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", build, str(wheel)], check=True)
     lock = tmp_path / "lock.txt"
     lock.write_text(f"nothing==1.0 --hash=sha256:{'0' * 64}\n")
-    command = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--require-hashes", "--no-index"]
-    options = ["--find-links", str(tmp_path), "--target", str(tmp_path / "out"), "--no-cache", "-r", str(lock)]
+    command = [
+        str(Path(sys.executable).with_name("uv")),
+        "pip",
+        "install",
+        "--require-hashes",
+        "--no-index",
+    ]
+    options = [
+        "--find-links",
+        str(tmp_path),
+        "--target",
+        str(tmp_path / "out"),
+        "--no-cache",
+        "-r",
+        str(lock),
+    ]
     ended = subprocess.run([*command, *options], capture_output=True, text=True)
     assert ended.returncode != 0
     assert "Hash mismatch" in ended.stderr
@@ -82,5 +101,7 @@ def test_the_licences_of_what_is_installed_are_on_the_list() -> None:
     """And one that is not is refused: with an empty list of exceptions, NVIDIA's are."""
     program = [str(Path(sys.executable).with_name("pip-licenses")), f"--python={sys.executable}"]
     assert subprocess.run(program, capture_output=True, cwd=ROOT).returncode == 0
-    strict = subprocess.run([*program, "--from=mixed", "--allow-only=MIT"], capture_output=True, cwd=ROOT)
+    strict = subprocess.run(
+        [*program, "--from=mixed", "--allow-only=MIT"], capture_output=True, cwd=ROOT
+    )
     assert strict.returncode != 0

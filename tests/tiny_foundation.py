@@ -43,7 +43,11 @@ def _bert_tokenizer(folder: Path) -> None:
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 101), ("[SEP]", 102)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+        tokenizer_object=tokenizer,
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        unk_token="[UNK]",
     ).save_pretrained(folder)
 
 
@@ -59,7 +63,11 @@ def _tokenizer(folder: Path) -> None:
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
     ).save_pretrained(folder)
 
 
@@ -76,7 +84,12 @@ def _ast() -> tuple[Any, dict[str, Any]]:
         id2label=dict(enumerate(NAMES)),
         label2id={name: number for number, name in enumerate(NAMES)},
     )
-    return ASTForAudioClassification(config), {"num_mel_bins": 32, "max_length": 256, "mean": -4.0, "std": 4.5}
+    return ASTForAudioClassification(config), {
+        "num_mel_bins": 32,
+        "max_length": 256,
+        "mean": -4.0,
+        "std": 4.5,
+    }
 
 
 def _clap() -> tuple[Any, dict[str, Any]]:
@@ -190,7 +203,11 @@ def _dinov3_vit() -> tuple[Any, dict[str, Any]]:
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
     config = DINOv3ViTConfig(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16, num_register_tokens=4
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_register_tokens=4,
     )
     return DINOv3ViTModel(config), {}
 
@@ -198,7 +215,9 @@ def _dinov3_vit() -> tuple[Any, dict[str, Any]]:
 def _dinov3_convnext() -> tuple[Any, dict[str, Any]]:
     from transformers import DINOv3ConvNextConfig, DINOv3ConvNextModel
 
-    return DINOv3ConvNextModel(DINOv3ConvNextConfig(hidden_sizes=[8, 12, 16, 20], depths=[1, 1, 1, 1])), {}
+    return DINOv3ConvNextModel(
+        DINOv3ConvNextConfig(hidden_sizes=[8, 12, 16, 20], depths=[1, 1, 1, 1])
+    ), {}
 
 
 def _sam2_hiera() -> tuple[Any, dict[str, Any]]:
@@ -231,12 +250,28 @@ def _sam2_hiera() -> tuple[Any, dict[str, Any]]:
 
 
 def _grounding_dino() -> tuple[Any, dict[str, Any]]:
-    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+    from transformers import (
+        BertConfig,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        SwinConfig,
+    )
 
     backbone = SwinConfig(
-        embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4, image_size=64, out_indices=[2, 3, 4]
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+        image_size=64,
+        out_indices=[2, 3, 4],
     )
-    text = BertConfig(vocab_size=1030, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    text = BertConfig(
+        vocab_size=1030,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
     config = GroundingDinoConfig(
         backbone_config=backbone,
         text_config=text,
@@ -256,16 +291,34 @@ def _grounding_dino() -> tuple[Any, dict[str, Any]]:
 def _owlv2() -> tuple[Any, dict[str, Any]]:
     from transformers import Owlv2Config, Owlv2ForObjectDetection
 
-    shared = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {**shared, "vocab_size": 40, "max_position_embeddings": 16, "eos_token_id": 2, "bos_token_id": 0}
+    shared = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {
+        **shared,
+        "vocab_size": 40,
+        "max_position_embeddings": 16,
+        "eos_token_id": 2,
+        "bos_token_id": 0,
+    }
     vision = {**shared, "image_size": 48, "patch_size": 16}
-    network = Owlv2ForObjectDetection(Owlv2Config(text_config=text, vision_config=vision, projection_dim=16))
+    network = Owlv2ForObjectDetection(
+        Owlv2Config(text_config=text, vision_config=vision, projection_dim=16)
+    )
     return network, {"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
 
 
 _SAM2_MAPS = [[16, 16], [8, 8], [4, 4]]
 _SAM2_PROMPTS = {"hidden_size": 16, "image_size": 64, "patch_size": 16}
-_SAM2_MASKS = {"hidden_size": 16, "mlp_dim": 16, "iou_head_hidden_dim": 16, "num_attention_heads": 2}
+_SAM2_MASKS = {
+    "hidden_size": 16,
+    "mlp_dim": 16,
+    "iou_head_hidden_dim": 16,
+    "num_attention_heads": 2,
+}
 _SAM2_MEMORY = {
     "image_size": 64,
     "memory_attention_hidden_size": 16,
@@ -299,13 +352,21 @@ def _sam2() -> tuple[Any, dict[str, Any]]:
         fpn_hidden_size=16,
     )
     config = Sam2VideoConfig(
-        vision_config=vision, prompt_encoder_config=_SAM2_PROMPTS, mask_decoder_config=_SAM2_MASKS, **_SAM2_MEMORY
+        vision_config=vision,
+        prompt_encoder_config=_SAM2_PROMPTS,
+        mask_decoder_config=_SAM2_MASKS,
+        **_SAM2_MEMORY,
     )
     return _spread(Sam2VideoModel(config)), {}
 
 
 def _edgetam() -> tuple[Any, dict[str, Any]]:
-    from transformers import EdgeTamVideoConfig, EdgeTamVideoModel, EdgeTamVisionConfig, TimmWrapperConfig
+    from transformers import (
+        EdgeTamVideoConfig,
+        EdgeTamVideoModel,
+        EdgeTamVisionConfig,
+        TimmWrapperConfig,
+    )
 
     arguments = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
     vision = EdgeTamVisionConfig(
@@ -315,9 +376,15 @@ def _edgetam() -> tuple[Any, dict[str, Any]]:
         fpn_hidden_size=16,
     )
     config = EdgeTamVideoConfig(
-        vision_config=vision, prompt_encoder_config=_SAM2_PROMPTS, mask_decoder_config=_SAM2_MASKS, **_SAM2_MEMORY
+        vision_config=vision,
+        prompt_encoder_config=_SAM2_PROMPTS,
+        mask_decoder_config=_SAM2_MASKS,
+        **_SAM2_MEMORY,
     )
-    return _spread(EdgeTamVideoModel(config)), {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    return _spread(EdgeTamVideoModel(config)), {
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    }
 
 
 def _spread(network: Any) -> Any:

@@ -33,18 +33,28 @@ _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 def main() -> None:
     """Measure and print; --json writes the figures, too."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", nargs="*", help="rows to measure; all by default")
-    parser.add_argument("--config", default="configs/s4_resnet50.yaml", help="network of step and forward")
+    parser.add_argument(
+        "--config", default="configs/s4_resnet50.yaml", help="network of step and forward"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="processes of each variant")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="toy sizes, one round")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--against", help="python of another environment, whose first variant is measured, too")
+    parser.add_argument(
+        "--against", help="python of another environment, whose first variant is measured, too"
+    )
     parser.add_argument("--one", nargs=2, metavar=("ROW", "VARIANT"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure_one(*args.one, quick=args.quick, config=args.config, threads=args.threads)))
+        print(
+            json.dumps(
+                measure_one(*args.one, quick=args.quick, config=args.config, threads=args.threads)
+            )
+        )
         return
     from benchmark_rows import ROWS
 
@@ -60,7 +70,8 @@ def main() -> None:
             least = {key: min(each[key] for each in rounds) for key in rounds[0]}
             ratios = {
                 key: statistics.median(
-                    ours[key] / theirs[key] for ours, theirs in zip(rounds, taken[base], strict=True)
+                    ours[key] / theirs[key]
+                    for ours, theirs in zip(rounds, taken[base], strict=True)
                 )
                 for key in RATIOS
             }
@@ -75,13 +86,21 @@ def main() -> None:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def in_turns(row: str, variants: list[str], args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+def in_turns(
+    row: str, variants: list[str], args: argparse.Namespace
+) -> dict[str, list[dict[str, float]]]:
     """The rounds of every variant, each in a process of its own."""
     jobs = {name: (sys.executable, name) for name in variants}
     if args.against:
         jobs = {f"there: {variants[0]}": (args.against, variants[0]), **jobs}
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
-    common = ["--config", args.config, "--threads", str(args.threads), *(["--quick"] if args.quick else [])]
+    common = [
+        "--config",
+        args.config,
+        "--threads",
+        str(args.threads),
+        *(["--quick"] if args.quick else []),
+    ]
     for _ in range(1 if args.quick else args.rounds):
         for name, (python, variant) in jobs.items():
             words = [python, __file__, *common, "--one", row, variant]
@@ -94,7 +113,9 @@ def in_turns(row: str, variants: list[str], args: argparse.Namespace) -> dict[st
     return taken
 
 
-def measure_one(row: str, variant: str, *, quick: bool, config: str, threads: int) -> dict[str, float]:
+def measure_one(
+    row: str, variant: str, *, quick: bool, config: str, threads: int
+) -> dict[str, float]:
     """Least CPU and wall seconds a clip of one variant, and the peak memory of this process."""
     import torch
     from benchmark_rows import ROWS
@@ -108,7 +129,11 @@ def measure_one(row: str, variant: str, *, quick: bool, config: str, threads: in
         cpu.append((time.process_time() - started) / clips)
         wall.append((time.perf_counter() - began) / clips)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"cpu_s": min(cpu[1:]), "wall_s": min(wall[1:]), "peak_mb": peak / (1e3 if sys.platform == "linux" else 1e6)}
+    return {
+        "cpu_s": min(cpu[1:]),
+        "wall_s": min(wall[1:]),
+        "peak_mb": peak / (1e3 if sys.platform == "linux" else 1e6),
+    }
 
 
 def machine(threads: int) -> dict[str, Any]:

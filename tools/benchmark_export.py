@@ -28,9 +28,15 @@ Answer = Callable[[Tensor, Tensor], Tensor]
 
 def main() -> None:
     """Export, let all answer, print one line a form."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, help="model folder, or the run that holds it")
-    parser.add_argument("--data", required=True, help="root in AVSBench's layout, for instance runs/demo/data")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, help="model folder, or the run that holds it"
+    )
+    parser.add_argument(
+        "--data", required=True, help="root in AVSBench's layout, for instance runs/demo/data"
+    )
     parser.add_argument("--task", choices=["s4", "ms3"], default="s4")
     parser.add_argument("--split", default="test_seen")
     parser.add_argument("--clips", type=int, default=200, help="score the first so many")
@@ -52,13 +58,26 @@ def main() -> None:
         export_onnx(model, plain)
         quantise_onnx(plain, quantised)
         forms: dict[str, tuple[Answer, float]] = {
-            "PyTorch float32": (DeterministicModel(model).eval(), sum(p.nbytes for p in model.parameters()) / 1e6),
-            "ONNX float32": (_answer_of(OnnxEngine(plain, threads=args.threads)), plain.stat().st_size / 1e6),
-            "ONNX int8": (_answer_of(OnnxEngine(quantised, threads=args.threads)), quantised.stat().st_size / 1e6),
+            "PyTorch float32": (
+                DeterministicModel(model).eval(),
+                sum(p.nbytes for p in model.parameters()) / 1e6,
+            ),
+            "ONNX float32": (
+                _answer_of(OnnxEngine(plain, threads=args.threads)),
+                plain.stat().st_size / 1e6,
+            ),
+            "ONNX int8": (
+                _answer_of(OnnxEngine(quantised, threads=args.threads)),
+                quantised.stat().st_size / 1e6,
+            ),
         }
-        scores, seconds, farthest = _measure(forms, clips, ClipPreprocessor.of(model), min(args.clips, len(clips)))
+        scores, seconds, farthest = _measure(
+            forms, clips, ClipPreprocessor.of(model), min(args.clips, len(clips))
+        )
     base = seconds["PyTorch float32"]
-    summary = f"{min(args.clips, len(clips))} clips of {knobs.num_frames} frames, {args.threads} threads"
+    summary = (
+        f"{min(args.clips, len(clips))} clips of {knobs.num_frames} frames, {args.threads} threads"
+    )
     print(f"{args.task} {args.split}, {summary}")
     for name, (_, megabytes) in forms.items():
         print(
@@ -68,12 +87,17 @@ def main() -> None:
 
 
 def _answer_of(engine: OnnxEngine) -> Answer:
-    return lambda frames, log_mel: torch.from_numpy(engine.logits(frames.numpy(), log_mel.numpy())[0])
+    return lambda frames, log_mel: torch.from_numpy(
+        engine.logits(frames.numpy(), log_mel.numpy())[0]
+    )
 
 
 @torch.no_grad()
 def _measure(
-    forms: dict[str, tuple[Answer, float]], clips: AVSBenchDataset, prepare: ClipPreprocessor, count: int
+    forms: dict[str, tuple[Answer, float]],
+    clips: AVSBenchDataset,
+    prepare: ClipPreprocessor,
+    count: int,
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Of each form: mean per-clip IoU, median seconds a clip, largest difference from the first form's logits."""
     ious: dict[str, list[float]] = {name: [] for name in forms}

@@ -102,14 +102,22 @@ def measure(repeats: int, threads: int, against: str | None, video: Path) -> dic
     with tempfile.TemporaryDirectory() as folder:
         for number in range(repeats):
             for name, values in engines.items():
-                values.append(float(run([sys.executable, "-c", _ENGINE, name, str(threads)], threads)[1]))
+                values.append(
+                    float(run([sys.executable, "-c", _ENGINE, name, str(threads)], threads)[1])
+                )
             rows = {
                 f"{place}: {what}": [python, "-m", "ecmvae", *words]
                 for what, words in STARTS.items()
                 for place, python in pythons.items()
             }
             out = Path(folder) / f"{number}.mp4"
-            rows["here: decode, convert, encode"] = [sys.executable, "-c", _FLOOR, str(video), f"{out}.floor.mp4"]
+            rows["here: decode, convert, encode"] = [
+                sys.executable,
+                "-c",
+                _FLOOR,
+                str(video),
+                f"{out}.floor.mp4",
+            ]
             for place, python in pythons.items():
                 rows[f"{place}: predict"] = [
                     python,
@@ -125,14 +133,20 @@ def measure(repeats: int, threads: int, against: str | None, video: Path) -> dic
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads",
         "engines_cpu_ms_a_key_frame": {name: min(values) for name, values in engines.items()},
-        "ratios": {"onnx_to_eager": statistics.median(a / b for a, b in zip(*engines.values(), strict=True))},
+        "ratios": {
+            "onnx_to_eager": statistics.median(
+                a / b for a, b in zip(*engines.values(), strict=True)
+            )
+        },
         "processes": {name: best(rounds) for name, rounds in tables.items()},
     }
 
 
 def main() -> None:
     """Measure and print; --json writes the figures too."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -144,7 +158,9 @@ def main() -> None:
     for name, value in figures["engines_cpu_ms_a_key_frame"].items():
         print(f"engine {name:34} {value:8.1f} CPU ms a key frame")
     for name, row in figures["processes"].items():
-        print(f"{name:41} {row['cpu_s']:6.2f} CPU s {row['wall_s']:6.2f} wall s {row['peak_mb']:6.0f} MB")
+        print(
+            f"{name:41} {row['cpu_s']:6.2f} CPU s {row['wall_s']:6.2f} wall s {row['peak_mb']:6.0f} MB"
+        )
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -36,9 +36,13 @@ _DEBUG = "configs/debug.yaml"
 def _full_size(quick: bool, path: str, **train: object) -> tuple[Config, SegmentationModule]:
     """The network of a configuration with random weights: its speed does not depend on them."""
     settings = {f"train.{key}": value for key, value in train.items()}
-    config = load_config(_DEBUG if quick else path, settings | {"model.visual.weights": None, "train.device": "cpu"})
+    config = load_config(
+        _DEBUG if quick else path, settings | {"model.visual.weights": None, "train.device": "cpu"}
+    )
     torch.manual_seed(0)
-    config = replace(config, model=replace(config.model, audio=replace(config.model.audio, weights=None)))
+    config = replace(
+        config, model=replace(config.model, audio=replace(config.model.audio, weights=None))
+    )
     return config, SegmentationModule(config)
 
 
@@ -74,14 +78,19 @@ def _step(
     return work
 
 
-def _forward(quick: bool, path: str, layout: torch.memory_format, dtype: torch.dtype = torch.float32) -> Work:
+def _forward(
+    quick: bool, path: str, layout: torch.memory_format, dtype: torch.dtype = torch.float32
+) -> Work:
     config, module = _full_size(quick, path)
     module.model.to(memory_format=layout)  # type: ignore[call-overload]
     frames, audio, _, _ = _clip(config)
     module.eval()
 
     def work() -> int:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16),
+        ):
             module.model(frames, audio, latents="mean")
         return 1
 
@@ -105,7 +114,11 @@ def _tpavi(quick: bool, path: str, explicit: bool) -> Work:
 
     torch.manual_seed(0)
     side = 14 if quick else 28
-    block, tokens, audio = TPAVI(128, 128).eval(), torch.randn(1, 5, side * side, 128), torch.randn(1, 5, 128)
+    block, tokens, audio = (
+        TPAVI(128, 128).eval(),
+        torch.randn(1, 5, side * side, 128),
+        torch.randn(1, 5, 128),
+    )
     nn.init.ones_(block.out_norm.weight)
     attend = partial(_explicit_attention, block) if explicit else block.attend
 
@@ -148,10 +161,26 @@ def _run(quick: bool, path: str, lightning: bool) -> Work:
     """An epoch at the demo's size with cached maps: Lightning's loop with all that watches a run, or a bare one."""
     from ecmvae.training.run import _build, _quiet_lightning, build_trainer, watch
 
-    size = {"data.image_size": 64, "data.length": 16} if quick else {"data.image_size": 128, "data.length": 160}
-    name = {"data.name": "synthetic", "data.val_length": 2, "data.workers": 0, "model.audio.frozen": False}
-    train = {"train.max_minutes": None, "train.epochs": 1, "train.log_images": 0, "train.device": "cpu"}
-    config = load_config("configs/collage_demo.yaml", size | name | train | {"train.precision": "32-true"})
+    size = (
+        {"data.image_size": 64, "data.length": 16}
+        if quick
+        else {"data.image_size": 128, "data.length": 160}
+    )
+    name = {
+        "data.name": "synthetic",
+        "data.val_length": 2,
+        "data.workers": 0,
+        "model.audio.frozen": False,
+    }
+    train = {
+        "train.max_minutes": None,
+        "train.epochs": 1,
+        "train.log_images": 0,
+        "train.device": "cpu",
+    }
+    config = load_config(
+        "configs/collage_demo.yaml", size | name | train | {"train.precision": "32-true"}
+    )
     data, module, _ = _build(config, None, None)
     module.cache_features(data)
     folder = Path(tempfile.mkdtemp())
@@ -165,7 +194,12 @@ def _run(quick: bool, path: str, lightning: bool) -> Work:
             batch = module.on_after_batch_transfer(batch, 0)
             output = module(batch, learn=True)
             total = module.loss(
-                output, batch.masks, batch.supervised, labels=batch.labels, valid=batch.valid, objects=batch.objects
+                output,
+                batch.masks,
+                batch.supervised,
+                labels=batch.labels,
+                valid=batch.valid,
+                objects=batch.objects,
             ).total
             total.backward()
             optimiser.step()
@@ -194,11 +228,15 @@ class _Photographs(ShapeScenes):
         still = np.fft.ifft2(np.fft.fft2(random.standard_normal((3, side, side))) / frequency).real
         still = 128 + 45 * (still - still.mean()) / still.std()
         grain = still + random.normal(0, 2, (frames, 3, side, side))
-        pictures = np.where(scene.objects[..., None] > 0, scene.pictures, grain.transpose(0, 2, 3, 1).clip(0, 255))
+        pictures = np.where(
+            scene.objects[..., None] > 0, scene.pictures, grain.transpose(0, 2, 3, 1).clip(0, 255)
+        )
         return replace(scene, pictures=pictures.astype(np.uint8))
 
 
-def _data(quick: bool, path: str, audio: Literal["auto", "wav"] = "auto", packed: bool = False) -> Work:
+def _data(
+    quick: bool, path: str, audio: Literal["auto", "wav"] = "auto", packed: bool = False
+) -> Work:
     """Clips of a miniature S4, from its files or packed."""
     side, count = (64, 4) if quick else (224, 24)
     folder = tempfile.TemporaryDirectory()
@@ -206,10 +244,14 @@ def _data(quick: bool, path: str, audio: Literal["auto", "wav"] = "auto", packed
     write_miniature(folder.name, "s4", counts, source=_Photographs("s4", side), composed=True)
     clips: ClipSource = AVSBenchDataset(folder.name, "s4", image_size=side, audio=audio)
     if packed:
-        index = pack_data(folder.name, f"{folder.name}/packed", "s4", None, side, 5, 0.96, 1, progress=False)
+        index = pack_data(
+            folder.name, f"{folder.name}/packed", "s4", None, side, 5, 0.96, 1, progress=False
+        )
         clips = PackedClips(index, "train")
 
-    def read(kept: tempfile.TemporaryDirectory[str] = folder) -> int:  # the folder lives as long as this does
+    def read(
+        kept: tempfile.TemporaryDirectory[str] = folder,
+    ) -> int:  # the folder lives as long as this does
         for place in range(count):
             clips[place]
         return count
@@ -230,12 +272,25 @@ ROWS: dict[str, dict[str, Variant]] = {
         "channels_last": partial(_forward, layout=_LAST),
         "channels_last, bfloat16": partial(_forward, layout=_LAST, dtype=torch.bfloat16),
     },
-    "tpavi": {"explicit L x L": partial(_tpavi, explicit=True), "reassociated": partial(_tpavi, explicit=False)},
-    "fscore": {"loop over thresholds": partial(_fscore, loop=True), "histogram": partial(_fscore, loop=False)},
+    "tpavi": {
+        "explicit L x L": partial(_tpavi, explicit=True),
+        "reassociated": partial(_tpavi, explicit=False),
+    },
+    "fscore": {
+        "loop over thresholds": partial(_fscore, loop=True),
+        "histogram": partial(_fscore, loop=False),
+    },
     "loop": {"bare": partial(_run, lightning=False), "Lightning": partial(_run, lightning=True)},
-    "data": {"files": _data, "files, no patches": partial(_data, audio="wav"), "packed": partial(_data, packed=True)},
+    "data": {
+        "files": _data,
+        "files, no patches": partial(_data, audio="wav"),
+        "packed": partial(_data, packed=True),
+    },
 }
 """Row -> variant -> its work."""
 # A processor without instructions for bfloat16 takes many times as long.
 if not multiplies_bfloat16("cpu"):
-    ROWS = {row: {n: each for n, each in variants.items() if "bfloat16" not in n} for row, variants in ROWS.items()}
+    ROWS = {
+        row: {n: each for n, each in variants.items() if "bfloat16" not in n}
+        for row, variants in ROWS.items()
+    }

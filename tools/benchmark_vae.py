@@ -29,7 +29,11 @@ class PlainVAE(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk, self.mean, self.logvar = nn.Linear(784, 256), nn.Linear(256, 10), nn.Linear(256, 10)
+        self.trunk, self.mean, self.logvar = (
+            nn.Linear(784, 256),
+            nn.Linear(256, 10),
+            nn.Linear(256, 10),
+        )
         self.first, self.last = nn.Linear(10, 256), nn.Linear(256, 784)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +92,10 @@ def main() -> int:
                 "cpu_seconds_an_epoch": {name: round(value, 4) for name, value in medians.items()},
                 "ratio": round(medians["trainer"] / medians["plain"], 3),
                 "repeats": arguments.repeats,
-                "every_ratio": [round(b / a, 3) for a, b in zip(seconds["plain"], seconds["trainer"], strict=True)],
+                "every_ratio": [
+                    round(b / a, 3)
+                    for a, b in zip(seconds["plain"], seconds["trainer"], strict=True)
+                ],
             }
         )
     )

@@ -26,7 +26,10 @@ def main(package: str = "ecmvae") -> int:
     for cycle in cycles:
         print("cycle:")
         for importer, imported in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
-            lines = {each["line_number"] for each in imports.get_import_details(importer=importer, imported=imported)}
+            lines = {
+                each["line_number"]
+                for each in imports.get_import_details(importer=importer, imported=imported)
+            }
             print(f"  {importer} imports {imported} (line {', '.join(map(str, sorted(lines)))})")
     print(f"{package}: {len(imports.modules)} modules, {len(cycles)} import cycles")
     return 1 if cycles else 0
@@ -36,11 +39,15 @@ def find_cycles(imports: grimp.ImportGraph) -> Iterator[list[str]]:
     """The shortest cycle of each group of modules that reach each other."""
     graph = networkx.DiGraph()
     for importer in sorted(imports.modules):
-        graph.add_edges_from((importer, each) for each in sorted(imports.find_modules_directly_imported_by(importer)))
+        graph.add_edges_from(
+            (importer, each) for each in sorted(imports.find_modules_directly_imported_by(importer))
+        )
     for group in networkx.strongly_connected_components(graph):
         inside = graph.subgraph(group)
         if inside.edges:
-            yield min((networkx.shortest_path(inside, end, start) for start, end in inside.edges), key=len)
+            yield min(
+                (networkx.shortest_path(inside, end, start) for start, end in inside.edges), key=len
+            )
 
 
 if __name__ == "__main__":

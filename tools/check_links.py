@@ -15,7 +15,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 ROOT = Path(__file__).parents[1]
-READ = ("*.md", ".github/**/*.md", "docs/**/*.md", "docs/**/*.ipynb", "ecmvae/**/*.md", "tools/**/*.md")
+READ = (
+    "*.md",
+    ".github/**/*.md",
+    "docs/**/*.md",
+    "docs/**/*.ipynb",
+    "ecmvae/**/*.md",
+    "tools/**/*.md",
+)
 
 _CODE = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(
@@ -37,7 +44,9 @@ def anchors(file: Path) -> set[str]:
     """The names of a file's headings as GitHub and as MkDocs make them, and those that are set by hand."""
     text = _text(file)
     found = {each for groups in _ANCHOR.findall(text) for each in groups if each}
-    plain = _CODE.sub(lambda code: code.group().strip("`") if "\n" not in code.group() else "", text)
+    plain = _CODE.sub(
+        lambda code: code.group().strip("`") if "\n" not in code.group() else "", text
+    )
     for title in _HEADING.findall(plain):
         title = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", title).replace("*", "")
         github = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")

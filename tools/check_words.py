@@ -72,7 +72,9 @@ def _text(file: Path) -> str:
 
 def main(paths: list[str]) -> int:
     """Print every hit; 1 if there is one."""
-    files = [Path(path) for path in paths] or sorted({file for pattern in READ for file in ROOT.glob(pattern)})
+    files = [Path(path) for path in paths] or sorted(
+        {file for pattern in READ for file in ROOT.glob(pattern)}
+    )
     found = 0
     for file in files:
         if file.resolve() == Path(__file__).resolve():

@@ -58,9 +58,16 @@ def compare(name: str, epochs: int, seed: int) -> None:
     assert isinstance(model, MultimodalVAE)
     train = batch_for(model, images.train_images, images.train_labels)
     fit(model, train, FitSettings(epochs=epochs, seed=seed, device="cpu"), progress=False)
-    test, labellers = batch_for(model, images.test_images, images.test_labels), labellers_for(model, images, seed)
+    test, labellers = (
+        batch_for(model, images.test_images, images.test_labels),
+        labellers_for(model, images, seed),
+    )
     names = model.names
-    subsets = [[names[(i + j) % len(names)] for j in range(size)] for size in GIVEN for i in range(len(names))]
+    subsets = [
+        [names[(i + j) % len(names)] for j in range(size)]
+        for size in GIVEN
+        for i in range(len(names))
+    ]
     for rule, united in RULES.items():
         model.united_of = partial(united, model)  # type: ignore[method-assign]
         report = coherence(model, test, images.test_labels, labellers, subsets=subsets)
@@ -70,7 +77,9 @@ def compare(name: str, epochs: int, seed: int) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("families", nargs="+", choices=["mmvae", "mmjsd", "mmvae_plus"])
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)

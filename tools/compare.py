@@ -96,7 +96,9 @@ def differences_table(models: Sequence[Scored]) -> list[str]:
     return markdown_table(("difference", "mIoU", "F", "clips on which the first is better"), rows)
 
 
-def masks_of(model: Segmenter, clips: ClipSource, settings: EvaluateSettings) -> list[Bool[Tensor, "t h w"]]:
+def masks_of(
+    model: Segmenter, clips: ClipSource, settings: EvaluateSettings
+) -> list[Bool[Tensor, "t h w"]]:
     """The model's masks of clips, at the size of its input."""
     found: list[Tensor] = []
     with eval_mode(model):
@@ -126,7 +128,10 @@ def sheet(clips: ClipSource, rows: dict[str, list[Bool[Tensor, "t h w"]]]) -> Im
         clip = clips[number]
         assert clip.masks is not None
         frames = clip.frames.permute(0, 2, 3, 1).contiguous().numpy()
-        masks = {"truth": clip.masks[:, 0] > 0.5, **{name: found[number] for name, found in rows.items()}}
+        masks = {
+            "truth": clip.masks[:, 0] > 0.5,
+            **{name: found[number] for name, found in rows.items()},
+        }
         top = number * (lines * (height + MARGIN) + 2 * MARGIN)
         for line, (name, of) in enumerate([("frame", None), *masks.items()]):
             y = top + line * (height + MARGIN)
@@ -146,8 +151,13 @@ def _marked(frame: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def names_of(paths: Sequence[str]) -> list[str]:
     """Short names for models: the last part of each path, with a number where several are called the same."""
-    short = [Path(path).parent.name if Path(path).name == "best" else Path(path).name for path in paths]
-    return [name if short.count(name) == 1 else f"{name} ({number + 1})" for number, name in enumerate(short)]
+    short = [
+        Path(path).parent.name if Path(path).name == "best" else Path(path).name for path in paths
+    ]
+    return [
+        name if short.count(name) == 1 else f"{name} ({number + 1})"
+        for number, name in enumerate(short)
+    ]
 
 
 def compare(options: argparse.Namespace, task: str) -> tuple[list[str], Image.Image]:
@@ -166,14 +176,20 @@ def compare(options: argparse.Namespace, task: str) -> tuple[list[str], Image.Im
             clips = _part(clips, range(min(options.limit, len(clips))))
         report = evaluate(model, clips, settings, about={"task": task, "split": options.split})
         if report.kind != "masks":
-            raise UserError(f"{task} has no masks to compare: compare the reports of ecmvae evaluate")
+            raise UserError(
+                f"{task} has no masks to compare: compare the reports of ecmvae evaluate"
+            )
         scored.append(Scored(name, report))
         steps = np.linspace(0, len(clips) - 1, min(options.clips, len(clips)))
         chosen = _part(clips, np.unique(steps.round().astype(int)).tolist())
         shown = shown or chosen
         rows[name] = masks_of(model, chosen, settings)
     assert shown is not None
-    text = [f"## {task}, {options.split}: {scored[0].report.about['clips']} clips", "", *scores_table(scored)]
+    text = [
+        f"## {task}, {options.split}: {scored[0].report.about['clips']} clips",
+        "",
+        *scores_table(scored),
+    ]
     if len(scored) > 1:
         text += ["", *differences_table(scored)]
     return text, sheet(shown, rows)
@@ -185,20 +201,34 @@ def _part(clips: ClipSource, indices: Sequence[int]) -> ClipSource:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Compare what the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", help="runs, model folders or names; differences are to the first")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "models", nargs="+", help="runs, model folders or names; differences are to the first"
+    )
     parser.add_argument("--data", required=True, help="folder of the data set")
-    parser.add_argument("--task", default="auto", help="s4, ms3 or another data set; auto = all that the folder holds")
+    parser.add_argument(
+        "--task",
+        default="auto",
+        help="s4, ms3 or another data set; auto = all that the folder holds",
+    )
     parser.add_argument("--split", default="test")
     parser.add_argument("--limit", type=int, help="score only the first clips")
     parser.add_argument("--clips", type=int, default=4, help="clips in the picture")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", default="runs/compare", help="folder to make; numbered when it exists")
+    parser.add_argument(
+        "--out", default="runs/compare", help="folder to make; numbered when it exists"
+    )
     options = parser.parse_args(words)
     given = " ".join(sys.argv[1:] if words is None else words)
-    text = ["# Comparison", "", f"`python tools/compare.py {given}`, commit {source_commit() or 'unknown'}"]
+    text = [
+        "# Comparison",
+        "",
+        f"`python tools/compare.py {given}`, commit {source_commit() or 'unknown'}",
+    ]
     try:
         tasks = records_in(options.data) if options.task == "auto" else [options.task]
         if not tasks:

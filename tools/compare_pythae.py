@@ -103,7 +103,9 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def build(theirs: Any, name: str, config: str, encoder: nn.Module, decoder: nn.Module, **settings: Any) -> Any:
+def build(
+    theirs: Any, name: str, config: str, encoder: nn.Module, decoder: nn.Module, **settings: Any
+) -> Any:
     """A model of pythae around given modules."""
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
@@ -147,14 +149,30 @@ def vae(theirs: Any, at: Setting) -> Iterator[Row]:
     """VAE and beta-VAE, for both reconstruction losses."""
     for loss, likelihood, decoder, constant, note in (
         ("mse", GaussianLikelihood(1.0), at.decoder, HALF_LOG_2PI, OF_GAUSSIAN),
-        ("bce", BernoulliLikelihood(), nn.Sequential(at.decoder, nn.Sigmoid()), 0.0, "ours from logits"),
+        (
+            "bce",
+            BernoulliLikelihood(),
+            nn.Sequential(at.decoder, nn.Sigmoid()),
+            0.0,
+            "ours from logits",
+        ),
     ):
         for name, beta, more in (("VAE", 1.0, {}), ("BetaVAE", 4.0, {"beta": 4.0})):
-            there = build(theirs, name, f"{name}Config", at.gaussian, decoder, reconstruction_loss=loss, **more)
+            there = build(
+                theirs,
+                name,
+                f"{name}Config",
+                at.gaussian,
+                decoder,
+                reconstruction_loss=loss,
+                **more,
+            )
             found = seeded(lambda there=there: there({"data": at.x}))
             here = VAE(at.gaussian, at.decoder, LATENTS, likelihood=likelihood, beta=beta)
             output = seeded(lambda here=here: here(at.x))
-            yield Row(f"{name}, {loss}", "loss", found.loss.item(), output.loss.item() - constant, note)
+            yield Row(
+                f"{name}, {loss}", "loss", found.loss.item(), output.loss.item() - constant, note
+            )
             yield Row(f"{name}, {loss}", "KL", found.reg_loss.item(), output.kl.mean().item())
 
 
@@ -163,14 +181,26 @@ def beta_tc(theirs: Any, at: Setting) -> Iterator[Row]:
     weights = {"alpha": 0.7, "beta": 6.0, "gamma": 1.3}
     found = {}
     for stratified in (False, True):
-        there = build(theirs, "BetaTCVAE", "BetaTCVAEConfig", at.gaussian, at.decoder, use_mss=stratified, **weights)
+        there = build(
+            theirs,
+            "BetaTCVAE",
+            "BetaTCVAEConfig",
+            at.gaussian,
+            at.decoder,
+            use_mss=stratified,
+            **weights,
+        )
         found[stratified] = seeded(lambda there=there: there({"data": at.x}, dataset_size=500))
     here = VAE(at.gaussian, at.decoder, LATENTS)
     posterior = here.encode(at.x)
     z = seeded(posterior.rsample)
     for sampling, stratified in (("weighted", False), ("stratified", True)):
         part = kl_parts(posterior, here.prior, z, 500, sampling)
-        total = 0.7 * part.mutual_information + 6.0 * part.total_correlation + 1.3 * part.dimension_wise_kl
+        total = (
+            0.7 * part.mutual_information
+            + 6.0 * part.total_correlation
+            + 1.3 * part.dimension_wise_kl
+        )
         note = "" if not stratified else "pythae puts 1/N in the first column, not on the diagonal"
         yield Row(
             "BetaTCVAE",
@@ -186,7 +216,9 @@ def beta_tc(theirs: Any, at: Setting) -> Iterator[Row]:
     table = torch.full((count, count), 1 / (count - 1))
     table.view(-1)[::count], table.view(-1)[1::count], table[count - 2, 0] = 1 / size, rest, rest
     alone = posterior.mean[None], posterior.logvar[None]
-    each = -0.5 * (math.log(2 * math.pi) + alone[1] + (z[:, None] - alone[0]) ** 2 * (-alone[1]).exp())
+    each = -0.5 * (
+        math.log(2 * math.pi) + alone[1] + (z[:, None] - alone[0]) ** 2 * (-alone[1]).exp()
+    )
     log_q = torch.logsumexp(table.log().double() + each.sum(-1), 1)
     log_product = torch.logsumexp(table.log().double()[..., None] + each, 1).sum(-1)
     total = 0.7 * (posterior.log_prob(z) - log_q) + 6.0 * (log_q - log_product)
@@ -202,8 +234,12 @@ def beta_tc(theirs: Any, at: Setting) -> Iterator[Row]:
 
 def factor(theirs: Any, at: Setting) -> Iterator[Row]:
     """Both losses, at given codes; pythae's two logits differ by our one."""
-    there = build(theirs, "FactorVAE", "FactorVAEConfig", at.gaussian, at.decoder, gamma=3.0).double()
-    here = FactorVAE(at.gaussian, at.decoder, LATENTS, likelihood=GaussianLikelihood(1.0), tc_weight=3.0).double()
+    there = build(
+        theirs, "FactorVAE", "FactorVAEConfig", at.gaussian, at.decoder, gamma=3.0
+    ).double()
+    here = FactorVAE(
+        at.gaussian, at.decoder, LATENTS, likelihood=GaussianLikelihood(1.0), tc_weight=3.0
+    ).double()
 
     class Difference(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
@@ -217,31 +253,59 @@ def factor(theirs: Any, at: Setting) -> Iterator[Row]:
     _, model_loss, discriminator_loss = there.loss_function(
         here.decode(output.z), at.x, q.mean, q.logvar, output.z, shuffled
     )
-    yield Row("FactorVAE", "loss of the VAE", model_loss.item(), output.loss.item() - HALF_LOG_2PI, OF_GAUSSIAN)
+    yield Row(
+        "FactorVAE",
+        "loss of the VAE",
+        model_loss.item(),
+        output.loss.item() - HALF_LOG_2PI,
+        OF_GAUSSIAN,
+    )
     ours = here.discriminator_loss(output.z, shuffled).item()
-    yield Row("FactorVAE", "loss of the discriminator", discriminator_loss.item(), ours, "one logit for two")
+    yield Row(
+        "FactorVAE",
+        "loss of the discriminator",
+        discriminator_loss.item(),
+        ours,
+        "one logit for two",
+    )
 
 
 def info(theirs: Any, at: Setting) -> Iterator[Row]:
     """InfoVAE under both kernels."""
     for kernel in ("imq", "rbf"):
         settings = {"alpha": 0.3, "lbd": 5.0, "kernel_choice": kernel}
-        there = build(theirs, "INFOVAE_MMD", "INFOVAE_MMD_Config", at.gaussian, at.decoder, **settings)
+        there = build(
+            theirs, "INFOVAE_MMD", "INFOVAE_MMD_Config", at.gaussian, at.decoder, **settings
+        )
         found = seeded(lambda there=there: there({"data": at.x}))
         likelihood = GaussianLikelihood(1.0)
         here = InfoVAE(
-            at.gaussian, at.decoder, LATENTS, alpha=0.3, mmd_weight=5.0, kernel=kernel, likelihood=likelihood
+            at.gaussian,
+            at.decoder,
+            LATENTS,
+            alpha=0.3,
+            mmd_weight=5.0,
+            kernel=kernel,
+            likelihood=likelihood,
         )
         output = seeded(lambda here=here: here(at.x))
         yield Row(f"InfoVAE, {kernel}", "MMD", found.mmd_loss.item(), output.named()["mmd"].item())
-        yield Row(f"InfoVAE, {kernel}", "loss", found.loss.item(), output.loss.item() - HALF_LOG_2PI, OF_GAUSSIAN)
+        yield Row(
+            f"InfoVAE, {kernel}",
+            "loss",
+            found.loss.item(),
+            output.loss.item() - HALF_LOG_2PI,
+            OF_GAUSSIAN,
+        )
 
 
 def wae(theirs: Any, at: Setting) -> Iterator[Row]:
     """WAE-MMD."""
     there = build(theirs, "WAE_MMD", "WAE_MMD_Config", at.deterministic, at.decoder, reg_weight=5.0)
     found = seeded(lambda: there({"data": at.x}))
-    here = WAE(at.deterministic, at.decoder, LATENTS, mmd_weight=5.0, likelihood=GaussianLikelihood(0.5))
+    here = WAE(
+        at.deterministic, at.decoder, LATENTS, mmd_weight=5.0, likelihood=GaussianLikelihood(0.5)
+    )
     output = seeded(lambda: here(at.x))
     yield Row("WAE", "MMD", found.mmd_loss.item(), output.named()["mmd"].item())
     yield Row("WAE", "loss", found.loss.item(), output.loss.item() - HALF_LOG_PI, OF_SQUARES)
@@ -249,29 +313,57 @@ def wae(theirs: Any, at: Setting) -> Iterator[Row]:
 
 def rae(theirs: Any, at: Setting) -> Iterator[Row]:
     """RAE-L2, and RAE-GP with pythae's own direction and variable."""
-    there = build(theirs, "RAE_L2", "RAE_L2_Config", at.deterministic, at.decoder, embedding_weight=0.3)
+    there = build(
+        theirs, "RAE_L2", "RAE_L2_Config", at.deterministic, at.decoder, embedding_weight=0.3
+    )
     found = there({"data": at.x})
-    here = RAE(at.deterministic, at.decoder, code_weight=0.3, decoder_weight=0.0, likelihood=GaussianLikelihood(0.5))
+    here = RAE(
+        at.deterministic,
+        at.decoder,
+        code_weight=0.3,
+        decoder_weight=0.0,
+        likelihood=GaussianLikelihood(0.5),
+    )
     output = here(at.x)
     note = OF_SQUARES + "; pythae leaves the weights' norm to the optimiser's weight decay"
-    yield Row("RAE-L2", "loss without the weights' norm", found.loss.item(), output.loss.item() - HALF_LOG_PI, note)
-    there = build(theirs, "RAE_GP", "RAE_GP_Config", at.deterministic, at.decoder, embedding_weight=0.3, reg_weight=2.0)
+    yield Row(
+        "RAE-L2",
+        "loss without the weights' norm",
+        found.loss.item(),
+        output.loss.item() - HALF_LOG_PI,
+        note,
+    )
+    there = build(
+        theirs,
+        "RAE_GP",
+        "RAE_GP_Config",
+        at.deterministic,
+        at.decoder,
+        embedding_weight=0.3,
+        reg_weight=2.0,
+    )
     x = at.x.clone().requires_grad_()
     found = there({"data": x})
     decoded = here.decode(here.encode(x))
     ours = squared_jacobian(decoded, x, torch.ones_like(decoded)).mean()
     note = "of d x_hat / d x along ones, which pythae takes"
     yield Row("RAE-GP", "gradient penalty", found.gen_reg_loss.item(), ours.item(), note)
-    penalty = RAE(at.deterministic, at.decoder, regulariser="gradient")(at.x).named()["decoder_gradient"]
+    penalty = RAE(at.deterministic, at.decoder, regulariser="gradient")(at.x).named()[
+        "decoder_gradient"
+    ]
     note = "d x_hat / d z in every direction, as in the paper"
-    yield Row("RAE-GP", "gradient penalty", found.gen_reg_loss.item(), penalty.item(), note, equal=False)
+    yield Row(
+        "RAE-GP", "gradient penalty", found.gen_reg_loss.item(), penalty.item(), note, equal=False
+    )
     total = output.loss.item() - HALF_LOG_PI + 2.0 * ours.item()
     yield Row("RAE-GP", "loss", found.loss.item(), total, OF_SQUARES + "; pythae's penalty")
 
 
 def vamp(theirs: Any, at: Setting) -> Iterator[Row]:
     """The VampPrior at pythae's pseudo-inputs, and the KL at one draw."""
-    there = build(theirs, "VAMP", "VAMPConfig", at.gaussian, at.decoder, number_components=7).double()
+    there = build(
+        theirs, "VAMP", "VAMPConfig", at.gaussian, at.decoder, number_components=7
+    ).double()
     there.idle_input = there.idle_input.double()
     found = seeded(lambda: there({"data": at.x}))
     prior = VampPrior(LATENTS, SHAPE, 7).double()
@@ -296,7 +388,9 @@ def iaf(theirs: Any, at: Setting) -> Iterator[Row]:
     found = seeded(lambda: there({"data": at.x}))
     flow = InverseAutoregressiveFlow(LATENTS, 2, 32).double()
     for ours, block in zip(flow.layers, reversed(there.iaf_flow.net), strict=True):
-        ours.network.load_state_dict({k: v for k, v in block.net.state_dict().items() if not k.endswith("mask")})
+        ours.network.load_state_dict(
+            {k: v for k, v in block.net.state_dict().items() if not k.endswith("mask")}
+        )
     here = VAE(at.gaussian, at.decoder, LATENTS, likelihood=GaussianLikelihood(1.0))
     z, log_q = seeded(FlowPosterior(here.encode(at.x), flow).rsample_with_log_prob)
     kl = (log_q - here.prior.log_prob(z)).mean().item()
@@ -340,7 +434,13 @@ def vq(theirs: Any, at: Setting) -> Iterator[Row]:
             "ours, a sum over the numbers of a code, divided by their count",
         )
         reconstruction = -output.log_likelihood.mean().item() - HALF_LOG_PI
-        yield Row(name, "reconstruction", found.recon_loss.item(), reconstruction, OF_SQUARES + "; float32")
+        yield Row(
+            name,
+            "reconstruction",
+            found.recon_loss.item(),
+            reconstruction,
+            OF_SQUARES + "; float32",
+        )
 
 
 COMPARISONS = (vae, beta_tc, factor, info, wae, rae, vamp, iaf, vq)

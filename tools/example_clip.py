@@ -34,35 +34,57 @@ LOUDNESS, FADE = 0.1, 0.03  # root mean square; seconds
 
 def main() -> None:
     """Compose the clip."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--animals", type=Path, required=True)
     parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("docs/assets/example.mp4"))
     args = parser.parse_args()
     files = {item.id: args.sources / item.file for item in CollageSources(args.sources).items}
     photos = QtResources(args.animals)
-    animals = [(cut_out(photos, name, box, side), x, feet) for name, (box, side, x, feet, _) in ANIMALS.items()]
+    animals = [
+        (cut_out(photos, name, box, side), x, feet)
+        for name, (box, side, x, feet, _) in ANIMALS.items()
+    ]
     recordings = [recording(files[sound]) for *_, sound in ANIMALS.values()]
-    write_video(args.out, frames(files[BACKGROUND], animals), FPS, np.concatenate(recordings), SAMPLE_RATE)
+    write_video(
+        args.out, frames(files[BACKGROUND], animals), FPS, np.concatenate(recordings), SAMPLE_RATE
+    )
 
 
-def cut_out(photos: QtResources, name: str, box: tuple[float, float, float, float], side: int) -> Image.Image:
+def cut_out(
+    photos: QtResources, name: str, box: tuple[float, float, float, float], side: int
+) -> Image.Image:
     """The animal in the box of a photo, RGBA, `side` pixels along its longer side."""
     (path,) = (each for each in photos.names() if each.endswith(f"/{name}.webp"))
     photo = Image.open(io.BytesIO(photos.read(path))).convert("RGB")
-    left, top, right, bottom = (round(part * each) for part, each in zip(box, photo.size * 2, strict=True))
+    left, top, right, bottom = (
+        round(part * each) for part, each in zip(box, photo.size * 2, strict=True)
+    )
     labels = np.zeros((photo.height, photo.width), np.uint8)
     cv2.setRNGSeed(0)
-    rectangle, models = (left, top, right - left, bottom - top), (np.zeros((1, 65)), np.zeros((1, 65)))
-    cv2.grabCut(np.asarray(photo)[..., ::-1].copy(), labels, rectangle, *models, 6, cv2.GC_INIT_WITH_RECT)
-    _, parts, sizes, _ = cv2.connectedComponentsWithStats(np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8))
-    inside = (parts == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)  # without the crumbs around it
+    rectangle, models = (
+        (left, top, right - left, bottom - top),
+        (np.zeros((1, 65)), np.zeros((1, 65))),
+    )
+    cv2.grabCut(
+        np.asarray(photo)[..., ::-1].copy(), labels, rectangle, *models, 6, cv2.GC_INIT_WITH_RECT
+    )
+    _, parts, sizes, _ = cv2.connectedComponentsWithStats(
+        np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    )
+    inside = (parts == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()).astype(
+        np.uint8
+    )  # without the crumbs around it
     inside = cv2.erode(cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3))), np.ones((3, 3)))
     alpha = Image.fromarray(cv2.GaussianBlur(inside * np.uint8(255), (0, 0), 1.2))
     photo.putalpha(alpha)
     animal = photo.crop(alpha.point(lambda value: 255 * (value > 8)).getbbox())
     scale = side / max(animal.size)
-    return animal.resize((round(animal.width * scale), round(animal.height * scale)), Image.Resampling.LANCZOS)
+    return animal.resize(
+        (round(animal.width * scale), round(animal.height * scale)), Image.Resampling.LANCZOS
+    )
 
 
 def frames(background: Path, animals: list[tuple[Image.Image, int, int]]) -> list[np.ndarray]:

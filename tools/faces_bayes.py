@@ -56,7 +56,10 @@ def new_looks(count: int = 10, seed: int = 0) -> list[dict[str, str]]:
 def probabilities(rows: list[dict[str, str]]) -> list[float]:
     """p(x) of rows under the model of the 50 faces."""
     codes = [
-        [list(counts).index(_SPELLING.get(row[feature], row[feature])) for feature, counts in FACES.items()]
+        [
+            list(counts).index(_SPELLING.get(row[feature], row[feature]))
+            for feature, counts in FACES.items()
+        ]
         for row in rows
     ]
     return [math.exp(value) for value in _model().log_prob(codes)]
@@ -97,7 +100,10 @@ def table(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 def factor_sheet(size: int = 96) -> tuple[torch.Tensor, list[str]]:
     """One row of pictures a factor, the others kept: (rows, columns, 3, H, W) and the rows' names."""
     plain = {"smile": 0.3, "hair_color": "Brown"}
-    smiles, turns = [-1.0, -0.6, -0.2, 0.2, 0.6, 0.8, 1.0], [-1.0, -0.66, -0.33, 0.0, 0.33, 0.66, 1.0]
+    smiles, turns = (
+        [-1.0, -0.6, -0.2, 0.2, 0.6, 0.8, 1.0],
+        [-1.0, -0.66, -0.33, 0.0, 0.33, 0.66, 1.0],
+    )
     rows: dict[str, list[dict[str, Any]]] = {
         "skin": [{"skin": word} for word in ("Pale", "Light", "Tanned", "Brown", "DarkBrown", "Pale", "Tanned")],
         "hair": [{"hair": word} for word in FACES["topType"]],
@@ -121,12 +127,17 @@ def factor_sheet(size: int = 96) -> tuple[torch.Tensor, list[str]]:
         "smile, mouth open": [{"smile": value, "mouth_open": True} for value in smiles],
         "pose": [{"turn": value} for value in turns],
     }  # fmt: skip
-    pictures = [[draw_face(Look(**{**plain, **change}), size=size) for change in row] for row in rows.values()]
+    pictures = [
+        [draw_face(Look(**{**plain, **change}), size=size) for change in row]
+        for row in rows.values()
+    ]
     stacked = torch.from_numpy(np.stack([np.stack(row) for row in pictures])).permute(0, 1, 4, 2, 3)
     return stacked.float() / 255, list(rows)
 
 
 def _model() -> NaiveBayes:
     """The model of the lectures' 50 faces, by maximum likelihood, from their tables of counts."""
-    rows = np.stack([np.repeat(np.arange(len(counts)), list(counts.values())) for counts in FACES.values()], 1)
+    rows = np.stack(
+        [np.repeat(np.arange(len(counts)), list(counts.values())) for counts in FACES.values()], 1
+    )
     return NaiveBayes().fit(rows, categories=[len(counts) for counts in FACES.values()])

@@ -81,7 +81,9 @@ def debias(data: Path, runs: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _drawn(weights: Tensor) -> Tensor:
-    return torch.multinomial(weights, COUNT, replacement=True, generator=torch.Generator().manual_seed(0))
+    return torch.multinomial(
+        weights, COUNT, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def _train(path: Path, images: Tensor) -> VAE:

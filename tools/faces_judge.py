@@ -22,7 +22,11 @@ class Judge(nn.Module):
         for before, after in ((3, 16), (16, 32), (32, 64)):
             layers += [nn.Conv2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
         self.layers = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(64 * (size // 8) ** 2, 64), nn.ReLU(), nn.Linear(64, len(attributes))
+            *layers,
+            nn.Flatten(),
+            nn.Linear(64 * (size // 8) ** 2, 64),
+            nn.ReLU(),
+            nn.Linear(64, len(attributes)),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,7 +76,10 @@ def price_of_a_direction(images: Tensor) -> dict[str, int]:
     """
     flat = images.flatten(1) - images.flatten(1).mean(0)
     variances = torch.linalg.eigvalsh(flat @ flat.T / len(flat))
-    return {f"beta_{beta}": int((variances > flat.shape[1] / (2 * beta)).sum()) for beta in (2000, 20_000, 50_000)}
+    return {
+        f"beta_{beta}": int((variances > flat.shape[1] / (2 * beta)).sum())
+        for beta in (2000, 20_000, 50_000)
+    }
 
 
 def shifted(code: Tensor, vector: Tensor, alphas: Sequence[float]) -> Tensor:

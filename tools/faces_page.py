@@ -11,7 +11,15 @@ from typing import Any
 
 PAGE, NUMBERS = Path("docs/faces.md"), Path("docs/gallery/faces.json")
 PICTURES = (
-    *("reconstructions", "new", "latents", "vectors", "morphs", "grid_eyeglasses", "grid_mouth_slightly_open"),
+    *(
+        "reconstructions",
+        "new",
+        "latents",
+        "vectors",
+        "morphs",
+        "grid_eyeglasses",
+        "grid_mouth_slightly_open",
+    ),
     *("outliers", "debiasing"),
 )
 BEGIN, END = "<!-- numbers -->", "<!-- end of the numbers -->"
@@ -32,7 +40,9 @@ def block(numbers: dict[str, Any]) -> str:
     commits = sorted({numbers[name]["commit"] for name in TABLES if name in numbers})
     command = numbers["training"]["command"] if "training" in numbers else ""
     where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`. {command}"
-    pictures = [f"![{name}](gallery/faces_{name}.png)" for name in PICTURES if _picture(name).is_file()]
+    pictures = [
+        f"![{name}](gallery/faces_{name}.png)" for name in PICTURES if _picture(name).is_file()
+    ]
     return "\n\n".join([where.strip(), *parts, *pictures])
 
 
@@ -41,7 +51,9 @@ def _picture(name: str) -> Path:
 
 
 def _training(section: dict[str, Any]) -> str:
-    rows = [f"| {name} | {row['epochs']} | {row['steps']:,} |" for name, row in section["runs"].items()]
+    rows = [
+        f"| {name} | {row['epochs']} | {row['steps']:,} |" for name, row in section["runs"].items()
+    ]
     return "\n".join(["| run | epochs | steps |", "|---|---|---|", *rows])
 
 
@@ -66,7 +78,9 @@ def _samples(section: dict[str, Any]) -> str:
 
 
 def _vectors(section: dict[str, Any]) -> str:
-    lines = ["| vector | alpha | recognised when added | gone when subtracted | other attributes unchanged |"]
+    lines = [
+        "| vector | alpha | recognised when added | gone when subtracted | other attributes unchanged |"
+    ]
     lines.append("|---|---|---|---|---|")
     for name, rows in section.items():
         if not isinstance(rows, dict) or "seen_without_an_edit" not in rows:
@@ -76,7 +90,11 @@ def _vectors(section: dict[str, Any]) -> str:
             if alpha.startswith("alpha"):
                 cells = [_percent(value) for value in row.values()]
                 lines.append(f"| | {alpha.removeprefix('alpha_')} | {' | '.join(cells)} |")
-    lines += ["", "| the classifier is right about | held-out faces | their reconstructions |", "|---|---|---|"]
+    lines += [
+        "",
+        "| the classifier is right about | held-out faces | their reconstructions |",
+        "|---|---|---|",
+    ]
     for name, value in section["judge_right_on_held_out_faces"].items():
         rebuilt = section["judge_right_on_reconstructions"][name]
         lines.append(f"| {name} | {_percent(value)} | {_percent(rebuilt)} |")
@@ -97,7 +115,9 @@ def _outliers(section: dict[str, Any]) -> str:
         f"| {name} | {_percent(high)} | {_percent(every)} |"
         for name, (high, every) in section["more_common_among_the_highest_tenth"].items()
     ]
-    return "\n".join(["| attribute | among the highest tenth of scores | among all |", "|---|---|---|", *rows])
+    return "\n".join(
+        ["| attribute | among the highest tenth of scores | among all |", "|---|---|---|", *rows]
+    )
 
 
 def _debiasing(section: dict[str, Any]) -> str:

@@ -62,13 +62,21 @@ class Faces:
     def judge(self) -> Judge:
         """The classifier of the true attributes."""
         judge = Judge(64)
-        table = self.folder.table("train")[:, [self.folder.attributes.index(name) for name in ATTRIBUTES]]
-        kept(self.runs / "judge.safetensors", judge, lambda: judge.learn(self.folder.images("train"), table))
+        table = self.folder.table("train")[
+            :, [self.folder.attributes.index(name) for name in ATTRIBUTES]
+        ]
+        kept(
+            self.runs / "judge.safetensors",
+            judge,
+            lambda: judge.learn(self.folder.images("train"), table),
+        )
         return judge.eval()
 
     def has(self, attribute: str) -> Tensor:
         """Which of the held-out faces have an attribute."""
-        return torch.cat([self.folder.attribute(attribute, "valid"), self.folder.attribute(attribute, "test")])
+        return torch.cat(
+            [self.folder.attribute(attribute, "valid"), self.folder.attribute(attribute, "test")]
+        )
 
     def direction(self, attribute: str) -> Tensor:
         """Mean code of the training faces with an attribute minus that of those without."""
@@ -83,7 +91,9 @@ class Faces:
     @torch.no_grad()
     def decode(self, codes: Tensor) -> Tensor:
         """Mean pictures."""
-        return torch.cat([self.vae.likelihood.mean(self.vae.decode(part)) for part in codes.split(250)]).clamp(0, 1)
+        return torch.cat(
+            [self.vae.likelihood.mean(self.vae.decode(part)) for part in codes.split(250)]
+        ).clamp(0, 1)
 
     @torch.no_grad()
     def ae_codes(self, images: Tensor) -> Tensor:

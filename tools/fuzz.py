@@ -24,7 +24,11 @@ try:
 except ImportError:
     atheris = None  # the harnesses work without it
 
-with atheris.instrument_imports(include=["ecmvae", "yaml", "json", "csv"]) if atheris else contextlib.nullcontext():
+with (
+    atheris.instrument_imports(include=["ecmvae", "yaml", "json", "csv"])
+    if atheris
+    else contextlib.nullcontext()
+):
     import yaml  # noqa: F401  # instrumented before ecmvae imports it
 
     from ecmvae.data import layout, rle
@@ -58,7 +62,9 @@ def fuzz_rle(data: bytes) -> None:
     if data[:1] == b"[":
         counts = parse_json(counts, "it")
     mask = rle.decode({"size": list(_SIZE), "counts": counts}, _SIZE, "it")
-    again = rle.decode({"size": list(_SIZE), "counts": rle.compress(rle.run_lengths(mask))}, _SIZE, "it")
+    again = rle.decode(
+        {"size": list(_SIZE), "counts": rle.compress(rle.run_lengths(mask))}, _SIZE, "it"
+    )
     assert mask.shape == _SIZE
     assert (mask == again).all()
 
@@ -91,7 +97,11 @@ def _depth(value: Any) -> int:
     while level and depth <= MAX_DEPTH:
         depth += 1
         inner = [each for each in level if isinstance(each, dict | list | tuple | set)]
-        level = [each for outer in inner for each in (*outer, *(outer.values() if isinstance(outer, dict) else ()))]
+        level = [
+            each
+            for outer in inner
+            for each in (*outer, *(outer.values() if isinstance(outer, dict) else ()))
+        ]
     return depth
 
 
@@ -107,7 +117,10 @@ def _resources() -> bytes:
 PARSERS: Mapping[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
     "yaml": (
         fuzz_yaml,
-        (b"train: {epochs: 3, name: [a, 'b']}\nx: !!set {a}\n", b"- 2001-12-14\n- 0x1F\n- 1:30.5\n- &a x\n- *a\n"),
+        (
+            b"train: {epochs: 3, name: [a, 'b']}\nx: !!set {a}\n",
+            b"- 2001-12-14\n- 0x1F\n- 1:30.5\n- &a x\n- *a\n",
+        ),
     ),
     "json": (fuzz_json, (b'{"class_names": ["cat"], "n": [1, -2.5e3, null, true, "\\u00e9"]}',)),
     "rle": (fuzz_rle, (rle.compress([3, 5, 6, 10, 11]).encode(), b"[3, 5, 6, 10, 11]")),
@@ -135,11 +148,17 @@ def main(words: Sequence[str] | None = None) -> int:
     options.add_argument("--runs", type=int, default=100_000)
     options.add_argument("--seconds", type=int, default=60, help="the longest time")
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--keep", default="fuzz-", help="where an input that fails is written: a folder, or a prefix")
+    options.add_argument(
+        "--keep",
+        default="fuzz-",
+        help="where an input that fails is written: a folder, or a prefix",
+    )
     options.add_argument("--repeat", type=Path, help="parse this file only")
     chosen = options.parse_args(words)
     if chosen.repeat is not None:
-        print("parsed" if refused_or_parsed(chosen.parser, chosen.repeat.read_bytes()) else "refused")
+        print(
+            "parsed" if refused_or_parsed(chosen.parser, chosen.repeat.read_bytes()) else "refused"
+        )
         return 0
     if atheris is None:
         print("this needs atheris: pip install 'ecmvae[fuzz]'", file=sys.stderr)
@@ -147,9 +166,21 @@ def main(words: Sequence[str] | None = None) -> int:
     corpus = tempfile.mkdtemp(prefix="ecmvae-fuzz-")
     for number, data in enumerate(PARSERS[chosen.parser][1]):
         (Path(corpus) / str(number)).write_bytes(data)
-    limits = (f"-runs={chosen.runs}", f"-max_total_time={chosen.seconds}", "-timeout=20", "-rss_limit_mb=2048")
+    limits = (
+        f"-runs={chosen.runs}",
+        f"-max_total_time={chosen.seconds}",
+        "-timeout=20",
+        "-rss_limit_mb=2048",
+    )
     atheris.Setup(
-        [sys.argv[0], corpus, *limits, f"-seed={chosen.seed}", f"-artifact_prefix={chosen.keep}", "-max_len=4096"],
+        [
+            sys.argv[0],
+            corpus,
+            *limits,
+            f"-seed={chosen.seed}",
+            f"-artifact_prefix={chosen.keep}",
+            "-max_len=4096",
+        ],
         lambda data: refused_or_parsed(chosen.parser, data) and None,
     )
     atheris.Fuzz()

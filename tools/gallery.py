@@ -56,7 +56,9 @@ SECTIONS = {
 
 def main() -> int:
     """Run the named sections and rewrite the index."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sections", nargs="*", help=", ".join(SECTIONS))
     parser.add_argument("--index", action="store_true", help="only rewrite index.md")
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"))

@@ -8,7 +8,14 @@ from gallery_store import Gallery
 from torchmetrics.functional.classification import binary_roc
 
 from ecmvae.data.mnist import load_images
-from ecmvae.vae.latent_space import attribute_direction, edit, nearest, recall_at_k, traverse, uniformity
+from ecmvae.vae.latent_space import (
+    attribute_direction,
+    edit,
+    nearest,
+    recall_at_k,
+    traverse,
+    uniformity,
+)
 from ecmvae.vae.metrics import auroc
 from ecmvae.vae.outliers import OutlierThreshold, memorisation_check, outlier_scores, rarity_weights
 from ecmvae.vae.plots import figure, latent_histograms
@@ -22,7 +29,9 @@ def histograms(gallery: Gallery) -> None:
     model = gallery.model("vae_50d", settings, 5, images=gallery.mnist.train_images[:10_000])
     assert isinstance(model, VAE)
     with torch.no_grad():
-        codes = model.encode(gallery.mnist.test_images).rsample(generator=torch.Generator().manual_seed(0))
+        codes = model.encode(gallery.mnist.test_images).rsample(
+            generator=torch.Generator().manual_seed(0)
+        )
     gallery.figure("histograms", latent_histograms(codes))
     distances = uniformity(codes)
     gallery.report(
@@ -41,7 +50,9 @@ def editing(gallery: Gallery) -> None:
     for label in range(10):  # thickness within a class, not "is a zero"
         chosen = gallery.mnist.train_labels == label
         residual[chosen] -= ink[chosen].mean()
-    direction = attribute_direction(codes[residual > residual.quantile(0.9)], codes[residual < residual.quantile(0.1)])
+    direction = attribute_direction(
+        codes[residual > residual.quantile(0.9)], codes[residual < residual.quantile(0.1)]
+    )
     steps = (-2.0, -1.0, 0.0, 1.0, 2.0)
     columns = [edit(model, test[:8], lambda z, a=a: z + a * direction).images for a in steps]
     digits = [str(int(label)) for label in gallery.mnist.test_labels[:8]]
@@ -69,14 +80,25 @@ def traversal(gallery: Gallery) -> None:
     first, second = (int(i) for i in spread.topk(2).indices)
     grid = traverse(code, (first, second), torch.linspace(-3, 3, 13))
     marks = [f"{float(z):+.1f}" for z in torch.linspace(-3, 3, 13)]
-    gallery.grid("traversal", decode(model, grid), f"A 7: z{first + 1} down, z{second + 1} across", marks, marks)
-    gallery.report("The code of the first test digit, a 7, with two of its ten numbers varied and the others kept.")
+    gallery.grid(
+        "traversal",
+        decode(model, grid),
+        f"A 7: z{first + 1} down, z{second + 1} across",
+        marks,
+        marks,
+    )
+    gallery.report(
+        "The code of the first test digit, a 7, with two of its ten numbers varied and the others kept."
+    )
 
 
 def retrieval(gallery: Gallery) -> None:
     """Nearest training digits by code."""
     model, mnist = big_vae(gallery), gallery.mnist
-    queries, codes = codes_of(model, {"x": mnist.test_images}), codes_of(model, {"x": mnist.train_images})
+    queries, codes = (
+        codes_of(model, {"x": mnist.test_images}),
+        codes_of(model, {"x": mnist.train_images}),
+    )
     found = nearest(queries[:6], codes, 9)[1]
     gallery.grid(
         "retrieval",
@@ -89,7 +111,9 @@ def retrieval(gallery: Gallery) -> None:
     some = slice(0, 2000)
     gallery.report(
         "For each test digit on the left, the nine training digits whose codes, of ten numbers each, are nearest.",
-        nearest_has_the_same_class=recall_at_k(queries[some], mnist.test_labels[some], codes, mnist.train_labels),
+        nearest_has_the_same_class=recall_at_k(
+            queries[some], mnist.test_labels[some], codes, mnist.train_labels
+        ),
         by_chance=0.1,
     )
 
@@ -106,14 +130,24 @@ def anomaly(gallery: Gallery) -> None:
         chosen &= torch.arange(60_000) < 30_000
         settings = ModelSettings(name="vae", **SIZES)
         model = gallery.model(
-            f"without_{digit}", settings, 8, images=mnist.train_images[chosen], labels=mnist.train_labels[chosen]
+            f"without_{digit}",
+            settings,
+            8,
+            images=mnist.train_images[chosen],
+            labels=mnist.train_labels[chosen],
         )
         assert isinstance(model, VAE)
         torch.manual_seed(0)
-        calibration = outlier_scores(model, mnist.train_images[50_000:][mnist.train_labels[50_000:] != digit][:5000])
+        calibration = outlier_scores(
+            model, mnist.train_images[50_000:][mnist.train_labels[50_000:] != digit][:5000]
+        )
         scores, outlier = outlier_scores(model, mnist.test_images), mnist.test_labels == digit
         areas.append(auroc(scores, outlier))
-        rates.append(float(OutlierThreshold.calibrate(calibration, 0.05).flag(scores[~outlier]).float().mean()))
+        rates.append(
+            float(
+                OutlierThreshold.calibrate(calibration, 0.05).flag(scores[~outlier]).float().mean()
+            )
+        )
         ranks = scores.argsort().argsort() / len(scores)
         false_positive, true_positive, _ = binary_roc(ranks, outlier.long())
         axis.plot(false_positive, true_positive, label=f"{digit}: {areas[-1]:.3f}", linewidth=1)
@@ -123,7 +157,11 @@ def anomaly(gallery: Gallery) -> None:
         scores = torch.cat([inliers, outlier_scores(model, images)])
         numbers[f"AUROC_of_{name}"] = auroc(scores, torch.arange(len(scores)) >= len(inliers))
     axis.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)
-    axis.set(xlabel="false positive rate", ylabel="true positive rate", title="-ELBO of a digit never seen")
+    axis.set(
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+        title="-ELBO of a digit never seen",
+    )
     axis.legend(fontsize=7)
     gallery.figure("anomaly", drawn)
     gallery.report(
@@ -157,7 +195,9 @@ def debiasing(gallery: Gallery) -> None:
         "The weights are inversely proportional to the product of the latents' histograms, so that pictures with rare "
         "codes, here thick strokes, are drawn more often. That does not cure every imbalance: ones, whose codes lie in "
         "the middle, are drawn less often than before.",
-        share_of_the_2_percent_thickest_when_drawn_by_weight=float(weights[thick].sum() / weights.sum()),
+        share_of_the_2_percent_thickest_when_drawn_by_weight=float(
+            weights[thick].sum() / weights.sum()
+        ),
         share_of_ones_in_the_data=float(thin.float().mean()),
         share_of_ones_when_drawn_by_weight=float(weights[thin].sum() / weights.sum()),
         mean_weight=float(weights.mean()),
@@ -173,7 +213,12 @@ def memorisation(gallery: Gallery) -> None:
     whole = memorisation_check(samples, train, mnist.test_images[:2000])
     ten, labels = mnist.train_images[:10], mnist.train_labels[:10]
     extreme = gallery.model(
-        "ten_digits", ModelSettings(name="vae", beta=0.1, **SIZES), 3000, images=ten, labels=labels, batch_size=10
+        "ten_digits",
+        ModelSettings(name="vae", beta=0.1, **SIZES),
+        3000,
+        images=ten,
+        labels=labels,
+        batch_size=10,
     )
     assert isinstance(extreme, VAE)
     with torch.no_grad():

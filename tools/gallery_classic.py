@@ -35,8 +35,12 @@ def naive_bayes(gallery: Gallery) -> None:
     """The table of 50 faces, and the same model on MNIST's pixels, where it fails as the lecture says."""
     table = np.stack([np.repeat(np.arange(len(c)), list(c.values())) for c in FACES.values()], 1)
     model = NaiveBayes().fit(table, categories=[len(counts) for counts in FACES.values()])
-    smooth = NaiveBayes(smoothing=1.0).fit(table, categories=[len(counts) for counts in FACES.values()])
-    row = [[list(counts).index(value) for counts, value in zip(FACES.values(), EXAMPLE, strict=True)]]
+    smooth = NaiveBayes(smoothing=1.0).fit(
+        table, categories=[len(counts) for counts in FACES.values()]
+    )
+    row = [
+        [list(counts).index(value) for counts, value in zip(FACES.values(), EXAMPLE, strict=True)]
+    ]
     drawn, axes = figure(1, len(FACES), size=2.6)
     for axis, (feature, counts), theta in zip(axes, FACES.items(), model.tables, strict=True):
         axis.barh(list(counts), theta[0])
@@ -60,7 +64,9 @@ def naive_bayes(gallery: Gallery) -> None:
         "Five features counted one by one make new faces. On pixels the same model keeps every pixel's own histogram "
         "and forgets what neighbours share: it draws noise in the shape of all digits at once.",
         combinations=math.prod(len(counts) for counts in FACES.values()),
-        with_probability_above_0=math.prod(sum(count > 0 for count in counts.values()) for counts in FACES.values()),
+        with_probability_above_0=math.prod(
+            sum(count > 0 for count in counts.values()) for counts in FACES.values()
+        ),
         p_of_the_example=f"{math.exp(model.log_prob(row)[0]):.10f} ({', '.join(EXAMPLE)})",
         the_same_with_Laplace_smoothing=f"{math.exp(smooth.log_prob(row)[0]):.10f}",
         correlation_of_neighbouring_pixels_in_the_data=_neighbour_correlation(pixels.numpy()),

@@ -44,7 +44,13 @@ def factors(faces: Faces) -> None:
     sheet, names = faces_bayes.factor_sheet()
     faces.grid("factors", "factors", sheet, names, title="Factors of a drawn face, one a row")
     some = faces.folder.images("train")[:48].float().div(255).unflatten(0, (4, 12))
-    faces.grid("factors", "data", some, title="Training faces: all factors at random, with small variations", scale=1)
+    faces.grid(
+        "factors",
+        "data",
+        some,
+        title="Training faces: all factors at random, with small variations",
+        scale=1,
+    )
     shares = faces.folder.table("train").float().mean(0).tolist()
     faces.report("factors", {"shares": dict(zip(faces.folder.attributes, shares, strict=True))})
 
@@ -57,7 +63,9 @@ def training(faces: Faces) -> None:
         steps = -(-len(faces.folder.names("train")) // fit.batch_size) * fit.epochs
         runs[run.name] = {"epochs": fit.epochs, "batch_size": fit.batch_size, "steps": steps}
     some = faces.folder.images("train")[:1500].float() / 255
-    faces.report("training", {"runs": runs, "directions_worth_their_kl": price_of_a_direction(some)})
+    faces.report(
+        "training", {"runs": runs, "directions_worth_their_kl": price_of_a_direction(some)}
+    )
 
 
 def naive_bayes(faces: Faces) -> None:
@@ -68,9 +76,14 @@ def naive_bayes(faces: Faces) -> None:
         ("naive_bayes", new, "Ten new looks, sampled from naive Bayes"),
     ):
         faces_bayes.drawn(rows, title).savefig(
-            faces.out / f"faces_{name}.png", dpi=90, metadata={"command": faces.command("naive_bayes")}
+            faces.out / f"faces_{name}.png",
+            dpi=90,
+            metadata={"command": faces.command("naive_bayes")},
         )
-    faces.report("naive_bayes", {"observations": faces_bayes.table(seen), "new_looks": faces_bayes.table(new)})
+    faces.report(
+        "naive_bayes",
+        {"observations": faces_bayes.table(seen), "new_looks": faces_bayes.table(new)},
+    )
 
 
 def reconstructions(faces: Faces) -> None:
@@ -93,7 +106,9 @@ def reconstructions(faces: Faces) -> None:
         "reconstructions",
         {
             "held_out_faces": len(every),
-            "mean_squared_error": {name: float(((x - every) ** 2).mean()) for name, x in errors.items()},
+            "mean_squared_error": {
+                name: float(((x - every) ** 2).mean()) for name, x in errors.items()
+            },
             "kl": report["kl"],
         },
     )
@@ -103,11 +118,17 @@ def new_faces(faces: Faces, count: int, seed: int) -> dict[str, Tensor]:
     """Faces that nobody drew, by three ways to sample."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        drawn = torch.cat([faces.vae.sample(100, generator) for _ in range(-(-count // 100))])[:count].clamp(0, 1)
+        drawn = torch.cat([faces.vae.sample(100, generator) for _ in range(-(-count // 100))])[
+            :count
+        ].clamp(0, 1)
     codes = faces.ae_codes(faces.folder.images("train").float() / 255)
     box = faces.ae_decode(box_samples(codes, count, generator))
     normal = faces.ae_decode(torch.randn(count, codes.shape[1], generator=generator))
-    return {"vae_samples": drawn, "autoencoder_box_samples": box, "autoencoder_normal_samples": normal}
+    return {
+        "vae_samples": drawn,
+        "autoencoder_box_samples": box,
+        "autoencoder_normal_samples": normal,
+    }
 
 
 def samples(faces: Faces) -> None:
@@ -142,9 +163,17 @@ def samples(faces: Faces) -> None:
     better = [1 - reports["vae_samples"]["fid"] / reports["autoencoder_box_samples"]["fid"]]
     for seed in (SEED + 1, SEED + 2):
         again = new_faces(faces, count, seed)
-        fid = {name: frechet_feature_distance(real, extract(again[name], network)) for name in list(again)[:2]}
+        fid = {
+            name: frechet_feature_distance(real, extract(again[name], network))
+            for name in list(again)[:2]
+        }
         better.append(1 - fid["vae_samples"] / fid["autoencoder_box_samples"])
-    numbers = {"network": network.name, "pictures_each": count, "vae_better_by": better, "scores": reports}
+    numbers = {
+        "network": network.name,
+        "pictures_each": count,
+        "vae_better_by": better,
+        "scores": reports,
+    }
     faces.report("samples", numbers)
 
 
@@ -156,9 +185,12 @@ def latents(faces: Faces) -> None:
         kl = posterior.kl_per_dimension().mean(0)
     sheet = latent_histograms(drawn)
     sheet.suptitle(
-        "First 50 of 200 latents: samples of q(z|x) of held-out faces, and the density of N(0, 1)", fontsize=9
+        "First 50 of 200 latents: samples of q(z|x) of held-out faces, and the density of N(0, 1)",
+        fontsize=9,
     )
-    sheet.savefig(faces.out / "faces_latents.png", dpi=80, metadata={"command": faces.command("latents")})
+    sheet.savefig(
+        faces.out / "faces_latents.png", dpi=80, metadata={"command": faces.command("latents")}
+    )
     distances, active = uniformity(drawn), (posterior.mean.var(0) > 0.01).sum()
     numbers: dict[str, Any] = {
         "active_dimensions": int(active),
@@ -175,7 +207,8 @@ def vectors(faces: Faces) -> None:
     rebuilt = faces.decode(codes)
     numbers: dict[str, Any] = {
         "judge_right_on_held_out_faces": {
-            name: share(faces.judge.sees(faces.held_out, name) == faces.has(name)) for name in ATTRIBUTES
+            name: share(faces.judge.sees(faces.held_out, name) == faces.has(name))
+            for name in ATTRIBUTES
         },
         "judge_right_on_reconstructions": {
             name: share(faces.judge.sees(rebuilt, name) == faces.has(name)) for name in ATTRIBUTES
@@ -185,14 +218,25 @@ def vectors(faces: Faces) -> None:
     for name in EDITS:
         vector, has = faces.direction(name), faces.has(name)
         without = codes[~has]
-        start = [number for number in range(40) if not has[number] and not faces.has("Eyeglasses")[number]][:2]
+        start = [
+            number
+            for number in range(40)
+            if not has[number] and not faces.has("Eyeglasses")[number]
+        ][:2]
         for number in start:
-            rows.append(torch.stack([faces.held_out[number], *faces.decode(shifted(codes[number], vector, ALPHAS))]))
+            rows.append(
+                torch.stack(
+                    [faces.held_out[number], *faces.decode(shifted(codes[number], vector, ALPHAS))]
+                )
+            )
             labels.append(name)
         plain = faces.decode(without)
         numbers[name] = {}
         for alpha in STRENGTHS:
-            added, subtracted = faces.decode(without + alpha * vector), faces.decode(codes[has] - alpha * vector)
+            added, subtracted = (
+                faces.decode(without + alpha * vector),
+                faces.decode(codes[has] - alpha * vector),
+            )
             numbers[name][f"alpha_{alpha:g}"] = {
                 "recognised_when_added": share(faces.judge.sees(added, name)),
                 "gone_when_subtracted": share(~faces.judge.sees(subtracted, name)),
@@ -227,7 +271,9 @@ def attribute_grid(faces: Faces) -> None:
     code, steps = faces.encode(faces.held_out[number : number + 1])[0], torch.linspace(-1.5, 2.5, 6)
     for across in ("Eyeglasses", "Mouth_Slightly_Open"):
         down = faces.direction("Smiling")
-        grid = torch.stack([shifted(code + a * down, faces.direction(across), steps.tolist()) for a in steps])
+        grid = torch.stack(
+            [shifted(code + a * down, faces.direction(across), steps.tolist()) for a in steps]
+        )
         pictures = faces.decode(grid.flatten(0, 1)).unflatten(0, (6, 6))
         faces.grid(
             "attribute_grid", f"grid_{across.lower()}", pictures, [f"Smiling {a:+.1f}" for a in steps.tolist()],
@@ -256,7 +302,10 @@ def outliers(faces: Faces) -> None:
         {
             "highest_and_median_score": [float(scores.max()), float(scores.median())],
             "more_common_among_the_highest_tenth": {
-                names[index]: [float(tables[order[:tenth]][:, index].mean()), float(tables[:, index].mean())]
+                names[index]: [
+                    float(tables[order[:tenth]][:, index].mean()),
+                    float(tables[:, index].mean()),
+                ]
                 for index in most
             },
         },
@@ -276,7 +325,9 @@ def debiasing(faces: Faces) -> None:
 def kept_others(judge: Judge, before: Tensor, after: Tensor, edited: str) -> float:
     """Share of the other attributes, over faces, about which the judge says the same before and after an edit."""
     others = [name for name in ATTRIBUTES if name != edited]
-    return sum(share(judge.sees(before, name) == judge.sees(after, name)) for name in others) / len(others)
+    return sum(share(judge.sees(before, name) == judge.sees(after, name)) for name in others) / len(
+        others
+    )
 
 
 SECTIONS: dict[str, Callable[[Faces], None]] = {
@@ -288,7 +339,9 @@ SECTIONS: dict[str, Callable[[Faces], None]] = {
 
 def main() -> int:
     """Run the named sections."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="run of the VAE")
     parser.add_argument("ae_run", type=Path, help="run of the autoencoder")
     parser.add_argument("sections", nargs="*", help=", ".join(SECTIONS))

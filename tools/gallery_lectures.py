@@ -40,8 +40,14 @@ from ecmvae.visual.features import PictureFeatures
 
 def mixture(gallery: Gallery) -> None:
     """Marginal and joint density of the lecture's three Gaussians."""
-    weights, means, stds = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([-1.0, 2.0, 5.0]), torch.tensor([0.5, 1.0, 0.3])
-    drawn = mixture_figure(*(each.double() for each in (weights, means, stds)), torch.linspace(-4, 7, 500).double())
+    weights, means, stds = (
+        torch.tensor([0.7, 0.2, 0.1]),
+        torch.tensor([-1.0, 2.0, 5.0]),
+        torch.tensor([0.5, 1.0, 0.3]),
+    )
+    drawn = mixture_figure(
+        *(each.double() for each in (weights, means, stds)), torch.linspace(-4, 7, 500).double()
+    )
     gallery.figure("mixture", drawn)
     gallery.report(
         "Pr(x) = sum over z of Pr(z) N(x; mean_z, std_z^2). The discrete z is a latent variable: the marginal on the "
@@ -70,20 +76,30 @@ def codes_and_samples(gallery: Gallery) -> None:
     codes = codes_of(model, {"x": data.test_images[::4]})
     samples = torch.randn(18, 2, generator=torch.Generator().manual_seed(0))
     gallery.figure("codes_and_samples", means_and_samples(codes, samples, decode(model, samples)))
-    gallery.report("The Keras VAE on Fashion-MNIST: new clothes are decoded from samples of N(0, I), not from codes.")
+    gallery.report(
+        "The Keras VAE on Fashion-MNIST: new clothes are decoded from samples of N(0, I), not from codes."
+    )
 
 
 def p_value_classes(gallery: Gallery) -> None:
     """The unit square of p-values by class, and a test of each of ten latents."""
     model, data = fashion_vae(gallery), gallery.fashion
     with torch.no_grad():
-        codes = model.encode(data.test_images[::2]).rsample(generator=torch.Generator().manual_seed(0))
+        codes = model.encode(data.test_images[::2]).rsample(
+            generator=torch.Generator().manual_seed(0)
+        )
     drawn, axes = figure(1, 2, size=4.6)
     latent_scatter(axes[0], codes, data.test_labels[::2], title="codes")
-    class_p_values(axes[1], codes, data.test_labels[::2], title="the same as p-values", names=CLOTHES)
+    class_p_values(
+        axes[1], codes, data.test_labels[::2], title="the same as p-values", names=CLOTHES
+    )
     gallery.figure("p_value_classes", drawn)
     with torch.no_grad():
-        ten = big_vae(gallery).encode(gallery.mnist.test_images).rsample(generator=torch.Generator().manual_seed(0))
+        ten = (
+            big_vae(gallery)
+            .encode(gallery.mnist.test_images)
+            .rsample(generator=torch.Generator().manual_seed(0))
+        )
     gallery.report(
         "Phi(z) of each latent is uniform where the codes follow the prior, so that the square is filled evenly and "
         "each class, a tenth of the data, takes about a tenth of its area (not yet so after five epochs). Below: "
@@ -101,7 +117,10 @@ def three_notes(gallery: Gallery) -> None:
     test, labels = data.test_images[::2], data.test_labels[::2]
     drawn, axes = figure(1, 2, size=4.6)
     for axis, model, name in zip(
-        axes, (fashion_autoencoder(gallery), fashion_vae(gallery)), ("autoencoder", "VAE"), strict=True
+        axes,
+        (fashion_autoencoder(gallery), fashion_vae(gallery)),
+        ("autoencoder", "VAE"),
+        strict=True,
     ):
         generator = torch.Generator().manual_seed(0)
         codes = codes_of(model, {"x": test})
@@ -147,7 +166,8 @@ def embedding(gallery: Gallery) -> None:
     every = nearest(codes, codes, 2)[1][:, 1]
     agreement = {
         name: sum(
-            look.words[name] == looks[int(other)][0].words[name] for (look, _), other in zip(looks, every, strict=True)
+            look.words[name] == looks[int(other)][0].words[name]
+            for (look, _), other in zip(looks, every, strict=True)
         )
         / len(looks)
         for name in ("Hair", "Skin", "Pose", "Mouth")
@@ -174,13 +194,23 @@ def batch_size(gallery: Gallery) -> None:
     ):
         means, spreads = [], []
         for size in sizes:
-            bounds = [_after(data.train_images, data.test_images, size, steps_for(size), seed) for seed in seeds]
+            bounds = [
+                _after(data.train_images, data.test_images, size, steps_for(size), seed)
+                for seed in seeds
+            ]
             means.append(sum(bounds) / len(bounds))
             spreads.append(max(bounds) - min(bounds))
             key = f"{name.partition(' (')[0]}_batch_{size}".replace(" ", "_")
-            numbers[key] = f"-ELBO {means[-1]:.2f} nats (range {spreads[-1]:.2f}) after {steps_for(size)} steps"
+            numbers[key] = (
+                f"-ELBO {means[-1]:.2f} nats (range {spreads[-1]:.2f}) after {steps_for(size)} steps"
+            )
         axis.errorbar(sizes, means, [s / 2 for s in spreads], marker="o", capsize=3, label=name)
-    axis.set(xscale="log", xlabel="batch size", ylabel="test -ELBO (nats)", title="64-64-8 on 1,500 digits")
+    axis.set(
+        xscale="log",
+        xlabel="batch size",
+        ylabel="test -ELBO (nats)",
+        title="64-64-8 on 1,500 digits",
+    )
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.set_xticks([], minor=True)
     axis.legend()
@@ -240,7 +270,8 @@ def road_scenes(gallery: Gallery) -> None:
         scale=2,
     )
     scores = {
-        name: outlier_scores(model, images) for name, images in (("", test), ("fog", fog), ("obstacle", obstacle))
+        name: outlier_scores(model, images)
+        for name, images in (("", test), ("fog", fog), ("obstacle", obstacle))
     }
     taught = torch.cat([ordinary, roads(200, size=24, unusual="fog", seed=3)[0]])
     more = _road_vae(gallery, "roads_and_fog", taught)
@@ -250,7 +281,10 @@ def road_scenes(gallery: Gallery) -> None:
         "ones by -ELBO. Trained with 200 foggy scenes as well, it no longer finds fog unusual.",
         AUROC_of_fog=auroc(torch.cat([scores[""], scores["fog"]]), labels),
         AUROC_of_an_obstacle=auroc(torch.cat([scores[""], scores["obstacle"]]), labels),
-        fog_costs_in_nats_before_and_after=[float(scores["fog"].mean()), float(outlier_scores(more, fog).mean())],
+        fog_costs_in_nats_before_and_after=[
+            float(scores["fog"].mean()),
+            float(outlier_scores(more, fog).mean()),
+        ],
     )
 
 
@@ -275,7 +309,9 @@ def _road_vae(gallery: Gallery, name: str, images: Tensor) -> VAE:
     """The same with batch norm on the pixels, which all lie near their mean, and 60 epochs."""
     torch.manual_seed(0)
     values = images[0].numel()
-    encoder = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(values), MLPEncoder(values, (64,)), GaussianHead(64, 6))
+    encoder = nn.Sequential(
+        nn.Flatten(), nn.BatchNorm1d(values), MLPEncoder(values, (64,)), GaussianHead(64, 6)
+    )
     decoder = MLPDecoder(6, (64,), tuple(images.shape[1:]))
     model = VAE(encoder, decoder, 6, likelihood=GaussianLikelihood(0.01))
     how = FitSettings(epochs=60, batch_size=50, learning_rate=2e-3)
@@ -290,7 +326,10 @@ def _after(train: Tensor, test: Tensor, batch_size: int, steps: int, seed: int) 
     model = mlp_vae((1, 8, 8), 64, 8)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     order = torch.cat(
-        [torch.randperm(1500)[: 1500 - 1500 % batch_size] for _ in range(-(-steps * batch_size // 1500) + 1)]
+        [
+            torch.randperm(1500)[: 1500 - 1500 % batch_size]
+            for _ in range(-(-steps * batch_size // 1500) + 1)
+        ]
     )
     for index in order.split(batch_size)[:steps]:
         optimizer.zero_grad()

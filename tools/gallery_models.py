@@ -8,7 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecmvae.vae.autoencoder import AutoEncoder
-from ecmvae.vae.latent_space import box_samples, manifold_grid, morph, recall_at_k, roughness, uniformity
+from ecmvae.vae.latent_space import (
+    box_samples,
+    manifold_grid,
+    morph,
+    recall_at_k,
+    roughness,
+    uniformity,
+)
 from ecmvae.vae.latents import active_units
 from ecmvae.vae.metrics import auroc, bound_report, classifier_inception_score, feature_fid
 from ecmvae.vae.multimodal import MultimodalVAE
@@ -17,7 +24,18 @@ from ecmvae.vae.plots import latent_scatter as scatter
 from ecmvae.vae.vae import VAE, ConditionalVAE
 from ecmvae.vae.zoo import ModelSettings, codes_of
 
-CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+CLOTHES = (
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+)
 ROWS = ("data", "reconstructed")
 SIZES = {"hidden": 256, "latent_dim": 10}
 
@@ -59,14 +77,19 @@ def vae(gallery: Gallery) -> None:
     with torch.no_grad():
         pairs = torch.stack([test[:10], model.reconstruct(test[:10])])
     labels = [str(int(label)) for label in gallery.mnist.test_labels[:10]]
-    gallery.grid("vae_reconstructions", pairs, "Test digits and their reconstructions", ROWS, labels, scale=2)
+    gallery.grid(
+        "vae_reconstructions", pairs, "Test digits and their reconstructions", ROWS, labels, scale=2
+    )
     numbers = bound_report(model, test)
     units = active_units(codes_of(model, {"x": test}))
     gallery.report(
         "784-256-10 on 60,000 digits, grey values read as Bernoulli means; 20 epochs of Adam at 1e-3, batch size 100. "
         "The bounds are in nats per digit, over the 10,000 test digits; the importance-weighted one is always the "
         "tighter of the two.",
-        **{key.replace("negative_", "-").replace("_50", "_(50_samples)"): value for key, value in numbers.items()},
+        **{
+            key.replace("negative_", "-").replace("_50", "_(50_samples)"): value
+            for key, value in numbers.items()
+        },
         active_latents=int(units.sum()),
     )
 
@@ -101,7 +124,13 @@ def manifold(gallery: Gallery) -> None:
     """Decoded grid at equal prior mass."""
     grid = manifold_grid(20)
     marks = [f"{float(z):.1f}" for z in grid[:, 0, 0]]
-    gallery.grid("manifold", decode(flat_pair(gallery)[1], grid), "Decoded codes: z1 down, z2 across", marks, marks)
+    gallery.grid(
+        "manifold",
+        decode(flat_pair(gallery)[1], grid),
+        "Decoded codes: z1 down, z2 across",
+        marks,
+        marks,
+    )
     gallery.report(
         "Two latents. The 20 x 20 codes are the inverse normal CDF of an even grid on the unit square, so that every "
         "picture stands for the same share of the prior."
@@ -117,7 +146,12 @@ def morphs(gallery: Gallery) -> None:
     pairs = [f"{int(labels[i])} to {int(labels[i + 5])}" for i in range(5)]
     steps = [f"{a:.1f}" for a in torch.linspace(0, 1, 11).tolist()]
     gallery.grid(
-        "morphs", decode(model, torch.stack(rows)), "Decoded (1 - a) z1 + a z2; columns: a", pairs, steps, scale=2
+        "morphs",
+        decode(model, torch.stack(rows)),
+        "Decoded (1 - a) z1 + a z2; columns: a",
+        pairs,
+        steps,
+        scale=2,
     )
     gallery.report("The straight line between the codes of two test digits, in eleven even steps.")
 
@@ -133,7 +167,12 @@ def denoising(gallery: Gallery) -> None:
     rows = torch.stack([test[:12], noisy[:12].clamp(0, 1), clean[:12]])
     numbers = [str(int(label)) for label in gallery.mnist.test_labels[:12]]
     gallery.grid(
-        "denoising", rows, "Test digits, with noise, denoised", ["clean", "noisy", "denoised"], numbers, scale=2
+        "denoising",
+        rows,
+        "Test digits, with noise, denoised",
+        ["clean", "noisy", "denoised"],
+        numbers,
+        scale=2,
     )
     gallery.report(
         "A denoising autoencoder reads digits with Gaussian noise of standard deviation 0.5 and is trained to return "
@@ -147,7 +186,10 @@ def samples(gallery: Gallery) -> None:
     """New digits of both, and how near they are to real ones in the judge's feature space."""
     test, features = gallery.mnist.test_images, gallery.judge.features
     numbers: dict[str, float] = {}
-    for latents, pair in ((2, flat_pair(gallery)), (10, (big_autoencoder(gallery), big_vae(gallery)))):
+    for latents, pair in (
+        (2, flat_pair(gallery)),
+        (10, (big_autoencoder(gallery), big_vae(gallery))),
+    ):
         autoencoder, model = pair
         generator = torch.Generator().manual_seed(0)
         codes = codes_of(autoencoder, {"x": gallery.mnist.train_images})
@@ -163,8 +205,12 @@ def samples(gallery: Gallery) -> None:
             scale=2,
         )
         for name, images in (("autoencoder", boxed), ("VAE", drawn)):
-            numbers[f"frechet_distance_{name}_{latents}_latents"] = feature_fid(test, images, features)
-            numbers[f"inception_score_{name}_{latents}_latents"] = classifier_inception_score(images, gallery.judge)
+            numbers[f"frechet_distance_{name}_{latents}_latents"] = feature_fid(
+                test, images, features
+            )
+            numbers[f"inception_score_{name}_{latents}_latents"] = classifier_inception_score(
+                images, gallery.judge
+            )
     gallery.report(
         "The lecture's claim is that a VAE generates better pictures than an autoencoder, whose codes can only be "
         "drawn from the box that they span. Measured by the Frechet distance in the features of a small digit "
@@ -173,7 +219,9 @@ def samples(gallery: Gallery) -> None:
         "autoencoder's samples are clean digits, but their strokes are sharp, and the VAE's means are blurred. The "
         "inception score agrees. Distances compare only within this table.",
         **numbers,
-        frechet_distance_training_digits=feature_fid(test, gallery.mnist.train_images[:10_000], features),
+        frechet_distance_training_digits=feature_fid(
+            test, gallery.mnist.train_images[:10_000], features
+        ),
         inception_score_test_digits=classifier_inception_score(test, gallery.judge),
     )
 
@@ -181,7 +229,11 @@ def samples(gallery: Gallery) -> None:
 def conditional(gallery: Gallery) -> None:
     """p(x|z, y): one row a style, one column a class; read back by the judge."""
     plain, model = (
-        gallery.model(f"conditional_{beta}", ModelSettings(name="conditional_vae", hidden=512, beta=beta), epochs)
+        gallery.model(
+            f"conditional_{beta}",
+            ModelSettings(name="conditional_vae", hidden=512, beta=beta),
+            epochs,
+        )
         for beta, epochs in ((1.0, 20), (4.0, 8))
     )
     assert isinstance(plain, ConditionalVAE)
@@ -199,14 +251,18 @@ def conditional(gallery: Gallery) -> None:
         )
         labels = torch.arange(10_000) % 10
         classes = F.one_hot(labels, 10).float()
-        drawn, drawn_plain = (each.sample(classes, torch.Generator().manual_seed(0)) for each in (model, plain))
+        drawn, drawn_plain = (
+            each.sample(classes, torch.Generator().manual_seed(0)) for each in (model, plain)
+        )
     gallery.report(
         "Each row is one latent and each column one class: the style stays and the digit changes. This model has beta "
         "4 and was trained for eight epochs; the heavier KL brings its codes nearer to the prior from which samples "
         "are drawn. At beta 1 (20 epochs) more of the prior is empty, and fewer samples are recognised as their class.",
         recognised_as_their_class_by_an_independent_classifier=gallery.recognised(drawn, labels),
         the_same_at_beta_1=gallery.recognised(drawn_plain, labels),
-        the_classifier_on_real_test_digits=gallery.recognised(gallery.mnist.test_images, gallery.mnist.test_labels),
+        the_classifier_on_real_test_digits=gallery.recognised(
+            gallery.mnist.test_images, gallery.mnist.test_labels
+        ),
         generated_digits=len(labels),
     )
 
@@ -226,7 +282,11 @@ def beta(gallery: Gallery) -> None:
             f"-ELBO {report['negative_elbo']:.1f} nats, {units} active latents"
         )
         with torch.no_grad():
-            rows += [torch.cat([model.reconstruct(test[:6]), model.sample(6, torch.Generator().manual_seed(0))])]
+            rows += [
+                torch.cat(
+                    [model.reconstruct(test[:6]), model.sample(6, torch.Generator().manual_seed(0))]
+                )
+            ]
     columns = [f"rec. {n}" for n in range(1, 7)] + [f"new {n}" for n in range(1, 7)]
     gallery.grid(
         "beta",
@@ -263,7 +323,12 @@ def multimodal(gallery: Gallery) -> None:
         numbers[f"{name}_image_from_class_recognised"] = gallery.recognised(drawn, wanted)
     classes = [str(n) for n in range(10)]
     gallery.grid(
-        "multimodal", torch.stack(rows), "A picture for each class", [n.upper() for n in names], classes, scale=2
+        "multimodal",
+        torch.stack(rows),
+        "A picture for each class",
+        [n.upper() for n in names],
+        classes,
+        scale=2,
     )
     gallery.report(
         "One image for each class, drawn from q(z | class): product of experts (MVAE), mixture of products (MoPoE), "
@@ -275,14 +340,18 @@ def multimodal(gallery: Gallery) -> None:
 def some_fashion(gallery: Gallery) -> tuple[Tensor, Tensor]:
     """6,000 training clothes and their classes."""
     data = gallery.fashion
-    chosen = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))[:6000]
+    chosen = torch.randperm(len(data.train_images), generator=torch.Generator().manual_seed(0))[
+        :6000
+    ]
     return data.train_images[chosen], data.train_labels[chosen]
 
 
 def fashion_vae(gallery: Gallery) -> VAE:
     """The Keras VAE, 5 epochs on 6,000 clothes."""
     images, labels = some_fashion(gallery)
-    model = gallery.model("fashion", ModelSettings(name="keras_vae", latent_dim=2), 5, images=images, labels=labels)
+    model = gallery.model(
+        "fashion", ModelSettings(name="keras_vae", latent_dim=2), 5, images=images, labels=labels
+    )
     assert isinstance(model, VAE)
     return model
 
@@ -302,11 +371,17 @@ def fashion(gallery: Gallery) -> None:
     test, model = data.test_images, fashion_vae(gallery)
     index = torch.arange(10) * 1000
     with torch.no_grad():
-        rows = [test[index], model.reconstruct(test[index]), model.sample(10, torch.Generator().manual_seed(0))]
+        rows = [
+            test[index],
+            model.reconstruct(test[index]),
+            model.sample(10, torch.Generator().manual_seed(0)),
+        ]
         codes = model.encode(test)
     gallery.grid("fashion", torch.stack(rows), "Test clothes", [*ROWS, "new"], CLOTHES, scale=2)
     drawn, axes = figure(1, 2, size=4.5)
-    scatter(axes[0], codes.mean[::2], data.test_labels[::2], title="codes of test clothes, by class")
+    scatter(
+        axes[0], codes.mean[::2], data.test_labels[::2], title="codes of test clothes, by class"
+    )
     z = codes.rsample(generator=torch.Generator().manual_seed(0))
     p_value_plot(axes[1], z, title="p-values of the codes")
     gallery.figure("fashion_latent", drawn)

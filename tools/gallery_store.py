@@ -55,7 +55,9 @@ class Gallery:
     def fashion(self) -> LabelledImages:
         """About 59,000 + 10,000 clothes, padded to 32x32 as the lectures' Keras network wants them."""
         data = load_images("fashion")
-        train, test = (F.pad(images, (2, 2, 2, 2)) for images in (data.train_images, data.test_images))
+        train, test = (
+            F.pad(images, (2, 2, 2, 2)) for images in (data.train_images, data.test_images)
+        )
         return replace(data, train_images=train, test_images=test)
 
     def command(self, section: str | None = None) -> str:

@@ -31,10 +31,20 @@ BLUE, YELLOW, WHITE, BLACK = (70, 130, 255), (255, 220, 60), (255, 255, 255), (2
 
 def main() -> None:
     """Load, answer, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="model folder, run or name; it must have latents")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", required=True, help="model folder, run or name; it must have latents"
+    )
     parser.add_argument("--video", type=Path, default=Path("docs/assets/example.mp4"))
-    parser.add_argument("--seconds", type=int, nargs="+", default=[1, 3], help="numbers of the rows' seconds, from 0")
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        nargs="+",
+        default=[1, 3],
+        help="numbers of the rows' seconds, from 0",
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/assets/latent_swaps.jpg"))
     args = parser.parse_args()
     model = load_model(args.model)
@@ -42,7 +52,9 @@ def main() -> None:
         parser.error(f"{args.model} is a {type(model).__name__}, which has no latents")
     raw = read_clip(args.video, fps=1 / model.hop_seconds)
     side = (model.image_size, model.image_size)
-    frames = np.stack([cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in raw.frames])
+    frames = np.stack(
+        [cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in raw.frames]
+    )
     clip = AVClip(
         name=args.video.stem,
         frames=rearrange(torch.from_numpy(frames), "t h w c -> t c h w"),
@@ -50,7 +62,9 @@ def main() -> None:
         hop_seconds=model.hop_seconds,
     )
     rows = draw(model, AVBatch.collate([ClipPreprocessor.of(model)(clip)]), args.seconds)
-    cv2.imwrite(str(args.out), cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(
+        str(args.out), cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
+    )
     print(f"{args.out}: {rows.shape[1]} x {rows.shape[0]} pixels")
 
 
@@ -71,10 +85,15 @@ def draw(model: ECMVAE, batch: AVBatch, seconds: list[int]) -> np.ndarray:
         foreground_logits(model.answer({**points, "visual": prior["visual"].rsample()}, clip))[0],
         model.decode_latents(model.posterior_latents(shown, clip).mode, clip),
     ]
-    pictures = rearrange(model.normalisation.pictures(batch.frames[0]), "t c h w -> t h w c").numpy()
+    pictures = rearrange(
+        model.normalisation.pictures(batch.frames[0]), "t c h w -> t h w c"
+    ).numpy()
     table = [title_row()]
     for second in seconds:
-        row = [cell(pictures[second]), *(cell(pictures[second], column[second]) for column in columns[:-1])]
+        row = [
+            cell(pictures[second]),
+            *(cell(pictures[second], column[second]) for column in columns[:-1]),
+        ]
         row.append(cell(pictures[second], columns[-1][second], shown[second]))
         table.append(np.concatenate(row, axis=1))
     return np.concatenate(table)
@@ -83,7 +102,11 @@ def draw(model: ECMVAE, batch: AVBatch, seconds: list[int]) -> np.ndarray:
 def disc(size: int) -> Tensor:
     """(1, size, size): 1 in a disc at the left, above the middle, 0 elsewhere."""
     place = (torch.arange(size) + 0.5) / size
-    return (((place[:, None] - 0.4).square() + (place - 0.25).square()).sqrt() < 0.15).float().unsqueeze(0)
+    return (
+        (((place[:, None] - 0.4).square() + (place - 0.25).square()).sqrt() < 0.15)
+        .float()
+        .unsqueeze(0)
+    )
 
 
 def title_row() -> np.ndarray:
@@ -95,7 +118,9 @@ def title_row() -> np.ndarray:
     return row
 
 
-def cell(picture: np.ndarray, logits: Tensor | None = None, outline: Tensor | None = None) -> np.ndarray:
+def cell(
+    picture: np.ndarray, logits: Tensor | None = None, outline: Tensor | None = None
+) -> np.ndarray:
     """One frame, with the answer in blue and the outline of a mask in yellow."""
     image = 255 * cv2.resize(picture, (SIDE, SIDE))
     if logits is not None:
@@ -103,7 +128,9 @@ def cell(picture: np.ndarray, logits: Tensor | None = None, outline: Tensor | No
         image = image * (1 - 0.65 * probability) + 0.65 * probability * np.array(BLUE, np.float32)
     image = np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
     if outline is not None:
-        mask = cv2.resize(outline[0].numpy(), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+        mask = cv2.resize(outline[0].numpy(), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST).astype(
+            np.uint8
+        )
         contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(image, contours, -1, YELLOW, 1)
     return cv2.copyMakeBorder(image, 0, GAP, 0, GAP, cv2.BORDER_CONSTANT, value=WHITE)

@@ -43,13 +43,17 @@ class Called:
 
 def make_video(path: Path, *, seconds: int, width: int, height: int, fps: int) -> Path:
     """Write a video of which no two frames are the same."""
-    noise = np.random.default_rng(0).integers(0, 160, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 160, (height // 8 + 1, width // 8 + 1, 3), np.uint8
+    )
     scene = noise.repeat(8, 0).repeat(8, 1)[:height, :width]
     clock = np.arange(seconds * RATE) / RATE
     pitch = 300 + clock  # so that no two bursts are the same, either
     sound = (0.5 * np.sin(2 * np.pi * pitch * clock) * (clock % 2 > 1)).astype(np.float32)
     side, count = height // 4, seconds * fps
-    with VideoWriter(path, width=width, height=height, fps=fps, waveform=sound, sample_rate=RATE) as writer:
+    with VideoWriter(
+        path, width=width, height=height, fps=fps, waveform=sound, sample_rate=RATE
+    ) as writer:
         for index in range(count):
             frame = scene.copy()
             left = (7 * index) % (width - side)
@@ -62,12 +66,25 @@ def make_video(path: Path, *, seconds: int, width: int, height: int, fps: int) -
 def save_networks(folder: Path, *, tiny: bool) -> str:
     """Write an AST and a CLIPSeg of random weights as folders of the hub; the name that `--checkpoint` takes."""
     import torch
-    from transformers import ASTConfig, ASTForAudioClassification, CLIPSegConfig, CLIPSegForImageSegmentation
+    from transformers import (
+        ASTConfig,
+        ASTForAudioClassification,
+        CLIPSegConfig,
+        CLIPSegForImageSegmentation,
+    )
 
     torch.manual_seed(0)
     names = [row.name for row in read_table()]
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: k for k, name in enumerate(names)}}
+    small = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 16,
+    }
+    labels = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: k for k, name in enumerate(names)},
+    }
     ast = ASTConfig(**(small if tiny else {}), **labels)
     ASTForAudioClassification(ast).save_pretrained(folder / "ast")
     (folder / "ast" / "preprocessor_config.json").write_text("{}")
@@ -76,7 +93,11 @@ def save_networks(folder: Path, *, tiny: bool) -> str:
         "patch_size": 16,
         **(small | {"num_hidden_layers": 3} if tiny else {}),
     }
-    few = {"extract_layers": [0, 1, 2], "projection_dim": 16, "decoder_intermediate_size": 64} if tiny else {}
+    few = (
+        {"extract_layers": [0, 1, 2], "projection_dim": 16, "decoder_intermediate_size": 64}
+        if tiny
+        else {}
+    )
     network = CLIPSegForImageSegmentation(
         CLIPSegConfig(
             text_config=small if tiny else {},
@@ -86,7 +107,9 @@ def save_networks(folder: Path, *, tiny: bool) -> str:
         )
     )
     network.save_pretrained(folder / "clipseg")
-    (folder / "clipseg" / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 352, "width": 352}}))
+    (folder / "clipseg" / "preprocessor_config.json").write_text(
+        json.dumps({"size": {"height": 352, "width": 352}})
+    )
     _save_tokenizer(folder / "clipseg", network.config.text_config)
     return f"concepts:ast={folder / 'ast'}+clipseg={folder / 'clipseg'}"
 
@@ -97,7 +120,12 @@ def _save_tokenizer(folder: Path, config: object) -> None:
     from transformers import PreTrainedTokenizerFast
 
     begin, end = (int(getattr(config, name)) for name in ("bos_token_id", "eos_token_id"))
-    words = {"<s>": begin, "</s>": end, "<unk>": 10, **{word: 11 + k for k, word in enumerate(WORDS)}}
+    words = {
+        "<s>": begin,
+        "</s>": end,
+        "<unk>": 10,
+        **{word: 11 + k for k, word in enumerate(WORDS)},
+    }
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -114,7 +142,9 @@ def call(words: Sequence[str], folder: Path) -> Called:
     command = [sys.executable, __file__, "one", "predict", *words, "--progress", "false", "--force"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"predict ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(
+            f"predict ended with {done.returncode}: {done.stderr.strip().splitlines()[-1]}"
+        )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Called(cpu, time.monotonic() - started, float(done.stdout.splitlines()[-1]))
@@ -133,7 +163,13 @@ def one(words: Sequence[str]) -> int:
 def second(folder: Path, seconds: int, *, tiny: bool = False) -> Iterator[tuple[str, Called]]:
     """A first call, and second calls that change something."""
     video = make_video(folder / "video.mp4", seconds=seconds, width=640, height=360, fps=10)
-    common = [str(video), "--checkpoint", save_networks(folder, tiny=tiny), "--out", str(folder / "out")]
+    common = [
+        str(video),
+        "--checkpoint",
+        save_networks(folder, tiny=tiny),
+        "--out",
+        str(folder / "out"),
+    ]
     common += ["--fps", "1" if tiny else "4"]
     dog = ["--concepts", "dog, guitar, rain"]
     yield "first call", call([*common, *dog], folder)
@@ -147,7 +183,17 @@ def memory(folder: Path, lengths: Sequence[int]) -> Iterator[tuple[str, Called]]
     name = save_networks(folder, tiny=True)
     for seconds in lengths:
         video = make_video(folder / "video.mp4", seconds=seconds, width=1280, height=720, fps=4)
-        words = [str(video), "--checkpoint", name, "--concepts", "dog", "--fps", "4", "--out", str(folder / "out")]
+        words = [
+            str(video),
+            "--checkpoint",
+            name,
+            "--concepts",
+            "dog",
+            "--fps",
+            "4",
+            "--out",
+            str(folder / "out"),
+        ]
         words += ["--overlay", "false", "--activity"]
         yield f"{seconds} s", call(words, folder)
 
@@ -157,10 +203,16 @@ def main(words: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if words is None else words
     if words and words[0] == "one":
         return one(words[1:])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["second", "memory"])
-    parser.add_argument("--seconds", type=int, nargs="+", help="of the videos; second: 10, memory: 60 600")
-    parser.add_argument("--tiny", action="store_true", help="second: tiny layers, to see that it runs")
+    parser.add_argument(
+        "--seconds", type=int, nargs="+", help="of the videos; second: 10, memory: 60 600"
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="second: tiny layers, to see that it runs"
+    )
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as name:
         folder, first = Path(name), None
@@ -169,10 +221,15 @@ def main(words: Sequence[str] | None = None) -> int:
         else:
             rows = memory(folder, options.seconds or [60, 600])
         what = "memory of the first" if options.what == "memory" else "of the first"
-        print(f"| call | CPU seconds | {what} | wall seconds | peak memory |\n|---|---|---|---|---|", flush=True)
+        print(
+            f"| call | CPU seconds | {what} | wall seconds | peak memory |\n|---|---|---|---|---|",
+            flush=True,
+        )
         for label, found in rows:
             first = first or found
-            measured = found.peak_megabytes / first.peak_megabytes if options.what == "memory" else 0
+            measured = (
+                found.peak_megabytes / first.peak_megabytes if options.what == "memory" else 0
+            )
             share = measured or found.cpu_seconds / first.cpu_seconds
             print(
                 f"| {label} | {found.cpu_seconds:.1f} | {share:.3f} | {found.wall_seconds:.1f} "

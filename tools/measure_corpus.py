@@ -33,9 +33,17 @@ def make_video(path: Path, size: tuple[int, int], seconds: float) -> None:
     """The example, over and over, with its own sound: a cow that moos beside a silent sheep."""
     clip = read_clip(EXAMPLE)
     count = round(seconds * FPS)
-    order = np.arange(count) * len(clip.frames) // round(len(clip.frames) / float(probe(EXAMPLE).fps) * FPS)
+    order = (
+        np.arange(count)
+        * len(clip.frames)
+        // round(len(clip.frames) / float(probe(EXAMPLE).fps) * FPS)
+    )
     frames = (
-        np.asarray(Image.fromarray(clip.frames[index % len(clip.frames)]).resize(size, Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(clip.frames[index % len(clip.frames)]).resize(
+                size, Image.Resampling.BILINEAR
+            )
+        )
         for index in order
     )
     wave = np.resize(clip.waveform, round(seconds * 16_000))
@@ -45,11 +53,25 @@ def make_video(path: Path, size: tuple[int, int], seconds: float) -> None:
 def run(sources: Path, out: Path, fps: float, processes: int) -> float:
     """CPU seconds of all shards together, which run at the same time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "ecmvae", "predict", str(sources), "--out", str(out), "--fps", str(fps)]
+    command = [
+        sys.executable,
+        "-m",
+        "ecmvae",
+        "predict",
+        str(sources),
+        "--out",
+        str(out),
+        "--fps",
+        str(fps),
+    ]
     command += ["--overlay", "false", "--parquet", "--manifest", str(out / "manifest.jsonl")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     shards = [
-        subprocess.Popen([*command, "--shard", f"{k + 1}/{processes}"], env=environment, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*command, "--shard", f"{k + 1}/{processes}"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
         for k in range(processes)
     ]
     codes = [shard.wait() for shard in shards]
@@ -61,7 +83,9 @@ def run(sources: Path, out: Path, fps: float, processes: int) -> float:
 
 def main() -> None:
     """Print a row for each setting."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--seconds", type=int, default=20, help="of each of the two videos (20)")
     options.add_argument("--repeats", type=int, default=2)
     options.add_argument("--fps", type=float, nargs="+", default=[4.0, 1.0])
@@ -74,15 +98,21 @@ def main() -> None:
             folder.mkdir()
             for number in range(VIDEOS):
                 seconds = 0.2 if kind == "short" else given.seconds
-                make_video(folder / f"{number}.mp4", (64, 36) if kind == "short" else (854, 480), seconds)
+                make_video(
+                    folder / f"{number}.mp4", (64, 36) if kind == "short" else (854, 480), seconds
+                )
         found: dict[tuple[float, int], list[tuple[float, float]]] = {}
-        for repeat in range(given.repeats):  # in turns, so that what else runs here disturbs all alike
+        for repeat in range(
+            given.repeats
+        ):  # in turns, so that what else runs here disturbs all alike
             for case in product(given.fps, given.processes):
                 out = Path(name) / f"{repeat}-{case}"
                 short, long = (run(folders[kind], out / kind, *case) for kind in folders)
                 found.setdefault(case, []).append(((long - short) / minutes, short / case[1]))
                 print(f"{case}: {long:.1f} s, short {short:.1f} s", file=sys.stderr, flush=True)
-        print("| key frames a second | processes | CPU seconds a minute of video | CPU seconds to start a process |")
+        print(
+            "| key frames a second | processes | CPU seconds a minute of video | CPU seconds to start a process |"
+        )
         print("|---|---|---|---|")
         for (fps, processes), values in found.items():
             work, start = zip(*values, strict=True)

@@ -94,7 +94,9 @@ def make_video(path: Path, case: Case) -> None:
         for index in range(seconds * case.fps):
             flash = (index / case.fps + EVENT_EVERY / 2) % EVENT_EVERY < 0.5 / case.fps
             left = case.speed * index % case.width
-            writer.write(np.full_like(scene, 255) if flash else endless[:, left : left + case.width])
+            writer.write(
+                np.full_like(scene, 255) if flash else endless[:, left : left + case.width]
+            )
     repeat(piece, path, sound, case.seconds // seconds)
     piece.unlink()
 
@@ -114,7 +116,11 @@ def repeat(piece: Path, path: Path, sound: np.ndarray, times: int) -> None:
                         packet.stream = picture
                         target.mux(packet)
             frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
-            frame.sample_rate, frame.time_base, frame.pts = RATE, Fraction(1, RATE), number * len(sound)
+            frame.sample_rate, frame.time_base, frame.pts = (
+                RATE,
+                Fraction(1, RATE),
+                number * len(sound),
+            )
             target.mux(track.encode(frame))
         target.mux(track.encode(None))
 
@@ -131,7 +137,10 @@ def drifts_ms(path: Path) -> tuple[float, float]:
                     flashes.append(frame.time)
                 bright = luma > 140
             else:
-                loud = np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1) / frame.sample_rate + frame.time
+                loud = (
+                    np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1) / frame.sample_rate
+                    + frame.time
+                )
                 if len(loud):
                     if loud[0] - quiet_since > 1.0:
                         beeps.append(float(loud[0]))
@@ -161,7 +170,11 @@ def measure(source: Path, case: Case, checkpoint: str, threads: int) -> Measured
     def note(seconds: float) -> None:
         nonlocal next_minute
         if seconds >= 60 * next_minute:
-            print(f"  {case.name}, minute {next_minute}: {peak_megabytes():.1f} MB", file=sys.stderr, flush=True)
+            print(
+                f"  {case.name}, minute {next_minute}: {peak_megabytes():.1f} MB",
+                file=sys.stderr,
+                flush=True,
+            )
             next_minute += 1
 
     wall, cpu = time.monotonic(), time.process_time()
@@ -170,7 +183,12 @@ def measure(source: Path, case: Case, checkpoint: str, threads: int) -> Measured
     peak = peak_megabytes()
     first, last = drifts_ms(out)
     return Measured(
-        round(wall, 2), round(cpu, 2), round(wall / case.seconds, 3), round(peak, 1), round(first, 2), round(last, 2)
+        round(wall, 2),
+        round(cpu, 2),
+        round(wall / case.seconds, 3),
+        round(peak, 1),
+        round(first, 2),
+        round(last, 2),
     )
 
 
@@ -185,17 +203,25 @@ def row(case: Case, result: Measured) -> str:
 
 def main() -> None:
     """Run the cases, each in a process of its own, and print them as a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--memory", action="store_true", help="the long videos instead of the quick ones")
+    parser.add_argument(
+        "--memory", action="store_true", help="the long videos instead of the quick ones"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of the engine")
     parser.add_argument("--only", nargs="*", help="names of the cases to run, such as 720p")
     parser.add_argument("--out", type=Path, help="write the table here as JSON, too")
     arguments = parser.parse_args()
-    cases = [case for case in SPEED + MEMORY if case.name in arguments.only] if arguments.only else None
+    cases = (
+        [case for case in SPEED + MEMORY if case.name in arguments.only] if arguments.only else None
+    )
     table = {}
     print(f"{platform.processor() or platform.machine()}, threads: {arguments.threads}")
-    print("| video | key frames a second | real-time factor | CPU seconds a second | peak memory | drift, ms |")
+    print(
+        "| video | key frames a second | real-time factor | CPU seconds a second | peak memory | drift, ms |"
+    )
     print("|---|---|---|---|---|---|", flush=True)
     with (
         tempfile.TemporaryDirectory() as folder,

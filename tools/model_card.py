@@ -18,8 +18,18 @@ from ecmvae.metrics import METRICS, VALIDATION
 from ecmvae.metrics.metric_set import numbers
 
 LICENCE = "apache-2.0"
-_KINDS = {"image": "cut-out", "sound": "recording", "other": "other sound", "background": "background"}
-_USED = {"image": ("known",), "sound": ("known",), "other": ("known",), "background": ("train", "val")}
+_KINDS = {
+    "image": "cut-out",
+    "sound": "recording",
+    "other": "other sound",
+    "background": "background",
+}
+_USED = {
+    "image": ("known",),
+    "sound": ("known",),
+    "other": ("known",),
+    "background": ("train", "val"),
+}
 _SETS = {"s4": "S4-like", "ms3": "MS3-like"}
 
 
@@ -50,10 +60,8 @@ class CardFacts:
 
 def summary(config: Config) -> str:
     """The model in one line, for the list of models."""
-    model = config.model
-    return (
-        f"ECMVAE with {model.visual.name} and {model.audio.name}, {config.data.image_size} px, trained on AVS-Collage"
-    )
+    model, pixels = config.model, config.data.image_size
+    return f"ECMVAE with {model.visual.name} and {model.audio.name}, {pixels} px, trained on AVS-Collage"
 
 
 def write_card(facts: CardFacts) -> str:
@@ -61,7 +69,9 @@ def write_card(facts: CardFacts) -> str:
     sections = (
         f"---\n{_front_matter(facts)}\n---",
         f"# {facts.name}",
-        _INTRODUCTION.format(name=facts.name, summary=summary(facts.config), side=facts.config.data.image_size),
+        _INTRODUCTION.format(
+            name=facts.name, summary=summary(facts.config), side=facts.config.data.image_size
+        ),
         _numbers(facts),
         _latent_use(facts.reports),
         _training(facts),
@@ -187,7 +197,10 @@ def _numbers(facts: CardFacts) -> str:
         real = scores["real"]
         values = [
             *(value for name in VALIDATION["masks"] for _, value in numbers(real[name], name)),
-            *(scores.get(sound, {}).get("per_clip", {}).get("miou") for sound in ("shuffled", "silent")),
+            *(
+                scores.get(sound, {}).get("per_clip", {}).get("miou")
+                for sound in ("shuffled", "silent")
+            ),
             report["floors"].get("all_objects", {}).get("per_clip", {}).get("miou"),
         ]
         cells = " | ".join("-" if value is None else f"{value:.3f}" for value in values)
@@ -205,7 +218,9 @@ def _headings(report: Mapping[str, Any]) -> list[str]:
     """Headings of the metrics by which training validates."""
     real = report["scores"]["real"]
     labels = {name: METRICS.get(name).label for name in VALIDATION["masks"]}
-    return [heading for name in labels for heading, _ in numbers(real[name], name, label=labels[name])]
+    return [
+        heading for name in labels for heading, _ in numbers(real[name], name, label=labels[name])
+    ]
 
 
 def _training(facts: CardFacts) -> str:
@@ -245,7 +260,9 @@ def _sources(sources: CollageSources) -> str:
         "|---|---|---|",
     ]
     for (package, licence), kinds in sorted(counts.items()):
-        used = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items()))
+        used = ", ".join(
+            f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())
+        )
         lines.append(f"| {package} | {licence} | {used} |")
     archives = ", ".join(name.split()[0] for name in sources.packages)
     lines += ["", f"Archives: {archives}."]
@@ -255,7 +272,10 @@ def _sources(sources: CollageSources) -> str:
 
 
 def _trained_on(sources: CollageSources, kind: str) -> int:
-    return sum(item.kind == kind and item.pool in _USED[kind] and item.category != "" for item in sources.items)
+    return sum(
+        item.kind == kind and item.pool in _USED[kind] and item.category != ""
+        for item in sources.items
+    )
 
 
 def _wants_credit(item: SourceItem) -> bool:

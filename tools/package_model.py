@@ -103,10 +103,14 @@ def package(
     full = load_model(best)
     config = full.config
     if config.data.name != "collage":
-        raise UserError(f"{run} was trained on {config.data.name}: the card's sources are known for AVS-Collage only")
+        raise UserError(
+            f"{run} was trained on {config.data.name}: the card's sources are known for AVS-Collage only"
+        )
     if full.audio_encoder is None:
         raise UserError(f"{run} has no audio encoder: it could not hear")
-    sources = sources or CollageSources.fetch(config.data.root).fold(config.data.fold, config.data.folds)
+    sources = sources or CollageSources.fetch(config.data.root).fold(
+        config.data.fold, config.data.folds
+    )
     reports = _reports(run / "scores", weights_sha256(best))
     trained = json.loads((best / METADATA_FILE).read_text(encoding="utf-8"))
     trained = {name: value for name, value in trained.items() if name not in full.metadata()}
@@ -116,11 +120,15 @@ def package(
         save_model(full, folder, _portable(config), half=True)
         size = (folder / WEIGHTS_FILE).stat().st_size
         if size > MAX_BYTES:
-            raise UserError(f"{name} would be {size / 1e6:.1f} MB in 16 bits: {MAX_BYTES / 1e6:.0f} MB is the limit")
+            raise UserError(
+                f"{name} would be {size / 1e6:.1f} MB in 16 bits: {MAX_BYTES / 1e6:.0f} MB is the limit"
+            )
         rounding = measure_rounding(full, load_model(folder), data or run / "data", split, clips)
         print(f"{name}: {size / 1e6:.1f} MB; {rounding}")
         if rounding.miou > MAX_CHANGE:
-            raise UserError(f"{name} loses too much in 16 bits: mIoU changes by {rounding.miou:.4f}")
+            raise UserError(
+                f"{name} loses too much in 16 bits: mIoU changes by {rounding.miou:.4f}"
+            )
         facts = CardFacts(
             name=name, config=config, command=command, commit=commit, trained=trained, reports=reports,
             rounding=str(rounding), sources=sources,
@@ -145,7 +153,9 @@ def register(index: Path, name: str, entry: dict[str, Any]) -> None:
     """Put an entry into the list, in the place of an older one of that name; the others stay as they are."""
     entries = (yaml.safe_load(index.read_text(encoding="utf-8")) or {}) if index.is_file() else {}
     with replacing(index) as part:
-        part.write_text(_HEADER + yaml.safe_dump({**entries, name: entry}, sort_keys=False, width=120), "utf-8")
+        part.write_text(
+            _HEADER + yaml.safe_dump({**entries, name: entry}, sort_keys=False, width=120), "utf-8"
+        )
 
 
 @torch.no_grad()
@@ -157,7 +167,9 @@ def measure_rounding(full: ECMVAE, halved: ECMVAE, data: Path, split: str, clips
     """
     knobs, tasks = full.config.data, tasks_in(data) if data.is_dir() else []
     if not tasks:
-        raise UserError(f"{data} is not a written AVS-Collage: name one with --data, to measure what 16 bits change")
+        raise UserError(
+            f"{data} is not a written AVS-Collage: name one with --data, to measure what 16 bits change"
+        )
     seen, pixels, flipped, changes, logit = 0, 0, 0, [], 0.0
     for task in tasks:
         source = AVSBenchDataset(
@@ -169,7 +181,9 @@ def measure_rounding(full: ECMVAE, halved: ECMVAE, data: Path, split: str, clips
         for index in range(len(source.clips)):
             batch = AVBatch.collate([prepare(source[index])])
             one, other = (
-                model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits.flatten(0, 1)
+                model(batch.frames, model.encode_audio(batch.audio), latents="mean").logits.flatten(
+                    0, 1
+                )
                 for model in (full, halved)
             )
             masks = batch.masks.flatten(0, 1)
@@ -184,14 +198,22 @@ def measure_rounding(full: ECMVAE, halved: ECMVAE, data: Path, split: str, clips
 
 def _reports(folder: Path, sha256: str) -> list[dict[str, Any]]:
     """Every report below the folder; those that name their weights must name these."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("report.json"))]
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("report.json"))
+    ]
     if not found:
-        raise UserError(f"{folder} holds no report.json: score the run with ecmvae evaluate --out {folder}/SOMETHING")
+        raise UserError(
+            f"{folder} holds no report.json: score the run with ecmvae evaluate --out {folder}/SOMETHING"
+        )
     for report in found:
         if report["about"].get("sha256", sha256) != sha256:
             about = report["about"]
-            raise UserError(f"{folder}: {about['task']} {about['split']} was scored with other weights: score it again")
-    return sorted(found, key=lambda report: (report["about"]["split"], report["about"]["task"] != "s4"))
+            raise UserError(
+                f"{folder}: {about['task']} {about['split']} was scored with other weights: score it again"
+            )
+    return sorted(
+        found, key=lambda report: (report["about"]["split"], report["about"]["task"] != "s4")
+    )
 
 
 def _portable(config: Config) -> Config:
@@ -207,14 +229,18 @@ def _portable(config: Config) -> Config:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; 2 means a mistake that the user can correct."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="the finished run")
     parser.add_argument("--name", required=True, help="of the model")
     parser.add_argument("--command", required=True, help="which trained it, for the card")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
     parser.add_argument("--data", type=Path, help="a written AVS-Collage; without it RUN/data")
     parser.add_argument("--split", default="test_seen", help="of that")
-    parser.add_argument("--clips", type=int, default=40, help="clips a data set to compare 16 with 32 bits on")
+    parser.add_argument(
+        "--clips", type=int, default=40, help="clips a data set to compare 16 with 32 bits on"
+    )
     options = vars(parser.parse_args(arguments))
     try:
         folder = package(options.pop("run"), options.pop("name"), **options)

@@ -67,17 +67,40 @@ def quirks() -> list[tuple[str, str, float, float]]:
     case = {name: torch.from_numpy(value) for name, value in reference_inputs.loss_inputs().items()}
     p, q = (DiagonalGaussian(case[f"mu_{side}"], case[f"logvar_{side}"]) for side in "pq")
     logits, masks, z1, z2 = case["logits_ms3"], case["mask_ms3"], case["z1"], case["z2"]
-    maps, sound = [case[f"v_map_{i}"] for i in range(4)], [unit_length(case["a_fea_0"][0].T, dim=1)] * 4
+    maps, sound = (
+        [case[f"v_map_{i}"] for i in range(4)],
+        [unit_length(case["a_fea_0"][0].T, dim=1)] * 4,
+    )
     small = DiagonalGaussian(p.mean, torch.full_like(p.logvar, -8.0))
     bound = MutualInformationBound(16)
     rows = [
-        ("structure", "BCE weights cancel", released.structure_loss(logits, masks), structure_loss(logits, masks)),
+        (
+            "structure",
+            "BCE weights cancel",
+            released.structure_loss(logits, masks),
+            structure_loss(logits, masks),
+        ),
         ("kl_*", "exp(logvar) taken for the scale", released.kl(p, q), p.kl(q)),
         ("js_shared", "densities at different samples", released.js(p, q, 1000), p.js(q, 1000)),
         ("js_shared", "the same, of equal distributions", released.js(p, p, 1000), p.js(p, 1000)),
-        ("js_shared", "the same, of equal ones with logvar -8", released.js(small, small, 1000), small.js(small, 1000)),
-        ("mutual_information", "no normaliser", released.mutual_information(bound, z1, z2), bound(z1, z2)),
-        ("orthogonality", "mean in place of the sum", released.orthogonality_loss(z1, z2), orthogonality_loss(z1, z2)),
+        (
+            "js_shared",
+            "the same, of equal ones with logvar -8",
+            released.js(small, small, 1000),
+            small.js(small, 1000),
+        ),
+        (
+            "mutual_information",
+            "no normaliser",
+            released.mutual_information(bound, z1, z2),
+            bound(z1, z2),
+        ),
+        (
+            "orthogonality",
+            "mean in place of the sum",
+            released.orthogonality_loss(z1, z2),
+            orthogonality_loss(z1, z2),
+        ),
         (
             "audio-visual matching",
             "frames summed, logits pooled before the sigmoid",
@@ -85,19 +108,33 @@ def quirks() -> list[tuple[str, str, float, float]]:
             audio_visual_matching_loss(maps, sound, logits),
         ),
     ]
-    return [(term, quirk, theirs.mean().item(), ours.mean().item()) for term, quirk, theirs, ours in rows]
+    return [
+        (term, quirk, theirs.mean().item(), ours.mean().item())
+        for term, quirk, theirs, ours in rows
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparisons and write the table; 1 when one of them fails."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "parity.md", help="the table's file")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "docs" / "parity.md", help="the table's file"
+    )
     options = parser.parse_args(arguments)
     folder = ROOT / "tests" / "reference"
     tables: list[list[str]] = []
     for tests in (TESTS, RECOMPUTED):
         if pytest.main(
-            ["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *(str(folder / name) for name in tests)]
+            [
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "--rootdir",
+                str(ROOT),
+                *(str(folder / name) for name in tests),
+            ]
         ):
             print("error: not at parity, nothing written", file=sys.stderr)
             return 1
@@ -107,8 +144,13 @@ def main(arguments: list[str] | None = None) -> int:
         tables.append([f"| {what} | {gap:.1e} | {allowed} |" for what, (gap, allowed) in measured])
         released_case.measured.clear()
     rows, judged = tables
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
-    effects = [f"| {term} | {quirk} | {theirs:.4g} | {ours:.4g} |" for term, quirk, theirs, ours in quirks()]
+    versions = (
+        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}"
+    )
+    effects = [
+        f"| {term} | {quirk} | {theirs:.4g} | {ours:.4g} |"
+        for term, quirk, theirs, ours in quirks()
+    ]
     text = "\n".join(
         [
             HEADER.rstrip(),

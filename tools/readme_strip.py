@@ -37,15 +37,25 @@ QUIETEST, LOUDEST = -4.0, 2.0  # of the log-mel picture
 
 def main() -> None:
     """Predict and draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", help="model folder, run or name; by default the packaged model")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--checkpoint", help="model folder, run or name; by default the packaged model"
+    )
     parser.add_argument("--clip", type=Path, default=Path("docs/assets/example.mp4"))
     parser.add_argument("--out", type=Path, default=Path("docs/assets/strip.webp"))
-    parser.add_argument("--samples", type=int, default=8, help="latent samples behind mask and uncertainty")
+    parser.add_argument(
+        "--samples", type=int, default=8, help="latent samples behind mask and uncertainty"
+    )
     parser.add_argument("--quality", type=int, default=35, help="of the WebP file, 0 to 100")
-    parser.add_argument("--frames", type=Path, help="also keep the frames as PNG files in this folder, to look at")
+    parser.add_argument(
+        "--frames", type=Path, help="also keep the frames as PNG files in this folder, to look at"
+    )
     args = parser.parse_args()
-    result = VideoPredictor(args.checkpoint, "cpu", PredictorOptions(samples=args.samples)).predict(args.clip)
+    result = VideoPredictor(args.checkpoint, "cpu", PredictorOptions(samples=args.samples)).predict(
+        args.clip
+    )
     clip = read_clip(args.clip)
     answers = list(result)[::EVERY]
     pictures = list(strip(clip.frames[::EVERY], answers, clip.waveform))
@@ -57,10 +67,14 @@ def main() -> None:
     with replacing(args.out) as part:
         options = {"duration": pause, "loop": 0, "quality": args.quality, "method": 6}
         pictures[0].save(part, "WEBP", save_all=True, append_images=pictures[1:], **options)
-    print(f"{args.out}: {len(pictures)} frames of {pictures[0].size}, {args.out.stat().st_size / 1e6:.2f} MB")
+    print(
+        f"{args.out}: {len(pictures)} frames of {pictures[0].size}, {args.out.stat().st_size / 1e6:.2f} MB"
+    )
 
 
-def strip(frames: np.ndarray, answers: list[FrameResult], waveform: np.ndarray) -> Iterator[Image.Image]:
+def strip(
+    frames: np.ndarray, answers: list[FrameResult], waveform: np.ndarray
+) -> Iterator[Image.Image]:
     """The strip's frames, one for each answer."""
     side_y, side_x = frames.shape[1:3]
     width = 2 * MARGIN + 3 * side_x + 2 * GAP
@@ -70,7 +84,12 @@ def strip(frames: np.ndarray, answers: list[FrameResult], waveform: np.ndarray) 
     columns = [MARGIN + number * (side_x + GAP) for number in range(3)]
     for x, label in zip(columns, LABELS, strict=True):
         draw.text((x, MARGIN), label, fill=INK, font_size=27)
-    draw.text((MARGIN, sound_top - LABEL), "sound: what the model hears, low to high", fill=INK, font_size=27)
+    draw.text(
+        (MARGIN, sound_top - LABEL),
+        "sound: what the model hears, low to high",
+        fill=INK,
+        font_size=27,
+    )
     span = width - 2 * MARGIN
     ground.paste(spectrogram(waveform, (span, SOUND)), (MARGIN, sound_top))
     for start, words in HEARD:
@@ -86,14 +105,18 @@ def strip(frames: np.ndarray, answers: list[FrameResult], waveform: np.ndarray) 
         for x, panel in zip(columns, panels, strict=True):
             picture.paste(Image.fromarray(np.ascontiguousarray(panel)), (x, top))
         cursor = MARGIN + round(span * answer.time / seconds)
-        ImageDraw.Draw(picture).rectangle((cursor, sound_top, cursor + 3, sound_top + SOUND - 1), fill=CURSOR)
+        ImageDraw.Draw(picture).rectangle(
+            (cursor, sound_top, cursor + 3, sound_top + SOUND - 1), fill=CURSOR
+        )
         yield picture
 
 
 def spectrogram(waveform: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """The log-mel picture of a sound, time to the right, high notes above."""
     padded = np.pad(waveform, (0, SAMPLE_RATE))
-    windows = log_mel_patches(torch.from_numpy(padded), SAMPLE_RATE, 0.96).flatten(0, 2)  # no gap between patches
+    windows = log_mel_patches(torch.from_numpy(padded), SAMPLE_RATE, 0.96).flatten(
+        0, 2
+    )  # no gap between patches
     levels = windows[: 100 * len(waveform) // SAMPLE_RATE].T.flip(0).numpy()
     levels = (levels - QUIETEST) / (LOUDEST - QUIETEST)
     return Image.fromarray(render.heat(levels)).resize(size, Image.Resampling.BICUBIC)

@@ -48,7 +48,15 @@ def scores() -> str:
         score = f"ecmvae evaluate --checkpoint {run} --data {config.data.root} --task {task} --split test"
         latents = " --latents sample" if config.model.name == "ecmvae" else ""
         train = f"`ecmvae train --config {recipe(name).relative_to(ROOT)}`"
-        rows.append((name, authors, "", "" if latents else "no latents", f"{train}, then `{score}{latents}`"))
+        rows.append(
+            (
+                name,
+                authors,
+                "",
+                "" if latents else "no latents",
+                f"{train}, then `{score}{latents}`",
+            )
+        )
     return table(("recipe", "authors' mIoU / F", "ours", "ours, latents' means", "command"), rows)
 
 
@@ -58,9 +66,17 @@ def merged(names: Sequence[str]) -> str:
     settings = [row for each in found.values() for row in each.settings]
     parts = [f"Settings that differ: {len(settings)}."]
     if settings:
-        parts.append(_rows("setting", "there", {name: each.settings for name, each in found.items()}))
-    parts += ["Whatever the settings:", _rows("what", "there", {name: each.fixed for name, each in found.items()})]
-    parts += ["Left open there:", _rows("setting", "what is open", {name: each.open for name, each in found.items()})]
+        parts.append(
+            _rows("setting", "there", {name: each.settings for name, each in found.items()})
+        )
+    parts += [
+        "Whatever the settings:",
+        _rows("what", "there", {name: each.fixed for name, each in found.items()}),
+    ]
+    parts += [
+        "Left open there:",
+        _rows("setting", "what is open", {name: each.open for name, each in found.items()}),
+    ]
     return "\n\n".join(parts)
 
 
@@ -70,7 +86,13 @@ def _rows(what: str, there: str, found: dict[str, list[Difference]]) -> str:
         for row in rows:
             of.setdefault(row, []).append(name)
     lines = [
-        (code(row.what), row.here, row.there, row.source, "all" if len(names) == len(found) else ", ".join(names))
+        (
+            code(row.what),
+            row.here,
+            row.there,
+            row.source,
+            "all" if len(names) == len(found) else ", ".join(names),
+        )
         for row, names in of.items()
     ]
     return table((what, "here", there, "source", "recipes"), lines)
@@ -86,15 +108,21 @@ def renewed(page: str) -> str:
     blocks = {"scores": scores(), **{model: merged(names) for model, names in MODELS.items()}}
     for name, text in blocks.items():
         pattern = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page, count = pattern.subn(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page)  # type: ignore[misc]
+        page, count = pattern.subn(
+            lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", page
+        )  # type: ignore[misc]
         if count != 1:
-            raise UserError(f"{PAGE}: needs one block <!-- {name} --> ... <!-- end -->, has {count}")
+            raise UserError(
+                f"{PAGE}: needs one block <!-- {name} --> ... <!-- end -->, has {count}"
+            )
     return page
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 2 means a mistake that the user can correct."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="*", help="YAML files, as of ecmvae train --config")
     parser.add_argument("--docs", action="store_true", help="renew the tables of docs/reproduce.md")
     options = parser.parse_args(arguments)

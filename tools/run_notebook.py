@@ -41,7 +41,9 @@ def execute(
             cell.source = cell.source.replace(line, other)
     if extra:
         notebook.cells.append(nbformat.v4.new_code_cell(extra))
-    NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        notebook, timeout=timeout, resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # when each cell ran
         if cell.cell_type == "code":
@@ -54,7 +56,9 @@ def execute(
 
 def main() -> None:
     """Run notebooks and write their outputs into them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebooks", type=Path, nargs="+")
     for path in parser.parse_args().notebooks:
         notebook = execute(path)

@@ -55,7 +55,9 @@ def campaign_named(name: str) -> type[Campaign]:
     return found
 
 
-def attack(name: str, seed: int, indices: Sequence[int], work: Path, progress: bool = True) -> dict[str, Any]:
+def attack(
+    name: str, seed: int, indices: Sequence[int], work: Path, progress: bool = True
+) -> dict[str, Any]:
     """Make attacks of one campaign.
 
     Args:
@@ -80,20 +82,33 @@ def attack(name: str, seed: int, indices: Sequence[int], work: Path, progress: b
             except Exception as error:  # a fault of the attack itself must be seen as well
                 trial = Trial("campaign", f"{type(error).__name__}: {cut(str(error))}")
             here = str(work)  # differs from run to run
-            trial = replace(trial, lost=trial.lost.replace(here, "WORK"), detail=trial.detail.replace(here, "WORK"))
+            trial = replace(
+                trial,
+                lost=trial.lost.replace(here, "WORK"),
+                detail=trial.detail.replace(here, "WORK"),
+            )
             trials.append((index, trial))
             if progress and trial.lost:
-                print(f"{name} {index} lost: {trial.kind}: {trial.lost} ({trial.detail})", flush=True)
+                print(
+                    f"{name} {index} lost: {trial.kind}: {trial.lost} ({trial.detail})", flush=True
+                )
             if progress and time.monotonic() - told > 30:
                 told = time.monotonic()
                 lost = sum(bool(each.lost) for _, each in trials)
-                print(f"{name}: {len(trials)} of {len(indices)}, {lost} lost, {told - started:.0f} s", flush=True)
+                print(
+                    f"{name}: {len(trials)} of {len(indices)}, {lost} lost, {told - started:.0f} s",
+                    flush=True,
+                )
         figures = dict(campaign.figures())
     return report(name, seed, trials, figures, time.monotonic() - started)
 
 
 def report(
-    name: str, seed: int, trials: Sequence[tuple[int, Trial]], figures: dict[str, Any], seconds: float
+    name: str,
+    seed: int,
+    trials: Sequence[tuple[int, Trial]],
+    figures: dict[str, Any],
+    seconds: float,
 ) -> dict[str, Any]:
     """What is written as JSON about a campaign."""
     lost = [(index, trial) for index, trial in trials if trial.lost]
@@ -137,7 +152,11 @@ def again(found: dict[str, Any], work: Path) -> dict[str, Any]:
     seed = int(found["command"].partition("--seed ")[2].split()[0])
     repeated = attack(found["campaign"], seed, list(indices), work)
     still = {loss["repeat"] for loss in repeated["losses"]}
-    mended = [{**loss, "commit": repeated["commit"]} for loss in found["losses"] if loss["repeat"] not in still]
+    mended = [
+        {**loss, "commit": repeated["commit"]}
+        for loss in found["losses"]
+        if loss["repeat"] not in still
+    ]
     kinds = {kind: dict(counts) for kind, counts in found["kinds"].items()}
     for loss in mended:
         kinds[loss["kind"]]["lost"] -= 1
@@ -153,9 +172,14 @@ def again(found: dict[str, Any], work: Path) -> dict[str, Any]:
 
 def page(reports: Sequence[dict[str, Any]]) -> str:
     """The tables of docs/reliability.md."""
-    lines = ["| campaign | tried | survived | lost | figures | commit |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| campaign | tried | survived | lost | figures | commit |",
+        "|---|---|---|---|---|---|",
+    ]
     for each in reports:
-        figures = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in each["figures"].items())
+        figures = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in each["figures"].items()
+        )
         lines.append(
             f"| [`{each['campaign']}`](#{each['campaign']}) | {each['tried']:,} | {each['survived']:,} "
             f"| {each['lost']} | {figures} | {str(each['commit'])[:7]} |"
@@ -165,12 +189,18 @@ def page(reports: Sequence[dict[str, Any]]) -> str:
         lines += ["", f"## {each['campaign']}", "", (module.__doc__ or "").strip(), ""]
         lines += [f"`{each['command']}`, {each['minutes']} minutes on {each['machine']}.", ""]
         lines += ["| kind | tried | lost |", "|---|---|---|"]
-        lines += [f"| {kind} | {count['tried']} | {count['lost']} |" for kind, count in each["kinds"].items()]
+        lines += [
+            f"| {kind} | {count['tried']} | {count['lost']} |"
+            for kind, count in each["kinds"].items()
+        ]
         for loss in each.get("mended", ()):
             lines += ["", f"Lost in this run, survived since {loss['commit'][:7]}: {loss['kind']}: {loss['why']}; "
                       f"`{loss['repeat']}`."]  # fmt: skip
         for loss in each["losses"]:
-            lines += ["", f"Lost: {loss['kind']}: {loss['why']} ({loss['detail']}); repeat with `{loss['repeat']}`."]
+            lines += [
+                "",
+                f"Lost: {loss['kind']}: {loss['why']} ({loss['detail']}); repeat with `{loss['repeat']}`.",
+            ]
     return "\n".join(lines)
 
 
@@ -186,10 +216,14 @@ def write_page() -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 1 if anything was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("campaign", choices=[*CAMPAIGNS, "page"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=int, help="number of attacks; each campaign has its own default")
+    parser.add_argument(
+        "--runs", type=int, help="number of attacks; each campaign has its own default"
+    )
     parser.add_argument("--only", type=int, help="repeat the attack of this number")
     parser.add_argument("--json", type=Path, help="write the report here")
     parser.add_argument("--again", type=Path, help="repeat the losses of this report, and renew it")
@@ -207,7 +241,9 @@ def main(words: Sequence[str] | None = None) -> int:
     target = options.json or options.again
     if target is not None:
         write_json(target, found)
-    print(f"{found['campaign']}: {found['tried']} tried, {found['survived']} survived, {found['lost']} lost")
+    print(
+        f"{found['campaign']}: {found['tried']} tried, {found['survived']} survived, {found['lost']} lost"
+    )
     for name, value in found["figures"].items():
         print(f"  {name}: {value}")
     return 1 if found["lost"] else 0

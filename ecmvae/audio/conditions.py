@@ -31,7 +31,16 @@ from torch import Tensor
 from ecmvae.errors import UserError
 
 Condition = Literal[
-    "real", "silent", "shuffled", "noise", "swapped", "shifted", "offscreen", "noise_alone", "speech", "music"
+    "real",
+    "silent",
+    "shuffled",
+    "noise",
+    "swapped",
+    "shifted",
+    "offscreen",
+    "noise_alone",
+    "speech",
+    "music",
 ]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
@@ -74,7 +83,9 @@ def with_noise(
     return with_sound(waveform, noise, snr_db)
 
 
-def with_sound(waveform: Float[Tensor, " s"], other: Float[Tensor, " r"], snr_db: float) -> Float[Tensor, " s"]:
+def with_sound(
+    waveform: Float[Tensor, " s"], other: Float[Tensor, " r"], snr_db: float
+) -> Float[Tensor, " s"]:
     """The sound with another one, looped or cut to its length, `snr_db` decibels below it (RMS over the clip).
 
     If the clip is silent, the other sound is added at -20 dB of full scale.
@@ -120,7 +131,9 @@ def clips_of_other_classes(classes: Sequence[AbstractSet[str]], seed: int) -> li
     chosen: list[int | None] = []
     for mine in classes:
         order = torch.randperm(len(classes), generator=generator).tolist()
-        chosen.append(next((j for j in order if mine and classes[j] and not mine & classes[j]), None))
+        chosen.append(
+            next((j for j in order if mine and classes[j] and not mine & classes[j]), None)
+        )
     return chosen
 
 

@@ -78,9 +78,13 @@ def build_audio_encoder(
             object that is not an audio encoder, saying what it lacks.
     """
     found = AUDIO_ENCODERS.get(choice)
-    if (load := getattr(found, "from_weights", None)) is not None and not isinstance(found, nn.Module):
+    if (load := getattr(found, "from_weights", None)) is not None and not isinstance(
+        found, nn.Module
+    ):
         return check_audio_encoder(load(weights, pretrained=pretrained, architecture=architecture))
-    encoder = check_audio_encoder(found) if isinstance(found, nn.Module) else _instance(found, choice)
+    encoder = (
+        check_audio_encoder(found) if isinstance(found, nn.Module) else _instance(found, choice)
+    )
     if weights is not None:
         load_audio_weights(encoder, weights)
     return encoder
@@ -96,7 +100,9 @@ def _instance(found: Any, choice: Any) -> Any:
     try:
         inspect.signature(found).bind()
     except (TypeError, ValueError) as error:
-        raise UserError(f"{choice} is not an audio encoder: it lacks a constructor without arguments") from error
+        raise UserError(
+            f"{choice} is not an audio encoder: it lacks a constructor without arguments"
+        ) from error
     return check_audio_encoder(found())
 
 
@@ -109,10 +115,14 @@ def check_audio_encoder(encoder: Any) -> Any:
     lacking = [] if isinstance(encoder, nn.Module) else ["the methods of nn.Module"]
     lacking += [f".{name}" for name in ("front_end", "dim") if not hasattr(encoder, name)]
     lacking = lacking or [
-        f".front_end.{name}" for name in ("name", "sample_rate", "seconds") if not hasattr(encoder.front_end, name)
+        f".front_end.{name}"
+        for name in ("name", "sample_rate", "seconds")
+        if not hasattr(encoder.front_end, name)
     ]
     if lacking:
-        raise UserError(f"{type(encoder).__name__} is not an audio encoder: it lacks {' and '.join(lacking)}")
+        raise UserError(
+            f"{type(encoder).__name__} is not an audio encoder: it lacks {' and '.join(lacking)}"
+        )
     return encoder
 
 
@@ -149,7 +159,12 @@ def sound_windows(
     length = window_samples(front_end)
     lead = round((0.5 - front_end.seconds / 2) * front_end.sample_rate)
     starts = [
-        round(round((start_seconds + k * hop_seconds) / _GRID_SECONDS) * _GRID_SECONDS * front_end.sample_rate) + lead
+        round(
+            round((start_seconds + k * hop_seconds) / _GRID_SECONDS)
+            * _GRID_SECONDS
+            * front_end.sample_rate
+        )
+        + lead
         for k in range(count)
     ]
     before = max(0, -min(starts, default=0))
@@ -199,5 +214,7 @@ def fill_audio_encoder(encoder: nn.Module, state: Mapping[str, Tensor], where: s
     try:
         compare_keys(where, own, given)
     except UserError as error:
-        raise UserError(f"{where} does not hold the weights of {type(encoder).__name__}: {error}") from None
+        raise UserError(
+            f"{where} does not hold the weights of {type(encoder).__name__}: {error}"
+        ) from None
     encoder.load_state_dict({**own, **given})

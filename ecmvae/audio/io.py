@@ -46,14 +46,22 @@ def read_wave(path: str | Path) -> tuple[Float[Tensor, " s"], int]:
     return waveform, int(rate)
 
 
-def write_wave(path: str | Path, waveform: Float[Tensor, " s"], sample_rate: int = SAMPLE_RATE) -> None:
+def write_wave(
+    path: str | Path, waveform: Float[Tensor, " s"], sample_rate: int = SAMPLE_RATE
+) -> None:
     """Write one channel as a 16-bit wav file; values outside [-1, 1) are clipped.
 
     A value v is stored as round(32768 v), so `read_wave` gives back what was a multiple of 1/32768 unchanged.
     """
     import soundfile
 
-    pcm = (waveform.detach().cpu().double() * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
+    pcm = (
+        (waveform.detach().cpu().double() * 32768)
+        .round()
+        .clamp(-32768, 32767)
+        .to(torch.int16)
+        .numpy()
+    )
     with replacing(Path(path)) as part:
         soundfile.write(str(part), pcm, sample_rate, subtype="PCM_16", format="WAV")
 
@@ -78,7 +86,11 @@ def resample(
         return waveform
     slower, faster = sorted((rate, new_rate))
     ratio = Fraction(slower, faster).limit_denominator(_LARGEST_TERM)
-    old, new = (ratio.numerator, ratio.denominator) if rate == slower else (ratio.denominator, ratio.numerator)
+    old, new = (
+        (ratio.numerator, ratio.denominator)
+        if rate == slower
+        else (ratio.denominator, ratio.numerator)
+    )
     import torchaudio.functional
 
     resampled: Tensor = torchaudio.functional.resample(

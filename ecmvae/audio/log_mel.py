@@ -26,7 +26,9 @@ _LOWEST_HZ, _HIGHEST_HZ = 125.0, 7500.0
 def log_mel(waveform: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n windows 64"]:
     """The log-mel spectrogram of waveforms at 16 kHz: (..., S) -> (..., W, 64) float32, natural logarithm."""
     window, mel = _constants()
-    windows = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW, axis=-1)[..., ::HOP, :] * window
+    windows = (
+        np.lib.stride_tricks.sliding_window_view(waveform, WINDOW, axis=-1)[..., ::HOP, :] * window
+    )
     magnitude = np.abs(np.fft.rfft(windows, n=_FFT))
     decibels: np.ndarray = np.log(magnitude @ mel + np.float32(_LOG_OFFSET))
     return decibels
@@ -47,7 +49,9 @@ def mel_matrix() -> Float[np.ndarray, "257 64"]:
     lowest, highest = _hertz_to_mel(np.array([_LOWEST_HZ, _HIGHEST_HZ]))
     edges = np.linspace(lowest, highest, MEL_BINS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]  # each (64,)
-    weights: np.ndarray = np.minimum((mel - lower) / (centre - lower), (upper - mel) / (upper - centre)).clip(min=0)
+    weights: np.ndarray = np.minimum(
+        (mel - lower) / (centre - lower), (upper - mel) / (upper - centre)
+    ).clip(min=0)
     weights[0] = 0
     return weights
 

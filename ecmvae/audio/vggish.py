@@ -104,10 +104,16 @@ class VGGishPostprocessor(nn.Module):
         Raises:
             UserError: When the file is missing, damaged or another one.
         """
-        state = {key.removeprefix("pproc."): value.float() for key, value in read_weight_file(path).items()}
+        state = {
+            key.removeprefix("pproc."): value.float()
+            for key, value in read_weight_file(path).items()
+        }
         if "pca_means" in state:
             state["pca_means"] = state["pca_means"].flatten()  # (128,) or (128, 1)
-        own = {"pca_eigen_vectors": torch.empty(EMBEDDING_DIM, EMBEDDING_DIM), "pca_means": torch.empty(EMBEDDING_DIM)}
+        own = {
+            "pca_eigen_vectors": torch.empty(EMBEDDING_DIM, EMBEDDING_DIM),
+            "pca_means": torch.empty(EMBEDDING_DIM),
+        }
         compare_keys(f"{path} as VGGish's PCA", own, state)
         return cls(state["pca_eigen_vectors"], state["pca_means"])
 
@@ -137,7 +143,9 @@ class VGGishSmall(AudioEncoder):
             convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
             stages += [convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*stages)
-        self.embeddings = nn.Sequential(nn.Linear(2 * 4 * widths[-1], EMBEDDING_DIM), nn.ReLU(inplace=True))
+        self.embeddings = nn.Sequential(
+            nn.Linear(2 * 4 * widths[-1], EMBEDDING_DIM), nn.ReLU(inplace=True)
+        )
 
     def forward(self, patches: Float[Tensor, "n 1 96 64"]) -> Float[Tensor, "n 128"]:
         """Embed log-mel patches (n, 1, 96, 64) as (n, 128), entries >= 0."""
@@ -179,7 +187,9 @@ def log_mel_patches(
         ValueError: If `hop_seconds` is below 0.01 or `num_patches` is negative.
     """
     if hop_seconds < 1 / 100 or (num_patches or 0) < 0:
-        raise ValueError(f"hop_seconds={hop_seconds} must be at least 0.01, num_patches={num_patches} not negative")
+        raise ValueError(
+            f"hop_seconds={hop_seconds} must be at least 0.01, num_patches={num_patches} not negative"
+        )
     sound, front_end = resample(waveform.float(), sample_rate), VGGishFrontEnd()
     count = num_log_mel_patches(len(sound), hop_seconds) if num_patches is None else num_patches
     if count == 0:

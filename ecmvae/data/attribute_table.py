@@ -111,7 +111,9 @@ def read_partition(root: Path) -> dict[str, int] | None:
                 if line == 1 and path.suffix == ".csv":
                     continue  # the header
                 raise _fault(
-                    path, line, f"{short(' '.join(cells))} is not a split: write 0, 1 or 2 for train, valid, test"
+                    path,
+                    line,
+                    f"{short(' '.join(cells))} is not a split: write 0, 1 or 2 for train, valid, test",
                 )
             splits[picture] = int(cells[0])
         return splits
@@ -130,21 +132,29 @@ def _read(path: Path) -> tuple[list[str], dict[str, list[str]]]:
         header = cells if path.suffix == ".txt" else cells[1:]
         break
     if not header:
-        raise UserError(f"{show_path(path)} has no columns of attributes: write a header such as image_id,Smiling")
+        raise UserError(
+            f"{show_path(path)} has no columns of attributes: write a header such as image_id,Smiling"
+        )
     if len(header) > MAX_COLUMNS:
         raise UserError(f"{show_path(path)} has {len(header)} columns: keep at most {MAX_COLUMNS}")
     repeated = [name for number, name in enumerate(header) if name in header[:number] or not name]
     if repeated:
-        raise UserError(f"{show_path(path)}: the column {short(repeated[0])} is there twice or has no name: rename it")
+        raise UserError(
+            f"{show_path(path)}: the column {short(repeated[0])} is there twice or has no name: rename it"
+        )
     rows: dict[str, list[str]] = {}
     for line, (picture, *cells) in lines:
         if len(cells) != len(header):
-            raise _fault(path, line, f"has {len(cells)} values for {len(header)} attributes: correct it")
+            raise _fault(
+                path, line, f"has {len(cells)} values for {len(header)} attributes: correct it"
+            )
         if picture in rows:
             raise _fault(path, line, f"{short(picture)} has a row already: delete one of the two")
         for name, cell in zip(header, cells, strict=True):
             if cell.lower() in ("", "nan", "null", "none", "?"):
-                raise _fault(path, line, f"{cut(name)} is {short(cell)}: fill the cell in, or delete the row")
+                raise _fault(
+                    path, line, f"{cut(name)} is {short(cell)}: fill the cell in, or delete the row"
+                )
         rows[picture] = cells
     return header, rows
 
@@ -180,7 +190,9 @@ def _column(name: str, cells: Mapping[str, str]) -> Column | None:
     if len(values) > MAX_CATEGORIES:
         return None
     index = {value: number for number, value in enumerate(values)}
-    return Column(name, tuple(values), {picture: index[cell] for picture, cell in cells.items()}, binary=False)
+    return Column(
+        name, tuple(values), {picture: index[cell] for picture, cell in cells.items()}, binary=False
+    )
 
 
 def _ordered(values: set[str]) -> Sequence[str]:
@@ -189,7 +201,10 @@ def _ordered(values: set[str]) -> Sequence[str]:
         numbers = {value: float(value) for value in values}
     except ValueError:
         return sorted(values)
-    return sorted(values, key=lambda value: (numbers[value] if math.isfinite(numbers[value]) else math.inf, value))
+    return sorted(
+        values,
+        key=lambda value: (numbers[value] if math.isfinite(numbers[value]) else math.inf, value),
+    )
 
 
 def _fault(path: Path, line: int, text: str) -> UserError:

@@ -16,7 +16,14 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.io import read_wave
 from ecmvae.audio.vggish import RELEASED_HOP_SECONDS, VGGishFrontEnd
-from ecmvae.data.images import of_size, read_indices, read_mask, read_released_mask, read_rgb, same_size
+from ecmvae.data.images import (
+    of_size,
+    read_indices,
+    read_mask,
+    read_released_mask,
+    read_rgb,
+    same_size,
+)
 from ecmvae.data.layout import ClipFiles, TaskName, find_table, read_clips
 from ecmvae.data.safe_pickle import load_tensor
 from ecmvae.data.transforms import ClipTransform
@@ -107,9 +114,13 @@ class AVSBenchDataset(Dataset[AVClip]):
         clip = self.clips[index]
         fields: dict[str, Any] = {"waveform": None, "audio": None, "audio_kind": ""}
         released_hop = self.hop_seconds == RELEASED_HOP_SECONDS
-        if self.audio == "log_mel" or (self.audio == "auto" and released_hop and clip.log_mel.is_file()):
+        if self.audio == "log_mel" or (
+            self.audio == "auto" and released_hop and clip.log_mel.is_file()
+        ):
             fields |= {"audio": self._pickled(clip), "audio_kind": VGGishFrontEnd.name}
-        if self.audio == "wav" or (self.audio == "auto" and (fields["audio"] is None or clip.wav.is_file())):
+        if self.audio == "wav" or (
+            self.audio == "auto" and (fields["audio"] is None or clip.wav.is_file())
+        ):
             fields["waveform"], fields["sample_rate"] = self.waveform(index)
         return fields
 
@@ -119,9 +130,13 @@ class AVSBenchDataset(Dataset[AVClip]):
         wanted = VGGishFrontEnd.feature_shape
         if patches.ndim != 4 or patches.shape[1:] != wanted or len(patches) == 0:
             shape = ", ".join(map(str, wanted))
-            raise UserError(f"{clip.log_mel}: must have shape (T, {shape}), not {tuple(patches.shape)}")
+            raise UserError(
+                f"{clip.log_mel}: must have shape (T, {shape}), not {tuple(patches.shape)}"
+            )
         if not patches.isfinite().all():
-            raise UserError(f"{clip.log_mel}: holds NaN or infinity: remove it, and it is computed from the sound")
+            raise UserError(
+                f"{clip.log_mel}: holds NaN or infinity: remove it, and it is computed from the sound"
+            )
         return patches[torch.arange(self.num_frames).clamp(max=len(patches) - 1)]
 
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
@@ -138,7 +153,9 @@ class AVSBenchDataset(Dataset[AVClip]):
         composed = self.composition.get(clip.name, {})
         return tuple(composed.get("objects", [clip.category] if clip.category else []))
 
-    def _masks(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray, Bool[Tensor, " t"]]:
+    def _masks(
+        self, clip: ClipFiles, size: tuple[int, int]
+    ) -> tuple[np.ndarray, Bool[Tensor, " t"]]:
         """Masks (T, H, W) from 0 to 255, zero where there is none, and which of them may train (T,)."""
         masks = np.zeros((self.num_frames, *size), np.uint8)
         supervised = torch.zeros(self.num_frames, dtype=torch.bool)
@@ -158,7 +175,9 @@ class AVSBenchDataset(Dataset[AVClip]):
         levels = read_released_mask(path, "1" if self.task == "s4" else "P")
         return levels if self.split == "train" else np.where(levels > 0, np.uint8(255), np.uint8(0))
 
-    def _objects(self, clip: ClipFiles, size: tuple[int, int]) -> tuple[np.ndarray | None, Bool[Tensor, "t o"] | None]:
+    def _objects(
+        self, clip: ClipFiles, size: tuple[int, int]
+    ) -> tuple[np.ndarray | None, Bool[Tensor, "t o"] | None]:
         """Object numbers (T, H, W) uint8 and who sounds (T, O), for composed clips; else None."""
         composed = self.composition.get(clip.name)
         paths = [clip.mask(k, "object_masks") for k in self._numbers]
@@ -166,8 +185,14 @@ class AVSBenchDataset(Dataset[AVClip]):
             return None, None
         sounding = torch.tensor(composed["sounding"], dtype=torch.bool)
         objects = np.stack([of_size(path, read_indices(path), size) for path in paths])
-        if sounding.ndim != 2 or len(sounding) < self.num_frames or objects.max() > sounding.shape[1]:
-            raise UserError(f"clips.json: {clip.name} must say for {self.num_frames} seconds who of its objects sounds")
+        if (
+            sounding.ndim != 2
+            or len(sounding) < self.num_frames
+            or objects.max() > sounding.shape[1]
+        ):
+            raise UserError(
+                f"clips.json: {clip.name} must say for {self.num_frames} seconds who of its objects sounds"
+            )
         return objects, sounding[: self.num_frames]
 
     def _heard(self, clip: ClipFiles) -> tuple[str, str]:
@@ -186,20 +211,31 @@ def read_composition(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     clips = read_json(path, LARGE)
     if not isinstance(clips, dict) or not all(map(_is_composed, clips.values())):
-        raise UserError(f"{path}: must map each clip's name to its objects and their sounding seconds")
+        raise UserError(
+            f"{path}: must map each clip's name to its objects and their sounding seconds"
+        )
     return clips
 
 
 def _is_composed(clip: Any) -> bool:
     """Whether this says of one clip, for each second, which of its objects sound, and names all or none of them."""
     sounding = clip.get("sounding") if isinstance(clip, dict) else None
-    if not isinstance(sounding, list) or not sounding or not all(isinstance(second, list) for second in sounding):
+    if (
+        not isinstance(sounding, list)
+        or not sounding
+        or not all(isinstance(second, list) for second in sounding)
+    ):
         return False
     count = len(sounding[0])
-    if not all(len(second) == count and all(type(each) in (bool, int) for each in second) for second in sounding):
+    if not all(
+        len(second) == count and all(type(each) in (bool, int) for each in second)
+        for second in sounding
+    ):
         return False
     named = [clip[key] for key in ("objects", "images", "sounds") if clip.get(key)]
     return all(
-        isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
+        isinstance(names, list)
+        and len(names) == count
+        and all(isinstance(name, str) for name in names)
         for names in named
     )

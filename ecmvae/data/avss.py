@@ -143,7 +143,9 @@ class AVSSDataset(Dataset[AVClip]):
         shown = np.zeros((self.num_frames, *size, 3), np.uint8)
         shown[:real] = pictures
         classes = np.zeros((self.num_frames, *size), np.uint8)
-        classes[:labelled] = [of_size(clip.label(k), read_classes(clip.label(k)), size) for k in range(labelled)]
+        classes[:labelled] = [
+            of_size(clip.label(k), read_classes(clip.label(k)), size) for k in range(labelled)
+        ]
         if self.crop:
             shown, classes = _centre(shown), _centre(classes)
         frames, moved = self.transform(shown, classes)
@@ -187,7 +189,9 @@ def read_classes(path: Path) -> UInt8[np.ndarray, "h w"]:
     classes: UInt8[np.ndarray, "h w"] = _class_of_colour()[pixels @ place]
     if (wrong := classes == _NO_CLASS).any():
         y, x = np.argwhere(wrong)[0]
-        raise UserError(f"{path}: colour {tuple(pixels[y, x].tolist())} at ({x}, {y}) belongs to no class")
+        raise UserError(
+            f"{path}: colour {tuple(pixels[y, x].tolist())} at ({x}, {y}) belongs to no class"
+        )
     return classes
 
 
@@ -215,7 +219,9 @@ def class_names(root: str | Path) -> list[str]:
     except UserError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        raise UserError(f"{path}: cannot be read as a table of class numbers ({cut(str(error))})") from error
+        raise UserError(
+            f"{path}: cannot be read as a table of class numbers ({cut(str(error))})"
+        ) from error
     if [int(numbers[name]) for name in names] != list(range(len(names))):
         raise UserError(f"{path}: classes must be numbered 0, 1, 2, ... without a gap")
     return names

@@ -59,9 +59,13 @@ class ExpectedFiles:
                 look.add_picture(pixels)
         masks = [look.read(path, self.read_mask, size) for path in self.masks]
         if self.read_mask is read_mask:
-            readable = [path for path, mask in zip(self.masks, masks, strict=True) if mask is not None]
+            readable = [
+                path for path, mask in zip(self.masks, masks, strict=True) if mask is not None
+            ]
             if grey := sum(map(grey_pixels, readable)):
-                look.warn("grey-mask", f"{self.masks[0].parent}: {grey} grey pixels, see data.mask_rule")
+                look.warn(
+                    "grey-mask", f"{self.masks[0].parent}: {grey} grey pixels, see data.mask_rule"
+                )
         if masks and all(mask is not None and not mask.any() for mask in masks):
             look.warn("empty-mask", f"{self.masks[0].parent}: no mask marks anything")
         for path in self.objects:
@@ -71,14 +75,22 @@ class ExpectedFiles:
             # Five patches need 4.8 s; the released clips are cut to that or a little more.
             wanted, seconds = len(self.frames) * RELEASED_HOP_SECONDS, len(waveform) / rate
             if seconds < wanted - 0.01:
-                look.error("short-audio", f"{self.wav}: {seconds:.2f} s of sound, {wanted:.2f} s are needed")
+                look.error(
+                    "short-audio",
+                    f"{self.wav}: {seconds:.2f} s of sound, {wanted:.2f} s are needed",
+                )
             if rate != SAMPLE_RATE:
                 look.warn("bad-file", f"{self.wav}: {rate} Hz instead of {SAMPLE_RATE}")
             look.add_sound(str(self.wav), waveform)
-        if self.log_mel is not None and (patches := look.read(self.log_mel, load_tensor)) is not None:
+        if (
+            self.log_mel is not None
+            and (patches := look.read(self.log_mel, load_tensor)) is not None
+        ):
             shape = (len(self.frames), *VGGishFrontEnd.feature_shape)
             if tuple(patches.shape) != shape:
-                look.error("bad-file", f"{self.log_mel}: shape {tuple(patches.shape)} instead of {shape}")
+                look.error(
+                    "bad-file", f"{self.log_mel}: shape {tuple(patches.shape)} instead of {shape}"
+                )
             elif not patches.isfinite().all():
                 look.error("bad-file", f"{self.log_mel}: holds NaN or infinity")
         return look
@@ -112,7 +124,11 @@ class LoadedClip:
 
 
 def check_folder(
-    root: str, task: str = "auto", splits: Sequence[str] | None = None, out: str | None = None, workers: int = 4
+    root: str,
+    task: str = "auto",
+    splits: Sequence[str] | None = None,
+    out: str | None = None,
+    workers: int = 4,
 ) -> int:
     """Check every task of a data folder and print what is found; see `ecmvae.data.command.check_data`."""
     console = Console()
@@ -127,17 +143,25 @@ def check_folder(
             files = expected_files(root, name)
             clips = [clip for clip in files if splits is None or clip.split in splits]
             composed = any(clip.objects for clip in files)
-            findings = inspect(clips, None if splits or composed else record.differences, workers=workers)
+            findings = inspect(
+                clips, None if splits or composed else record.differences, workers=workers
+            )
         else:
             clips = loaded_clips(root, name, splits)
-            findings = inspect(clips, workers=1)  # a data set from outside may not be safe to share by threads
+            findings = inspect(
+                clips, workers=1
+            )  # a data set from outside may not be safe to share by threads
         counts = _counts(clips)
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
         _print(console, name, counts, findings)
     if out is not None:
         write_json(Path(out), {"root": root, **reports})
         console.print(f"written: {show_path(Path(out))}", soft_wrap=True)
-    wrong = any(finding["severity"] == "error" for report in reports.values() for finding in report["findings"])
+    wrong = any(
+        finding["severity"] == "error"
+        for report in reports.values()
+        for finding in report["findings"]
+    )
     return 2 if wrong else 0
 
 
@@ -162,11 +186,15 @@ def inspect(
         findings.append(Finding("warning", "counts", "", found))
     for name, times in Counter(clip.name for clip in clips).items():
         if times > 1:
-            findings.append(Finding("error", "bad-file", name, f"the table names clip {name} {times} times"))
+            findings.append(
+                Finding("error", "bad-file", name, f"the table names clip {name} {times} times")
+            )
     looks = list(run_jobs(lambda clip: clip.look(), clips, workers, title="checking", threads=True))
     findings += [finding for look in looks for finding in look.findings]
     prints = [
-        (clip.split, clip.name, one) for clip, look in zip(clips, looks, strict=True) for one in look.fingerprints
+        (clip.split, clip.name, one)
+        for clip, look in zip(clips, looks, strict=True)
+        for one in look.fingerprints
     ]
     for (split_a, a), (split_b, b) in near_duplicates(prints):
         message = f"a frame of {a} ({split_a}) is all but the same as one of {b} ({split_b})"
@@ -182,10 +210,16 @@ def loaded_clips(root: str, name: str, splits: Sequence[str] | None) -> list[Loa
     clips, data = [], DataConfig(name=name, root=root)
     if holds_packed(root):
         index = PackedIndex.read(root)
-        data, splits = index.data, [split for split in index.splits if splits is None or split in splits]
+        data, splits = (
+            index.data,
+            [split for split in index.splits if splits is None or split in splits],
+        )
     for split in splits or ("train", "val"):
         source = load_clips(data, split)
-        clips += [LoadedClip(source=source, name=f"{split}[{k}]", split=split, index=k) for k in range(len(source))]
+        clips += [
+            LoadedClip(source=source, name=f"{split}[{k}]", split=split, index=k)
+            for k in range(len(source))
+        ]
     return clips
 
 
@@ -232,17 +266,26 @@ def _counts(clips: Sequence[ExpectedFiles | RecordedFiles | LoadedClip]) -> dict
     return dict(counts)
 
 
-def _print(console: Console, task: str, counts: dict[str, int], findings: Sequence[Finding]) -> None:
+def _print(
+    console: Console, task: str, counts: dict[str, int], findings: Sequence[Finding]
+) -> None:
     clips = ", ".join(f"{split} {count}" for split, count in counts.items())
     console.print(f"{task}: {clips}", soft_wrap=True, highlight=False)
     shown: Counter[str] = Counter()
     for finding in findings:
         shown[finding.kind] += 1
         if shown[finding.kind] <= 10:
-            console.print(f"  {finding.severity}: {finding.message}", soft_wrap=True, highlight=False, markup=False)
+            console.print(
+                f"  {finding.severity}: {finding.message}",
+                soft_wrap=True,
+                highlight=False,
+                markup=False,
+            )
     for kind, count in shown.items():
         if count > 10:
-            console.print(f"  ... and {count - 10} more of kind {kind}", soft_wrap=True, highlight=False)
+            console.print(
+                f"  ... and {count - 10} more of kind {kind}", soft_wrap=True, highlight=False
+            )
     errors = sum(finding.severity == "error" for finding in findings)
     console.print(f"  {errors} errors, {len(findings) - errors} warnings", highlight=False)
 
@@ -252,7 +295,9 @@ def _tasks(root: str) -> list[str]:
         return ["packed"]
     found = records_in(root)
     if not found:
-        tables = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
+        tables = ", ".join(
+            dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables)
+        )
         raise UserError(
             f"{root}: holds none of {tables}; see docs/data.md for the expected folders, or write an example with "
             "ecmvae data miniature"

@@ -69,4 +69,6 @@ def sound_only(clips: ClipSource, index: int) -> AVClip:
         waveform, sample_rate = clips.waveform(index)
         fields = {"waveform": waveform, "sample_rate": sample_rate}
     frames = torch.empty(clips.num_frames, 3, 0, 0, dtype=torch.uint8)
-    return AVClip(name=clips.name(index), frames=frames, **{"hop_seconds": clips.hop_seconds, **fields})
+    return AVClip(
+        name=clips.name(index), frames=frames, **{"hop_seconds": clips.hop_seconds, **fields}
+    )

@@ -11,7 +11,11 @@ from ecmvae.files import refuse_unwritable, show_path
 
 
 def check_data(
-    root: str, task: str = "auto", splits: list[str] | None = None, out: str | None = None, workers: int = 4
+    root: str,
+    task: str = "auto",
+    splits: list[str] | None = None,
+    out: str | None = None,
+    workers: int = 4,
 ) -> int:
     """Name what is missing, truncated or odd in a data set.
 
@@ -90,7 +94,9 @@ def pack(
     return 0
 
 
-def miniature(out: Path, name: str | None = None, collage: Path | None = None, train: int = 4, test: int = 2) -> int:
+def miniature(
+    out: Path, name: str | None = None, collage: Path | None = None, train: int = 4, test: int = 2
+) -> int:
     """Write small data sets in the exact layouts of the released ones, to try every command on.
 
     Examples:
@@ -131,5 +137,9 @@ def miniature(out: Path, name: str | None = None, collage: Path | None = None, t
     return 0
 
 
-DATA_COMMANDS: dict[str, Callable[..., int]] = {"pack": pack, "check": check_data, "miniature": miniature}
+DATA_COMMANDS: dict[str, Callable[..., int]] = {
+    "pack": pack,
+    "check": check_data,
+    "miniature": miniature,
+}
 """Sub-command of `ecmvae data` -> function; its typed arguments are the command's options."""

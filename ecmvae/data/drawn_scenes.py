@@ -29,7 +29,10 @@ def tissue(count: int, *, size: int = 32, lesions: bool = False, seed: int = 0) 
     radius = (x / width) ** 2 + (y / height) ** 2
     organ = torch.sigmoid(12 * (1 - radius))
     texture = sum(
-        torch.sin((1 + 3 * numbers[:, 2 + 2 * k]) * (x if k % 2 else y) + 6.3 * numbers[:, 3 + 2 * k]) for k in range(3)
+        torch.sin(
+            (1 + 3 * numbers[:, 2 + 2 * k]) * (x if k % 2 else y) + 6.3 * numbers[:, 3 + 2 * k]
+        )
+        for k in range(3)
     )
     images = organ * (0.45 + 0.06 * texture)
     angle, distance = 6.3 * numbers[:, 8], 0.55 * numbers[:, 9].sqrt()
@@ -71,8 +74,12 @@ def roads(count: int, *, size: int = 32, unusual: str = "", seed: int = 0) -> Pi
     images = _paint(images, _colour(0.4, 0.4, 0.42), road)
     images = _paint(images, _colour(0.9, 0.9, 0.85), line)
     lane = torch.where(numbers[:, 3] < 0.5, -1.0, 1.0)
-    paints = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.9, 0.9, 0.9]])[(3 * numbers[:, 4, 0, 0]).long()]
-    images = _paint(images, paints[:, :, None, None], _box(x, y, middle, lane, 0.15 + 0.5 * numbers[:, 5], 0.8))
+    paints = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.9, 0.9, 0.9]])[
+        (3 * numbers[:, 4, 0, 0]).long()
+    ]
+    images = _paint(
+        images, paints[:, :, None, None], _box(x, y, middle, lane, 0.15 + 0.5 * numbers[:, 5], 0.8)
+    )
     masks = torch.zeros(count, size, size)
     if unusual == "fog":
         images, masks = 0.25 * images + 0.75 * 0.8, torch.ones_like(masks)
@@ -99,11 +106,18 @@ def _paint(images: Tensor, colour: Tensor, where: Tensor) -> Tensor:
     return images * (1 - where[:, None]) + colour * where[:, None]
 
 
-def _box(x: Tensor, y: Tensor, middle: Tensor, lane: Tensor, depth: Tensor, height: float) -> Tensor:
+def _box(
+    x: Tensor, y: Tensor, middle: Tensor, lane: Tensor, depth: Tensor, height: float
+) -> Tensor:
     """A soft box that stands on a lane at a depth from 0 (far) to 1 (near), (n, S, S)."""
     half = 0.06 + 0.2 * depth
-    at = middle.gather(1, ((depth + 0.9) / 2 * y.shape[0]).long().clamp(0, y.shape[0] - 1).expand(-1, 1, y.shape[1]))
+    at = middle.gather(
+        1,
+        ((depth + 0.9) / 2 * y.shape[0]).long().clamp(0, y.shape[0] - 1).expand(-1, 1, y.shape[1]),
+    )
     centre = at[..., :1] + lane * (0.04 + 0.37 * depth)
     bottom = depth - 0.1
-    inside = torch.minimum(half - (x - centre).abs(), torch.minimum(bottom - y, y - (bottom - 1.5 * height * half)))
+    inside = torch.minimum(
+        half - (x - centre).abs(), torch.minimum(bottom - y, y - (bottom - 1.5 * height * half))
+    )
     return torch.sigmoid(40 * inside)

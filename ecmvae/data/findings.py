@@ -47,9 +47,13 @@ class Look:
         """Something that is worth a look."""
         self.findings.append(Finding("warning", kind, self.clip, message))
 
-    def read(self, path: Path, reader: Callable[[Path], Any], size: tuple[int, ...] | None = None) -> Any | None:
+    def read(
+        self, path: Path, reader: Callable[[Path], Any], size: tuple[int, ...] | None = None
+    ) -> Any | None:
         """What is in a file; None if it is missing, damaged or not of that size in pixels."""
-        return self.attempt([path], lambda: reader(path) if size is None else of_size(path, reader(path), size))
+        return self.attempt(
+            [path], lambda: reader(path) if size is None else of_size(path, reader(path), size)
+        )
 
     def attempt(self, paths: Sequence[Path], read: Callable[[], Any]) -> Any | None:
         """What `read` gives; None if one of the files that it needs is missing, or it raises a `UserError`."""

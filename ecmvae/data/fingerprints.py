@@ -19,7 +19,9 @@ def fingerprint(pixels: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " d"]
     """
     small = Image.fromarray(pixels).convert("L").resize((SIDE + 1, SIDE + 1), Image.Resampling.BOX)
     grey = np.asarray(small, np.float32)
-    rises = np.concatenate([np.diff(grey, axis=1)[:SIDE].ravel(), np.diff(grey, axis=0)[:, :SIDE].ravel()])
+    rises = np.concatenate(
+        [np.diff(grey, axis=1)[:SIDE].ravel(), np.diff(grey, axis=0)[:, :SIDE].ravel()]
+    )
     length = np.linalg.norm(rises)
     return None if length < 2 * SIDE else (rises / length).astype(np.float32)
 
@@ -45,5 +47,7 @@ def near_duplicates(
         for row, column in np.argwhere(close):
             first, second = start + int(row), int(column)
             if first < second:
-                found[(prints[first][0], prints[first][1]), (prints[second][0], prints[second][1])] = None
+                found[
+                    (prints[first][0], prints[first][1]), (prints[second][0], prints[second][1])
+                ] = None
     return list(found)

@@ -41,7 +41,9 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         pixels = pixels[..., :-1]
     if image.mode == "P":
         colours = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
-        black = [index for index in np.unique(pixels).tolist() if not colours[index : index + 1].any()]
+        black = [
+            index for index in np.unique(pixels).tolist() if not colours[index : index + 1].any()
+        ]
         if colours[0].any() and black:
             return np.asarray(~np.isin(pixels, black))
     return np.asarray(pixels != 0 if pixels.ndim == 2 else (pixels != 0).any(axis=2))
@@ -56,7 +58,9 @@ def read_released_mask(path: Path, mode: Literal["1", "P"]) -> NDArray[np.uint8]
     Raises:
         UserError: If the brightest pixel of a mask would be worth less than half, as index 1 of a palette is.
     """
-    levels = np.asarray(_open(path).convert(mode)).astype(np.uint8) * np.uint8(255 if mode == "1" else 1)
+    levels = np.asarray(_open(path).convert(mode)).astype(np.uint8) * np.uint8(
+        255 if mode == "1" else 1
+    )
     if 0 < (brightest := int(levels.max())) < 128:
         raise UserError(
             f"{path}: read as its authors do, its brightest pixel is {brightest} of 255 and it would teach nothing: "
@@ -78,7 +82,9 @@ def read_indices(path: Path) -> NDArray[np.uint8]:
     """Read a map of small numbers (modes P, L or 1) as (H, W) uint8, palette ignored; colour is a `UserError`."""
     image = _open(path)
     if image.mode not in ("P", "L", "1"):
-        raise UserError(f"{path}: must hold one number a pixel (PIL mode P or L), not mode {image.mode}")
+        raise UserError(
+            f"{path}: must hold one number a pixel (PIL mode P or L), not mode {image.mode}"
+        )
     return np.asarray(image).astype(np.uint8)
 
 
@@ -90,10 +96,16 @@ def read_probability(path: Path) -> NDArray[np.float32]:
     return np.asarray(image.convert("L"), np.float32) / np.float32(255)
 
 
-def sounding_masks(objects: UInt8[np.ndarray, "t h w"], sounding: Bool[np.ndarray, "t o"]) -> Bool[np.ndarray, "t h w"]:
+def sounding_masks(
+    objects: UInt8[np.ndarray, "t h w"], sounding: Bool[np.ndarray, "t o"]
+) -> Bool[np.ndarray, "t h w"]:
     """Pixels of the objects that sound: in frame t those of the objects k whose column k-1 of row t is True."""
-    table = np.concatenate([np.zeros((len(sounding), 1), dtype=bool), sounding], axis=1)  # the background is silent
-    masks: np.ndarray = np.take_along_axis(table, objects.reshape(len(objects), -1).astype(np.intp), axis=1)
+    table = np.concatenate(
+        [np.zeros((len(sounding), 1), dtype=bool), sounding], axis=1
+    )  # the background is silent
+    masks: np.ndarray = np.take_along_axis(
+        table, objects.reshape(len(objects), -1).astype(np.intp), axis=1
+    )
     return masks.reshape(objects.shape)
 
 
@@ -107,7 +119,10 @@ def of_size(path: Path, pixels: NDArray[Any], size: tuple[int, ...]) -> NDArray[
 
 def same_size(paths: Sequence[Path], pictures: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """The pictures of a clip, all as large as the first one, else a `UserError`."""
-    return [of_size(path, pixels, pictures[0].shape[:2]) for path, pixels in zip(paths, pictures, strict=True)]
+    return [
+        of_size(path, pixels, pictures[0].shape[:2])
+        for path, pixels in zip(paths, pictures, strict=True)
+    ]
 
 
 def _open(path: Path) -> Image.Image:
@@ -117,6 +132,14 @@ def _open(path: Path) -> Image.Image:
             image.load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({str(error).splitlines()[0]})") from error
+    except (
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
+        raise UserError(
+            f"{path}: cannot be read as a picture ({str(error).splitlines()[0]})"
+        ) from error
     return image

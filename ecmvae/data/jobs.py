@@ -31,7 +31,9 @@ def run_jobs(
     elif workers > 1:
         # A new interpreter per worker: forking a process with torch's threads may hang.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+        )
     try:
         results = map(work, jobs) if pool is None else pool.map(work, jobs)
         console = Console(stderr=True, quiet=not progress)

@@ -41,7 +41,12 @@ class Task:
         """The row of the csv that names a clip, with the release's columns."""
         if not self.category_column:
             return {self.name_column: clip.name, "split": clip.split}
-        return {self.name_column: clip.name, "start": "0", self.category_column: clip.category, "split": clip.split}
+        return {
+            self.name_column: clip.name,
+            "start": "0",
+            self.category_column: clip.category,
+            "split": clip.split,
+        }
 
 
 FRAMES = 5
@@ -146,7 +151,9 @@ def read_clips(root: str | Path, task: str, split: str | None = None) -> list[Cl
             split=row["split"],
             category=row.get(layout.category_column, ""),
         )
-        for row in read_table(table, [name for name in (layout.name_column, layout.category_column, "split") if name])
+        for row in read_table(
+            table, [name for name in (layout.name_column, layout.category_column, "split") if name]
+        )
     ]
     return of_split(clips, split, table)
 
@@ -173,13 +180,17 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         found = reader.fieldnames or []
         missing = [column for column in columns if column not in found]
         if missing:
-            raise UserError(f"{path}: column {missing[0]!r} is missing, found {cut(', '.join(found)) or 'none'}")
+            raise UserError(
+                f"{path}: column {missing[0]!r} is missing, found {cut(', '.join(found)) or 'none'}"
+            )
         rows = []
         for row in reader:
             rows.append({column: row[column] for column in columns})
             for column, value in rows[-1].items():
                 if not names_a_file(value):
-                    raise UserError(f"{path}, line {reader.line_num}: {column} {short(value)} cannot name a file")
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: {column} {short(value)} cannot name a file"
+                    )
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read as csv ({error})") from error
     return rows
@@ -187,7 +198,11 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def names_a_file(value: object) -> bool:
     """Whether `value` can be one part of a path: text that stays in its folder, and that a file system takes."""
-    if not isinstance(value, str) or value in ("", ".", "..") or any(each in "/\\\0" for each in value):
+    if (
+        not isinstance(value, str)
+        or value in ("", ".", "..")
+        or any(each in "/\\\0" for each in value)
+    ):
         return False
     return value.isprintable() and len(value.encode()) <= _LONGEST_NAME
 

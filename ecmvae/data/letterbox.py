@@ -45,7 +45,9 @@ class Letterbox:
         height, width = self.inner
         return (self.side - height) // 2, (self.side - width) // 2
 
-    def fit(self, frame: SourceFrame, normalise: Normalisation = IMAGENET) -> Float[np.ndarray, "3 s s"]:
+    def fit(
+        self, frame: SourceFrame, normalise: Normalisation = IMAGENET
+    ) -> Float[np.ndarray, "3 s s"]:
         """A source frame as the model sees it: scaled with an anti-aliasing filter, and normalised."""
         square = np.zeros((3, self.side, self.side), np.float32)
         self.crop(square)[:] = normalise.array(frame.rgb(self.inner))

@@ -30,10 +30,14 @@ def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     try:
         inspect.signature(load).bind(data, split, seed=seed)
     except (TypeError, ValueError) as error:
-        raise UserError(f"data.name={data.name} is not a data set: it lacks the form (data, split, *, seed)") from error
+        raise UserError(
+            f"data.name={data.name} is not a data set: it lacks the form (data, split, *, seed)"
+        ) from error
     clips: Any = load(data, split, seed=seed)
     if missing := [name for name in ("__len__", "__getitem__") if not hasattr(clips, name)]:
-        raise UserError(f"data.name={data.name} gave a {type(clips).__name__}: it lacks {' and '.join(missing)}")
+        raise UserError(
+            f"data.name={data.name} gave a {type(clips).__name__}: it lacks {' and '.join(missing)}"
+        )
     if len(clips) == 0:
         raise UserError(f"there are no {split} clips in {data.root or data.name}")
     return clips  # type: ignore[no-any-return]  # checked above
@@ -56,14 +60,20 @@ def load_avsbench(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
 def load_avss(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     """AVSBench-semantic."""
     return AVSSDataset(
-        _root(data), split, image_size=data.image_size, num_frames=data.num_frames, hop_seconds=data.hop_seconds
+        _root(data),
+        split,
+        image_size=data.image_size,
+        num_frames=data.num_frames,
+        hop_seconds=data.hop_seconds,
     )
 
 
 def load_collage(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     """AVS-Collage, composed on the fly."""
     if data.num_frames != SECONDS:
-        raise UserError(f"AVS-Collage composed on the fly has {SECONDS} frames a clip, not {data.num_frames}")
+        raise UserError(
+            f"AVS-Collage composed on the fly has {SECONDS} frames a clip, not {data.num_frames}"
+        )
     training = split == "train"
     return CollageClips(
         CollageSources.fetch(data.root).fold(data.fold, data.folds),
@@ -97,5 +107,7 @@ def load_synthetic(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource
 
 def _root(data: DataConfig) -> str:
     if data.root is None:
-        raise UserError(f"data.name is {data.name}: say where its folder lies with --data.root FOLDER")
+        raise UserError(
+            f"data.name is {data.name}: say where its folder lies with --data.root FOLDER"
+        )
     return data.root

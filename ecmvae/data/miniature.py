@@ -89,22 +89,32 @@ class Scenes:
 class ShapeScenes(Scenes):
     """Scenes of `SyntheticAVS` of a task ("s4" or "ms3"), a size in pixels and a seed: nothing but arithmetic."""
 
-    def __init__(self, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE, seed: int = 0) -> None:
+    def __init__(
+        self, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE, seed: int = 0
+    ) -> None:
         super().__init__(SyntheticAVS(task, length=1_000_000, size=size, seed=seed))
 
 
 class CollageScenes(Scenes):
     """Scenes of the AVS-Collage that `ecmvae.data.collage.writer` wrote to `root`, resized to `size` pixels."""
 
-    def __init__(self, root: str | Path, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE) -> None:
+    def __init__(
+        self, root: str | Path, task: Literal["s4", "ms3"], size: int = RELEASED_SIDE
+    ) -> None:
         splits = dict.fromkeys(clip.split for clip in read_clips(root, task))
-        sets = [AVSBenchDataset(root, task, split, image_size=size, audio="wav") for split in splits]
+        sets = [
+            AVSBenchDataset(root, task, split, image_size=size, audio="wav") for split in splits
+        ]
         if not sets[0].composition:
-            raise UserError(f"{root}: has no clips.json, so it is not AVS-Collage; make one with data_prep/collage.py")
+            raise UserError(
+                f"{root}: has no clips.json, so it is not AVS-Collage; make one with data_prep/collage.py"
+            )
         super().__init__(*sets)
 
 
-def write_miniatures(root: str | Path, counts: Mapping[str, int], collage: str | Path | None = None) -> None:
+def write_miniatures(
+    root: str | Path, counts: Mapping[str, int], collage: str | Path | None = None
+) -> None:
     """Write S4, MS3 and, in the folder AVSS, AVSS, with raw videos.
 
     Args:
@@ -162,9 +172,13 @@ def write_miniature(
             # MS3's names look like video ids, some with a suffix for the part of the video.
             name = f"mini{index:07d}" + ("_1" if task == "ms3" and index % 2 else "")
             category = (scene.category or "none") if layout.category_column else ""
-            clip = ClipFiles(base=folder / layout.data, task=task, name=name, split=split, category=category)
+            clip = ClipFiles(
+                base=folder / layout.data, task=task, name=name, split=split, category=category
+            )
             first_only = task == "s4" and split == "train" and not composed
-            _write_clip(clip, scene, masks=1 if first_only else len(scene.pictures), composed=composed)
+            _write_clip(
+                clip, scene, masks=1 if first_only else len(scene.pictures), composed=composed
+            )
             if raw_video:
                 stills = np.repeat(scene.pictures, _RAW_FPS, axis=0)
                 clip.raw_video.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +223,9 @@ def write_miniature_avss(
             source = single if subset == "v1s" else several
             for split in _splits(counts or {"train": 2, "val": 1, "test": 1}):
                 scenes = [source.scene(index + part) for part in range(seconds // 5)]
-                clip = AVSSFiles(root=folder, name=f"mini{index:07d}_0_{seconds}000", split=split, subset=subset)
+                clip = AVSSFiles(
+                    root=folder, name=f"mini{index:07d}_0_{seconds}000", split=split, subset=subset
+                )
                 _write_avss_clip(clip, scenes, numbers)
                 rows.append(_avss_row(clip, scenes))
                 index += len(scenes)
@@ -231,7 +247,11 @@ def _write_clip(clip: ClipFiles, scene: Scene, *, masks: int, composed: bool) ->
         Image.fromarray(picture).save(clip.frame(k))
     for k, mask in enumerate(scene.masks[:masks], start=1):
         # As released: S4 has 1-bit masks, MS3 palette ones.
-        image = Image.fromarray(mask) if clip.task == "s4" else _palette(mask.astype(np.uint8) * np.uint8(255))
+        image = (
+            Image.fromarray(mask)
+            if clip.task == "s4"
+            else _palette(mask.astype(np.uint8) * np.uint8(255))
+        )
         image.save(clip.mask(k))
     if composed:
         clip.mask(1, "object_masks").parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +265,9 @@ def _write_clip(clip: ClipFiles, scene: Scene, *, masks: int, composed: bool) ->
 def _palette(numbers: NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(numbers)  # mode L; a palette makes it P
     objects = [0, 0, 0, 255, 255, 255, 230, 60, 60, 60, 200, 60, 60, 90, 230]
-    image.putpalette([*objects, *[0] * (255 * 3 - len(objects)), 255, 255, 255])  # masks are index 255
+    image.putpalette(
+        [*objects, *[0] * (255 * 3 - len(objects)), 255, 255, 255]
+    )  # masks are index 255
     return image
 
 
@@ -264,14 +286,21 @@ def _class_numbers(scene: Scene, numbers: dict[str, int]) -> np.ndarray:
     """(T, H, W) class number of every pixel that sounds; new classes get the next number."""
     of_object = [0, *(numbers.setdefault(name, len(numbers)) for name in scene.classes)]
     if len(numbers) > NUM_CLASSES:
-        raise UserError(f"the scenes have more classes than the {NUM_CLASSES - 1} that AVSS has room for")
-    classes: np.ndarray = np.array(of_object, np.uint8)[scene.objects] * scene.masks.astype(np.uint8)
+        raise UserError(
+            f"the scenes have more classes than the {NUM_CLASSES - 1} that AVSS has room for"
+        )
+    classes: np.ndarray = np.array(of_object, np.uint8)[scene.objects] * scene.masks.astype(
+        np.uint8
+    )
     return classes
 
 
 def _avss_row(clip: AVSSFiles, scenes: list[Scene]) -> dict[str, str]:
     sounding = dict.fromkeys(
-        name for scene in scenes for k, name in enumerate(scene.classes) if scene.sounding[:, k].any()
+        name
+        for scene in scenes
+        for k, name in enumerate(scene.classes)
+        if scene.sounding[:, k].any()
     )
     row = {"vid": clip.name.partition("_")[0], "uid": clip.name, "s_min": "0", "s_sec": "0"}
     return row | {"a_obj": "_".join(sounding), "split": clip.split, "label": clip.subset}

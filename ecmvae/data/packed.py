@@ -37,7 +37,9 @@ _OPEN_SHARDS = 128
 
 def holds_packed(root: str | Path) -> bool:
     """Whether `root` is a folder of packed clips, finished or not."""
-    return (Path(root) / INDEX).is_file() or any(Path(root).glob("*-[0-9][0-9][0-9][0-9][0-9].safetensors"))
+    return (Path(root) / INDEX).is_file() or any(
+        Path(root).glob("*-[0-9][0-9][0-9][0-9][0-9].safetensors")
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,9 @@ class PackedIndex:
         """
         path = Path(root) / INDEX
         if not path.is_file():
-            raise UserError(f"{root}: packing was not finished: run the same ecmvae data pack again, it goes on")
+            raise UserError(
+                f"{root}: packing was not finished: run the same ecmvae data pack again, it goes on"
+            )
         found = read_json(path, LARGE)
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise UserError(f"{path}: is not an index of packed clips")
@@ -85,12 +89,20 @@ class PackedIndex:
         try:
             index = cls._from(Path(root), found)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UserError(f"{path}: is damaged ({type(error).__name__}: {error}): pack the data again") from error
+            raise UserError(
+                f"{path}: is damaged ({type(error).__name__}: {error}): pack the data again"
+            ) from error
         for split, shards in index.splits.items():
             wanted = -(-len(index.names[split]) // CLIPS_PER_SHARD)
             plain = all(Path(each.file).name == each.file for each in shards)
-            if len(shards) != wanted or len(index.classes[split]) != len(index.names[split]) or not plain:
-                raise UserError(f"{path}: is damaged (its {split} clips do not fit its shards): pack the data again")
+            if (
+                len(shards) != wanted
+                or len(index.classes[split]) != len(index.names[split])
+                or not plain
+            ):
+                raise UserError(
+                    f"{path}: is damaged (its {split} clips do not fit its shards): pack the data again"
+                )
         return index
 
     @classmethod
@@ -104,11 +116,14 @@ class PackedIndex:
             class_names=tuple(map(str, found["class_names"])),
             splits={
                 split: tuple(
-                    Shard(str(each["file"]), int(each["bytes"]), int(each["header"])) for each in part["shards"]
+                    Shard(str(each["file"]), int(each["bytes"]), int(each["header"]))
+                    for each in part["shards"]
                 )
                 for split, part in found["splits"].items()
             },
-            names={split: tuple(map(str, part["names"])) for split, part in found["splits"].items()},
+            names={
+                split: tuple(map(str, part["names"])) for split, part in found["splits"].items()
+            },
             classes={
                 split: tuple(tuple(map(str, each)) for each in part["classes"])
                 for split, part in found["splits"].items()
@@ -162,7 +177,9 @@ class PackedClips(Dataset[AVClip]):
 
     def __init__(self, index: PackedIndex, split: str, *, first_only: bool = False) -> None:
         if split not in index.splits:
-            raise UserError(f"{index.root}: split {short(split)} is not packed, only {', '.join(index.splits)}")
+            raise UserError(
+                f"{index.root}: split {short(split)} is not packed, only {', '.join(index.splits)}"
+            )
         self.index, self.split, self.first_only = index, split, first_only
         self.num_frames, self.hop_seconds = index.num_frames, index.hop_seconds
         self.class_names = index.class_names
@@ -180,7 +197,9 @@ class PackedClips(Dataset[AVClip]):
     def __getitem__(self, index: int) -> AVClip:
         read, about, shard = self._clip(index)
         frames, size = self.num_frames, self.index.image_size
-        fields: dict[str, Any] = {name: read(name) for name in TENSORS if name not in ("waveform", "audio")}
+        fields: dict[str, Any] = {
+            name: read(name) for name in TENSORS if name not in ("waveform", "audio")
+        }
         if (odd := odd_shape(fields, frames, size)) is not None:
             raise shard.torn(odd)
         for name in ("objects", "labels"):
@@ -199,8 +218,15 @@ class PackedClips(Dataset[AVClip]):
         waveform = read("waveform")
         if waveform is not None and waveform.dtype == torch.int16:
             waveform = waveform / PCM
-        numbers = {name: float(about[name]) for name in NUMBERS} | {"sample_rate": int(about["sample_rate"])}
-        return {"waveform": waveform, "audio": read("audio"), "audio_kind": str(about["audio_kind"]), **numbers}
+        numbers = {name: float(about[name]) for name in NUMBERS} | {
+            "sample_rate": int(about["sample_rate"])
+        }
+        return {
+            "waveform": waveform,
+            "audio": read("audio"),
+            "audio_kind": str(about["audio_kind"]),
+            **numbers,
+        }
 
     def waveform(self, index: int) -> tuple[Tensor, int]:
         """The sound of one clip, one channel in [-1, 1], and its rate in Hz.
@@ -223,12 +249,17 @@ class PackedClips(Dataset[AVClip]):
         """Classes of one clip's visible objects, as far as they are known."""
         return self.index.classes[self.split][index]
 
-    def _clip(self, index: int) -> tuple[Callable[[str], Tensor | None], Mapping[str, Any], ShardFile]:
+    def _clip(
+        self, index: int
+    ) -> tuple[Callable[[str], Tensor | None], Mapping[str, Any], ShardFile]:
         """How to read a tensor of one clip, what its shard says about it, and the shard."""
         number, place = divmod(range(len(self))[index], CLIPS_PER_SHARD)
         shard = self._shard(number)
         about = shard.clips[place] if place < len(shard.clips) else {}
-        if any(key not in about for key in (*TEXTS, *NUMBERS)) or about["name"] != self._names[index]:
+        if (
+            any(key not in about for key in (*TEXTS, *NUMBERS))
+            or about["name"] != self._names[index]
+        ):
             raise shard.torn(f"clip {place} is not {self._names[index]}")
         return lambda name: shard.tensor(place, name), about, shard
 
@@ -252,7 +283,9 @@ def load_packed(data: DataConfig, split: str, *, seed: int = 0) -> PackedClips:
         raise UserError("data.name is packed: say where its folder lies with --data.root FOLDER")
     index = PackedIndex.read(data.root)
     if data.name not in ("packed", index.source):
-        raise UserError(f"{data.root}: holds {index.source} packed, not {data.name}: set data.name to {index.source}")
+        raise UserError(
+            f"{data.root}: holds {index.source} packed, not {data.name}: set data.name to {index.source}"
+        )
     for key in ("image_size", "num_frames", "hop_seconds"):
         mine, asked = getattr(index, key), getattr(data, key)
         if mine != asked:
@@ -261,9 +294,13 @@ def load_packed(data: DataConfig, split: str, *, seed: int = 0) -> PackedClips:
                 f"data again with --{key} {asked}"
             )
     released = index.source in ("s4", "ms3")
-    clips = PackedClips(index, split, first_only=released and split == "train" and data.supervised == "first")
+    clips = PackedClips(
+        index, split, first_only=released and split == "train" and data.supervised == "first"
+    )
     if released and split == "train" and data.supervised == "all" and len(clips):
         supervised = clips[0].supervised
         if supervised is None or not bool(supervised.all()):
-            raise UserError(f"{data.root}: not every frame has a mask, but data.supervised is all: use auto")
+            raise UserError(
+                f"{data.root}: not every frame has a mask, but data.supervised is all: use auto"
+            )
     return clips

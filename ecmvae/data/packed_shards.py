@@ -18,7 +18,18 @@ from ecmvae.files import show_path
 from ecmvae.foreign_text import cut, parse_json, short
 from ecmvae.types import AVClip
 
-TENSORS = ("frames", "masks", "objects", "labels", "ignored", "waveform", "audio", "supervised", "valid", "sounding")
+TENSORS = (
+    "frames",
+    "masks",
+    "objects",
+    "labels",
+    "ignored",
+    "waveform",
+    "audio",
+    "supervised",
+    "valid",
+    "sounding",
+)
 
 PCM = 32768.0
 """Full scale of 16-bit sound, as sound files are read."""
@@ -40,7 +51,9 @@ def encode(clip: AVClip) -> dict[str, Tensor]:
     """The tensors of one clip as they are packed."""
     found = {name: each for name in TENSORS if (each := getattr(clip, name)) is not None}
     for name in ("objects", "labels"):
-        if name in found and torch.equal((small := found[name].to(torch.uint8)).to(found[name].dtype), found[name]):
+        if name in found and torch.equal(
+            (small := found[name].to(torch.uint8)).to(found[name].dtype), found[name]
+        ):
             found[name] = small
     masks = found.get("masks")
     if masks is not None and torch.equal((bits := masks > 0).to(masks.dtype), masks):
@@ -49,7 +62,9 @@ def encode(clip: AVClip) -> dict[str, Tensor]:
     if waveform is not None:
         small = (waveform * PCM).round().clamp(-PCM, PCM - 1).to(torch.int16)
         found["waveform"] = small if torch.equal(small / PCM, waveform) else waveform
-    return {name: each.contiguous().clone() for name, each in found.items()}  # `valid` may be `supervised` itself
+    return {
+        name: each.contiguous().clone() for name, each in found.items()
+    }  # `valid` may be `supervised` itself
 
 
 def odd_shape(fields: Mapping[str, Tensor | None], frames: int, size: int) -> str | None:
@@ -97,7 +112,10 @@ class ShardFile:
     def __init__(self, path: Path, shard: Shard | None = None) -> None:
         self.path, self._checked = path, set[str]()
         try:
-            changed = shard is not None and (path.stat().st_size, zlib.crc32(file_header(path))) != (
+            changed = shard is not None and (
+                path.stat().st_size,
+                zlib.crc32(file_header(path)),
+            ) != (
                 shard.bytes,
                 shard.header,
             )
@@ -110,7 +128,12 @@ class ShardFile:
             self._keys = set(self._file.keys())
         except FileNotFoundError:
             raise self.torn("it is missing") from None
-        except (OSError, SafetensorError, TypeError, ValueError) as error:  # a UserError is a ValueError
+        except (
+            OSError,
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:  # a UserError is a ValueError
             raise self.torn(cut(" ".join(str(error).split()))) from error
 
     def torn(self, why: str) -> UserError:
@@ -129,7 +152,9 @@ class ShardFile:
         if key not in self._checked:
             sums = self.clips[place].get("checksums") if place < len(self.clips) else None
             if not isinstance(sums, dict) or sums.get(name) != checksum(value):
-                raise self.torn(f"the checksum of {name} of clip {short(self.clips[place].get('name'))} is another")
+                raise self.torn(
+                    f"the checksum of {name} of clip {short(self.clips[place].get('name'))} is another"
+                )
             self._checked.add(key)
         return value.clone()  # writing into it must not change what the next reader gets
 

@@ -87,14 +87,26 @@ def pack_data(
     if num_frames is None:
         num_frames = 10 if name == "avss" else 5
     data = DataConfig(
-        name=name, root=root, image_size=image_size, num_frames=num_frames, hop_seconds=hop_seconds, workers=0
+        name=name,
+        root=root,
+        image_size=image_size,
+        num_frames=num_frames,
+        hop_seconds=hop_seconds,
+        workers=0,
     )
     if holds_packed(root):
         raise UserError(f"{root}: is packed already")
     refuse_unwritable(folder / INDEX)
-    if folder.is_dir() and any(folder.iterdir()) and not holds_packed(folder) and not (folder / "pack.lock").exists():
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not holds_packed(folder)
+        and not (folder / "pack.lock").exists()
+    ):
         raise UserError(f"{out}: holds other files: give a new folder for the packed clips")
-    sources = {split: _fixed(load_clips(data, split), data) for split in splits or _splits_of(name, root)}
+    sources = {
+        split: _fixed(load_clips(data, split), data) for split in splits or _splits_of(name, root)
+    }
     with locked(folder, "pack.lock"):
         return _pack(folder, data, sources, workers, progress=progress)
 
@@ -104,7 +116,13 @@ def _pack(
 ) -> PackedIndex:
     names = {split: _names(clips) for split, clips in sources.items()}
     jobs = [
-        ShardJob(data, split, start, listed[start : start + CLIPS_PER_SHARD], folder / _file(split, start))
+        ShardJob(
+            data,
+            split,
+            start,
+            listed[start : start + CLIPS_PER_SHARD],
+            folder / _file(split, start),
+        )
         for split, listed in names.items()
         for start in range(0, len(listed), CLIPS_PER_SHARD)
     ]
@@ -112,9 +130,13 @@ def _pack(
     done = list(run_jobs(_pack_shard, jobs, workers, title="packing", progress=progress))
     if errors := [each.error for each in done if each.error]:
         more = f" (and {len(errors) - 1} other shards)" if len(errors) > 1 else ""
-        raise UserError(f"{errors[0]}{more}: mend it and run the same command again, what is packed is kept")
+        raise UserError(
+            f"{errors[0]}{more}: mend it and run the same command again, what is packed is kept"
+        )
     shards = {
-        split: tuple(d.shard for d, j in zip(done, jobs, strict=True) if j.split == split and d.shard)
+        split: tuple(
+            d.shard for d, j in zip(done, jobs, strict=True) if j.split == split and d.shard
+        )
         for split in names
     }
     index = PackedIndex(
@@ -124,14 +146,20 @@ def _pack(
         num_frames=data.num_frames,
         hop_seconds=data.hop_seconds,
         class_names=tuple(
-            next((each for clips in sources.values() if (each := getattr(clips, "class_names", ()))), ())
+            next(
+                (each for clips in sources.values() if (each := getattr(clips, "class_names", ()))),
+                (),
+            )
         ),
         splits=shards,
         names=names,
         classes={split: _classes(clips) for split, clips in sources.items()},
     )
     write_json(folder / INDEX, index.to_dict())
-    kept, size = sum(each.kept for each in done), sum(shard.bytes for part in shards.values() for shard in part)
+    kept, size = (
+        sum(each.kept for each in done),
+        sum(shard.bytes for part in shards.values() for shard in part),
+    )
     counts = ", ".join(f"{split} {len(listed)}" for split, listed in names.items())
     Console(quiet=not progress).print(
         f"{show_path(folder)}: {data.name}: {counts}; {len(done) - kept} shards packed, {kept} kept, "
@@ -173,7 +201,10 @@ def _is_whole(job: ShardJob) -> bool:
         return False
     try:
         shard = ShardFile(job.path)
-        if shard.settings != job.settings or tuple(each.get("name") for each in shard.clips) != job.names:
+        if (
+            shard.settings != job.settings
+            or tuple(each.get("name") for each in shard.clips) != job.names
+        ):
             return False
         shard.verify()
     except UserError:
@@ -194,9 +225,13 @@ def _clips(data: DataConfig, split: str) -> ClipSource:
 def _check(clip: AVClip, name: str, data: DataConfig) -> None:
     wanted = (data.num_frames, 3, data.image_size, data.image_size)
     if clip.frames.dtype != torch.uint8 or tuple(clip.frames.shape) != wanted:
-        raise UserError(f"{clip.name}: frames are {tuple(clip.frames.shape)} {clip.frames.dtype}, not {wanted} uint8")
+        raise UserError(
+            f"{clip.name}: frames are {tuple(clip.frames.shape)} {clip.frames.dtype}, not {wanted} uint8"
+        )
     if clip.name != name:
-        raise UserError(f"{clip.name}: the data set calls this clip {name} at another time; it cannot be packed")
+        raise UserError(
+            f"{clip.name}: the data set calls this clip {name} at another time; it cannot be packed"
+        )
 
 
 def _fixed(clips: ClipSource, data: DataConfig) -> ClipSource:

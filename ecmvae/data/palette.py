@@ -12,5 +12,7 @@ def voc_palette(count: int) -> UInt8[np.ndarray, "c 3"]:
     palette = np.zeros((count, 3), np.uint8)
     for bit in range(8):
         for channel in range(3):
-            palette[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+            palette[:, channel] |= (((numbers >> (3 * bit + channel)) & 1) << (7 - bit)).astype(
+                np.uint8
+            )
     return palette

@@ -19,7 +19,14 @@ MAX_PIXELS = 100_000_000
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 """What a file may be, whatever its name says; PIL knows others that start programs or hold NaN."""
-_FAULTS = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError)
+_FAULTS = (
+    UnidentifiedImageError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+    MemoryError,
+)
 """What PIL raises on files that it cannot read."""
 
 
@@ -40,8 +47,12 @@ def read_picture(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "h w
         with open_regular(path) as file:
             image: Image.Image = Image.open(file, formats=_FORMATS)
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} million")
-            image.draft(image.mode, (2 * size, 2 * size))  # JPEG: decode at a smaller scale where that suffices
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} million"
+                )
+            image.draft(
+                image.mode, (2 * size, 2 * size)
+            )  # JPEG: decode at a smaller scale where that suffices
             image = ImageOps.exif_transpose(image)
             image.load()
             image = _plain(image).convert("L" if channels == 1 else "RGB")
@@ -49,8 +60,14 @@ def read_picture(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "h w
         raise UserError(f"{show_path(path)}: no such file") from None
     except _FAULTS as error:
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = f"it is not {', '.join(_FORMATS)}" if unknown else cut(str(error)) or type(error).__name__
-        raise UserError(f"{show_path(path)} cannot be read as a picture ({reason}): replace or delete it") from error
+        reason = (
+            f"it is not {', '.join(_FORMATS)}"
+            if unknown
+            else cut(str(error)) or type(error).__name__
+        )
+        raise UserError(
+            f"{show_path(path)} cannot be read as a picture ({reason}): replace or delete it"
+        ) from error
     return np.array(_square(image, size)).reshape(size, size, channels)
 
 
@@ -77,4 +94,6 @@ def _plain(image: Image.Image) -> Image.Image:
 def _square(image: Image.Image, size: int) -> Image.Image:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return image.resize(
+        (size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )

@@ -97,9 +97,13 @@ class PictureFolder:
         self._home, paths = _find(self._homes[0] if views else self.root)
         paths = self._seen_in_all(paths)
         self._columns, paths = _described(self.root, self._home, paths)
-        self._paths = {name: chosen[:limit] for name, chosen in _split(self.root, self._home, paths).items()}
+        self._paths = {
+            name: chosen[:limit] for name, chosen in _split(self.root, self._home, paths).items()
+        }
         self._read: dict[Split, _Read] = {}
-        every = (file for chosen in self._paths.values() for path in chosen for file in self._files(path))
+        every = (
+            file for chosen in self._paths.values() for path in chosen for file in self._files(path)
+        )
         grey = all(map(is_grey, every)) if grey is None else grey
         self.channels = 1 if grey else 3
         self.attributes = [name for column in self._columns for name in column.attributes]
@@ -120,14 +124,21 @@ class PictureFolder:
     def table(self, split: Split) -> UInt8[Tensor, "n a"]:
         """0 or 1 for each picture and each of `attributes`."""
         rows = [
-            [value for column in self._columns for value in column.indicators(column.codes[self._key(path)])]
+            [
+                value
+                for column in self._columns
+                for value in column.indicators(column.codes[self._key(path)])
+            ]
             for path in self._kept(split)
         ]
         return torch.tensor(rows, dtype=torch.uint8).reshape(len(rows), len(self.attributes))
 
     def factors(self, split: Split) -> Int64[Tensor, "n f"]:
         """Code of each picture in each column of `factor_names`, from 0."""
-        rows = [[column.codes[self._key(path)] for column in self._columns] for path in self._kept(split)]
+        rows = [
+            [column.codes[self._key(path)] for column in self._columns]
+            for path in self._kept(split)
+        ]
         return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), len(self._columns))
 
     def values_of(self, factor: str) -> tuple[str, ...]:
@@ -147,7 +158,9 @@ class PictureFolder:
         known = self.attributes if names is None else names
         if name in known:
             return known.index(name)
-        raise UserError(f"{show_path(self.root)} has no attribute {cut(name)!r}: {nearest_name(name, known)}")
+        raise UserError(
+            f"{show_path(self.root)} has no attribute {cut(name)!r}: {nearest_name(name, known)}"
+        )
 
     def attribute(self, name: str, split: Split) -> Bool[Tensor, " n"]:
         """Which pictures have an attribute; some have it and some do not.
@@ -164,7 +177,9 @@ class PictureFolder:
         return has
 
     def _kept(self, split: Split) -> list[Path]:
-        return [self._paths[each][index] for each in _parts(split) for index in self._load(each).kept]
+        return [
+            self._paths[each][index] for each in _parts(split) for index in self._load(each).kept
+        ]
 
     def _key(self, path: Path) -> str:
         return path.relative_to(self._home).as_posix()
@@ -184,9 +199,13 @@ class PictureFolder:
         """The pictures that every view shows."""
         kept = [path for path in paths if all(file.is_file() for file in self._files(path)[1:])]
         if not kept:
-            raise UserError(f"no name of a picture is in all of {cut(', '.join(map(show_path, self._homes)))}")
+            raise UserError(
+                f"no name of a picture is in all of {cut(', '.join(map(show_path, self._homes)))}"
+            )
         if len(kept) < len(paths):
-            logger.warning("%d of %d pictures lack a view and are left out", len(paths) - len(kept), len(paths))
+            logger.warning(
+                "%d of %d pictures lack a view and are left out", len(paths) - len(kept), len(paths)
+            )
         return kept
 
 
@@ -213,11 +232,19 @@ def _find(root: Path) -> tuple[Path, list[Path]]:
     found: list[Path] = []
     for folder, folders, files in os.walk(home):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder) / name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        found += [
+            Path(folder) / name
+            for name in files
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
         if len(found) > MAX_PICTURES:
-            raise UserError(f"{show_path(home)} holds more than {MAX_PICTURES} pictures: give a smaller folder")
+            raise UserError(
+                f"{show_path(home)} holds more than {MAX_PICTURES} pictures: give a smaller folder"
+            )
     if not found:
-        raise UserError(f"{show_path(home)} holds no pictures ({', '.join(SUFFIXES)}): give another folder")
+        raise UserError(
+            f"{show_path(home)} holds no pictures ({', '.join(SUFFIXES)}): give another folder"
+        )
     return home, sorted(found, key=lambda path: path.relative_to(home).as_posix())
 
 
@@ -227,7 +254,12 @@ def _described(root: Path, home: Path, paths: list[Path]) -> tuple[list[Column],
     if table is None:
         return _classes(home, paths), paths
     for each in table.left_out:
-        logger.warning("%s: the column %s is not used, for it has more than %d", root, cut(each), MAX_CATEGORIES)
+        logger.warning(
+            "%s: the column %s is not used, for it has more than %d",
+            root,
+            cut(each),
+            MAX_CATEGORIES,
+        )
     keyed = [_by_picture(home, paths, column) for column in table.columns]
     keys = {path: path.relative_to(home).as_posix() for path in paths}
     kept = [path for path in paths if all(keys[path] in column.codes for column in keyed)]
@@ -272,7 +304,14 @@ def _classes(home: Path, paths: Sequence[Path]) -> list[Column]:
     names = sorted({each[0] for each in parts.values()})
     if not 2 <= len(names) <= MAX_CATEGORIES or any(len(each) == 1 for each in parts.values()):
         return []
-    return [Column("folder", tuple(names), {key: names.index(each[0]) for key, each in parts.items()}, binary=False)]
+    return [
+        Column(
+            "folder",
+            tuple(names),
+            {key: names.index(each[0]) for key, each in parts.items()},
+            binary=False,
+        )
+    ]
 
 
 def _split(root: Path, home: Path, paths: Sequence[Path]) -> dict[Split, list[Path]]:
@@ -283,14 +322,20 @@ def _split(root: Path, home: Path, paths: Sequence[Path]) -> dict[Split, list[Pa
         ranked = sorted(keys, key=lambda key: hashlib.sha256(os.fsencode(key)).digest())
         tenth = -(-len(keys) // 10)
         test, valid = (tenth, tenth) if len(keys) >= 3 else (len(keys) - 1, 0)
-        code = {key: 2 if rank < test else 1 if rank < test + valid else 0 for rank, key in enumerate(ranked)}
+        code = {
+            key: 2 if rank < test else 1 if rank < test + valid else 0
+            for rank, key in enumerate(ranked)
+        }
     else:
         code = _matched(home, paths, partition)
     chosen = {
-        split: [p for p, key in zip(paths, keys, strict=True) if code.get(key) == i] for i, split in enumerate(SPLITS)
+        split: [p for p, key in zip(paths, keys, strict=True) if code.get(key) == i]
+        for i, split in enumerate(SPLITS)
     }
     if not chosen["train"]:
-        raise UserError(f"the partition file in {show_path(root)} leaves no training pictures: write 0 for some")
+        raise UserError(
+            f"the partition file in {show_path(root)} leaves no training pictures: write 0 for some"
+        )
     return chosen
 
 

@@ -44,7 +44,11 @@ def _outline(coverage: Tensor) -> Tensor:
 
 def _slanted(coverage: Tensor) -> Tensor:
     shear = torch.tensor([[1.0, 0.4, 0.0], [0.0, 1.0, 0.0]]).expand(len(coverage), 2, 3)
-    return F.grid_sample(coverage, F.affine_grid(shear, list(coverage.shape), align_corners=False), align_corners=False)
+    return F.grid_sample(
+        coverage,
+        F.affine_grid(shear, list(coverage.shape), align_corners=False),
+        align_corners=False,
+    )
 
 
 STYLES = (
@@ -94,13 +98,17 @@ def _background(waves: int, seed: int, size: int = 4 * SIZE) -> Float[Tensor, "3
     axis = torch.arange(size) / SIZE
     frequencies = waves * (2.0 * torch.rand(8, 2, generator=generator) - 1.0)
     phases = torch.rand(3, 8, 1, 1, generator=generator)
-    turns = frequencies[:, 0, None, None] * axis[:, None] + frequencies[:, 1, None, None] * axis  # (8, H, W)
+    turns = (
+        frequencies[:, 0, None, None] * axis[:, None] + frequencies[:, 1, None, None] * axis
+    )  # (8, H, W)
     height = torch.cos(2.0 * torch.pi * (turns + phases)).sum(1)  # (3, H, W)
     low, high = height.amin((1, 2), keepdim=True), height.amax((1, 2), keepdim=True)
     return 0.6 * (height - low) / (high - low)
 
 
-def _cuts(picture: Float[Tensor, "3 h w"], count: int, generator: torch.Generator) -> Float[Tensor, "n 3 size size"]:
+def _cuts(
+    picture: Float[Tensor, "3 h w"], count: int, generator: torch.Generator
+) -> Float[Tensor, "n 3 size size"]:
     """Windows of SIZE x SIZE at random places."""
     corners = torch.randint(picture.shape[-1] - SIZE + 1, (2, count, 1), generator=generator)
     rows, columns = corners + torch.arange(SIZE)  # (n, SIZE) each

@@ -113,11 +113,19 @@ def prepare(
 
         for clip in clips:
             # Noted before anything is written, so that what a killed run left behind is known to be ours.
-            if clip.name not in known and (force or not any(path.is_file() for path in _outputs(clip, settings))):
+            if clip.name not in known and (
+                force or not any(path.is_file() for path in _outputs(clip, settings))
+            ):
                 known[clip.name] = Prepared(status="pending")
                 note(clip, known[clip.name])
         jobs = [(clip, known.get(clip.name)) for clip in clips]
-        done = run_jobs(partial(_prepare_one, settings=settings), jobs, workers, title="preparing", progress=progress)
+        done = run_jobs(
+            partial(_prepare_one, settings=settings),
+            jobs,
+            workers,
+            title="preparing",
+            progress=progress,
+        )
         for clip, result in zip(clips, done, strict=True):
             results[clip.name] = result
             if result.status != "kept" and result != known.get(clip.name):
@@ -135,7 +143,11 @@ def sample_frames(path: Path, settings: PrepareSettings) -> list[NDArray[np.uint
     chosen: list[NDArray[np.uint8]] = []
     before: SourceFrame | None = None
     for frame in stream_frames(path):
-        while len(chosen) < settings.seconds and before is not None and _is_late(frame, len(chosen), rate, settings):
+        while (
+            len(chosen) < settings.seconds
+            and before is not None
+            and _is_late(frame, len(chosen), rate, settings)
+        ):
             chosen.append(before.rgb())
         if len(chosen) == settings.seconds:
             return chosen
@@ -163,12 +175,24 @@ def _prepare_one(job: tuple[ClipFiles, Prepared | None], settings: PrepareSettin
     if not clip.raw_video.is_file():
         return Prepared(status="skipped", reason=f"{clip.raw_video}: no such video")
     sha256 = sha256_of(clip.raw_video)
-    if entry is not None and entry.status in ("done", "kept") and entry.sha256 == sha256 and all(there):
+    if (
+        entry is not None
+        and entry.status in ("done", "kept")
+        and entry.sha256 == sha256
+        and all(there)
+    ):
         return replace(entry, status="kept")
-    if entry is not None and entry.status == "skipped" and entry.sha256 == sha256 and not any(there):
+    if (
+        entry is not None
+        and entry.status == "skipped"
+        and entry.sha256 == sha256
+        and not any(there)
+    ):
         return entry
     if any(there) and (entry is None or entry.status == "skipped"):
-        return Prepared(status="skipped", reason="frames or sound exist and were not made here", sha256=sha256)
+        return Prepared(
+            status="skipped", reason="frames or sound exist and were not made here", sha256=sha256
+        )
     try:
         info = probe(clip.raw_video)
         waveform, silent = _read_sound(clip.raw_video, info.duration, settings)
@@ -180,12 +204,18 @@ def _prepare_one(job: tuple[ClipFiles, Prepared | None], settings: PrepareSettin
         with replacing(clip.frame(k)) as path:
             # Bilinear between neighbours, without antialiasing, is what the released preparation's resize does.
             picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-            small = torch.nn.functional.interpolate(picture, (settings.size, settings.size), mode="bilinear")
+            small = torch.nn.functional.interpolate(
+                picture, (settings.size, settings.size), mode="bilinear"
+            )
             Image.fromarray(small[0].permute(1, 2, 0).numpy()).save(path)
-    return Prepared(status="done", sha256=sha256, duration=info.duration, fps=float(info.fps), silent=silent)
+    return Prepared(
+        status="done", sha256=sha256, duration=info.duration, fps=float(info.fps), silent=silent
+    )
 
 
-def _read_sound(path: Path, duration: float | None, settings: PrepareSettings) -> tuple[Float[np.ndarray, " s"], bool]:
+def _read_sound(
+    path: Path, duration: float | None, settings: PrepareSettings
+) -> tuple[Float[np.ndarray, " s"], bool]:
     """The sound of the picture's first seconds at 16 kHz, and whether the video has no sound at all."""
     seconds = min(duration or settings.seconds, settings.seconds)
     with SoundReader(path, warn=False) as reader:
@@ -195,11 +225,15 @@ def _read_sound(path: Path, duration: float | None, settings: PrepareSettings) -
     return waveform, reader.silent
 
 
-def _write_sound(clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: PrepareSettings) -> None:
+def _write_sound(
+    clip: ClipFiles, waveform: Float[np.ndarray, " s"], settings: PrepareSettings
+) -> None:
     clip.wav.parent.mkdir(parents=True, exist_ok=True)
     write_wave(clip.wav, torch.from_numpy(waveform))
     stored, rate = read_wave(clip.wav)
-    patches = log_mel_patches(stored, rate, num_patches=None if settings.rule == "released" else settings.seconds)
+    patches = log_mel_patches(
+        stored, rate, num_patches=None if settings.rule == "released" else settings.seconds
+    )
     # As released: a short clip's last patch stands in for the missing ones.
     patches = patches[torch.arange(settings.seconds).clamp(max=len(patches) - 1)]
     with replacing(clip.log_mel) as path:

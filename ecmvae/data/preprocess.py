@@ -80,10 +80,16 @@ class ClipPreprocessor:
         if front_end is None or (clip.audio is not None and clip.audio_kind == front_end.name):
             return clip
         if clip.waveform is None:
-            cached = f"only cached {clip.audio_kind} features" if clip.audio is not None else "no sound"
-            raise UserError(f"clip {clip.name} has {cached}, but the model hears {front_end.name}: it needs a waveform")
+            cached = (
+                f"only cached {clip.audio_kind} features" if clip.audio is not None else "no sound"
+            )
+            raise UserError(
+                f"clip {clip.name} has {cached}, but the model hears {front_end.name}: it needs a waveform"
+            )
         count = len(clip.frames)
-        windows = sound_windows(clip.waveform, clip.sample_rate, front_end, count, clip.hop_seconds, clip.start_seconds)
+        windows = sound_windows(
+            clip.waveform, clip.sample_rate, front_end, count, clip.hop_seconds, clip.start_seconds
+        )
         return replace(clip, audio=front_end(windows), audio_kind=front_end.name)
 
     def audio_of(self, clips: ClipSource, index: int) -> Float[Tensor, "t *f"] | None:

@@ -53,12 +53,16 @@ def decode(segmentation: Any, size: tuple[int, int], where: str) -> Bool[np.ndar
     """
     if not isinstance(segmentation, dict) or list(segmentation.get("size") or ()) != list(size):
         found = segmentation.get("size") if isinstance(segmentation, dict) else segmentation
-        raise UserError(f"{where}: a run-length mask of {size[1]} x {size[0]} pixels is expected, not {short(found)}")
+        raise UserError(
+            f"{where}: a run-length mask of {size[1]} x {size[0]} pixels is expected, not {short(found)}"
+        )
     if not 0 < min(size) <= max(size) <= LARGEST_SIDE:
         raise UserError(f"{where}: masks of {size[1]} x {size[0]} pixels are not read")
     pixels, counts = size[0] * size[1], segmentation.get("counts")
     if not isinstance(counts, str | list) or len(counts) > 8 * (pixels + 1):
-        raise UserError(f"{where}: the run lengths are {short(counts)}, not a list of numbers or COCO's text")
+        raise UserError(
+            f"{where}: the run lengths are {short(counts)}, not a list of numbers or COCO's text"
+        )
     runs = _expand(counts, where) if isinstance(counts, str) else counts
     if not all(type(run) is int and 0 <= run <= pixels for run in runs) or sum(runs) != pixels:
         raise UserError(f"{where}: the run lengths do not fill {size[1]} x {size[0]} pixels")

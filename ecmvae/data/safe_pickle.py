@@ -42,10 +42,17 @@ def load_tensor(path: str | Path) -> Tensor:
         raise UserError(f"{path}: not a pickled plain tensor, refused ({reason})") from error
     if not isinstance(value, Tensor):
         raise UserError(f"{path}: holds a {type(value).__name__}, not a tensor")
-    if value.layout != torch.strided or value.is_quantized or value.is_complex() or value.device.type != "cpu":
+    if (
+        value.layout != torch.strided
+        or value.is_quantized
+        or value.is_complex()
+        or value.device.type != "cpu"
+    ):
         raise UserError(f"{path}: holds a tensor of an unusual kind, not one of plain numbers")
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise UserError(f"{path}: holds a tensor {tuple(value.shape)} that says to be larger than what is stored")
+        raise UserError(
+            f"{path}: holds a tensor {tuple(value.shape)} that says to be larger than what is stored"
+        )
     return value.detach()
 
 
@@ -54,7 +61,9 @@ class _TensorUnpickler(pickle.Unpickler):
 
     ALLOWED = {  # noqa: RUF012
         ("collections", "OrderedDict"): OrderedDict,
-        ("_codecs", "encode"): lambda text, _: text.encode("latin-1"),  # by which protocol 2 holds bytes
+        ("_codecs", "encode"): lambda text, _: text.encode(
+            "latin-1"
+        ),  # by which protocol 2 holds bytes
         ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
         ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
         # torch's own _load_from_bytes would unpickle anything.

@@ -40,7 +40,9 @@ class SoundingShape:
 
 def _tone(time: Samples, hertz: float, overtones: tuple[float, ...] = (1.0,)) -> Samples:
     """A steady tone: `overtones` are the amplitudes of its 1st, 2nd, ... harmonic."""
-    return np.sum([a * np.sin(2 * np.pi * hertz * k * time) for k, a in enumerate(overtones, 1)], axis=0)  # type: ignore[no-any-return]
+    harmonics = [a * np.sin(2 * np.pi * hertz * k * time) for k, a in enumerate(overtones, 1)]
+    tone: Samples = np.sum(harmonics, axis=0)
+    return tone
 
 
 SHAPES = (
@@ -175,7 +177,9 @@ class SyntheticAVS(Dataset[AVClip]):
         for number, moving in enumerate(scene, start=1):
             for frame in range(self.num_frames):
                 centre = moving.centre + frame * moving.velocity
-                inside = moving.shape.inside((x - centre[0]) / moving.radius, (centre[1] - y) / moving.radius)
+                inside = moving.shape.inside(
+                    (x - centre[0]) / moving.radius, (centre[1] - y) / moving.radius
+                )
                 pictures[frame][inside] = moving.colour
                 objects[frame][inside] = number
         return pictures.clip(0, 255).astype(np.uint8), objects
@@ -189,9 +193,13 @@ class SyntheticAVS(Dataset[AVClip]):
         count = 2 if self._is_s4(index) else int(chance.integers(2, 4))
         columns = chance.permutation(count)
         scene = []
-        for shape, column in zip(chance.choice(len(SHAPES), count, replace=False), columns, strict=True):
+        for shape, column in zip(
+            chance.choice(len(SHAPES), count, replace=False), columns, strict=True
+        ):
             radius = chance.uniform(0.13, 0.22) * (1.0 if count == 2 else 0.8)
-            centre = np.array([(column + 0.5) / count + chance.uniform(-0.04, 0.04), chance.uniform(0.3, 0.7)])
+            centre = np.array(
+                [(column + 0.5) / count + chance.uniform(-0.04, 0.04), chance.uniform(0.3, 0.7)]
+            )
             velocity = chance.uniform(-0.02, 0.02, 2)
             colour = np.array(SHAPES[shape].colour) + chance.normal(0, 12, 3)
             scene.append(_Moving(SHAPES[shape], centre, velocity, radius, colour))
@@ -210,11 +218,15 @@ class SyntheticAVS(Dataset[AVClip]):
                 if second and chance.random() < 0.4:
                     sounding[second] = sounding[second - 1]
                 elif chance.random() > 0.1:
-                    sounding[second, chance.permutation(len(scene))[: chance.integers(1, len(scene))]] = True
+                    sounding[
+                        second, chance.permutation(len(scene))[: chance.integers(1, len(scene))]
+                    ] = True
         time = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
         mixed = chance.normal(0, 0.001, time.size)
         for column, moving in enumerate(scene):
-            voice = moving.shape.voice(time + chance.random(), 2 ** (chance.uniform(-2, 2) / 12), chance)
+            voice = moving.shape.voice(
+                time + chance.random(), 2 ** (chance.uniform(-2, 2) / 12), chance
+            )
             gain = 10 ** (chance.uniform(-6, 3) / 20) * 0.1 / np.sqrt(np.mean(voice**2))
             mixed = mixed + gain * voice * np.repeat(sounding[:, column], SAMPLE_RATE)
         return torch.from_numpy(mixed.clip(-1, 1).astype(np.float32)), torch.from_numpy(sounding)

@@ -76,7 +76,9 @@ def evaluate(
         UserError: When checkpoint or data are missing or do not fit together.
     """
     if sum(each is not None for each in (checkpoint, predictions, folds)) != 1:
-        raise UserError("say what to score: one of --checkpoint FOLDER, --predictions FOLDER and --folds FOLDER")
+        raise UserError(
+            "say what to score: one of --checkpoint FOLDER, --predictions FOLDER and --folds FOLDER"
+        )
     refuse_unwritable(Path(out))
     if folds is not None:
         idle = {
@@ -125,7 +127,12 @@ def evaluate(
     from ecmvae.evaluation.robustness import RobustnessSettings
 
     settings = EvaluateSettings(
-        batch_clips=batch_clips, batch_size=batch_size, latents=latents, samples=samples, seed=seed, workers=workers
+        batch_clips=batch_clips,
+        batch_size=batch_size,
+        latents=latents,
+        samples=samples,
+        seed=seed,
+        workers=workers,
     )
     EvaluationRun(
         checkpoint=checkpoint,

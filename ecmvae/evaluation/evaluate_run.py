@@ -52,7 +52,9 @@ def tasks_in(data: str | None, task: str = "auto") -> list[str]:
         return [task]
     found = [PackedIndex.read(data).source] if holds_packed(data) else records_in(data)
     if not found:
-        wanted = ", ".join(dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables))
+        wanted = ", ".join(
+            dict.fromkeys(record.tables[0] for record in RECORDS.values() if record.tables)
+        )
         raise UserError(
             f"{data}: holds none of {wanted}; see docs/data.md for the expected folders, or write an example with "
             "ecmvae data miniature"
@@ -100,11 +102,17 @@ class EvaluationRun:
 
     def __post_init__(self) -> None:
         if self.robustness is not None and self.checkpoint is None:
-            raise UserError("robustness needs a model that can listen: give --checkpoint, not --predictions")
+            raise UserError(
+                "robustness needs a model that can listen: give --checkpoint, not --predictions"
+            )
         if self.robustness is not None and "avss" in tasks_in(self.data, self.task):
-            raise UserError("robustness is defined for masks of s4 and ms3, not for the classes of avss: leave it out")
+            raise UserError(
+                "robustness is defined for masks of s4 and ms3, not for the classes of avss: leave it out"
+            )
         if self.predictions is not None and self.task not in ("auto", "avss", *TASKS):
-            raise UserError(f"predictions are files beside those of s4, ms3 or avss, not of {self.task}")
+            raise UserError(
+                f"predictions are files beside those of s4, ms3 or avss, not of {self.task}"
+            )
         if self.limit is not None and self.limit < 1:
             raise UserError(f"limit={self.limit} must be at least 1")
         if self.predictions is not None and not Path(self.predictions).is_dir():
@@ -120,7 +128,9 @@ class EvaluationRun:
             folder = report.write(parent / f"{task.replace(':', '.')}_{self.split}")
             report.show(console)
             classes = ", classes.csv" if report.kind == "classes" else ""
-            console.print(f"written: {folder}/report.json, report.md, clips.csv{classes}", soft_wrap=True)
+            console.print(
+                f"written: {folder}/report.json, report.md, clips.csv{classes}", soft_wrap=True
+            )
             if robust is not None:
                 robust.write(folder)
                 robust.show(console)
@@ -144,12 +154,20 @@ class EvaluationRun:
         def score(task: str) -> tuple[Report, RobustnessReport | None]:
             data = data_to_score(config.data, task, self.data)
             clips = load_clips(data, self.split, seed=config.train.seed)
-            able = None if isinstance(model, Concepts) else model  # concepts learn the classes of the clips
-            kind = ClassTask(clips.class_names) if isinstance(clips, AVSSDataset) else choose_task(clips, able)
+            able = (
+                None if isinstance(model, Concepts) else model
+            )  # concepts learn the classes of the clips
+            kind = (
+                ClassTask(clips.class_names)
+                if isinstance(clips, AVSSDataset)
+                else choose_task(clips, able)
+            )
             scored = self._of_classes(model, kind)
             clips = self._first(clips)
             if self.robustness is not None and not isinstance(clips, SoundedClips):
-                raise UserError(f"robustness needs clips that offer their sounds and classes, not those of {task}")
+                raise UserError(
+                    f"robustness needs clips that offer their sounds and classes, not those of {task}"
+                )
             summary = {**self._about(data), **about, "num_frames": data.num_frames}
             if isinstance(scored, ConceptClasses):
                 summary["heard_as"] = {name: list(heard) for name, heard in scored.heard_as.items()}
@@ -174,7 +192,9 @@ class EvaluationRun:
         """The model itself; one without training that is scored on classes listens and looks for these."""
         if not isinstance(model, Concepts) or not isinstance(kind, ClassTask):
             return model
-        found = ConceptClasses(model, kind.class_names, None if self.classes is None else Path(self.classes))
+        found = ConceptClasses(
+            model, kind.class_names, None if self.classes is None else Path(self.classes)
+        )
         if never := [name for name, heard in found.heard_as.items() if not heard]:
             logger.warning(
                 "the tagger has no name for %d of %d classes (%s): they are never found; --classes FILE gives names",
@@ -197,7 +217,12 @@ class EvaluationRun:
         clips = self._first(load_clips(data, self.split))
         kind = choose_task(clips)
         report = evaluate_predictions(
-            self.predictions, clips, self.settings, metrics=self.metrics, task=kind, about=self._about(data)
+            self.predictions,
+            clips,
+            self.settings,
+            metrics=self.metrics,
+            task=kind,
+            about=self._about(data),
         )
         return report, None
 
@@ -219,9 +244,14 @@ class EvaluationRun:
         """How to score so many clips; what a single one cannot give is left out, and `summary` says so."""
         if clips > 1 or "shuffled" not in self.settings.sounds:
             return self.settings
-        summary["left_out"] = "shuffled sound: with a single clip there is no other whose sound it could be given"
+        summary["left_out"] = (
+            "shuffled sound: with a single clip there is no other whose sound it could be given"
+        )
         logger.warning("left out: %s", summary["left_out"])
-        return replace(self.settings, sounds=tuple(sound for sound in self.settings.sounds if sound != "shuffled"))
+        return replace(
+            self.settings,
+            sounds=tuple(sound for sound in self.settings.sounds if sound != "shuffled"),
+        )
 
     def _about(self, data: DataConfig) -> dict[str, Any]:
         return {

@@ -24,7 +24,15 @@ from torch.utils.data import DataLoader
 from ecmvae.data.clips import ClipSource
 from ecmvae.data.preprocess import ClipPreprocessor, PreparedClips
 from ecmvae.errors import UserError
-from ecmvae.evaluation.inference import AudioConditions, Sound, device_of, eval_mode, latent_draws, maps_of, silence
+from ecmvae.evaluation.inference import (
+    AudioConditions,
+    Sound,
+    device_of,
+    eval_mode,
+    latent_draws,
+    maps_of,
+    silence,
+)
 from ecmvae.evaluation.report import AnswerScores, Report
 from ecmvae.evaluation.rows import Rows
 from ecmvae.evaluation.tasks import Prediction, Task, choose_task
@@ -70,7 +78,9 @@ class EvaluateSettings:
         if min(self.batch_clips, self.batch_size, self.samples) < 1:
             raise UserError("batch_clips, batch_size and samples must be at least 1")
         if self.samples > 1 and self.latents == "mean":
-            raise UserError(f"samples={self.samples} has no effect on the latents' means: set latents to sample")
+            raise UserError(
+                f"samples={self.samples} has no effect on the latents' means: set latents to sample"
+            )
         if "real" not in self.sounds:
             raise UserError("sounds must include real: the others are compared with it")
 
@@ -114,24 +124,34 @@ def evaluate(
         if each is not None:
             task.check(each)
     if visual_only is not None and visual_only.normalisation != model.normalisation:
-        raise UserError("the visual_only model normalises frames otherwise than this one: train both on one backbone")
+        raise UserError(
+            "the visual_only model normalises frames otherwise than this one: train both on one backbone"
+        )
     scoreboard = _Scoreboard(task, settings, metrics)
     writer = None if save_to is None else task.folder(save_to)
     draws = partial(latent_draws, latents=settings.latents, samples=settings.samples)
     use = LatentUse.of(model)
     with eval_mode(model, visual_only):
         conditions = AudioConditions(
-            model, source, shuffled="shuffled" in settings.sounds, seed=settings.seed, progress=settings.progress
+            model,
+            source,
+            shuffled="shuffled" in settings.sounds,
+            seed=settings.seed,
+            progress=settings.progress,
         )
         for index, batch in clip_batches(source, settings, ClipPreprocessor.of(model)):
             scoreboard.add_floors(batch, index)
             there, seed = batch.to(device_of(model)), settings.seed * 1_000_003 + int(index[0])
             features = maps_of(model, there)
             if use is not None and use.clips < LATENT_USE_CLIPS and there.masks is not None:
-                use.update(there.frames, conditions.embeddings("real", index, there), there.masks, features)
+                use.update(
+                    there.frames, conditions.embeddings("real", index, there), there.masks, features
+                )
             for sound in settings.sounds:
                 audio = conditions.embeddings(sound, index, there)
-                predicted = task.decode(draws(model, there, audio, features=features, seed=seed), batch.valid)
+                predicted = task.decode(
+                    draws(model, there, audio, features=features, seed=seed), batch.valid
+                )
                 scoreboard.add(sound, predicted, batch, index)
                 if sound == "real" and writer is not None:
                     for i, each in zip(index.tolist(), predicted[writer.predicts], strict=True):
@@ -139,12 +159,20 @@ def evaluate(
             if visual_only is not None:
                 audio = there.without_padding(silence(visual_only, *batch.frames.shape[:2]))
                 features = maps_of(visual_only, there)
-                predicted = task.decode(draws(visual_only, there, audio, features=features, seed=seed), batch.valid)
+                predicted = task.decode(
+                    draws(visual_only, there, audio, features=features, seed=seed), batch.valid
+                )
                 scoreboard.add("visual_only", predicted, batch, index, floor=True)
-    summary = {"latents": settings.latents, "samples": settings.samples, "device": str(device_of(model))}
+    summary = {
+        "latents": settings.latents,
+        "samples": settings.samples,
+        "device": str(device_of(model)),
+    }
     seconds = round(time.monotonic() - started, 1)
     latent_use = None if use is None else use.compute()
-    return scoreboard.report({**(about or {}), **summary, "seconds": seconds}, conditions.others, latent_use)
+    return scoreboard.report(
+        {**(about or {}), **summary, "seconds": seconds}, conditions.others, latent_use
+    )
 
 
 def evaluate_predictions(
@@ -173,7 +201,9 @@ def evaluate_predictions(
     reader, scoreboard = task.folder(folder), _Scoreboard(task, settings, metrics)
     for index, batch in clip_batches(clips, settings, ClipPreprocessor(None, IMAGENET)):
         frames, size = batch.frames.shape[1], batch.frames.shape[-1]
-        predicted = torch.stack([reader.read(_files(clips)[i], frames, size) for i in index.tolist()])
+        predicted = torch.stack(
+            [reader.read(_files(clips)[i], frames, size) for i in index.tolist()]
+        )
         scoreboard.add_floors(batch, index)
         scoreboard.add("real", {reader.predicts: predicted, "draws": predicted[None]}, batch, index)
     return scoreboard.report({**(about or {}), "predictions": str(reader.folder)})
@@ -182,7 +212,9 @@ def evaluate_predictions(
 class _Scoreboard:
     """The metrics of every answer and floor while the clips go by."""
 
-    def __init__(self, task: Task, settings: EvaluateSettings, metrics: Sequence[MetricChoice] | None) -> None:
+    def __init__(
+        self, task: Task, settings: EvaluateSettings, metrics: Sequence[MetricChoice] | None
+    ) -> None:
         self._task, self._settings = task, settings
         chosen = list(task.metrics if metrics is None else metrics)
         if task.metrics[0] not in map(metric_name, chosen):
@@ -192,7 +224,13 @@ class _Scoreboard:
         self._floors: dict[str, MetricSet] = {}
 
     def add(
-        self, name: str, predicted: Prediction, batch: AVBatch, index: Int[Tensor, " b"], *, floor: bool = False
+        self,
+        name: str,
+        predicted: Prediction,
+        batch: AVBatch,
+        index: Int[Tensor, " b"],
+        *,
+        floor: bool = False,
     ) -> None:
         """Add what was predicted under a sound, or by a model that hears nothing; draws matter under the real one."""
         if floor or name != "real":
@@ -202,7 +240,9 @@ class _Scoreboard:
     def add_floors(self, batch: AVBatch, index: Int[Tensor, " b"]) -> None:
         """Add the trivial predictions for a batch."""
         if getattr(batch, self._task.needs) is None:
-            raise UserError(f"clip {batch.names[0]} has no {self._task.needs}: scores need a split with ground truth")
+            raise UserError(
+                f"clip {batch.names[0]} has no {self._task.needs}: scores need a split with ground truth"
+            )
         for name, predicted in self._task.floors(batch, index, self._settings.seed).items():
             self._of(name, floor=True, graded=False).update(batch, index, **predicted)
 
@@ -210,12 +250,18 @@ class _Scoreboard:
         """The metrics of an answer or floor, made where they are missing."""
         table = self._floors if floor else self._answers
         if name not in table:
-            options = {"batch_clips": self._settings.batch_clips, "num_classes": self._task.num_classes}
+            options = {
+                "batch_clips": self._settings.batch_clips,
+                "num_classes": self._task.num_classes,
+            }
             table[name] = MetricSet([self._task.rows(), *self._metrics], graded=graded, **options)
         return table[name]
 
     def report(
-        self, about: dict[str, Any], others: Sequence[int] = (), latent_use: dict[str, Any] | None = None
+        self,
+        about: dict[str, Any],
+        others: Sequence[int] = (),
+        latent_use: dict[str, Any] | None = None,
     ) -> Report:
         """The report of all clips gone by."""
         if not self._answers:
@@ -265,7 +311,9 @@ def clip_batches(
     )
     start = 0
     console = Console(stderr=True)
-    for batch in track(loader, "scoring", console=console, disable=not settings.progress, transient=True):
+    for batch in track(
+        loader, "scoring", console=console, disable=not settings.progress, transient=True
+    ):
         assert isinstance(batch, AVBatch)
         yield torch.arange(start, start + len(batch.names)), batch
         start += len(batch.names)
@@ -279,5 +327,7 @@ def _files(clips: Any) -> Sequence[Any]:
     """
     files: Sequence[Any] | None = getattr(clips, "clips", None)
     if files is None:
-        raise UserError(f"{type(clips).__name__} does not say where its clips' files are: predictions have no names")
+        raise UserError(
+            f"{type(clips).__name__} does not say where its clips' files are: predictions have no names"
+        )
     return files

@@ -116,12 +116,18 @@ class FoldsReport:
             for name, rows in self.folds.items():
                 console.print(interval_table(rows, title=name))
         about = self.about
-        console.print(interval_table(self.rows, title=f"{len(self.folds)} model(s), {about['clips']} clips a row each"))
+        console.print(
+            interval_table(
+                self.rows, title=f"{len(self.folds)} model(s), {about['clips']} clips a row each"
+            )
+        )
         console.print(_uncertainty_table(self.uncertainty))
         for sound, share in self.false_masks.items():
             console.print(f"clips with a false mask under {_SOUNDS.get(sound, sound)}: {share}")
         if (found := self.photographs) is not None:
-            console.print(f"{found.pairs} pairs of {found.photographs} photographs: right of two {found.right_of_two}")
+            console.print(
+                f"{found.pairs} pairs of {found.photographs} photographs: right of two {found.right_of_two}"
+            )
         never = about["never_held_out"]
         console.print(
             f"never held out: {never['image']} pictures, {never['sound']} recordings (single ones of a class, phrases)"
@@ -138,8 +144,14 @@ def models_in(path: str | Path) -> dict[str, Path]:
         UserError: If no model is found.
     """
     folder = Path(path)
-    runs = [] if not folder.is_dir() else [run for run in sorted(folder.iterdir()) if (run / "best").is_dir()]
-    return {run.name: find_model_folder(run) for run in runs} or {folder.name: find_model_folder(path)}
+    runs = (
+        []
+        if not folder.is_dir()
+        else [run for run in sorted(folder.iterdir()) if (run / "best").is_dir()]
+    )
+    return {run.name: find_model_folder(run) for run in runs} or {
+        folder.name: find_model_folder(path)
+    }
 
 
 def check_models(models: Mapping[str, Segmenter]) -> None:
@@ -152,7 +164,9 @@ def check_models(models: Mapping[str, Segmenter]) -> None:
     for name, model in models.items():
         data = None if model.config is None else model.config.data
         if data is None or data.name != "collage":
-            raise UserError(f"{name} was not trained on AVS-Collage (data.name=collage): nothing is held out from it")
+            raise UserError(
+                f"{name} was not trained on AVS-Collage (data.name=collage): nothing is held out from it"
+            )
         if other := folds.get((data.fold, data.folds)):
             raise UserError(
                 f"{name} and {other} hold out the same fold ({data.fold} of {data.folds}): score one of them"
@@ -160,7 +174,9 @@ def check_models(models: Mapping[str, Segmenter]) -> None:
         folds[data.fold, data.folds] = name
     if len({count for _, count in folds}) > 1:
         listed = ", ".join(f"{name} {fold} of {count}" for (fold, count), name in folds.items())
-        raise UserError(f"the models are not of one cross-validation (data.fold of data.folds: {listed})")
+        raise UserError(
+            f"the models are not of one cross-validation (data.fold of data.folds: {listed})"
+        )
 
 
 def evaluate_folds(
@@ -196,11 +212,17 @@ def evaluate_folds(
         if settings.wrong_sounds:
             heard += _false_masks(model, sources, settings)
         if settings.photographs:
-            shown += show_pairs(model, _pairs(model, sources, settings), settings.batch_size, settings.progress)
+            shown += show_pairs(
+                model, _pairs(model, sources, settings), settings.batch_size, settings.progress
+            )
     trained = [model.config.data for model in models.values() if model.config is not None]
     summary = {
         **(about or {}),
-        **{key: value for key, value in asdict(settings).items() if key not in ("progress", "workers")},
+        **{
+            key: value
+            for key, value in asdict(settings).items()
+            if key not in ("progress", "workers")
+        },
         "folds": trained[0].folds,
         "scored_folds": [data.fold for data in trained],
         "never_held_out": never_held_out(sources.items),
@@ -222,9 +244,17 @@ def _metrics() -> MetricSet:
 
 def _uncertainty_table(scores: Mapping[str, UncertaintyScores]) -> Table:
     table = Table(
-        caption="risk: 1 - IoU of a frame; AUROC of the marked region's entropy", box=box.SIMPLE_HEAD, padding=0
+        caption="risk: 1 - IoU of a frame; AUROC of the marked region's entropy",
+        box=box.SIMPLE_HEAD,
+        padding=0,
     )
-    for heading in ("uncertainty", "ECE", "ECE in objects", "risk-coverage area", "wrong object AUROC"):
+    for heading in (
+        "uncertainty",
+        "ECE",
+        "ECE in objects",
+        "risk-coverage area",
+        "wrong object AUROC",
+    ):
         table.add_column(heading, justify="left" if heading == "uncertainty" else "right")
     for row, each in scores.items():
         cells = each.calibration_error, each.calibration_error_in_objects, each.risk_coverage_area
@@ -232,10 +262,19 @@ def _uncertainty_table(scores: Mapping[str, UncertaintyScores]) -> Table:
     return table
 
 
-def _false_masks(model: Segmenter, sources: CollageSources, settings: FoldSettings) -> Iterator[tuple[str, str, bool]]:
+def _false_masks(
+    model: Segmenter, sources: CollageSources, settings: FoldSettings
+) -> Iterator[tuple[str, str, bool]]:
     """Sound, picture and whether there is a false mask, of clips of known material under sounds of nothing in them."""
-    clips = _clips(model, sources, ROWS["known"], replace(settings, clips=min(settings.clips, settings.wrong_sounds)))
-    how = RobustnessSettings(seed=settings.seed, progress=settings.progress, conditions=EMPTY_ANSWER)
+    clips = _clips(
+        model,
+        sources,
+        ROWS["known"],
+        replace(settings, clips=min(settings.clips, settings.wrong_sounds)),
+    )
+    how = RobustnessSettings(
+        seed=settings.seed, progress=settings.progress, conditions=EMPTY_ANSWER
+    )
     pictures = {clips.name(index): clips.heard(index).image for index in range(len(clips))}
     for line in robustness(model, clips, how).manifest:
         if line.false_mask is not None:
@@ -246,14 +285,20 @@ def _shares(heard: Sequence[tuple[str, str, bool]]) -> dict[str, Interval]:
     """Share of clips with a false mask by sound, with an interval by picture."""
     found = {}
     for sound in (name for name in EMPTY_ANSWER if any(name == each for each, _, _ in heard)):
-        pictures, marked = zip(*((picture, mask) for each, picture, mask in heard if each == sound), strict=True)
-        share = cluster_bootstrap(np.array(marked, dtype=np.float64), np.ones(len(marked)), pictures)
+        pictures, marked = zip(
+            *((picture, mask) for each, picture, mask in heard if each == sound), strict=True
+        )
+        share = cluster_bootstrap(
+            np.array(marked, dtype=np.float64), np.ones(len(marked)), pictures
+        )
         assert share is not None
         found[sound] = share
     return found
 
 
-def _clips(model: Segmenter, sources: CollageSources, split: str, settings: FoldSettings) -> CollageClips:
+def _clips(
+    model: Segmenter, sources: CollageSources, split: str, settings: FoldSettings
+) -> CollageClips:
     """Clips of one row, of the fold and at the size that a model was trained with."""
     assert model.config is not None
     data = model.config.data
@@ -282,13 +327,19 @@ def _pairs(model: Segmenter, sources: CollageSources, settings: FoldSettings) ->
     )
 
 
-def _score(model: Segmenter, clips: CollageClips, settings: FoldSettings, into: Sequence[MetricSet]) -> None:
+def _score(
+    model: Segmenter, clips: CollageClips, settings: FoldSettings, into: Sequence[MetricSet]
+) -> None:
     """Add a model's answers to these clips to metrics."""
-    how = EvaluateSettings(batch_size=settings.batch_size, workers=settings.workers, progress=settings.progress)
+    how = EvaluateSettings(
+        batch_size=settings.batch_size, workers=settings.workers, progress=settings.progress
+    )
     task = MaskTask()
     with eval_mode(model):
         for index, batch in clip_batches(clips, how, ClipPreprocessor.of(model)):
             there = batch.to(device_of(model))
-            predicted = task.decode(latent_draws(model, there, model.encode_audio(there.audio), seed=settings.seed))
+            predicted = task.decode(
+                latent_draws(model, there, model.encode_audio(there.audio), seed=settings.seed)
+            )
             for metrics in into:
                 metrics.update(batch, index, **predicted)

@@ -11,7 +11,13 @@ from ecmvae.data.collage.scene import Kind
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.device import choose_device
 from ecmvae.errors import UserError
-from ecmvae.evaluation.folds import FoldSettings, FoldsReport, check_models, evaluate_folds, models_in
+from ecmvae.evaluation.folds import (
+    FoldSettings,
+    FoldsReport,
+    check_models,
+    evaluate_folds,
+    models_in,
+)
 from ecmvae.evaluation.report_files import new_report_folder
 from ecmvae.hub.find import weights_sha256
 from ecmvae.models.checkpoint import load_model
@@ -52,7 +58,9 @@ def run_folds(
     """
     kinds = (*get_args(Kind), "both")
     if kind not in ("auto", *kinds):
-        raise UserError(f"--task {kind} is not a kind of AVS-Collage: choose from {', '.join(kinds)}")
+        raise UserError(
+            f"--task {kind} is not a kind of AVS-Collage: choose from {', '.join(kinds)}"
+        )
     settings = FoldSettings(
         clips=clips,
         photographs=photographs,
@@ -63,12 +71,17 @@ def run_folds(
     )
     found = models_in(folder)
     place = choose_device(device)
-    models = {name: load_model(path, device=place, trust_code=trust_code) for name, path in found.items()}
+    models = {
+        name: load_model(path, device=place, trust_code=trust_code) for name, path in found.items()
+    }
     check_models(models)
     config = next(iter(models.values())).config
     assert config is not None  # checked above
     about = {
-        "models": {name: {"checkpoint": str(path), "sha256": weights_sha256(path)} for name, path in found.items()},
+        "models": {
+            name: {"checkpoint": str(path), "sha256": weights_sha256(path)}
+            for name, path in found.items()
+        },
         "ecmvae": __version__,
         "commit": source_commit(),
         "device": str(place),

@@ -47,7 +47,9 @@ def latent_draws(
 def maps_of(model: Segmenter, batch: AVBatch) -> tuple[Tensor, ...]:
     """The backbone's four maps (B, T, C_i, H/s, W/s) of a batch; zero in padded frames."""
     maps = model.extract_features(batch.frames)
-    return maps if batch.valid is None else ExtractedMaps(batch.without_padding(each) for each in maps)
+    return (
+        maps if batch.valid is None else ExtractedMaps(batch.without_padding(each) for each in maps)
+    )
 
 
 def device_of(model: Segmenter) -> torch.device:
@@ -85,24 +87,40 @@ class AudioConditions:
     """
 
     def __init__(
-        self, model: Segmenter, clips: ClipSource, *, shuffled: bool, seed: int = 0, progress: bool = False
+        self,
+        model: Segmenter,
+        clips: ClipSource,
+        *,
+        shuffled: bool,
+        seed: int = 0,
+        progress: bool = False,
     ) -> None:
         self._model, self._device, prepare = model, device_of(model), ClipPreprocessor.of(model)
         self.others = derangement(len(clips), seed) if shuffled else ()
         self._embeddings: list[Tensor] = []
         if shuffled:
             console = Console(stderr=True)
-            indices = track(range(len(clips)), "embedding", console=console, disable=not progress, transient=True)
+            indices = track(
+                range(len(clips)),
+                "embedding",
+                console=console,
+                disable=not progress,
+                transient=True,
+            )
             self._embeddings = [self._embed(prepare.audio_of(clips, index)) for index in indices]
 
-    def embeddings(self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch) -> Float[Tensor, "b t a"]:
+    def embeddings(
+        self, sound: Sound, index: Int[Tensor, " b"], batch: AVBatch
+    ) -> Float[Tensor, "b t a"]:
         """Embeddings (B, T, A) of a batch whose clips have these places in the data set; zero in padded seconds."""
         if sound == "real":
             audio = self._model.encode_audio(batch.audio)
         elif sound == "silent":
             audio = silence(self._model, *batch.frames.shape[:2])
         else:
-            audio = torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(self._device)
+            audio = torch.stack([self._embeddings[self.others[i]] for i in index.tolist()]).to(
+                self._device
+            )
         return batch.without_padding(audio)
 
     def _embed(self, audio: Tensor | None) -> Tensor:

@@ -16,7 +16,9 @@ INTERVAL_COLUMNS = ("by picture", "pictures", "sounds", "mIoU", "F", "right of t
 def interval_rows(scores: Mapping[str, PictureScores]) -> list[Sequence[str]]:
     """The rows of `INTERVAL_COLUMNS`, by what the model heard or which clips it was given."""
     cells = {name: (each.pictures, each.recordings, *each[-3:]) for name, each in scores.items()}
-    return [(name, *("-" if cell is None else str(cell) for cell in row)) for name, row in cells.items()]
+    return [
+        (name, *("-" if cell is None else str(cell) for cell in row)) for name, row in cells.items()
+    ]
 
 
 def interval_table(scores: Mapping[str, PictureScores], title: str | None = None) -> Table:

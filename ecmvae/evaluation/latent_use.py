@@ -8,7 +8,15 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-LATENT_COLUMNS = ("latent", "active", "KL", "zeroed", "drawn again", "of another clip", "mIoU of another clip")
+LATENT_COLUMNS = (
+    "latent",
+    "active",
+    "KL",
+    "zeroed",
+    "drawn again",
+    "of another clip",
+    "mIoU of another clip",
+)
 """Of the table of a report: units of dimensions, nats, and mean change of probability in what sounds."""
 
 
@@ -18,8 +26,19 @@ def latent_rows(use: Mapping[str, Any]) -> list[Sequence[str]]:
     for name, swapped in use["swapped"].items():
         own = use["latents"].get(name)
         active = "" if own is None else f"{own['active_units']} of {own['dimensions']}"
-        changes = [f"{use[change][name]['change_in_objects']:.3f}" for change in ("zeroed", "resampled", "swapped")]
-        rows.append((name, active, "" if own is None else f"{own['kl']:.1f}", *changes, f"{swapped['miou']:.3f}"))
+        changes = [
+            f"{use[change][name]['change_in_objects']:.3f}"
+            for change in ("zeroed", "resampled", "swapped")
+        ]
+        rows.append(
+            (
+                name,
+                active,
+                "" if own is None else f"{own['kl']:.1f}",
+                *changes,
+                f"{swapped['miou']:.3f}",
+            )
+        )
     return rows
 
 

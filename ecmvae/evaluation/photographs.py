@@ -50,11 +50,18 @@ def show_pairs(
     with eval_mode(model):
         for index, batch in clip_batches(pairs, how, ClipPreprocessor.of(model)):
             there = batch.to(device_of(model))
-            logits = task.decode(latent_draws(model, there, model.encode_audio(there.audio)))["logits"]
+            logits = task.decode(latent_draws(model, there, model.encode_audio(there.audio)))[
+                "logits"
+            ]
             half = logits.shape[-2] // 2
             mass = logits.sigmoid().double()
-            upper, lower = mass[..., :half, :].sum(dim=(1, 2, 3, 4)), mass[..., half:, :].sum(dim=(1, 2, 3, 4))
-            for place, above, below in zip(index.tolist(), upper.tolist(), lower.tolist(), strict=True):
+            upper, lower = (
+                mass[..., :half, :].sum(dim=(1, 2, 3, 4)),
+                mass[..., half:, :].sum(dim=(1, 2, 3, 4)),
+            )
+            for place, above, below in zip(
+                index.tolist(), upper.tolist(), lower.tolist(), strict=True
+            ):
                 pair = pairs.pairs[place]
                 yield PairAnswer(pair.picture, below > above if pair.heard else above > below)
 

@@ -48,7 +48,9 @@ class MaskFolder:
         if probabilities.shape[2:] != size:
             probabilities = interpolate(probabilities, size=size, mode="bilinear", antialias=True)
         # Rounded so that exactly 0.5, which is not above 0.5, becomes 127 and not 128.
-        levels = torch.ceil(probabilities[:, 0].double() * 255 - 0.5).clamp(0, 255).byte().cpu().numpy()
+        levels = (
+            torch.ceil(probabilities[:, 0].double() * 255 - 0.5).clamp(0, 255).byte().cpu().numpy()
+        )
         for k, level in enumerate(levels, start=1):
             with replacing(self.folder / clip.place / f"{clip.name}_{k}.png") as path:
                 Image.fromarray(level).save(path)
@@ -66,7 +68,9 @@ class MaskFolder:
             probability = read_probability(path)
             if probability.shape != (size, size):
                 height, width = probability.shape
-                raise UserError(f"{path}: is {width} x {height} pixels but the ground truth is {size} x {size}")
+                raise UserError(
+                    f"{path}: is {width} x {height} pixels but the ground truth is {size} x {size}"
+                )
             masks.append(probability)
         return torch.logit(torch.from_numpy(np.stack(masks)))[:, None]
 
@@ -136,7 +140,9 @@ def _read_classes(path: Path) -> np.ndarray:
         return read_classes(path)
     classes = read_indices(path)
     if classes.max() >= NUM_CLASSES:
-        raise UserError(f"{path}: holds {classes.max()}, but classes go from 0 to {NUM_CLASSES - 1}")
+        raise UserError(
+            f"{path}: holds {classes.max()}, but classes go from 0 to {NUM_CLASSES - 1}"
+        )
     return classes
 
 

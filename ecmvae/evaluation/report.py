@@ -13,13 +13,22 @@ from rich.table import Table
 
 from ecmvae.evaluation.intervals import INTERVAL_COLUMNS, interval_rows, interval_table
 from ecmvae.evaluation.latent_use import LATENT_COLUMNS, latent_rows, latent_table
-from ecmvae.evaluation.report_files import csv_text, decimal, json_text, markdown_table, plain, write_texts
+from ecmvae.evaluation.report_files import (
+    csv_text,
+    decimal,
+    json_text,
+    markdown_table,
+    plain,
+    write_texts,
+)
 from ecmvae.evaluation.rows import CategoryScores, ClassScores
 from ecmvae.metrics.by_picture import PictureScores
 from ecmvae.metrics.calibration import UncertaintyScores
 from ecmvae.metrics.metric_set import numbers
 
-COUNTING = "frames: real frames only; released: padded frames of five-second clips count as background"
+COUNTING = (
+    "frames: real frames only; released: padded frames of five-second clips count as background"
+)
 """What the two ways of counting are."""
 
 
@@ -30,7 +39,9 @@ class AnswerScores(dict[str, Any]):
         try:
             return self[name]
         except KeyError:
-            raise AttributeError(f"no metric named {name} was computed: there are {', '.join(self)}") from None
+            raise AttributeError(
+                f"no metric named {name} was computed: there are {', '.join(self)}"
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +102,9 @@ class Report:
     def answers(self) -> dict[str, AnswerScores]:
         """Scores of sounds and floors, by the labels of their rows in tables."""
         sounds = {f"{sound} sound": scores for sound, scores in self.scores.items()}
-        return sounds | {f"floor: {name.replace('_', ' ')}": scores for name, scores in self.floors.items()}
+        return sounds | {
+            f"floor: {name.replace('_', ' ')}": scores for name, scores in self.floors.items()
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the rows of single clips, as plain dictionaries; None for what does not exist."""
@@ -102,7 +115,11 @@ class Report:
             "latent_use": None if self.latent_use is None else dict(self.latent_use),
         }
         if self.kind == "classes":
-            content |= {"counting": COUNTING, "scores": plain(self.answers), "classes": plain(self.classes)}
+            content |= {
+                "counting": COUNTING,
+                "scores": plain(self.answers),
+                "classes": plain(self.classes),
+            }
         else:
             content |= {
                 "uncertainty": plain(self.uncertainty),
@@ -115,11 +132,18 @@ class Report:
     def to_markdown(self) -> str:
         """A short text for people."""
         about = self.about
-        lines = [f"# {self._title() or 'Scores'}: {about['clips']} clips, {about['frames']} frames", ""]
-        lines += [f"- {key}: {value}" for key, value in about.items() if not isinstance(value, Mapping)]
+        lines = [
+            f"# {self._title() or 'Scores'}: {about['clips']} clips, {about['frames']} frames",
+            "",
+        ]
+        lines += [
+            f"- {key}: {value}" for key, value in about.items() if not isinstance(value, Mapping)
+        ]
         lines += ["", f"Fractions. {self._caption()}.", ""]
         columns = self._columns()
-        rows = [(name, *map(decimal, _cells(scores, columns))) for name, scores in self.answers.items()]
+        rows = [
+            (name, *map(decimal, _cells(scores, columns))) for name, scores in self.answers.items()
+        ]
         lines += markdown_table(("answer", *(heading for _, _, heading in columns)), rows)
         for header, body in self._details():
             if body:
@@ -148,7 +172,9 @@ class Report:
         for _, _, heading in columns:
             table.add_column(heading, justify="right")
         for name, scores in {**self.scores, **self.floors}.items():
-            table.add_row(name.replace("_", " "), *(decimal(each, 3) for each in _cells(scores, columns)))
+            table.add_row(
+                name.replace("_", " "), *(decimal(each, 3) for each in _cells(scores, columns))
+            )
         console.print(table)
         if self.by_picture:
             console.print(interval_table(self.by_picture))
@@ -161,7 +187,11 @@ class Report:
     def _caption(self) -> str:
         if self.kind == "boxes":
             return "maps against boxes: cIoU@0.5 is the headline, see docs/metrics.md"
-        return COUNTING if self.kind == "classes" else "per clip is the headline; protocols: see docs/evaluate.md"
+        return (
+            COUNTING
+            if self.kind == "classes"
+            else "per clip is the headline; protocols: see docs/evaluate.md"
+        )
 
     def _columns(self) -> list[tuple[str, str, str]]:
         """Metric, name of the number, and heading of each column."""
@@ -171,7 +201,10 @@ class Report:
             value = next((each for each in values if each is not None), None)
             if label and value is not None:
                 names, headings = numbers(value, metric), numbers(value, metric, label=label)
-                columns += [(metric, name, heading) for (name, _), (heading, _) in zip(names, headings, strict=True)]
+                columns += [
+                    (metric, name, heading)
+                    for (name, _), (heading, _) in zip(names, headings, strict=True)
+                ]
         return columns
 
     def _details(self) -> Iterator[tuple[Sequence[str], list[Sequence[Any]]]]:
@@ -181,13 +214,20 @@ class Report:
             rows = self.uncertainty._asdict().items()
             yield (
                 ("uncertainty", "value"),
-                [(name.replace("_", " "), decimal(value)) for name, value in rows if value is not None],
+                [
+                    (name.replace("_", " "), decimal(value))
+                    for name, value in rows
+                    if value is not None
+                ],
             )
         if self.latent_use is not None:
             yield LATENT_COLUMNS, latent_rows(self.latent_use)
         yield (
             ("category", "clips", "per clip mIoU", "F"),
-            [(name, clips, *map(decimal, scores)) for name, (clips, *scores) in self.categories.items()],
+            [
+                (name, clips, *map(decimal, scores))
+                for name, (clips, *scores) in self.categories.items()
+            ],
         )
         yield (
             ("answer", "subset", "mIoU", "F", "mIoU without background", "F"),

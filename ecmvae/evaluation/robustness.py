@@ -28,7 +28,13 @@ from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
 from ecmvae.evaluation.report_files import csv_text, decimal, json_text, write_texts
 from ecmvae.evaluation.tasks import MaskTask
 from ecmvae.metrics.functional import avsbench_iou
-from ecmvae.metrics.robustness import audio_sensitivity, false_mask, false_positive_rate, rejected, robust_score
+from ecmvae.metrics.robustness import (
+    audio_sensitivity,
+    false_mask,
+    false_positive_rate,
+    rejected,
+    robust_score,
+)
 from ecmvae.models.base import Segmenter
 from ecmvae.types import AVBatch
 
@@ -120,26 +126,42 @@ class RobustnessReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the manifest, as plain dictionaries."""
         conditions = {name: scores._asdict() for name, scores in self.conditions.items()}
-        return {"settings": asdict(self.settings), "audio_gain": self.audio_gain, "conditions": conditions}
+        return {
+            "settings": asdict(self.settings),
+            "audio_gain": self.audio_gain,
+            "conditions": conditions,
+        }
 
     def write(self, folder: Path) -> None:
         """Write robustness.json, and robustness.csv with the manifest: a row for every clip and condition."""
         manifest = csv_text(Heard._fields, self.manifest)
-        write_texts(folder, {"robustness.csv": manifest, "robustness.json": json_text(self.to_dict())})
+        write_texts(
+            folder, {"robustness.csv": manifest, "robustness.json": json_text(self.to_dict())}
+        )
 
     def show(self, console: Console) -> None:
         """Print the scores."""
         caption = f"rejected: less than {self.settings.reject_area} of the frame predicted"
         table = Table(title="with a wrong sound (fractions)", caption=caption)
         table.add_column("condition", no_wrap=True)
-        for heading in ("clips", "mIoU", "false pos.", "rejected", "false masks", "sensitivity", "score"):
+        for heading in (
+            "clips",
+            "mIoU",
+            "false pos.",
+            "rejected",
+            "false masks",
+            "sensitivity",
+            "score",
+        ):
             table.add_column(heading, justify="right")
         for name, (clips, *numbers) in self.conditions.items():
             table.add_row(name, str(clips), *(decimal(number, 3) for number in numbers))
         console.print(table)
 
 
-def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettings | None = None) -> RobustnessReport:
+def robustness(
+    model: Segmenter, clips: SoundedClips, settings: RobustnessSettings | None = None
+) -> RobustnessReport:
     """Score a model on every clip under every condition.
 
     Args:
@@ -155,26 +177,44 @@ def robustness(model: Segmenter, clips: SoundedClips, settings: RobustnessSettin
     if len(clips) == 0:
         raise UserError("there are no clips to score")
     prepare, device = ClipPreprocessor.of(model), device_of(model)
-    others = clips_of_other_classes([set(clips.classes(index)) for index in range(len(clips))], settings.seed)
+    others = clips_of_other_classes(
+        [set(clips.classes(index)) for index in range(len(clips))], settings.seed
+    )
     measured: dict[str, list[Tensor]] = defaultdict(list)
     manifest: list[Heard] = []
     console = Console(stderr=True)
-    indices = track(range(len(clips)), "wrong sounds", console=console, disable=not settings.progress, transient=True)
+    indices = track(
+        range(len(clips)),
+        "wrong sounds",
+        console=console,
+        disable=not settings.progress,
+        transient=True,
+    )
     with eval_mode(model):
         for index in indices:
             clip = clips[index]
             if clip.masks is None:
-                raise UserError(f"clip {clip.name} has no masks: scores need a split with ground truth")
+                raise UserError(
+                    f"clip {clip.name} has no masks: scores need a split with ground truth"
+                )
             batch = AVBatch.collate([prepare(clip)]).to(device)
             features, original = model.extract_features(batch.frames), None
             for heard, waveform in _sounds(clips, index, others[index], settings):
-                audio = prepare(replace(clip, waveform=waveform, sample_rate=SAMPLE_RATE, audio=None)).audio
+                audio = prepare(
+                    replace(clip, waveform=waveform, sample_rate=SAMPLE_RATE, audio=None)
+                ).audio
                 embedding = model.encode_audio(None if audio is None else audio[None].to(device))
                 draws = latent_draws(model, batch, embedding, features=features)
                 logits = MaskTask().decode(draws)["logits"][0, :, 0]  # (T, H, W)
                 original = logits if original is None else original
-                measured[heard.condition].append(_measure(logits, original, clip.masks[:, 0], settings))
-                marked = bool(measured[heard.condition][-1][-1]) if heard.condition in EMPTY_ANSWER else None
+                measured[heard.condition].append(
+                    _measure(logits, original, clip.masks[:, 0], settings)
+                )
+                marked = (
+                    bool(measured[heard.condition][-1][-1])
+                    if heard.condition in EMPTY_ANSWER
+                    else None
+                )
                 manifest.append(heard._replace(false_mask=marked))
     return _report(measured, manifest, settings)
 
@@ -183,7 +223,11 @@ def _sounds(
     clips: SoundedClips, index: int, other: int | None, settings: RobustnessSettings
 ) -> list[tuple[Heard, Float[Tensor, " s"]]]:
     """The sounds that a clip is given, as lines of the manifest and waveforms at 16 kHz; the original first."""
-    offered = {sort: clips.other_sound(sort, index) for sort in _STRANGERS if isinstance(clips, OffersOtherSounds)}
+    offered = {
+        sort: clips.other_sound(sort, index)
+        for sort in _STRANGERS
+        if isinstance(clips, OffersOtherSounds)
+    }
     strangers = {sort: found for sort, found in offered.items() if found is not None}
     sounds = wrong_sounds(
         resample(*clips.waveform(index)),
@@ -200,7 +244,11 @@ def _sounds(
     made = []
     wanted = settings.conditions
     for condition, waveform in sounds.items():
-        if wanted is not None and _NAMES.get(condition, condition) not in ("original", "silence", *wanted):
+        if wanted is not None and _NAMES.get(condition, condition) not in (
+            "original",
+            "silence",
+            *wanted,
+        ):
             continue
         heard = Heard(
             clip=clips.name(index),
@@ -213,7 +261,9 @@ def _sounds(
     return made
 
 
-def _measure(logits: Tensor, original: Tensor, masks: Tensor, settings: RobustnessSettings) -> Float[Tensor, "5"]:
+def _measure(
+    logits: Tensor, original: Tensor, masks: Tensor, settings: RobustnessSettings
+) -> Float[Tensor, "5"]:
     """mIoU, false positives, rejection, sensitivity: means over one clip's frames; whether it has a false mask."""
     numbers = (
         avsbench_iou(logits, masks),
@@ -226,7 +276,9 @@ def _measure(logits: Tensor, original: Tensor, masks: Tensor, settings: Robustne
 
 
 def _report(
-    measured: Mapping[str, Sequence[Tensor]], manifest: Sequence[Heard], settings: RobustnessSettings
+    measured: Mapping[str, Sequence[Tensor]],
+    manifest: Sequence[Heard],
+    settings: RobustnessSettings,
 ) -> RobustnessReport:
     names = [name for name in (_NAMES.get(each, each) for each in CONDITIONS) if name in measured]
     means = {name: torch.stack(list(measured[name])).mean(dim=0).tolist() for name in names}
@@ -243,4 +295,6 @@ def _report(
             robust_score=robust_score(means["original"][0], false_positives) if empty else None,
         )
     gain = means["original"][0] - means["silence"][0]
-    return RobustnessReport(settings=settings, conditions=conditions, audio_gain=gain, manifest=manifest)
+    return RobustnessReport(
+        settings=settings, conditions=conditions, audio_gain=gain, manifest=manifest
+    )

@@ -111,7 +111,9 @@ class MaskRows:
         categories = batch.categories or [""] * len(sums)
         columns = [each.tolist() for each in (frames.int(), sounding.int(), miou, fscore)]
         heard = [names or [""] * len(sums) for names in (batch.pictures, batch.recordings)]
-        self._clips += itertools.starmap(ClipScores, zip(batch.names, categories, *columns, *heard, strict=True))
+        self._clips += itertools.starmap(
+            ClipScores, zip(batch.names, categories, *columns, *heard, strict=True)
+        )
 
     def compute(self) -> Rows:
         """All rows."""
@@ -120,7 +122,9 @@ class MaskRows:
             if clip.category:
                 grouped[clip.category].append(clip)
         categories = {
-            name: CategoryScores(len(clips), fmean(clip.miou for clip in clips), fmean(clip.fscore for clip in clips))
+            name: CategoryScores(
+                len(clips), fmean(clip.miou for clip in clips), fmean(clip.fscore for clip in clips)
+            )
             for name, clips in sorted(grouped.items())
         }
         return Rows(clips=self._clips, categories=categories)
@@ -138,14 +142,20 @@ class BoxRows:
         """Forget all clips."""
         self._clips: list[BoxClipScores] = []
 
-    def update(self, logits: Float[Tensor, "b t 1 h w"], masks: Float[Tensor, "b t 1 h w"], batch: AVBatch) -> None:
+    def update(
+        self, logits: Float[Tensor, "b t 1 h w"], masks: Float[Tensor, "b t 1 h w"], batch: AVBatch
+    ) -> None:
         """Add clips, in the order of the data set."""
         categories = batch.categories or [""] * len(logits)
-        for name, category, maps, truth in zip(batch.names, categories, logits[:, :, 0], masks[:, :, 0], strict=True):
+        for name, category, maps, truth in zip(
+            batch.names, categories, logits[:, :, 0], masks[:, :, 0], strict=True
+        ):
             boxed = (truth != 0).flatten(1).any(dim=1)
             overlap = float(ciou(maps[boxed], truth[boxed]).mean()) if boxed.any() else math.nan
             sure = float(confidence(maps).mean())
-            self._clips.append(BoxClipScores(name, category, len(truth), int(boxed.sum()), overlap, sure))
+            self._clips.append(
+                BoxClipScores(name, category, len(truth), int(boxed.sum()), overlap, sure)
+            )
 
     def compute(self) -> Rows:
         """All rows."""
@@ -170,12 +180,20 @@ class ClassRows:
         self._clips: list[LabelledClipScores] = []
         self._subsets: dict[str, ClassSums] = {}
 
-    def update(self, classes: Int[Tensor, "b t h w"], labels: Int[Tensor, "b t h w"], batch: AVBatch) -> None:
+    def update(
+        self, classes: Int[Tensor, "b t h w"], labels: Int[Tensor, "b t h w"], batch: AVBatch
+    ) -> None:
         """Add clips, in the order of the data set."""
-        valid = batch.valid if batch.valid is not None else torch.ones(labels.shape[:2], dtype=torch.bool)
+        valid = (
+            batch.valid
+            if batch.valid is not None
+            else torch.ones(labels.shape[:2], dtype=torch.bool)
+        )
         for k, (name, subset) in enumerate(zip(batch.names, batch.categories, strict=True)):
             sums = class_sums(classes[k][valid[k]], labels[k][valid[k]], len(self._names))
-            self._subsets[subset] = self._subsets[subset] + sums if subset in self._subsets else sums
+            self._subsets[subset] = (
+                self._subsets[subset] + sums if subset in self._subsets else sums
+            )
             miou, fscore, *_ = sums.scores()
             self._clips.append(LabelledClipScores(name, subset, int(valid[k].sum()), miou, fscore))
 
@@ -185,6 +203,8 @@ class ClassRows:
         sums = sum(others, start=first)
         seen = sums.frames.nonzero().flatten().tolist()
         iou, fscore = (sums.iou / sums.frames).tolist(), (sums.fscore / sums.frames).tolist()
-        classes = [ClassScores(k, self._names[k], int(sums.frames[k]), iou[k], fscore[k]) for k in seen]
+        classes = [
+            ClassScores(k, self._names[k], int(sums.frames[k]), iou[k], fscore[k]) for k in seen
+        ]
         subsets = {name: each.scores() for name, each in sorted(self._subsets.items()) if name}
         return Rows(clips=self._clips, scores={"subsets": subsets}, classes=classes)

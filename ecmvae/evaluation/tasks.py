@@ -42,7 +42,15 @@ class MaskTask:
 
     kind: Literal["masks", "boxes"] = "masks"
     usual: tuple[str, ...] = (
-        *("per_clip", "avsbench", "dataset", "miou_nonempty", "right_of_two", "by_picture", "uncertainty"),
+        *(
+            "per_clip",
+            "avsbench",
+            "dataset",
+            "miou_nonempty",
+            "right_of_two",
+            "by_picture",
+            "uncertainty",
+        ),
     )
     needs = "masks"
     num_classes = 1
@@ -62,7 +70,9 @@ class MaskTask:
 
     def floors(self, batch: AVBatch, index: Int[Tensor, " b"], seed: int) -> dict[str, Prediction]:
         """All background, all foreground and, where the objects are known, all objects and a random one."""
-        return {name: {"logits": logits} for name, logits in floor_logits(batch, index, seed).items()}
+        return {
+            name: {"logits": logits} for name, logits in floor_logits(batch, index, seed).items()
+        }
 
     def rows(self) -> MaskRows | BoxRows:
         """What gathers the scores of single clips and of categories."""
@@ -178,7 +188,9 @@ def mean_logits(draws: Float[Tensor, "k b t 1 h w"]) -> Float[Tensor, "b t 1 h w
     return draws[0] if len(draws) == 1 else torch.logit(torch.sigmoid(draws).mean(dim=0))
 
 
-def floor_logits(batch: AVBatch, index: Int[Tensor, " b"], seed: int = 0) -> dict[str, Float[Tensor, "b t 1 h w"]]:
+def floor_logits(
+    batch: AVBatch, index: Int[Tensor, " b"], seed: int = 0
+) -> dict[str, Float[Tensor, "b t 1 h w"]]:
     """The answers of models that do not listen, as logits of plus or minus infinity.
 
     Args:
@@ -195,7 +207,9 @@ def floor_logits(batch: AVBatch, index: Int[Tensor, " b"], seed: int = 0) -> dic
     marked = {"all_background": nothing, "all_foreground": ~nothing}
     if batch.objects is not None:
         objects = batch.objects.unsqueeze(2)
-        drawn = torch.tensor([_draw(clip, int(i), seed) for clip, i in zip(batch.objects, index, strict=True)])
+        drawn = torch.tensor(
+            [_draw(clip, int(i), seed) for clip, i in zip(batch.objects, index, strict=True)]
+        )
         marked["all_objects"] = objects > 0
         marked["random_object"] = objects == drawn.to(objects.device).reshape(-1, 1, 1, 1, 1)
     infinity = torch.tensor(torch.inf, device=nothing.device)

@@ -62,23 +62,38 @@ def read_classes(path: Path | None = None) -> dict[str, ClassRow]:
         UserError: If the file is not such a table, or names a class twice.
     """
     path = path or TABLE
-    lines = [line for line in read_text(path, encoding="utf-8-sig").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in read_text(path, encoding="utf-8-sig").splitlines()
+        if line and not line.startswith("#")
+    ]
     rows, where = list(csv.reader(lines)), show_path(path)
     if not rows or rows[0] != _COLUMNS:
-        raise UserError(f"{where} is not a table of classes: its first line must be {','.join(_COLUMNS)}")
+        raise UserError(
+            f"{where} is not a table of classes: its first line must be {','.join(_COLUMNS)}"
+        )
     table: dict[str, ClassRow] = {}
     for row in rows[1:]:
-        if len(row) != len(_COLUMNS) or not row[0].strip() or not row[1].strip() or not all(map(str.isprintable, row)):
+        if (
+            len(row) != len(_COLUMNS)
+            or not row[0].strip()
+            or not row[1].strip()
+            or not all(map(str.isprintable, row))
+        ):
             raise UserError(f"{where}: needed are a class, a prompt and sounds, got {short(row)}")
         name, prompt, sounds = (text.strip() for text in row)
         if name in table:
             raise UserError(f"{where} names the class {short(name)} twice: keep one of the rows")
-        table[name] = ClassRow(name, prompt, tuple(each.strip() for each in sounds.split(";") if each.strip()))
+        table[name] = ClassRow(
+            name, prompt, tuple(each.strip() for each in sounds.split(";") if each.strip())
+        )
     return table
 
 
 def find_classes(
-    class_names: Sequence[str], tagger_names: Sequence[str], table: dict[str, ClassRow] | None = None
+    class_names: Sequence[str],
+    tagger_names: Sequence[str],
+    table: dict[str, ClassRow] | None = None,
 ) -> ClassVocabulary:
     """How a tagger hears the classes of a data set, and what is looked for.
 
@@ -112,11 +127,17 @@ def find_classes(
             prompts.append(row.prompt)
             numbers.append(number)
     if not numbers:
-        raise UserError("the tagger can hear none of these classes: give a table of them with --classes")
+        raise UserError(
+            "the tagger can hear none of these classes: give a table of them with --classes"
+        )
     if len(numbers) > MOST_CONCEPTS:
-        raise UserError(f"{len(numbers)} classes are too many: at most {MOST_CONCEPTS} fit into a class map")
+        raise UserError(
+            f"{len(numbers)} classes are too many: at most {MOST_CONCEPTS} fit into a class map"
+        )
     chosen = tuple(each for each in members if each)
-    return ClassVocabulary(Vocabulary(tuple(prompts), chosen if tagger_names else None), tuple(numbers), heard_as)
+    return ClassVocabulary(
+        Vocabulary(tuple(prompts), chosen if tagger_names else None), tuple(numbers), heard_as
+    )
 
 
 def _keys(tagger_names: Sequence[str]) -> dict[str, set[int]]:
@@ -142,4 +163,6 @@ def _refuse_unknown(row: ClassRow, known: dict[str, set[int]]) -> None:
         if plain(sound) not in known:
             close = difflib.get_close_matches(plain(sound), sorted(known), n=3, cutoff=0.5)
             hint = f": nearest are {', '.join(close)}" if close else ""
-            raise UserError(f"the tagger has no name for {short(sound)}, a sound of the class {short(row.name)}{hint}")
+            raise UserError(
+                f"the tagger has no name for {short(sound)}, a sound of the class {short(row.name)}{hint}"
+            )

@@ -54,7 +54,9 @@ class KeptAnswers:
         if self._folder is None or not name:
             return function(rows)
         # In 32 bits first: autocast on a CPU cannot stack float16.
-        return torch.stack([answer.float() for answer in self._answers(name, function, rows)]).to(rows.device)
+        return torch.stack([answer.float() for answer in self._answers(name, function, rows)]).to(
+            rows.device
+        )
 
     def each(
         self, name: str, function: Callable[[Tensor], Iterable[Tensor]], rows: Float[Tensor, "n *f"]
@@ -62,9 +64,13 @@ class KeptAnswers:
         """The same for results of a size each: `function` returns one for each row."""
         if self._folder is None or not name:
             return list(function(rows))
-        return [answer.to(rows.device, torch.float32) for answer in self._answers(name, function, rows)]
+        return [
+            answer.to(rows.device, torch.float32) for answer in self._answers(name, function, rows)
+        ]
 
-    def _answers(self, name: str, function: Callable[[Tensor], Iterable[Tensor]], rows: Tensor) -> list[Tensor]:
+    def _answers(
+        self, name: str, function: Callable[[Tensor], Iterable[Tensor]], rows: Tensor
+    ) -> list[Tensor]:
         """Of each row, in float16 on the CPU."""
         keys = [_digest(name, row) for row in rows.cpu().contiguous()]
         found = {key: kept for key in dict.fromkeys(keys) if (kept := self._read(key)) is not None}

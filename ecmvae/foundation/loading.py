@@ -21,7 +21,14 @@ from ecmvae.hub.catalogue import CONFIG, weights_folder
 
 PREPROCESSOR = "preprocessor_config.json"
 
-_FOREIGN = ("auto_map", "attn_implementation", "quantization_config", "dtype", "torch_dtype", "transformers_version")
+_FOREIGN = (
+    "auto_map",
+    "attn_implementation",
+    "quantization_config",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+)
 """Keys of a configuration that could load code or change the arithmetic."""
 
 
@@ -80,7 +87,9 @@ def load_network(
     folder = weights_folder(chosen)
     values = _mapping(folder / CONFIG)
     if (kind := values.get("model_type")) not in kinds:
-        raise UserError(f"{chosen} does not fit: it is a {short(kind)}, needed is {' or '.join(kinds)}")
+        raise UserError(
+            f"{chosen} does not fit: it is a {short(kind)}, needed is {' or '.join(kinds)}"
+        )
     part = values if section is None else values.get(section)
     found = {"network": _clean(part or {}), "preprocessor": _preprocessor(folder)}
     if not pretrained:
@@ -103,14 +112,18 @@ def load_network(
                 f"{chosen} cannot be read ({cut(str(error)) or type(error).__name__}): fetch it again"
             ) from error
     lacking = sorted(report["missing_keys"])
-    odd = sorted(str(each[0] if isinstance(each, tuple) else each) for each in report["mismatched_keys"])
+    odd = sorted(
+        str(each[0] if isinstance(each, tuple) else each) for each in report["mismatched_keys"]
+    )
     if lacking or odd:
         faults = [
             f"{len(keys)} {what} ({keys[0]})"
             for keys, what in ((lacking, "missing"), (odd, "of another shape"))
             if keys
         ]
-        raise UserError(f"{chosen} does not fit {network.__name__}: tensors are {' and '.join(faults)}")
+        raise UserError(
+            f"{chosen} does not fit {network.__name__}: tensors are {' and '.join(faults)}"
+        )
     return Loaded(module.eval(), found, folder)
 
 
@@ -124,28 +137,41 @@ def load_tokenizer(folder: Path) -> Any:
 
     with _quiet():
         try:
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         except Exception as error:  # a file of a stranger fails in many ways
             raise UserError(
                 f"{folder} holds no tokenizer that can be read ({cut(str(error))}): fetch it again"
             ) from error
 
 
-def _random(network: type[Any], found: Mapping[str, Any], settings: Mapping[str, Any] | None, where: str) -> Loaded:
+def _random(
+    network: type[Any], found: Mapping[str, Any], settings: Mapping[str, Any] | None, where: str
+) -> Loaded:
     config = _configuration(network, found.get("network", {}), settings, where)
-    about = {"network": _clean(config.to_dict()), "preprocessor": dict(found.get("preprocessor", {}))}
+    about = {
+        "network": _clean(config.to_dict()),
+        "preprocessor": dict(found.get("preprocessor", {})),
+    }
     with _quiet():
         try:
             return Loaded(network(config).eval(), about, None)
         except Exception as error:  # sizes that do not go together
-            raise UserError(f"{where} does not describe a {network.__name__}: {cut(str(error))}") from error
+            raise UserError(
+                f"{where} does not describe a {network.__name__}: {cut(str(error))}"
+            ) from error
 
 
 def _configuration(
     network: type[Any], values: Mapping[str, Any], settings: Mapping[str, Any] | None, where: str
 ) -> Any:
     kind = network.config_class
-    given = {key: value for key, value in _clean(values).items() if key not in ("model_type", *(settings or {}))}
+    given = {
+        key: value
+        for key, value in _clean(values).items()
+        if key not in ("model_type", *(settings or {}))
+    }
     with _quiet():
         try:
             return kind.from_dict({**given, **(settings or {})})
@@ -155,7 +181,9 @@ def _configuration(
             ) from error
 
 
-def number(values: Mapping[str, Any], key: str, default: int | float, low: int | float, high: int | float) -> float:
+def number(
+    values: Mapping[str, Any], key: str, default: int | float, low: int | float, high: int | float
+) -> float:
     """A number that a file of a stranger gives, or the default.
 
     Raises:
@@ -163,14 +191,20 @@ def number(values: Mapping[str, Any], key: str, default: int | float, low: int |
     """
     found = values.get(key, default)
     if isinstance(found, bool) or not isinstance(found, int | float) or not low <= found <= high:
-        raise UserError(f"{PREPROCESSOR} says {short(found)} for {key}: needed is a number from {low:g} to {high:g}")
+        raise UserError(
+            f"{PREPROCESSOR} says {short(found)} for {key}: needed is a number from {low:g} to {high:g}"
+        )
     return float(found)
 
 
 def _clean(values: Any) -> Any:
     """A configuration without the keys that ecmvae leaves out, at every depth."""
     if isinstance(values, Mapping):
-        return {k: _clean(v) for k, v in values.items() if not str(k).startswith("_") and k not in _FOREIGN}
+        return {
+            k: _clean(v)
+            for k, v in values.items()
+            if not str(k).startswith("_") and k not in _FOREIGN
+        }
     return [_clean(each) for each in values] if isinstance(values, list | tuple) else values
 
 

@@ -43,7 +43,11 @@ class SoundName:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a user may call it: its name, the parts of its name, its prompt and its group."""
-        return tuple(plain(text) for text in (self.name, *self.name.split(","), self.prompt, self.group) if text)
+        return tuple(
+            plain(text)
+            for text in (self.name, *self.name.split(","), self.prompt, self.group)
+            if text
+        )
 
 
 @dataclass(frozen=True)
@@ -78,22 +82,32 @@ def parse_concepts(text: str | Sequence[str]) -> tuple[str, ...]:
     parts = text.split(",") if isinstance(text, str) else list(text)
     concepts = tuple(part.strip() for part in parts)
     if not concepts or not all(concepts):
-        raise UserError(f"concepts are words with commas between them, such as 'dog, guitar', not {short(text)}")
+        raise UserError(
+            f"concepts are words with commas between them, such as 'dog, guitar', not {short(text)}"
+        )
     for concept in concepts:
         if not concept.isprintable():
-            raise UserError(f"the concept {short(concept)} holds characters that are not text: write it in words")
+            raise UserError(
+                f"the concept {short(concept)} holds characters that are not text: write it in words"
+            )
         if len(concept) > _LONGEST:
-            raise UserError(f"the concept {short(concept)} is longer than {_LONGEST} characters: use a few words")
+            raise UserError(
+                f"the concept {short(concept)} is longer than {_LONGEST} characters: use a few words"
+            )
     keys = [plain(concept) for concept in concepts]
     if len(set(keys)) < len(keys):
         raise UserError(f"a concept is there twice in {short(text)}: name each once")
     if len(concepts) > MOST_CONCEPTS:
-        raise UserError(f"{len(concepts)} concepts are too many: at most {MOST_CONCEPTS} fit into a class map")
+        raise UserError(
+            f"{len(concepts)} concepts are too many: at most {MOST_CONCEPTS} fit into a class map"
+        )
     return concepts
 
 
 def find_vocabulary(
-    names: Sequence[str], concepts: Sequence[str] | None = None, table: Sequence[SoundName] | None = None
+    names: Sequence[str],
+    concepts: Sequence[str] | None = None,
+    table: Sequence[SoundName] | None = None,
 ) -> Vocabulary:
     """What is listened for.
 
@@ -112,10 +126,13 @@ def find_vocabulary(
     known = [rows.get(name, SoundName(name, name.lower(), "")) for name in names]
     if concepts is None:
         prompts = tuple(dict.fromkeys(row.prompt for row in known if row.prompt))[:MOST_CONCEPTS]
-        members = tuple(tuple(k for k, row in enumerate(known) if row.prompt == prompt) for prompt in prompts)
+        members = tuple(
+            tuple(k for k, row in enumerate(known) if row.prompt == prompt) for prompt in prompts
+        )
         return Vocabulary(prompts, members)
     members = tuple(
-        tuple(number for number, row in enumerate(known) if plain(concept) in row.keys) for concept in concepts
+        tuple(number for number, row in enumerate(known) if plain(concept) in row.keys)
+        for concept in concepts
     )
     for concept, found in zip(concepts, members, strict=True):
         if not found:
@@ -134,20 +151,34 @@ def _packaged() -> tuple[SoundName, ...]:
 
 
 def _read(path: Path) -> tuple[SoundName, ...]:
-    lines = [line for line in read_text(path, encoding="utf-8-sig").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in read_text(path, encoding="utf-8-sig").splitlines()
+        if line and not line.startswith("#")
+    ]
     rows = list(csv.reader(lines))
     where = show_path(path)
     if not rows or rows[0] != _COLUMNS:
-        raise UserError(f"{where} is not a table of names: its first line must be {','.join(_COLUMNS)}")
+        raise UserError(
+            f"{where} is not a table of names: its first line must be {','.join(_COLUMNS)}"
+        )
     for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(_COLUMNS) or not row[0].strip() or not all(text.isprintable() for text in row):
-            raise UserError(f"{where}, row {number}: needed are a name, a prompt and a group, got {short(row)}")
+        if (
+            len(row) != len(_COLUMNS)
+            or not row[0].strip()
+            or not all(text.isprintable() for text in row)
+        ):
+            raise UserError(
+                f"{where}, row {number}: needed are a name, a prompt and a group, got {short(row)}"
+            )
     table = tuple(SoundName(*(text.strip() for text in row)) for row in rows[1:])
     names = [row.name for row in table]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise UserError(f"{where} names {short(twice[0])} twice: keep one of the rows")
     if len({row.prompt for row in table if row.prompt}) > MOST_CONCEPTS:
-        raise UserError(f"{where} has more than {MOST_CONCEPTS} prompts, the most that fit into a class map")
+        raise UserError(
+            f"{where} has more than {MOST_CONCEPTS} prompts, the most that fit into a class map"
+        )
     return table
 
 

@@ -17,7 +17,9 @@ from torch.nn import functional as F
 _EPSILON = torch.finfo(torch.float32).eps
 
 
-def kaldi_filter_bank(waveforms: Float[Tensor, "n s"], sample_rate: int, bands: int) -> Float[Tensor, "n w m"]:
+def kaldi_filter_bank(
+    waveforms: Float[Tensor, "n s"], sample_rate: int, bands: int
+) -> Float[Tensor, "n w m"]:
     """Kaldi's log filter bank without dither: windows of 25 ms every 10 ms, natural logarithm of the power.
 
     Args:
@@ -38,7 +40,13 @@ def kaldi_filter_bank(waveforms: Float[Tensor, "n s"], sample_rate: int, bands: 
 
 
 def decibel_mel(
-    waveforms: Float[Tensor, "n s"], sample_rate: int, bands: int, size: int, hop: int, lowest: float, highest: float
+    waveforms: Float[Tensor, "n s"],
+    sample_rate: int,
+    bands: int,
+    size: int,
+    hop: int,
+    lowest: float,
+    highest: float,
 ) -> Float[Tensor, "n w m"]:
     """A mel spectrogram on Slaney's scale, each band of area 1, in decibels of the power, at least -100.
 
@@ -63,7 +71,9 @@ def decibel_mel(
 @cache
 def _kaldi_bands(bands: int, size: int, sample_rate: int) -> Float[Tensor, "f m"]:
     """Triangles that are linear in mel, 1127 ln(1 + f / 700); the frequency at half the rate belongs to none."""
-    mel = 1127 * torch.log1p(torch.arange(size // 2 + 1, dtype=torch.float64) * (sample_rate / size) / 700)
+    mel = 1127 * torch.log1p(
+        torch.arange(size // 2 + 1, dtype=torch.float64) * (sample_rate / size) / 700
+    )
     lowest, highest = (1127 * math.log1p(hertz / 700) for hertz in (20.0, sample_rate / 2))
     weights = _triangles(mel, torch.linspace(lowest, highest, bands + 2, dtype=torch.float64))
     weights[-1] = 0
@@ -71,7 +81,9 @@ def _kaldi_bands(bands: int, size: int, sample_rate: int) -> Float[Tensor, "f m"
 
 
 @cache
-def _slaney_bands(bands: int, size: int, sample_rate: int, lowest: float, highest: float) -> Float[Tensor, "f m"]:
+def _slaney_bands(
+    bands: int, size: int, sample_rate: int, lowest: float, highest: float
+) -> Float[Tensor, "f m"]:
     """Triangles that are linear in Hz, with edges at equal steps of Slaney's scale."""
     hertz = torch.linspace(0, sample_rate // 2, size // 2 + 1, dtype=torch.float64)
     low, high = (_slaney_mel(each) for each in (lowest, highest))
@@ -87,4 +99,6 @@ def _slaney_mel(hertz: float) -> float:
 def _triangles(points: Float[Tensor, " f"], edges: Float[Tensor, " e"]) -> Float[Tensor, "f m"]:
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     position = points[:, None]
-    return torch.minimum((position - lower) / (centre - lower), (upper - position) / (upper - centre)).clamp(min=0)
+    return torch.minimum(
+        (position - lower) / (centre - lower), (upper - position) / (upper - centre)
+    ).clamp(min=0)

@@ -18,8 +18,21 @@ from ecmvae.hub.client import HubAddress, cached_folder, fetch
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FILES = (
-    *(CONFIG, WEIGHTS, "model.safetensors.index.json", "model-*-of-*.safetensors", "preprocessor_config.json"),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *(
+        CONFIG,
+        WEIGHTS,
+        "model.safetensors.index.json",
+        "model-*-of-*.safetensors",
+        "preprocessor_config.json",
+    ),
+    *(
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "vocab.json",
+        "vocab.txt",
+        "merges.txt",
+    ),
 )
 """Files of a repository that are used: no pickle, no code."""
 
@@ -62,7 +75,9 @@ class HubModel:
             UserError: If the model has no repository on the hub.
         """
         if self.repository is None:
-            raise UserError(f"{self.name} is not on the hub under its authors' name: {self.reserve}")
+            raise UserError(
+                f"{self.name} is not on the hub under its authors' name: {self.reserve}"
+            )
         return HubAddress(self.repository, self.revision)
 
     @property
@@ -209,7 +224,11 @@ def find_model(name: str) -> HubModel:
     if name in CATALOGUE:
         return CATALOGUE[name]
     close = difflib.get_close_matches(name, CATALOGUE, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(CATALOGUE)}, or hf://owner/name@commit"
+    hint = (
+        f"did you mean {close[0]}?"
+        if close
+        else f"choose from {', '.join(CATALOGUE)}, or hf://owner/name@commit"
+    )
     raise UserError(f"no foundation model is called {short(name)}: {hint}")
 
 
@@ -225,7 +244,9 @@ def weights_folder(choice: str) -> Path:
     address, folder = HubAddress.parse(choice), Path(choice)
     if address is None and not folder.is_dir():
         if choice not in CATALOGUE and ("/" in choice or folder.exists()):
-            raise UserError(f"weights not found: {short(choice)} is not a folder with {CONFIG} and {WEIGHTS}")
+            raise UserError(
+                f"weights not found: {short(choice)} is not a folder with {CONFIG} and {WEIGHTS}"
+            )
         address = find_model(choice).address
     if address is not None:
         try:
@@ -245,6 +266,12 @@ def check_folder(folder: Path, choice: str) -> None:
         UserError: Naming the files that are missing.
     """
     there = (folder / WEIGHTS).is_file() or (folder / f"{WEIGHTS}.index.json").is_file()
-    missing = [name for name, found in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, there)) if not found]
+    missing = [
+        name
+        for name, found in ((CONFIG, (folder / CONFIG).is_file()), (WEIGHTS, there))
+        if not found
+    ]
     if missing:
-        raise UserError(f"{short(choice)} cannot be used: it lacks {' and '.join(missing)} ({folder})")
+        raise UserError(
+            f"{short(choice)} cannot be used: it lacks {' and '.join(missing)} ({folder})"
+        )

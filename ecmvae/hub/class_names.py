@@ -16,6 +16,10 @@ def class_names_in(description: Mapping[str, Any], where: str) -> tuple[str, ...
         UserError: If they are not a list of printable names.
     """
     names = description.get("class_names", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
-        raise UserError(f"class_names of {where} must be a list of names, not {short(names)}: write the model again")
+    if not isinstance(names, list) or not all(
+        isinstance(name, str) and name.isprintable() for name in names
+    ):
+        raise UserError(
+            f"class_names of {where} must be a list of names, not {short(names)}: write the model again"
+        )
     return tuple(names)

@@ -18,7 +18,9 @@ from pathlib import Path
 from ecmvae.errors import UserError
 
 _REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)")
-_ADDRESS = re.compile(rf"hf:/+{_REPOSITORY.pattern}(?:@([\w./-]+))?")  # Path() makes one slash of two
+_ADDRESS = re.compile(
+    rf"hf:/+{_REPOSITORY.pattern}(?:@([\w./-]+))?"
+)  # Path() makes one slash of two
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -67,11 +69,20 @@ def is_offline() -> bool:
     """Whether the network is forbidden, by ``ECMVAE_OFFLINE`` or by the hub's own ``HF_HUB_OFFLINE``."""
     from huggingface_hub import constants
 
-    return constants.is_offline_mode() or os.environ.get("ECMVAE_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+    return constants.is_offline_mode() or os.environ.get("ECMVAE_OFFLINE", "").lower() in (
+        "1",
+        "true",
+        "yes",
+        "on",
+    )
 
 
 def fetch(
-    address: HubAddress, files: Collection[str], *, local_only: bool = False, token: str | bool | None = None
+    address: HubAddress,
+    files: Collection[str],
+    *,
+    local_only: bool = False,
+    token: str | bool | None = None,
 ) -> Path:
     """A folder in the cache with those files of a repository; only what is missing is downloaded, with a progress bar.
 
@@ -140,11 +151,15 @@ def push(
     from huggingface_hub import HfApi
 
     if is_offline():
-        raise UserError(f"cannot push to hf://{repository}: offline mode is on (HF_HUB_OFFLINE or ECMVAE_OFFLINE)")
+        raise UserError(
+            f"cannot push to hf://{repository}: offline mode is on (HF_HUB_OFFLINE or ECMVAE_OFFLINE)"
+        )
     with _explaining(f"hf://{repository}", local_only=False):
         api = HfApi(token=token, library_name="ecmvae")
         made = api.create_repo(repository, private=private, exist_ok=True)
-        there = [name for name in new_only if api.file_exists(made.repo_id, name, revision=revision)]
+        there = [
+            name for name in new_only if api.file_exists(made.repo_id, name, revision=revision)
+        ]
         done = api.upload_folder(
             repo_id=made.repo_id,
             folder_path=folder,
@@ -169,7 +184,9 @@ def check_sha256(path: Path, wanted: str, advice: str) -> None:
     """
     found = sha256_of(path)
     if found != wanted:
-        raise UserError(f"{path} is damaged: its SHA-256 is {found[:12]}..., not {wanted[:12]}...: {advice}")
+        raise UserError(
+            f"{path} is damaged: its SHA-256 is {found[:12]}..., not {wanted[:12]}...: {advice}"
+        )
 
 
 @contextmanager
@@ -193,11 +210,20 @@ def _explaining(what: str, *, local_only: bool) -> Iterator[None]:
     }
     try:
         yield
-    except Exception as error:  # the library lets its transport's errors through, whatever that transport is
+    except (
+        Exception
+    ) as error:  # the library lets its transport's errors through, whatever that transport is
         for kind, reason in reasons.items():
             if isinstance(error, kind):
                 raise UserError(reason) from error
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EROFS,
+        ):
             raise
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"the transfer of {what} failed ({said}): nothing was kept of it; try again") from error
+        raise UserError(
+            f"the transfer of {what} failed ({said}): nothing was kept of it; try again"
+        ) from error

@@ -51,10 +51,17 @@ def models(card: str | None = None) -> None:
         size = "" if each.parameters is None else f"{each.parameters:.1f}"
         licence = each.licence + (" (gated)" if each.gated else "")
         purpose = each.purpose + (f" ({each.reserve})" if each.reserve else "")
-        foundation.add_row(each.name, size, licence, "cached" if each.cached() else "not fetched", purpose)
+        foundation.add_row(
+            each.name, size, licence, "cached" if each.cached() else "not fetched", purpose
+        )
     console.print(foundation)
-    console.print(f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True)
-    console.print("Use: ecmvae predict VIDEO --checkpoint NAME; its card: ecmvae models --card NAME", soft_wrap=True)
+    console.print(
+        f"Hub cache: {cache_folder()}{' (offline)' if is_offline() else ''}", soft_wrap=True
+    )
+    console.print(
+        "Use: ecmvae predict VIDEO --checkpoint NAME; its card: ecmvae models --card NAME",
+        soft_wrap=True,
+    )
 
 
 def fetch_model(name: str, *, accept_licence: str | None = None, newest: bool = False) -> None:
@@ -87,7 +94,9 @@ def fetch_model(name: str, *, accept_licence: str | None = None, newest: bool = 
             )
         address = model.address
     elif accept_licence is not None:
-        raise UserError(f"--accept_licence has no effect on {address}, whose licence ecmvae does not know")
+        raise UserError(
+            f"--accept_licence has no effect on {address}, whose licence ecmvae does not know"
+        )
     folder = None if newest else _complete(address, name)
     if folder is None:
         folder = fetch(address, FILES)

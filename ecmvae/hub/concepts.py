@@ -60,7 +60,9 @@ class ConceptsName:
             return cls()
         first, plus, second = parts.partition("+")
         if not plus:
-            raise UserError(f"{short(text)} is not a tagger and a segmenter: write concepts:ast+clipseg")
+            raise UserError(
+                f"{short(text)} is not a tagger and a segmenter: write concepts:ast+clipseg"
+            )
         tagger = _part(first, TAGGERS, "tagger")
         name, *_ = re.split("[=+]", second, maxsplit=1)
         if name in SEGMENTERS:
@@ -68,7 +70,9 @@ class ConceptsName:
         detector, *mask_model = _BEFORE_MASK_MODEL.split(second, maxsplit=1)
         segmenter = _part(detector, {**SEGMENTERS, **DETECTORS}, "segmenter")
         if not mask_model:
-            raise UserError(f"{segmenter[0]} only draws boxes: write {short(text)}+sam2, or +edgetam, for their masks")
+            raise UserError(
+                f"{segmenter[0]} only draws boxes: write {short(text)}+sam2, or +edgetam, for their masks"
+            )
         return cls(*tagger, *segmenter, *_part(mask_model[0], MASK_MODELS, "mask model"))
 
     def __str__(self) -> str:

@@ -7,10 +7,19 @@ from pathlib import Path
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import read_text
 from ecmvae.hub.client import HubAddress, cache_folder, fetch, looks_like_repository, sha256_of
-from ecmvae.hub.named_models import CARD_FILE, CONFIG_FILE, MODEL_FILES, WEIGHTS_FILE, did_you_mean, named_models
+from ecmvae.hub.named_models import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MODEL_FILES,
+    WEIGHTS_FILE,
+    did_you_mean,
+    named_models,
+)
 
 
-def find_model_folder(path: str | Path, *, local_only: bool = False, token: str | bool | None = None) -> Path:
+def find_model_folder(
+    path: str | Path, *, local_only: bool = False, token: str | bool | None = None
+) -> Path:
     """Find the folder of a model.
 
     An existing path takes precedence over a name, and only ``hf://`` or a name that stands for it is downloaded.
@@ -54,12 +63,16 @@ def default_model(packaged: Path | None = None, runs: Path = Path("runs")) -> Pa
     for model in named_models(packaged).values():
         if model.packaged and (model.home / model.name / CONFIG_FILE).is_file():
             return model.folder()
-    for folder in sorted(runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime, reverse=True):
+    for folder in sorted(
+        runs.glob("demo*"), key=lambda folder: folder.stat().st_mtime, reverse=True
+    ):
         try:
             return find_model_folder(folder)
         except UserError:
             continue  # a folder without a model, such as a run that was interrupted
-    raise UserError("no model is named, none is packaged and there is no demo run: run make demo, or name one")
+    raise UserError(
+        "no model is named, none is packaged and there is no demo run: run make demo, or name one"
+    )
 
 
 def read_card(folder: Path) -> str:
@@ -77,7 +90,9 @@ def read_card(folder: Path) -> str:
         raise UserError(f"{folder} has no card: there is no {path}")
     target = path.resolve()
     if not any(target.is_relative_to(home.resolve()) for home in (folder, cache_folder())):
-        raise UserError(f"{path} is a link that leaves the model folder: open it yourself if you trust it")
+        raise UserError(
+            f"{path} is a link that leaves the model folder: open it yourself if you trust it"
+        )
     return read_text(path)
 
 
@@ -90,7 +105,9 @@ def _nearby(missing: Path) -> str:
     """The path that does not exist, and what may have been meant."""
     siblings = missing.parent.iterdir() if missing.parent.is_dir() else ()
     prefix = "" if missing.parent == Path() else f"{missing.parent}/"
-    hint = did_you_mean(str(missing), tuple(f"{prefix}{each.name}" for each in siblings if each.is_dir()))
+    hint = did_you_mean(
+        str(missing), tuple(f"{prefix}{each.name}" for each in siblings if each.is_dir())
+    )
     if looks_like_repository(str(missing)) and "did you mean" not in hint:
         hint += f"; a repository of the hub is written hf://{missing}"
     return f"{missing}{hint}"

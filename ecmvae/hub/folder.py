@@ -49,7 +49,9 @@ def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
     Raises:
         UserError: If a file is damaged, or the configuration names code and `trust_code` is False.
     """
-    config = config_from_dict(read_yaml(folder / CONFIG_FILE))  # a foreign folder names no base files to read
+    config = config_from_dict(
+        read_yaml(folder / CONFIG_FILE)
+    )  # a foreign folder names no base files to read
     code = sorted(code_in(config))
     if code and not trust_code:
         raise UserError(
@@ -59,7 +61,9 @@ def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
     try:
         state = load_file(folder / WEIGHTS_FILE)
     except Exception as error:
-        raise UserError(f"{folder / WEIGHTS_FILE} is damaged: {error}: copy or train it again") from error
+        raise UserError(
+            f"{folder / WEIGHTS_FILE} is damaged: {error}: copy or train it again"
+        ) from error
     return StoredModel(folder, config, state, _read_metadata(folder / METADATA_FILE))
 
 
@@ -108,24 +112,41 @@ def write_folder(
         OSError: If it cannot be written; an older model is left as it was.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / CONFIG_FILE).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not a model folder: choose another name for the model")
+    if (
+        folder.exists()
+        and not (folder / CONFIG_FILE).is_file()
+        and (folder.is_file() or any(folder.iterdir()))
+    ):
+        raise UserError(
+            f"{folder} exists and is not a model folder: choose another name for the model"
+        )
     with replacing(folder) as temporary:
         temporary.mkdir()
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
         write_weight_file(_halved(state) if half else state, temporary / WEIGHTS_FILE)
         (temporary / CONFIG_FILE).write_text(config, encoding="utf-8")
-        (temporary / METADATA_FILE).write_text(json.dumps(dict(metadata), indent=2) + "\n", encoding="utf-8")
+        (temporary / METADATA_FILE).write_text(
+            json.dumps(dict(metadata), indent=2) + "\n", encoding="utf-8"
+        )
         if card is not None:
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
     return folder
 
 
 def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    lost = [name for name, tensor in halved.items() if not tensor.isfinite().all() and state[name].isfinite().all()]
+    halved = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+    lost = [
+        name
+        for name, tensor in halved.items()
+        if not tensor.isfinite().all() and state[name].isfinite().all()
+    ]
     if lost:
-        raise UserError(f"{len(lost)} tensors hold numbers too large for 16 bits ({lost[0]}): save them in 32")
+        raise UserError(
+            f"{len(lost)} tensors hold numbers too large for 16 bits ({lost[0]}): save them in 32"
+        )
     return halved
 
 
@@ -135,7 +156,9 @@ def _read_metadata(file: Path) -> dict[str, Any]:
         return {}
     metadata = read_json(file)
     if not isinstance(metadata, dict):
-        raise UserError(f"{file} must hold a mapping, not {short(metadata)}: copy the model folder again")
+        raise UserError(
+            f"{file} must hold a mapping, not {short(metadata)}: copy the model folder again"
+        )
     class_names_in(metadata, str(file))
     return metadata
 

@@ -19,7 +19,12 @@ import yaml
 from ecmvae.errors import UserError
 from ecmvae.hub.client import HubAddress, check_sha256, fetch
 
-CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE = "config.yaml", "model.safetensors", "metadata.json", "README.md"
+CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE = (
+    "config.yaml",
+    "model.safetensors",
+    "metadata.json",
+    "README.md",
+)
 GRAPH_FILE = "model.onnx"
 """The graph of a packaged model, for onnxruntime; its weights are those of the folder's model.safetensors."""
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE, CARD_FILE)
@@ -67,9 +72,14 @@ class NamedModel:
         if address is None:
             folder, again = self.home / self.name, "reinstall ecmvae"
             if not all((folder / file).is_file() for file in (CONFIG_FILE, WEIGHTS_FILE)):
-                raise UserError(f"{folder} should come with ecmvae and is missing or incomplete: {again}")
+                raise UserError(
+                    f"{folder} should come with ecmvae and is missing or incomplete: {again}"
+                )
         else:
-            folder, again = fetch(address, MODEL_FILES, local_only=local_only), f"delete {self.name} from the cache"
+            folder, again = (
+                fetch(address, MODEL_FILES, local_only=local_only),
+                f"delete {self.name} from the cache",
+            )
             if not (folder / WEIGHTS_FILE).is_file():
                 raise UserError(f"{address} holds no {WEIGHTS_FILE}: update ecmvae")
         check_sha256(folder / WEIGHTS_FILE, self.sha256, again)
@@ -87,7 +97,9 @@ class NamedModel:
 def named_models(home: Path | None = None) -> dict[str, NamedModel]:
     """The list in a folder, None = the one of ecmvae, by name; the first packaged one is every command's default."""
     home = home or PACKAGED
-    entries: Mapping[str, Mapping[str, str | int]] = yaml.safe_load((home / INDEX_FILE).read_text("utf-8")) or {}
+    entries: Mapping[str, Mapping[str, str | int]] = (
+        yaml.safe_load((home / INDEX_FILE).read_text("utf-8")) or {}
+    )
     return {name: NamedModel(name=name, home=home, **entry) for name, entry in entries.items()}  # type: ignore[arg-type]
 
 
@@ -95,4 +107,8 @@ def did_you_mean(wrong: str, others: tuple[str, ...] = ()) -> str:
     """A hint at the nearest name or other right answer, such as a folder nearby, to be put behind a complaint."""
     known = named_models()
     close = difflib.get_close_matches(wrong, [*known, *others], n=1, cutoff=0.5)
-    return f": did you mean {close[0]}?" if close else f"; models by name: {', '.join(known) or 'none'} (ecmvae models)"
+    return (
+        f": did you mean {close[0]}?"
+        if close
+        else f"; models by name: {', '.join(known) or 'none'} (ecmvae models)"
+    )

@@ -92,20 +92,33 @@ class Pretrained(nn.Module, ABC):
             UserError: If there is no such model, it is of another class, or it names code that is not trusted.
         """
         requested = str(name)
-        if not Path(name).exists() and requested not in named_models() and looks_like_repository(requested):
+        if (
+            not Path(name).exists()
+            and requested not in named_models()
+            and looks_like_repository(requested)
+        ):
             requested = f"hf://{requested}"
         if revision is not None:
             if not requested.startswith("hf:/"):
-                raise UserError(f"revision={revision} has no effect on {requested}, not a repository of the hub")
+                raise UserError(
+                    f"revision={revision} has no effect on {requested}, not a repository of the hub"
+                )
             requested = f"{requested}@{revision}"
         folder = find_model_folder(requested, local_only=local_files_only, token=token)
         model = cls.restore(read_model_folder(folder, trust_code=trust_code))
         if not isinstance(model, cls):
-            raise UserError(f"{name} is a {type(model).__name__}, not a {cls.__name__}: use ecmvae.load_model")
+            raise UserError(
+                f"{name} is a {type(model).__name__}, not a {cls.__name__}: use ecmvae.load_model"
+            )
         return model.to(device)
 
     def save_pretrained(
-        self, folder: str | Path, *, config: Config | None = None, half: bool = False, card: str | None = None
+        self,
+        folder: str | Path,
+        *,
+        config: Config | None = None,
+        half: bool = False,
+        card: str | None = None,
     ) -> Path:
         """Write a model folder that `from_pretrained`, every ``--checkpoint`` and the hub accept.
 
@@ -124,10 +137,18 @@ class Pretrained(nn.Module, ABC):
         folder, older = Path(folder), Path(folder) / CARD_FILE
         config = config or self.config
         if config is None:
-            raise UserError("this model was built without a whole Config: give save_pretrained the config it came from")
+            raise UserError(
+                "this model was built without a whole Config: give save_pretrained the config it came from"
+            )
         if card is None:
-            card = read_card(folder) if older.is_file() else self._card(config, folder.name, str(folder))
-        return write_model_folder(folder, self.state_dict(), config, self.metadata(), half=half, card=card)
+            card = (
+                read_card(folder)
+                if older.is_file()
+                else self._card(config, folder.name, str(folder))
+            )
+        return write_model_folder(
+            folder, self.state_dict(), config, self.metadata(), half=half, card=card
+        )
 
     def push_to_hub(
         self,
@@ -164,10 +185,20 @@ class Pretrained(nn.Module, ABC):
             card = self._card(own, repository.rpartition("/")[2], f"hf://{repository}")
         options = {"private": private, "token": token, "revision": revision, "message": message}
         with tempfile.TemporaryDirectory() as temporary:
-            folder = self.save_pretrained(Path(temporary) / "model", config=config, half=half, card=card)
+            folder = self.save_pretrained(
+                Path(temporary) / "model", config=config, half=half, card=card
+            )
             return push(folder, repository, MODEL_FILES, new_only=new_only, **options)  # type: ignore[arg-type]
 
     def _card(self, config: Config, title: str, address: str) -> str:
-        network = f"{type(self).__name__} with {config.model.visual.name} and {config.model.audio.name}"
+        network = (
+            f"{type(self).__name__} with {config.model.visual.name} and {config.model.audio.name}"
+        )
         data = config.data
-        return _CARD.format(title=title, network=network, side=data.image_size, frames=data.num_frames, address=address)
+        return _CARD.format(
+            title=title,
+            network=network,
+            side=data.image_size,
+            frames=data.num_frames,
+            address=address,
+        )

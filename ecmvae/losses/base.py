@@ -68,8 +68,16 @@ class LossInputs:
     @property
     def samples(self) -> dict[str, LatentSamples]:
         """The latents that each branch drew, of the frames that are not padding."""
-        drawn = {name: branch.samples for name, branch in self.branches.items() if branch.samples is not None}
-        return drawn if self.present is None else {name: each.map(self.real) for name, each in drawn.items()}
+        drawn = {
+            name: branch.samples
+            for name, branch in self.branches.items()
+            if branch.samples is not None
+        }
+        return (
+            drawn
+            if self.present is None
+            else {name: each.map(self.real) for name, each in drawn.items()}
+        )
 
     def real(self, rows: Float[Tensor, "n ..."]) -> Tensor:
         """Of N rows those whose frame is not padding."""

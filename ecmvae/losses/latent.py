@@ -16,7 +16,9 @@ from ecmvae.vae.gaussian import DiagonalGaussian
 _EPSILON = 1e-6
 
 
-def cross_covariance(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> Float[Tensor, "a b"]:
+def cross_covariance(
+    first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]
+) -> Float[Tensor, "a b"]:
     """A^T B of two batches of codes, centred over the batch and scaled to rows of length 1 (the length is detached).
 
     It is 0 for a single row, whatever the codes.
@@ -29,7 +31,9 @@ def cross_covariance(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) 
     return torch.einsum("na,nb->ab", first_rows, second_rows)
 
 
-def orthogonality_loss(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> Float[Tensor, ""]:
+def orthogonality_loss(
+    first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]
+) -> Float[Tensor, ""]:
     """Squared Frobenius norm of the cross-covariance of two codes: 0 when they are linearly unrelated.
 
     The "difference loss" of domain separation networks (Bousmalis et al., NeurIPS 2016, arXiv 1608.06019, eq. 5). Its
@@ -62,16 +66,22 @@ class MutualInformationBound(nn.Module):
         self, visual: Float[Tensor, "n l"], audio: Float[Tensor, "n l"]
     ) -> tuple[DiagonalGaussian, Float[Tensor, "n d"]]:
         """The conditional q(t | z_v), and t."""
-        conditional = DiagonalGaussian(torch.tanh(self.mean(visual)), torch.tanh(self.logvar(visual)))
+        conditional = DiagonalGaussian(
+            torch.tanh(self.mean(visual)), torch.tanh(self.logvar(visual))
+        )
         return conditional, torch.tanh(self.target(audio.detach() if self.fixed_target else audio))
 
-    def forward(self, visual: Float[Tensor, "n l"], audio: Float[Tensor, "n l"]) -> Float[Tensor, ""]:
+    def forward(
+        self, visual: Float[Tensor, "n l"], audio: Float[Tensor, "n l"]
+    ) -> Float[Tensor, ""]:
         """Mean log q(t | z_v) over the batch, in nats; higher is better."""
         conditional, target = self.project(visual, audio)
         return bounds.barber_agakov(target, conditional, 0.0)
 
 
-def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+def info_nce(
+    matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
     """InfoNCE between the sounding pixels of a frame and its sound, against the sounds of the other clips.
 
     The keys are averaged over the mask and scaled back to length 1; the score of frame i with sound j is the gate's own
@@ -87,7 +97,9 @@ def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: I
     """
     sounding = masks.flatten(1).any(1)
     itself = torch.eye(len(clips), dtype=torch.bool, device=clips.device)
-    negatives = sounding & (clips[:, None] != clips[None, :])  # row i: the frames whose sounds frame i must not match
+    negatives = sounding & (
+        clips[:, None] != clips[None, :]
+    )  # row i: the frames whose sounds frame i must not match
     count = sounding.sum().clamp_min(1)
     losses = []
     for match in matches:
@@ -96,6 +108,8 @@ def info_nce(matches: Sequence[Match], masks: Float[Tensor, "n 1 h w"], clips: I
         keys = F.normalize((match.keys.to(masks.dtype) * share).sum((2, 3)), dim=1)
         scores = torch.einsum("id,jd->ij", keys, match.queries.to(masks.dtype))
         # log n minus the bound of `bounds.info_nce` over the n sounding frames, written without their number.
-        each = scores.masked_fill(~(negatives | itself), -torch.inf).logsumexp(1) - scores.diagonal()
+        each = (
+            scores.masked_fill(~(negatives | itself), -torch.inf).logsumexp(1) - scores.diagonal()
+        )
         losses.append(each.masked_fill(~sounding, 0).sum() / count)
     return torch.stack(losses).mean()

@@ -36,12 +36,19 @@ class LossValues:
             UserError: If every term has weight 0 or needs something that the model does not have.
         """
         if not self.values:
-            raise UserError("nothing to learn from: every loss term is off; set loss.structure above 0")
-        return torch.stack([self.weights[name] * value for name, value in self.values.items()]).sum()
+            raise UserError(
+                "nothing to learn from: every loss term is off; set loss.structure above 0"
+            )
+        return torch.stack(
+            [self.weights[name] * value for name, value in self.values.items()]
+        ).sum()
 
     def named(self) -> dict[str, Tensor]:
         """The unweighted terms and the total, detached, for logging."""
-        return {**{name: value.detach() for name, value in self.values.items()}, "total": self.total.detach()}
+        return {
+            **{name: value.detach() for name, value in self.values.items()},
+            "total": self.total.detach(),
+        }
 
 
 class Objective(nn.Module):
@@ -62,9 +69,13 @@ class Objective(nn.Module):
         self.terms = tuple(terms)
         for term in self.terms:
             if unknown := set(term.needs) - set(get_args(Need)):
-                raise ValueError(f"{term.name} needs {', '.join(unknown)}: choose from {', '.join(get_args(Need))}")
+                raise ValueError(
+                    f"{term.name} needs {', '.join(unknown)}: choose from {', '.join(get_args(Need))}"
+                )
             if hasattr(self, term.state_name or term.name):
-                raise ValueError(f"there is a loss term named {term.name!r} already: choose another name")
+                raise ValueError(
+                    f"there is a loss term named {term.name!r} already: choose another name"
+                )
             self.add_module(term.state_name or term.name, term)
 
     @classmethod
@@ -74,9 +85,13 @@ class Objective(nn.Module):
         Raises:
             UserError: If ``loss.extra`` names something that is not a loss term.
         """
-        weights = {name: getattr(config.loss, name) for name in LOSS_TERMS if hasattr(config.loss, name)}
+        weights = {
+            name: getattr(config.loss, name) for name in LOSS_TERMS if hasattr(config.loss, name)
+        }
         asked = [*weights.items(), *config.loss.extra.items()]
-        terms = [LOSS_TERMS.get(name).from_config(weight, config) for name, weight in asked if weight]
+        terms = [
+            LOSS_TERMS.get(name).from_config(weight, config) for name, weight in asked if weight
+        ]
         return cls([term for several in terms for term in several])
 
     def forward(
@@ -108,7 +123,9 @@ class Objective(nn.Module):
         inputs = LossInputs(
             output=output,
             masks=masks.flatten(0, 1),
-            known=FrameSubset.all_of(masks[:, :, 0, 0, 0]) if supervised is None else as_subset(supervised),
+            known=FrameSubset.all_of(masks[:, :, 0, 0, 0])
+            if supervised is None
+            else as_subset(supervised),
             clips=torch.arange(len(masks), device=masks.device).repeat_interleave(masks.shape[1]),
             labels=None if labels is None else labels.flatten(0, 1),
             present=None if valid is None else as_subset(valid),
@@ -117,5 +134,8 @@ class Objective(nn.Module):
         terms = [term for term in self.terms if not inputs.missing(term.needs)]
         return LossValues(
             values={term.name: term(inputs) for term in terms},
-            weights={term.name: term.weight * kl_factor if term.warms_up else term.weight for term in terms},
+            weights={
+                term.name: term.weight * kl_factor if term.warms_up else term.weight
+                for term in terms
+            },
         )

@@ -15,11 +15,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecmvae.losses.latent import MutualInformationBound, cross_covariance
-from ecmvae.losses.segmentation import MatchingForm, boundary_weight, smooth_labels, weighted_soft_iou
+from ecmvae.losses.segmentation import (
+    MatchingForm,
+    boundary_weight,
+    smooth_labels,
+    weighted_soft_iou,
+)
 from ecmvae.vae.gaussian import DiagonalGaussian
 
 
-def structure_loss(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+def structure_loss(
+    logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]
+) -> Float[Tensor, " n"]:
     """Structure loss of each frame.
 
     Quirk: the BCE is averaged before it is weighted, so its weights cancel and it is the plain mean of the batch.
@@ -33,16 +40,23 @@ def kl(posterior: DiagonalGaussian, prior: DiagonalGaussian) -> Float[Tensor, " 
 
     Quirk: exp(logvar) is taken for the standard deviation, while samples are drawn with exp(logvar / 2).
     """
-    return DiagonalGaussian(posterior.mean, 2 * posterior.logvar).kl(DiagonalGaussian(prior.mean, 2 * prior.logvar))
+    return DiagonalGaussian(posterior.mean, 2 * posterior.logvar).kl(
+        DiagonalGaussian(prior.mean, 2 * prior.logvar)
+    )
 
 
-def js(posterior: DiagonalGaussian, prior: DiagonalGaussian, num_samples: int = 1) -> Float[Tensor, " n"]:
+def js(
+    posterior: DiagonalGaussian, prior: DiagonalGaussian, num_samples: int = 1
+) -> Float[Tensor, " n"]:
     """What the released code calls Jensen-Shannon divergence, of each frame.
 
     Quirk: either density is taken at a sample of its own and their mean stands for the mixture, so the value is not 0
     for equal distributions and has no bound. The samples carry no gradient.
     """
-    draws = [[_log_densities(each, each.rsample().detach()) for each in (prior, posterior)] for _ in range(num_samples)]
+    draws = [
+        [_log_densities(each, each.rsample().detach()) for each in (prior, posterior)]
+        for _ in range(num_samples)
+    ]
     logs = torch.stack([torch.stack(pair) for pair in draws])  # (K, 2, N, L)
     mixture = logs.logsumexp(1, keepdim=True) - math.log(2)
     return 0.5 * (logs.exp() * (logs - mixture)).sum((1, 3)).mean(0)
@@ -60,7 +74,9 @@ def mutual_information(
     return (-0.5 * (conditional.mean - target).square() / conditional.logvar.exp()).sum(1).mean()
 
 
-def orthogonality_loss(first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]) -> Float[Tensor, ""]:
+def orthogonality_loss(
+    first: Float[Tensor, "n a"], second: Float[Tensor, "n b"]
+) -> Float[Tensor, ""]:
     """Squared entries of the cross-covariance.
 
     Quirk: their mean, not their sum: 256 times smaller at L = 16 than the squared Frobenius norm.
@@ -81,7 +97,9 @@ def audio_visual_matching_loss(
     """
     form = form or MatchingForm()
     stages = zip(fused, audio, strict=True)
-    terms = [form.compare(stage, sound, form.pool(logits, stage).sigmoid()) for stage, sound in stages]
+    terms = [
+        form.compare(stage, sound, form.pool(logits, stage).sigmoid()) for stage, sound in stages
+    ]
     return torch.stack(terms).mean(0) * (len(logits) if form.distance == "kl" else 1)
 
 

@@ -43,7 +43,9 @@ def smooth_labels(masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 1 h w"]:
 
 
 def weighted_soft_iou(
-    logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"], weight: Float[Tensor, "n 1 h w"]
+    logits: Float[Tensor, "n 1 h w"],
+    masks: Float[Tensor, "n 1 h w"],
+    weight: Float[Tensor, "n 1 h w"],
 ) -> Float[Tensor, " n"]:
     """One minus the soft intersection over union, each pixel counted by weight, 1 added above and below."""
     probability = logits.sigmoid()
@@ -52,7 +54,9 @@ def weighted_soft_iou(
     return 1 - (intersection + 1) / (total - intersection + 1)
 
 
-def structure_loss(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+def structure_loss(
+    logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]
+) -> Float[Tensor, " n"]:
     """Weighted BCE plus weighted soft IoU of each frame, >= 0 (Fan et al., PraNet, MICCAI 2020, arXiv 2006.11392)."""
     weight = boundary_weight(masks)
     per_pixel = F.binary_cross_entropy_with_logits(logits, smooth_labels(masks), reduction="none")
@@ -60,12 +64,16 @@ def structure_loss(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h
     return bce + weighted_soft_iou(logits, masks, weight)
 
 
-def binary_cross_entropy(logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, " n"]:
+def binary_cross_entropy(
+    logits: Float[Tensor, "n 1 h w"], masks: Float[Tensor, "n 1 h w"]
+) -> Float[Tensor, " n"]:
     """Plain binary cross-entropy of each frame, the mean over its pixels: the mask loss of AVSBench's baseline."""
     return F.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean((1, 2, 3))
 
 
-def class_loss(logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+def class_loss(
+    logits: Float[Tensor, "n k h w"], labels: Int[Tensor, "n h w"]
+) -> Float[Tensor, " n"]:
     """Cross-entropy over the classes, mean over the labelled pixels of each frame, all classes alike: AVSS' mask loss.
 
     Zhou et al., "Audio-visual segmentation with semantics", IJCV 2024 (arXiv:2301.13190). Label 0 is the background,
@@ -91,13 +99,18 @@ class MatchingForm:
     threshold: bool = False
     normalise: bool = True
 
-    def pool(self, masks: Float[Tensor, "n 1 h w"], stage: Float[Tensor, "n c h2 w2"]) -> Float[Tensor, "n 1 h2 w2"]:
+    def pool(
+        self, masks: Float[Tensor, "n 1 h w"], stage: Float[Tensor, "n c h2 w2"]
+    ) -> Float[Tensor, "n 1 h2 w2"]:
         """Masks at the size of a map."""
         pool = F.adaptive_avg_pool2d if self.pooling == "avg" else F.adaptive_max_pool2d
         return pool(masks, (stage.shape[2], stage.shape[3]))
 
     def compare(
-        self, stage: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"], probability: Float[Tensor, "n 1 h w"]
+        self,
+        stage: Float[Tensor, "n c h w"],
+        audio: Float[Tensor, "n a"],
+        probability: Float[Tensor, "n 1 h w"],
     ) -> Float[Tensor, " n"]:
         """Distance of the map's masked mean from the sound, for each frame.
 
@@ -145,4 +158,6 @@ def audio_visual_matching_loss(
     """
     form, masks = form or MatchingForm(), logits.sigmoid()
     stages = zip(fused, audio, strict=True)
-    return torch.stack([form.compare(stage, sound, form.pool(masks, stage)) for stage, sound in stages]).mean(0)
+    return torch.stack(
+        [form.compare(stage, sound, form.pool(masks, stage)) for stage, sound in stages]
+    ).mean(0)

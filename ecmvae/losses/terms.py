@@ -87,7 +87,9 @@ class Structure(FormulaTerm):
     name = "structure"
     branch = "prior"
 
-    def __init__(self, weight: float, formulas: str = "principled", key: str | None = "structure") -> None:
+    def __init__(
+        self, weight: float, formulas: str = "principled", key: str | None = "structure"
+    ) -> None:
         super().__init__(weight, formulas, key)
 
     @classmethod
@@ -123,7 +125,9 @@ class CrossEntropy(LossTerm):
             ValueError: If the batch has no labels.
         """
         if inputs.labels is None:
-            raise ValueError("a model with several classes learns from labels: load data that has them (avss)")
+            raise ValueError(
+                "a model with several classes learns from labels: load data that has them (avss)"
+            )
         logits = flat(inputs.branches[self.branch].logits)
         return class_loss(inputs.known.take(logits), inputs.known.take(inputs.labels)).mean()
 
@@ -158,7 +162,9 @@ class AudioVisualMatching(FormulaTerm):
         """Sum over the branches of the mean over the frames."""
         each = []
         for branch in inputs.branches.values():
-            fused, sounds = ([inputs.real(stage) for stage in stages] for stages in (branch.fused, branch.audio))
+            fused, sounds = (
+                [inputs.real(stage) for stage in stages] for stages in (branch.fused, branch.audio)
+            )
             logits = inputs.real(flat(foreground_logits(branch.logits)))
             each.append(self.formula(fused, sounds, logits, self.form).mean())
         return torch.stack(each).sum()
@@ -173,7 +179,11 @@ class SoundMatch(LossTerm):
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the branches; frames without a mask count as silent, as neither has pixels known to sound."""
         masks = inputs.masks * rearrange(inputs.supervised, "n -> n 1 1 1")
-        each = [info_nce(branch.matches, masks, inputs.clips) for branch in inputs.branches.values() if branch.matches]
+        each = [
+            info_nce(branch.matches, masks, inputs.clips)
+            for branch in inputs.branches.values()
+            if branch.matches
+        ]
         return torch.stack(each).mean()
 
 
@@ -214,7 +224,9 @@ class SameRegion(LossTerm):
         same = pure.unsqueeze(2) == pure.unsqueeze(1)
         together = same_region(regions.embeddings.float()).clamp(1e-5, 1 - 1e-5)
         joined, apart = counted & same, counted & ~same
-        return (_mean_where(joined, -together.log()) + _mean_where(apart, -torch.log1p(-together))) / 2
+        return (
+            _mean_where(joined, -together.log()) + _mean_where(apart, -torch.log1p(-together))
+        ) / 2
 
 
 def _mean_where(chosen: Bool[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
@@ -235,7 +247,11 @@ class LatentDivergence(LossTerm):
     warms_up = True
 
     def __init__(
-        self, weight: float, latent: Literal["shared", "visual", "audio"], kind: DivergenceName, formula: Formula
+        self,
+        weight: float,
+        latent: Literal["shared", "visual", "audio"],
+        kind: DivergenceName,
+        formula: Formula,
     ) -> None:
         super().__init__(weight)
         self.latent, self.formula = latent, formula
@@ -245,7 +261,10 @@ class LatentDivergence(LossTerm):
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """One term for each latent; the shared one's kind is ``model.latent.shared_divergence``."""
-        latent, formulas = config.model.latent, {**FORMULAS[config.loss.formulas], **_changed_kl(config)}
+        latent, formulas = (
+            config.model.latent,
+            {**FORMULAS[config.loss.formulas], **_changed_kl(config)},
+        )
         shared = formulas[latent.shared_divergence]
         if latent.shared_divergence in ("js", "dimension_js"):
             shared = partial(shared, num_samples=latent.js_samples)
@@ -261,7 +280,9 @@ class LatentDivergence(LossTerm):
         assert output.informed is not None
         assert output.posterior is not None
         assert output.prior is not None
-        divergence = self.formula(output.posterior.gaussian(self.latent), output.prior.gaussian(self.latent))
+        divergence = self.formula(
+            output.posterior.gaussian(self.latent), output.prior.gaussian(self.latent)
+        )
         counted = output.informed if inputs.valid is None else output.informed & inputs.valid
         return divergence.masked_fill(~counted, 0).sum() / counted.sum()
 
@@ -282,7 +303,11 @@ class Orthogonality(FormulaTerm):
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over (s_v, c) and (s_a, c)."""
-        pairs = [(own, drawn.shared) for drawn in inputs.samples.values() for own in (drawn.visual, drawn.audio)]
+        pairs = [
+            (own, drawn.shared)
+            for drawn in inputs.samples.values()
+            for own in (drawn.visual, drawn.audio)
+        ]
         return torch.stack([self.formula(own, shared) for own, shared in pairs]).sum()
 
 

@@ -31,7 +31,9 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         """Such as ``.412 [.35-.47]``, or ``-0.408 [-0.56 to -0.25]`` of a difference: short enough for a table."""
         value = f"{self.value:.3f}".removeprefix("0")
-        bounds = [f"{bound:.2f}".removeprefix("0") for bound in (self.low, self.high) if bound is not None]
+        bounds = [
+            f"{bound:.2f}".removeprefix("0") for bound in (self.low, self.high) if bound is not None
+        ]
         between = " to " if any(bound.startswith("-") for bound in bounds) else "-"
         return f"{value} [{between.join(bounds)}]" if bounds else value
 
@@ -116,7 +118,12 @@ class ByPicture:
         right = right_of_two(logits.flatten(0, 2), objects.flatten(0, 1), sounding.flatten(0, 1))
         right = right.reshape(objects.shape[:2])
         scored = (~right.isnan()).sum(dim=1)
-        columns = sums.scalar("iou") / sums.scalar("frames"), clip_fscore(sums), right.nan_to_num(0).sum(dim=1), scored
+        columns = (
+            sums.scalar("iou") / sums.scalar("frames"),
+            clip_fscore(sums),
+            right.nan_to_num(0).sum(dim=1),
+            scored,
+        )
         self._rows += zip(*(column.double().tolist() for column in columns), strict=True)
         self._pictures += pictures
         self._recordings.update(recordings)

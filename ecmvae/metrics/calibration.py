@@ -35,14 +35,18 @@ class CalibrationError(Metric):
         super().__init__(**kwargs)
         self.num_bins = num_bins
         for name in ("pixels", "probability", "sounding"):
-            self.add_state(name, default=torch.zeros(num_bins, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(
+                name, default=torch.zeros(num_bins, dtype=torch.float64), dist_reduce_fx="sum"
+            )
 
     def update(self, logits: MaskLogits, target: MaskTarget) -> None:
         """Add frames; the target is exactly 0 or 1."""
         probability = torch.sigmoid(logits.double()).flatten()
         inside = (probability * self.num_bins).long().clamp(max=self.num_bins - 1)
         weights = (torch.ones_like(probability), probability, target.flatten().double())
-        for state, weight in zip((self.pixels, self.probability, self.sounding), weights, strict=True):
+        for state, weight in zip(
+            (self.pixels, self.probability, self.sounding), weights, strict=True
+        ):
             state += torch.bincount(inside, weights=weight, minlength=self.num_bins).to(state)
 
     def compute(self) -> Float[Tensor, ""]:
@@ -94,11 +98,17 @@ def marked_entropy(
         For each of the m frames: mean entropy of the marked region in bits, and whether the marked object is silent.
     """
     marked = torch.sigmoid(logits.float()).mean(dim=0) > 0.5
-    entropy = (predictive_entropy(logits) * marked).sum(dim=(1, 2)) / marked.sum(dim=(1, 2)).clamp(min=1)
+    entropy = (predictive_entropy(logits) * marked).sum(dim=(1, 2)) / marked.sum(dim=(1, 2)).clamp(
+        min=1
+    )
     numbers = torch.arange(1, sounding.shape[1] + 1, device=objects.device)
     shown = objects[:, None] == numbers[:, None, None]  # (n, O, H, W)
     visible, covered = shown.flatten(2).any(dim=2), (shown & marked[:, None]).flatten(2).sum(dim=2)
-    scored = ((visible & sounding).sum(dim=1) == 1) & (visible & ~sounding).any(dim=1) & (covered.amax(dim=1) > 0)
+    scored = (
+        ((visible & sounding).sum(dim=1) == 1)
+        & (visible & ~sounding).any(dim=1)
+        & (covered.amax(dim=1) > 0)
+    )
     wrong = ~sounding.gather(1, covered.argmax(dim=1, keepdim=True)).squeeze(1)
     return entropy[scored], wrong[scored]
 
@@ -174,18 +184,26 @@ class Uncertainty:
             self._in_objects.update(mean[:, 0][inside][None, None], truth[:, 0][inside][None, None])
             self._marked.append(marked_entropy(frames[:, :, 0], objects[kept], sounding[kept]))
         if len(frames) > 1:
-            self._iou_of_draws.append(torch.stack([avsbench_iou(draw, truth).double() for draw in frames]))
+            self._iou_of_draws.append(
+                torch.stack([avsbench_iou(draw, truth).double() for draw in frames])
+            )
 
     def compute(self) -> UncertaintyScores:
         """Scores of all frames seen."""
         entropy, risk = torch.cat(self._entropy), torch.cat(self._risk)
-        spread = float(torch.cat(self._iou_of_draws, dim=1).mean(dim=1).std()) if self._iou_of_draws else None
+        spread = (
+            float(torch.cat(self._iou_of_draws, dim=1).mean(dim=1).std())
+            if self._iou_of_draws
+            else None
+        )
         return UncertaintyScores(
             calibration_error=float(self._calibration.compute()),
             entropy=float(entropy.mean()),
             risk_coverage_area=float(risk_coverage(entropy, risk)[1].mean()),
             miou_spread=spread,
-            calibration_error_in_objects=float(self._in_objects.compute()) if self._marked else None,
+            calibration_error_in_objects=float(self._in_objects.compute())
+            if self._marked
+            else None,
             wrong_object_auroc=self._auroc(),
         )
 
@@ -194,4 +212,6 @@ class Uncertainty:
         if not self._marked:
             return None
         entropy, wrong = (torch.cat(each) for each in zip(*self._marked, strict=True))
-        return float(binary_auroc(entropy, wrong.int())) if wrong.any() and not wrong.all() else None
+        return (
+            float(binary_auroc(entropy, wrong.int())) if wrong.any() and not wrong.all() else None
+        )

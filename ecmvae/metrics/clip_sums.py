@@ -15,7 +15,12 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
-from ecmvae.metrics.functional import NUM_THRESHOLDS, avsbench_iou, fscore_from_counts, threshold_counts
+from ecmvae.metrics.functional import (
+    NUM_THRESHOLDS,
+    avsbench_iou,
+    fscore_from_counts,
+    threshold_counts,
+)
 
 _SCALARS = (
     *("frames", "iou", "nonempty", "nonempty_iou"),
@@ -66,7 +71,9 @@ class ClipSums:
             pixels - intersection,
             positives,
         )
-        per_frame = torch.cat([torch.stack(scalars, dim=1), curve, true_positives, predicted], dim=1)
+        per_frame = torch.cat(
+            [torch.stack(scalars, dim=1), curve, true_positives, predicted], dim=1
+        )
         if valid is not None:
             per_frame = per_frame * valid.flatten()[:, None]
         return cls(per_frame.reshape(clips, frames, WIDTH).sum(dim=1))

@@ -32,7 +32,9 @@ class DetectionScores(NamedTuple):
     miou: float
 
 
-def confusion(predicted: Int[Tensor, " n"], truth: Int[Tensor, " n"], num_classes: int) -> Float[Tensor, "c c"]:
+def confusion(
+    predicted: Int[Tensor, " n"], truth: Int[Tensor, " n"], num_classes: int
+) -> Float[Tensor, "c c"]:
     """Number of pixels by true (rows) and predicted class (columns), in float64."""
     counts = torch.bincount(truth * num_classes + predicted, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes).double()
@@ -49,7 +51,9 @@ def detection_scores(table: Float[Tensor, "c c"]) -> DetectionScores:
     wrong, missed = table.sum(dim=0) - right, table.sum(dim=1) - right
 
     def fscore(weight: float) -> float:
-        return float(((1 + weight) * right / ((1 + weight) * right + weight * missed + wrong)).nanmean())
+        return float(
+            ((1 + weight) * right / ((1 + weight) * right + weight * missed + wrong)).nanmean()
+        )
 
     iou = right / (right + wrong + missed)
     return DetectionScores(
@@ -75,7 +79,11 @@ class Detection(Metric):
     def __init__(self, num_classes: int = 22, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
-        self.add_state("table", torch.zeros(num_classes, num_classes, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state(
+            "table",
+            torch.zeros(num_classes, num_classes, dtype=torch.float64),
+            dist_reduce_fx="sum",
+        )
 
     def update(
         self,

@@ -38,7 +38,10 @@ def confidence(logits: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
 
 
 def precision_recall(
-    confidences: Float[np.ndarray, " n"], overlaps: Float[np.ndarray, " n"], present: Bool[np.ndarray, " n"], cut: float
+    confidences: Float[np.ndarray, " n"],
+    overlaps: Float[np.ndarray, " n"],
+    present: Bool[np.ndarray, " n"],
+    cut: float,
 ) -> tuple[float, float]:
     """Precision and recall when pictures with a confidence below `cut` are abstained from.
 
@@ -55,7 +58,9 @@ def precision_recall(
 
 
 def extended_scores(
-    confidences: Float[np.ndarray, " n"], overlaps: Float[np.ndarray, " n"], present: Bool[np.ndarray, " n"]
+    confidences: Float[np.ndarray, " n"],
+    overlaps: Float[np.ndarray, " n"],
+    present: Bool[np.ndarray, " n"],
 ) -> ExtendedScores:
     """AP, max-F1 and LocAcc.
 
@@ -63,10 +68,16 @@ def extended_scores(
     thresholds are the sorted confidences without the highest one, thinned to some 200; those of F1 to some ten.
     """
     ordered, count = np.sort(confidences), len(confidences)
-    curve = [precision_recall(confidences, overlaps, present, cut) for cut in ordered[:-1][:: -max(1, count // 200)]]
+    curve = [
+        precision_recall(confidences, overlaps, present, cut)
+        for cut in ordered[:-1][:: -max(1, count // 200)]
+    ]
     precisions, recalls = np.array(curve).reshape(-1, 2).T
     best = np.maximum.accumulate(precisions[::-1])[::-1]
-    few = [precision_recall(confidences, overlaps, present, cut) for cut in ordered[:: max(1, count // 10)]]
+    few = [
+        precision_recall(confidences, overlaps, present, cut)
+        for cut in ordered[:: max(1, count // 10)]
+    ]
     return ExtendedScores(
         ap=float((best[:-1] * np.diff(recalls)).sum()),
         max_f1=max((2 * p * r / (p + r) if p + r > 0 else 0.0) for p, r in few),
@@ -83,12 +94,18 @@ class Extended(ClipMetric):
         super().__init__(3, **kwargs)
 
     def update(
-        self, logits: Float[Tensor, "b t 1 h w"], masks: Shaped[Tensor, "b t 1 h w"], index: Int[Tensor, " b"]
+        self,
+        logits: Float[Tensor, "b t 1 h w"],
+        masks: Shaped[Tensor, "b t 1 h w"],
+        index: Int[Tensor, " b"],
     ) -> None:
         """Add clips of one frame; a `UserError` if they have more."""
         maps, truth = stills(logits, self.name), stills(masks, self.name)
         present = (truth != 0).flatten(1).any(dim=1).double()
-        self._keep(index, torch.stack([confidence(maps), ciou(maps, truth, inclusive=True), present], dim=1))
+        self._keep(
+            index,
+            torch.stack([confidence(maps), ciou(maps, truth, inclusive=True), present], dim=1),
+        )
 
     def compute(self) -> ExtendedScores:
         """Scores of all pictures seen."""

@@ -107,12 +107,16 @@ def threshold_counts(
 
 
 def fscore_from_counts(
-    true_positives: Float[Tensor, "*n k"], predicted: Float[Tensor, "*n k"], positives: Float[Tensor, "*n"]
+    true_positives: Float[Tensor, "*n k"],
+    predicted: Float[Tensor, "*n k"],
+    positives: Float[Tensor, "*n"],
 ) -> Float[Tensor, "*n k"]:
     """F-measure, ``1.3 P R / (0.3 P + R)``, from counts of pixels; 0 where precision and recall both are 0."""
     precision = true_positives / (predicted + 1e-20)
     recall = true_positives / (positives[..., None] + 1e-20)
-    return ((1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)).nan_to_num(0.0)
+    return (
+        (1 + BETA_SQUARED) * precision * recall / (BETA_SQUARED * precision + recall)
+    ).nan_to_num(0.0)
 
 
 def _passed(probability: Tensor) -> Tensor:
@@ -121,7 +125,9 @@ def _passed(probability: Tensor) -> Tensor:
     The same as ``torch.bucketize(probability, thresholds, right=True)`` in a fifth of the time.
     """
     thresholds = _thresholds(probability.device)
-    guess = (probability * (NUM_THRESHOLDS - 1)).int().clamp_(0, NUM_THRESHOLDS - 2).flatten()  # off by one at most
+    guess = (
+        (probability * (NUM_THRESHOLDS - 1)).int().clamp_(0, NUM_THRESHOLDS - 2).flatten()
+    )  # off by one at most
     flat = probability.flatten()
     passed = guess + (flat >= thresholds.index_select(0, guess))
     passed += flat >= thresholds.index_select(0, guess + 1)
@@ -138,11 +144,17 @@ def _flatten(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities (n, H*W) in float32 and ground truth (n, H*W) as bool, checked."""
     logits, target = (each.squeeze(1) if each.ndim == 4 else each for each in (logits, target))
     if logits.shape != target.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must have the same shape")
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must have the same shape"
+        )
     truth = target != 0
     if not torch.equal(truth.to(target.dtype), target):
-        raise ValueError("the target must hold only 0 and 1: read masks with ecmvae.data, or compare with > 0")
+        raise ValueError(
+            "the target must hold only 0 and 1: read masks with ecmvae.data, or compare with > 0"
+        )
     probability = torch.sigmoid(logits.float())
     if probability.isnan().any():
-        raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken, nothing can be scored")
+        raise UserError(
+            "the predicted logits hold NaN: the model or its checkpoint is broken, nothing can be scored"
+        )
     return probability.flatten(1), truth.flatten(1)

@@ -119,16 +119,23 @@ class DavisJF(ClipMetric):
     ) -> None:
         """Add clips by their places in the data set; masks are exactly 0 or 1."""
         rows = []
-        for number, (predicted, truth) in enumerate(zip(marked(logits)[:, :, 0], (masks > 0)[:, :, 0], strict=True)):
+        for number, (predicted, truth) in enumerate(
+            zip(marked(logits)[:, :, 0], (masks > 0)[:, :, 0], strict=True)
+        ):
             kept = slice(None) if valid is None else valid[number]
             rows.append(self._row(predicted[kept], truth[kept]))
         self._keep(index, torch.stack(rows))
 
-    def _row(self, predicted: Bool[Tensor, "t h w"], truth: Bool[Tensor, "t h w"]) -> Float[Tensor, "3"]:
+    def _row(
+        self, predicted: Bool[Tensor, "t h w"], truth: Bool[Tensor, "t h w"]
+    ) -> Float[Tensor, "3"]:
         """1, J and F of a clip; zeros where none of its frames counts."""
         if len(truth) == 0:
             return torch.zeros(3, dtype=torch.float64, device=truth.device)
-        means = [region_similarity(predicted, truth).mean(), boundary_fscore(predicted, truth).mean()]
+        means = [
+            region_similarity(predicted, truth).mean(),
+            boundary_fscore(predicted, truth).mean(),
+        ]
         return torch.stack([torch.ones_like(means[0]), *means])
 
     def compute(self) -> JFScores:
@@ -145,7 +152,9 @@ class OmniAvsJF(DavisJF):
 
     name, label = "omniavs", "J&F (OmniAVS)"
 
-    def _row(self, predicted: Bool[Tensor, "t h w"], truth: Bool[Tensor, "t h w"]) -> Float[Tensor, "3"]:
+    def _row(
+        self, predicted: Bool[Tensor, "t h w"], truth: Bool[Tensor, "t h w"]
+    ) -> Float[Tensor, "3"]:
         row = super()._row(predicted, truth)
         if len(truth) == 0:
             return row

@@ -50,7 +50,11 @@ class InteractiveScores(NamedTuple):
 
 
 def ciou(
-    maps: Float[Tensor, "n h w"], truth: Shaped[Tensor, "n h w"], *, adaptive: bool = False, inclusive: bool = False
+    maps: Float[Tensor, "n h w"],
+    truth: Shaped[Tensor, "n h w"],
+    *,
+    adaptive: bool = False,
+    inclusive: bool = False,
 ) -> Float[Tensor, " n"]:
     """The cIoU of each frame: marked true pixels over true pixels and marked false ones.
 
@@ -109,7 +113,12 @@ class Localisation(ClipMetric):
         if valid is not None:
             scored &= valid.flatten()
         plain, adapted = ciou(maps, truth), ciou(maps, truth, adaptive=True)
-        columns = [torch.ones_like(plain)[:, None], plain[:, None], success_curve(plain), success_curve(adapted)]
+        columns = [
+            torch.ones_like(plain)[:, None],
+            plain[:, None],
+            success_curve(plain),
+            success_curve(adapted),
+        ]
         rows = torch.cat(columns, dim=1) * scored[:, None]
         self._keep(index, rows.reshape(*logits.shape[:2], -1).sum(dim=1))
 
@@ -118,7 +127,9 @@ class Localisation(ClipMetric):
         sums = self._rows().double().sum(dim=0)
         means = sums[1:] / sums[0]
         plain, adapted = means[1 : 1 + STEPS], means[1 + STEPS :]
-        return LocalisationScores(float(plain[10]), area(plain), float(means[0]), float(adapted[10]), area(adapted))
+        return LocalisationScores(
+            float(plain[10]), area(plain), float(means[0]), float(adapted[10]), area(adapted)
+        )
 
 
 class InteractiveIoU(ClipMetric):
@@ -142,7 +153,9 @@ class InteractiveIoU(ClipMetric):
             UserError: If clips have more than one.
         """
         maps, truth = stills(logits, self.name), stills(masks, self.name)
-        keys = torch.tensor([_key(picture) for picture in pictures], dtype=torch.float64, device=maps.device)
+        keys = torch.tensor(
+            [_key(picture) for picture in pictures], dtype=torch.float64, device=maps.device
+        )
         scores = torch.stack([ciou(maps, truth), ciou(maps, truth, adaptive=True)], dim=1)
         self._keep(index, torch.cat([keys, scores], dim=1))
 
@@ -153,7 +166,9 @@ class InteractiveIoU(ClipMetric):
         worst = torch.full((int(group.max()) + 1, 2), torch.inf, dtype=torch.float64)
         worst = worst.scatter_reduce(0, group[:, None].expand(-1, 2), rows[:, 3:], "amin")
         curves = [success_curve(column).mean(dim=0) for column in worst.T]
-        return InteractiveScores(float(curves[0][10]), area(curves[0]), float(curves[1][10]), area(curves[1]))
+        return InteractiveScores(
+            float(curves[0][10]), area(curves[0]), float(curves[1][10]), area(curves[1])
+        )
 
 
 def stills(frames: Shaped[Tensor, "b t 1 h w"], metric: str) -> Shaped[Tensor, "b h w"]:

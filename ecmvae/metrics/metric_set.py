@@ -58,7 +58,9 @@ class MetricSet(nn.Module):
             with another one.
     """
 
-    def __init__(self, choices: Sequence[MetricChoice], *, graded: bool = True, **options: Any) -> None:
+    def __init__(
+        self, choices: Sequence[MetricChoice], *, graded: bool = True, **options: Any
+    ) -> None:
         super().__init__()
         self._metrics: dict[str, MetricLike] = {}
         self._wanted: dict[str, dict[str, bool]] = {}
@@ -69,13 +71,19 @@ class MetricSet(nn.Module):
                 raise UserError(f"two metrics are named {name}: give one of them another name")
             wanted = _parameters(metric)
             if unknown := [each for each, needed in wanted.items() if needed and each not in known]:
-                raise UserError(f"metric {name} asks for {unknown[0]}: choose from {', '.join(sorted(known))}")
+                raise UserError(
+                    f"metric {name} asks for {unknown[0]}: choose from {', '.join(sorted(known))}"
+                )
             self._metrics[name], self._wanted[name] = metric, wanted
         self._silent = {
-            name for name, metric in self._metrics.items() if not graded and getattr(metric, "graded", False)
+            name
+            for name, metric in self._metrics.items()
+            if not graded and getattr(metric, "graded", False)
         }
         self._seen: set[str] = set()
-        self._modules_of_metrics = nn.ModuleList(m for m in self._metrics.values() if isinstance(m, nn.Module))
+        self._modules_of_metrics = nn.ModuleList(
+            m for m in self._metrics.values() if isinstance(m, nn.Module)
+        )
 
     def __getitem__(self, name: str) -> MetricLike:
         return self._metrics[name]
@@ -97,11 +105,17 @@ class MetricSet(nn.Module):
             predicted = _without(batch.ignored, predicted)
         given: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
         given |= {"batch": batch, "index": index, **predicted}
-        if "logits" in predicted and batch.masks is not None and any("sums" in each for each in self._wanted.values()):
+        if (
+            "logits" in predicted
+            and batch.masks is not None
+            and any("sums" in each for each in self._wanted.values())
+        ):
             given["sums"] = ClipSums.measure(predicted["logits"], batch.masks, batch.valid)
         for name, wanted in self._wanted.items():
             arguments = {key: given[key] for key in wanted if given.get(key) is not None}
-            if name not in self._silent and all(key in arguments for key, needed in wanted.items() if needed):
+            if name not in self._silent and all(
+                key in arguments for key, needed in wanted.items() if needed
+            ):
                 self._metrics[name].update(**arguments)
                 self._seen.add(name)
 
@@ -132,7 +146,9 @@ def metric_name(metric: MetricChoice) -> str:
     return str(getattr(metric, "name", kind.__name__))
 
 
-def numbers(value: Any, name: str, *, label: str | None = None) -> Iterator[tuple[str, float | None]]:
+def numbers(
+    value: Any, name: str, *, label: str | None = None
+) -> Iterator[tuple[str, float | None]]:
     """The single numbers of a metric's value with a name for each.
 
     Args:
@@ -146,7 +162,10 @@ def numbers(value: Any, name: str, *, label: str | None = None) -> Iterator[tupl
         return
     for position, (key, part) in enumerate(parts.items()):
         heading = _SHORT.get(key, key.replace("_", " "))
-        yield key if label is None else f"{label} {heading}" if position == 0 else heading, _number(part)
+        yield (
+            key if label is None else f"{label} {heading}" if position == 0 else heading,
+            _number(part),
+        )
 
 
 def _number(value: Any) -> float | None:
@@ -159,7 +178,9 @@ def _create(choice: MetricChoice, options: Mapping[str, Any]) -> MetricLike:
         metric: MetricLike = copy.deepcopy(found)
         return metric
     accepted = inspect.signature(found).parameters
-    created: MetricLike = found(**{name: value for name, value in options.items() if name in accepted})
+    created: MetricLike = found(
+        **{name: value for name, value in options.items() if name in accepted}
+    )
     return created
 
 
@@ -189,4 +210,8 @@ def _background(classes: Tensor, ignored: Tensor) -> Tensor:
 def _parameters(metric: MetricLike) -> dict[str, bool]:
     """Parameters of a metric's `update`, and whether they are required."""
     parameters = inspect.signature(metric.update).parameters.values()
-    return {p.name: p.default is p.empty for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    return {
+        p.name: p.default is p.empty
+        for p in parameters
+        if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    }

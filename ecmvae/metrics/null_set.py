@@ -58,7 +58,11 @@ class NullSet(ClipMetric):
         valid: Bool[Tensor, "b t"] | None = None,
     ) -> None:
         """Add clips by their places in the data set."""
-        counted = torch.ones(masks.shape[:2], dtype=torch.bool, device=masks.device) if valid is None else valid
+        counted = (
+            torch.ones(masks.shape[:2], dtype=torch.bool, device=masks.device)
+            if valid is None
+            else valid
+        )
         predicted = (marked(logits).flatten(2).sum(dim=2) * counted).sum(dim=1).double()
         pixels = counted.sum(dim=1) * masks[0, 0].numel()
         null = ~(masks != 0).flatten(1).any(dim=1) & (pixels > 0)
@@ -68,4 +72,8 @@ class NullSet(ClipMetric):
     def compute(self) -> NullScores:
         """Scores of all clips seen."""
         clips, root, predicted, pixels = self._rows().double().sum(dim=0).tolist()
-        return NullScores(root / clips, predicted / pixels, round(clips)) if clips else NullScores(None, None, 0)
+        return (
+            NullScores(root / clips, predicted / pixels, round(clips))
+            if clips
+            else NullScores(None, None, 0)
+        )

@@ -124,7 +124,9 @@ class DatasetProtocol(_MaskMetric):
         """Scores of all clips seen."""
         sums = self._sums()
         curve = fscore_from_counts(
-            sums.curve("true_positives").sum(dim=0), sums.curve("predicted").sum(dim=0), sums.scalar("positives").sum()
+            sums.curve("true_positives").sum(dim=0),
+            sums.curve("predicted").sum(dim=0),
+            sums.scalar("positives").sum(),
         )
         foreground = _ratio(sums.scalar("intersection").sum(), sums.scalar("union").sum())
         background = _ratio(sums.scalar("background").sum(), sums.scalar("background_union").sum())

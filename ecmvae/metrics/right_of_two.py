@@ -34,7 +34,9 @@ def right_of_two(
     n, count = sounding.shape
     probability = torch.sigmoid(logits.float()).flatten(1)
     if n and int(objects.max()) > count:
-        raise ValueError(f"objects holds number {int(objects.max())} but sounding has only {count} columns")
+        raise ValueError(
+            f"objects holds number {int(objects.max())} but sounding has only {count} columns"
+        )
     nothing, where = probability.new_zeros(n, count + 1), objects.flatten(1).long()
     pixels = nothing.scatter_add(1, where, torch.ones_like(probability))
     bright = nothing.scatter_add(1, where, probability)
@@ -69,7 +71,9 @@ class RightOfTwo(ClipMetric):
         score = right_of_two(logits.flatten(0, 2), objects.flatten(0, 1), sounding.flatten(0, 1))
         score = score.reshape(clips, frames)
         scored = ~score.isnan()
-        self._keep(index, torch.stack([score.nan_to_num(0).sum(dim=1), scored.float().sum(dim=1)], dim=1))
+        self._keep(
+            index, torch.stack([score.nan_to_num(0).sum(dim=1), scored.float().sum(dim=1)], dim=1)
+        )
 
     def compute(self) -> float:
         """Share of frames in [0, 1]."""

@@ -29,14 +29,18 @@ def false_mask(logits: Float[Tensor, "b t h w"], area: float = 0.005) -> Bool[Te
     return (marked > area).any(dim=1)
 
 
-def audio_sensitivity(logits: Float[Tensor, "n h w"], changed: Float[Tensor, "n h w"]) -> Float[Tensor, " n"]:
+def audio_sensitivity(
+    logits: Float[Tensor, "n h w"], changed: Float[Tensor, "n h w"]
+) -> Float[Tensor, " n"]:
     """How much of each frame's prediction a change of sound alters: 1 - IoU of the two predictions.
 
     0 when nothing changed (also where both are empty), 1 when they have no pixel in common.
     """
     before, after = ((torch.sigmoid(each.float()) > 0.5).flatten(1) for each in (logits, changed))
     both, either = (before & after).sum(dim=1), (before | after).sum(dim=1)
-    return torch.where(either > 0, 1 - both / either.clamp(min=1), torch.zeros_like(both, dtype=torch.float32))
+    return torch.where(
+        either > 0, 1 - both / either.clamp(min=1), torch.zeros_like(both, dtype=torch.float32)
+    )
 
 
 def robust_score(miou: float, false_positives: float) -> float:

@@ -43,20 +43,30 @@ class ClassSums:
     frames: Float[Tensor, " c"]
 
     def __add__(self, other: ClassSums) -> ClassSums:
-        return ClassSums(self.iou + other.iou, self.fscore + other.fscore, self.frames + other.frames)
+        return ClassSums(
+            self.iou + other.iou, self.fscore + other.fscore, self.frames + other.frames
+        )
 
     def scores(self) -> SemanticScores:
         """Means over the classes seen; NaN without the background where no other class occurred."""
         seen = self.frames > 0
-        iou, fscore = self.iou / self.frames, self.fscore / self.frames  # (C,), NaN for classes never seen
+        iou, fscore = (
+            self.iou / self.frames,
+            self.fscore / self.frames,
+        )  # (C,), NaN for classes never seen
         named = seen.clone()
         named[0] = False
         return SemanticScores(
-            iou[seen].mean().item(), fscore[seen].mean().item(), iou[named].mean().item(), fscore[named].mean().item()
+            iou[seen].mean().item(),
+            fscore[seen].mean().item(),
+            iou[named].mean().item(),
+            fscore[named].mean().item(),
         )
 
 
-def class_sums(predicted: Int[Tensor, "n h w"], target: Int[Tensor, "n h w"], num_classes: int) -> ClassSums:
+def class_sums(
+    predicted: Int[Tensor, "n h w"], target: Int[Tensor, "n h w"], num_classes: int
+) -> ClassSums:
     """Sums over frames, for each class: IoU, F and the number of frames in which the class occurs, in float64.
 
     Args:
@@ -107,7 +117,9 @@ class SemanticProtocol(Metric):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         for name in ("iou", "fscore", "frames"):
-            self.add_state(name, default=torch.zeros(num_classes, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(
+                name, default=torch.zeros(num_classes, dtype=torch.float64), dist_reduce_fx="sum"
+            )
 
     def update(
         self,
@@ -127,7 +139,9 @@ class SemanticProtocol(Metric):
         """
         if classes.is_floating_point():
             if classes.isnan().any():
-                raise UserError("the predicted logits hold NaN: the model or its checkpoint is broken")
+                raise UserError(
+                    "the predicted logits hold NaN: the model or its checkpoint is broken"
+                )
             classes = classes.argmax(dim=2)
         keep = torch.ones_like(labels[:, :, 0, 0], dtype=torch.bool) if valid is None else valid
         sums = class_sums(classes[keep], labels[keep], self.num_classes)
@@ -146,7 +160,9 @@ class ReleasedSemanticProtocol(SemanticProtocol):
     name, label = "released", "released"
 
     def update(  # type: ignore[override]  # without `valid`
-        self, classes: Float[Tensor, "b t c h w"] | Int[Tensor, "b t h w"], labels: Int[Tensor, "b t h w"]
+        self,
+        classes: Float[Tensor, "b t c h w"] | Int[Tensor, "b t h w"],
+        labels: Int[Tensor, "b t h w"],
     ) -> None:
         """Add clips, as `SemanticProtocol.update` does."""
         super().update(classes, labels)

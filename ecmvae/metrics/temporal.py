@@ -89,7 +89,9 @@ class Temporal(ClipMetric):
     ) -> None:
         """Add clips by their places in the data set; `hop_seconds` are those between two frames of each clip."""
         rows = []
-        for number, (predicted, truth) in enumerate(zip(marked(logits)[:, :, 0], (masks > 0)[:, :, 0], strict=True)):
+        for number, (predicted, truth) in enumerate(
+            zip(marked(logits)[:, :, 0], (masks > 0)[:, :, 0], strict=True)
+        ):
             kept = slice(None) if valid is None else valid[number]
             changes = flicker(predicted[kept], truth[kept])
             on = (predicted[kept].flatten(1).double().mean(dim=1) > AREA).tolist()

@@ -66,18 +66,26 @@ class SmoothMap(nn.Module):
         basis[0] /= math.sqrt(2)
         length_squared = frequency[:, None].square() + frequency.square()
         self.register_buffer("basis", basis, persistent=False)
-        self.register_buffer("scale", 0.55 / (1 + (length_squared / 16).square()).sqrt(), persistent=False)
+        self.register_buffer(
+            "scale", 0.55 / (1 + (length_squared / 16).square()).sqrt(), persistent=False
+        )
 
     def analyse(self, maps: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n k"]:
         """Coefficients of maps of any size."""
         cells = F.adaptive_avg_pool2d(maps, _CELLS)
-        return (torch.einsum("ku,nouv,lv->nkl", self.basis, cells, self.basis) / self.scale).flatten(1)
+        return (
+            torch.einsum("ku,nouv,lv->nkl", self.basis, cells, self.basis) / self.scale
+        ).flatten(1)
 
-    def compose(self, coefficients: Float[Tensor, "n k"], size: Sequence[int]) -> Float[Tensor, "n 1 h w"]:
+    def compose(
+        self, coefficients: Float[Tensor, "n k"], size: Sequence[int]
+    ) -> Float[Tensor, "n 1 h w"]:
         """The maps that have these coefficients, interpolated to (H, W)."""
         scaled = rearrange(coefficients, "n (k l) -> n k l", k=_WAVES) * self.scale
         cells = torch.einsum("ku,nkl,lv->nuv", self.basis, scaled, self.basis)
-        return F.interpolate(cells.unsqueeze(1), size=tuple(size), mode="bilinear", align_corners=False)
+        return F.interpolate(
+            cells.unsqueeze(1), size=tuple(size), mode="bilinear", align_corners=False
+        )
 
 
 class AgreementEncoder(nn.Module):
@@ -130,16 +138,22 @@ class AgreementEncoder(nn.Module):
         """
         sound = self.sound(unit_length(audio, dim=-1))
         dtype = self.visual_logvar.weight.dtype
-        logvar = self.visual_logvar(coarsest.mean((2, 3))).to(dtype).clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT)
+        logvar = (
+            self.visual_logvar(coarsest.mean((2, 3))).to(dtype).clamp(-LOGVAR_LIMIT, LOGVAR_LIMIT)
+        )
         if masks is None or described is None or error is None or self.error_gain is None:
             source = besides = sound
             mean = torch.zeros_like(logvar)
         else:
             source = torch.cat([sound, described], dim=1)
-            besides = torch.cat([sound, F.adaptive_avg_pool2d(masks, _MASK_CELLS).flatten(1)], dim=1)
+            besides = torch.cat(
+                [sound, F.adaptive_avg_pool2d(masks, _MASK_CELLS).flatten(1)], dim=1
+            )
             mean = self.error_gain * error.to(dtype)
         visual = DiagonalGaussian(mean, logvar)
-        return LatentSet({"shared": self.shared(source), "visual": visual, "audio": self.audio(besides)})
+        return LatentSet(
+            {"shared": self.shared(source), "visual": visual, "audio": self.audio(besides)}
+        )
 
 
 class FusedAnswer(nn.Module):
@@ -154,7 +168,13 @@ class FusedAnswer(nn.Module):
     """
 
     def __init__(
-        self, neck: FeatureNeck, decoder: SegmentationDecoder, fusion: nn.ModuleList, *, channels: int, latent_dim: int
+        self,
+        neck: FeatureNeck,
+        decoder: SegmentationDecoder,
+        fusion: nn.ModuleList,
+        *,
+        channels: int,
+        latent_dim: int,
     ) -> None:
         super().__init__()
         self.neck, self.decoder, self.fusion = neck, decoder, fusion
@@ -171,10 +191,14 @@ class FusedAnswer(nn.Module):
         share = F.adaptive_avg_pool2d(masks, (objects.shape[2], objects.shape[3]))
         return (objects * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
 
-    def forward(self, picture: Picture, points: Mapping[str, Tensor], clip_count: int | torch.SymInt) -> Answer:
+    def forward(
+        self, picture: Picture, points: Mapping[str, Tensor], clip_count: int | torch.SymInt
+    ) -> Answer:
         """Logits under values of the latents, of as many clips."""
         *finer, coarsest = picture.scales
-        besides = repeat(points["audio"], "n l -> n l h w", h=coarsest.shape[2], w=coarsest.shape[3])
+        besides = repeat(
+            points["audio"], "n l -> n l h w", h=coarsest.shape[2], w=coarsest.shape[3]
+        )
         mixed = self.besides(torch.cat([coarsest, besides.to(coarsest.dtype)], dim=1))
         query = rearrange(points["shared"], "(b t) l -> b t l", b=clip_count)
         fused, used, matches = fuse_scales(self.fusion, [*finer, mixed], query)
@@ -191,11 +215,15 @@ class AgreementBranch(nn.Module):
         latent_dim: L of c and s_a.
     """
 
-    def __init__(self, answer: FusedAnswer | RegionAnswer, *, channels: int, audio_dim: int, latent_dim: int) -> None:
+    def __init__(
+        self, answer: FusedAnswer | RegionAnswer, *, channels: int, audio_dim: int, latent_dim: int
+    ) -> None:
         super().__init__()
         self.answer = answer
         self.prior = AgreementEncoder("prior", channels, audio_dim, latent_dim, answer.described)
-        self.posterior = AgreementEncoder("posterior", channels, audio_dim, latent_dim, answer.described)
+        self.posterior = AgreementEncoder(
+            "posterior", channels, audio_dim, latent_dim, answer.described
+        )
         self.error = SmoothMap()
         self.evidence = nn.Parameter(torch.tensor(_START_EVIDENCE))
 
@@ -281,11 +309,19 @@ class AgreementBranch(nn.Module):
         evidence = self.evidence * error
         if logits.shape[1] > 1:  # against the background, whose logit is the first
             evidence = torch.cat([-evidence, evidence.new_zeros(1).expand_as(logits[:, 1:])], dim=1)
-        corrected = (1 - error.abs()) * logits + evidence  # what is wrong does not count, however sure it is
+        corrected = (
+            1 - error.abs()
+        ) * logits + evidence  # what is wrong does not count, however sure it is
         logits = rearrange(corrected, "(b t) k h w -> b t k h w", b=clip_count)
         regions = picture if isinstance(picture, Regions) else None
         return BranchOutput(
-            logits, LatentSamples(**points), answer.fused, answer.audio, answer.matches, latents, regions
+            logits,
+            LatentSamples(**points),
+            answer.fused,
+            answer.audio,
+            answer.matches,
+            latents,
+            regions,
         )
 
 

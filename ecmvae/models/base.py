@@ -13,7 +13,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ecmvae.audio import AUDIO_ENCODERS
-from ecmvae.audio.encoder import AudioFrontEnd, brings_weights, build_audio_encoder, check_audio_encoder
+from ecmvae.audio.encoder import (
+    AudioFrontEnd,
+    brings_weights,
+    build_audio_encoder,
+    check_audio_encoder,
+)
 from ecmvae.audio.vggish import EMBEDDING_DIM
 from ecmvae.config import ModelConfig
 from ecmvae.errors import UserError
@@ -30,7 +35,14 @@ from ecmvae.visual.classifier import SAVED_TABLE
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.weight_files import differences
 
-__all__ = ["MODELS", "BranchOutput", "SegmentationOutput", "Segmenter", "build_model", "without_weights"]
+__all__ = [
+    "MODELS",
+    "BranchOutput",
+    "SegmentationOutput",
+    "Segmenter",
+    "build_model",
+    "without_weights",
+]
 
 
 class Segmenter(Pretrained):
@@ -82,7 +94,11 @@ class Segmenter(Pretrained):
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, **arguments: Any
+        cls,
+        config: ModelConfig,
+        backbone: nn.Module,
+        audio_encoder: nn.Module | None,
+        **arguments: Any,
     ) -> Segmenter:
         """Build the network that a configuration describes around its two encoders.
 
@@ -116,14 +132,20 @@ class Segmenter(Pretrained):
         network, size = without_weights(config.model), config.data.image_size
         if not code_in(config):  # code that is trusted may need memory to be built at all
             with skeletons():
-                skeleton = build_model(network, image_size=size, with_audio_encoder=with_audio, architectures=known)
+                skeleton = build_model(
+                    network, image_size=size, with_audio_encoder=with_audio, architectures=known
+                )
             _check_weights(stored, skeleton)
-        model = build_model(network, image_size=size, with_audio_encoder=with_audio, architectures=known)
+        model = build_model(
+            network, image_size=size, with_audio_encoder=with_audio, architectures=known
+        )
         _check_weights(stored, model)
         model.load_state_dict({**model.state_dict(), **stored.state})
         model.config = config
         model.class_names = tuple(stored.metadata.get("class_names", ()))
-        saved = stored.metadata.get("normalisation")  # folders written by ecmvae 0.x have none: they used ImageNet's
+        saved = stored.metadata.get(
+            "normalisation"
+        )  # folders written by ecmvae 0.x have none: they used ImageNet's
         model.normalisation = IMAGENET if saved is None else Normalisation.from_dict(saved)
         return model.eval()
 
@@ -137,7 +159,9 @@ class Segmenter(Pretrained):
     def architectures(self) -> dict[str, Any]:
         """Of the foundation models among its encoders, by "visual" and "audio"; empty without any."""
         parts: dict[str, Any] = {"visual": self.backbone, "audio": self.audio_encoder}
-        return {name: part.architecture for name, part in parts.items() if hasattr(part, "architecture")}
+        return {
+            name: part.architecture for name, part in parts.items() if hasattr(part, "architecture")
+        }
 
     @property
     def num_frames(self) -> int:
@@ -185,7 +209,9 @@ class Segmenter(Pretrained):
         """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
             maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
-        return ExtractedMaps(rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps)
+        return ExtractedMaps(
+            rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps
+        )
 
     @property
     def front_end(self) -> AudioFrontEnd | None:
@@ -204,7 +230,9 @@ class Segmenter(Pretrained):
                 "this model has no audio encoder: set model.audio.weights to a VGGish file or to a folder made by "
                 "ecmvae train-audio, or tune one from scratch with model.audio.frozen: false"
             )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.audio_encoder not in self._frozen):
+        with torch.set_grad_enabled(
+            torch.is_grad_enabled() and self.audio_encoder not in self._frozen
+        ):
             embedding: Tensor = self.audio_encoder(features.flatten(0, 1))
         return rearrange(embedding, "(b t) a -> b t a", b=features.shape[0])
 
@@ -237,7 +265,10 @@ class Segmenter(Pretrained):
                 f"frames are {tuple(frames.shape[-2:])}, but the model was built for {self.image_size} pixels: "
                 "resize them, or train a model of that data.image_size"
             )
-        return [rearrange(each, "b t c h w -> (b t) c h w") for each in features or self.extract_features(frames)]
+        return [
+            rearrange(each, "b t c h w -> (b t) c h w")
+            for each in features or self.extract_features(frames)
+        ]
 
 
 MODELS: Registry[type[Segmenter]] = Registry(
@@ -279,7 +310,9 @@ def build_model(
             audio.name, audio.weights, pretrained=audio.pretrained, architecture=known.get("audio")
         )
     audio_dim: int | None = None
-    if audio_encoder is None:  # its width is needed all the same: found without spending time or random numbers
+    if (
+        audio_encoder is None
+    ):  # its width is needed all the same: found without spending time or random numbers
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             name, architecture = config.audio.name, known.get("audio")
             audio_dim = build_audio_encoder(name, pretrained=False, architecture=architecture).dim
@@ -312,9 +345,16 @@ def _architectures(stored: StoredModel) -> Mapping[str, Mapping[str, Any]]:
     """
     known: Any = stored.metadata.get("architectures", {})
     parts = list(known.values()) if isinstance(known, dict) else [None]
-    inner = [each.get(key) for each in parts if isinstance(each, dict) for key in ("network", "preprocessor")]
+    inner = [
+        each.get(key)
+        for each in parts
+        if isinstance(each, dict)
+        for key in ("network", "preprocessor")
+    ]
     if not all(isinstance(each, dict) for each in (*parts, *inner)):
-        raise UserError(f"{stored.folder}: architectures in metadata.json must be mappings: write the model again")
+        raise UserError(
+            f"{stored.folder}: architectures in metadata.json must be mappings: write the model again"
+        )
     found: Mapping[str, Mapping[str, Any]] = known
     return found
 
@@ -325,13 +365,17 @@ def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:
         return EMBEDDING_DIM if audio_dim is None else audio_dim
     width: int = check_audio_encoder(audio_encoder).dim
     if audio_dim not in (None, width):
-        raise UserError(f"audio_dim={audio_dim}, but {type(audio_encoder).__name__} has embeddings of width {width}")
+        raise UserError(
+            f"audio_dim={audio_dim}, but {type(audio_encoder).__name__} has embeddings of width {width}"
+        )
     return width
 
 
 def without_weights(config: ModelConfig) -> ModelConfig:
     """The same network, without the files it was initialised from: a model folder holds all weights."""
-    fusion = config.fusion if config.fusion.table is None else replace(config.fusion, table=SAVED_TABLE)
+    fusion = (
+        config.fusion if config.fusion.table is None else replace(config.fusion, table=SAVED_TABLE)
+    )
     visual = replace(config.visual, weights=None, pretrained=False)
     audio = replace(config.audio, weights=None, pretrained=False)
     return replace(config, visual=visual, audio=audio, fusion=fusion)

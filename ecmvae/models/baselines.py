@@ -95,10 +95,16 @@ class TPAVIBaseline(Segmenter):
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, **arguments: Any
+        cls,
+        config: ModelConfig,
+        backbone: nn.Module,
+        audio_encoder: nn.Module | None,
+        **arguments: Any,
     ) -> Segmenter:
         """See `Segmenter.from_config`; it also has ``config.window``."""
-        return super().from_config(config, backbone, audio_encoder, window=config.window, **arguments)
+        return super().from_config(
+            config, backbone, audio_encoder, window=config.window, **arguments
+        )
 
     def forward(
         self,

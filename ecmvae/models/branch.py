@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import fuse_scales
-from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
+from ecmvae.models.latents import (
+    FactorizedLatentEncoder,
+    LatentFusion,
+    LatentInjection,
+    LatentMode,
+    LatentSamples,
+)
 from ecmvae.models.output import BranchOutput, Picture
 from ecmvae.types import FrameSubset
 from ecmvae.vae.latents import LatentSet
@@ -109,7 +115,9 @@ class Branch(nn.Module):
         """Latents of the N frames; of the posterior where a frame is `informed` by a mask, else the prior's."""
         if self.latent_encoder is None:
             return None
-        inputs = [each.flatten(0, 1) for each in (clips.frames, clips.audio, masks) if each is not None]
+        inputs = [
+            each.flatten(0, 1) for each in (clips.frames, clips.audio, masks) if each is not None
+        ]
         if informed is None or prior is None or informed.whole:
             everywhere: LatentSet = self.latent_encoder(*inputs)
             return everywhere

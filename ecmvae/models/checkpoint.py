@@ -32,7 +32,9 @@ _NOT_IN_THE_WEIGHTS = (
 """Last parts of the keys below `model` that any network of the same shape may change."""
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_code: bool = False) -> Segmenter:
+def load_model(
+    path: str | Path, device: torch.device | str = "cpu", *, trust_code: bool = False
+) -> Segmenter:
     """Load a model.
 
     Args:
@@ -53,7 +55,9 @@ def load_model(path: str | Path, device: torch.device | str = "cpu", *, trust_co
         from ecmvae.models.concepts import Concepts
 
         return Concepts.load(name, keep=default_folder()).to(device)
-    return Segmenter.restore(read_model_folder(find_model_folder(path), trust_code=trust_code)).to(device)
+    return Segmenter.restore(read_model_folder(find_model_folder(path), trust_code=trust_code)).to(
+        device
+    )
 
 
 def save_model(
@@ -90,20 +94,31 @@ def initial_model(config: Config) -> Segmenter:
         return build_model(config.model, image_size=size)
     stored = read_model_folder(find_model_folder(source), trust_code=True)
     if strange := code_in(stored.config) - code_in(config):
-        raise UserError(f"train.initial_checkpoint={source} names code that this run does not: {', '.join(strange)}")
+        raise UserError(
+            f"train.initial_checkpoint={source} names code that this run does not: {', '.join(strange)}"
+        )
     trained = Segmenter.restore(stored)
     state, known = trained.state_dict(), trained.architectures
     if trained.audio_encoder is None:
         network = replace(without_weights(config.model), audio=config.model.audio)
         model = build_model(network, image_size=size, architectures=known)
-        state |= {name: value for name, value in model.state_dict().items() if name.startswith("audio_encoder.")}
+        state |= {
+            name: value
+            for name, value in model.state_dict().items()
+            if name.startswith("audio_encoder.")
+        }
     else:
         model = build_model(
-            without_weights(config.model), image_size=size, with_audio_encoder=True, architectures=known
+            without_weights(config.model),
+            image_size=size,
+            with_audio_encoder=True,
+            architectures=known,
         )
     if faults := differences(model.state_dict(), state):
         why = _differences(stored.config, config) or faults
-        raise UserError(f"train.initial_checkpoint={source} is another network ({why}): give both the same settings")
+        raise UserError(
+            f"train.initial_checkpoint={source} is another network ({why}): give both the same settings"
+        )
     model.load_state_dict(state)
     model.normalisation = trained.normalisation
     return model
@@ -112,8 +127,15 @@ def initial_model(config: Config) -> Segmenter:
 def _differences(trained: Config, wanted: Config) -> str:
     """Settings of the network that are not the same, such as "model.channels is 32 there and 128 here"."""
     there, here = (
-        {"data.image_size": config.data.image_size, **by_dotted_name(asdict(config.model), "model.")}
+        {
+            "data.image_size": config.data.image_size,
+            **by_dotted_name(asdict(config.model), "model."),
+        }
         for config in (trained, wanted)
     )
-    odd = [key for key in here if there[key] != here[key] and key.rpartition(".")[2] not in _NOT_IN_THE_WEIGHTS]
+    odd = [
+        key
+        for key in here
+        if there[key] != here[key] and key.rpartition(".")[2] not in _NOT_IN_THE_WEIGHTS
+    ]
     return ", ".join(f"{key} is {there[key]} there and {here[key]} here" for key in odd)

@@ -39,7 +39,9 @@ class ConceptClasses(Concepts):
 
     _numbers: Tensor
 
-    def __init__(self, model: Concepts, class_names: Sequence[str], table: Path | None = None) -> None:
+    def __init__(
+        self, model: Concepts, class_names: Sequence[str], table: Path | None = None
+    ) -> None:
         tagger = model.audio_encoder
         super().__init__(tagger, model.segmenter)
         given = None if table is None else read_classes(table)
@@ -64,7 +66,9 @@ class ConceptClasses(Concepts):
         found = self.name_masks(frames, audio, features)
         numbers: Tensor = self._numbers[found.classes.long()][:, :, None]  # (B, T, 1, S, S)
         sounding = found.probability.clamp(1e-6, 1 - 1e-6).logit()[:, :, None]
-        logits = sounding.new_full((*found.classes.shape[:2], self.num_classes, *found.classes.shape[2:]), _NEVER)
+        logits = sounding.new_full(
+            (*found.classes.shape[:2], self.num_classes, *found.classes.shape[2:]), _NEVER
+        )
         logits = logits.scatter(2, numbers, sounding)
         logits[:, :, 0] = 0.0
         return SegmentationOutput(logits=logits, prior_branch=BranchOutput(logits, None, (), ()))

@@ -24,7 +24,13 @@ from ecmvae.audio import AUDIO_ENCODERS
 from ecmvae.config import Config, DataConfig
 from ecmvae.errors import UserError
 from ecmvae.foundation.kept import KeptAnswers, identity
-from ecmvae.foundation.names import SoundName, Vocabulary, find_vocabulary, parse_concepts, read_table
+from ecmvae.foundation.names import (
+    SoundName,
+    Vocabulary,
+    find_vocabulary,
+    parse_concepts,
+    read_table,
+)
 from ecmvae.foundation.visual.boxes import BoxSegmenter
 from ecmvae.foundation.visual.clipseg import CLIPSeg
 from ecmvae.foundation.visual.segmenters import load_segmenter
@@ -87,11 +93,17 @@ class Concepts(Segmenter):
         side = 32 * -(-segmenter.image_size // 32)
         # Frames are answered alone: of large ones, a predictor need not hold five seconds at once.
         num_frames = 1 if isinstance(segmenter, BoxSegmenter) else 5
-        self.config = Config(data=DataConfig(image_size=side, num_frames=num_frames, hop_seconds=1.0))
+        self.config = Config(
+            data=DataConfig(image_size=side, num_frames=num_frames, hop_seconds=1.0)
+        )
 
     @classmethod
     def load(
-        cls, name: ConceptsName, concepts: str | Sequence[str] | None = None, *, keep: Path | None = None
+        cls,
+        name: ConceptsName,
+        concepts: str | Sequence[str] | None = None,
+        *,
+        keep: Path | None = None,
     ) -> Concepts:
         """The model of a name, from weights that were fetched.
 
@@ -181,23 +193,34 @@ class Concepts(Segmenter):
                 masks = rearrange(found[:, 2:], "i (h w) -> i h w", h=side)
                 concepts = found[:, 0].long()
                 inside = masks.sigmoid()
-                probability[place], classes[place], numbers = combine(inside, concepts, loudness[place])
+                probability[place], classes[place], numbers = combine(
+                    inside, concepts, loudness[place]
+                )
                 things.append(Things(masks > 0, (concepts + 1).to(torch.uint8), numbers))
         else:
             for place, looked in enumerate(seen.flatten(0, 1)):
                 chosen = self._audible(loudness[place])
                 if len(chosen):
-                    inside = segmenter.outline(looked.float(), self._prompts(chosen)).float().sigmoid()
+                    inside = (
+                        segmenter.outline(looked.float(), self._prompts(chosen)).float().sigmoid()
+                    )
                     probability[place], classes[place], _ = combine(inside, chosen, loudness[place])
         probability, classes = (
-            rearrange(each, "(b t) h w -> b t h w", b=frames.shape[0]) for each in (probability, classes)
+            rearrange(each, "(b t) h w -> b t h w", b=frames.shape[0])
+            for each in (probability, classes)
         )
         return NamedMasks(
-            probability, classes, activity, tuple(things) if isinstance(segmenter, BoxSegmenter) else None
+            probability,
+            classes,
+            activity,
+            tuple(things) if isinstance(segmenter, BoxSegmenter) else None,
         )
 
     def _find(
-        self, segmenter: BoxSegmenter, frames: Float[Tensor, "n 3 h w"], loudness: Float[Tensor, "n k"]
+        self,
+        segmenter: BoxSegmenter,
+        frames: Float[Tensor, "n 3 h w"],
+        loudness: Float[Tensor, "n k"],
     ) -> list[Float[Tensor, "_ c"]]:
         """What `BoxSegmenter.find` returns, with the concepts' numbers; frames in which the same is looked for at once.
 
@@ -216,7 +239,9 @@ class Concepts(Segmenter):
             prompts = self._prompts(wanted)
             name = self._seen_by and f"{self._seen_by} {prompts}"
             for place, found in zip(
-                places, self._kept.each(name, partial(segmenter.find, prompts=prompts), frames[places]), strict=True
+                places,
+                self._kept.each(name, partial(segmenter.find, prompts=prompts), frames[places]),
+                strict=True,
             ):
                 numbers = wanted[found[:, 0].long()].to(found.dtype)
                 answers[place] = torch.cat([numbers[:, None], found[:, 1:]], dim=1)
@@ -238,7 +263,9 @@ class Concepts(Segmenter):
         self._check_size(frames)
         probability = self.name_masks(frames, audio, features).probability
         if probability.shape[-1] != self.image_size:
-            probability = F.interpolate(probability, (self.image_size, self.image_size), mode="bilinear")
+            probability = F.interpolate(
+                probability, (self.image_size, self.image_size), mode="bilinear"
+            )
         logits = probability.clamp(1e-6, 1 - 1e-6).logit()[:, :, None]
         return SegmentationOutput(logits=logits, prior_branch=BranchOutput(logits, None, (), ()))
 
@@ -251,10 +278,14 @@ class Concepts(Segmenter):
     def _check_size(self, frames: Tensor) -> None:
         if frames.shape[-2:] != (self.image_size, self.image_size):
             side, found = self.image_size, tuple(frames.shape[-2:])
-            raise UserError(f"frames are {found}, and the segmenter takes {side} x {side} pixels: resize them")
+            raise UserError(
+                f"frames are {found}, and the segmenter takes {side} x {side} pixels: resize them"
+            )
 
 
-def choose_concepts(text: str | Sequence[str] | None) -> tuple[tuple[str, ...] | None, tuple[SoundName, ...] | None]:
+def choose_concepts(
+    text: str | Sequence[str] | None,
+) -> tuple[tuple[str, ...] | None, tuple[SoundName, ...] | None]:
     """Concepts and table from what a user says: words with commas between them, a table's path (.csv), or None.
 
     Raises:

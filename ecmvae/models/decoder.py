@@ -24,12 +24,17 @@ class FeatureNeck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], channels: int, kind: Literal["basic", "aspp", "aspp_bias"] = "basic"
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        kind: Literal["basic", "aspp", "aspp_bias"] = "basic",
     ) -> None:
         super().__init__()
         self.scales = nn.ModuleList(
             nn.Sequential(
-                *_conv_norm(width, channels, 1), *_conv_norm(channels, channels), *_conv_norm(channels, channels)
+                *_conv_norm(width, channels, 1),
+                *_conv_norm(channels, channels),
+                *_conv_norm(channels, channels),
             )
             if kind == "basic"
             else _DilatedSum(width, channels, bias=kind == "aspp_bias")
@@ -45,7 +50,8 @@ class _DilatedSum(nn.Module):
     def __init__(self, before: int, after: int, *, bias: bool) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=rate, dilation=rate, bias=bias) for rate in (3, 6, 12, 18)
+            nn.Conv2d(before, after, 3, padding=rate, dilation=rate, bias=bias)
+            for rate in (3, 6, 12, 18)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +66,9 @@ class ResidualUnit(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         conv_norm = partial(_conv_norm, channels, channels)
-        self.body = nn.Sequential(*conv_norm(), nn.ReLU(inplace=True), *conv_norm(), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(
+            *conv_norm(), nn.ReLU(inplace=True), *conv_norm(), nn.ReLU(inplace=True)
+        )
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """(N, C, h, w) -> the same shape."""
@@ -87,7 +95,9 @@ class DecoderBlock(nn.Module):
         if self.skip is not None and skip is not None:
             x = x + self.skip(skip)
         mode = "nearest" if self.align_corners is None else "bilinear"
-        return F.interpolate(self.refine(x), scale_factor=2.0, mode=mode, align_corners=self.align_corners)
+        return F.interpolate(
+            self.refine(x), scale_factor=2.0, mode=mode, align_corners=self.align_corners
+        )
 
 
 class SegmentationHead(nn.Module):
@@ -111,7 +121,9 @@ class SegmentationHead(nn.Module):
         first, _, second, *pointwise = self.layers
         assert isinstance(second, nn.Conv2d)
         parts = convolve_doubled(first(x), second)
-        for layer in pointwise:  # what looks at single pixels does so before they are put side by side
+        for (
+            layer
+        ) in pointwise:  # what looks at single pixels does so before they are put side by side
             parts = layer(parts)
         return rearrange(parts, "(a b n) k h w -> n k (h a) (w b)", a=2, b=2)
 
@@ -125,15 +137,24 @@ def convolve_doubled(x: Float[Tensor, "n c h w"], conv: nn.Conv2d) -> Float[Tens
     Returns:
         (4 N, D, h, w): the pixels in the upper left of each repeated one, upper right, lower left and lower right.
     """
-    rows = conv.weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])  # (position, pixel, row of kernel)
+    rows = conv.weight.new_tensor(
+        [[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]]
+    )  # (position, pixel, row of kernel)
     kernels = torch.einsum("aut,bvs,oits->abouvi", rows, rows, conv.weight)
     kernels = rearrange(kernels, "a b o u v i -> (a b o) i u v")
     bias = None if conv.bias is None else conv.bias.repeat(4)
-    windows = F.conv2d(F.pad(x, (1, 1, 1, 1)), kernels, bias)  # one more window than pixels each way
+    windows = F.conv2d(
+        F.pad(x, (1, 1, 1, 1)), kernels, bias
+    )  # one more window than pixels each way
     height, width = x.shape[2:]
     parts = windows.chunk(4, dim=1)
     corners = [(a, b) for a in (0, 1) for b in (0, 1)]
-    return torch.cat([part[:, :, a : a + height, b : b + width] for part, (a, b) in zip(parts, corners, strict=True)])
+    return torch.cat(
+        [
+            part[:, :, a : a + height, b : b + width]
+            for part, (a, b) in zip(parts, corners, strict=True)
+        ]
+    )
 
 
 class SegmentationDecoder(nn.Module):

@@ -21,7 +21,13 @@ from ecmvae.models.base import Segmenter
 from ecmvae.models.branch import Branch, ClipInputs
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder, foreground_logits
 from ecmvae.models.fusion import FusionChoice, build_fusion
-from ecmvae.models.latents import FactorizedLatentEncoder, LatentFusion, LatentInjection, LatentMode, LatentSamples
+from ecmvae.models.latents import (
+    FactorizedLatentEncoder,
+    LatentFusion,
+    LatentInjection,
+    LatentMode,
+    LatentSamples,
+)
 from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.regions import RegionAnswer
 from ecmvae.types import FrameSubset, as_subset
@@ -31,7 +37,9 @@ from ecmvae.vae.likelihoods import BernoulliLikelihood
 from ecmvae.visual.build import channels_of
 from ecmvae.visual.classifier import DenseClassifier, code_table
 
-_NO_LATENTS = "this model has no latents (model.latent.kind: none), so it has no bound and nothing to draw"
+_NO_LATENTS = (
+    "this model has no latents (model.latent.kind: none), so it has no bound and nothing to draw"
+)
 
 
 class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
@@ -94,18 +102,27 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         )
         self.weak_posterior = weak_posterior
         several = ("shared", "visual", "audio")
-        self.latent_names: tuple[str, ...] = {"none": (), "single": ("shared",)}.get(latent_kind, several)
+        self.latent_names: tuple[str, ...] = {"none": (), "single": ("shared",)}.get(
+            latent_kind, several
+        )
         self.likelihood = BernoulliLikelihood()
         if latent_kind == "agreement" and weak_posterior == "pseudo":
-            raise UserError("model.latent.weak_posterior: pseudo needs two decoders: use labelled with kind: agreement")
+            raise UserError(
+                "model.latent.weak_posterior: pseudo needs two decoders: use labelled with kind: agreement"
+            )
         widths = channels_of(backbone)
-        neck_and_decoder = FeatureNeck(widths, channels, neck), SegmentationDecoder(channels, num_classes)
+        neck_and_decoder = (
+            FeatureNeck(widths, channels, neck),
+            SegmentationDecoder(channels, num_classes),
+        )
         self.agreement: AgreementBranch | None = None
         self.prior_branch: Branch | None = None
         self.posterior_branch: Branch | None = None
         if fusion == "regions":
             if latent_kind != "agreement" or num_classes > 1:
-                raise UserError("model.fusion.kind: regions needs model.latent.kind: agreement and one class of masks")
+                raise UserError(
+                    "model.fusion.kind: regions needs model.latent.kind: agreement and one class of masks"
+                )
             answer: RegionAnswer | FusedAnswer = RegionAnswer(
                 *neck_and_decoder,
                 widths=widths,
@@ -118,19 +135,29 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             heard = latent_dim if latent_kind == "agreement" else self.audio_dim
             blocks = nn.ModuleList(build_fusion(fusion, channels, heard) for _ in widths)
             if latent_kind == "agreement":
-                answer = FusedAnswer(*neck_and_decoder, blocks, channels=channels, latent_dim=latent_dim)
+                answer = FusedAnswer(
+                    *neck_and_decoder, blocks, channels=channels, latent_dim=latent_dim
+                )
             else:
                 self.fusion = blocks
         if latent_kind == "agreement":
-            self.agreement = AgreementBranch(answer, channels=channels, audio_dim=self.audio_dim, latent_dim=latent_dim)
+            self.agreement = AgreementBranch(
+                answer, channels=channels, audio_dim=self.audio_dim, latent_dim=latent_dim
+            )
             return
 
-        def branch(role: Literal["prior", "posterior"], neck: FeatureNeck, decoder: SegmentationDecoder) -> Branch:
+        def branch(
+            role: Literal["prior", "posterior"], neck: FeatureNeck, decoder: SegmentationDecoder
+        ) -> Branch:
             if latent_kind == "none":
                 return Branch(neck, decoder)
             factorized = latent_kind == "factorized"
             encoder = FactorizedLatentEncoder(
-                role, image_size=image_size, audio_dim=self.audio_dim, latent_dim=latent_dim, factorized=factorized
+                role,
+                image_size=image_size,
+                audio_dim=self.audio_dim,
+                latent_dim=latent_dim,
+                factorized=factorized,
             )
             fusion = LatentFusion(latent_fusion if factorized else "poe", latent_dim)
             return Branch(neck, decoder, encoder, fusion, LatentInjection(channels, latent_dim))
@@ -162,7 +189,9 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             prior = self.prior_branch(clips, self.fusion, latents)
             if masks is not None and self.posterior_branch is not None:
                 masks, informed = self._shown_masks(masks, supervised, prior.logits)
-                posterior = self.posterior_branch(clips, self.fusion, latents, masks, informed, prior.latents)
+                posterior = self.posterior_branch(
+                    clips, self.fusion, latents, masks, informed, prior.latents
+                )
         return SegmentationOutput(
             logits=prior.logits,
             posterior_logits=None if posterior is None else posterior.logits,
@@ -184,9 +213,16 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         if self.agreement is None:
             return ClipInputs(frames, audio, maps)
         kept = (
-            features if isinstance(features, ExtractedMaps) and not (self.training or torch.is_grad_enabled()) else None
+            features
+            if isinstance(features, ExtractedMaps)
+            and not (self.training or torch.is_grad_enabled())
+            else None
         )
-        picture = kept.picture if kept is not None and kept.picture is not None else self.agreement.answer.look(maps)
+        picture = (
+            kept.picture
+            if kept is not None and kept.picture is not None
+            else self.agreement.answer.look(maps)
+        )
         if kept is not None:
             kept.picture = picture
         return ClipInputs(frames, audio, maps, picture)
@@ -199,7 +235,9 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         """
         if self.agreement is not None:
             return self.agreement.prior_latents(condition)
-        return self._existing(None if self.prior_branch is None else self.prior_branch.encode(condition))
+        return self._existing(
+            None if self.prior_branch is None else self.prior_branch.encode(condition)
+        )
 
     def posterior_latents(self, y: Float[Tensor, "n 1 h w"], condition: ClipInputs) -> LatentSet:
         """q(c, s_v, s_a | frames, audio, masks), each of the N frames shown its mask."""
@@ -209,11 +247,15 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         side = self.posterior_branch
         return self._existing(None if side is None else side.encode(condition, masks))
 
-    def decode_latents(self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs) -> Float[Tensor, "n 1 h w"]:
+    def decode_latents(
+        self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs
+    ) -> Float[Tensor, "n 1 h w"]:
         """Logits of the masks under given values of the latents, by the decoder that the bound trains."""
         return foreground_logits(self._decoded(self.posterior_branch, z, condition).flatten(0, 1))
 
-    def answer(self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs) -> Float[Tensor, "b t k h w"]:
+    def answer(
+        self, z: Mapping[str, Float[Tensor, "n _"]], condition: ClipInputs
+    ) -> Float[Tensor, "b t k h w"]:
         """Logits under given values of the latents, by the branch that answers at test time."""
         return self._decoded(self.prior_branch, z, condition)
 
@@ -247,7 +289,11 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
 
     @classmethod
     def from_config(
-        cls, config: ModelConfig, backbone: nn.Module, audio_encoder: nn.Module | None, **arguments: Any
+        cls,
+        config: ModelConfig,
+        backbone: nn.Module,
+        audio_encoder: nn.Module | None,
+        **arguments: Any,
     ) -> Segmenter:
         """Build the network that a configuration describes around its two encoders; see `Segmenter.from_config`."""
         return super().from_config(
@@ -270,7 +316,12 @@ def _names(config: ModelConfig, arguments: Mapping[str, Any]) -> dict[str, Any]:
     fusion, visual = config.fusion, config.visual
     if fusion.kind != "regions" or not fusion.classifier:
         return {}
-    classifier = DenseClassifier(visual.name, weights=visual.weights, image_size=arguments.get("image_size", 224))
+    classifier = DenseClassifier(
+        visual.name, weights=visual.weights, image_size=arguments.get("image_size", 224)
+    )
     if fusion.table is None:
         return {"classifier": classifier}
-    return {"classifier": classifier, "table": code_table(fusion.table, config.latent.dim, classifier.classes)}
+    return {
+        "classifier": classifier,
+        "table": code_table(fusion.table, config.latent.dim, classifier.classes),
+    }

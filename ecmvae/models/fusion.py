@@ -41,7 +41,9 @@ def build_fusion(choice: FusionChoice, channels: int, audio_dim: int) -> nn.Modu
     """
     build = FUSIONS.get(choice)
     if isinstance(build, nn.Module) or not callable(build):
-        raise UserError(f"fusion must be a name or a class (channels, audio_dim) -> nn.Module, got {choice!r:.80}")
+        raise UserError(
+            f"fusion must be a name or a class (channels, audio_dim) -> nn.Module, got {choice!r:.80}"
+        )
     block = build(channels, audio_dim)
     if not isinstance(block, nn.Module):
         raise UserError(f"the fusion {choice} built a {type(block).__name__}, not an nn.Module")
@@ -79,14 +81,22 @@ class AudioGate(nn.Module):
     def __init__(self, channels: int, audio_dim: int, inner: int = 64) -> None:
         super().__init__()
         self.key = nn.Sequential(
-            nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU(), nn.Conv2d(inner, inner, 1)
+            nn.Conv2d(channels, inner, 1, bias=False),
+            nn.BatchNorm2d(inner),
+            nn.ReLU(),
+            nn.Conv2d(inner, inner, 1),
         )
         self.query = nn.Sequential(
-            nn.BatchNorm1d(audio_dim), nn.Linear(audio_dim, inner), nn.ReLU(), nn.Linear(inner, inner)
+            nn.BatchNorm1d(audio_dim),
+            nn.Linear(audio_dim, inner),
+            nn.ReLU(),
+            nn.Linear(inner, inner),
         )
         self.scale = nn.Parameter(torch.tensor(10.0))
         self.bias = nn.Parameter(torch.tensor(0.0))
-        self.out = nn.Sequential(nn.Conv2d(channels + 1, channels, 1, bias=False), nn.BatchNorm2d(channels))
+        self.out = nn.Sequential(
+            nn.Conv2d(channels + 1, channels, 1, bias=False), nn.BatchNorm2d(channels)
+        )
 
     def forward(
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
@@ -99,7 +109,11 @@ class AudioGate(nn.Module):
         keys = unit_length(self.key(flat), dim=1)
         scores = torch.einsum("ndhw,nd->nhw", keys, queries.to(keys.dtype)).unsqueeze(1) + self.bias
         fused = flat + self.out(torch.cat([flat * scores.sigmoid(), scores], dim=1))
-        return rearrange(fused, "(b t) c h w -> b t c h w", b=batch), audio, Match(keys, queries, scores)
+        return (
+            rearrange(fused, "(b t) c h w -> b t c h w", b=batch),
+            audio,
+            Match(keys, queries, scores),
+        )
 
 
 class NoFusion(nn.Module):
@@ -125,7 +139,9 @@ def fuse_scales(
     """
     fused, used, matches = [], [], []
     for block, each in zip(blocks, maps, strict=True):
-        clip_map, clip_audio, *match = block(rearrange(each, "(b t) c h w -> b t c h w", b=audio.shape[0]), audio)
+        clip_map, clip_audio, *match = block(
+            rearrange(each, "(b t) c h w -> b t c h w", b=audio.shape[0]), audio
+        )
         fused.append(clip_map.flatten(0, 1))
         used.append(clip_audio.flatten(0, 1))
         matches += match

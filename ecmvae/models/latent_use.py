@@ -43,7 +43,10 @@ class LatentUse:
         self.clips = 0
         self._sums: dict[tuple[str, ...], float] = defaultdict(float)
         self._counts: dict[tuple[str, ...], int] = defaultdict(int)
-        self._means: dict[str, dict[str, list[Tensor]]] = {"prior": defaultdict(list), "posterior": defaultdict(list)}
+        self._means: dict[str, dict[str, list[Tensor]]] = {
+            "prior": defaultdict(list),
+            "posterior": defaultdict(list),
+        }
 
     @classmethod
     def of(cls, model: object) -> LatentUse | None:
@@ -68,7 +71,9 @@ class LatentUse:
             torch.manual_seed(self.clips)
             self._update(frames, audio, masks, features)
 
-    def _update(self, frames: Tensor, audio: Tensor, masks: Tensor, features: Sequence[Tensor] | None) -> None:
+    def _update(
+        self, frames: Tensor, audio: Tensor, masks: Tensor, features: Sequence[Tensor] | None
+    ) -> None:
         self.clips += len(audio)
         clips, truth = self.model.condition(frames, audio, features), masks.flatten(0, 1) > 0.5
         prior = self.model.prior_latents(clips)
@@ -88,7 +93,9 @@ class LatentUse:
                 self._add(probability > 0.5, truth, "iou", change, name)
         self._posterior(clips, prior, masks, normal)
 
-    def _posterior(self, clips: ClipInputs, prior: LatentSet, masks: Tensor, normal: Tensor) -> None:
+    def _posterior(
+        self, clips: ClipInputs, prior: LatentSet, masks: Tensor, normal: Tensor
+    ) -> None:
         """Show the posterior the masks for its divergence from the prior, and shifted ones for its answer."""
         flat = masks.flatten(0, 1)
         posterior = self.model.posterior_latents(flat, clips)
@@ -109,7 +116,9 @@ class LatentUse:
         logits = foreground_logits(self.model.answer(point, clips))
         return rearrange(logits, "b t c h w -> (b t) c h w").sigmoid()
 
-    def _add(self, first: Bool[Tensor, "n 1 h w"], second: Bool[Tensor, "n 1 h w"], *key: str) -> None:
+    def _add(
+        self, first: Bool[Tensor, "n 1 h w"], second: Bool[Tensor, "n 1 h w"], *key: str
+    ) -> None:
         """IoU of two masks of each frame, 1 where both are empty."""
         union = (first | second).flatten(1).sum(1)
         both = (first & second).flatten(1).sum(1)
@@ -145,7 +154,9 @@ class LatentUse:
         }
         latents = {}
         for name in names:
-            active = {side: active_units(torch.cat(means[name])) for side, means in self._means.items()}
+            active = {
+                side: active_units(torch.cat(means[name])) for side, means in self._means.items()
+            }
             latents[SYMBOLS[name]] = {
                 "dimensions": len(active["posterior"]),
                 "active_units": int(active["posterior"].sum()),

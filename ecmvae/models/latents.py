@@ -48,7 +48,9 @@ class LatentSamples:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> LatentSamples:
         """The values after `change`."""
-        rows: dict[str, Any] = {name: None if part is None else change(part) for name, part in vars(self).items()}
+        rows: dict[str, Any] = {
+            name: None if part is None else change(part) for name, part in vars(self).items()
+        }
         return LatentSamples(**rows)
 
 
@@ -70,16 +72,22 @@ class ImageEncoder(nn.Module):
         audio_dim: Width of the audio embedding that joins a code of the image of width 32; None: no audio.
     """
 
-    def __init__(self, in_channels: int, image_size: int, latent_dim: int, audio_dim: int | None = None) -> None:
+    def __init__(
+        self, in_channels: int, image_size: int, latent_dim: int, audio_dim: int | None = None
+    ) -> None:
         super().__init__()
-        self.picture = ConvEncoder(in_channels, _VISUAL_WIDTHS if audio_dim is None else _JOINT_WIDTHS, image_size)
+        self.picture = ConvEncoder(
+            in_channels, _VISUAL_WIDTHS if audio_dim is None else _JOINT_WIDTHS, image_size
+        )
         width = self.picture.out_features
         if audio_dim is not None:
             self.code = nn.Linear(width, _IMAGE_CODE)
             width = audio_dim + _IMAGE_CODE
         self.head = GaussianHead(width, latent_dim)
 
-    def forward(self, picture: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"] | None = None) -> DiagonalGaussian:
+    def forward(
+        self, picture: Float[Tensor, "n c h w"], audio: Float[Tensor, "n a"] | None = None
+    ) -> DiagonalGaussian:
         """(N, C, H, W), and (N, A) -> distribution over (N, L)."""
         features = self.picture(picture)
         if audio is not None:
@@ -135,7 +143,9 @@ class FactorizedLatentEncoder(nn.Module):
             ValueError: If the masks do not fit the role.
         """
         if (masks is not None) != (self.role == "posterior"):
-            raise ValueError(f"the {self.role} encoder {'needs' if masks is None else 'does not take'} masks")
+            raise ValueError(
+                f"the {self.role} encoder {'needs' if masks is None else 'does not take'} masks"
+            )
         picture = frames if masks is None else torch.cat([frames, masks], dim=1)
         shared = self.shared(picture, audio)
         if self.visual is None or self.audio is None:
@@ -166,7 +176,12 @@ class LatentFusion(nn.Module):
         if self.kind == "concat" or len(points) == 1:
             return self.of_points(points)
         visual, audio = (
-            draw(LatentSet({"z": product_of_experts([latents.gaussian(name), latents.gaussian("shared")])}), mode)["z"]
+            draw(
+                LatentSet(
+                    {"z": product_of_experts([latents.gaussian(name), latents.gaussian("shared")])}
+                ),
+                mode,
+            )["z"]
             for name in ("visual", "audio")
         )
         return LatentSamples(**points, fused_visual=visual, fused_audio=audio)
@@ -181,7 +196,9 @@ class LatentFusion(nn.Module):
         if len(points) == 1:
             return LatentSamples(shared, fused_visual=shared, fused_audio=shared)
         if self.kind == "poe":
-            raise UserError("model.latent.fusion: poe has no map from values of the latents to masks: use concat")
+            raise UserError(
+                "model.latent.fusion: poe has no map from values of the latents to masks: use concat"
+            )
         visual, audio = points["visual"], points["audio"]
         return LatentSamples(
             **points,
@@ -197,7 +214,9 @@ class LatentInjection(nn.Module):
         super().__init__()
         self.mix = nn.Conv2d(channels + 2 * latent_dim, channels, 1)
 
-    def forward(self, coarsest: Float[Tensor, "n c h w"], samples: LatentSamples) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, coarsest: Float[Tensor, "n c h w"], samples: LatentSamples
+    ) -> Float[Tensor, "n c h w"]:
         """(N, C, H/32, W/32) -> the same shape."""
         assert samples.fused_visual is not None
         assert samples.fused_audio is not None

@@ -77,11 +77,16 @@ class RegionAnswer(nn.Module):
         self.neck, self.decoder, self.classifier = neck, decoder, classifier
         self.described = latent_dim + 1
         self.embed = nn.Sequential(
-            nn.Conv2d(2 * channels + 2, 2 * channels, 1), nn.ReLU(), nn.Conv2d(2 * channels, _EMBEDDING, 1)
+            nn.Conv2d(2 * channels + 2, 2 * channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, _EMBEDDING, 1),
         )
         width = widths[-1] if classifier is None else classifier.width
         self.dropout = nn.Dropout2d(0.2)
-        self.far, self.near = nn.Conv2d(width, latent_dim + 1, 1), nn.Conv2d(channels, latent_dim + 1, 1)
+        self.far, self.near = (
+            nn.Conv2d(width, latent_dim + 1, 1),
+            nn.Conv2d(channels, latent_dim + 1, 1),
+        )
         self.trust = nn.Parameter(torch.ones(latent_dim + 1))
         self.besides = nn.Linear(latent_dim, 1)
         self.sharpness, self.bias = nn.Parameter(torch.tensor(1.5)), nn.Parameter(torch.tensor(0.0))
@@ -91,7 +96,9 @@ class RegionAnswer(nn.Module):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
         rest = None if table is None else (table.sum(0, keepdim=True) == 0).to(table.dtype)
-        self.register_buffer("table", None if table is None or rest is None else torch.cat([table, rest]))
+        self.register_buffer(
+            "table", None if table is None or rest is None else torch.cat([table, rest])
+        )
 
     table: Tensor | None
 
@@ -109,7 +116,9 @@ class RegionAnswer(nn.Module):
         if self.classifier is not None:
             far, scores = self.classifier(maps[-1])
             if self.table is not None:
-                shares = _pool_coarse(weights.detach(), scores, size).float().softmax(2)  # (n, p, k): k lies together
+                shares = (
+                    _pool_coarse(weights.detach(), scores, size).float().softmax(2)
+                )  # (n, p, k): k lies together
                 sums = rearrange(shares @ self.table.T, "n (h w) l -> n l h w", h=size[0])
                 prior = (sums + 1e-5).log() * rearrange(self.trust, "l -> l 1 1")
         evidence = _resized(self.far(self.dropout(far)), size) + self.near(self.dropout(cells))
@@ -123,13 +132,19 @@ class RegionAnswer(nn.Module):
         share = F.adaptive_avg_pool2d(masks, (seen.names.shape[2], seen.names.shape[3]))
         return (seen.names.exp() * share).sum((2, 3)) / share.sum((2, 3)).clamp_min(1e-6)
 
-    def forward(self, seen: Picture, points: Mapping[str, Tensor], clip_count: int | torch.SymInt) -> Answer:
+    def forward(
+        self, seen: Picture, points: Mapping[str, Tensor], clip_count: int | torch.SymInt
+    ) -> Answer:
         """Logits of the masks under values of c and s_a."""
         assert isinstance(seen, Regions)
         sounding = F.logsigmoid(points["shared"] - F.softplus(self.besides(points["audio"])))
-        chosen = (seen.names[:, :-1] + rearrange(sounding, "n l -> n l 1 1")).logsumexp(1, keepdim=True)
+        chosen = (seen.names[:, :-1] + rearrange(sounding, "n l -> n l 1 1")).logsumexp(
+            1, keepdim=True
+        )
         chosen = self.sharpness.abs() * _to_logit(chosen) + self.bias
-        fine = F.interpolate(chosen, size=seen.outlines.shape[2:], mode="bilinear", align_corners=False)
+        fine = F.interpolate(
+            chosen, size=seen.outlines.shape[2:], mode="bilinear", align_corners=False
+        )
         return Answer(_to_logit(F.logsigmoid(fine) + F.logsigmoid(seen.outlines)))
 
 
@@ -146,7 +161,11 @@ def _places(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
     """Coordinates of the cells in [-1, 1]."""
     n, _, h, w = maps.shape
     x = torch.linspace(-1, 1, w, device=maps.device, dtype=maps.dtype).expand(n, 1, h, w)
-    y = torch.linspace(-1, 1, h, device=maps.device, dtype=maps.dtype).unsqueeze(1).expand(n, 1, h, w)
+    y = (
+        torch.linspace(-1, 1, h, device=maps.device, dtype=maps.dtype)
+        .unsqueeze(1)
+        .expand(n, 1, h, w)
+    )
     return torch.cat([x, y], dim=1)
 
 
@@ -158,13 +177,17 @@ def same_region(embeddings: Float[Tensor, "n d h w"]) -> Float[Tensor, "n p p"]:
     return torch.exp(-distance.clamp_min(0))
 
 
-def _together(embeddings: Float[Tensor, "n d h w"], share: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n p p"]:
+def _together(
+    embeddings: Float[Tensor, "n d h w"], share: Float[Tensor, "n 1 h w"]
+) -> Float[Tensor, "n p p"]:
     """Weights of the cells in the average of each cell's region: those that lie on the same thing; rows sum to 1."""
     weights = same_region(embeddings) * share.flatten(2) + _FEWEST / embeddings.shape[-1] ** 2
     return weights / weights.sum(2, keepdim=True)
 
 
-def _pool(weights: Float[Tensor, "n p p"], maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+def _pool(
+    weights: Float[Tensor, "n p p"], maps: Float[Tensor, "n c h w"]
+) -> Float[Tensor, "n c h w"]:
     return torch.einsum("npq,ncq->ncp", weights.to(maps.dtype), maps.flatten(2)).reshape(maps.shape)
 
 

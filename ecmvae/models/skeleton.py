@@ -31,7 +31,11 @@ class _WithoutFilling(TorchFunctionMode):
     """Leaves out initialisation, which on the meta device does nothing and takes most of the time."""
 
     def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
         if function in _FILLS or getattr(function, "__module__", None) == "torch.nn.init":

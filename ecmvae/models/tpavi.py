@@ -50,7 +50,9 @@ class TPAVI(nn.Module):
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
     ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
         """The fused map and the L2-normalised audio."""
-        tokens = unit_length(rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1)  # (B, T, h*w, C)
+        tokens = unit_length(
+            rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1
+        )  # (B, T, h*w, C)
         audio = unit_length(audio, dim=-1)
         fused = self.attend(tokens, audio)
         return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), audio
@@ -68,9 +70,14 @@ class TPAVI(nn.Module):
             context = torch.einsum("bti,btj->bij", self.phi(audio), summed)
         context = context / (frames * pixels)
         # out(theta(x) @ context) with the two right-hand matrices multiplied first: they are small.
-        attended = self.theta(rearrange(tokens, "b t p c -> b (t p) c")) @ (context @ self.out.weight.T) + self.out.bias
+        attended = (
+            self.theta(rearrange(tokens, "b t p c -> b (t p) c")) @ (context @ self.out.weight.T)
+            + self.out.bias
+        )
         attended = self.out_norm(rearrange(attended, "b l c -> (b l) c"))
-        fused: Tensor = self.norm(rearrange(attended, "(b t p) c -> b t p c", b=batch, t=frames) + tokens)
+        fused: Tensor = self.norm(
+            rearrange(attended, "(b t p) c -> b t p c", b=batch, t=frames) + tokens
+        )
         return fused
 
 
@@ -84,7 +91,9 @@ class AlignedTPAVI(TPAVI):
         window: Frames that attend to each other; a longer clip is cut into pieces of so many. None = the whole clip.
     """
 
-    def __init__(self, channels: int, audio_dim: int, inner: int | None = None, window: int | None = None) -> None:
+    def __init__(
+        self, channels: int, audio_dim: int, inner: int | None = None, window: int | None = None
+    ) -> None:
         super().__init__(channels, channels, inner)
         self.align = nn.Linear(audio_dim, channels)
         self.window = window
@@ -98,7 +107,10 @@ class AlignedTPAVI(TPAVI):
         frames = tokens.shape[1]
         size = min(self.window or frames, frames)
         whole = frames // size * size
-        pieces = [rearrange(each[:, :whole], "b (n t) ... -> (b n) t ...", t=size) for each in (tokens, aligned)]
+        pieces = [
+            rearrange(each[:, :whole], "b (n t) ... -> (b n) t ...", t=size)
+            for each in (tokens, aligned)
+        ]
         fused = rearrange(self.attend(*pieces), "(b n) t p c -> b (n t) p c", b=len(tokens))
         if whole < frames:  # a last, shorter piece
             fused = torch.cat([fused, self.attend(tokens[:, whole:], aligned[:, whole:])], dim=1)

@@ -51,7 +51,9 @@ def worked_ahead(items: Iterator[Item], count: int = 1) -> Generator[Item, None,
                 close = getattr(items, "close", None)
                 if close is not None:
                     close()
-        except BaseException as error:  # also KeyboardInterrupt and its kin: it is raised where the items are taken
+        except (
+            BaseException
+        ) as error:  # also KeyboardInterrupt and its kin: it is raised where the items are taken
             end = _End(error)
         hand_over(end)
 

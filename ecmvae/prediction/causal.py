@@ -23,8 +23,9 @@ from ecmvae.data.video import Sound, SourceFrame
 from ecmvae.errors import UserError
 from ecmvae.prediction.classes import foreground_and_classes
 from ecmvae.prediction.engine import Engine, NamingEngine
+from ecmvae.prediction.measures import binary_entropy, loudness
 from ecmvae.prediction.options import PredictorOptions
-from ecmvae.prediction.result import FrameResult, binary_entropy, loudness
+from ecmvae.prediction.result import FrameResult
 from ecmvae.prediction.temporal import past_average, smoothing_reach
 from ecmvae.prediction.tracking import Tracker
 
@@ -75,7 +76,9 @@ class CausalPredictor:
         self._engine, self._options, self._geometry = engine, options, geometry
         self._step = options.stride / options.fps  # seconds from one frame of a clip to the next
         self._keys: deque[_Key] = deque()
-        self._answers: deque[_Answer] = deque(maxlen=smoothing_reach(options.smoothing * options.fps) + 1)
+        self._answers: deque[_Answer] = deque(
+            maxlen=smoothing_reach(options.smoothing * options.fps) + 1
+        )
         self._next = -math.inf  # when the next key frame is due
         self._shown: _Answer | None = None  # smoothed
         self._tracker = Tracker()
@@ -96,7 +99,11 @@ class CausalPredictor:
             self._answers.append(self._answer(frame, sound, end))
             self._shown = self._smoothed()
             interval = 1 / self._options.fps
-            self._next = frame.time + interval if self._next < frame.time - interval else self._next + interval
+            self._next = (
+                frame.time + interval
+                if self._next < frame.time - interval
+                else self._next + interval
+            )
         assert self._shown is not None
         probability = self._shown.probability
         heard = sound.read(end - round(_LOUDNESS_WINDOW * sound.sample_rate), end)
@@ -130,17 +137,31 @@ class CausalPredictor:
             maps = engine.name_masks(key.frame[None, None], key.features[None, None])
             probability, classes = maps.probabilities[0, 0], maps.classes[0, 0]
             activity = maps.activity[0, 0].astype(np.float32)
-            things = None if maps.things is None else self._tracker.follow(frame.time, maps.things[0])
+            things = (
+                None if maps.things is None else self._tracker.follow(frame.time, maps.things[0])
+            )
         else:
             clip = self._clip(key)
-            frames, features = (np.stack([getattr(each, name) for each in clip]) for name in ("frame", "features"))
+            frames, features = (
+                np.stack([getattr(each, name) for each in clip]) for name in ("frame", "features")
+            )
             logits = engine.logits(frames[None], features[None], options.samples, options.seed)
             found, kinds = foreground_and_classes(logits)
-            probability, classes, activity = found[0, -1], None if kinds is None else kinds[0, -1], None
+            probability, classes, activity = (
+                found[0, -1],
+                None if kinds is None else kinds[0, -1],
+                None,
+            )
         if np.isnan(probability).any():
-            raise UserError("the model answers NaN: its checkpoint is broken, or --half is too coarse for it")
-        crop = replace(self._geometry, side=probability.shape[-1]).crop  # maps may be smaller than the model's frames
-        classes, things = (None if each is None else np.ascontiguousarray(crop(each)) for each in (classes, things))
+            raise UserError(
+                "the model answers NaN: its checkpoint is broken, or --half is too coarse for it"
+            )
+        crop = replace(
+            self._geometry, side=probability.shape[-1]
+        ).crop  # maps may be smaller than the model's frames
+        classes, things = (
+            None if each is None else np.ascontiguousarray(crop(each)) for each in (classes, things)
+        )
         return _Answer(frame.time, crop(probability).astype(np.float32), classes, activity, things)
 
     def _clip(self, key: _Key) -> list[_Key]:
@@ -152,7 +173,11 @@ class CausalPredictor:
         for back in range(1, count):
             wanted = key.time - back * step
             nearest = min(self._keys, key=lambda each: abs(each.time - wanted), default=None)
-            if nearest is None or abs(nearest.time - wanted) > step / 2 - _SLACK or nearest.time >= clip[-1].time:
+            if (
+                nearest is None
+                or abs(nearest.time - wanted) > step / 2 - _SLACK
+                or nearest.time >= clip[-1].time
+            ):
                 break
             clip.append(nearest)
         self._keys.append(key)

@@ -170,7 +170,11 @@ def predict(
         )
     elif given := [
         name
-        for name, value in (("seconds", seconds), ("microphone", microphone), ("patience", patience))
+        for name, value in (
+            ("seconds", seconds),
+            ("microphone", microphone),
+            ("patience", patience),
+        )
         if value != getattr(LiveOptions, name)
     ]:
         raise UserError(f"--{given[0]} goes with a camera or stream: leave it out")
@@ -202,7 +206,11 @@ def predict(
         cache=cache and not live,
     )
     look = WriterOptions(
-        style=style, loudness=loudness, uncertainty=uncertainty, audio_track=audio_track, reframe=reframe
+        style=style,
+        loudness=loudness,
+        uncertainty=uncertainty,
+        audio_track=audio_track,
+        reframe=reframe,
     )
     switches = {
         "reframe": bool(reframe), "overlay": overlay, "masks": masks, "cutout": cutout, "mask_video": mask_video,
@@ -215,7 +223,9 @@ def predict(
     from ecmvae.prediction.predictor import VideoPredictor
     from ecmvae.prediction.run import predict_videos, settings_and_weights
 
-    load = partial(VideoPredictor, checkpoint, device, options, engine=engine, trust_code=trust_code)
+    load = partial(
+        VideoPredictor, checkpoint, device, options, engine=engine, trust_code=trust_code
+    )
     same = partial(settings_and_weights, checkpoint, options, look)
     limit_arenas()
     try:
@@ -223,11 +233,23 @@ def predict(
             from ecmvae.prediction.live import predict_live
 
             moving = LiveOptions(
-                seconds=seconds, microphone=None if microphone == "none" else microphone, patience=patience
+                seconds=seconds,
+                microphone=None if microphone == "none" else microphone,
+                patience=patience,
             )
-            return predict_live(sources[0], formats, load, look, moving, out=out, force=force, progress=progress)
+            return predict_live(
+                sources[0], formats, load, look, moving, out=out, force=force, progress=progress
+            )
         return predict_videos(
-            sources, formats, load, look, out=Path(out), force=force, progress=progress, corpus=corpus, same=same
+            sources,
+            formats,
+            load,
+            look,
+            out=Path(out),
+            force=force,
+            progress=progress,
+            corpus=corpus,
+            same=same,
         )
     finally:
         release_free_memory()  # the model's: the process may go on with other commands
@@ -265,7 +287,9 @@ def export(
         UserError: When there is no such model, the file exists, or may not be written.
     """
     if out.exists() and not force:
-        raise UserError(f"{show_path(out)} exists: choose another --out, or replace it with --force")
+        raise UserError(
+            f"{show_path(out)} exists: choose another --out, or replace it with --force"
+        )
     refuse_unwritable(out)
     from ecmvae.prediction.export import write_export
 

@@ -35,7 +35,9 @@ class ConceptsEngine(TorchEngine):
         return other
 
     @torch.inference_mode()
-    def name_masks(self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]) -> NamedMaps:
+    def name_masks(
+        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]
+    ) -> NamedMaps:
         """Probability, class, activity and things, see `ecmvae.models.concepts.NamedMasks`."""
         dtype = torch.bfloat16 if self.device.type == "cpu" else torch.float16
         with torch.autocast(self.device.type, dtype, enabled=self._half):
@@ -44,10 +46,14 @@ class ConceptsEngine(TorchEngine):
         things = None
         if found.things is not None:
             things = [
-                FoundThings(_array(each.masks), _array(each.classes), _array(each.numbers)) for each in found.things
+                FoundThings(_array(each.masks), _array(each.classes), _array(each.numbers))
+                for each in found.things
             ]
         return NamedMaps(
-            _array(found.probability.float()), _array(found.classes), _array(found.activity.float()), things
+            _array(found.probability.float()),
+            _array(found.classes),
+            _array(found.activity.float()),
+            things,
         )
 
 

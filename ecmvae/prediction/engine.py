@@ -60,7 +60,11 @@ class Engine(Protocol):
         """What the model hears of each frame: (n, round(sample_rate * seconds)) in [-1, 1] -> features (n, ...)."""
 
     def logits(
-        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"], samples: int, seed: int
+        self,
+        frames: Float[np.ndarray, "b t 3 s s"],
+        features: Float[np.ndarray, "b t *f"],
+        samples: int,
+        seed: int,
     ) -> Float[np.ndarray, "k b t c s s"]:
         """Logits (K, B, T, C, S, S) of normalised frames under K = `samples` draws of the latents.
 
@@ -76,7 +80,9 @@ class Engine(Protocol):
 class NamingEngine(Engine, Protocol):
     """An engine that says at once where something sounds, under which name, and how surely each name sounds."""
 
-    def name_masks(self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]) -> NamedMaps:
+    def name_masks(
+        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"]
+    ) -> NamedMaps:
         """Probabilities, classes and activities, each frame for itself."""
 
     def with_concepts(self, concepts: str | None) -> NamingEngine:
@@ -109,11 +115,19 @@ def open_engine(
         raise UserError(f"unknown engine {engine!r}: use {', '.join(get_args(EngineName))}")
     if isinstance(model, str | Path) and (name := ConceptsName.parse(str(model))):
         return _open_concepts(name, device, options, engine)
-    if options.concepts is not None and not isinstance(model, NamingEngine) and not hasattr(model, "with_concepts"):
-        raise UserError(f"--concepts goes with --checkpoint concepts: {short(str(model))} has learned its own")
+    if (
+        options.concepts is not None
+        and not isinstance(model, NamingEngine)
+        and not hasattr(model, "with_concepts")
+    ):
+        raise UserError(
+            f"--concepts goes with --checkpoint concepts: {short(str(model))} has learned its own"
+        )
     if isinstance(model, str | Path) and str(model).endswith(".onnx"):
         if engine not in ("auto", "onnx"):
-            raise UserError(f"{show_path(Path(model))} runs with onnxruntime alone: leave --engine out")
+            raise UserError(
+                f"{show_path(Path(model))} runs with onnxruntime alone: leave --engine out"
+            )
         return OnnxEngine(Path(model))
     if isinstance(model, str | Path | None):
         folder = default_model() if model is None else find_model_folder(model)
@@ -122,11 +136,15 @@ def open_engine(
         _refuse_without_torch(folder)
         from ecmvae.prediction.torch_engine import load_torch_engine
 
-        return load_torch_engine(folder, device, half=options.half, compiled=engine == "compile", trust_code=trust_code)
+        return load_torch_engine(
+            folder, device, half=options.half, compiled=engine == "compile", trust_code=trust_code
+        )
     if isinstance(model, Engine):
         return model
     if engine == "onnx":
-        raise UserError("--engine onnx runs a model folder or an .onnx file, not a module: save_pretrained it first")
+        raise UserError(
+            "--engine onnx runs a model folder or an .onnx file, not a module: save_pretrained it first"
+        )
     if hasattr(model, "name_masks"):
         from ecmvae.prediction.concepts_engine import ConceptsEngine
 
@@ -139,7 +157,9 @@ def open_engine(
     return TorchEngine(check_model(model), device, half=options.half, compiled=engine == "compile")
 
 
-def _open_concepts(name: ConceptsName, device: str, options: PredictorOptions, engine: EngineName) -> Engine:
+def _open_concepts(
+    name: ConceptsName, device: str, options: PredictorOptions, engine: EngineName
+) -> Engine:
     if engine not in ("auto", "eager"):
         raise UserError(f"--engine {engine} does not run concepts: leave it out")
     if options.samples > 1:
@@ -152,7 +172,9 @@ def _open_concepts(name: ConceptsName, device: str, options: PredictorOptions, e
     from ecmvae.prediction.concepts_engine import ConceptsEngine
 
     keep = default_folder() if options.cache else None
-    return ConceptsEngine(Concepts.load(name, options.concepts, keep=keep), device, half=options.half)
+    return ConceptsEngine(
+        Concepts.load(name, options.concepts, keep=keep), device, half=options.half
+    )
 
 
 def _exported(
@@ -194,13 +216,17 @@ def _has_gpu() -> bool:
     """Whether PyTorch may find a GPU here: looked up without importing it."""
     if find_spec("torch") is None:
         return False
-    return sys.platform == "darwin" or any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg"))
+    return sys.platform == "darwin" or any(
+        Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")
+    )
 
 
 def _refuse_without_torch(folder: Path) -> None:
     if find_spec("torch") is None:
         name = show_path(folder)
         if graphs_of(folder) and find_spec("onnxruntime"):
-            raise UserError(f"{name}: --samples, --half, --device and other engines need pip install 'ecmvae[torch]'")
+            raise UserError(
+                f"{name}: --samples, --half, --device and other engines need pip install 'ecmvae[torch]'"
+            )
         what = "onnx" if graphs_of(folder) else "torch"
         raise UserError(f"{name} cannot run here: pip install 'ecmvae[{what}]'")

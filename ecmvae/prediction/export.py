@@ -44,12 +44,16 @@ class DeterministicModel(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t k h w"]:
+    def forward(
+        self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"]
+    ) -> Float[Tensor, "b t k h w"]:
         """Logits of normalised frames and of the audio features around each."""
         return self.model(frames, self.model.encode_audio(audio), latents="mean").logits
 
 
-def write_export(checkpoint: str | None, out: Path, format: str, *, trust_code: bool = False) -> None:
+def write_export(
+    checkpoint: str | None, out: Path, format: str, *, trust_code: bool = False
+) -> None:
     """Write a model for other programs; see `ecmvae.prediction.command.export`.
 
     Raises:
@@ -57,13 +61,17 @@ def write_export(checkpoint: str | None, out: Path, format: str, *, trust_code: 
     """
     model = load_model(default_model() if checkpoint is None else checkpoint, trust_code=trust_code)
     if model.architectures and format != "safetensors":
-        raise UserError(f"a model with foundation models in it is not exported as {format}: predict from its folder")
+        raise UserError(
+            f"a model with foundation models in it is not exported as {format}: predict from its folder"
+        )
     with replacing(out) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's exporter speaks to itself
         if format == "safetensors":
             from safetensors.torch import save_file
 
-            save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part)
+            save_file(
+                {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, part
+            )
         elif format == "torch-export":
             torch.export.save(_program(model), part)
         else:
@@ -94,7 +102,9 @@ def export_into_cache(folder: Path, *, trust_code: bool = False) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     model = load_model(folder, trust_code=trust_code)
     if model.architectures:
-        raise UserError("--engine onnx does not run a model with foundation models in it: leave it out")
+        raise UserError(
+            "--engine onnx does not run a model with foundation models in it: leave it out"
+        )
     with replacing(path) as part, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         export_onnx(model, part)
@@ -129,17 +139,25 @@ def write_graph(folder: Path) -> Path:
         kept.ClearField("float_data")
         kept.data_type = onnx.TensorProto.FLOAT16 if place.half else onnx.TensorProto.FLOAT
         kept.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", WEIGHTS_FILE), ("offset", place.offset), ("length", place.length)):
+        for key, value in (
+            ("location", WEIGHTS_FILE),
+            ("offset", place.offset),
+            ("length", place.length),
+        ):
             entry = kept.external_data.add()
             entry.key, entry.value = key, str(value)
         if place.half:
             kept.name = f"{name}.half"
-            proto.graph.node.insert(0, onnx.helper.make_node("Cast", [kept.name], [name], to=onnx.TensorProto.FLOAT))
+            proto.graph.node.insert(
+                0, onnx.helper.make_node("Cast", [kept.name], [name], to=onnx.TensorProto.FLOAT)
+            )
         referred.append((initializer, kept))
     for initializer, kept in referred:
         proto.graph.initializer.remove(initializer)
         proto.graph.initializer.append(kept)
-    onnx.helper.set_model_props(proto, {**_properties(proto), WEIGHTS_KEY: sha256_of(folder / WEIGHTS_FILE)})
+    onnx.helper.set_model_props(
+        proto, {**_properties(proto), WEIGHTS_KEY: sha256_of(folder / WEIGHTS_FILE)}
+    )
     with replacing(folder / GRAPH_FILE) as part:
         part.write_bytes(proto.SerializeToString())
     return folder / GRAPH_FILE
@@ -207,11 +225,15 @@ def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelP
             onnx_shape_inference=True,
             input_size_limit=1024,
             output_size_limit=4096,
-            should_fold=lambda node: False if node.op_type == "Transpose" else None,  # it would copy weights
+            should_fold=lambda node: (
+                False if node.op_type == "Transpose" else None
+            ),  # it would copy weights
         )
         optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
-    del proto.graph.value_info[:]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
+    del proto.graph.value_info[
+        :
+    ]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
     description = {
         "image_size": model.image_size,
         "num_frames": model.num_frames,
@@ -236,7 +258,10 @@ def _program(model: Segmenter) -> torch.export.ExportedProgram:
     front_end = check_model(model).front_end
     assert front_end is not None
     sound = front_end(torch.zeros(6, window_samples(front_end)))
-    inputs = torch.zeros(2, 3, 3, model.image_size, model.image_size), rearrange(sound, "(b t) ... -> b t ...", b=2)
+    inputs = (
+        torch.zeros(2, 3, 3, model.image_size, model.image_size),
+        rearrange(sound, "(b t) ... -> b t ...", b=2),
+    )
     free = {0: torch.export.Dim("clips", min=1), 1: torch.export.Dim("frames", min=1)}
     module = copy.deepcopy(DeterministicModel(model).eval())
     # PyTorch 2.11's ONNX exporter fails on a parameter times a number ("Expected same OpOverload packet"): buffers.

@@ -92,7 +92,9 @@ class FileWork:
             UserError: If the model cannot be loaded.
         """
         started = time.monotonic()
-        missing = {kind: path for kind, path in task.targets.items() if task.replace or not is_there(path)}
+        missing = {
+            kind: path for kind, path in task.targets.items() if task.replace or not is_there(path)
+        }
         if not missing:
             return self._noted(task, "skipped", f"{show_path(task.path)}: done before, skipped")
         predictor = self.predictor
@@ -102,7 +104,9 @@ class FileWork:
                 remove_leftovers(target)
             summary = self._predict(predictor, task.path, missing)
         except UserError as error:
-            return self._noted(task, "failed", str(error), took=_rounded(time.monotonic() - started))
+            return self._noted(
+                task, "failed", str(error), took=_rounded(time.monotonic() - started)
+            )
         finally:
             release_free_memory()  # else what one file needed stays with a process that goes through many
         took = time.monotonic() - started
@@ -118,12 +122,19 @@ class FileWork:
     def _predict(self, predictor: VideoPredictor, path: Path, targets: dict[str, Path]) -> Summary:
         info, track = probe(path), predictor.options.audio_track
         if track < len(info.audio_tracks) > 1:
-            names = ", ".join(f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks))
+            names = ", ".join(
+                f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks)
+            )
             logger.warning(
-                "%s has several audio tracks (%s): %d is heard, --audio_track N", show_path(path), names, track
+                "%s has several audio tracks (%s): %d is heard, --audio_track N",
+                show_path(path),
+                names,
+                track,
             )
         with _progress_bar(info, shown=self._progress) as on_frame:
-            summary = write_outputs(predictor.stream(info), info, targets, options=self._look, on_frame=on_frame)
+            summary = write_outputs(
+                predictor.stream(info), info, targets, options=self._look, on_frame=on_frame
+            )
         if not summary.sounding:
             logger.warning(
                 "%s: nothing reaches --threshold %g; the highest probability is %.3g, and --style heatmap shows them "
@@ -135,14 +146,24 @@ class FileWork:
         return summary
 
     def _noted(
-        self, task: FileTask, status: Literal["done", "failed", "skipped"], line: str, **figures: Any
+        self,
+        task: FileTask,
+        status: Literal["done", "failed", "skipped"],
+        line: str,
+        **figures: Any,
     ) -> Outcome:
         if self._manifest is None:
             return Outcome(status, line)
         folder = Path(source_name(self._manifest.path)).parent
-        outputs = [] if status == "failed" else [_below(folder, target) for target in task.targets.values()]
+        outputs = (
+            []
+            if status == "failed"
+            else [_below(folder, target) for target in task.targets.values()]
+        )
         error = line if status == "failed" else ""
-        row = self._manifest.append(task.path, status, error, outputs=outputs, **{**NO_FIGURES, **figures})
+        row = self._manifest.append(
+            task.path, status, error, outputs=outputs, **{**NO_FIGURES, **figures}
+        )
         return Outcome(status, line, row)
 
 
@@ -178,6 +199,8 @@ def _progress_bar(info: VideoInfo, *, shown: bool) -> Iterator[Callable[[float],
     """A bar on the terminal's error stream, with the time left where the file declares its duration."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+    ) as bar:
         task = bar.add_task(show_path(Path(info.path.name)), total=info.duration)
         yield lambda seconds: bar.update(task, completed=seconds)

@@ -55,16 +55,24 @@ def predict_key_frames(
         activity: np.ndarray | None = None
         things: np.ndarray | None = None
         if isinstance(engine, NamingEngine):
-            probabilities, classes, activity, things = _name_block(engine, options, together, tracker)
+            probabilities, classes, activity, things = _name_block(
+                engine, options, together, tracker
+            )
             apart = 0.0
-            loudest = activity.max(axis=0) if loudest is None else np.maximum(loudest, activity.max(axis=0))
+            loudest = (
+                activity.max(axis=0)
+                if loudest is None
+                else np.maximum(loudest, activity.max(axis=0))
+            )
         else:
             if before is not None and missing > 0:
                 together = current.led_by(before, missing)
             probabilities, classes, apart = _predict_block(engine, options, together)
         spread = max(spread, apart)
         release_free_memory()  # before the frames are drawn and encoded
-        shown = replace(geometry, side=probabilities.shape[-1])  # a model's maps may be smaller than its frames
+        shown = replace(
+            geometry, side=probabilities.shape[-1]
+        )  # a model's maps may be smaller than its frames
         maps = KeyMaps(
             together.times,
             shown.crop(probabilities),
@@ -84,7 +92,9 @@ def predict_key_frames(
             loudest[best],
         )
     if options.samples > 1:
-        from ecmvae.models.latent_use import UNUSED  # with PyTorch, as the engine that has drawn the samples
+        from ecmvae.models.latent_use import (
+            UNUSED,
+        )  # with PyTorch, as the engine that has drawn the samples
 
         if spread < UNUSED:
             logger.warning(
@@ -109,12 +119,18 @@ def _predict_block(
     apart = 0.0
     for clips in interleaved_clips(len(block), engine.num_frames, options.stride, options.batch):
         # The same seed in every block: less flicker.
-        logits = engine.logits(block.frames[clips], block.features[clips], options.samples, options.seed)
+        logits = engine.logits(
+            block.frames[clips], block.features[clips], options.samples, options.seed
+        )
         if np.isnan(logits).any():
-            raise UserError("the model answers NaN: its checkpoint is broken, or --half is too coarse for it")
+            raise UserError(
+                "the model answers NaN: its checkpoint is broken, or --half is too coarse for it"
+            )
         probability, classes = foreground_and_classes(logits)
         if options.samples > 1:
-            apart = max(apart, _range(np.stack([foreground_and_classes(each[None])[0] for each in logits])))
+            apart = max(
+                apart, _range(np.stack([foreground_and_classes(each[None])[0] for each in logits]))
+            )
         result[clips] = probability
         if classes is not None:
             numbers = np.empty(result.shape, np.uint8) if numbers is None else numbers
@@ -133,7 +149,8 @@ def _name_block(
     """Probabilities, classes, activities and numbers of things of key frames, each predicted alone."""
     parts = [
         engine.name_masks(
-            block.frames[None, start : start + options.batch], block.features[None, start : start + options.batch]
+            block.frames[None, start : start + options.batch],
+            block.features[None, start : start + options.batch],
         )
         for start in range(0, len(block), options.batch)
     ]
@@ -141,11 +158,15 @@ def _name_block(
     classes = np.concatenate([part.classes[0] for part in parts])
     activity = np.concatenate([part.activity[0] for part in parts])
     if np.isnan(probabilities).any():
-        raise UserError("the model answers NaN: its weights are broken, or --half is too coarse for it")
+        raise UserError(
+            "the model answers NaN: its weights are broken, or --half is too coarse for it"
+        )
     things = None
     if all(part.things is not None for part in parts):
         found = [each for part in parts for each in part.things or ()]
-        things = np.stack([tracker.follow(float(t), each) for t, each in zip(block.times, found, strict=True)])
+        things = np.stack(
+            [tracker.follow(float(t), each) for t, each in zip(block.times, found, strict=True)]
+        )
     named = np.flatnonzero(classes.any(axis=(1, 2)))
     if len(named) == 0:
         return probabilities, np.ones_like(classes), activity, things

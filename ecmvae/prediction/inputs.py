@@ -41,13 +41,17 @@ def as_frames(source: Any) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         frame = as_rgb(picture, f"frame {number}")
         size = size or frame.shape
         if frame.shape != size:
-            raise UserError(f"frame {number} is {_size(frame.shape)}, the first {_size(size)}: scale them to one size")
+            raise UserError(
+                f"frame {number} is {_size(frame.shape)}, the first {_size(size)}: scale them to one size"
+            )
         yield frame
     if size is None:
         raise UserError("no frames were given")
 
 
-def as_source_frames(frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> Iterator[SourceFrame]:
+def as_source_frames(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float
+) -> Iterator[SourceFrame]:
     """Frames with their number and their time."""
     return (SourceFrame(index, index / fps, 1 / fps, frame) for index, frame in enumerate(frames))
 
@@ -74,17 +78,27 @@ def as_rgb(picture: Any, name: str = "the picture") -> UInt8[np.ndarray, "h w 3"
     pixels, channels_first = _array(picture, name)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    elif pixels.ndim == 3 and _has_channels(pixels, 0) and (channels_first or not _has_channels(pixels, 2)):
+    elif (
+        pixels.ndim == 3
+        and _has_channels(pixels, 0)
+        and (channels_first or not _has_channels(pixels, 2))
+    ):
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim != 3 or not _has_channels(pixels, 2) or not pixels.size:
-        raise UserError(f"{name} is (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, got {pixels.shape}")
+        raise UserError(
+            f"{name} is (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, got {pixels.shape}"
+        )
     if pixels.dtype.kind == "f":
         if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-            raise UserError(f"{name} holds floats outside [0, 1]: divide by 255, and take no normalised picture")
+            raise UserError(
+                f"{name} holds floats outside [0, 1]: divide by 255, and take no normalised picture"
+            )
         pixels = np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
     if pixels.dtype != np.uint8:
         raise UserError(f"{name} is uint8 or floats in [0, 1], got {pixels.dtype}")
-    return np.ascontiguousarray(np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels[..., :3])
+    return np.ascontiguousarray(
+        np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels[..., :3]
+    )
 
 
 def as_waveform(sound: Any, sample_rate: int) -> Float[np.ndarray, " s"]:
@@ -118,9 +132,13 @@ def check_frames(frames: np.ndarray) -> None:
 def check_sound(waveform: np.ndarray, sample_rate: int) -> None:
     """Refuse what is not (S,) float in [-1, 1], finite, at a rate in Hz: whole numbers would be far too loud."""
     if waveform.ndim != 1:
-        raise UserError(f"a waveform is mono, (S,), got {waveform.shape}: take the mean of its channels")
+        raise UserError(
+            f"a waveform is mono, (S,), got {waveform.shape}: take the mean of its channels"
+        )
     if waveform.dtype.kind != "f":
-        raise UserError(f"a waveform is float in [-1, 1], got {waveform.dtype}: divide int16 by 32768")
+        raise UserError(
+            f"a waveform is float in [-1, 1], got {waveform.dtype}: divide int16 by 32768"
+        )
     if not np.isfinite(waveform).all():
         raise UserError("the waveform holds NaN or infinity")
     if sample_rate < 1:
@@ -131,7 +149,9 @@ def _pictures(source: Any) -> Iterable[Any]:
     if _is_picture(source):
         return [source]
     if not isinstance(source, Iterable):
-        raise UserError(f"unsupported input {type(source).__name__}: give a path, pictures, or an iterable of them")
+        raise UserError(
+            f"unsupported input {type(source).__name__}: give a path, pictures, or an iterable of them"
+        )
     return source
 
 

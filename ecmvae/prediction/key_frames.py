@@ -74,7 +74,9 @@ def read_key_frames(
     waveforms: list[np.ndarray] = []
     shown: int | None = None  # a slow video shows one frame for many key frames
     for time, frame in islice(keys, count):
-        frames.append(frames[-1] if shown == frame.index else geometry.fit(frame, engine.normalisation))
+        frames.append(
+            frames[-1] if shown == frame.index else geometry.fit(frame, engine.normalisation)
+        )
         shown = frame.index
         times.append(time)
         waveforms.append(sound_around(sound, time, engine.seconds))
@@ -89,7 +91,9 @@ def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray,
     return sound.read(start, start + round(seconds * sound.sample_rate))
 
 
-def interleaved_clips(count: int, num_frames: int, stride: int, batch: int) -> Iterator[Int[np.ndarray, "b t"]]:
+def interleaved_clips(
+    count: int, num_frames: int, stride: int, batch: int
+) -> Iterator[Int[np.ndarray, "b t"]]:
     """Index tables (B, T) that put `count` key frames into clips of T = `num_frames` frames `stride` apart.
 
     Every frame is in a clip. Where `count` is not a multiple of T * stride, the last clips reach back over frames that

@@ -46,7 +46,9 @@ _LONGEST = 60_000  # milliseconds; a longer delay counts as this
 class Delays:
     """How long things took, counted by the millisecond: memory does not grow with their number."""
 
-    counts: Int64[np.ndarray, " ms"] = field(default_factory=lambda: np.zeros(_LONGEST + 1, np.int64))
+    counts: Int64[np.ndarray, " ms"] = field(
+        default_factory=lambda: np.zeros(_LONGEST + 1, np.int64)
+    )
 
     def add(self, seconds: float) -> None:
         """Count one."""
@@ -163,7 +165,10 @@ def predict_live(
             lines = Lines() if progress else None
             for each in stream:
                 if not summary.frames:
-                    made = [_writer(kind, target, stream, look, record) for kind, target in targets.items()]
+                    made = [
+                        _writer(kind, target, stream, look, record)
+                        for kind, target in targets.items()
+                    ]
                     writers = [stack.enter_context(writer) for writer in made]
                 result, key = causal(each.frame, stream.sound)
                 summary.add(result, time.monotonic() - each.arrived, key=key)
@@ -178,7 +183,9 @@ def predict_live(
                     break
     if stream.ended:
         logger.warning("%s has stopped (%s)", source.name, stream.ended)
-    names = [each.name if isinstance(each, Address) else show_path(each) for each in targets.values()]
+    names = [
+        each.name if isinstance(each, Address) else show_path(each) for each in targets.values()
+    ]
     outputs = ", ".join(names) if summary.frames else ""
     print(summary.line(source.name, outputs), flush=True)
     if signal.SIGTERM in signals:
@@ -197,7 +204,11 @@ class Lines:
         if result.time < self._next:
             return
         self._next = result.time + _LINE_EVERY - _SLACK
-        words = [f"{result.time:7.1f} s", f"loudness {result.audio_activity:.2f}", f"marked {result.mask.mean():6.1%}"]
+        words = [
+            f"{result.time:7.1f} s",
+            f"loudness {result.audio_activity:.2f}",
+            f"marked {result.mask.mean():6.1%}",
+        ]
         words += [", ".join(_named(result))] if result.small_classes is not None else []
         words += [f"delay {summary.delays.quantile(0.5)} ms", f"dropped {summary.dropped}"]
         print("  ".join(word for word in words if word), flush=True)
@@ -214,7 +225,9 @@ def _named(result: FrameResult) -> Iterator[str]:
             yield class_name(number, result.class_names)
 
 
-def _targets(source: LiveSource, out: str | Path, formats: Sequence[str], *, force: bool) -> dict[str, Path | Address]:
+def _targets(
+    source: LiveSource, out: str | Path, formats: Sequence[str], *, force: bool
+) -> dict[str, Path | Address]:
     """Where each output goes.
 
     Raises:
@@ -222,7 +235,9 @@ def _targets(source: LiveSource, out: str | Path, formats: Sequence[str], *, for
     """
     for kind in formats:
         if kind not in FORMATS:
-            raise UserError(f"--{kind} needs a file, which can be read again: write --overlay first, then predict that")
+            raise UserError(
+                f"--{kind} needs a file, which can be read again: write --overlay first, then predict that"
+            )
     if "://" in str(out):
         if [*formats] != ["overlay"]:
             raise UserError("to an address goes the overlay alone: ask for no other output")
@@ -239,18 +254,26 @@ def _targets(source: LiveSource, out: str | Path, formats: Sequence[str], *, for
         else:
             targets[kind] = folder.with_name(folder.stem + ending)
     if named and named not in LiveOverlayWriter.suffixes:
-        raise UserError(f"{show_path(folder)}: the overlay of a stream is .mp4 or .mov; other outputs go into a folder")
+        raise UserError(
+            f"{show_path(folder)}: the overlay of a stream is .mp4 or .mov; other outputs go into a folder"
+        )
     for path in targets.values():
         assert isinstance(path, Path)
         if path.exists() and not force:
-            raise UserError(f"{show_path(path)} exists: choose another --out, or replace it with --force")
+            raise UserError(
+                f"{show_path(path)} exists: choose another --out, or replace it with --force"
+            )
         refuse_unwritable(path)
         remove_leftovers(path)
     return targets
 
 
 def _writer(
-    kind: str, target: Path | Address, stream: LiveStream, look: WriterOptions, record: ArrivedSound | None
+    kind: str,
+    target: Path | Address,
+    stream: LiveStream,
+    look: WriterOptions,
+    record: ArrivedSound | None,
 ) -> FrameWriter:
     if kind == "overlay":
         silent = stream.silent and not (isinstance(stream.source, Camera) and stream.source.sound)
@@ -266,7 +289,9 @@ def _ended_by_signals(stop: Callable[[], None]) -> Iterator[set[int]]:
     if threading.current_thread() is not threading.main_thread():  # there are no signals elsewhere
         yield came
         return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
 
     def handle(number: int, frame: object) -> None:
         came.add(number)

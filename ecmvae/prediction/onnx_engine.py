@@ -61,14 +61,20 @@ class OnnxEngine:
         try:
             from onnxruntime import InferenceSession, SessionOptions
         except ImportError as error:
-            raise UserError(f"{show_path(path)} needs onnxruntime: pip install 'ecmvae[onnx]'") from error
+            raise UserError(
+                f"{show_path(path)} needs onnxruntime: pip install 'ecmvae[onnx]'"
+            ) from error
         options = SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other threads decode and encode
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", "0"
+        )  # other threads decode and encode
         try:
             self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own, without a common base
-            raise UserError(f"{show_path(path)} is not a readable ONNX model: export it again") from error
+            raise UserError(
+                f"{show_path(path)} is not a readable ONNX model: export it again"
+            ) from error
         properties = self._session.get_modelmeta().custom_metadata_map
         self.reads_weights = WEIGHTS_KEY in properties
         """Whether the weights are those of the model.safetensors beside it."""
@@ -76,13 +82,21 @@ class OnnxEngine:
             check_sha256(path.parent / WEIGHTS_FILE, wanted, f"export {show_path(path)} again")
         self._inputs = [each.name for each in self._session.get_inputs()]
         description = _description(properties, path)
-        if len(self._inputs) != 2 or "logits" not in [each.name for each in self._session.get_outputs()]:
-            raise UserError(f"{show_path(path)} must take frames and sound and give logits: export it again")
+        if len(self._inputs) != 2 or "logits" not in [
+            each.name for each in self._session.get_outputs()
+        ]:
+            raise UserError(
+                f"{show_path(path)} must take frames and sound and give logits: export it again"
+            )
         self.image_size: int = description["image_size"]
         self.num_frames: int = description["num_frames"]
         self.class_names = class_names_in(description, show_path(path))
         self.normalisation = Normalisation.from_dict(description["normalisation"])
-        found = _of_tensors(front_end) if front_end is not None else _front_end(description["front_end"], path)
+        found = (
+            _of_tensors(front_end)
+            if front_end is not None
+            else _front_end(description["front_end"], path)
+        )
         self.sample_rate, self.seconds, self.features = found
 
     features: Callable[[np.ndarray], np.ndarray]
@@ -100,7 +114,9 @@ class OnnxEngine:
             UserError: For more than one sample: the exported model is deterministic.
         """
         if samples > 1:
-            raise UserError("an exported model has no latent samples: use --samples 1, or the model folder")
+            raise UserError(
+                "an exported model has no latent samples: use --samples 1, or the model folder"
+            )
         # One clip after the other: together they take no less time on a CPU, but more memory.
         clips = [self._run(frames[[clip]], features[[clip]]) for clip in range(len(frames))]
         return np.concatenate(clips)[None]
@@ -111,14 +127,20 @@ class OnnxEngine:
         try:
             inputs = dict(zip(self._inputs, (frames, features), strict=True))
             logits: np.ndarray = self._session.run(["logits"], inputs)[0]
-        except Exception as error:  # classes of onnxruntime's own: what it takes is not what it says
+        except (
+            Exception
+        ) as error:  # classes of onnxruntime's own: what it takes is not what it says
             name, reason = show_path(self._path), cut(str(error))
-            raise UserError(f"{name} does not run on what it says to take ({reason}): export it again") from error
+            raise UserError(
+                f"{name} does not run on what it says to take ({reason}): export it again"
+            ) from error
         wanted = (*frames.shape[:2], *frames.shape[3:])
         right = logits.ndim == 5 and logits.dtype.kind == "f" and 1 <= logits.shape[2] <= 256
         if not right or (*logits.shape[:2], *logits.shape[3:]) != wanted:
             shape = f"{logits.dtype} {logits.shape}"
-            raise UserError(f"{show_path(self._path)} gives logits {shape} for frames {frames.shape}: export it again")
+            raise UserError(
+                f"{show_path(self._path)} gives logits {shape} for frames {frames.shape}: export it again"
+            )
         return logits
 
 
@@ -153,17 +175,29 @@ def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
         config = parse_json(properties[_CONFIG_KEY], f"the configuration in {name}")
         description = {
             **(config.get("data") or {} if isinstance(config, dict) else {}),
-            "class_names": parse_json(properties.get(_CLASSES_KEY, "[]"), f"the class names in {name}"),
+            "class_names": parse_json(
+                properties.get(_CLASSES_KEY, "[]"), f"the class names in {name}"
+            ),
             "normalisation": IMAGENET.to_dict(),
             "front_end": "vggish",
         }
     else:
-        raise UserError(f"{name} was not written by ecmvae export: the description of its model is missing")
-    kinds = {"image_size": int, "num_frames": int, "class_names": list, "normalisation": dict, "front_end": str}
+        raise UserError(
+            f"{name} was not written by ecmvae export: the description of its model is missing"
+        )
+    kinds = {
+        "image_size": int,
+        "num_frames": int,
+        "class_names": list,
+        "normalisation": dict,
+        "front_end": str,
+    }
     for key, kind in kinds.items():
         value = description.get(key) if isinstance(description, dict) else None
         if type(value) is not kind or (isinstance(value, int) and value < 1):
-            raise UserError(f"{name} says {short(value)} for the {key} of its model: export it again")
+            raise UserError(
+                f"{name} says {short(value)} for the {key} of its model: export it again"
+            )
     return dict(description)
 
 

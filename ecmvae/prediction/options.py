@@ -43,11 +43,16 @@ class CorpusOptions:
 
     def __post_init__(self) -> None:
         """Raise a `UserError` that names an option out of its range, or without effect."""
-        for name, value, low in (("workers", self.workers, 1), ("gpus_per_worker", self.gpus_per_worker, 0)):
+        for name, value, low in (
+            ("workers", self.workers, 1),
+            ("gpus_per_worker", self.gpus_per_worker, 0),
+        ):
             if value is None:
                 continue
             if self.executor != "ray":
-                raise UserError(f"--{name} needs --executor ray; without it start several processes with --shard")
+                raise UserError(
+                    f"--{name} needs --executor ray; without it start several processes with --shard"
+                )
             check_range(f"--{name}", value, low, 10_000)
         if self.retry_failed and self.manifest is None:
             raise UserError("--retry_failed needs --manifest, which says what has failed")

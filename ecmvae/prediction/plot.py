@@ -50,7 +50,9 @@ def plot_result(result: VideoResult, count: int = 6) -> Figure:
         if result.path is None:
             axes.imshow(answer.probability, cmap="gray", vmin=0, vmax=1)
         else:
-            axes.imshow(render.overlay(pictures[answer.index], answer.probability, mask=answer.mask))
+            axes.imshow(
+                render.overlay(pictures[answer.index], answer.probability, mask=answer.mask)
+            )
         axes.set_title(f"{answer.time:.2f} s")
         axes.set_axis_off()
     _draw_timeline(figure, figure.add_subplot(grid[1, :]), result)

@@ -20,7 +20,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from ecmvae.data.letterbox import Letterbox
-from ecmvae.data.video import SAMPLE_RATE, Sound, SoundArray, SoundReader, SourceFrame, VideoInfo, probe, stream_frames
+from ecmvae.data.video import (
+    SAMPLE_RATE,
+    Sound,
+    SoundArray,
+    SoundReader,
+    SourceFrame,
+    VideoInfo,
+    probe,
+    stream_frames,
+)
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
@@ -36,8 +45,9 @@ from ecmvae.prediction.inputs import (
     is_path,
 )
 from ecmvae.prediction.key_frames import read_key_frames, sound_around
+from ecmvae.prediction.measures import loudness
 from ecmvae.prediction.options import EngineName, PredictorOptions
-from ecmvae.prediction.result import FrameResult, VideoResult, loudness
+from ecmvae.prediction.result import FrameResult, VideoResult
 from ecmvae.prediction.temporal import smoothed
 
 if TYPE_CHECKING:
@@ -88,7 +98,12 @@ class VideoPredictor:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is a sequence of str
-        self, source: str | Path, *, waveform: Any = None, sample_rate: int = SAMPLE_RATE, fps: None = None
+        self,
+        source: str | Path,
+        *,
+        waveform: Any = None,
+        sample_rate: int = SAMPLE_RATE,
+        fps: None = None,
     ) -> VideoResult: ...
 
     @overload
@@ -96,11 +111,21 @@ class VideoPredictor:
 
     @overload
     def predict(
-        self, source: Any, *, waveform: Any, sample_rate: int = SAMPLE_RATE, fps: float | None = None
+        self,
+        source: Any,
+        *,
+        waveform: Any,
+        sample_rate: int = SAMPLE_RATE,
+        fps: float | None = None,
     ) -> VideoResult: ...
 
     def predict(
-        self, source: Any, *, waveform: Any = None, sample_rate: int = SAMPLE_RATE, fps: float | None = None
+        self,
+        source: Any,
+        *,
+        waveform: Any = None,
+        sample_rate: int = SAMPLE_RATE,
+        fps: float | None = None,
     ) -> VideoResult | list[VideoResult]:
         """Masks of a whole video, of several, or of pictures with their sound; `predictor(source)` is the same.
 
@@ -124,24 +149,34 @@ class VideoPredictor:
         if is_path(source):
             if fps is not None:
                 raise UserError("a video has its own frame rate: leave fps out")
-            sound = None if waveform is None else self._sound_array(as_waveform(waveform, sample_rate), sample_rate)
+            sound = (
+                None
+                if waveform is None
+                else self._sound_array(as_waveform(waveform, sample_rate), sample_rate)
+            )
             return VideoResult.join(list(self.stream(Path(source), sound)))
         if isinstance(source, list | tuple) and source and all(is_path(each) for each in source):
             if waveform is not None or fps is not None:
-                raise UserError("waveform and fps go with pictures or one video, not with a list of paths")
+                raise UserError(
+                    "waveform and fps go with pictures or one video, not with a list of paths"
+                )
             return [self.predict(each) for each in source]
         if waveform is None:
             raise UserError("pictures have no sound of their own: pass waveform= and sample_rate=")
         samples, count = as_waveform(waveform, sample_rate), count_frames(source)
         if fps is None:
             if count is None or not len(samples):
-                raise UserError("pass fps=, the pictures a second: it does not follow from the pictures and the sound")
+                raise UserError(
+                    "pass fps=, the pictures a second: it does not follow from the pictures and the sound"
+                )
             fps = count * sample_rate / len(samples)
         return self._predict_frames(as_frames(source), fps, samples, sample_rate)
 
     __call__ = predict
 
-    def stream(self, path: str | Path | VideoInfo, sound: SoundArray | None = None) -> Iterator[VideoResult]:
+    def stream(
+        self, path: str | Path | VideoInfo, sound: SoundArray | None = None
+    ) -> Iterator[VideoResult]:
         """Masks of a video window by window, with memory that does not depend on its length.
 
         A window is about T seconds long (T frames a clip, 5 by default), more when `options.batch` asks for it.
@@ -195,10 +230,14 @@ class VideoPredictor:
         first = next(frames)
         sound = self._sound_array(waveform, sample_rate)
         shown = as_source_frames(chain([first], frames), fps)
-        return VideoResult.join(list(self._windows(shown, self._geometry(*first.shape[:2]), sound, sound, None)))
+        return VideoResult.join(
+            list(self._windows(shown, self._geometry(*first.shape[:2]), sound, sound, None))
+        )
 
     def _sound_array(self, waveform: np.ndarray, sample_rate: int) -> SoundArray:
-        return SoundArray(_resampled(waveform, sample_rate, self.engine.sample_rate), self.engine.sample_rate)
+        return SoundArray(
+            _resampled(waveform, sample_rate, self.engine.sample_rate), self.engine.sample_rate
+        )
 
     def predict_image(
         self,
@@ -220,7 +259,9 @@ class VideoPredictor:
         """
         check_sound(waveform, sample_rate)
         pixels = as_rgb(image)
-        rate = 1 / max(len(waveform) / sample_rate, self.engine.seconds)  # one key frame, in the middle
+        rate = 1 / max(
+            len(waveform) / sample_rate, self.engine.seconds
+        )  # one key frame, in the middle
         once = self.with_options(replace(self.options, fps=rate))
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
 
@@ -234,17 +275,26 @@ class VideoPredictor:
             other.engine = self._open(options)
         return other
 
-    def _geometry(self, height: int, width: int, sample_aspect: Fraction = Fraction(1)) -> Letterbox:
+    def _geometry(
+        self, height: int, width: int, sample_aspect: Fraction = Fraction(1)
+    ) -> Letterbox:
         squash = self.options.squash
         side = self.engine.image_size
-        return Letterbox(height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect)
+        return Letterbox(
+            height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect
+        )
 
     def _sound(self, info: VideoInfo, *, warn: bool = True) -> SoundReader:
         rate, track = self.engine.sample_rate, self.options.audio_track
         return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start, warn=warn)
 
     def _windows(
-        self, frames: Iterator[SourceFrame], geometry: Letterbox, sound: Sound, loudness: Sound, path: Path | None
+        self,
+        frames: Iterator[SourceFrame],
+        geometry: Letterbox,
+        sound: Sound,
+        loudness: Sound,
+        path: Path | None,
     ) -> Iterator[VideoResult]:
         options = self.options
         frame_times: deque[float] = deque()
@@ -269,7 +319,9 @@ class VideoPredictor:
                 key_probabilities=keys_done.probabilities.astype(np.float16),
                 key_classes=keys_done.classes,
                 class_names=tuple(self.engine.class_names),
-                key_activity=None if keys_done.activity is None else keys_done.activity.astype(np.float16),
+                key_activity=None
+                if keys_done.activity is None
+                else keys_done.activity.astype(np.float16),
                 key_things=keys_done.things,
             )
             first_index += len(shown)

@@ -62,15 +62,22 @@ def work_on_ray(
     _connect()
     try:
         count = _room(workers, gpus, len(tasks))
-        journals = [journal_path(manifest.path.absolute(), k + 1) if manifest else None for k in range(count)]
-        remote: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES)(_Worker)
+        journals = [
+            journal_path(manifest.path.absolute(), k + 1) if manifest else None
+            for k in range(count)
+        ]
+        remote: Any = ray.remote(
+            num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=RETRIES
+        )(_Worker)
         actors = [remote.remote(work, journal, dict(same)) for journal in journals]
         _answers([actor.load.remote() for actor in actors])
         for number, outcome in _finished(actors, tasks):
             if manifest is not None and outcome.row is not None:
                 manifest.append_row(outcome.row)
             elif manifest is not None:  # no worker lived to make a row
-                manifest.append(tasks[number].path, outcome.status, outcome.line, outputs=[], **NO_FIGURES)
+                manifest.append(
+                    tasks[number].path, outcome.status, outcome.line, outputs=[], **NO_FIGURES
+                )
             yield number, outcome
         for journal in journals:
             if journal is not None:
@@ -82,7 +89,9 @@ def work_on_ray(
 class _Worker:
     """An actor: the model, and a journal of the files that it finished."""
 
-    def __init__(self, work: Callable[..., FileWork], journal: Path | None, same: Mapping[str, Any]) -> None:
+    def __init__(
+        self, work: Callable[..., FileWork], journal: Path | None, same: Mapping[str, Any]
+    ) -> None:
         self._make, self._path, self._same = work, journal, same
 
     @cached_property
@@ -125,9 +134,14 @@ def _finished(actors: Sequence[Any], tasks: Sequence[FileTask]) -> Iterator[tupl
         try:
             (outcome,) = _answers([ready])
         except RayError:
-            _answers([actor.load.remote()], "Ray lost its workers")  # else a lost cluster would fail every file
+            _answers(
+                [actor.load.remote()], "Ray lost its workers"
+            )  # else a lost cluster would fail every file
             name = show_path(tasks[number].path)
-            outcome = Outcome("failed", f"{name}: the worker died {RETRIES + 1} times on it: is there enough memory?")
+            outcome = Outcome(
+                "failed",
+                f"{name}: the worker died {RETRIES + 1} times on it: is there enough memory?",
+            )
         give(actor)
         yield number, outcome
 
@@ -141,7 +155,9 @@ def _answers(references: Sequence[Any], lost: str = "") -> list[Any]:
     except RayError as error:
         if not lost:
             raise
-        raise UserError(f"{lost} ({str(error).partition(chr(10))[0]}): start the same command again") from error
+        raise UserError(
+            f"{lost} ({str(error).partition(chr(10))[0]}): start the same command again"
+        ) from error
 
 
 def _connect() -> None:
@@ -168,7 +184,12 @@ def _room(workers: int | None, gpus: float, tasks: int) -> int:
             f"with 1 CPU and {gpus:g} GPUs"
         )
     if workers is not None and workers > room:
-        logger.warning("the Ray cluster has room for %d of %d workers (1 CPU and %g GPUs each)", room, workers, gpus)
+        logger.warning(
+            "the Ray cluster has room for %d of %d workers (1 CPU and %g GPUs each)",
+            room,
+            workers,
+            gpus,
+        )
     return min(room, workers or room, tasks)
 
 

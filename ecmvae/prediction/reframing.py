@@ -52,7 +52,9 @@ class ReframeOptions:
         check_range("the shortest shot, in seconds,", self.shortest_shot, 0, 60)
 
 
-def crop_size(height: int, width: int, aspect: Fraction, sample_aspect: Fraction = Fraction(1)) -> tuple[int, int]:
+def crop_size(
+    height: int, width: int, aspect: Fraction, sample_aspect: Fraction = Fraction(1)
+) -> tuple[int, int]:
     """Height and width of the largest crop of an aspect, in even numbers of pixels where the picture has 2.
 
     Args:
@@ -81,7 +83,13 @@ class CropPlanner:
         axis: 1 if it moves from left to right, 0 if up and down.
     """
 
-    def __init__(self, height: int, width: int, options: ReframeOptions, sample_aspect: Fraction = Fraction(1)) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        options: ReframeOptions,
+        sample_aspect: Fraction = Fraction(1),
+    ) -> None:
         self.options = options
         self.size = crop_size(height, width, options.aspect, sample_aspect)
         self.axis = 1 if self.size[1] < width else 0
@@ -111,8 +119,12 @@ class CropPlanner:
         positions = np.empty(count)
         for start, end in zip(starts, [*starts[1:], count], strict=True):
             part = slice(start, end)
-            positions[part] = _shot(steps[part], low[part], high[part], tight_low[part], tight_high[part], sigma)
-        path: Int[np.ndarray, " f"] = np.rint(positions).astype(np.int64).clip(0, self._side - self._window)
+            positions[part] = _shot(
+                steps[part], low[part], high[part], tight_low[part], tight_high[part], sigma
+            )
+        path: Int[np.ndarray, " f"] = (
+            np.rint(positions).astype(np.int64).clip(0, self._side - self._window)
+        )
         return path
 
     def _demand(self, profile: Float64[np.ndarray, " s"]) -> tuple[float, float, float, float]:
@@ -122,7 +134,9 @@ class CropPlanner:
         if total == 0 or last == 0:
             return 0.0, last, 0.0, last
         inside = _inside(profile, self._window)
-        if inside.max() < self.options.coverage * total:  # it does not fit: what matters most over the last second
+        if (
+            inside.max() < self.options.coverage * total
+        ):  # it does not fit: what matters most over the last second
             low, high = _around_best(_inside(self._pooled, self._window), 0.95)
             return 0.0, last, (low + high) / 2, (low + high) / 2
         low, high = _around_best(inside, self.options.coverage * total / inside.max())
@@ -141,7 +155,9 @@ class CropPlanner:
             starts = _first_frames(steps, low, high)
             ends = [*starts[1:], len(times)]
             lengths = [_length(times, start, end) for start, end in zip(starts, ends, strict=True)]
-            brief = [place for place, length in enumerate(lengths) if length < self.options.shortest_shot]
+            brief = [
+                place for place, length in enumerate(lengths) if length < self.options.shortest_shot
+            ]
             if len(starts) == 1 or not brief:
                 return starts
             shortest = min(brief, key=lambda place: lengths[place])
@@ -179,7 +195,9 @@ def _around_best(inside: Float64[np.ndarray, " p"], share: float) -> tuple[float
 
 
 def _first_frames(
-    steps: Float64[np.ndarray, " f"], low: Float64[np.ndarray, " f"], high: Float64[np.ndarray, " f"]
+    steps: Float64[np.ndarray, " f"],
+    low: Float64[np.ndarray, " f"],
+    high: Float64[np.ndarray, " f"],
 ) -> list[int]:
     """Frames at which a new shot has to begin, the first frame among them: the fewest that are possible."""
     starts, left, right = [0], low[0], high[0]
@@ -217,8 +235,15 @@ def _shot(
         for frame in range(len(steps) - 1, -1, -1):
             left, right = reach_low[frame], reach_high[frame]
             if frame < len(steps) - 1:
-                left, right = max(left, later - steps[frame + 1]), min(right, later + steps[frame + 1])
-            wanted = min(max(later, tight_low[frame]), tight_high[frame]) if wish is None else wish[frame]
+                left, right = (
+                    max(left, later - steps[frame + 1]),
+                    min(right, later + steps[frame + 1]),
+                )
+            wanted = (
+                min(max(later, tight_low[frame]), tight_high[frame])
+                if wish is None
+                else wish[frame]
+            )
             later = positions[frame] = min(max(wanted, left), right)
         return positions
 

@@ -21,7 +21,9 @@ _LEVELS = np.arange(256)[None, :, None]
 _DIMMING = np.round(_LEVELS * _DIMMED).astype(np.uint8)
 # Colours of a heat-map by level, RGB; and for laying one over a frame: how much it covers, and what it adds.
 _RAMP = np.arange(256, dtype=np.uint8)[:, None]
-_HEAT = np.asarray(cv2.cvtColor(cv2.applyColorMap(_RAMP, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB))  # (256, 1, 3)
+_HEAT = np.asarray(
+    cv2.cvtColor(cv2.applyColorMap(_RAMP, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+)  # (256, 1, 3)
 _COVER = (0.15 + 0.5 * _RAMP / 255)[..., None]
 _HEAT_ADDS = np.round(_HEAT * _COVER).astype(np.uint8)
 _FRAME_KEEPS = np.round(255 * (1 - _COVER)).astype(np.uint8).repeat(3, axis=2)
@@ -57,7 +59,8 @@ def overlay(
 
 
 def object_overlay(
-    frame: UInt8[np.ndarray, "h w 3"], objects: Iterable[tuple[Bool[np.ndarray, "h w"], tuple[int, int, int]]]
+    frame: UInt8[np.ndarray, "h w 3"],
+    objects: Iterable[tuple[Bool[np.ndarray, "h w"], tuple[int, int, int]]],
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Tint and outline each mask in its colour.
 
@@ -69,7 +72,8 @@ def object_overlay(
 
 
 def _tinted(
-    frame: UInt8[np.ndarray, "h w 3"], regions: Iterable[tuple[UInt8[np.ndarray, "h w"], Sequence[int]]]
+    frame: UInt8[np.ndarray, "h w 3"],
+    regions: Iterable[tuple[UInt8[np.ndarray, "h w"], Sequence[int]]],
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The frame with each region, 1 inside and 0 outside, tinted and outlined in its colour."""
     result = frame.copy()
@@ -77,10 +81,14 @@ def _tinted(
         left, top, width, height = cv2.boundingRect(inside)
         if width:  # only where the mask is: it is often a small part of a large picture
             box = (slice(top, top + height), slice(left, left + width))
-            mixed = np.round(_LEVELS * (1 - _TINT_STRENGTH) + np.array(colour) * _TINT_STRENGTH).astype(np.uint8)
+            mixed = np.round(
+                _LEVELS * (1 - _TINT_STRENGTH) + np.array(colour) * _TINT_STRENGTH
+            ).astype(np.uint8)
             result[box] = cv2.copyTo(cv2.LUT(frame[box], mixed), inside[box], result[box])
         contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(result, contours, -1, colour, thickness=max(round(min(frame.shape[:2]) / 240), 1))
+        cv2.drawContours(
+            result, contours, -1, colour, thickness=max(round(min(frame.shape[:2]) / 240), 1)
+        )
     return result
 
 
@@ -93,12 +101,23 @@ def with_legend(
     scale, pen = row / 30, max(row // 16, 1)
     for place, (name, colour) in enumerate(entries):
         top = row // 2 + place * row
-        cv2.rectangle(result, (row // 2, top), (row, top + row * 2 // 3), colour, thickness=cv2.FILLED)
+        cv2.rectangle(
+            result, (row // 2, top), (row, top + row * 2 // 3), colour, thickness=cv2.FILLED
+        )
         left, foot = row + row // 3, top + row * 2 // 3
         # The rim is the name itself, moved: a thicker pen would draw wider letters.
         for x, y, shade in ((-pen, 0, 0), (pen, 0, 0), (0, -pen, 0), (0, pen, 0), (0, 0, 255)):
             place_of = (left + x, foot + y)
-            cv2.putText(result, name, place_of, cv2.FONT_HERSHEY_SIMPLEX, scale, (shade,) * 3, pen, cv2.LINE_AA)
+            cv2.putText(
+                result,
+                name,
+                place_of,
+                cv2.FONT_HERSHEY_SIMPLEX,
+                scale,
+                (shade,) * 3,
+                pen,
+                cv2.LINE_AA,
+            )
     return result
 
 
@@ -107,12 +126,18 @@ def heat(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(cv2.applyColorMap(_levels(values), _HEAT), np.uint8)
 
 
-def enlarge(values: Float[np.ndarray, "h w"], height: int, width: int) -> Float[np.ndarray, "h0 w0"]:
+def enlarge(
+    values: Float[np.ndarray, "h w"], height: int, width: int
+) -> Float[np.ndarray, "h0 w0"]:
     """A small float32 map at the size of its frame, bilinear between the centres of the pixels."""
-    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(
+        cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), np.float32
+    )
 
 
-def cutout(frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
+def cutout(
+    frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 4"]:
     """The masked part of a frame on a transparent ground, RGBA."""
     return np.dstack([np.where(mask[..., None], frame, np.uint8(0)), mask.astype(np.uint8) * 255])
 

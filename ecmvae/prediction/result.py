@@ -17,11 +17,10 @@ from ecmvae.data.letterbox import Letterbox
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.prediction import render
+from ecmvae.prediction.measures import binary_entropy
 from ecmvae.prediction.objects import SoundingObject, objects_in
 from ecmvae.prediction.options import WriterOptions
 from ecmvae.prediction.temporal import interpolate_in_time
-
-_QUIET_DB = -60.0
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +72,9 @@ class FrameResult:
     @cached_property
     def uncertainty(self) -> Float[np.ndarray, "h0 w0"]:
         """(H0, W0) float32 in [0, 1], entropy in bits of the mean probability."""
-        return render.enlarge(self.small_uncertainty()[0], self.geometry.height, self.geometry.width)
+        return render.enlarge(
+            self.small_uncertainty()[0], self.geometry.height, self.geometry.width
+        )
 
     @cached_property
     def mask(self) -> Bool[np.ndarray, "h0 w0"]:
@@ -102,7 +103,9 @@ class FrameResult:
         """Numbers at the model's size as those of the mask's pixels."""
         rows, columns = (
             ((np.arange(full) + 0.5) * size / full).astype(int)  # the nearest centre
-            for full, size in zip((self.geometry.height, self.geometry.width), small.shape, strict=True)
+            for full, size in zip(
+                (self.geometry.height, self.geometry.width), small.shape, strict=True
+            )
         )
         marked: np.ndarray = small[rows[:, None], columns] * self.mask
         return marked
@@ -195,7 +198,9 @@ class VideoResult:
     def frame(self, position: int) -> FrameResult:
         """The answer for frame number `position` of this result."""
         time = float(self.timestamps[position])
-        nearest = int(np.abs(self.key_times - time).argmin())  # between two classes there is nothing to interpolate
+        nearest = int(
+            np.abs(self.key_times - time).argmin()
+        )  # between two classes there is nothing to interpolate
         return FrameResult(
             index=self.first_index + position,
             time=time,
@@ -203,10 +208,14 @@ class VideoResult:
             threshold=self.threshold,
             geometry=self.geometry,
             small_probability=self._small(self.key_probabilities, slice(position, position + 1)),
-            small_uncertainty=lambda: self._small(self.key_uncertainty, slice(position, position + 1)),
+            small_uncertainty=lambda: self._small(
+                self.key_uncertainty, slice(position, position + 1)
+            ),
             small_classes=None if self.key_classes is None else self.key_classes[nearest],
             class_names=self.class_names,
-            class_activity=None if self.key_activity is None else self._activity(slice(position, position + 1))[0],
+            class_activity=None
+            if self.key_activity is None
+            else self._activity(slice(position, position + 1))[0],
             small_things=None if self.key_things is None else self.key_things[nearest],
         )
 
@@ -226,7 +235,11 @@ class VideoResult:
         if self.key_activity is None:
             return ()
         highest = self.key_activity.max(axis=0)
-        return tuple(self.class_names[k + 1] for k in np.argsort(-highest, kind="stable") if highest[k] > threshold)
+        return tuple(
+            self.class_names[k + 1]
+            for k in np.argsort(-highest, kind="stable")
+            if highest[k] > threshold
+        )
 
     def to_supervision(self) -> Iterator[Detections]:
         """Each frame's masks as `supervision.Detections`, in order, see `FrameResult.to_supervision`."""
@@ -303,9 +316,13 @@ class VideoResult:
         path = Path(path)
         kind = writer_for(path) if writer is None else writer
         if path.exists() and not overwrite:
-            raise UserError(f"{show_path(path)} exists: choose another name, or pass overwrite=True")
+            raise UserError(
+                f"{show_path(path)} exists: choose another name, or pass overwrite=True"
+            )
         if self.path is None:
-            raise UserError("this result was predicted from arrays: there is no video to go with it, use its masks")
+            raise UserError(
+                "this result was predicted from arrays: there is no video to go with it, use its masks"
+            )
         if self.first_index:
             raise UserError(
                 f"this window starts at frame {self.first_index}: join the windows from the first on, then save"
@@ -340,7 +357,9 @@ class VideoResult:
             if getattr(windows[0], name) is None:
                 return None
             pairs = zip(windows, starts, strict=True)
-            return np.concatenate([getattr(window, name)[window.key_times > start] for window, start in pairs])
+            return np.concatenate(
+                [getattr(window, name)[window.key_times > start] for window, start in pairs]
+            )
 
         return replace(
             windows[0],
@@ -360,7 +379,9 @@ class VideoResult:
     def _activity(self, which: slice) -> Float[np.ndarray, "f c"]:
         """Activities of some source frames."""
         assert self.key_activity is not None
-        return interpolate_in_time(self.key_activity[:, :, None], self.key_times, self.timestamps[which])[:, :, 0]
+        return interpolate_in_time(
+            self.key_activity[:, :, None], self.key_times, self.timestamps[which]
+        )[:, :, 0]
 
     def _at_source_size(self, name: str, kind: type[np.generic]) -> np.ndarray:
         """(F, H0, W0): one map a frame, put together without a second copy of them all."""
@@ -368,17 +389,3 @@ class VideoResult:
         for position, frame in enumerate(self):
             together[position] = getattr(frame, name)
         return together
-
-
-def loudness(samples: Float[np.ndarray, "n s"]) -> Float[np.ndarray, " n"]:
-    """Loudness of stretches of sound: -60 dB of full scale or less is 0, full scale is 1."""
-    power = np.square(samples).mean(axis=-1)
-    level: np.ndarray = np.clip(1 - 10 * np.log10(power + 1e-12) / _QUIET_DB, 0, 1).astype(np.float32)
-    return level
-
-
-def binary_entropy(probability: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Entropy in bits of a yes-no answer: 0 where the probability is 0 or 1, 1 where it is one half."""
-    inside = probability.clip(1e-6, 1 - 1e-6)
-    entropy: np.ndarray = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
-    return entropy

@@ -61,19 +61,26 @@ def predict_videos(
     videos = resolve_sources(sources, leave_out=endings.values())
     single = len(videos) == 1 and corpus == CorpusOptions()
     if corpus.shard:
-        total, videos = len(videos), corpus.shard.of(sorted(videos, key=lambda video: source_name(video.path)))
+        total, videos = (
+            len(videos),
+            corpus.shard.of(sorted(videos, key=lambda video: source_name(video.path))),
+        )
         print(f"shard {corpus.shard}: {len(videos)} of {total} files")
         if not videos:
             return 0
     plans = [(video, _targets(video, out, chosen, endings, single=single)) for video in videos]
     if not any(targets for _, targets in plans):
-        raise UserError(f"no output is wanted: leave --overlay on, or ask for {', '.join([*WRITERS][1:])}")
+        raise UserError(
+            f"no output is wanted: leave --overlay on, or ask for {', '.join([*WRITERS][1:])}"
+        )
     _refuse_overwriting(plans, force=force, single=single)
     refuse_unwritable(next(iter(plans[0][1].values())) if len(plans) == 1 else out / "any name")
     with ExitStack() as stack:
         manifest, agreed = None, same() if corpus.manifest else {}
         if corpus.manifest:
-            manifest = stack.enter_context(Manifest(corpus.manifest, agreed, shard=corpus.shard, force=force))
+            manifest = stack.enter_context(
+                Manifest(corpus.manifest, agreed, shard=corpus.shard, force=force)
+            )
         tasks, failed = _open_tasks(plans, manifest, force=force, retry_failed=corpus.retry_failed)
         outcomes = _outcomes(tasks, load, look, manifest, agreed, corpus, progress=progress)
         for number, outcome in outcomes:
@@ -85,13 +92,17 @@ def predict_videos(
             if not single:
                 logger.error("%s%s", position, outcome.line)
     if failed and single:
-        raise UserError(outcome.line)  # after the model has gone: a traceback keeps what the loop holds
+        raise UserError(
+            outcome.line
+        )  # after the model has gone: a traceback keeps what the loop holds
     if failed:
         logger.error("%d of %d videos failed", failed, len(plans))
     return 2 if failed else 0
 
 
-def settings_and_weights(checkpoint: str | None, options: PredictorOptions, look: WriterOptions) -> dict[str, Any]:
+def settings_and_weights(
+    checkpoint: str | None, options: PredictorOptions, look: WriterOptions
+) -> dict[str, Any]:
     """What all rows of a manifest must agree in: settings that show in the outputs, and the weights' SHA-256.
 
     Engine, device, batch and cache are not among them: the masks are the same.
@@ -106,7 +117,9 @@ def settings_and_weights(checkpoint: str | None, options: PredictorOptions, look
         return {"settings": settings, "weights": concepts.sha256()}
     file = Path(checkpoint or "")
     if file.suffix != ".onnx":
-        file = (default_model() if checkpoint is None else find_model_folder(checkpoint)) / WEIGHTS_FILE
+        file = (
+            default_model() if checkpoint is None else find_model_folder(checkpoint)
+        ) / WEIGHTS_FILE
     if not file.is_file():
         raise UserError(f"checkpoint not found: {show_path(file)}")
     return {"settings": settings, "weights": sha256_of(file)}
@@ -123,7 +136,9 @@ def _open_tasks(
         name, row = source_name(video.path), manifest.known(video.path)
         if not force and row and row["status"] == "failed" and not retry_failed:
             before["failed"] += 1
-        elif not force and row and row["status"] != "failed" and all(map(is_there, targets.values())):
+        elif (
+            not force and row and row["status"] != "failed" and all(map(is_there, targets.values()))
+        ):
             before["done"] += 1
         else:
             # Outputs of a file that has changed since, or whose row was torn, are made again.
@@ -132,7 +147,9 @@ def _open_tasks(
     if before["done"]:
         print(f"{before['done']} of {len(plans)} files were done before")
     if before["failed"]:
-        print(f"{before['failed']} of {len(plans)} files failed before: --retry_failed tries them again")
+        print(
+            f"{before['failed']} of {len(plans)} files failed before: --retry_failed tries them again"
+        )
     return tasks, before["failed"]
 
 
@@ -151,16 +168,24 @@ def _outcomes(
         from ecmvae.prediction.ray_executor import work_on_ray
 
         work = partial(FileWork, load, look)
-        return work_on_ray(tasks, work, manifest, same, corpus.workers, corpus.gpus_per_worker or 0.0)
+        return work_on_ray(
+            tasks, work, manifest, same, corpus.workers, corpus.gpus_per_worker or 0.0
+        )
     here = FileWork(load, look, manifest=manifest, progress=progress)
     return ((number, here(task)) for number, task in enumerate(tasks))
 
 
-def _targets(video: Source, out: Path, chosen: list[str], endings: dict[str, str], *, single: bool) -> dict[str, Path]:
+def _targets(
+    video: Source, out: Path, chosen: list[str], endings: dict[str, str], *, single: bool
+) -> dict[str, Path]:
     """Where each output of a video goes."""
     if single and out.suffix and not out.is_dir():
         named = writer_for(out, chosen)
-        beside = {name: out.with_name(out.stem + endings[name]) for name in chosen if name not in (named, "overlay")}
+        beside = {
+            name: out.with_name(out.stem + endings[name])
+            for name in chosen
+            if name not in (named, "overlay")
+        }
         return {named: out, **beside}
     if out.exists() and not out.is_dir():
         raise UserError(f"{show_path(out)} is a file: several outputs need a folder")
@@ -177,6 +202,12 @@ def _refuse_overwriting(plans: Sequence[Plan], *, force: bool, single: bool) -> 
         for target in targets.values():
             if is_there(target) and is_there(video.path) and target.samefile(video.path):
                 raise UserError(f"{show_path(target)} is the source itself: choose another --out")
-    existing = [target for _, targets in plans for target in targets.values() if is_there(target)] if single else []
+    existing = (
+        [target for _, targets in plans for target in targets.values() if is_there(target)]
+        if single
+        else []
+    )
     if existing and not force:
-        raise UserError(f"{show_path(existing[0])} exists: choose another --out, or replace it with --force")
+        raise UserError(
+            f"{show_path(existing[0])} exists: choose another --out, or replace it with --force"
+        )

@@ -76,10 +76,17 @@ def write_outputs(
         answers = frames_of(stack.enter_context(closing(worked_ahead(iter(windows)))))
         first = next(answers, None)  # the predictor may refuse the file: before any output is begun
         if first is None:
-            raise UserError(f"no frame of {show_path(info.path)} was predicted: there is nothing to write")
-        writers = [stack.enter_context(WRITERS.get(kind)(path, info, options)) for kind, path in targets.items()]
+            raise UserError(
+                f"no frame of {show_path(info.path)} was predicted: there is nothing to write"
+            )
+        writers = [
+            stack.enter_context(WRITERS.get(kind)(path, info, options))
+            for kind, path in targets.items()
+        ]
         needed = any(writer.uses_frame for writer in writers)
-        for pixels, duration, answer in _with_pictures(chain([first], answers), first.index, info, needed=needed):
+        for pixels, duration, answer in _with_pictures(
+            chain([first], answers), first.index, info, needed=needed
+        ):
             for writer in writers:
                 writer.write(pixels, answer)
             frames += 1

@@ -17,7 +17,22 @@ from ecmvae.foreign_text import LARGE, read_text, short
 logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
+    {
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+    }
     | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 """What is taken for a video inside a folder; a file that is named itself may have any suffix."""
@@ -83,7 +98,9 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
         UserError: When a name matches nothing or may not be read, or two videos' outputs would have the same name.
     """
     endings = tuple(leave_out)
-    found: dict[str, tuple[Path, Path]] = {}  # where it lies -> its path as given, output name with suffix
+    found: dict[
+        str, tuple[Path, Path]
+    ] = {}  # where it lies -> its path as given, output name with suffix
     named = 0
     for name in names:
         try:
@@ -92,9 +109,13 @@ def resolve_sources(names: Sequence[str], *, leave_out: Iterable[str] = ()) -> l
                 named += 1
         except OSError as error:  # it may not be entered, or its name is too long
             shown = show_path(Path(name))
-            raise UserError(f"cannot read {shown} ({error.strerror}): check the path and its permissions") from error
+            raise UserError(
+                f"cannot read {shown} ({error.strerror}): check the path and its permissions"
+            ) from error
     if named > len(found):
-        logger.warning("%d of %d sources name a video again: it is done once", named - len(found), named)
+        logger.warning(
+            "%d of %d sources name a video again: it is done once", named - len(found), named
+        )
     labels = _told_apart(list(found.values()))
     stems = Counter(label.with_suffix("") for _, label in labels)
     taken: dict[Path, Source] = {}
@@ -125,7 +146,8 @@ def _told_apart(found: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
         return found
     folder = os.path.commonpath([os.path.dirname(place) for place in shared])  # noqa: PTH120
     return [
-        (path, Path(os.path.relpath(_place(path), folder)) if counts[label] > 1 else label) for path, label in found
+        (path, Path(os.path.relpath(_place(path), folder)) if counts[label] > 1 else label)
+        for path, label in found
     ]
 
 
@@ -149,7 +171,9 @@ def _expand(name: str, endings: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
         found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob refuses absolute patterns
         matches = [each for each in found if not each.endswith(endings)]
         if not matches:
-            raise UserError(f"no file matches {show_path(path)}: check the pattern, and quote it against the shell")
+            raise UserError(
+                f"no file matches {show_path(path)}: check the pattern, and quote it against the shell"
+            )
         for match in matches:
             if Path(match).is_file():
                 yield Path(match), Path(Path(match).name)

@@ -30,9 +30,13 @@ def sounding(result: FrameResult) -> tuple[str, ...]:
     """Names of what sounds in a frame: by activity where the model says it, else by what is in the mask."""
     if result.class_activity is not None:
         names = result.class_names[1:]
-        return tuple(name for name, value in zip(names, result.class_activity, strict=True) if value > SOUNDS)
+        return tuple(
+            name for name, value in zip(names, result.class_activity, strict=True) if value > SOUNDS
+        )
     if result.classes is not None:
-        return tuple(class_name(int(k), result.class_names) for k in np.unique(result.classes) if k > 0)
+        return tuple(
+            class_name(int(k), result.class_names) for k in np.unique(result.classes) if k > 0
+        )
     return (ANYTHING,) if result.mask.any() else ()
 
 

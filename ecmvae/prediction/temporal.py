@@ -36,15 +36,25 @@ class KeyMaps:
         return len(self.times)
 
     def __getitem__(self, which: slice) -> KeyMaps:
-        optional = (None if each is None else each[which] for each in (self.classes, self.activity, self.things))
+        optional = (
+            None if each is None else each[which]
+            for each in (self.classes, self.activity, self.things)
+        )
         classes, activity, things = optional
-        return KeyMaps(self.times[which], self.probabilities[which], classes, self.last, activity, things)
+        return KeyMaps(
+            self.times[which], self.probabilities[which], classes, self.last, activity, things
+        )
 
     def followed_by(self, other: KeyMaps) -> KeyMaps:
         """Both, one after the other."""
-        pairs = ((self.classes, other.classes), (self.activity, other.activity), (self.things, other.things))
+        pairs = (
+            (self.classes, other.classes),
+            (self.activity, other.activity),
+            (self.things, other.things),
+        )
         classes, activity, things = (
-            None if mine is None or theirs is None else np.concatenate([mine, theirs]) for mine, theirs in pairs
+            None if mine is None or theirs is None else np.concatenate([mine, theirs])
+            for mine, theirs in pairs
         )
         times, probabilities = (self.times, other.times), (self.probabilities, other.probabilities)
         together = np.concatenate(times), np.concatenate(probabilities)
@@ -98,7 +108,9 @@ def smooth(maps: Float[np.ndarray, "k h w"], sigma: float) -> Float[np.ndarray, 
 
 
 def interpolate_in_time(
-    maps: Float[np.ndarray, "k h w"], key_times: Float64[np.ndarray, " k"], times: Float64[np.ndarray, " f"]
+    maps: Float[np.ndarray, "k h w"],
+    key_times: Float64[np.ndarray, " k"],
+    times: Float64[np.ndarray, " f"],
 ) -> Float[np.ndarray, "f h w"]:
     """Linear interpolation of maps at rising `key_times` to `times`, in float32; constant beyond the ends.
 

@@ -45,7 +45,9 @@ def check_model(model: Any) -> ClipModel:
     """
     needs = (*ClipModel.__annotations__, "encode_audio", "sample_logits")
     if lacking := [f".{name}" for name in needs if not hasattr(model, name)]:
-        raise UserError(f"{type(model).__name__} is not a model that predicts: it lacks {' and '.join(lacking)}")
+        raise UserError(
+            f"{type(model).__name__} is not a model that predicts: it lacks {' and '.join(lacking)}"
+        )
     if model.front_end is None:
         raise UserError(
             "this model has no audio encoder: set model.audio.weights to a VGGish file or to a folder made by "
@@ -65,7 +67,9 @@ class TorchEngine:
         compiled: Compile the model with torch.compile, which takes more than a minute at the start.
     """
 
-    def __init__(self, model: ClipModel, device: str = "auto", *, half: bool = False, compiled: bool = False) -> None:
+    def __init__(
+        self, model: ClipModel, device: str = "auto", *, half: bool = False, compiled: bool = False
+    ) -> None:
         self.device = choose_device(device)
         if isinstance(model, nn.Module):
             model = model.to(self.device).eval()
@@ -87,7 +91,11 @@ class TorchEngine:
 
     @torch.inference_mode()
     def logits(
-        self, frames: Float[np.ndarray, "b t 3 s s"], features: Float[np.ndarray, "b t *f"], samples: int, seed: int
+        self,
+        frames: Float[np.ndarray, "b t 3 s s"],
+        features: Float[np.ndarray, "b t *f"],
+        samples: int,
+        seed: int,
     ) -> Float[np.ndarray, "k b t c s s"]:
         """Logits under `samples` draws of the latents; the random numbers of the program are left as they were."""
         device = self.device
@@ -106,7 +114,12 @@ class TorchEngine:
 
 
 def load_torch_engine(
-    folder: Path, device: str, *, half: bool = False, compiled: bool = False, trust_code: bool = False
+    folder: Path,
+    device: str,
+    *,
+    half: bool = False,
+    compiled: bool = False,
+    trust_code: bool = False,
 ) -> TorchEngine:
     """The engine of a model folder; its convolutions run with channels last, which is faster on a CPU.
 

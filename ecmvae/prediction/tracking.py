@@ -54,7 +54,11 @@ class _Track:
         centre = _centre(mask)
         if time > self.whole:
             measured = (centre - self.centre) / (time - self.whole)
-            self.velocity = measured if not self.moves else self.velocity + _NEW_SHARE * (measured - self.velocity)
+            self.velocity = (
+                measured
+                if not self.moves
+                else self.velocity + _NEW_SHARE * (measured - self.velocity)
+            )
             self.moves = True
         self.mask, self.centre, self.whole = mask, centre, time
 
@@ -116,12 +120,21 @@ class Tracker:
             return []
         expected = [track.expected(time) for track in self._tracks]
         alike = np.array([track.kind for track in self._tracks])[:, None] == kinds
-        pairs = _assign(np.where(alike, _overlaps(np.stack([mask for mask, _ in expected]), masks), 0), _OVERLAP)
+        pairs = _assign(
+            np.where(alike, _overlaps(np.stack([mask for mask, _ in expected]), masks), 0), _OVERLAP
+        )
         # What is left: how near to where a thing should be, or was, 1 for the same place and 0 out of reach.
         centres = np.stack([_centre(mask) for mask in masks])
-        places = np.stack([(centre, track.centre) for track, (_, centre) in zip(self._tracks, expected, strict=True)])
+        places = np.stack(
+            [
+                (centre, track.centre)
+                for track, (_, centre) in zip(self._tracks, expected, strict=True)
+            ]
+        )
         apart = np.linalg.norm(places[:, None] - centres[:, None], axis=-1).min(axis=-1)  # (k, i)
-        sizes = np.sqrt(np.maximum([[track.mask.sum()] for track in self._tracks], masks.sum(axis=(1, 2))))
+        sizes = np.sqrt(
+            np.maximum([[track.mask.sum()] for track in self._tracks], masks.sum(axis=(1, 2)))
+        )
         near = np.where(alike, 1 - apart / (_REACH * sizes), 0)
         for row, column in pairs:
             near[row], near[:, column] = 0, 0
@@ -134,10 +147,16 @@ def _assign(gain: Float[np.ndarray, "k i"], least: float) -> list[tuple[int, int
 
     gain = np.where(gain >= least, gain, 0)
     rows, columns = linear_sum_assignment(gain, maximize=True)
-    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True) if gain[row, column] > 0]
+    return [
+        (int(row), int(column))
+        for row, column in zip(rows, columns, strict=True)
+        if gain[row, column] > 0
+    ]
 
 
-def _overlaps(ours: Bool[np.ndarray, "k p p"], theirs: Bool[np.ndarray, "i p p"]) -> Float[np.ndarray, "k i"]:
+def _overlaps(
+    ours: Bool[np.ndarray, "k p p"], theirs: Bool[np.ndarray, "i p p"]
+) -> Float[np.ndarray, "k i"]:
     """Intersection over union of every pair of masks."""
     first, second = (each.reshape(len(each), -1).astype(np.float32) for each in (ours, theirs))
     common = first @ second.T
@@ -158,5 +177,7 @@ def _shifted(mask: Bool[np.ndarray, "p p"], down: int, right: int) -> Bool[np.nd
     height, width = mask.shape
     if abs(down) < height and abs(right) < width:
         target = moved[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]
-        target[:] = mask[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
+        target[:] = mask[
+            max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
+        ]
     return moved

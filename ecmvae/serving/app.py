@@ -24,7 +24,14 @@ from ecmvae.locks import temporary_folder
 from ecmvae.prediction.options import Style
 from ecmvae.prediction.writers import WRITERS
 from ecmvae.serving.connections import Deadlines, RequestDeadlines, with_deadlines
-from ecmvae.serving.guard import AllowedHosts, HostGuard, JsonGuard, LoginGuard, SecurityHeaders, UploadQuota
+from ecmvae.serving.guard import (
+    AllowedHosts,
+    HostGuard,
+    JsonGuard,
+    LoginGuard,
+    SecurityHeaders,
+    UploadQuota,
+)
 from ecmvae.serving.quotas import LoginThrottle, UploadStore
 from ecmvae.serving.service import Cancelled, JobOptions, Limits, PredictionService, SessionStore
 
@@ -76,7 +83,9 @@ def build_page(
         words: str = "",
     ) -> tuple[Any, ...]:
         if video is None:
-            raise gr.Error("Drop a video or record one first.", title="No video", print_exception=False)
+            raise gr.Error(
+                "Drop a video or record one first.", title="No video", print_exception=False
+            )
         uploads.use(Path(video))
         options = JobOptions(
             style=cast(Style, style),
@@ -96,11 +105,18 @@ def build_page(
                     progress=lambda share: progress(share, desc="Looking and listening"),
                 )
         except UserError as error:
-            line = html.escape(str(error).replace(f"{Path(video).parent}{os.sep}", ""))  # the folder does not help
-            raise gr.Error(line, title="This did not work", duration=30, print_exception=False) from error
+            line = html.escape(
+                str(error).replace(f"{Path(video).parent}{os.sep}", "")
+            )  # the folder does not help
+            raise gr.Error(
+                line, title="This did not work", duration=30, print_exception=False
+            ) from error
         except Cancelled:
             raise gr.Error("Nothing was kept.", title="Cancelled", print_exception=False) from None
-        buttons = [gr.DownloadButton(value=answer.files.get(name), visible=name in answer.files) for name in downloads]
+        buttons = [
+            gr.DownloadButton(value=answer.files.get(name), visible=name in answer.files)
+            for name in downloads
+        ]
         return str(answer.files["overlay"]), answer.summary, answer.timeline, *buttons
 
     def segment_concepts(
@@ -114,7 +130,17 @@ def build_page(
         request: Any,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> tuple[Any, ...]:
-        return segment(video, style, threshold, samples, smoothing, cutout, request, progress, words=words or "")
+        return segment(
+            video,
+            style,
+            threshold,
+            samples,
+            smoothing,
+            cutout,
+            request,
+            progress,
+            words=words or "",
+        )
 
     def cancel(request: Any) -> str:
         sessions.cancel(request.session_hash or "")
@@ -137,32 +163,57 @@ def build_page(
         async def preprocess_data(self, *arguments: Any, **named: Any) -> Any:
             try:
                 return await super().preprocess_data(*arguments, **named)
-            except Exception as error:  # any: they come from the components, from pydantic, from moving files
+            except (
+                Exception
+            ) as error:  # any: they come from the components, from pydantic, from moving files
                 logger.warning("refused a job: %s: %s", type(error).__name__, cut(str(error)))
                 message = "These are not inputs of this page."
                 raise gr.Error(message, title="This did not work", print_exception=False) from error
 
-    with Page(title="What sounds here?", analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)) as page:
+    with Page(
+        title="What sounds here?", analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)
+    ) as page:
         gr.Markdown(
             "# What sounds here?\nDrop a video, or record one: the objects that sound are marked. Nothing leaves "
             f"this machine. Up to {limits.seconds:g} seconds and {limits.megabytes} MB."
         )
         with gr.Row():
             camera = gr.WebcamOptions(mirror=False, constraints=_CAMERA)
-            source = gr.Video(label="Your video", sources=["upload", "webcam"], webcam_options=camera, elem_id="source")
+            source = gr.Video(
+                label="Your video",
+                sources=["upload", "webcam"],
+                webcam_options=camera,
+                elem_id="source",
+            )
             result = gr.Video(label="What sounds in it", interactive=False, elem_id="result")
         clips = [[str(path)] for path in examples]
         if clips:
             gr.Examples(clips, inputs=[source], label="Or try one of these")
         with gr.Row(elem_id="choices"):
             style = gr.Radio(
-                list(get_args(Style)), value="contour", label="Style", elem_id="style", scale=5, min_width=350
+                list(get_args(Style)),
+                value="contour",
+                label="Style",
+                elem_id="style",
+                scale=5,
+                min_width=350,
             )
-            threshold = gr.Slider(0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3)
+            threshold = gr.Slider(
+                0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3
+            )
             samples = gr.Slider(
-                1, 16, value=1, step=1, label="Samples", elem_id="samples", scale=3, visible=not service.takes_concepts
+                1,
+                16,
+                value=1,
+                step=1,
+                label="Samples",
+                elem_id="samples",
+                scale=3,
+                visible=not service.takes_concepts,
             )
-            smoothing = gr.Slider(0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3)
+            smoothing = gr.Slider(
+                0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3
+            )
         words = (
             gr.Textbox(
                 label="What to listen and look for",
@@ -173,7 +224,10 @@ def build_page(
             if service.takes_concepts
             else None
         )
-        cutout = gr.Checkbox(label="Also cut out what sounds (WebM with transparency; takes longer)", elem_id="cutout")
+        cutout = gr.Checkbox(
+            label="Also cut out what sounds (WebM with transparency; takes longer)",
+            elem_id="cutout",
+        )
         with gr.Row(elem_id="actions"):
             start = gr.Button("Find what sounds", variant="primary", elem_id="start", scale=3)
             stop = gr.Button("Cancel", elem_id="cancel", scale=1)
@@ -181,19 +235,36 @@ def build_page(
         timeline = gr.HTML(elem_id="timeline")
         with gr.Row(elem_id="downloads"):
             buttons = [
-                gr.DownloadButton(f"\N{DOWNWARDS ARROW TO BAR} {label}", visible=False, size="sm", min_width=140)
+                gr.DownloadButton(
+                    f"\N{DOWNWARDS ARROW TO BAR} {label}", visible=False, size="sm", min_width=140
+                )
                 for label in downloads.values()
             ]
         started = start.click(
             segment if words is None else segment_concepts,
-            inputs=[source, style, threshold, samples, smoothing, cutout, *([] if words is None else [words])],
+            inputs=[
+                source,
+                style,
+                threshold,
+                samples,
+                smoothing,
+                cutout,
+                *([] if words is None else [words]),
+            ],
             outputs=[result, summary, timeline, *buttons],
             show_progress_on=[result],
             concurrency_limit=limits.jobs,
             api_name="segment",
         )
         # `cancel` stops a running job, `cancels` takes a waiting one out of the queue.
-        stop.click(cancel, outputs=[summary], cancels=[started], queue=False, show_progress="hidden", api_name="cancel")
+        stop.click(
+            cancel,
+            outputs=[summary],
+            cancels=[started],
+            queue=False,
+            show_progress="hidden",
+            api_name="cancel",
+        )
         page.unload(leave)
     return page
 
@@ -246,7 +317,9 @@ def launch(
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        app.user_middleware[:0] = outer  # Gradio has put its own around ours; the server does not listen yet
+        app.user_middleware[:0] = (
+            outer  # Gradio has put its own around ours; the server does not listen yet
+        )
         app.middleware_stack = app.build_middleware_stack()
         sweeping = asyncio.create_task(_sweep(uploads))
         yield

@@ -86,20 +86,37 @@ def app(
         visitor_megabytes=visitor_megabytes,
         total_megabytes=total_megabytes,
     )
-    AllowedHosts(host, tuple(allowed_hosts or ()))  # refuses a wrong name before the model is loaded
+    AllowedHosts(
+        host, tuple(allowed_hosts or ())
+    )  # refuses a wrong name before the model is loaded
     limit_arenas()
-    service = PredictionService(checkpoint, device, limits, trust_code=trust_code, concepts=concepts)
+    service = PredictionService(
+        checkpoint, device, limits, trust_code=trust_code, concepts=concepts
+    )
     with own_folder() as folder:
         sessions, uploads = SessionStore(folder), UploadStore(limits, folder=folder)
-        page = build_page(service, limits, sessions, uploads, own_examples() if examples is None else examples)
+        page = build_page(
+            service, limits, sessions, uploads, own_examples() if examples is None else examples
+        )
         try:
             address = launch(
-                page, limits, uploads, host=host, port=port, allowed_hosts=allowed_hosts or (), password=password
+                page,
+                limits,
+                uploads,
+                host=host,
+                port=port,
+                allowed_hosts=allowed_hosts or (),
+                password=password,
             )
         except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port} ({error}): choose another --port") from error
+            raise UserError(
+                f"cannot listen on {host}:{port} ({error}): choose another --port"
+            ) from error
         if host not in ("127.0.0.1", "localhost", "::1") and password is None:
-            logger.warning("everyone who reaches %s may use this page: --password_file asks for a password", host)
+            logger.warning(
+                "everyone who reaches %s may use this page: --password_file asks for a password",
+                host,
+            )
         print(f"{address} (Ctrl-C ends it)", flush=True)
         try:
             Event().wait()

@@ -75,7 +75,11 @@ class _Connection:
             return
         if self.received:
             address = self._transport.get_extra_info("peername")
-            logger.warning("closed a connection from %s: no whole request in %g s", address and address[0], seconds)
+            logger.warning(
+                "closed a connection from %s: no whole request in %g s",
+                address and address[0],
+                seconds,
+            )
         self._transport.abort()
 
 
@@ -83,7 +87,9 @@ _connection: ContextVar[_Connection | None] = ContextVar("connection", default=N
 """The connection that the running task answers."""
 
 
-def with_deadlines(protocol: type[asyncio.Protocol], deadlines: Deadlines) -> type[asyncio.Protocol]:
+def with_deadlines(
+    protocol: type[asyncio.Protocol], deadlines: Deadlines
+) -> type[asyncio.Protocol]:
     """A server's protocol that closes connections on which no whole request head arrives.
 
     Args:
@@ -158,7 +164,9 @@ class _Body:
         except TimeoutError:
             if not self._gave_up:
                 client = self._scope.get("client")
-                logger.warning("gave up a request from %s: its body arrives too slowly", client and client[0])
+                logger.warning(
+                    "gave up a request from %s: its body arrives too slowly", client and client[0]
+                )
             self._gave_up = True
             loop.call_later(1.0, self._connection.close)  # time for an answer
             return {"type": "http.disconnect"}

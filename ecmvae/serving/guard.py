@@ -40,13 +40,24 @@ _HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"same-origin"),  # "no-referrer" would turn the Origin of the page's own forms into null
+    (
+        b"referrer-policy",
+        b"same-origin",
+    ),  # "no-referrer" would turn the Origin of the page's own forms into null
 ]
 _LARGEST_BODY = 1_000_000  # bytes of a request that is not an upload
 _UNUSED = tuple(
     f"/gradio_api/{name}"
     for name in (
-        *("process_recording", "component_server", "stream", "api", "proxy=", "deep_link", "custom_component"),
+        *(
+            "process_recording",
+            "component_server",
+            "stream",
+            "api",
+            "proxy=",
+            "deep_link",
+            "custom_component",
+        ),
         *("vibe-", "undo-vibe-edit", "run-history", "dev", "profiling"),
     )
 )
@@ -70,7 +81,9 @@ class AllowedHosts:
         """Raise a `UserError` if an extra name has a scheme, a port or a path."""
         for name in self.extra:
             if _hostname(name) != name.lower():
-                raise UserError(f"allowed_hosts takes names like page.example, without scheme and port, not {name!r}")
+                raise UserError(
+                    f"allowed_hosts takes names like page.example, without scheme and port, not {name!r}"
+                )
 
     def host(self, authority: str) -> bool:
         """Whether a Host header, `name` or `name:port`, is one of ours."""
@@ -88,7 +101,10 @@ class AllowedHosts:
         place = origin.partition("://")[2]
         if _hostname(place) in map(str.lower, self.extra):
             return True
-        return self.host(place) and (_hostname(place), _port(place)) == (_hostname(authority), _port(authority))
+        return self.host(place) and (_hostname(place), _port(place)) == (
+            _hostname(authority),
+            _port(authority),
+        )
 
 
 class HostGuard:
@@ -161,7 +177,9 @@ class UploadQuota:
         if "transfer-encoding" in headers:
             await _refuse(411, "requests need a Content-Length", scope, receive, send)
             return
-        size = int(headers.get("content-length", "0"))  # the server has refused what is not a number
+        size = int(
+            headers.get("content-length", "0")
+        )  # the server has refused what is not a number
         if path != "/gradio_api/upload":
             if size > _LARGEST_BODY:
                 reason = f"a request of {size} bytes that is not an upload: {_LARGEST_BODY} are the limit"
@@ -174,9 +192,13 @@ class UploadQuota:
         except UserError as error:
             await _refuse(413, str(error), scope, receive, send)
         except _BadForm as error:
-            await _refuse(400, f"this form cannot be read ({cut(str(error))})", scope, receive, send)
+            await _refuse(
+                400, f"this form cannot be read ({cut(str(error))})", scope, receive, send
+            )
 
-    async def _upload(self, visitor: str, size: int, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _upload(
+        self, visitor: str, size: int, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Pass an upload on, and note the files that Gradio's answer, a JSON list of paths, names."""
         status, body = 0, b""
 
@@ -189,7 +211,9 @@ class UploadQuota:
         async def receive_all() -> Message:
             message = await receive()
             if message["type"] == "http.disconnect" and not status:
-                raise MultiPartException("the upload was cut short")  # for this one Gradio deletes what it has stored
+                raise MultiPartException(
+                    "the upload was cut short"
+                )  # for this one Gradio deletes what it has stored
             return message
 
         began = time.time() - 1.0  # clocks of file systems are coarse
@@ -219,7 +243,8 @@ class JsonGuard:
         """Pass a request on, or answer 400."""
         if (
             scope["type"] != "http"
-            or scope["method"] in ("GET", "HEAD", "OPTIONS")  # browsers say JSON there, too, and send nothing
+            or scope["method"]
+            in ("GET", "HEAD", "OPTIONS")  # browsers say JSON there, too, and send nothing
             or "json" not in HTTPConnection(scope).headers.get("content-type", "").lower()
         ):
             await self._app(scope, receive, send)
@@ -290,16 +315,25 @@ def _new_cookies(message: Message) -> set[str]:
     cookies: set[str] = set()
     for name, value in message["headers"]:
         if name.lower() == b"set-cookie":
-            cookies |= {each.value for each in SimpleCookie(value.decode("latin-1")).values() if each.value}
+            cookies |= {
+                each.value for each in SimpleCookie(value.decode("latin-1")).values() if each.value
+            }
     return cookies
 
 
 async def _refuse(
-    status: int, reason: str, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
+    status: int,
+    reason: str,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    headers: dict[str, str] | None = None,
 ) -> None:
     """Answer with one line, and log it."""
     method = scope.get("method", "websocket")
-    logger.warning("refused %s %s from %s: %s", method, _shown(scope["path"]), _address(scope), reason)
+    logger.warning(
+        "refused %s %s from %s: %s", method, _shown(scope["path"]), _address(scope), reason
+    )
     await PlainTextResponse(f"{reason}\n", status, headers)(scope, receive, send)
 
 

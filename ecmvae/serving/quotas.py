@@ -57,7 +57,9 @@ class LoginThrottle:
         """
         now = self._clock()
         self._failures = {
-            key: (count, last) for key, (count, last) in self._failures.items() if now - last < _FORGOTTEN_AFTER
+            key: (count, last)
+            for key, (count, last) in self._failures.items()
+            if now - last < _FORGOTTEN_AFTER
         }
         count, last = self._failures.get(visitor, (0, now))
         if count >= _FREE_GUESSES:
@@ -86,7 +88,12 @@ class UploadStore:
     Methods may be called from any thread.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
+        folder: Path | None = None,
+    ) -> None:
         """Refuse what exceeds the limits.
 
         Args:
@@ -173,11 +180,21 @@ class UploadStore:
 
     def _stored(self, visitor: str) -> tuple[int, int]:
         """Bytes of the visitor and of everyone, on disk or on their way."""
-        sizes = [(upload.visitor, path.stat().st_size) for path, upload in self._uploads.items() if path.exists()]
+        sizes = [
+            (upload.visitor, path.stat().st_size)
+            for path, upload in self._uploads.items()
+            if path.exists()
+        ]
         sizes += self._reserved
         parts = sum(path.stat().st_size for path in self._parts() if path.exists())
-        return sum(size for owner, size in sizes if owner == visitor), sum(size for _, size in sizes) + parts
+        return sum(size for owner, size in sizes if owner == visitor), sum(
+            size for _, size in sizes
+        ) + parts
 
     def _parts(self) -> list[Path]:
         """Files that are not in a folder of their own yet."""
-        return [] if self._folder is None else [path for path in self._folder.iterdir() if path.is_file()]
+        return (
+            []
+            if self._folder is None
+            else [path for path in self._folder.iterdir() if path.is_file()]
+        )

@@ -143,7 +143,13 @@ class PredictionService:
     """Runs predictions, a limited number at a time; keeps the last one, to draw it again in another style."""
 
     def __init__(
-        self, model: Any, device: str, limits: Limits, *, trust_code: bool = False, concepts: str | None = None
+        self,
+        model: Any,
+        device: str,
+        limits: Limits,
+        *,
+        trust_code: bool = False,
+        concepts: str | None = None,
     ) -> None:
         """Load the model once, whatever `VideoPredictor` takes; jobs beyond the limits are refused.
 
@@ -161,7 +167,13 @@ class PredictionService:
         return isinstance(self._predictor.engine, NamingEngine)
 
     def run(
-        self, video: Path, options: JobOptions, *, folder: Path, cancelled: Event, progress: Callable[[float], None]
+        self,
+        video: Path,
+        options: JobOptions,
+        *,
+        folder: Path,
+        cancelled: Event,
+        progress: Callable[[float], None],
     ) -> Answer:
         """Predict one video; a video with the samples, smoothing and concepts of the last job is only drawn again.
 
@@ -186,7 +198,12 @@ class PredictionService:
             self._slots.release()
 
     def _run(
-        self, info: VideoInfo, options: JobOptions, folder: Path, cancelled: Event, progress: Callable[[float], None]
+        self,
+        info: VideoInfo,
+        options: JobOptions,
+        folder: Path,
+        cancelled: Event,
+        progress: Callable[[float], None],
     ) -> Answer:
         progress(0.0)
         duration = info.duration or self._limits.seconds
@@ -200,14 +217,20 @@ class PredictionService:
 
         def on_frame(time: float) -> None:
             _stop_if(cancelled)
-            if time > self._limits.seconds + 0.5:  # the declared duration was wrong, or there was none
-                raise UserError(f"the video is longer than {self._limits.seconds:g} s: cut it first")
+            if (
+                time > self._limits.seconds + 0.5
+            ):  # the declared duration was wrong, or there was none
+                raise UserError(
+                    f"the video is longer than {self._limits.seconds:g} s: cut it first"
+                )
             progress(min(time / duration, 1.0))
 
         stem = info.path.stem[:_LONGEST_NAME]
         files = {name: folder / f"{stem}{WRITERS.get(name).ending}" for name in options.writers}
         look = WriterOptions(style=options.style)
-        summary = write_outputs(noted(self._windows(info, options)), info, files, options=look, on_frame=on_frame)
+        summary = write_outputs(
+            noted(self._windows(info, options)), info, files, options=look, on_frame=on_frame
+        )
         result = VideoResult.join(windows)
         self._last = _key(info, options), result
         return Answer(files, timeline_html(result), _line(summary, result, options.threshold))
@@ -238,7 +261,9 @@ class PredictionService:
             raise UserError(f"the video has {megabytes:.0f} MB, more than {self._limits.megabytes}")
         info = probe(video)
         if info.duration is not None and info.duration > self._limits.seconds + 0.5:
-            raise UserError(f"the video has {info.duration:.0f} s, more than {self._limits.seconds:g} s: cut it first")
+            raise UserError(
+                f"the video has {info.duration:.0f} s, more than {self._limits.seconds:g} s: cut it first"
+            )
         return info
 
 
@@ -249,7 +274,9 @@ def _key(info: VideoInfo, options: JobOptions) -> tuple[Path, int, float, str]:
 
 def _line(summary: Summary, result: VideoResult, threshold: float) -> str:
     """What became of a job, and what to try when nothing is marked."""
-    line = f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"
+    line = (
+        f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"
+    )
     if heard := result.heard():
         line += f"; heard: {', '.join(heard[:_MOST_NAMES])}"
     if not summary.sounding:

@@ -32,15 +32,31 @@ def timeline_html(result: VideoResult) -> str:
     """
     area = result.masked_area
     doubt = result.key_uncertainty.mean(axis=(1, 2), dtype=np.float32)
-    doubt = np.interp(result.timestamps, result.key_times, doubt)  # key frames begin later and end earlier
+    doubt = np.interp(
+        result.timestamps, result.key_times, doubt
+    )  # key frames begin later and end earlier
     seconds = float(result.timestamps[-1])
     lanes = [
         _lane("sound", "sound activity", "\N{MINUS SIGN}60 to 0 dB", result.audio_activity, 1.0),
-        _lane("area", "masked area", f"up to {area.max():.1%} of the picture", area, max(float(area.max()), _LEAST)),
-        _lane("doubt", "uncertainty", f"up to {doubt.max():.2f} bit a pixel", doubt, max(float(doubt.max()), _LEAST)),
+        _lane(
+            "area",
+            "masked area",
+            f"up to {area.max():.1%} of the picture",
+            area,
+            max(float(area.max()), _LEAST),
+        ),
+        _lane(
+            "doubt",
+            "uncertainty",
+            f"up to {doubt.max():.2f} bit a pixel",
+            doubt,
+            max(float(doubt.max()), _LEAST),
+        ),
     ]
     for number, (name, activity) in enumerate(_most_active(result)):
-        lanes.append(_lane(f"class class{number}", name, f"up to {activity.max():.2f}", activity, 1.0))
+        lanes.append(
+            _lane(f"class class{number}", name, f"up to {activity.max():.2f}", activity, 1.0)
+        )
     ticks = "".join(f"<span>{moment:.1f} s</span>" for moment in np.linspace(0, seconds, 5))
     return (
         f'<figure class="timeline" data-seconds="{seconds:.3f}">'

@@ -65,10 +65,14 @@ def run(
         UserError: Before anything is started, for whatever is wrong with a variant, the data or the folder.
     """
     if own := [name for name in settings if name in ("train.seed", "train.out", "train.name")]:
-        instead = {"train.seed": "--seeds", "train.out": "--out"}.get(own[0], "the names of the variants")
+        instead = {"train.seed": "--seeds", "train.out": "--out"}.get(
+            own[0], "the names of the variants"
+        )
         raise UserError(f"a study sets --{own[0]} itself: use {instead}")
     if score_on is None and task in ("s4", "ms3", "avss"):
-        raise UserError(f"say where {task} lies: --score_on FOLDER, the one that holds Single-source or Multi-sources")
+        raise UserError(
+            f"say where {task} lies: --score_on FOLDER, the one that holds Single-source or Multi-sources"
+        )
     numbers = _seeds(seeds)
     refuse_unwritable(Path(out) / "study.json")
     from ecmvae.study.variants import read_variants
@@ -77,7 +81,9 @@ def run(
     from ecmvae.study.preflight import check_scoring, check_variants
     from ecmvae.study.runner import Study
 
-    study = Study(variants=found, seeds=numbers, out=Path(out), data=score_on, split=split, task=task)
+    study = Study(
+        variants=found, seeds=numbers, out=Path(out), data=score_on, split=split, task=task
+    )
     study.check()
     check_variants(found)
     if study.scores:
@@ -131,7 +137,9 @@ def _seeds(text: str) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"--seeds takes whole numbers separated by commas, such as 0,1,2, got {text!r}") from None
+        raise UserError(
+            f"--seeds takes whole numbers separated by commas, such as 0,1,2, got {text!r}"
+        ) from None
     for number in numbers:
         check_range("seeds", number, 0, 2**32 - 1)
     if len(set(numbers)) < len(numbers):

@@ -29,7 +29,9 @@ class Interval(NamedTuple):
 
     def __str__(self) -> str:
         """Such as ``0.4120 [0.3511, 0.4702]``."""
-        return f"{self.value:.4f}" + ("" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]")
+        return f"{self.value:.4f}" + (
+            "" if self.low is None else f" [{self.low:.4f}, {self.high:.4f}]"
+        )
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
@@ -39,7 +41,9 @@ def over_seeds(values: Sequence[float]) -> Interval:
         return Interval(mean, None, None)
     from scipy.special import stdtrit
 
-    half = float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+    half = (
+        float(stdtrit(len(values) - 1, 0.975)) * statistics.stdev(values) / math.sqrt(len(values))
+    )
     return Interval(mean, mean - half, mean + half)
 
 
@@ -73,6 +77,8 @@ def over_seeds_and_clips(
     return Interval(mean, float(low), float(high))
 
 
-def _counts(generator: np.random.Generator, items: int, resamples: int) -> Float[np.ndarray, "resamples items"]:
+def _counts(
+    generator: np.random.Generator, items: int, resamples: int
+) -> Float[np.ndarray, "resamples items"]:
     """How often each of the items is in each sample of as many, drawn with replacement."""
     return generator.multinomial(items, np.full(items, 1 / items), size=resamples).astype(float)

@@ -26,9 +26,15 @@ def draw(table: StudyTable, out: Path) -> Path:
     for (means, differences), name in zip(panels, table.headlines, strict=True):
         estimates = [row.estimates[name] for row in table.rows]
         _points(means, [each.mean for each in estimates], [each.by_seed for each in estimates])
-        _points(differences, [each.difference for each in estimates], [each.difference_by_seed for each in estimates])
+        _points(
+            differences,
+            [each.difference for each in estimates],
+            [each.difference_by_seed for each in estimates],
+        )
         differences.axvline(0, color=_GREY, linewidth=0.8, zorder=0)
-        means.set_yticks(range(rows), [cut(row.runs[0].variant or row.label, 48) for row in table.rows])
+        means.set_yticks(
+            range(rows), [cut(row.runs[0].variant or row.label, 48) for row in table.rows]
+        )
         means.set_ylim(rows - 0.5, -0.5)
         means.set_title(name, fontsize="medium")
         differences.set_title(f"difference to {cut(table.rows[0].label, 40)}", fontsize="medium")
@@ -37,7 +43,9 @@ def draw(table: StudyTable, out: Path) -> Path:
     return out
 
 
-def _points(axes: Any, values: Sequence[Interval | None], by_seed: Sequence[Mapping[int, float]]) -> None:
+def _points(
+    axes: Any, values: Sequence[Interval | None], by_seed: Sequence[Mapping[int, float]]
+) -> None:
     """One line a variant, from top to bottom."""
     for line, (value, seeds) in enumerate(zip(values, by_seed, strict=True)):
         if value is None:

@@ -56,7 +56,9 @@ def check_scoring(variants: Sequence[Variant], data: str | None, split: str, tas
             try:
                 load_clips(wanted, split)
             except UserError as error:
-                raise UserError(f"scoring {variant.name} on {name}, split {split}: {error}") from error
+                raise UserError(
+                    f"scoring {variant.name} on {name}, split {split}: {error}"
+                ) from error
 
 
 def _check_weights(config: Config) -> None:
@@ -65,7 +67,12 @@ def _check_weights(config: Config) -> None:
         ("model.audio.weights", config.model.audio.weights),
         ("train.initial_checkpoint", config.train.initial_checkpoint),
     ):
-        if weights is not None and os.sep in weights and "://" not in weights and not Path(weights).exists():
+        if (
+            weights is not None
+            and os.sep in weights
+            and "://" not in weights
+            and not Path(weights).exists()
+        ):
             raise UserError(f"{name}={weights}: there is no such file or folder")
 
 

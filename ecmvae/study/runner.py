@@ -95,7 +95,10 @@ class Study:
             folder = self._run_folder(name, seed)
             if not (folder / CONFIG_FILE).exists():
                 continue
-            here, there = (by_dotted_name(each.to_dict()) for each in (config, load_config(folder / CONFIG_FILE)))
+            here, there = (
+                by_dotted_name(each.to_dict())
+                for each in (config, load_config(folder / CONFIG_FILE))
+            )
             odd = [key for key in here if here[key] != there.get(key) and key not in _PLACES]
             if odd:
                 raise UserError(
@@ -120,14 +123,18 @@ class Study:
                 started, before = time.monotonic(), entries[key].state
                 print(f"[{number}/{len(wanted)}] {key[0]}, seed {key[1]}", flush=True)
                 self._do(entries, entries[key], config, lock)
-                took = "" if before == FINISHED else f", {(time.monotonic() - started) / 60:.1f} min"
+                took = (
+                    "" if before == FINISHED else f", {(time.monotonic() - started) / 60:.1f} min"
+                )
                 print(f"    {entries[key].state}{took}", flush=True)
                 if entries[key].code in _STOPPED:
                     print(f"stopped; the same command goes on: {show_path(self.out)}")
                     return entries[key].code
         table = StudyTable.of(collect([self.out]))
         files = table.write(self.out / RESULTS)
-        print(f"\n{table.to_markdown()}\nwritten: {show_path(files[0])}, {', '.join(each.name for each in files[1:])}")
+        print(
+            f"\n{table.to_markdown()}\nwritten: {show_path(files[0])}, {', '.join(each.name for each in files[1:])}"
+        )
         codes = {entry.code for entry in entries.values()} - {0}
         return 0 if not codes else 2 if 2 in codes else 1
 
@@ -136,7 +143,12 @@ class Study:
         return {
             (variant.name, seed): replace(
                 variant.config,
-                train=replace(variant.config.train, seed=seed, out=str(self.out), name=f"{variant.name}-seed{seed}"),
+                train=replace(
+                    variant.config.train,
+                    seed=seed,
+                    out=str(self.out),
+                    name=f"{variant.name}-seed{seed}",
+                ),
             )
             for seed in self.seeds
             for variant in self.variants
@@ -159,7 +171,9 @@ class Study:
         folder = self.out / entry.folder
         if entry.state != FINISHED:
             begun = (folder / "checkpoints" / "last.ckpt").exists()
-            if folder.exists() and not begun:  # it left nothing to go on from, and its number should be free
+            if (
+                folder.exists() and not begun
+            ):  # it left nothing to go on from, and its number should be free
                 shutil.rmtree(folder)
             words = ["--resume", str(folder)] if begun else self._new(entry, config)
             self._start(entry, ["train", *words], lock)
@@ -226,7 +240,9 @@ def _alone(folder: Path) -> Iterator[int]:
     folder.mkdir(parents=True, exist_ok=True)
     with open_locked(folder / ".lock", os.O_RDWR | os.O_CREAT) as lock:
         if lock is None:
-            raise UserError(f"{show_path(folder)} is being run by another process: wait for it or stop it")
+            raise UserError(
+                f"{show_path(folder)} is being run by another process: wait for it or stop it"
+            )
         yield lock
 
 
@@ -240,7 +256,9 @@ def _handed_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         if number == signal.SIGTERM:  # a terminal sends Ctrl-C to the process by itself
             process.terminate()
 
-    previous = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {
+        number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield received
     finally:

@@ -22,7 +22,14 @@ STUDY_FILE = "study.json"
 
 FINISHED = "finished"
 
-_NOT_COMPARED = ("train.seed", "train.name", "train.out", "train.device", "train.devices", "data.workers")
+_NOT_COMPARED = (
+    "train.seed",
+    "train.name",
+    "train.out",
+    "train.device",
+    "train.devices",
+    "data.workers",
+)
 _BY_CLIP = {"per_clip.miou": "miou", "per_clip.fscore": "fscore"}
 """Score -> the column of clips.csv whose mean it is."""
 
@@ -86,7 +93,9 @@ def collect(folders: Iterable[Path]) -> list[Run]:
     return list(known.values())
 
 
-def _read(folder: Path, entry: Mapping[str, Any], reports: Iterable[tuple[Path, Mapping[str, Any]]]) -> Run:
+def _read(
+    folder: Path, entry: Mapping[str, Any], reports: Iterable[tuple[Path, Mapping[str, Any]]]
+) -> Run:
     variant = str(entry.get("variant", ""))
     if not (folder / CONFIG_FILE).exists():  # a study's run that failed before it had a folder
         return Run(folder, {}, entry["seed"], entry["state"], {}, variant=variant)
@@ -94,7 +103,11 @@ def _read(folder: Path, entry: Mapping[str, Any], reports: Iterable[tuple[Path, 
     scores: dict[str, float] = {}
     clips: dict[str, Mapping[str, Clip]] = {}
     if (folder / "best" / METADATA_FILE).exists():
-        scores = {name: value for name, value in read_json(folder / "best" / METADATA_FILE).items() if "val/" in name}
+        scores = {
+            name: value
+            for name, value in read_json(folder / "best" / METADATA_FILE).items()
+            if "val/" in name
+        }
         digest = sha256_of(folder / "best" / WEIGHTS_FILE)
         for path, report in reports:
             if report["about"].get("sha256") == digest:
@@ -106,7 +119,9 @@ def _read(folder: Path, entry: Mapping[str, Any], reports: Iterable[tuple[Path, 
     # curves.png is the last thing that a run writes.
     seen = FINISHED if (folder / "curves.png").exists() else "stopped, or still running"
     compared = {name: knobs[name] for name in knobs if name not in _NOT_COMPARED}
-    return Run(folder, compared, knobs["train.seed"], entry.get("state", seen), scores, clips, variant)
+    return Run(
+        folder, compared, knobs["train.seed"], entry.get("state", seen), scores, clips, variant
+    )
 
 
 def _composed(about: Mapping[str, Any]) -> bool:
@@ -117,12 +132,18 @@ def _composed(about: Mapping[str, Any]) -> bool:
 def _scores(report: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
     """The numbers under the real sound, and what that was worth; what all their names begin with says on what."""
     about = report["about"]
-    how = "" if about.get("latents") == "mean" else f" {about.get('latents')} x{about.get('samples')}"
+    how = (
+        "" if about.get("latents") == "mean" else f" {about.get('latents')} x{about.get('samples')}"
+    )
     prefix = f"{about['task']} {about['split']}, {about['clips']} clips{how}: "
     real = report["scores"].get("real") or report["scores"]["real sound"]
     batches = {"avsbench": f"b{about['batch_clips']} avsbench"} if "batch_clips" in about else {}
-    named = {batches.get(name, name): value for name, value in real.items()} | {"gain": report["audio_gain"]}
-    return prefix, {name: value for name, value in by_dotted_name(named).items() if isinstance(value, float)}
+    named = {batches.get(name, name): value for name, value in real.items()} | {
+        "gain": report["audio_gain"]
+    }
+    return prefix, {
+        name: value for name, value in by_dotted_name(named).items() if isinstance(value, float)
+    }
 
 
 def _clips(table: Path, scores: Mapping[str, float]) -> dict[str, dict[str, Clip]]:
@@ -138,8 +159,12 @@ def _clips(table: Path, scores: Mapping[str, float]) -> dict[str, dict[str, Clip
         try:
             values = [float(row[column]) for row in rows]
         except (KeyError, ValueError) as error:
-            raise UserError(f"{show_path(table)} has no number for each clip in {column}: score again") from error
-        if score in scores and math.isclose(math.fsum(values) / len(values), scores[score], abs_tol=1e-5):
+            raise UserError(
+                f"{show_path(table)} has no number for each clip in {column}: score again"
+            ) from error
+        if score in scores and math.isclose(
+            math.fsum(values) / len(values), scores[score], abs_tol=1e-5
+        ):
             clusters = [row.get("picture") or row["name"] for row in rows]
             found[score] = dict(zip(names, map(Clip, values, clusters), strict=True))
     return found

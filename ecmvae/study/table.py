@@ -55,7 +55,9 @@ class Estimate:
         """Mean ± sample standard deviation; the mean alone of a single seed, and - of none."""
         if self.mean is None:
             return "-"
-        return f"{self.mean.value:.4f}" + ("" if self.deviation is None else f" ± {self.deviation:.4f}")
+        return f"{self.mean.value:.4f}" + (
+            "" if self.deviation is None else f" ± {self.deviation:.4f}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,9 @@ class StudyTable:
     headlines: Sequence[str]
 
     @classmethod
-    def of(cls, runs: Sequence[Run], base: Path | None = None, shown: Sequence[str] = ()) -> StudyTable:
+    def of(
+        cls, runs: Sequence[Run], base: Path | None = None, shown: Sequence[str] = ()
+    ) -> StudyTable:
         """Put runs that differ in nothing but their seed into one row.
 
         Args:
@@ -119,7 +123,10 @@ class StudyTable:
                 Row(
                     label=label(row[0], rows[0][0]),
                     runs=row,
-                    estimates={name: _estimate(name, row, None if row is rows[0] else rows[0]) for name in names},
+                    estimates={
+                        name: _estimate(name, row, None if row is rows[0] else rows[0])
+                        for name in names
+                    },
                 )
                 for row in rows
             ],
@@ -134,7 +141,11 @@ class StudyTable:
             (row.label, len(row.finished), *(row.estimates.get(name, "-") for name in self.columns))
             for row in self.rows
         ]
-        lines = [*markdown_table(header, rows), "", "Fractions: mean ± sample standard deviation over the seeds."]
+        lines = [
+            *markdown_table(header, rows),
+            "",
+            "Fractions: mean ± sample standard deviation over the seeds.",
+        ]
         for name in self.headlines:
             lines += ["", *markdown_table(self._header(name), map(self._cells(name), self.rows))]
         if self.headlines:
@@ -145,7 +156,9 @@ class StudyTable:
             lines += ["", f"Not finished, in no mean: {len(unfinished)} of {len(runs)} runs.", ""]
             lines += [f"- {run.folder.name} (seed {run.seed}): {run.state}" for run in unfinished]
         unscored = [
-            run.folder.name for run in runs if run.state == FINISHED and not set(self.columns) <= run.scores.keys()
+            run.folder.name
+            for run in runs
+            if run.state == FINISHED and not set(self.columns) <= run.scores.keys()
         ]
         if unscored:
             lines += ["", f"Finished, but without some of these scores: {', '.join(unscored)}."]
@@ -156,7 +169,13 @@ class StudyTable:
         runs = [(row, run) for row in self.rows for run in row.runs]
         names = sorted({name for _, run in runs for name in run.scores})
         rows = [
-            [run.folder, row.label, run.seed, run.state, *(run.scores.get(name, "") for name in names)]
+            [
+                run.folder,
+                row.label,
+                run.seed,
+                run.state,
+                *(run.scores.get(name, "") for name in names),
+            ]
             for row, run in runs
         ]
         return csv_text(["folder", "variant", "seed", "state", *names], rows)
@@ -171,7 +190,10 @@ class StudyTable:
                     "label": row.label,
                     "name": row.runs[0].variant,
                     "changes": changes(row.runs[0], self.rows[0].runs[0]),
-                    "runs": [{"folder": str(run.folder), "seed": run.seed, "state": run.state} for run in row.runs],
+                    "runs": [
+                        {"folder": str(run.folder), "seed": run.seed, "state": run.state}
+                        for run in row.runs
+                    ],
                     "scores": {name: _plain(each) for name, each in row.estimates.items()},
                 }
                 for row in self.rows
@@ -194,7 +216,13 @@ class StudyTable:
         return files
 
     def _header(self, name: str) -> tuple[str, ...]:
-        return ("variant", f"{name}, 95 % interval", f"difference to {self.rows[0].label}", "seeds", "clips")
+        return (
+            "variant",
+            f"{name}, 95 % interval",
+            f"difference to {self.rows[0].label}",
+            "seeds",
+            "clips",
+        )
 
     def _cells(self, name: str) -> Callable[[Row], tuple[object, ...]]:
         def cells(row: Row) -> tuple[object, ...]:
@@ -218,7 +246,9 @@ class StudyTable:
             if drawn
             else "Student's t over the seeds"
         )
-        return f"Differences are paired by seed{' and clip' if drawn else ''}. Intervals: 95 %, {how}."
+        return (
+            f"Differences are paired by seed{' and clip' if drawn else ''}. Intervals: 95 %, {how}."
+        )
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -267,12 +297,18 @@ def _estimate(name: str, row: Sequence[Run], base: Sequence[Run] | None) -> Esti
     )
     if base is None:
         return found
-    theirs = {run.seed: run for run in base if run.state == FINISHED and name in run.scores and run.seed in ours}
+    theirs = {
+        run.seed: run
+        for run in base
+        if run.state == FINISHED and name in run.scores and run.seed in ours
+    }
     if not theirs:
         return found
     pairs = {seed: by_seed[seed] - run.scores[name] for seed, run in theirs.items()}
     paired = [ours[seed].clips.get(name, {}) for seed in theirs]
-    difference, _ = _interval(list(pairs.values()), paired, [run.clips.get(name, {}) for run in theirs.values()])
+    difference, _ = _interval(
+        list(pairs.values()), paired, [run.clips.get(name, {}) for run in theirs.values()]
+    )
     return Estimate(
         mean=mean,
         deviation=found.deviation,
@@ -284,7 +320,9 @@ def _estimate(name: str, row: Sequence[Run], base: Sequence[Run] | None) -> Esti
 
 
 def _interval(
-    scores: Sequence[float], clips: Sequence[Mapping[str, Clip]], less: Sequence[Mapping[str, Clip]] | None
+    scores: Sequence[float],
+    clips: Sequence[Mapping[str, Clip]],
+    less: Sequence[Mapping[str, Clip]] | None,
 ) -> tuple[Interval, int]:
     """The interval over seeds and clips, or over seeds where not all runs have the same clips; and how many clips."""
     names = list(clips[0])
@@ -313,5 +351,7 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
         "by_seed": {str(seed): value for seed, value in estimate.by_seed.items()},
         "clips": estimate.clips,
         "difference": None if estimate.difference is None else estimate.difference._asdict(),
-        "difference_by_seed": {str(seed): value for seed, value in estimate.difference_by_seed.items()},
+        "difference_by_seed": {
+            str(seed): value for seed, value in estimate.difference_by_seed.items()
+        },
     }

@@ -43,7 +43,10 @@ class Variant:
 
 
 def read_variants(
-    words: Sequence[str], config: Config, files: Sequence[str] = (), settings: Mapping[str, Any] | None = None
+    words: Sequence[str],
+    config: Config,
+    files: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Variant]:
     """The base and every variant of it.
 
@@ -58,9 +61,13 @@ def read_variants(
             name or content.
     """
     plain = by_dotted_name(config.to_dict())
-    given = [name for name in settings or () if name not in plain and not name.startswith("loss.extra.")]
+    given = [
+        name for name in settings or () if name not in plain and not name.startswith("loss.extra.")
+    ]
     if given:
-        raise UserError(f"--{given[0]}: give a study single settings such as --train.epochs 3, and files as --config")
+        raise UserError(
+            f"--{given[0]}: give a study single settings such as --train.epochs 3, and files as --config"
+        )
     asked = [_layer(name, plain[name]) for name in settings or () if name not in _STUDYS_OWN]
     found = [Variant(BASE, tuple(files), config)]
     for word in words:
@@ -84,14 +91,26 @@ def _read(word: str, files: Sequence[str], asked: Sequence[Mapping[str, Any]]) -
             base.append(value)
         elif equals and not Path(part).is_file():
             if key in _STUDYS_OWN:
-                raise UserError(f"the study itself sets {key}: leave it out" + (" (--seeds)" if "seed" in key else ""))
+                raise UserError(
+                    f"the study itself sets {key}: leave it out"
+                    + (" (--seeds)" if "seed" in key else "")
+                )
             changes.append(nested({key: value}))
         else:
             above.append(part)
-        names.append(part if equals and key != "config" and part not in above else Path(value or part).stem)
-    layers = [*map(read_config_file, base or files), *asked, *map(read_config_file, above), *changes]
+        names.append(
+            part if equals and key != "config" and part not in above else Path(value or part).stem
+        )
+    layers = [
+        *map(read_config_file, base or files),
+        *asked,
+        *map(read_config_file, above),
+        *changes,
+    ]
     if not names:
-        raise UserError("it is empty: name a recipe such as ablations/no_kl, or a setting such as loss.kl=0")
+        raise UserError(
+            "it is empty: name a recipe such as ablations/no_kl, or a setting such as loss.kl=0"
+        )
     name = re.sub(r"[^\w.=,+-]+", "-", "+".join(names)).strip("-.")
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 9]}-{zlib.crc32(name.encode()):08x}"
@@ -120,13 +139,25 @@ def _layer(name: str, value: Any) -> dict[str, Any]:
 def _check(variant: Variant, word: str, others: Sequence[Variant]) -> None:
     here, idle = by_dotted_name(variant.config.to_dict()), without_effect(variant.config)
     plain = by_dotted_name(others[0].config.to_dict())
-    changed = [key for key in {**plain, **here} if here.get(key) != plain.get(key) and key not in _STUDYS_OWN]
+    changed = [
+        key
+        for key in {**plain, **here}
+        if here.get(key) != plain.get(key) and key not in _STUDYS_OWN
+    ]
     if not set(changed) - idle.keys():
         why = "".join(f" ({key} has no effect with {idle[key]})" for key in changed)
-        raise UserError(f"variant {short(word)} changes nothing in this configuration{why}: leave it out")
+        raise UserError(
+            f"variant {short(word)} changes nothing in this configuration{why}: leave it out"
+        )
     for other in others:
         there = by_dotted_name(other.config.to_dict())
         if other.name == variant.name:
-            raise UserError(f"two variants have the name {variant.name}: rename a file, or leave one out")
-        if all(here.get(key) == there.get(key) for key in {**here, **there} if key not in _STUDYS_OWN):
-            raise UserError(f"the variants {other.name} and {variant.name} are the same: leave one out")
+            raise UserError(
+                f"two variants have the name {variant.name}: rename a file, or leave one out"
+            )
+        if all(
+            here.get(key) == there.get(key) for key in {**here, **there} if key not in _STUDYS_OWN
+        ):
+            raise UserError(
+                f"the variants {other.name} and {variant.name} are the same: leave one out"
+            )

@@ -99,12 +99,17 @@ def train_audio(
     classifier = nn.Linear(encoder.dim, len(sounds.classes)).to(place)
     parameters = [*encoder.parameters(), *classifier.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=1e-4)
-    mixtures = TaggingDataset(sounds, encoder.front_end, batches=steps, batch_size=batch_size, seed=seed)
+    mixtures = TaggingDataset(
+        sounds, encoder.front_end, batches=steps, batch_size=batch_size, seed=seed
+    )
     loader = DataLoader(mixtures, batch_size=None, num_workers=workers, generator=torch.Generator())
     progress, done = 0.0, 0
     with progress_bar(f"naming {len(sounds.classes)} sounds", total=1000) as advance:
         for features, classes in loader:
-            advanced = max(done / steps, 0 if max_minutes is None else (time.monotonic() - started) / max_minutes / 60)
+            advanced = max(
+                done / steps,
+                0 if max_minutes is None else (time.monotonic() - started) / max_minutes / 60,
+            )
             if advanced >= 1:
                 break
             advance(round(1000 * advanced) - round(1000 * progress))
@@ -114,7 +119,9 @@ def train_audio(
             logits = classifier(encoder(features.to(place)))
             loss = nn.functional.binary_cross_entropy_with_logits(logits, classes.to(place))
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"the loss is no longer a finite number at step {done}: lower learning_rate")
+                raise FloatingPointError(
+                    f"the loss is no longer a finite number at step {done}: lower learning_rate"
+                )
             optimiser.zero_grad()
             torch.autograd.backward(loss * len(sounds.classes))
             optimiser.step()
@@ -134,14 +141,21 @@ def train_audio(
     with replacing(out) as folder:
         folder.mkdir()
         write_weight_file(
-            {key: value.cpu().contiguous() for key, value in encoder.state_dict().items()}, folder / "model.safetensors"
+            {key: value.cpu().contiguous() for key, value in encoder.state_dict().items()},
+            folder / "model.safetensors",
         )
         chosen = {"name": _name_of(name), "classes": list(sounds.classes)}
         settings = {**chosen, "learning_rate": learning_rate, "seed": seed}
-        if isinstance(sounds, CollageSounds):  # a model of another fold must not be trained with this encoder
+        if isinstance(
+            sounds, CollageSounds
+        ):  # a model of another fold must not be trained with this encoder
             settings |= {"folds": sounds.sources.folds, "fold": sounds.sources.fold_number}
-        (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        (folder / "report.json").write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump(settings, sort_keys=False), encoding="utf-8"
+        )
+        (folder / "report.json").write_text(
+            json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8"
+        )
     return report
 
 

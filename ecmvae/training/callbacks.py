@@ -80,7 +80,9 @@ class Resumable(Callback):
             self._leave(trainer)
         self._save(trainer)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Put the generators' states of every process into the checkpoint, and whether the run ends with it."""
         assert isinstance(pl_module, SegmentationModule)
         checkpoint["epoch_ended"] = self._epoch_ended
@@ -91,9 +93,13 @@ class Resumable(Callback):
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(states, mine)
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Take the generators' states, and go to the batch after the last one seen."""
-        if trainer.world_size == len(checkpoint["generators"]):  # else they start afresh at the next epoch
+        if trainer.world_size == len(
+            checkpoint["generators"]
+        ):  # else they start afresh at the next epoch
             self._generators = checkpoint["generators"][trainer.global_rank]
         self.data.resume_at(checkpoint["global_step"])
 
@@ -105,7 +111,9 @@ class Resumable(Callback):
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        signal.signal(
+            number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        )
 
     def _told_to_stop(self, trainer: Trainer) -> bool:
         """Whether this process was, or any other: all must leave after the same step."""
@@ -131,7 +139,9 @@ class Resumable(Callback):
 class CheckpointFile(TorchCheckpointIO):
     """Writes a checkpoint into its file; Lightning's way copies it in memory and through the temporary folder."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
         """Write it, or raise `OSError` when the disk is full."""
         try:
             torch.save(checkpoint, path)
@@ -149,12 +159,21 @@ class BestModel(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the model if it is the best so far."""
-        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        scores = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
         if not trainer.is_global_zero or not self.better(scores["val/miou"]):
             return
         self.score = scores["val/miou"]
         made_by = {"ecmvae": __version__, "commit": source_commit(), "torch": torch.__version__}
-        metadata = {"epoch": trainer.current_epoch, "step": trainer.global_step, **scores, **made_by}
+        metadata = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            **scores,
+            **made_by,
+        }
         assert isinstance(pl_module, SegmentationModule)
         save_model(pl_module.model, self.folder, pl_module.config, metadata)
 
@@ -180,7 +199,13 @@ def tensor_bytes(value: Any) -> int:
     """Bytes of all tensors in nested dictionaries and lists."""
     if isinstance(value, torch.Tensor):
         return value.nbytes
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    parts = (
+        value.values()
+        if isinstance(value, dict)
+        else value
+        if isinstance(value, (list, tuple))
+        else ()
+    )
     return sum(map(tensor_bytes, parts))
 
 

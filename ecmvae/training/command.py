@@ -43,7 +43,9 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
     folder = run(config, resume, files=files)
     if first:
         best, run_folder = show_path(folder / "best"), show_path(folder)
-        print(f"best model: {best}  (use it: ecmvae predict VIDEO --checkpoint {run_folder} --out OUT.mp4)")
+        print(
+            f"best model: {best}  (use it: ecmvae predict VIDEO --checkpoint {run_folder} --out OUT.mp4)"
+        )
 
 
 def train_audio(
@@ -91,13 +93,17 @@ def train_audio(
 
     check_fold(fold, folds)
     if folds and data != "collage":
-        raise UserError(f"folds={folds} has no effect on data={data}: only AVS-Collage has held-out recordings")
+        raise UserError(
+            f"folds={folds} has no effect on data={data}: only AVS-Collage has held-out recordings"
+        )
     from ecmvae.data.collage.sources import CollageSources
     from ecmvae.training.audio import train_audio as run
     from ecmvae.training.sounds import CollageSounds, SyntheticSounds
 
     report = run(
-        CollageSounds(CollageSources.fetch(cache).fold(fold, folds)) if data == "collage" else SyntheticSounds(),
+        CollageSounds(CollageSources.fetch(cache).fold(fold, folds))
+        if data == "collage"
+        else SyntheticSounds(),
         out,
         name=name,
         steps=steps,
@@ -109,7 +115,9 @@ def train_audio(
     )
     known, held_out = _percent(report.known), _percent(report.held_out)
     print(f"{show_path(Path(out))}: names {known} of known and {held_out} of held-out recordings")
-    print(f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises")
+    print(
+        f"  hears a class in {_percent(report.others)} of sounds of no class and {_percent(report.noise)} of noises"
+    )
 
 
 def _percent(share: float | None) -> str:

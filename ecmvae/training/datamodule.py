@@ -34,7 +34,9 @@ def build_datasets(config: Config) -> tuple[ClipSource, ClipSource]:
     Raises:
         UserError: When the data cannot be found.
     """
-    train, val = (load_clips(config.data, split, seed=config.train.seed) for split in ("train", "val"))
+    train, val = (
+        load_clips(config.data, split, seed=config.train.seed) for split in ("train", "val")
+    )
     names, classes = getattr(train, "class_names", ()), config.model.num_classes
     if names and classes not in (1, len(names)):
         raise UserError(
@@ -188,7 +190,9 @@ class ClipDataModule(LightningDataModule):
             train, val = build_datasets(config)
         for clips, key in ((train, "training"), (val, "validation")):
             if len(clips) == 0:
-                raise UserError(f"there are no {key} clips in {config.data.root or config.data.name}")
+                raise UserError(
+                    f"there are no {key} clips in {config.data.root or config.data.name}"
+                )
         for clips in (train, val):
             if config.train.cache_features and hasattr(clips, "keep_frames"):
                 clips.keep_frames = True
@@ -197,7 +201,9 @@ class ClipDataModule(LightningDataModule):
         self.features: FeatureCache | None = None
         self._pinned = torch.cuda.is_available() and config.train.device in ("auto", "cuda")
         # Clips given to `train` may have labels without names for them.
-        self.class_names: tuple[str, ...] = getattr(train, "class_names", ()) if config.model.num_classes > 1 else ()
+        self.class_names: tuple[str, ...] = (
+            getattr(train, "class_names", ()) if config.model.num_classes > 1 else ()
+        )
         self.train_clips = EpochClips(
             train,
             preprocessor,
@@ -209,7 +215,9 @@ class ClipDataModule(LightningDataModule):
         self.val_clips = EpochClips(val, preprocessor, seed=config.train.seed, source=source)
         processes = config.train.devices * config.train.num_nodes
         if len(train) < processes:
-            raise UserError(f"{processes} processes are more than the {len(train)} training clips: lower train.devices")
+            raise UserError(
+                f"{processes} processes are more than the {len(train)} training clips: lower train.devices"
+            )
         self.share = min(config.train.batch_size, len(train)) // processes
         self.batch_size = self.share * processes
         # A step needs whole batches: clips that do not fill one more step wait for another epoch's order.
@@ -217,7 +225,11 @@ class ClipDataModule(LightningDataModule):
         self.steps_per_epoch = len(train) // (self.batch_size * accumulated)
         self.accumulate = accumulated
         self.sampler = EpochSampler(
-            len(train), config.train.seed, self.batch_size, processes=processes, accumulate=accumulated
+            len(train),
+            config.train.seed,
+            self.batch_size,
+            processes=processes,
+            accumulate=accumulated,
         )
         self.val_sampler = DistributedSequentialSampler(len(val), processes=processes)
 
@@ -249,7 +261,9 @@ class ClipDataModule(LightningDataModule):
         epoch, steps = divmod(step, self.steps_per_epoch)
         self.sampler.set_epoch(epoch, skipped=steps * self.accumulate * self.batch_size)
 
-    def _loader(self, clips: EpochClips, sampler: EpochSampler | DistributedSequentialSampler) -> DataLoader[AVClip]:
+    def _loader(
+        self, clips: EpochClips, sampler: EpochSampler | DistributedSequentialSampler
+    ) -> DataLoader[AVClip]:
         workers = self.config.data.workers
         return DataLoader(
             clips,

@@ -29,7 +29,15 @@ PUBLISHED = Path(__file__).with_name("published.yaml")
 Origin = Literal["released", "paper"]
 
 _ELSEWHERE = (
-    *("data.root", "data.workers", "train.out", "train.name", "train.device", "train.loggers", "train.log_images"),
+    *(
+        "data.root",
+        "data.workers",
+        "train.out",
+        "train.name",
+        "train.device",
+        "train.loggers",
+        "train.log_images",
+    ),
     *("train.strategy", "train.activation_checkpointing", "train.deterministic"),
     *("model.name", "data.name", "model.visual.name", "model.visual.weights"),
 )
@@ -77,15 +85,22 @@ def compare(config: Config, origin: Origin) -> Comparison:
         if not _recipe(config):
             return found
         plain = by_dotted_name(Config().to_dict())
-        wanted = {name: (plain.get(name), "not in the authors' code") for name in here if name not in _ELSEWHERE}
+        wanted = {
+            name: (plain.get(name), "not in the authors' code")
+            for name in here
+            if name not in _ELSEWHERE
+        }
     for group in _published()[origin]:
         if not all(_matches(here[name], pattern) for name, pattern in group["when"].items()):
             continue
         source, found.known = group["source"], True
         wanted |= {name: (value, source) for name, value in group.get("settings", {}).items()}
-        found.fixed += [Difference(what, ours, theirs, source) for what, ours, theirs in group.get("fixed", ())]
+        found.fixed += [
+            Difference(what, ours, theirs, source) for what, ours, theirs in group.get("fixed", ())
+        ]
         found.open += [
-            Difference(name, _shown(here[name]), unknown, source) for name, unknown in group.get("open", {}).items()
+            Difference(name, _shown(here[name]), unknown, source)
+            for name, unknown in group.get("open", {}).items()
         ]
     found.settings = [
         Difference(name, _shown(here.get(name)), _says(value), source)
@@ -126,7 +141,12 @@ def differences(config: Config, files: Sequence[str | Path] = ()) -> str:
         parts.append("None: it was started without a configuration file.")
     else:
         rows = from_recipe(config, load_config(files[0]))
-        parts.append(table(("setting", "here", f"`{files[0]}`"), [(code(r.what), r.here, r.there) for r in rows]))
+        parts.append(
+            table(
+                ("setting", "here", f"`{files[0]}`"),
+                [(code(r.what), r.here, r.there) for r in rows],
+            )
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,7 +155,10 @@ def write_differences(folder: Path, config: Config, files: Sequence[str | Path] 
     rows = [(code(name), source, digest) for name, source, digest in _weights(config)]
     weights = table(("setting", "weights", "SHA-256"), rows)
     with replacing(folder / FILE) as part:
-        part.write_text(f"{differences(config, files)}\n## Weights it starts from\n\n{weights}\n", encoding="utf-8")
+        part.write_text(
+            f"{differences(config, files)}\n## Weights it starts from\n\n{weights}\n",
+            encoding="utf-8",
+        )
 
 
 def tables(found: Comparison) -> list[str]:
@@ -152,7 +175,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of Markdown; "Nothing." without rows."""
     if not rows:
         return "Nothing."
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([cell.replace("|", "\\|") for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -162,7 +189,10 @@ def code(name: str) -> str:
 
 
 def _table(rows: Sequence[Difference], what: str, there: str) -> str:
-    return table((what, "here", there, "source"), [(code(row.what), row.here, row.there, row.source) for row in rows])
+    return table(
+        (what, "here", there, "source"),
+        [(code(row.what), row.here, row.there, row.source) for row in rows],
+    )
 
 
 def _about(config: Config, recipe: str) -> str:
@@ -229,7 +259,10 @@ def _same(here: Any, there: Any) -> bool:
         return bool(here == there)
     if "above" in there:
         return isinstance(here, int | float) and here > there["above"]
-    return any(here == each or (isinstance(each, str) and fnmatch(str(here), each)) for each in there["any"])
+    return any(
+        here == each or (isinstance(each, str) and fnmatch(str(here), each))
+        for each in there["any"]
+    )
 
 
 def _says(there: Any) -> str:

@@ -39,7 +39,9 @@ class EmbeddingCache:
     def __init__(self, model: Segmenter, folder: str | Path | None = None) -> None:
         encoder: Any = model.audio_encoder
         if encoder is None or any(parameter.requires_grad for parameter in encoder.parameters()):
-            raise ValueError("only a frozen audio encoder's embeddings can be cached: set model.audio.frozen: true")
+            raise ValueError(
+                "only a frozen audio encoder's embeddings can be cached: set model.audio.frozen: true"
+            )
         self._model = model
         digest = f"{encoder.front_end.name} {weights_digest(encoder)}"
         name = f"embeddings-{hashlib.sha256(digest.encode()).hexdigest()[:16]}"
@@ -51,18 +53,26 @@ class EmbeddingCache:
     def serves(model: Segmenter) -> bool:
         """Whether a model's audio encoder is worth it: a foundation model that is not trained."""
         encoder: Any = model.audio_encoder
-        return hasattr(encoder, "architecture") and not any(each.requires_grad for each in encoder.parameters())
+        return hasattr(encoder, "architecture") and not any(
+            each.requires_grad for each in encoder.parameters()
+        )
 
     @torch.no_grad()
     def __call__(self, features: Float[Tensor, "b t *f"]) -> Float[Tensor, "b t a"]:
         """Features (B, T, ...) -> embeddings (B, T, A), on the features' device."""
         rows = features.cpu().contiguous()
         keys = [_digest(row) for row in rows]
-        found = {key: row for key in dict.fromkeys(keys) if (row := self._look_up(key, len(rows[0]))) is not None}
+        found = {
+            key: row
+            for key in dict.fromkeys(keys)
+            if (row := self._look_up(key, len(rows[0]))) is not None
+        }
         new = [number for number, key in enumerate(keys) if key not in found]
         if new:
             self.computed += len(new)
-            for number, row in zip(new, self._model.encode_audio(features[new]).float().cpu(), strict=True):
+            for number, row in zip(
+                new, self._model.encode_audio(features[new]).float().cpu(), strict=True
+            ):
                 found[keys[number]] = row.contiguous()
                 self._keep(keys[number], row.contiguous())
         return torch.stack([found[key] for key in keys]).to(features.device)

@@ -72,7 +72,10 @@ class FeatureStore:
             "image_size": model.image_size,
         }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder, self._channels = Path(root) / f"features-{digest}", tuple(channels_of(model.backbone))
+        self.folder, self._channels = (
+            Path(root) / f"features-{digest}",
+            tuple(channels_of(model.backbone)),
+        )
         others = [each for each in Path(root).glob("features-*") if each != self.folder]
         if others and not self.folder.is_dir():
             logger.warning(
@@ -117,7 +120,9 @@ class FeatureStore:
         return maps
 
     def __setitem__(self, key: str, maps: Maps) -> None:
-        content = save({str(scale): each for scale, each in enumerate(maps)}, {"checksums": _checksums(maps)})
+        content = save(
+            {str(scale): each for scale, each in enumerate(maps)}, {"checksums": _checksums(maps)}
+        )
         replace_bytes(self._path(key), content)
 
     def _path(self, key: str) -> Path:
@@ -140,7 +145,9 @@ class FeatureCache:
 
     def __init__(self, model: Segmenter, folder: str | Path | None = None) -> None:
         if any(parameter.requires_grad for parameter in model.backbone.parameters()):
-            raise ValueError("only a frozen backbone's features can be cached: set model.visual.frozen: true")
+            raise ValueError(
+                "only a frozen backbone's features can be cached: set model.visual.frozen: true"
+            )
         self._model = model
         self._store: Store = MemoryStore() if folder is None else FeatureStore(folder, model)
         self._keys: dict[str, str] = {}
@@ -175,7 +182,9 @@ class FeatureCache:
         # A data set that keeps the scenes it drew must draw them here, before the workers of training are forked.
         workers = 0 if getattr(clips, "keep_frames", False) else workers
         shared = isinstance(self._store, FeatureStore)
-        begin = int(len(chunks) * (start if start is not None else random.SystemRandom().random() * shared))
+        begin = int(
+            len(chunks) * (start if start is not None else random.SystemRandom().random() * shared)
+        )
         order = [*range(begin, len(chunks)), *range(begin)]
         loader = DataLoader(chunks, batch_size=None, sampler=order, num_workers=workers)  # type: ignore[arg-type]
         with (
@@ -193,7 +202,10 @@ class FeatureCache:
         """Maps of these clips, finest first, each (B, T, C, h, w) float32 on `device`."""
         rows = [self._row(name) for name in names]
         # Widened before they are stacked: under autocast a CPU cannot stack float16.
-        return tuple(torch.stack([each.float() for each in scale]).to(device) for scale in zip(*rows, strict=True))
+        return tuple(
+            torch.stack([each.float() for each in scale]).to(device)
+            for scale in zip(*rows, strict=True)
+        )
 
     def halves(self, names: Sequence[str], *, pinned: bool = False) -> Maps:
         """The same as float16 on the CPU, in page-locked memory if wanted: so they can travel to a GPU meanwhile."""
@@ -218,7 +230,10 @@ class FeatureCache:
     def _keep(self, keys: Sequence[str], frames: Float[Tensor, "b t 3 h w"]) -> None:
         clips, length = frames.shape[:2]
         flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        maps = [each.to("cpu", torch.float16).unflatten(0, (clips, length)) for each in self._model.backbone(flat)]
+        maps = [
+            each.to("cpu", torch.float16).unflatten(0, (clips, length))
+            for each in self._model.backbone(flat)
+        ]
         for row, key in enumerate(keys):
             self._store[key] = tuple(each[row].contiguous() for each in maps)
 
@@ -230,7 +245,11 @@ class _Chunks(Dataset[tuple[list[str], list[str], Tensor | None]]):
     """
 
     def __init__(self, clips: ClipSource, store: Store, normalisation: Normalisation) -> None:
-        self.clips, self.store, self.prepare = clips, store, ClipPreprocessor(None, normalisation).pictures
+        self.clips, self.store, self.prepare = (
+            clips,
+            store,
+            ClipPreprocessor(None, normalisation).pictures,
+        )
 
     def __len__(self) -> int:
         return -(-len(self.clips) // CLIPS_AT_ONCE)
@@ -238,18 +257,29 @@ class _Chunks(Dataset[tuple[list[str], list[str], Tensor | None]]):
     def __getitem__(self, number: int) -> tuple[list[str], list[str], Tensor | None]:
         return self.read(number, unless_known=True)
 
-    def read(self, number: int, *, unless_known: bool = False) -> tuple[list[str], list[str], Tensor | None]:
+    def read(
+        self, number: int, *, unless_known: bool = False
+    ) -> tuple[list[str], list[str], Tensor | None]:
         """Chunk `number`; its frames are None where they are wanted only `unless_known` and all maps are there."""
         names, pictures = zip(*self._read(number), strict=True)
         keys = [self.store.key(name, *each) for name, each in zip(names, pictures, strict=True)]
         known = unless_known and all(key in self.store for key in keys)
-        return [*names], keys, None if known else torch.stack([self.prepare(*each) for each in pictures])
+        return (
+            [*names],
+            keys,
+            None if known else torch.stack([self.prepare(*each) for each in pictures]),
+        )
 
     def _read(self, number: int) -> Iterator[tuple[str, tuple[Tensor, Tensor | None]]]:
         draw, name = getattr(self.clips, "frames", None), getattr(self.clips, "name", None)
-        for index in range(CLIPS_AT_ONCE * number, min(CLIPS_AT_ONCE * (number + 1), len(self.clips))):
+        for index in range(
+            CLIPS_AT_ONCE * number, min(CLIPS_AT_ONCE * (number + 1), len(self.clips))
+        ):
             if draw is not None and name is not None:
-                yield name(index), (rearrange(torch.from_numpy(draw(index)[0]), "t h w c -> t c h w"), None)
+                yield (
+                    name(index),
+                    (rearrange(torch.from_numpy(draw(index)[0]), "t h w c -> t c h w"), None),
+                )
             else:
                 clip = self.clips[index]
                 yield clip.name, (clip.frames, clip.valid)

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from ecmvae.foreign_text import cut
 
-_REMEDY = (
-    "lower train.learning_rate or set train.gradient_clip, and start again; once an epoch is done --resume goes on"
-)
+_REMEDY = "lower train.learning_rate or set train.gradient_clip, and start again; after a whole epoch, --resume goes on"
 
 
 class NotFiniteError(FloatingPointError):
@@ -38,7 +36,9 @@ class FiniteLoss:
     def __init__(self) -> None:
         self._steps: list[tuple[int, tuple[str, ...], Tensor, tuple[str, ...]]] = []
 
-    def remember(self, step: int, terms: Mapping[str, Float[Tensor, ""]], clips: Sequence[str] = ()) -> None:
+    def remember(
+        self, step: int, terms: Mapping[str, Float[Tensor, ""]], clips: Sequence[str] = ()
+    ) -> None:
         """Keep the detached terms of one step, which stay on their device, and the names of its clips."""
         self._steps.append((step, tuple(terms), torch.stack([*terms.values()]), tuple(clips)))
 
@@ -52,13 +52,19 @@ class FiniteLoss:
         if not steps or bool(torch.cat([values for _, _, values, _ in steps]).isfinite().all()):
             return
         for step, names, values, clips in steps:
-            broken = [name for name, finite in zip(names, values.isfinite().tolist(), strict=True) if not finite]
+            broken = [
+                name
+                for name, finite in zip(names, values.isfinite().tolist(), strict=True)
+                if not finite
+            ]
             if broken:
                 of = f"; clips: {cut(', '.join(clips))}" if clips else ""
                 raise NotFiniteError(
                     f"the loss is no longer a finite number at step {step} (first in: {broken[0]}{of}): {_REMEDY}",
                     step=step,
-                    terms={name: str(value) for name, value in zip(names, values.tolist(), strict=True)},
+                    terms={
+                        name: str(value) for name, value in zip(names, values.tolist(), strict=True)
+                    },
                     first=broken[0],
                     clips=list(clips),
                 )

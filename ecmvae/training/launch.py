@@ -44,7 +44,9 @@ def fit_to_launcher(config: Config) -> Config:
             f"{launcher} started {devices} processes on each of {nodes} nodes, but train.devices={told[0]} and "
             f"train.num_nodes={told[1]}: leave both away, or make them agree"
         )
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, devices=devices, num_nodes=nodes))
+    return dataclasses.replace(
+        config, train=dataclasses.replace(config.train, devices=devices, num_nodes=nodes)
+    )
 
 
 def _started() -> tuple[int, int, str] | None:
@@ -52,7 +54,9 @@ def _started() -> tuple[int, int, str] | None:
     if TorchElasticEnvironment.detect():
         world, here = _number("WORLD_SIZE", "torchrun"), _number("LOCAL_WORLD_SIZE", "torchrun")
         if world % here:
-            raise UserError(f"torchrun started {world} processes, {here} of them here: start as many on every node")
+            raise UserError(
+                f"torchrun started {world} processes, {here} of them here: start as many on every node"
+            )
         return here, world // here, "torchrun"
     if not SLURMEnvironment.detect():
         return None
@@ -69,7 +73,11 @@ def _started() -> tuple[int, int, str] | None:
 def _number(name: str, launcher: str, *, least: int = 1, default: int | None = None) -> int:
     text = os.environ.get(name, "" if default is None else str(default))
     if not text.isdecimal() or int(text) < least:
-        hint = "start it with srun, or unset SLURM_NTASKS" if launcher == "SLURM" else "start it with torchrun"
+        hint = (
+            "start it with srun, or unset SLURM_NTASKS"
+            if launcher == "SLURM"
+            else "start it with torchrun"
+        )
         raise UserError(f"{launcher} is at work here, but {name} is {text or 'not set'}: {hint}")
     return int(text)
 
@@ -98,10 +106,16 @@ def requeue() -> None:
         OSError: When SLURM refuses.
     """
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    job = os.environ["SLURM_JOB_ID"] if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    job = (
+        os.environ["SLURM_JOB_ID"]
+        if array is None
+        else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    )
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
-        raise OSError(f"the checkpoint is saved, but scontrol requeue {job} failed: {done.stderr.strip()}")
+        raise OSError(
+            f"the checkpoint is saved, but scontrol requeue {job} failed: {done.stderr.strip()}"
+        )
 
 
 @contextmanager
@@ -116,7 +130,9 @@ def telling_lost_processes(trainer: Trainer) -> Iterator[None]:
         yield
     except RuntimeError as error:
         alone = trainer.world_size == 1
-        if alone or not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()):
+        if alone or not (
+            isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+        ):
             raise
         if not trainer.is_global_zero:
             raise SystemExit(1) from None

@@ -25,11 +25,20 @@ def check_folds(config: Config) -> None:
     if data.name != "collage":
         return
     wanted = (data.fold, data.folds)
-    if (folder := config.model.audio.weights) is not None and (Path(folder) / "config.yaml").is_file():
+    if (folder := config.model.audio.weights) is not None and (
+        Path(folder) / "config.yaml"
+    ).is_file():
         settings: Any = read_yaml(Path(folder) / "config.yaml")
-        if isinstance(settings, dict) and (heard := (settings.get("fold", 0), settings.get("folds", 0))) != wanted:
-            remedy = "ecmvae train-audio --folds {1} --fold {0} makes a suitable one".format(*wanted)
-            raise UserError(f"model.audio.weights={folder} heard {_name(*heard)}, not {_name(*wanted)}: {remedy}")
+        if (
+            isinstance(settings, dict)
+            and (heard := (settings.get("fold", 0), settings.get("folds", 0))) != wanted
+        ):
+            remedy = "ecmvae train-audio --folds {1} --fold {0} makes a suitable one".format(
+                *wanted
+            )
+            raise UserError(
+                f"model.audio.weights={folder} heard {_name(*heard)}, not {_name(*wanted)}: {remedy}"
+            )
     if (source := config.train.initial_checkpoint) is not None:
         seen = read_model_folder(find_model_folder(source), trust_code=True).config.data
         if seen.name == "collage" and (seen.fold, seen.folds) != wanted:

@@ -78,7 +78,9 @@ class SegmentationModule(LightningModule):
         self._freeze_batch_norm()
         self._finite = FiniteLoss()
 
-    def forward(self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample") -> SegmentationOutput:
+    def forward(
+        self, batch: AVBatch, *, learn: bool = False, latents: LatentMode = "sample"
+    ) -> SegmentationOutput:
         """Run the model on a batch; `learn` shows the masks to the posterior branch, as the loss needs it."""
         return self.model(
             batch.frames,
@@ -105,7 +107,10 @@ class SegmentationModule(LightningModule):
             maps = self.features.lookup(batch.names, self.device)
         if batch.valid is None:
             return maps
-        return [batch.without_padding(each) for each in maps or self.model.extract_features(batch.frames)]
+        return [
+            batch.without_padding(each)
+            for each in maps or self.model.extract_features(batch.frames)
+        ]
 
     def setup(self, stage: str) -> None:
         """Compute the frozen backbone's maps, where they are to be kept: every process at the same time."""
@@ -120,12 +125,17 @@ class SegmentationModule(LightningModule):
             self.embeddings = EmbeddingCache(self.model, self.config.data.feature_cache)
         trainer = self._trainer
         several = trainer is not None and trainer.world_size > 1
-        for clips, label in ((data.train_clips.clips, "training clips"), (data.val_clips.clips, "validation clips")):
+        for clips, label in (
+            (data.train_clips.clips, "training clips"),
+            (data.val_clips.clips, "validation clips"),
+        ):
             self.features.fill(
                 clips,
                 workers=self.config.data.workers,
                 label=label,
-                start=trainer.global_rank / trainer.world_size if several and trainer is not None else None,
+                start=trainer.global_rank / trainer.world_size
+                if several and trainer is not None
+                else None,
             )
 
     def kl_factor(self) -> float:
@@ -167,7 +177,10 @@ class SegmentationModule(LightningModule):
         latent, warmed_up = self.config.model.latent, self.global_step >= SATURATION_STEPS
         ceiling = math.log(2) * (latent.dim if latent.shared_divergence == "dimension_js" else 1)
         value = self.logged.get(f"{latent.shared_divergence}_shared", 0.0)
-        bounded = latent.shared_divergence in ("js", "dimension_js") and self.config.loss.formulas == "principled"
+        bounded = (
+            latent.shared_divergence in ("js", "dimension_js")
+            and self.config.loss.formulas == "principled"
+        )
         if bounded and warmed_up and value > SATURATED * ceiling and not self._warned:
             self._warned = True
             warnings.warn(
@@ -182,10 +195,14 @@ class SegmentationModule(LightningModule):
             raise ValueError("validation needs clips with masks, and their places in the data set")
         logits = self(batch, latents="mean").logits
         if self._latent_use is not None and self._latent_use.clips < LATENT_USE_CLIPS:
-            self._latent_use.update(batch.frames, self._audio(batch), batch.masks, self._maps(batch))
+            self._latent_use.update(
+                batch.frames, self._audio(batch), batch.masks, self._maps(batch)
+            )
         if self._tells_classes and batch.labels is None:
             raise ValueError("validating a model with several classes needs clips with labels")
-        self._scores.update(batch, batch.index, **{"classes" if self._tells_classes else "logits": logits})
+        self._scores.update(
+            batch, batch.index, **{"classes" if self._tells_classes else "logits": logits}
+        )
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores, fractions in [0, 1].
@@ -194,10 +211,18 @@ class SegmentationModule(LightningModule):
         classes that occur in real frames, with and without the background.
         """
         anywhere = partial(self.trainer.strategy.reduce_boolean_decision, all=False)
-        scores = [pair for name, value in self._scores.compute(anywhere).items() for pair in numbers(value, name)]
+        scores = [
+            pair
+            for name, value in self._scores.compute(anywhere).items()
+            for pair in numbers(value, name)
+        ]
         # All clips' scores: the same on every process, and so is their mean.
         self.log_dict(
-            {f"val/{name}": score for name, score in scores if score is not None and math.isfinite(score)},
+            {
+                f"val/{name}": score
+                for name, score in scores
+                if score is not None and math.isfinite(score)
+            },
             sync_dist=True,
         )
         self._scores.reset()

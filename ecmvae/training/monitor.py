@@ -50,13 +50,19 @@ class History(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the scores."""
         scores = trainer.callback_metrics
-        self._append(trainer, {name: float(scores[name]) for name in sorted(scores) if name.startswith("val/")})
+        self._append(
+            trainer,
+            {name: float(scores[name]) for name in sorted(scores) if name.startswith("val/")},
+        )
 
     def _append(self, trainer: Trainer, values: dict[str, float]) -> None:
         if not trainer.is_global_zero:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": trainer.global_step, "epoch": trainer.current_epoch, **values}) + "\n")
+            file.write(
+                json.dumps({"step": trainer.global_step, "epoch": trainer.current_epoch, **values})
+                + "\n"
+            )
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
@@ -67,7 +73,11 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = read_text(path, LARGE).splitlines(keepends=True)
-    return [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.endswith("\n")]
+    return [
+        parse_json(line, f"{path}, line {n}")
+        for n, line in enumerate(lines, 1)
+        if line.endswith("\n")
+    ]
 
 
 def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
@@ -75,12 +85,16 @@ def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
     from matplotlib.figure import Figure
 
     rows = read_history(history)
-    names = sorted({key for row in rows for key in row} - {"step", "epoch"}, reverse=True)  # scores first
+    names = sorted(
+        {key for row in rows for key in row} - {"step", "epoch"}, reverse=True
+    )  # scores first
     lines = max(1, math.ceil(len(names) / columns))
     figure = Figure(figsize=(3 * columns, 2.2 * lines))
     panels = figure.subplots(lines, columns, squeeze=False).flatten()
     margin = 0.14 / lines  # by hand: a layout engine takes seconds over this many panels
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=margin, top=1 - margin, wspace=0.22, hspace=0.45)
+    figure.subplots_adjust(
+        left=0.04, right=0.99, bottom=margin, top=1 - margin, wspace=0.22, hspace=0.45
+    )
     for axes, name in zip(panels, names, strict=False):
         points = [(row["step"], row[name]) for row in rows if name in row]
         axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else None)
@@ -149,8 +163,18 @@ def mask_strip(
     The answer is a probability, or for several classes the likeliest class in its colour, as is the truth then.
     """
     if labels is None or logits.shape[1] == 1:
-        rows = [pictures, masks.expand_as(pictures), torch.sigmoid(logits.float()).expand_as(pictures)]
+        rows = [
+            pictures,
+            masks.expand_as(pictures),
+            torch.sigmoid(logits.float()).expand_as(pictures),
+        ]
     else:
         colours = torch.from_numpy(voc_palette(logits.shape[1])).to(pictures) / 255
-        rows = [pictures, *(rearrange(colours[each], "t h w c -> t c h w") for each in (labels, logits.argmax(1)))]
+        rows = [
+            pictures,
+            *(
+                rearrange(colours[each], "t h w c -> t c h w")
+                for each in (labels, logits.argmax(1))
+            ),
+        ]
     return torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2).cpu()

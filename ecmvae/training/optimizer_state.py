@@ -5,7 +5,16 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-FAULTS = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
+FAULTS = (
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 """What loading a checkpoint raises if the file is damaged, truncated or not a checkpoint."""
 
 
@@ -16,15 +25,23 @@ def check_optimizer(saved: Any, optimizer: Any) -> None:
         ValueError: If it does not fit.
         TypeError, LookupError, AttributeError: If it is not an optimizer state.
     """
-    for theirs, ours in zip(saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True):
-        if odd := [name for name in ours.keys() & theirs.keys() if _kind(theirs[name]) != _kind(ours[name])]:
+    for theirs, ours in zip(
+        saved["param_groups"], optimizer.state_dict()["param_groups"], strict=True
+    ):
+        if odd := [
+            name for name in ours.keys() & theirs.keys() if _kind(theirs[name]) != _kind(ours[name])
+        ]:
             raise ValueError(f"{odd[0]} is of another kind")
         if theirs["params"] != ours["params"]:
             raise ValueError("other parameters")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, state in saved["state"].items():
         shape = parameters[index].shape
-        if (state["exp_avg"].shape, state["exp_avg_sq"].shape, state["step"].shape) != (shape, shape, ()):
+        if (state["exp_avg"].shape, state["exp_avg_sq"].shape, state["step"].shape) != (
+            shape,
+            shape,
+            (),
+        ):
             raise ValueError(f"moments of parameter {index} have another shape")
 
 

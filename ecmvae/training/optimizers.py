@@ -15,13 +15,17 @@ LR_MULTIPLIER = "lr_multiplier"
 _BACKBONES = ("model.backbone.", "model.audio_encoder.")
 
 
-def make_optimizer(module: nn.Module, train: TrainConfig, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(
+    module: nn.Module, train: TrainConfig, device: torch.device
+) -> torch.optim.Optimizer:
     """AdamW where there is weight decay, else Adam, over everything that is not frozen; fused on a GPU."""
     # In half precision Lightning unscales the gradients before it clips them, which a fused step does itself.
     fused = True if device.type == "cuda" and train.precision != "16-mixed" else None
     groups = parameter_groups(module, train)
     if train.weight_decay > 0:
-        return torch.optim.AdamW(groups, lr=train.learning_rate, weight_decay=train.weight_decay, fused=fused)
+        return torch.optim.AdamW(
+            groups, lr=train.learning_rate, weight_decay=train.weight_decay, fused=fused
+        )
     return torch.optim.Adam(groups, lr=train.learning_rate, fused=fused)
 
 
@@ -39,7 +43,12 @@ def parameter_groups(module: nn.Module, train: TrainConfig) -> list[dict[str, An
         decay = train.weight_decay if train.decay_norms or parameter.ndim > 1 else 0.0
         group = groups.setdefault(
             (multiplier, decay),
-            {"params": [], "lr": train.learning_rate * multiplier, "weight_decay": decay, LR_MULTIPLIER: multiplier},
+            {
+                "params": [],
+                "lr": train.learning_rate * multiplier,
+                "weight_decay": decay,
+                LR_MULTIPLIER: multiplier,
+            },
         )
         group["params"].append(parameter)
     return list(groups.values())

@@ -67,7 +67,9 @@ class RunProgress(ProgressBar):
         """Move the bar."""
         if self._progress is not None:
             text = f"epoch {trainer.current_epoch + 1}/{self.epochs}  {_loss(pl_module)}"
-            self._progress.update(self._task, completed=self.schedule.progress(trainer.global_step), description=text)
+            self._progress.update(
+                self._task, completed=self.schedule.progress(trainer.global_step), description=text
+            )
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say that the pause in the bar is a validation."""
@@ -90,10 +92,14 @@ class RunProgress(ProgressBar):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away."""
         if self._progress is not None:
-            self._progress.update(self._task, completed=1.0, description=f"trained {trainer.global_step} steps")
+            self._progress.update(
+                self._task, completed=1.0, description=f"trained {trainer.global_step} steps"
+            )
         self._stop()
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
         """Take the bar away before the error is printed."""
         self._stop()
 

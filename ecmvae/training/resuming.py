@@ -67,7 +67,9 @@ def checkpoints_of(run: Path) -> list[Path]:
     """
     found = [run / path for path in (CHECKPOINT, PREVIOUS) if (run / path).is_file()]
     if not found:
-        raise UserError(f"nothing to resume in {show_path(run)}: {show_path(run / CHECKPOINT)} does not exist")
+        raise UserError(
+            f"nothing to resume in {show_path(run)}: {show_path(run / CHECKPOINT)} does not exist"
+        )
     return found
 
 
@@ -86,7 +88,9 @@ def newest_good(checkpoints: Sequence[Path], module: SegmentationModule) -> Resu
             continue
         if first is not None:
             reason = str(first).rpartition(": ")[0]  # without the remedy
-            logger.warning("%s; going on from %s, of epoch %d", reason, show_path(path), resumption.epochs)
+            logger.warning(
+                "%s; going on from %s, of epoch %d", reason, show_path(path), resumption.epochs
+            )
         return resumption
     assert first is not None
     raise first
@@ -95,7 +99,9 @@ def newest_good(checkpoints: Sequence[Path], module: SegmentationModule) -> Resu
 def newest_run(config: Config) -> Path | None:
     """The newest run below ``train.out`` that was started with this very configuration and has a checkpoint."""
     parent, name = Path(config.train.out), config.train.name
-    numbered = [path for path in parent.glob(f"{escape(name)}-*") if path.name[len(name) + 1 :].isdecimal()]
+    numbered = [
+        path for path in parent.glob(f"{escape(name)}-*") if path.name[len(name) + 1 :].isdecimal()
+    ]
     for run in sorted(numbered, key=lambda path: int(path.name[len(name) + 1 :]), reverse=True):
         kept = any((run / path).is_file() for path in (CHECKPOINT, PREVIOUS))
         if kept and load_config(run / "config.yaml") == config:
@@ -139,7 +145,9 @@ def check_checkpoint(path: Path, module: SegmentationModule) -> Resumption:
             epochs=saved["epoch"] + 1,
             ended=bool(saved.get("epoch_ended", False)),
             stopped_by=saved.get("stopped_by"),
-            normalisation=IMAGENET if normalisation is None else Normalisation.from_dict(normalisation),
+            normalisation=IMAGENET
+            if normalisation is None
+            else Normalisation.from_dict(normalisation),
         )
     except FAULTS as error:
         raise _damaged(path) from error
@@ -161,13 +169,17 @@ def restoring(trainer: Trainer, checkpoint: Path | None) -> Iterator[None]:
     except Exception as error:
         if checkpoint is None or resumable.started:
             raise
-        raise UserError(f"{checkpoint} cannot be resumed ({type(error).__name__}: {error}): start a new run") from error
+        raise UserError(
+            f"{checkpoint} cannot be resumed ({type(error).__name__}: {error}): start a new run"
+        ) from error
 
 
 def _check_progress(saved: Any) -> None:
     """Epochs and steps stand in a checkpoint twice: for readers, and for Lightning to go on from."""
     loop = saved["loops"]["fit_loop"]
-    steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"]["completed"]
+    steps = loop["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]["step"]["total"][
+        "completed"
+    ]
     epochs = loop["epoch_progress"]["current"]["completed"]
     for told, used in ((saved["global_step"], steps), (saved["epoch"], epochs)):
         if type(told) is not int or told != used or told < 0:
@@ -186,4 +198,6 @@ def _check_generators(states: Any) -> None:
 
 
 def _damaged(path: Path) -> UserError:
-    return UserError(f"{show_path(path)} is not a checkpoint of ecmvae train, or damaged: start a new run")
+    return UserError(
+        f"{show_path(path)} is not a checkpoint of ecmvae train, or damaged: start a new run"
+    )

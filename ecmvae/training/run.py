@@ -101,7 +101,9 @@ def train(
     check_folds(config)
     with ExitStack() as held:
         held.enter_context(_quiet_lightning())
-        held.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+        held.callback(
+            torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()
+        )
         trainer = build_trainer(config)
         if resume is not None and trainer.is_global_zero:
             held.enter_context(locked(Path(resume)))
@@ -109,18 +111,30 @@ def train(
         data, module, resumption = _build(config, train_clips, val_clips, checkpoints)
         if resume is not None and resumption is not None and resumption.finished(config.train):
             if trainer.is_global_zero:
-                logger.warning("%s has finished, after %d epochs: nothing is left to train", resume, resumption.epochs)
-                draw_curves(Path(resume) / "history.jsonl", Path(resume) / "curves.png")  # it may have been killed here
+                logger.warning(
+                    "%s has finished, after %d epochs: nothing is left to train",
+                    resume,
+                    resumption.epochs,
+                )
+                draw_curves(
+                    Path(resume) / "history.jsonl", Path(resume) / "curves.png"
+                )  # it may have been killed here
             return Path(resume)
         checkpoint = None if resumption is None else resumption.checkpoint
         folder = None
         if trainer.is_global_zero:
             # Only now, so that a mistake in data or weights leaves no empty run behind.
             _require_room(module, Path(config.train.out if resume is None else resume))
-            folder = Path(resume) if resume is not None else new_folder(config.train.out, config.train.name)
+            folder = (
+                Path(resume)
+                if resume is not None
+                else new_folder(config.train.out, config.train.name)
+            )
             if resume is None:
                 for run in folder.parent.glob(f"{escape(config.train.name)}-*"):
-                    remove_run_leftovers(run)  # of those that were killed before there was anything to resume
+                    remove_run_leftovers(
+                        run
+                    )  # of those that were killed before there was anything to resume
                 held.enter_context(locked(folder))
             with replacing(folder / "config.yaml") as part:
                 part.write_text(config.to_yaml(), encoding="utf-8")
@@ -134,21 +148,29 @@ def train(
             if folder is None:
                 raise
             write_json(folder / NOT_FINITE, error.details)
-            raise NotFiniteError(f"{error} (details: {folder / NOT_FINITE})", **error.details) from error
+            raise NotFiniteError(
+                f"{error} (details: {folder / NOT_FINITE})", **error.details
+            ) from error
         except SystemExit as left:
-            if isinstance(left.__context__, KeyboardInterrupt):  # before training, where Lightning makes it exit code 1
+            if isinstance(
+                left.__context__, KeyboardInterrupt
+            ):  # before training, where Lightning makes it exit code 1
                 raise left.__context__ from None
             raise
         except UserError:
             if folder is not None and not (folder / CHECKPOINT).exists():
-                shutil.rmtree(folder)  # a damaged clip of the first epoch: nothing worth keeping was made
+                shutil.rmtree(
+                    folder
+                )  # a damaged clip of the first epoch: nothing worth keeping was made
             raise
         if dist.is_initialized():
             folder = trainer.strategy.broadcast(folder)
         assert folder is not None
         if not trainer.is_global_zero:
             return folder
-        (folder / "hparams.yaml").unlink(missing_ok=True)  # left empty by the TensorBoard logger; config.yaml says all
+        (folder / "hparams.yaml").unlink(
+            missing_ok=True
+        )  # left empty by the TensorBoard logger; config.yaml says all
         draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
 
@@ -199,7 +221,10 @@ def _on_this_machine(config: Config) -> Config:
         torch.backends.cudnn.allow_tf32 = options.tf32
     if options.precision != "auto":
         return config
-    return replace(config, train=replace(options, precision="bf16-mixed" if multiplies_bfloat16(kind) else "32-true"))
+    return replace(
+        config,
+        train=replace(options, precision="bf16-mixed" if multiplies_bfloat16(kind) else "32-true"),
+    )
 
 
 def _device_kind(options: TrainConfig) -> str:
@@ -212,11 +237,15 @@ def _device_kind(options: TrainConfig) -> str:
         return "cpu"
     found = torch.accelerator.current_accelerator(check_available=True)
     if options.device != "auto" and (found is None or found.type != options.device):
-        raise UserError(f"train.device={options.device}, but torch finds no such device here: use auto or cpu")
+        raise UserError(
+            f"train.device={options.device}, but torch finds no such device here: use auto or cpu"
+        )
     kind = "cpu" if found is None else found.type
     present = torch.accelerator.device_count() if kind == "cuda" else 1
     if kind != "cpu" and options.devices > present:
-        raise UserError(f"train.devices={options.devices}, but this machine has {present} of kind {kind}: lower it")
+        raise UserError(
+            f"train.devices={options.devices}, but this machine has {present} of kind {kind}: lower it"
+        )
     return kind
 
 
@@ -262,7 +291,9 @@ def build_trainer(config: Config) -> Trainer:
     )
 
 
-def watch(trainer: Trainer, config: Config, folder: Path | None, data: ClipDataModule, started: float) -> None:
+def watch(
+    trainer: Trainer, config: Config, folder: Path | None, data: ClipDataModule, started: float
+) -> None:
     """Give the trainer everything that watches over a run.
 
     Args:
@@ -288,7 +319,9 @@ def watch(trainer: Trainer, config: Config, folder: Path | None, data: ClipDataM
     if options.patience > 0:
         checks = math.ceil(options.patience / options.check_val_every_n_epochs)
         # Lightning would check after the checkpoint is saved, which then neither knew of the check nor of the stop.
-        callbacks.append(EarlyStopping("val/miou", mode="max", patience=checks, check_on_train_epoch_end=False))
+        callbacks.append(
+            EarlyStopping("val/miou", mode="max", patience=checks, check_on_train_epoch_end=False)
+        )
     if options.averaging != "none":
         callbacks.append(AveragedWeights(options, schedule))
     # Last: it saves what the others did.

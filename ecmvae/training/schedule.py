@@ -53,10 +53,14 @@ class Schedule(Callback):
         """Seconds of training, those before a resumed run's stop included."""
         return self._offset + time.monotonic() - self._started
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Set this step's learning rate."""
         if self.config.schedule != "constant" or self.config.warmup > 0:
-            share = learning_rate_share(self.config.schedule, self.agreed(trainer), self.config.warmup)
+            share = learning_rate_share(
+                self.config.schedule, self.agreed(trainer), self.config.warmup
+            )
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] = self.config.learning_rate * share * group.get(LR_MULTIPLIER, 1.0)
 

@@ -29,14 +29,34 @@ def without_effect(config: Config) -> dict[str, str]:
     rules = (
         ("model.name=tpavi", model.name == "tpavi", (*_ELBO, *_FACTORS, *_PARTS)),
         (f"model.name={model.name}", model.name != "tpavi", ("model.window",)),
-        ("model.latent.kind=none", model.latent.kind == "none", ("model.latent.*", *_ELBO, *_FACTORS)),
+        (
+            "model.latent.kind=none",
+            model.latent.kind == "none",
+            ("model.latent.*", *_ELBO, *_FACTORS),
+        ),
         ("model.latent.kind=agreement", model.latent.kind == "agreement", ("model.latent.fusion",)),
         ("model.latent.kind=single", model.latent.kind == "single", _FACTORS),
-        ("model.latent.shared_divergence=kl", model.latent.shared_divergence == "kl", ("model.latent.js_samples",)),
-        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "none", "regions"), ("loss.match",)),
-        (f"model.fusion.kind={model.fusion.kind}", model.fusion.kind in ("tpavi", "gate", "none"), _REGIONS),
+        (
+            "model.latent.shared_divergence=kl",
+            model.latent.shared_divergence == "kl",
+            ("model.latent.js_samples",),
+        ),
+        (
+            f"model.fusion.kind={model.fusion.kind}",
+            model.fusion.kind in ("tpavi", "none", "regions"),
+            ("loss.match",),
+        ),
+        (
+            f"model.fusion.kind={model.fusion.kind}",
+            model.fusion.kind in ("tpavi", "gate", "none"),
+            _REGIONS,
+        ),
         ("model.num_classes=1", model.num_classes == 1, ("loss.*cross_entropy",)),
-        ("loss.audio_visual_matching=0", loss.audio_visual_matching == 0, ("loss.audio_visual_matching_*",)),
+        (
+            "loss.audio_visual_matching=0",
+            loss.audio_visual_matching == 0,
+            ("loss.audio_visual_matching_*",),
+        ),
         (
             f"data.name={data.name}",
             data.name in _READERS,
@@ -52,6 +72,10 @@ def without_effect(config: Config) -> dict[str, str]:
     for reason, holds, patterns in rules:
         for name in ours if holds else ():
             itself = name == reason.partition("=")[0]
-            if not itself and ours[name] != plain.get(name) and any(fnmatch(name, pattern) for pattern in patterns):
+            if (
+                not itself
+                and ours[name] != plain.get(name)
+                and any(fnmatch(name, pattern) for pattern in patterns)
+            ):
                 idle.setdefault(name, reason)
     return idle

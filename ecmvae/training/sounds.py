@@ -18,7 +18,14 @@ from torch.utils.data import Dataset
 
 from ecmvae.audio.encoder import AudioFrontEnd, sound_windows
 from ecmvae.audio.io import SAMPLE_RATE
-from ecmvae.data.collage.augment import VARIATIONS, Augmentation, Variation, coloured_noise, decibels, recolour
+from ecmvae.data.collage.augment import (
+    VARIATIONS,
+    Augmentation,
+    Variation,
+    coloured_noise,
+    decibels,
+    recolour,
+)
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
@@ -102,7 +109,11 @@ class CollageSounds:
             heard = np.zeros(_LEAD + SAMPLE_RATE, dtype=np.float32)
             for number in rng.choice(len(self.classes), size=count, replace=False):
                 sound = _excerpt(
-                    rng, self.sources.load_sound(_one_of(rng, self.sources.sounds(self.classes[number]))), vary
+                    rng,
+                    self.sources.load_sound(
+                        _one_of(rng, self.sources.sounds(self.classes[number]))
+                    ),
+                    vary,
                 )
                 heard += sound * decibels(rng.uniform(*vary.gains))
                 if np.sqrt(np.mean(np.square(sound[_LEAD:]))) > _AUDIBLE:
@@ -111,7 +122,9 @@ class CollageSounds:
                 gain = decibels(rng.uniform(-18, 0) if count else rng.uniform(*vary.gains))
                 heard += _excerpt(rng, self.sources.load_other(_one_of(rng, others)), vary) * gain
             noise = decibels(-20 - (rng.uniform(8, 50) if count else rng.uniform(-6, 60)))
-            mixed[row] = (recolour(heard, rng) if vary.rooms else heard)[_LEAD:] + _noise(rng) * noise
+            mixed[row] = (recolour(heard, rng) if vary.rooms else heard)[_LEAD:] + _noise(
+                rng
+            ) * noise
         mixed *= np.minimum(1, 0.98 / np.maximum(np.abs(mixed).max(axis=1, keepdims=True), 0.1))
         return LabelledSound(torch.from_numpy(mixed).flatten(), named)
 
@@ -138,7 +151,9 @@ def _excerpt(
     speed = 2 ** (rng.uniform(-vary.semitones, vary.semitones) / 12)
     turn = len(recording) + rng.uniform(0, 0.3) * SAMPLE_RATE
     place = (rng.uniform(0, turn) + np.arange(_LEAD + SAMPLE_RATE) * speed) % turn
-    heard: np.ndarray = np.interp(place, np.arange(len(recording)), recording, right=0).astype(np.float32)
+    heard: np.ndarray = np.interp(place, np.arange(len(recording)), recording, right=0).astype(
+        np.float32
+    )
     return heard
 
 
@@ -193,7 +208,9 @@ class SyntheticSounds:
 
     def _labelled(self, clips: SyntheticAVS, index: int) -> LabelledSound:
         waveform, sounding = clips.sound(index, epoch=0)
-        columns = torch.eye(len(self.classes))[[self.classes.index(name) for name in clips.classes(index)]]
+        columns = torch.eye(len(self.classes))[
+            [self.classes.index(name) for name in clips.classes(index)]
+        ]
         return LabelledSound(waveform, sounding.float() @ columns)
 
 
@@ -201,7 +218,13 @@ class TaggingDataset(Dataset[tuple[Tensor, Tensor]]):
     """Batch `index` of a stream of mixtures, decided by `seed`: features (n, ...) and classes (n, K) of n seconds."""
 
     def __init__(
-        self, sounds: SoundSource, front_end: AudioFrontEnd, *, batches: int, batch_size: int, seed: int
+        self,
+        sounds: SoundSource,
+        front_end: AudioFrontEnd,
+        *,
+        batches: int,
+        batch_size: int,
+        seed: int,
     ) -> None:
         self.sounds, self.front_end = sounds, front_end
         self.batches, self.batch_size, self.seed = batches, batch_size, seed

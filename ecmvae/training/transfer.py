@@ -24,7 +24,9 @@ _MIRRORED = ("frames", "masks", "objects", "labels", "ignored")
 def collate_small(clips: Sequence[AVClip]) -> AVBatch:
     """`AVBatch.collate` with maps of whole numbers from 0 to 255 as uint8."""
     batch = AVBatch.collate(clips)
-    maps: dict[str, Any] = {name: each for name in _BYTES if (each := getattr(batch, name)) is not None}
+    maps: dict[str, Any] = {
+        name: each for name in _BYTES if (each := getattr(batch, name)) is not None
+    }
     small: dict[str, Any] = {name: _as_bytes(each) for name, each in maps.items()}
     return replace(batch, **small)
 
@@ -37,7 +39,9 @@ def finish(batch: AVBatch, preprocessor: ClipPreprocessor) -> AVBatch:
     maps = {name: each for name in _MIRRORED if (each := getattr(batch, name)) is not None}
     if batch.mirrored is not None:
         maps = {name: _where(batch.mirrored, each.flip(-1), each) for name, each in maps.items()}
-    wide: dict[str, Any] = {name: each.to(_BYTES.get(name, each.dtype)) for name, each in maps.items()}
+    wide: dict[str, Any] = {
+        name: each.to(_BYTES.get(name, each.dtype)) for name, each in maps.items()
+    }
     frames = preprocessor.pictures(maps["frames"], batch.valid)
     features = None if batch.features is None else tuple(each.float() for each in batch.features)
     return replace(batch, mirrored=None, features=features, **{**wide, "frames": frames})

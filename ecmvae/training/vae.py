@@ -39,7 +39,9 @@ __all__ = ["DataSettings", "VAEConfig", "draw", "load_vae", "load_vae_config", "
 logger = logging.getLogger(__name__)
 
 
-def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tuple[int, dict[str, float]]:
+def train_vae(
+    settings: VAEConfig, folder: Path, *, resume: bool = False
+) -> tuple[int, dict[str, float]]:
     """Train a model and write its run folder.
 
     Args:
@@ -56,7 +58,9 @@ def train_vae(settings: VAEConfig, folder: Path, *, resume: bool = False) -> tup
     """
     with locked(folder):
         if not resume and (folder / LAST).exists():
-            raise UserError(f"{folder} holds a run already: choose another --out, or go on with --resume")
+            raise UserError(
+                f"{folder} holds a run already: choose another --out, or go on with --resume"
+            )
         for name in (CONFIG_FILE, METADATA_FILE, LAST, "history.json", WEIGHTS_FILE):
             remove_leftovers(folder / name)
         return _train(settings, folder, resume)
@@ -69,7 +73,9 @@ def _train(settings: VAEConfig, folder: Path, resume: bool) -> tuple[int, dict[s
     data = RunData(settings.data)
     train, validation = data.samples("train"), data.samples("valid")
     if len(train) < 2:
-        raise UserError(f"{data.source} has {len(train)} training pictures: training needs at least 2")
+        raise UserError(
+            f"{data.source} has {len(train)} training pictures: training needs at least 2"
+        )
     torch.manual_seed(settings.fit.seed)
     model = build_model(settings, data.facts)
     if isinstance(model, BetaTCVAE):
@@ -110,7 +116,9 @@ def load_vae(run: str | Path, *, trust_code: bool = False) -> tuple[Model, VAECo
 def draw(model: Model, settings: VAEConfig, count: int, seed: int = 0) -> Tensor:
     """New images (count, C, H, W), see `draw_from`."""
     data = RunData(settings.data)
-    return draw_from(TrainedVAE(model=model, config=settings, facts=data.facts), count, seed, data=data)
+    return draw_from(
+        TrainedVAE(model=model, config=settings, facts=data.facts), count, seed, data=data
+    )
 
 
 @torch.no_grad()
@@ -151,7 +159,9 @@ def draw_from(
         codes = trained.encode((data or trained.data()).samples("train"))
         boxed = box_samples(codes, count, generator)
         return (
-            model.likelihood.sample(model.decode(boxed.to(trained.device))).cpu() if pixels else trained.decode(boxed)
+            model.likelihood.sample(model.decode(boxed.to(trained.device))).cpu()
+            if pixels
+            else trained.decode(boxed)
         )
     if isinstance(model, ConditionalVAE):
         conditions = condition_rows(trained)
@@ -161,7 +171,9 @@ def draw_from(
         drawn = model.sample(count, _on(trained, generator, seed), draw=pixels)
     if isinstance(drawn, Tensor):
         return drawn.cpu()
-    return torch.cat([x for name, x in drawn.items() if name not in trained.facts.conditions], -1).cpu()
+    return torch.cat(
+        [x for name, x in drawn.items() if name not in trained.facts.conditions], -1
+    ).cpu()
 
 
 def condition_rows(trained: TrainedVAE) -> Tensor:
@@ -193,6 +205,8 @@ def _compare(path: Path, metadata: dict[str, Any], source: str) -> None:
         raise UserError(f"{show_path(path)} is damaged: train in another folder")
     for key in ("event_shape", "conditions"):
         if before.get(key) != metadata[key]:
-            raise UserError(f"{source} has another {key} than when this run began: train in another folder")
+            raise UserError(
+                f"{source} has another {key} than when this run began: train in another folder"
+            )
     if before.get("training_pictures") != metadata["training_pictures"]:
         logger.warning("%s has other training pictures than when this run began", source)

@@ -41,7 +41,10 @@ def coherence_scores(
     labellers = labellers_for(model, images, seed)
     generator = torch.Generator().manual_seed(seed)
     report = coherence(model, test, labels, labellers, generator=generator)
-    known = {name: (labels_of(labellers[name], x, name) == labels).float().mean().item() for name, x in test.items()}
+    known = {
+        name: (labels_of(labellers[name], x, name) == labels).float().mean().item()
+        for name, x in test.items()
+    }
     return {
         "classifier_accuracy": {name: round(share, 4) for name, share in known.items()},
         "joint_coherence": round(report.joint, 4),
@@ -56,11 +59,16 @@ def coherence_scores(
     }
 
 
-def labellers_for(model: MultimodalVAE, images: LabelledImages, seed: int = 0) -> dict[str, Labeller]:
+def labellers_for(
+    model: MultimodalVAE, images: LabelledImages, seed: int = 0
+) -> dict[str, Labeller]:
     """What reads the class of each modality: a classifier of the training images, or the label itself."""
     labels = images.train_labels[:CLASSIFIER_IMAGES]
     train = batch_for(model, images.train_images[:CLASSIFIER_IMAGES], labels)
-    return {name: _most_probable if name == "label" else _classifier(x, labels, seed) for name, x in train.items()}
+    return {
+        name: _most_probable if name == "label" else _classifier(x, labels, seed)
+        for name, x in train.items()
+    }
 
 
 def _most_probable(probabilities: Tensor) -> Tensor:
@@ -74,7 +82,9 @@ def _classifier(x: Tensor, labels: Tensor, seed: int) -> Callable[[Tensor], Tens
 
 
 @torch.no_grad()
-def attribute_scores(trained: TrainedVAE, train: Samples, test: Samples, seed: int = 0) -> dict[str, Any]:
+def attribute_scores(
+    trained: TrainedVAE, train: Samples, test: Samples, seed: int = 0
+) -> dict[str, Any]:
     """Does a model of pictures and attributes carry the attributes from one to the other?
 
     Args:
@@ -100,9 +110,17 @@ def attribute_scores(trained: TrainedVAE, train: Samples, test: Samples, seed: i
         truth = _values(test.conditions[name], name)
         taught = _values(train.conditions[name], name)
         readers = [_classifier(real, taught[:, column], seed) for column in range(taught.shape[1])]
-        known, seen = (torch.stack([read(x) for read in readers], 1) for x in (as_float(test.images), drawn))
-        shares = {"from_picture": _values(guessed[name].cpu(), name), "to_picture": seen, "classifier": known}
-        scores[name] = {key: round((each == truth).float().mean().item(), 4) for key, each in shares.items()}
+        known, seen = (
+            torch.stack([read(x) for read in readers], 1) for x in (as_float(test.images), drawn)
+        )
+        shares = {
+            "from_picture": _values(guessed[name].cpu(), name),
+            "to_picture": seen,
+            "classifier": known,
+        }
+        scores[name] = {
+            key: round((each == truth).float().mean().item(), 4) for key, each in shares.items()
+        }
     return {"attributes": scores}
 
 

@@ -87,7 +87,10 @@ def train(
     overrides = {name: value for name, value in given.items() if value is not None}
     settings = load_vae_config(folder / "config.yaml" if resume else config, overrides)
     epoch, terms = train_vae(settings, folder, resume=resume)
-    print(f"{show_path(folder)}: epoch {epoch}, " + ", ".join(f"{name} {value:.3f}" for name, value in terms.items()))
+    print(
+        f"{show_path(folder)}: epoch {epoch}, "
+        + ", ".join(f"{name} {value:.3f}" for name, value in terms.items())
+    )
     return 0
 
 
@@ -257,7 +260,12 @@ def compare(
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     settings = {"num_samples": num_samples, "limit": limit, "seed": seed, "data": data}
     table, _ = compare_runs(
-        runs, None if out is None else Path(out), trust_code=trust_code, metrics=names, images=images, **settings
+        runs,
+        None if out is None else Path(out),
+        trust_code=trust_code,
+        metrics=names,
+        images=images,
+        **settings,
     )
     print(table)
     return 0

@@ -104,19 +104,29 @@ class RunData:
         if settings.name == FOLDER:
             views = tuple(settings.views or ())
             root = Path(settings.root or "")
-            self.folder = PictureFolder(root, settings.size, settings.grey, limit=settings.limit, views=views)
-            self._columns = _columns(self.folder, settings.attributes) if known is None else _same(self.folder, known)
+            self.folder = PictureFolder(
+                root, settings.size, settings.grey, limit=settings.limit, views=views
+            )
+            self._columns = (
+                _columns(self.folder, settings.attributes)
+                if known is None
+                else _same(self.folder, known)
+            )
             if views:
                 self._columns = {}
             self.factor_names = self.folder.factor_names
             shape: tuple[int, ...] = (self.folder.channels, settings.size, settings.size)
             shape = (len(views), *shape) if views else shape
-            self.facts = known or DataFacts(event_shape=shape, conditions=_names(self.folder, self._columns))
+            self.facts = known or DataFacts(
+                event_shape=shape, conditions=_names(self.folder, self._columns)
+            )
             self.facts = replace(self.facts, event_shape=shape)
         else:
             self.factor_names = ["label"]
             shape = tuple(self.image_set.train_images.shape[1:])
-            self.facts = DataFacts(event_shape=shape, conditions={"label": tuple(map(str, range(CLASSES)))})
+            self.facts = DataFacts(
+                event_shape=shape, conditions={"label": tuple(map(str, range(CLASSES)))}
+            )
 
     @property
     def source(self) -> str:
@@ -139,7 +149,9 @@ class RunData:
                 factors=self.folder.factors(split),
             )
         if split == "all":
-            raise UserError(f"{self.settings.name} has the splits train, valid and test: choose one of them")
+            raise UserError(
+                f"{self.settings.name} has the splits train, valid and test: choose one of them"
+            )
         sets, held_out = self.image_set, len(self.image_set.train_images) - self.settings.validation
         images, labels = {
             "train": (sets.train_images[:held_out], sets.train_labels[:held_out]),
@@ -193,9 +205,14 @@ def read_pictures(paths: Sequence[str], facts: DataFacts) -> Samples:
         UserError: If one cannot be read, or the model sees several pictures at once.
     """
     if len(facts.event_shape) != 3 or facts.event_shape[1] != facts.event_shape[2]:
-        raise UserError(f"this model takes samples of shape {facts.event_shape}, not single square pictures")
+        raise UserError(
+            f"this model takes samples of shape {facts.event_shape}, not single square pictures"
+        )
     channels, size, _ = facts.event_shape
-    images = [torch.from_numpy(read_picture(Path(path), size, channels)).permute(2, 0, 1) for path in paths]
+    images = [
+        torch.from_numpy(read_picture(Path(path), size, channels)).permute(2, 0, 1)
+        for path in paths
+    ]
     return Samples(
         images=torch.stack(images),
         conditions={},
@@ -225,13 +242,19 @@ def _columns(folder: PictureFolder, wanted: Sequence[str] | None) -> dict[str, l
         if name in folder.attributes:
             chosen.setdefault(ATTRIBUTES, []).append(folder.attributes.index(name))
         else:
-            values = [folder.attributes.index(f"{name}={value}") for value in folder.values_of(name)]
+            values = [
+                folder.attributes.index(f"{name}={value}") for value in folder.values_of(name)
+            ]
             chosen[_module_name(name)] = values
     return chosen
 
 
-def _names(folder: PictureFolder, columns: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(folder.attributes[place] for place in index) for name, index in columns.items()}
+def _names(
+    folder: PictureFolder, columns: Mapping[str, Sequence[int]]
+) -> dict[str, tuple[str, ...]]:
+    return {
+        name: tuple(folder.attributes[place] for place in index) for name, index in columns.items()
+    }
 
 
 def _same(folder: PictureFolder, known: DataFacts) -> dict[str, list[int]]:
@@ -241,7 +264,9 @@ def _same(folder: PictureFolder, known: DataFacts) -> dict[str, list[int]]:
     for modality, columns in known.conditions.items():
         index = [places.get(name, -1) for name in columns]
         factors = {name.partition("=")[0] for name in columns} if modality != ATTRIBUTES else set()
-        if max(index) >= 0 and (factors <= set(folder.factor_names) if factors else min(index) >= 0):
+        if max(index) >= 0 and (
+            factors <= set(folder.factor_names) if factors else min(index) >= 0
+        ):
             found[modality] = index
     return found
 
@@ -254,7 +279,11 @@ def _chosen(table: Tensor, index: Sequence[int]) -> Tensor:
 def _module_name(column: str) -> str:
     """The column's name as one that torch accepts for a module."""
     name = column.replace(".", "_")
-    return f"{name}_" if name in ("image", ATTRIBUTES) or hasattr(nn.ModuleDict, name) or name == "training" else name
+    return (
+        f"{name}_"
+        if name in ("image", ATTRIBUTES) or hasattr(nn.ModuleDict, name) or name == "training"
+        else name
+    )
 
 
 def _image_set(settings: DataSettings) -> LabelledImages:
@@ -263,13 +292,19 @@ def _image_set(settings: DataSettings) -> LabelledImages:
     if settings.pad_to is not None:
         missing = settings.pad_to - images.train_images.shape[-1]
         if missing < 0:
-            raise UserError(f"data.pad_to {settings.pad_to} is smaller than the images: leave it out")
+            raise UserError(
+                f"data.pad_to {settings.pad_to} is smaller than the images: leave it out"
+            )
         margins = (missing // 2, missing - missing // 2) * 2
         images = replace(
-            images, train_images=pad(images.train_images, margins), test_images=pad(images.test_images, margins)
+            images,
+            train_images=pad(images.train_images, margins),
+            test_images=pad(images.test_images, margins),
         )
     kept = slice(settings.limit)
-    images = replace(images, train_images=images.train_images[kept], train_labels=images.train_labels[kept])
+    images = replace(
+        images, train_images=images.train_images[kept], train_labels=images.train_labels[kept]
+    )
     if not 0 <= settings.validation < len(images.train_images):
         raise UserError(
             f"data.validation {settings.validation} leaves nothing of {len(images.train_images)} training images"

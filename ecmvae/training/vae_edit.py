@@ -55,7 +55,9 @@ def edit_images(
     """Write pictures with more and less of an attribute; see `ecmvae.training.vae_picture_command.edit`."""
     source = trained.data(data)
     codes = trained.encode(source.samples("train"))
-    directions = [direction_of(source, codes, name) for name in (attribute, across) if name is not None]
+    directions = [
+        direction_of(source, codes, name) for name in (attribute, across) if name is not None
+    ]
     samples = chosen_samples(trained, pictures, None if pictures else data, "test")
     samples = samples.take(slice(0, 1 if across is not None else count))
     own, strengths = trained.encode(samples), torch.linspace(-span, span, steps)
@@ -64,16 +66,22 @@ def edit_images(
         edited = own[:, None] + strengths[:, None] * directions[0]  # (n, steps, L)
         images = _decoded(trained, edited, samples)
         grid = torch.cat([side_by_side(as_float(samples.images))[:, None], images], 1)
-        title = f"{cut(attribute, 40)} by {title_of(trained)}: times the mean difference of the codes"
+        title = (
+            f"{cut(attribute, 40)} by {title_of(trained)}: times the mean difference of the codes"
+        )
         write_grid(grid, out, short_names(samples.names), ["original", *labels], title)
         return
     edited = own[0] + strengths[:, None, None] * directions[0] + strengths[:, None] * directions[1]
     images = _decoded(trained, edited, joined([samples] * steps))
-    title = f"{cut(attribute, 40)} (down) and {cut(across, 40)} (across) of {cut(samples.names[0], 40)}"
+    title = (
+        f"{cut(attribute, 40)} (down) and {cut(across, 40)} (across) of {cut(samples.names[0], 40)}"
+    )
     write_grid(images, out, labels, labels, f"{title}, by {title_of(trained)}")
 
 
-def direction_of(source: RunData, codes: Float[Tensor, "n l"], attribute: str) -> Float[Tensor, " l"]:
+def direction_of(
+    source: RunData, codes: Float[Tensor, "n l"], attribute: str
+) -> Float[Tensor, " l"]:
     """Mean code of the training pictures with an attribute minus that of those without.
 
     Raises:
@@ -111,16 +119,29 @@ def find_outliers(
     header += ["share_of_training_below"] if reference is not None else []
     rows = []
     for index in order:
-        row: list[object] = [cut(samples.names[index], 1000), f"{scores[index]:.6g}", f"{costs[index]:.6g}"]
+        row: list[object] = [
+            cut(samples.names[index], 1000),
+            f"{scores[index]:.6g}",
+            f"{costs[index]:.6g}",
+        ]
         if reference is not None:
             row.append(f"{(reference < scores[index]).double().mean():.4f}")
         rows.append(row)
     shown = samples.take(order[:count])
-    images, again, where = as_float(shown.images), trained.reconstruct(shown), deviance_of(trained, shown)
+    images, again, where = (
+        as_float(shown.images),
+        trained.reconstruct(shown),
+        deviance_of(trained, shown),
+    )
     coloured = [each.expand(*each.shape[:-3], 3, -1, -1) for each in (images, again)]
     grid = torch.stack([side_by_side(each) for each in (*coloured, _heat(where))])
-    labels = [f"{name}: {scores[index]:.0f}" for name, index in zip(short_names(shown.names), order, strict=False)]
-    title = f"The most unusual of {len(samples)} pictures to {title_of(trained)}, with scores in nats"
+    labels = [
+        f"{name}: {scores[index]:.0f}"
+        for name, index in zip(short_names(shown.names), order, strict=False)
+    ]
+    title = (
+        f"The most unusual of {len(samples)} pictures to {title_of(trained)}, with scores in nats"
+    )
     write_table(table, header, rows)
     write_grid(grid, out, ["picture", "reconstruction", "where"], labels, title)
     return [(samples.names[index], float(scores[index])) for index in order]
@@ -139,7 +160,9 @@ def unusualness(trained: TrainedVAE, samples: Samples, num_samples: int = 1) -> 
         try:
             parts.append(_cost(trained, batch, num_samples).cpu())
         except ValueError as error:
-            raise UserError(f"{trained.config.model.name} gives no log-likelihoods: {error}") from error
+            raise UserError(
+                f"{trained.config.model.name} gives no log-likelihoods: {error}"
+            ) from error
     return torch.cat(parts)
 
 
@@ -159,11 +182,15 @@ def _cost(trained: TrainedVAE, batch: Mapping[str, Tensor], num_samples: int) ->
 
 def deviance_of(trained: TrainedVAE, samples: Samples) -> Float[Tensor, "n *views h w"]:
     """Where the reconstruction of each picture is wrong: `deviance_map`, summed over the channels."""
-    values = deviance_map(_likelihood(trained), trained.reconstruct(samples), as_float(samples.images))
+    values = deviance_map(
+        _likelihood(trained), trained.reconstruct(samples), as_float(samples.images)
+    )
     return values.sum(-3)
 
 
-def deviance_map(likelihood: Likelihood, mean: Float[Tensor, "n ..."], x: Float[Tensor, "n ..."]) -> Tensor:
+def deviance_map(
+    likelihood: Likelihood, mean: Float[Tensor, "n ..."], x: Float[Tensor, "n ..."]
+) -> Tensor:
     """Nats that each value loses against a decoder that gives it exactly: log p(x|x) - log p(x|mean), 0 or more.
 
     Their sum is the difference of the log-likelihoods. Other likelihoods than Bernoulli and Gaussian give the squared
@@ -191,7 +218,9 @@ def best_log_likelihood(likelihood: Likelihood, x: Float[Tensor, "n ..."]) -> Fl
     return x.new_zeros(len(x))
 
 
-def _decoded(trained: TrainedVAE, codes: Float[Tensor, "r c l"], samples: Samples) -> Float[Tensor, "r c ..."]:
+def _decoded(
+    trained: TrainedVAE, codes: Float[Tensor, "r c l"], samples: Samples
+) -> Float[Tensor, "r c ..."]:
     """Pictures of a table of codes, each row under the conditions of its sample."""
     repeated = samples.take(torch.arange(len(codes)).repeat_interleave(codes.shape[1]))
     conditions = repeated if isinstance(trained.model, ConditionalVAE) else None
@@ -222,7 +251,9 @@ def _likelihood(trained: TrainedVAE) -> Likelihood:
     model = trained.model
     if not isinstance(model, MultimodalVAE):
         return model.likelihood
-    return model.likelihood(next(name for name in model.names if name not in trained.facts.conditions))
+    return model.likelihood(
+        next(name for name in model.names if name not in trained.facts.conditions)
+    )
 
 
 def _heat(values: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n 3 h w"]:

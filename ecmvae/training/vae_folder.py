@@ -53,9 +53,13 @@ def facts_of(folder: Path, settings: DataSettings) -> DataFacts:
         return DataFacts(event_shape=shape, conditions={"label": tuple(map(str, range(CLASSES)))})
     content = read_json(path)
     if not (
-        isinstance(content, dict) and _is_shape(content.get("event_shape")) and _are_names(content.get("conditions"))
+        isinstance(content, dict)
+        and _is_shape(content.get("event_shape"))
+        and _are_names(content.get("conditions"))
     ):
-        raise UserError(f"{show_path(path)} is not that of a model of ecmvae vae ({short(content)}): train it again")
+        raise UserError(
+            f"{show_path(path)} is not that of a model of ecmvae vae ({short(content)}): train it again"
+        )
     return DataFacts(
         event_shape=tuple(content["event_shape"]),
         conditions={name: tuple(columns) for name, columns in content["conditions"].items()},
@@ -76,5 +80,7 @@ def _is_shape(value: Any) -> bool:
 
 
 def _are_names(value: Any) -> bool:
-    tables = isinstance(value, dict) and all(isinstance(each, list) and each for each in value.values())
+    tables = isinstance(value, dict) and all(
+        isinstance(each, list) and each for each in value.values()
+    )
     return tables and all(isinstance(column, str) for each in value.values() for column in each)

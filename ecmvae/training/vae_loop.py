@@ -113,32 +113,50 @@ def fit(
     if settings.patience is not None and validation is None:
         raise UserError("patience needs validation data: hold some out, or leave patience out")
     if settings.kl_warmup_epochs and not hasattr(model, "beta"):
-        raise UserError(f"kl_warmup_epochs has no effect on {type(model).__name__}, which has no KL: leave it out")
-    checkpoints = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()] if folder else []
+        raise UserError(
+            f"kl_warmup_epochs has no effect on {type(model).__name__}, which has no KL: leave it out"
+        )
+    checkpoints = (
+        [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()] if folder else []
+    )
     if resume and not checkpoints:
         raise UserError(f"nothing to resume: {folder or 'no folder given'} has no {LAST}")
-    loggers: list[Logger] = [TensorBoardLogger(folder, name="", version="tensorboard")] if folder else []
+    loggers: list[Logger] = (
+        [TensorBoardLogger(folder, name="", version="tensorboard")] if folder else []
+    )
     fabric = Fabric(accelerator=settings.device, devices=1, loggers=loggers)
     torch.manual_seed(settings.seed)
     order = torch.Generator().manual_seed(settings.seed)
-    objective, optimizer = fabric.setup(_Objective(model), torch.optim.Adam(model.parameters(), settings.learning_rate))
+    objective, optimizer = fabric.setup(
+        _Objective(model), torch.optim.Adam(model.parameters(), settings.learning_rate)
+    )
     train = {name: fabric.to_device(x) for name, x in train.items()}
     validation = validation and {name: fabric.to_device(x) for name, x in validation.items()}
     state = FitState(model, optimizer, order)
     if resume:
         state.load_newest(checkpoints)
         if state.epoch >= settings.epochs or state.out_of_patience(settings.patience):
-            logger.warning("the run has finished, after %d epochs: nothing is left to train", state.epoch)
+            logger.warning(
+                "the run has finished, after %d epochs: nothing is left to train", state.epoch
+            )
     step = _Stepper(fabric, objective, optimizer, settings, len(next(iter(train.values()))))
     if state.step > step.per_epoch:
-        raise UserError("the run was stopped within an epoch: resume it with the same data and batch_size")
+        raise UserError(
+            "the run was stopped within an epoch: resume it with the same data and batch_size"
+        )
     warm_up = _WarmUp(model, settings.kl_warmup_epochs * step.per_epoch)
     done = state.epoch * step.per_epoch + state.step
     with make_bar(shown=progress) as bar, StopSignals(wanted=folder is not None) as stop:
         task = bar.add_task("training", total=settings.epochs * step.per_epoch, completed=done)
         while state.epoch < settings.epochs and not state.out_of_patience(settings.patience):
             try:
-                step.epoch(train, state, warm_up, stop, lambda text: bar.update(task, advance=1, description=text))
+                step.epoch(
+                    train,
+                    state,
+                    warm_up,
+                    stop,
+                    lambda text: bar.update(task, advance=1, description=text),
+                )
             finally:
                 warm_up.restore()
             if state.step == step.per_epoch:
@@ -146,7 +164,9 @@ def fit(
                 if validation is not None:
                     found = evaluate(objective, validation, settings.batch_size)
                     terms |= {f"validation/{name}": value for name, value in found.items()}
-                fabric.log_dict({f"epoch/{name}": value for name, value in terms.items()}, step=state.epoch)
+                fabric.log_dict(
+                    {f"epoch/{name}": value for name, value in terms.items()}, step=state.epoch
+                )
                 state.finish_epoch(terms)
             if folder is not None:
                 state.save(folder)
@@ -199,8 +219,20 @@ def evaluate(objective: nn.Module, data: Mapping[str, Tensor], batch_size: int) 
 class _Stepper:
     """One epoch of optimiser steps."""
 
-    def __init__(self, fabric: Fabric, objective: nn.Module, optimizer: Any, settings: FitSettings, count: int) -> None:
-        self.fabric, self.objective, self.optimizer, self.settings = fabric, objective, optimizer, settings
+    def __init__(
+        self,
+        fabric: Fabric,
+        objective: nn.Module,
+        optimizer: Any,
+        settings: FitSettings,
+        count: int,
+    ) -> None:
+        self.fabric, self.objective, self.optimizer, self.settings = (
+            fabric,
+            objective,
+            optimizer,
+            settings,
+        )
         self.starts = list(range(0, count, settings.batch_size))
         if len(self.starts) > 1 and count - self.starts[-1] == 1:
             self.starts.pop()  # batch norm cannot learn from a last batch of one sample
@@ -236,7 +268,9 @@ class _Stepper:
                 break
 
     def _set_learning_rate(self, step: int) -> None:
-        share = learning_rate_share(self.settings.schedule, step / (self.settings.epochs * self.per_epoch))
+        share = learning_rate_share(
+            self.settings.schedule, step / (self.settings.epochs * self.per_epoch)
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * share
 

@@ -115,7 +115,9 @@ class TrainedVAE:
             folder = Path(name)
         return _load(folder, torch.device(device), trust_code=trust_code)
 
-    def save_pretrained(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> Path:
+    def save_pretrained(
+        self, folder: str | Path, *, half: bool = False, card: str | None = None
+    ) -> Path:
         """Write a model folder that `from_pretrained`, the commands and the hub accept; an older one is replaced.
 
         The path of the training data is not written, only the last part of its name.
@@ -137,7 +139,12 @@ class TrainedVAE:
             data = dataclasses.replace(data, root=Path(data.root or "").name or "pictures")
         config = dataclasses.replace(self.config, data=data)
         return write_folder(
-            folder, self.model.state_dict(), config_text(config), metadata_of(self.facts, config), half=half, card=card
+            folder,
+            self.model.state_dict(),
+            config_text(config),
+            metadata_of(self.facts, config),
+            half=half,
+            card=card,
         )
 
     def push_to_hub(
@@ -217,8 +224,12 @@ class TrainedVAE:
         missing = [name for name in self.facts.conditions if name not in samples.conditions]
         if isinstance(self.model, ConditionalVAE) and missing:
             needed = cut(", ".join(self.facts.conditions[missing[0]]))
-            raise UserError(f"{self.config.model.name} is given {needed} beside each picture: name data that has them")
-        return {name: as_float(x.to(self.device)) for name, x in batch_of(self.model, samples).items()}
+            raise UserError(
+                f"{self.config.model.name} is given {needed} beside each picture: name data that has them"
+            )
+        return {
+            name: as_float(x.to(self.device)) for name, x in batch_of(self.model, samples).items()
+        }
 
     @torch.no_grad()
     def encode(self, samples: Samples) -> Float[Tensor, "n l"]:
@@ -234,7 +245,9 @@ class TrainedVAE:
         return torch.cat(parts)
 
     @torch.no_grad()
-    def decode(self, codes: Float[Tensor, "n l"], samples: Samples | None = None) -> Float[Tensor, "n ..."]:
+    def decode(
+        self, codes: Float[Tensor, "n l"], samples: Samples | None = None
+    ) -> Float[Tensor, "n ..."]:
         """Mean pictures for codes as `encode` gives them.
 
         Args:
@@ -261,7 +274,11 @@ class TrainedVAE:
         if isinstance(self.model, MultimodalVAE):
             return sum(self._widths().values())
         if isinstance(self.model, AutoEncoder):
-            return int(self.model.encode(torch.zeros(1, *self.facts.event_shape, device=self.device)).shape[1])
+            return int(
+                self.model.encode(
+                    torch.zeros(1, *self.facts.event_shape, device=self.device)
+                ).shape[1]
+            )
         return int(self.model.latent_dim)
 
     def _widths(self) -> dict[str, int]:
@@ -297,11 +314,17 @@ class TrainedVAE:
         if named.name != FOLDER:
             return dataclasses.replace(named, pad_to=self.config.data.pad_to)
         channels, size = self.facts.event_shape[-3], self.facts.event_shape[-1]
-        return dataclasses.replace(named, size=size, grey=channels == 1, views=self.config.data.views)
+        return dataclasses.replace(
+            named, size=size, grey=channels == 1, views=self.config.data.views
+        )
 
     def _card(self, title: str, address: str) -> str:
         data = self.config.data
-        source = f"a folder of pictures, {Path(data.root or '').name}" if data.name == FOLDER else data.name
+        source = (
+            f"a folder of pictures, {Path(data.root or '').name}"
+            if data.name == FOLDER
+            else data.name
+        )
         return _CARD.format(
             title=title,
             network=self.config.model.name,
@@ -314,7 +337,9 @@ class TrainedVAE:
 
 def _load(folder: Path, device: torch.device, *, trust_code: bool) -> TrainedVAE:
     if not (folder / WEIGHTS_FILE).is_file():
-        raise UserError(f"{show_path(folder)} holds no trained model: give a folder left by ecmvae vae train")
+        raise UserError(
+            f"{show_path(folder)} holds no trained model: give a folder left by ecmvae vae train"
+        )
     config = load_vae_config(folder / CONFIG_FILE)
     if is_import_path(config.model.prior) and not trust_code:
         raise UserError(
@@ -324,7 +349,9 @@ def _load(folder: Path, device: torch.device, *, trust_code: bool) -> TrainedVAE
     facts = facts_of(folder, config.data)
     state = read_weight_file(folder / WEIGHTS_FILE)
     try:
-        with torch.device("meta"):  # sizes that a foreign file asks for take no memory before its weights have them
+        with torch.device(
+            "meta"
+        ):  # sizes that a foreign file asks for take no memory before its weights have them
             shapes = build_vae(config.model, facts.event_shape, facts.classes).state_dict()
     except ValueError as error:
         raise UserError(f"{show_path(folder / CONFIG_FILE)}: {error}") from None

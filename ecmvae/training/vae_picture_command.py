@@ -173,7 +173,9 @@ def edit(
     from ecmvae.training.vae_model import load_trained
 
     trained = load_trained(run, device=device, trust_code=trust_code)
-    edit_images(trained, Path(out), attribute, across, pictures, data, count=count, span=span, steps=steps)
+    edit_images(
+        trained, Path(out), attribute, across, pictures, data, count=count, span=span, steps=steps
+    )
     print(show_path(Path(out)))
     return 0
 
@@ -226,7 +228,16 @@ def outliers(
 
     trained = load_trained(run, device=device, trust_code=trust_code)
     ranked = find_outliers(
-        trained, Path(out), Path(table), pictures, data, split, by=by, count=count, num_samples=num_samples, seed=seed
+        trained,
+        Path(out),
+        Path(table),
+        pictures,
+        data,
+        split,
+        by=by,
+        count=count,
+        num_samples=num_samples,
+        seed=seed,
     )
     for name, value in ranked[:count]:
         print(f"{value:12.1f}  {show_path(Path(name))}")
@@ -242,9 +253,13 @@ def require_run(run: str) -> None:
         found = HubAddress.parse(run) is not None or (Path(run) / "model.safetensors").is_file()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it holds a null character"
-        raise UserError(f"cannot read {show_path(Path(run))} ({reason}): name another folder") from error
+        raise UserError(
+            f"cannot read {show_path(Path(run))} ({reason}): name another folder"
+        ) from error
     if not found:
-        raise UserError(f"{show_path(Path(run))} holds no trained model: give a folder left by ecmvae vae train")
+        raise UserError(
+            f"{show_path(Path(run))} holds no trained model: give a folder left by ecmvae vae train"
+        )
 
 
 def check_picture(out: str) -> None:
@@ -259,5 +274,7 @@ def check_output(out: str, suffixes: tuple[str, ...], option: str = "out") -> No
     """Refuse what no such file can be written to."""
     path = Path(out)
     if path.suffix.lower() not in suffixes or path.is_dir():
-        raise UserError(f"--{option} {show_path(path)} is not the name of a file to write: end it with {suffixes[0]}")
+        raise UserError(
+            f"--{option} {show_path(path)} is not the name of a file to write: end it with {suffixes[0]}"
+        )
     refuse_unwritable(path)

@@ -53,16 +53,26 @@ def sample_images(
         labels = [column for names in trained.facts.conditions.values() for column in names]
         columns = len(labels)
     rows = _rows(images, columns)
-    write_grid(rows, out, [], labels[: rows.shape[1]], f"New images of {title_of(trained)}, seed {seed}")
+    write_grid(
+        rows, out, [], labels[: rows.shape[1]], f"New images of {title_of(trained)}, seed {seed}"
+    )
 
 
 def traverse_latents(
-    trained: TrainedVAE, out: Path, first: int, second: int, steps: int, span: float, data: str | None = None
+    trained: TrainedVAE,
+    out: Path,
+    first: int,
+    second: int,
+    steps: int,
+    span: float,
+    data: str | None = None,
 ) -> None:
     """Write a decoded grid over two latent dimensions; see `ecmvae.training.vae_command.traverse`."""
     model = trained.model
     if isinstance(model, ConditionalVAE | MultimodalVAE):
-        raise UserError(f"traverse needs an autoencoder or an unconditional VAE, not {trained.config.model.name}")
+        raise UserError(
+            f"traverse needs an autoencoder or an unconditional VAE, not {trained.config.model.name}"
+        )
     for name, dimension in (("first", first), ("second", second)):
         check_range(name, dimension, 0, trained.config.model.latent_dim - 1)
     if isinstance(model, VAE) and model.latent_dim == 2 and isinstance(model.prior, StandardNormal):
@@ -80,21 +90,32 @@ def traverse_latents(
 
 
 def reconstruct_images(
-    trained: TrainedVAE, out: Path, pictures: Sequence[str], data: str | None, split: Split, count: int
+    trained: TrainedVAE,
+    out: Path,
+    pictures: Sequence[str],
+    data: str | None,
+    split: Split,
+    count: int,
 ) -> float:
     """Write pairs of pictures and their reconstructions; the mean squared error per value."""
-    samples = chosen_samples(trained, pictures, data, split).take(slice(0, None if pictures else count))
+    samples = chosen_samples(trained, pictures, data, split).take(
+        slice(0, None if pictures else count)
+    )
     originals, again = as_float(samples.images), trained.reconstruct(samples)
     rows, names = [originals, again], ["original", "reconstruction"]
     if isinstance(trained.model, MultimodalVAE) and samples.conditions:
         rows.append(_from_conditions(trained, samples))
         names.append(f"from {cut(', '.join(samples.conditions), 30)}")
     grid = torch.stack([side_by_side(row) for row in rows])
-    write_grid(grid, out, names, short_names(samples.names), f"Reconstructions of {title_of(trained)}")
+    write_grid(
+        grid, out, names, short_names(samples.names), f"Reconstructions of {title_of(trained)}"
+    )
     return float((originals - again).square().mean())
 
 
-def morph_images(trained: TrainedVAE, start: str, end: str, out: Path, steps: int, data: str | None) -> None:
+def morph_images(
+    trained: TrainedVAE, start: str, end: str, out: Path, steps: int, data: str | None
+) -> None:
     """Write the pictures between two pictures; see `ecmvae.training.vae_picture_command.morph_pictures`."""
     ends = [one_sample(trained, word, data) for word in (start, end)]
     first, last = (trained.encode(each)[0] for each in ends)
@@ -103,7 +124,9 @@ def morph_images(trained: TrainedVAE, start: str, end: str, out: Path, steps: in
     between = trained.decode(morph(first, last, alphas), conditions)
     images = torch.cat([as_float(ends[0].images), between, as_float(ends[1].images)])
     labels = ["start", *(f"{alpha:.2f}" for alpha in alphas.tolist()), "end"]
-    title = f"From {cut(ends[0].names[0], 60)} to {cut(ends[1].names[0], 60)}, by {title_of(trained)}"
+    title = (
+        f"From {cut(ends[0].names[0], 60)} to {cut(ends[1].names[0], 60)}, by {title_of(trained)}"
+    )
     write_grid(side_by_side(images)[None], out, [], labels, title)
 
 
@@ -116,9 +139,16 @@ def encode_pictures(
     if out.suffix.lower() == ".csv":
         rows = zip(samples.names, codes.tolist(), strict=True)
         header = ["name", *(f"z{number}" for number in range(codes.shape[1]))]
-        write_table(out, header, ([cut(name, 1000), *(f"{value:.7g}" for value in row)] for name, row in rows))
+        write_table(
+            out,
+            header,
+            ([cut(name, 1000), *(f"{value:.7g}" for value in row)] for name, row in rows),
+        )
         return codes.shape[0], codes.shape[1]
-    arrays = {"names": np.array([cut(name, 1000) for name in samples.names]), "codes": codes.numpy()}
+    arrays = {
+        "names": np.array([cut(name, 1000) for name in samples.names]),
+        "codes": codes.numpy(),
+    }
     logvar = _logvar(trained, samples)
     if logvar is not None:
         arrays["logvar"] = logvar.numpy()
@@ -129,7 +159,9 @@ def encode_pictures(
     return codes.shape[0], codes.shape[1]
 
 
-def chosen_samples(trained: TrainedVAE, pictures: Sequence[str], data: str | None, split: Split) -> Samples:
+def chosen_samples(
+    trained: TrainedVAE, pictures: Sequence[str], data: str | None, split: Split
+) -> Samples:
     """Single pictures where some are named, else a split of the data; a `UserError` if that is empty."""
     if pictures:
         if data is not None:
@@ -138,7 +170,9 @@ def chosen_samples(trained: TrainedVAE, pictures: Sequence[str], data: str | Non
     source = trained.data(data)
     samples = source.samples(split)
     if not len(samples):
-        raise UserError(f"{source.source} has no pictures in the split {split}: choose another --split")
+        raise UserError(
+            f"{source.source} has no pictures in the split {split}: choose another --split"
+        )
     return samples
 
 
@@ -164,7 +198,10 @@ def joined(parts: Sequence[Samples]) -> Samples:
     """Samples one after the other."""
     return Samples(
         images=torch.cat([each.images for each in parts]),
-        conditions={name: torch.cat([each.conditions[name] for each in parts]) for name in parts[0].conditions},
+        conditions={
+            name: torch.cat([each.conditions[name] for each in parts])
+            for name in parts[0].conditions
+        },
         names=[name for each in parts for name in each.names],
         factors=torch.cat([each.factors for each in parts]),
     )
@@ -180,7 +217,9 @@ def write_table(out: Path, header: Sequence[str], rows: Iterable[Sequence[object
         part.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def write_grid(rows: Tensor, out: Path, row_labels: list[str], column_labels: list[str], title: str) -> None:
+def write_grid(
+    rows: Tensor, out: Path, row_labels: list[str], column_labels: list[str], title: str
+) -> None:
     """Write a grid (r, c, C, H, W) with its labels; small images are enlarged."""
     scale = min(SCALE, max(1, SHOWN // rows.shape[-1]))
     canvas = labelled_canvas(rows, row_labels, column_labels, title, scale=scale)
@@ -191,7 +230,11 @@ def write_grid(rows: Tensor, out: Path, row_labels: list[str], column_labels: li
 def title_of(trained: TrainedVAE) -> str:
     """Name of the model and of its folder."""
     name = trained.config.model.name
-    return f"{name} in {cut(trained.folder.name, 60)}" if trained.folder is not None and trained.folder.name else name
+    return (
+        f"{name} in {cut(trained.folder.name, 60)}"
+        if trained.folder is not None and trained.folder.name
+        else name
+    )
 
 
 def short_names(names: Sequence[str], limit: int = 18) -> list[str]:

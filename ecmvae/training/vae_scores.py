@@ -163,7 +163,9 @@ def compare_runs(
     if len(sources) > 1 and settings.get("data") is None:
         notes.append("the runs have different data: their scores do not compare")
     if len(likelihoods) > 1:
-        notes.append("the models have different likelihoods: their log-likelihoods and losses do not compare")
+        notes.append(
+            "the models have different likelihoods: their log-likelihoods and losses do not compare"
+        )
     result = {"runs": rows, "notes": notes}
     if out is not None:
         write_json(out, result)
@@ -189,7 +191,9 @@ def _description(trained: TrainedVAE) -> dict[str, Any]:
 
 def _likelihood(trained: TrainedVAE) -> str:
     model = trained.model
-    likelihood = model.likelihood(model.names[0]) if isinstance(model, MultimodalVAE) else model.likelihood
+    likelihood = (
+        model.likelihood(model.names[0]) if isinstance(model, MultimodalVAE) else model.likelihood
+    )
     return f"{type(likelihood).__name__} {getattr(likelihood, 'logvar', '')}"
 
 
@@ -202,7 +206,8 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [["", *names], *([key, *(row.get(key, "-") for row in flat.values())] for key in keys)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(names) + 1)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     )
 
 
@@ -214,7 +219,9 @@ def _bounds(request: ScoreRequest) -> dict[str, Any]:
     """-ELBO, -IWAE(K), KL in all and by dimension, and active latents, in nats per sample."""
     trained, model, test = request.trained, request.trained.model, request.test
     assert isinstance(model, VAE)
-    batch_size = max(1, min(100, 4_000_000 // (request.num_samples * prod(trained.facts.event_shape))))
+    batch_size = max(
+        1, min(100, 4_000_000 // (request.num_samples * prod(trained.facts.event_shape)))
+    )
     totals: dict[str, float] = {}
     for start in range(0, len(test), CHUNK):
         part = as_float(test.images[start : start + CHUNK].to(trained.device))
@@ -222,7 +229,9 @@ def _bounds(request: ScoreRequest) -> dict[str, Any]:
         for name, value in report.items():
             totals[name] = totals.get(name, 0.0) + value * len(part) / len(test)
     numbers: dict[str, Any] = dict(totals)
-    numbers["active_units"] = int(active_units(trained.encode(test)).sum()) if len(test) > 1 else None
+    numbers["active_units"] = (
+        int(active_units(trained.encode(test)).sum()) if len(test) > 1 else None
+    )
     numbers["latent_dim"] = model.latent_dim
     numbers["kl_per_dimension"] = _kl_table(trained, test)
     return numbers
@@ -251,7 +260,11 @@ def _losses(request: ScoreRequest) -> dict[str, Any]:
     for start in range(0, len(request.test), CHUNK):
         part = request.test.take(slice(start, start + CHUNK))
         batch = trained.batch(part)
-        output = trained.model(batch) if isinstance(trained.model, MultimodalVAE) else trained.model(**batch)
+        output = (
+            trained.model(batch)
+            if isinstance(trained.model, MultimodalVAE)
+            else trained.model(**batch)
+        )
         for name, value in output.named().items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(part) / len(request.test)
     return dict(totals)
@@ -287,12 +300,16 @@ def _disentanglement(request: ScoreRequest) -> dict[str, Any]:
     codes = request.trained.encode(request.test)
     report = disentanglement_report(codes, request.test.factors[:, columns], seed=request.seed)
     names = [request.data.factor_names[column] for column in columns]
-    named = {name: value if isfinite(value) else None for name, value in report.named().items()}  # JSON has no NaN
+    named = {
+        name: value if isfinite(value) else None for name, value in report.named().items()
+    }  # JSON has no NaN
     return {"disentanglement": {"factors": ", ".join(names), **named}}
 
 
 def _varied(factors: Tensor) -> list[int]:
-    return [column for column in range(factors.shape[1]) if len(torch.unique(factors[:, column])) > 1]
+    return [
+        column for column in range(factors.shape[1]) if len(torch.unique(factors[:, column])) > 1
+    ]
 
 
 def _is_multimodal(request: ScoreRequest) -> bool:
@@ -302,9 +319,13 @@ def _is_multimodal(request: ScoreRequest) -> bool:
 SCORERS: dict[str, Scorer] = {
     "bounds": Scorer(applies=lambda each: isinstance(each.trained.model, VAE), compute=_bounds),
     "losses": Scorer(applies=lambda each: not isinstance(each.trained.model, VAE), compute=_losses),
-    "coherence": Scorer(applies=lambda each: _is_multimodal(each) and each.data.folder is None, compute=_coherence),
+    "coherence": Scorer(
+        applies=lambda each: _is_multimodal(each) and each.data.folder is None, compute=_coherence
+    ),
     "attributes": Scorer(
-        applies=lambda each: _is_multimodal(each) and each.data.folder is not None and bool(each.test.conditions),
+        applies=lambda each: (
+            _is_multimodal(each) and each.data.folder is not None and bool(each.test.conditions)
+        ),
         compute=_attributes,
     ),
     "disentanglement": Scorer(
@@ -313,7 +334,9 @@ SCORERS: dict[str, Scorer] = {
         by_default=lambda each: len(each.test) >= ENOUGH,
     ),
     "quality": Scorer(
-        applies=lambda each: len(each.trained.facts.event_shape) == 3, compute=_quality, by_default=lambda _: False
+        applies=lambda each: len(each.trained.facts.event_shape) == 3,
+        compute=_quality,
+        by_default=lambda _: False,
     ),
 }
 """Name -> scorer, in the order of the report."""

@@ -53,15 +53,25 @@ class DataSettings:
             object.__setattr__(self, "root", path)
         sets = typing.get_args(ImageSet)
         if self.name not in (*sets, FOLDER):
-            raise UserError(f"data.name takes one of {', '.join(sets)} and folder:PATH, got {short(self.name)}")
+            raise UserError(
+                f"data.name takes one of {', '.join(sets)} and folder:PATH, got {short(self.name)}"
+            )
         if self.name == FOLDER and not self.root:
-            raise UserError("data.name folder needs the folder's path: write folder:PATH, or set data.root")
-        unused = ("pad_to", "validation") if self.name == FOLDER else ("root", "size", "grey", "attributes", "views")
+            raise UserError(
+                "data.name folder needs the folder's path: write folder:PATH, or set data.root"
+            )
+        unused = (
+            ("pad_to", "validation")
+            if self.name == FOLDER
+            else ("root", "size", "grey", "attributes", "views")
+        )
         for name in unused:
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise UserError(f"data.{name} has no effect on {self.name}: leave it out")
         if self.views is not None and (len(self.views) < 2 or self.attributes is not None):
-            raise UserError("data.views names at least two sub-folders, and data.attributes has no effect beside it")
+            raise UserError(
+                "data.views names at least two sub-folders, and data.attributes has no effect beside it"
+            )
         check_range("data.size", self.size, MIN_SIZE, MAX_SIZE)
         if self.name == FOLDER:
             check_range("data.limit", 1 if self.limit is None else self.limit, 1, MAX_PICTURES)
@@ -77,11 +87,22 @@ class VAEConfig:
 
     def __post_init__(self) -> None:
         """Check the sizes before anything is built; raises a `UserError` that names the one out of its range."""
-        for name in ("latent_dim", "hidden", "components", "private_dim", "flow_layers", "levels", "codes", "code_dim"):
+        for name in (
+            "latent_dim",
+            "hidden",
+            "components",
+            "private_dim",
+            "flow_layers",
+            "levels",
+            "codes",
+            "code_dim",
+        ):
             check_range(f"model.{name}", getattr(self.model, name), 1, 65_536)
 
 
-def load_vae_config(path: str | Path | None, overrides: Mapping[str, Any] | None = None) -> VAEConfig:
+def load_vae_config(
+    path: str | Path | None, overrides: Mapping[str, Any] | None = None
+) -> VAEConfig:
     """Read a run's YAML file; None gives the defaults.
 
     Args:

@@ -39,7 +39,9 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if self.wanted:
-            self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {
+                each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)
+            }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,13 +106,19 @@ class FitState:
 
     def out_of_patience(self, patience: int | None) -> bool:
         """Whether the best epoch lies more than `patience` epochs back."""
-        return patience is not None and self.epoch - 1 - self.best_epoch >= patience and self.epoch > 0
+        return (
+            patience is not None and self.epoch - 1 - self.best_epoch >= patience and self.epoch > 0
+        )
 
     def save(self, folder: Path) -> None:
         """Write last.pt and history.json, each whole or not at all; the last.pt before it becomes previous.pt."""
         with replacing(folder / LAST, folder / PREVIOUS) as part:
             order = self._order_at_start if self.step else self.order.get_state()
-            generators = {"order": order, "random": torch.get_rng_state(), "device_random": self._device_state()}
+            generators = {
+                "order": order,
+                "random": torch.get_rng_state(),
+                "device_random": self._device_state(),
+            }
             modules = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
             kept = {name: getattr(self, name) for name in (*self.KEPT, *self.WITHIN)}
             torch.save(kept | generators | modules, part)
@@ -132,7 +140,9 @@ class FitState:
                 continue
             if faults:
                 reason = str(faults[0]).rpartition(": ")[0]  # without the remedy
-                logger.warning("%s; going on from %s, after %d epochs", reason, show_path(path), self.epoch)
+                logger.warning(
+                    "%s; going on from %s, after %d epochs", reason, show_path(path), self.epoch
+                )
             return
         raise faults[0]
 
@@ -157,7 +167,9 @@ class FitState:
                 torch.cuda.set_rng_state(saved["device_random"], device)
         except FAULTS as error:
             where = show_path(path)
-            raise UserError(f"{where} is damaged or of another model: train in another folder") from error
+            raise UserError(
+                f"{where} is damaged or of another model: train in another folder"
+            ) from error
         for name in self.KEPT:
             setattr(self, name, saved[name])
         self.step, self.sums = saved.get("step", 0), saved.get("sums", {})
@@ -177,13 +189,18 @@ class FitState:
             or not all(isinstance(each, Tensor) and each.ndim == 0 for each in sums.values())
         ):
             raise ValueError(f"step {step}")
-        if (type(epoch), type(best), len(history)) != (int, int, epoch) or not 0 <= best < epoch + (step > 0):
+        if (type(epoch), type(best), len(history)) != (int, int, epoch) or not 0 <= best < epoch + (
+            step > 0
+        ):
             raise ValueError(f"history of {len(history)} epochs, epoch {epoch}, best epoch {best}")
         if not all(
-            type(value) is float for value in [saved["best_loss"], *(x for row in history for x in row.values())]
+            type(value) is float
+            for value in [saved["best_loss"], *(x for row in history for x in row.values())]
         ):
             raise TypeError("a loss that is not a number")
-        ours, theirs = ({k: v.shape for k, v in x.items()} for x in (self.best_weights, saved["best_weights"]))
+        ours, theirs = (
+            {k: v.shape for k, v in x.items()} for x in (self.best_weights, saved["best_weights"])
+        )
         if ours != theirs:
             raise ValueError("best weights of another model")
         check_optimizer(saved["optimizer"], self.optimizer)

@@ -49,7 +49,9 @@ class NonlinearLatentModel:
     ) -> Float[Tensor, " n"]:
         """Log p(x) by the trapezoid rule over z in [-limit, limit], for L = 1; exact to rounding for a smooth f."""
         if self.latent_dim != 1:
-            raise ValueError(f"quadrature needs one latent, this model has {self.latent_dim}: use log_prob_by_sampling")
+            raise ValueError(
+                f"quadrature needs one latent, this model has {self.latent_dim}: use log_prob_by_sampling"
+            )
         return self._quadrature(x, limit, points).detach()
 
     def log_prob_by_sampling(
@@ -61,7 +63,9 @@ class NonlinearLatentModel:
         z = proposal.rsample(num_samples)
         return bounds.iwae(self._log_joint(z, x) - proposal.log_prob(z)).detach()
 
-    def log_likelihood(self, x: Float[Tensor, "n d"], num_samples: int = 200) -> Float[Tensor, " n"]:
+    def log_likelihood(
+        self, x: Float[Tensor, "n d"], num_samples: int = 200
+    ) -> Float[Tensor, " n"]:
         """Log p(x) with gradients in f, the variance and the prior.
 
         One latent: the trapezoid rule at `num_samples` points between -6 and 6. More: importance sampling from the
@@ -74,7 +78,12 @@ class NonlinearLatentModel:
         return bounds.iwae(self._log_joint(z, x) - self.prior.log_prob(z))
 
     def fit(
-        self, x: Float[Tensor, "n d"], *, steps: int = 300, learning_rate: float = 1e-2, num_samples: int = 200
+        self,
+        x: Float[Tensor, "n d"],
+        *,
+        steps: int = 300,
+        learning_rate: float = 1e-2,
+        num_samples: int = 200,
     ) -> list[float]:
         """Maximise the mean log-likelihood of x over the parameters of f, the variance and the prior, by Adam.
 
@@ -91,9 +100,16 @@ class NonlinearLatentModel:
             ValueError: When there is no parameter to learn.
         """
         modules = (self.function, self.likelihood, self.prior)
-        parameters = [each for module in modules if isinstance(module, nn.Module) for each in module.parameters()]
+        parameters = [
+            each
+            for module in modules
+            if isinstance(module, nn.Module)
+            for each in module.parameters()
+        ]
         if not parameters:
-            raise ValueError("nothing can be learnt: give a network as the function, or learn_variance=True")
+            raise ValueError(
+                "nothing can be learnt: give a network as the function, or learn_variance=True"
+            )
         optimizer, history = torch.optim.Adam(parameters, learning_rate), []
         for _ in range(check_count(steps, "steps")):
             loss = -self.log_likelihood(x, num_samples).mean()
@@ -113,7 +129,9 @@ class NonlinearLatentModel:
 
     def _log_joint(self, z: Tensor, x: Tensor) -> Tensor:
         """Log p(x, z) of z (K, n, L) and x (n, D) -> (K, n)."""
-        mean = rearrange(self.function(rearrange(z, "k n l -> (k n) l")), "(k n) d -> k n d", k=len(z))
+        mean = rearrange(
+            self.function(rearrange(z, "k n l -> (k n) l")), "(k n) d -> k n d", k=len(z)
+        )
         return self.likelihood.log_prob(mean, x) + self.prior.log_prob(z)
 
 

@@ -45,13 +45,17 @@ def parts(
     if network != "conv":
         raise ValueError(f"unknown network {network!r}: choose from {', '.join(get_args(Network))}")
     if len(shape) != 3 or shape[1] != shape[2] or shape[1] % 2:
-        raise ValueError(f"network conv takes square images of an even size, got {tuple(shape)}: use mlp, or pad them")
+        raise ValueError(
+            f"network conv takes square images of an even size, got {tuple(shape)}: use mlp, or pad them"
+        )
     size, halvings = shape[1], 0
     while size % 2 == 0 and size > 4 and halvings < len(CONV_WIDTHS):
         size, halvings = size // 2, halvings + 1
     widths = CONV_WIDTHS[: max(halvings, 1)]
     encoder = ConvEncoder(shape[0], widths, shape[1])
-    return encoder, ConvDecoder(latent_dim, encoder.out_shape, widths[-2::-1] if len(widths) > 1 else (), shape[0])
+    return encoder, ConvDecoder(
+        latent_dim, encoder.out_shape, widths[-2::-1] if len(widths) > 1 else (), shape[0]
+    )
 
 
 def vae_of(
@@ -88,20 +92,35 @@ def flow_vae(
 
 
 def ladder_vae(
-    shape: Sequence[int], _: object, *, latent_dim: int, hidden: int, network: str, levels: int, **settings: Any
+    shape: Sequence[int],
+    _: object,
+    *,
+    latent_dim: int,
+    hidden: int,
+    network: str,
+    levels: int,
+    **settings: Any,
 ) -> LadderVAE:
     """A `LadderVAE` whose top level is `latent_dim` wide, and each level below it twice as wide as the one above."""
     if not 1 <= levels <= 8:
         raise ValueError(f"levels must be between 1 and 8, got {levels}")
-    widths = [latent_dim * 2 ** (levels - 1 - number) for number in range(levels)]  # from the data up
+    widths = [
+        latent_dim * 2 ** (levels - 1 - number) for number in range(levels)
+    ]  # from the data up
     bottom, decoder = parts(network, shape, hidden, widths[0])
     stages = [
         bottom,
-        *(MLPEncoder(features, (hidden,)) for features in [bottom.out_features, *[hidden] * levels][: levels - 1]),
+        *(
+            MLPEncoder(features, (hidden,))
+            for features in [bottom.out_features, *[hidden] * levels][: levels - 1]
+        ),
     ]
-    heads = [GaussianHead(stage.out_features, width) for stage, width in zip(stages, widths, strict=True)]
+    heads = [
+        GaussianHead(stage.out_features, width) for stage, width in zip(stages, widths, strict=True)
+    ]
     steps = [
-        nn.Sequential(MLPEncoder(above, (hidden,)), GaussianHead(hidden, below)) for below, above in pairwise(widths)
+        nn.Sequential(MLPEncoder(above, (hidden,)), GaussianHead(hidden, below))
+        for below, above in pairwise(widths)
     ]
     return LadderVAE(LadderEncoder(stages, heads), steps, decoder, latent_dim, **settings)
 
@@ -119,11 +138,20 @@ def autoencoder_of(
     """A deterministic model of a class called as cls(encoder, decoder, **settings)."""
     encoder, decoder = parts(network, shape, hidden, latent_dim)
     built = partial(cls, latent_dim=latent_dim) if cls is WAE else cls
-    return built(nn.Sequential(encoder, nn.Linear(encoder.out_features, latent_dim)), decoder, **settings)
+    return built(
+        nn.Sequential(encoder, nn.Linear(encoder.out_features, latent_dim)), decoder, **settings
+    )
 
 
 def vq_vae(
-    shape: Sequence[int], _: object, *, latent_dim: int, hidden: int, network: str, code_dim: int, **settings: Any
+    shape: Sequence[int],
+    _: object,
+    *,
+    latent_dim: int,
+    hidden: int,
+    network: str,
+    code_dim: int,
+    **settings: Any,
 ) -> VQVAE:
     """A `VQVAE` of `latent_dim` positions."""
     width = latent_dim * code_dim

@@ -98,7 +98,9 @@ class AutoEncoder(nn.Module):
         """What the encoder sees: x, with noise in the training of a denoising model."""
         return x + self.noise_std * torch.randn_like(x) if self.training and self.noise_std else x
 
-    def penalties(self, code: Float[Tensor, "n ..."], parameters: Float[Tensor, "n ..."]) -> Mapping[str, Penalty]:
+    def penalties(
+        self, code: Float[Tensor, "n ..."], parameters: Float[Tensor, "n ..."]
+    ) -> Mapping[str, Penalty]:
         """Further terms of the loss: none unless a subclass adds some."""
         return {}
 
@@ -125,15 +127,25 @@ class AutoEncoder(nn.Module):
             ValueError: Without a prior, or for a count below 1.
         """
         if self.prior is None:
-            raise ValueError("an autoencoder has no prior: fit one to its codes by latent_samplers, or use box_samples")
+            raise ValueError(
+                "an autoencoder has no prior: fit one to its codes by latent_samplers, or use box_samples"
+            )
         code = self.prior.sample(check_count(count, "count"), next(self.parameters()), generator)
         parameters = self.decode(code)
-        return self.likelihood.sample(parameters, generator) if draw else self.likelihood.mean(parameters)
+        return (
+            self.likelihood.sample(parameters, generator)
+            if draw
+            else self.likelihood.mean(parameters)
+        )
 
 
 def check_batch_statistics(model: nn.Module, x: Tensor) -> None:
     """Refuse a batch of one sample, by a `ValueError`, where batch norm would learn from it."""
-    if model.training and len(x) == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+    if (
+        model.training
+        and len(x) == 1
+        and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    ):
         raise ValueError(
             "batch norm cannot learn from a batch of one sample: use a larger batch, drop the last incomplete one, or "
             "call model.eval()"

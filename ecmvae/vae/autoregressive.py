@@ -37,7 +37,9 @@ class AutoregressiveLayer(nn.Module):
         """Two hidden layers of `hidden` units, each of which sees the first few latents only."""
         super().__init__()
         inputs = torch.arange(latent_dim)
-        units = torch.arange(hidden) % max(latent_dim - 1, 1)  # a unit of degree d sees latents 0 to d
+        units = torch.arange(hidden) % max(
+            latent_dim - 1, 1
+        )  # a unit of degree d sees latents 0 to d
         first = (units[:, None] >= inputs[None]).float()
         second = (units[:, None] >= units[None]).float()
         last = (inputs[:, None] > units[None]).float().repeat(2, 1)
@@ -47,15 +49,21 @@ class AutoregressiveLayer(nn.Module):
         for parameter in self.network[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, u: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def forward(
+        self, u: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The image of u, and log |det dz/du|."""
         shift, log_scale = self.network(u).chunk(2, -1)
         return u * log_scale.exp() + shift, log_scale.sum(-1)
 
-    def inverse(self, z: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def inverse(
+        self, z: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The origin of z, and log |det du/dz|."""
         u = torch.zeros_like(z)
-        for _ in range(z.shape[-1]):  # pass i makes latent i right, and leaves those before it as they are
+        for _ in range(
+            z.shape[-1]
+        ):  # pass i makes latent i right, and leaves those before it as they are
             shift, log_scale = self.network(u).chunk(2, -1)
             u = (z - shift) * (-log_scale).exp()
         return u, -log_scale.sum(-1)
@@ -72,13 +80,17 @@ class InverseAutoregressiveFlow(nn.Module):
         """
         super().__init__()
         if latent_dim < 2:
-            raise ValueError("an autoregressive flow orders latents and needs at least 2, got 1: use vae")
+            raise ValueError(
+                "an autoregressive flow orders latents and needs at least 2, got 1: use vae"
+            )
         check_count(hidden, "hidden")
         self.layers = nn.ModuleList(
             AutoregressiveLayer(latent_dim, hidden) for _ in range(check_count(layers, "layers"))
         )
 
-    def forward(self, u: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def forward(
+        self, u: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The image z = f(u), and log |det dz/du|."""
         total = u.new_zeros(u.shape[:-1])
         for layer in self.layers:
@@ -86,7 +98,9 @@ class InverseAutoregressiveFlow(nn.Module):
             total = total + log_det
         return u, total
 
-    def inverse(self, z: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def inverse(
+        self, z: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The origin u of z, and log |det du/dz|."""
         total = z.new_zeros(z.shape[:-1])
         for layer in reversed(self.layers):

@@ -82,12 +82,21 @@ class BetaTCVAE(VAE):
         if min(tc_weight, information_weight, dimension_weight) < 0:
             raise ValueError("the weights of the KL's parts must be >= 0")
         if sampling not in get_args(Sampling):
-            raise ValueError(f"unknown sampling {sampling!r}: choose from {', '.join(get_args(Sampling))}")
-        self.tc_weight, self.information_weight, self.dimension_weight = tc_weight, information_weight, dimension_weight
+            raise ValueError(
+                f"unknown sampling {sampling!r}: choose from {', '.join(get_args(Sampling))}"
+            )
+        self.tc_weight, self.information_weight, self.dimension_weight = (
+            tc_weight,
+            information_weight,
+            dimension_weight,
+        )
         self.sampling, self.dataset_size = sampling, dataset_size
 
     def penalties(
-        self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
+        self,
+        posterior: LatentSet,
+        prior: Mapping[str, Posterior | Prior],
+        z: Mapping[str, Float[Tensor, "n _"]],
     ) -> Mapping[str, Penalty]:
         """The parts of the KL, each with its weight beyond the 1 that the KL itself gives.
 
@@ -103,7 +112,10 @@ class BetaTCVAE(VAE):
             "total_correlation": self.tc_weight,
             "dimension_wise_kl": self.dimension_weight,
         }
-        return {name: Penalty(weight - 1.0, getattr(parts, name).mean()) for name, weight in weights.items()}
+        return {
+            name: Penalty(weight - 1.0, getattr(parts, name).mean())
+            for name, weight in weights.items()
+        }
 
 
 def kl_parts(
@@ -125,7 +137,9 @@ def kl_parts(
     Raises:
         ValueError: As `log_aggregate`.
     """
-    alone = DiagonalGaussian(posterior.mean[..., None], posterior.logvar[..., None])  # (n, L) of one dimension
+    alone = DiagonalGaussian(
+        posterior.mean[..., None], posterior.logvar[..., None]
+    )  # (n, L) of one dimension
     table = alone.log_prob(z[:, None, :, None])  # (n, n, L): log q(z_i,l | x_j)
     log_q = log_aggregate(table.sum(-1), dataset_size, sampling)
     log_product = log_aggregate(table, dataset_size, sampling).sum(-1)
@@ -154,7 +168,9 @@ def log_aggregate(
     count = len(table)
     size = count if dataset_size is None else dataset_size
     if count < 2 or size < count:
-        raise ValueError(f"q(z) needs a batch of at least 2 and a data set no smaller than it, got {count} of {size}")
+        raise ValueError(
+            f"q(z) needs a batch of at least 2 and a data set no smaller than it, got {count} of {size}"
+        )
     if sampling == "weighted":
         return torch.logsumexp(table, 1) - math.log(size * count)
     others = math.log((size - 1) / (size * (count - 1)))

@@ -25,7 +25,9 @@ def elbo(
     Only with beta = 1 is its mean a bound on log p(x) whatever the encoder. Both terms are summed over dimensions.
     """
     if beta < 0:
-        raise ValueError(f"beta must be >= 0, got {beta}: a negative weight would reward distance from the prior")
+        raise ValueError(
+            f"beta must be >= 0, got {beta}: a negative weight would reward distance from the prior"
+        )
     return reconstruction_log_prob - beta * kl
 
 
@@ -36,7 +38,10 @@ def iwae(log_weights: Float[Tensor, "k ..."]) -> Float[Tensor, "..."]:
     large K it is the importance-sampling estimate of log p(x).
     """
     if log_weights.ndim == 0 or log_weights.shape[0] < 1:
-        raise ValueError("iwae needs K >= 1 log-weights on the first axis, got shape " + str(tuple(log_weights.shape)))
+        raise ValueError(
+            "iwae needs K >= 1 log-weights on the first axis, got shape "
+            + str(tuple(log_weights.shape))
+        )
     return torch.logsumexp(log_weights, 0) - math.log(log_weights.shape[0])
 
 
@@ -64,7 +69,9 @@ def club(y: Float[Tensor, "n d"], conditional: DiagonalGaussian) -> Float[Tensor
 
     An upper bound on I(x; y) when q is the true conditional, or nearer to p(x, y) in KL than to p(x) p(y); y is (n, D).
     """
-    against_all = DiagonalGaussian(conditional.mean.unsqueeze(1), conditional.logvar.unsqueeze(1)).log_prob(y)
+    against_all = DiagonalGaussian(
+        conditional.mean.unsqueeze(1), conditional.logvar.unsqueeze(1)
+    ).log_prob(y)
     return conditional.log_prob(y).mean() - against_all.mean()
 
 
@@ -98,7 +105,9 @@ def mine(
 
 def _paired(scores: Tensor) -> Tensor:
     if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
-        raise ValueError(f"scores must be square (n, n), row i = x_i against all y_j, got {tuple(scores.shape)}")
+        raise ValueError(
+            f"scores must be square (n, n), row i = x_i against all y_j, got {tuple(scores.shape)}"
+        )
     return scores.diagonal()
 
 
@@ -107,5 +116,7 @@ def _pairs_and_log_mean(scores: Tensor) -> tuple[Tensor, Tensor]:
     pairs, count = _paired(scores), scores.shape[0]
     if count < 2:
         raise ValueError("a bound over unmatched pairs needs at least 2 samples, got 1")
-    off_diagonal = scores.masked_fill(torch.eye(count, dtype=torch.bool, device=scores.device), -math.inf)
+    off_diagonal = scores.masked_fill(
+        torch.eye(count, dtype=torch.bool, device=scores.device), -math.inf
+    )
     return pairs, torch.logsumexp(off_diagonal.flatten(), 0) - math.log(count * (count - 1))

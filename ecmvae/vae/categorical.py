@@ -25,7 +25,11 @@ class GumbelCategorical:
     @property
     def mode(self) -> Float[Tensor, "... gk"]:
         """(..., G*K), one-hot at the most probable values."""
-        return F.one_hot(self.logits.argmax(-1), self.logits.shape[-1]).to(self.logits.dtype).flatten(-2)
+        return (
+            F.one_hot(self.logits.argmax(-1), self.logits.shape[-1])
+            .to(self.logits.dtype)
+            .flatten(-2)
+        )
 
     def rsample(self) -> Float[Tensor, "... gk"]:
         """(..., G*K), softmax((logits + Gumbel noise) / temperature), flattened for a decoder."""
@@ -41,7 +45,9 @@ class GumbelCategorical:
 class CategoricalHead(nn.Module):
     """A linear layer from a feature to G categorical latents of K values."""
 
-    def __init__(self, in_features: int, groups: int, values: int, *, temperature: float = 0.5) -> None:
+    def __init__(
+        self, in_features: int, groups: int, values: int, *, temperature: float = 0.5
+    ) -> None:
         super().__init__()
         self.groups, self.values, self.temperature = groups, values, temperature
         self.logits = nn.Linear(in_features, groups * values)

@@ -44,7 +44,9 @@ class NaiveBayes:
             raise ValueError(f"smoothing must be >= 0, got {smoothing}")
         self.estimator = CategoricalNB(alpha=smoothing, force_alpha=True)
 
-    def fit(self, table: ArrayLike, *, categories: Sequence[int], labels: ArrayLike | None = None) -> NaiveBayes:
+    def fit(
+        self, table: ArrayLike, *, categories: Sequence[int], labels: ArrayLike | None = None
+    ) -> NaiveBayes:
         """Count.
 
         Args:
@@ -53,11 +55,22 @@ class NaiveBayes:
             labels: (n,) classes, or None.
         """
         x = np.asarray(table)
-        if x.ndim != 2 or x.shape[1] != len(categories) or (x < 0).any() or (x >= np.asarray(categories)).any():
-            raise ValueError(f"give a table (n, {len(categories)}) of integers below {list(categories)}")
+        if (
+            x.ndim != 2
+            or x.shape[1] != len(categories)
+            or (x < 0).any()
+            or (x >= np.asarray(categories)).any()
+        ):
+            raise ValueError(
+                f"give a table (n, {len(categories)}) of integers below {list(categories)}"
+            )
         self.estimator.set_params(min_categories=np.asarray(categories))
-        with np.errstate(divide="ignore"):  # log of an unseen value's 0 is -inf, which is what it means
-            self.estimator.fit(x, np.zeros(len(x), dtype=int) if labels is None else np.asarray(labels))
+        with np.errstate(
+            divide="ignore"
+        ):  # log of an unseen value's 0 is -inf, which is what it means
+            self.estimator.fit(
+                x, np.zeros(len(x), dtype=int) if labels is None else np.asarray(labels)
+            )
         return self
 
     @property
@@ -97,7 +110,9 @@ class MixtureModel(_Fitted):
         """Set up scikit-learn's `GaussianMixture`; `options` go to it."""
         from sklearn.mixture import GaussianMixture
 
-        self.estimator = GaussianMixture(check_count(components, "components"), random_state=seed, **options)
+        self.estimator = GaussianMixture(
+            check_count(components, "components"), random_state=seed, **options
+        )
 
     @classmethod
     def of(cls, weights: ArrayLike, means: ArrayLike, variances: ArrayLike) -> MixtureModel:
@@ -151,7 +166,9 @@ class KMeansModel:
     def __init__(self, clusters: int, *, seed: int = 0, **options: Any) -> None:
         from sklearn.cluster import KMeans
 
-        self.estimator = KMeans(check_count(clusters, "clusters"), random_state=seed, n_init=1, **options)
+        self.estimator = KMeans(
+            check_count(clusters, "clusters"), random_state=seed, n_init=1, **options
+        )
 
     def fit(self, x: ArrayLike) -> KMeansModel:
         """Lloyd's algorithm on (n, D)."""
@@ -177,7 +194,9 @@ def mlp_classifier(x: ArrayLike, labels: ArrayLike, seed: int = 0) -> Callable[[
     return lambda rows: np.asarray(network.predict(np.asarray(rows)))
 
 
-def linear_classifier(x: ArrayLike, labels: ArrayLike, seed: int = 0) -> Callable[[ArrayLike], Array]:
+def linear_classifier(
+    x: ArrayLike, labels: ArrayLike, seed: int = 0
+) -> Callable[[ArrayLike], Array]:
     """Logistic regression fitted to (n, D) and (n,): rows to their classes."""
     from sklearn.linear_model import LogisticRegression
 
@@ -187,7 +206,12 @@ def linear_classifier(x: ArrayLike, labels: ArrayLike, seed: int = 0) -> Callabl
 
 
 def forest_importances(
-    x: ArrayLike, labels: ArrayLike, test_x: ArrayLike, test_labels: ArrayLike, seed: int = 0, trees: int = 50
+    x: ArrayLike,
+    labels: ArrayLike,
+    test_x: ArrayLike,
+    test_labels: ArrayLike,
+    seed: int = 0,
+    trees: int = 50,
 ) -> tuple[Array, float]:
     """How important each column of x (n, D) is to a random forest for the labels (n,), (D,) summing to 1.
 
@@ -202,7 +226,9 @@ def forest_importances(
     )
     forest.fit(np.asarray(x), np.asarray(labels))
     truth, found = np.asarray(test_labels), forest.predict(np.asarray(test_x))
-    accuracy = recall_score(truth, found, labels=np.unique(truth), average="macro", zero_division=0.0)
+    accuracy = recall_score(
+        truth, found, labels=np.unique(truth), average="macro", zero_division=0.0
+    )
     return np.asarray(forest.feature_importances_), float(accuracy)
 
 

@@ -77,18 +77,30 @@ class ConditionalOutput:
     @property
     def loss(self) -> Float[Tensor, ""]:
         """-(log p(y|x, z) - beta times the divergences), mean over the batch, plus the penalties."""
-        bound = bounds.elbo(self.log_likelihood, sum_of(list(self.divergence_by_latent.values())), self.beta)
+        bound = bounds.elbo(
+            self.log_likelihood, sum_of(list(self.divergence_by_latent.values())), self.beta
+        )
         return penalised(-bound.mean(), self.penalties)
 
     def named(self) -> dict[str, Tensor]:
         """Scalars to log."""
         terms = {"elbo": self.elbo, "log_likelihood": self.log_likelihood, "kl": self.kl}
         means = {name: value.mean() for name, value in terms.items()}
-        return {"loss": self.loss, **means, **{name: each.value for name, each in self.penalties.items()}}
+        return {
+            "loss": self.loss,
+            **means,
+            **{name: each.value for name, each in self.penalties.items()},
+        }
 
 
 def one_latent_output(
-    *, parameters: Tensor, posterior: Posterior, z: Tensor, log_likelihood: Tensor, kl: Tensor, beta: float = 1.0
+    *,
+    parameters: Tensor,
+    posterior: Posterior,
+    z: Tensor,
+    log_likelihood: Tensor,
+    kl: Tensor,
+    beta: float = 1.0,
 ) -> ConditionalOutput:
     """The output of a model with one latent that computes the terms in its own way."""
     return ConditionalOutput(
@@ -128,11 +140,16 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
         """q(z|x, y)."""
 
     @abstractmethod
-    def decode_latents(self, z: Mapping[str, Float[Tensor, "n _"]], condition: Condition) -> Float[Tensor, "n ..."]:
+    def decode_latents(
+        self, z: Mapping[str, Float[Tensor, "n _"]], condition: Condition
+    ) -> Float[Tensor, "n ..."]:
         """Parameters of p(y|x, z), (n, *event)."""
 
     def score(
-        self, y: Float[Tensor, "n ..."], condition: Condition, latents: Literal["sample", "mean"] = "sample"
+        self,
+        y: Float[Tensor, "n ..."],
+        condition: Condition,
+        latents: Literal["sample", "mean"] = "sample",
     ) -> ConditionalOutput:
         """Encode, draw (or take the mode), decode, and score against y.
 
@@ -156,7 +173,10 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
         )
 
     def penalties(
-        self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
+        self,
+        posterior: LatentSet,
+        prior: Mapping[str, Posterior | Prior],
+        z: Mapping[str, Float[Tensor, "n _"]],
     ) -> Mapping[str, Penalty]:
         """Further terms of the loss, of the points `z` drawn from the posterior: none unless a subclass adds some."""
         return {}
@@ -168,7 +188,9 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
         if not self.free_bits and self.kl_balance is None:
             return kl if self.divergences == "kl" else posterior.divergence(prior, self.divergences)
         kinds = (
-            self.divergences if isinstance(self.divergences, Mapping) else dict.fromkeys(posterior, self.divergences)
+            self.divergences
+            if isinstance(self.divergences, Mapping)
+            else dict.fromkeys(posterior, self.divergences)
         )
         others = {name: kind for name, kind in kinds.items() if kind != "kl"}
         table = {
@@ -217,16 +239,24 @@ class ConditionalLatentModel(ABC, Generic[Condition]):
         return self.log_likelihoods(y, z, condition) + priors - posterior.log_prob(z)
 
     def log_likelihoods(
-        self, y: Float[Tensor, "n ..."], z: Mapping[str, Float[Tensor, "k n _"]], condition: Condition
+        self,
+        y: Float[Tensor, "n ..."],
+        z: Mapping[str, Float[Tensor, "k n _"]],
+        condition: Condition,
     ) -> Float[Tensor, "k n"]:
         """Log p(y|x, z_k) of K points, decoded one after the other."""
         count = len(next(iter(z.values())))
         points = ({name: value[index] for name, value in z.items()} for index in range(count))
-        return torch.stack([self.likelihood.log_prob(self.decode_latents(point, condition), y) for point in points])
+        return torch.stack(
+            [self.likelihood.log_prob(self.decode_latents(point, condition), y) for point in points]
+        )
 
 
 def training_kl(
-    posterior: Posterior, prior: Posterior | Prior, free_nats: float = 0.0, balance: float | None = None
+    posterior: Posterior,
+    prior: Posterior | Prior,
+    free_nats: float = 0.0,
+    balance: float | None = None,
 ) -> Float[Tensor, " n"]:
     """KL of one latent (n, L) as a loss takes it, with `divergences.free_bits` and `divergences.balanced_kl`.
 
@@ -241,12 +271,20 @@ def training_kl(
     """
     if isinstance(prior, Prior):
         if balance is not None:
-            raise ValueError(f"kl_balance needs a prior network, the prior is a {type(prior).__name__}: leave it out")
+            raise ValueError(
+                f"kl_balance needs a prior network, the prior is a {type(prior).__name__}: leave it out"
+            )
         terms = prior.kl_terms(posterior)
     elif isinstance(posterior, DiagonalGaussian) and isinstance(prior, DiagonalGaussian):
         per_dimension = posterior.kl_per_dimension(prior)
-        terms = per_dimension if balance is None else balanced_kl_per_dimension(posterior, prior, balance)
+        terms = (
+            per_dimension
+            if balance is None
+            else balanced_kl_per_dimension(posterior, prior, balance)
+        )
     else:
         names = f"{type(posterior).__name__} and a {type(prior).__name__}"
-        raise ValueError(f"free_bits and kl_balance need two Gaussians, not a {names}: leave them out")
+        raise ValueError(
+            f"free_bits and kl_balance need two Gaussians, not a {names}: leave them out"
+        )
     return free_bits(terms, free_nats * posterior.mode.shape[-1] / terms.shape[-1])

@@ -34,14 +34,20 @@ class ConvDecoder(nn.Module):
             ValueError: For another `upsampling`.
         """
         if upsampling not in get_args(Upsampling):
-            raise ValueError(f"unknown upsampling {upsampling!r}: choose from {', '.join(get_args(Upsampling))}")
+            raise ValueError(
+                f"unknown upsampling {upsampling!r}: choose from {', '.join(get_args(Upsampling))}"
+            )
         super().__init__()
         self.latent_dim, self.in_shape = latent_dim, in_shape
         self.project = nn.Linear(latent_dim, prod(in_shape))
         layers: list[nn.Module] = []
         channels = in_shape[0]
         for width in widths:
-            layers += [*_doubling(channels, width, upsampling), nn.BatchNorm2d(width), nn.LeakyReLU()]
+            layers += [
+                *_doubling(channels, width, upsampling),
+                nn.BatchNorm2d(width),
+                nn.LeakyReLU(),
+            ]
             channels = width
         layers += _doubling(channels, out_channels, upsampling)
         self.layers = nn.Sequential(*layers)
@@ -49,7 +55,9 @@ class ConvDecoder(nn.Module):
     def forward(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n c h w"]:
         """(n, L) -> (n, out_channels, H, W) logits or means."""
         channels, height, width = self.in_shape
-        images: Tensor = self.layers(rearrange(self.project(z), "n (c h w) -> n c h w", c=channels, h=height, w=width))
+        images: Tensor = self.layers(
+            rearrange(self.project(z), "n (c h w) -> n c h w", c=channels, h=height, w=width)
+        )
         return images
 
 

@@ -52,7 +52,13 @@ class DisentanglementReport:
     def named(self) -> dict[str, float]:
         """The scores as one flat table."""
         dci = {f"dci_{name}": value for name, value in vars(self.dci).items()}
-        return {"mig": self.mig, "sap": self.sap, **dci, "factor_vae": self.factor_vae, "beta_vae": self.beta_vae}
+        return {
+            "mig": self.mig,
+            "sap": self.sap,
+            **dci,
+            "factor_vae": self.factor_vae,
+            "beta_vae": self.beta_vae,
+        }
 
 
 def disentanglement_report(
@@ -77,12 +83,18 @@ def mutual_information_table(
 ) -> tuple[Float[Tensor, "l k"], Float[Tensor, " k"]]:
     """I(z_l; v_k) of codes in `bins` equal bins of their range, and the entropy H(v_k), in nats."""
     columns = _checked(codes, factors)
-    binned = torch.stack([_binned(column, check_count(bins, "bins")) for column in codes.double().T])
-    table = torch.stack([torch.stack([_mutual_information(z, bins, v) for v in columns]) for z in binned])
+    binned = torch.stack(
+        [_binned(column, check_count(bins, "bins")) for column in codes.double().T]
+    )
+    table = torch.stack(
+        [torch.stack([_mutual_information(z, bins, v) for v in columns]) for z in binned]
+    )
     return table, torch.stack([_entropy(torch.bincount(v).double() / len(v)) for v in columns])
 
 
-def mutual_information_gap(codes: Float[Tensor, "n l"], factors: Int[Tensor, "m k"], *, bins: int = 20) -> float:
+def mutual_information_gap(
+    codes: Float[Tensor, "n l"], factors: Int[Tensor, "m k"], *, bins: int = 20
+) -> float:
     """MIG: mean over the factors of (I(z_first; v) - I(z_second; v)) / H(v), the two most informative dimensions.
 
     Raises:
@@ -114,18 +126,24 @@ def separated_attribute_predictability(
     return float(torch.stack(gaps).mean())
 
 
-def threshold_accuracy(z: Float[Tensor, " n"], v: Int[Tensor, " n"], candidates: int = 100) -> Float[Tensor, ""]:
+def threshold_accuracy(
+    z: Float[Tensor, " n"], v: Int[Tensor, " n"], candidates: int = 100
+) -> Float[Tensor, ""]:
     """Best balanced accuracy of a classifier that cuts the line into as many intervals as `v` has values, at most."""
     classes, v = torch.unique(v, return_inverse=True)
     edges = torch.unique(z)
     if len(edges) > candidates:
-        edges = torch.unique(torch.quantile(z, torch.linspace(0, 1, candidates + 1, dtype=z.dtype)[1:]))
+        edges = torch.unique(
+            torch.quantile(z, torch.linspace(0, 1, candidates + 1, dtype=z.dtype)[1:])
+        )
     counts = torch.zeros(len(edges), len(classes), dtype=torch.float64)
     cell = torch.searchsorted(edges, z.contiguous())  # z lies in (edges[cell - 1], edges[cell]]
     counts.index_put_((cell, v), torch.ones(len(z), dtype=torch.float64), accumulate=True)
     share = counts / counts.sum(0) / len(classes)
     until = torch.cat([share.new_zeros(1, len(classes)), share.cumsum(0)])
-    gain = (until[None] - until[:, None]).amax(-1)  # (from, to): what the best single class of an interval earns
+    gain = (until[None] - until[:, None]).amax(
+        -1
+    )  # (from, to): what the best single class of an interval earns
     gain = gain.masked_fill(torch.ones_like(gain, dtype=torch.bool).tril(-1), -torch.inf)
     best = gain[0]
     for _ in range(len(classes) - 1):
@@ -155,7 +173,9 @@ def dci(
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
     held_out = int(len(codes) * test_share)
     if held_out < 1 or held_out >= len(codes):
-        raise ValueError(f"test_share {test_share} of {len(codes)} samples leaves nothing to train on or to test")
+        raise ValueError(
+            f"test_share {test_share} of {len(codes)} samples leaves nothing to train on or to test"
+        )
     test, train = order[:held_out].numpy(), order[held_out:].numpy()
     x = codes.numpy(force=True)
     found = [
@@ -183,7 +203,12 @@ def importance_scores(importances: Float[Tensor, "l k"]) -> tuple[float, float]:
 
 
 def factor_vae_score(
-    codes: Float[Tensor, "n l"], factors: Int[Tensor, "m k"], *, votes: int = 800, batch: int = 64, seed: int = 0
+    codes: Float[Tensor, "n l"],
+    factors: Int[Tensor, "m k"],
+    *,
+    votes: int = 800,
+    batch: int = 64,
+    seed: int = 0,
 ) -> float:
     """Accuracy of a majority vote: which factor was held fixed, told from the dimension that varies least.
 
@@ -212,7 +237,12 @@ def factor_vae_score(
 
 
 def beta_vae_score(
-    codes: Float[Tensor, "n l"], factors: Int[Tensor, "m k"], *, points: int = 800, batch: int = 64, seed: int = 0
+    codes: Float[Tensor, "n l"],
+    factors: Int[Tensor, "m k"],
+    *,
+    points: int = 800,
+    batch: int = 64,
+    seed: int = 0,
 ) -> float:
     """Accuracy of a linear classifier: which factor do the two samples of each pair share?
 
@@ -235,7 +265,9 @@ def beta_vae_score(
     features = torch.stack(rows)
     features = (features - features[:points].mean(0)) / features[:points].std(0).clamp_min(1e-12)
     predict = linear_classifier(features[:points].numpy(), chosen[:points].numpy(), seed)
-    return float((torch.from_numpy(predict(features[points:].numpy())) == chosen[points:]).double().mean())
+    return float(
+        (torch.from_numpy(predict(features[points:].numpy())) == chosen[points:]).double().mean()
+    )
 
 
 class _Partners:
@@ -248,7 +280,10 @@ class _Partners:
 
     def __call__(self, rows: Tensor) -> Tensor:
         values = self.value[rows]
-        offset = (torch.rand(len(rows), generator=self.generator, dtype=torch.float64) * self.count[values]).long()
+        offset = (
+            torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
+            * self.count[values]
+        ).long()
         return self.order[self.start[values] + offset]
 
 
@@ -286,7 +321,9 @@ def _binned(z: Tensor, bins: int) -> Tensor:
 
 def _mutual_information(z: Tensor, bins: int, v: Tensor) -> Tensor:
     values = int(v.max()) + 1
-    joint = torch.bincount(z * values + v, minlength=bins * values).double().view(bins, values) / len(v)
+    joint = torch.bincount(z * values + v, minlength=bins * values).double().view(
+        bins, values
+    ) / len(v)
     return _entropy(joint.sum(0)) + _entropy(joint.sum(1)) - _entropy(joint.flatten())
 
 

@@ -30,7 +30,9 @@ def discrete_js(p: Float[Tensor, "... k"], q: Float[Tensor, "... k"]) -> Float[T
     return 0.5 * discrete_kl(p, mixture) + 0.5 * discrete_kl(q, mixture)
 
 
-def dual_geometric_js(p: DiagonalGaussian, q: DiagonalGaussian, alpha: float = 0.5) -> Float[Tensor, "..."]:
+def dual_geometric_js(
+    p: DiagonalGaussian, q: DiagonalGaussian, alpha: float = 0.5
+) -> Float[Tensor, "..."]:
     """(1 - alpha) KL(G || p) + alpha KL(G || q) = -log integral of p^(1-alpha) q^alpha, in nats.
 
     G is proportional to p^(1-alpha) q^alpha. It is 0 at alpha 0 and 1.
@@ -39,7 +41,9 @@ def dual_geometric_js(p: DiagonalGaussian, q: DiagonalGaussian, alpha: float = 0
     return (1.0 - alpha) * center.kl(p) + alpha * center.kl(q)
 
 
-def deasy_geometric_js(p: DiagonalGaussian, q: DiagonalGaussian, alpha: float = 0.5) -> Float[Tensor, "..."]:
+def deasy_geometric_js(
+    p: DiagonalGaussian, q: DiagonalGaussian, alpha: float = 0.5
+) -> Float[Tensor, "..."]:
     """Deasy's variant with reversed weights in G, in nats: KL(p || q) at alpha 0 and KL(q || p) at alpha 1.
 
     (1 - alpha) KL(p || G') + alpha KL(q || G') with G' proportional to p^alpha q^(1-alpha).
@@ -49,7 +53,8 @@ def deasy_geometric_js(p: DiagonalGaussian, q: DiagonalGaussian, alpha: float = 
 
 
 def dynamic_prior(
-    experts: Sequence[DiagonalGaussian], weights: Sequence[float] | Float[Tensor, "k ..."] | None = None
+    experts: Sequence[DiagonalGaussian],
+    weights: Sequence[float] | Float[Tensor, "k ..."] | None = None,
 ) -> DiagonalGaussian:
     """MmJSD's dynamic prior: the geometric mean of M experts over (..., L) and the standard normal.
 
@@ -59,7 +64,8 @@ def dynamic_prior(
 
 
 def mmjsd(
-    experts: Sequence[DiagonalGaussian], weights: Sequence[float] | Float[Tensor, "k ..."] | None = None
+    experts: Sequence[DiagonalGaussian],
+    weights: Sequence[float] | Float[Tensor, "k ..."] | None = None,
 ) -> Float[Tensor, "..."]:
     """Jensen-Shannon divergence of M experts and the standard normal around their dynamic prior, in nats (...,).
 
@@ -67,7 +73,9 @@ def mmjsd(
     """
     members, weights = _with_prior(experts), _uniform(weights, len(experts) + 1)
     center = geometric_mean(members, weights)
-    return torch.stack([weight * member.kl(center) for member, weight in zip(members, weights, strict=True)]).sum(0)
+    return torch.stack(
+        [weight * member.kl(center) for member, weight in zip(members, weights, strict=True)]
+    ).sum(0)
 
 
 def free_bits(kl_by_dimension: Float[Tensor, "... l"], nats: float) -> Float[Tensor, "..."]:
@@ -94,11 +102,16 @@ def balanced_kl_per_dimension(
 ) -> Float[Tensor, "... l"]:
     """`balanced_kl` before the sum over L, for `free_bits`."""
     check_share(alpha)
-    to_prior, to_posterior = posterior.detach().kl_per_dimension(prior), posterior.kl_per_dimension(prior.detach())
+    to_prior, to_posterior = (
+        posterior.detach().kl_per_dimension(prior),
+        posterior.kl_per_dimension(prior.detach()),
+    )
     return alpha * to_prior + (1.0 - alpha) * to_posterior
 
 
-def balanced_kl(posterior: DiagonalGaussian, prior: DiagonalGaussian, alpha: float = 0.8) -> Float[Tensor, "..."]:
+def balanced_kl(
+    posterior: DiagonalGaussian, prior: DiagonalGaussian, alpha: float = 0.8
+) -> Float[Tensor, "..."]:
     """KL(posterior || prior), of whose gradient a share `alpha` goes to the prior and the rest to the posterior.
 
     alpha KL(sg(q) || p) + (1 - alpha) KL(q || sg(p)), sg stopping the gradient: with alpha above 1/2 the prior learns
@@ -132,7 +145,9 @@ def check_share(alpha: float) -> float:
 def check_table(table: Float[Tensor, "... k"]) -> None:
     """Refuse a table with a negative or NaN entry, or a row that does not sum to 1, by a `ValueError`."""
     if not (table >= 0).all() or not torch.allclose(table.sum(-1), table.new_ones(()), atol=1e-5):
-        raise ValueError("a probability table needs entries >= 0 that sum to 1 over the last axis: normalise it")
+        raise ValueError(
+            "a probability table needs entries >= 0 that sum to 1 over the last axis: normalise it"
+        )
 
 
 def _with_prior(experts: Sequence[DiagonalGaussian]) -> list[DiagonalGaussian]:

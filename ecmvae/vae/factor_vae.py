@@ -76,7 +76,10 @@ class FactorVAE(VAE):
         self.tc_weight, self.discriminator = tc_weight, Discriminator(latent_dim, hidden)
 
     def penalties(
-        self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
+        self,
+        posterior: LatentSet,
+        prior: Mapping[str, Posterior | Prior],
+        z: Mapping[str, Float[Tensor, "n _"]],
     ) -> Mapping[str, Penalty]:
         """The total correlation; in training also what the discriminator learns from."""
         found = {"total_correlation": Penalty(self.tc_weight, self.total_correlation(z["z"]))}
@@ -92,7 +95,9 @@ class FactorVAE(VAE):
         logits: Tensor = torch.func.functional_call(self.discriminator, fixed, (z,))
         return logits.mean()
 
-    def discriminator_loss(self, z: Float[Tensor, "n l"], shuffled: Float[Tensor, "n l"]) -> Float[Tensor, ""]:
+    def discriminator_loss(
+        self, z: Float[Tensor, "n l"], shuffled: Float[Tensor, "n l"]
+    ) -> Float[Tensor, ""]:
         """Half the two cross-entropies, codes as 1 and shuffled ones as 0: ln 2 where it cannot tell them apart."""
         real, fake = self.discriminator(z.detach()), self.discriminator(shuffled.detach())
         return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())

@@ -32,13 +32,17 @@ class AffineCoupling(nn.Module):
             nn.Linear(self.kept, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last
         )
 
-    def forward(self, u: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def forward(
+        self, u: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The image of u, and log |det dz/du|."""
         kept, changed = self._split(u)
         log_scale, shift = self._scale_and_shift(kept)
         return self._join(kept, changed * log_scale.exp() + shift), log_scale.sum(-1)
 
-    def inverse(self, z: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def inverse(
+        self, z: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The origin of z, and log |det du/dz|."""
         kept, changed = self._split(z)
         log_scale, shift = self._scale_and_shift(kept)
@@ -68,13 +72,18 @@ class FlowPrior(Prior):
         """
         super().__init__(latent_dim)
         if latent_dim < 2:
-            raise ValueError("a flow couples latents and needs at least 2, got 1: choose another prior")
+            raise ValueError(
+                "a flow couples latents and needs at least 2, got 1: choose another prior"
+            )
         check_count(hidden, "hidden")
         self.layers = nn.ModuleList(
-            AffineCoupling(latent_dim, hidden, first=number % 2 == 0) for number in range(check_count(layers, "layers"))
+            AffineCoupling(latent_dim, hidden, first=number % 2 == 0)
+            for number in range(check_count(layers, "layers"))
         )
 
-    def forward(self, u: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def forward(
+        self, u: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The image z = f(u), and log |det dz/du|."""
         total = u.new_zeros(u.shape[:-1])
         for layer in self.layers:
@@ -82,7 +91,9 @@ class FlowPrior(Prior):
             total = total + log_det
         return u, total
 
-    def inverse(self, z: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def inverse(
+        self, z: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The origin u of z, and log |det du/dz|."""
         total = z.new_zeros(z.shape[:-1])
         for layer in reversed(self.layers):
@@ -95,8 +106,12 @@ class FlowPrior(Prior):
         u, log_det = self.inverse(z)
         return standard_normal_like(u).log_prob(u) + log_det
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, L) draws."""
-        u = standard_normal_like(like.new_empty(count, self.latent_dim)).rsample(generator=generator)
+        u = standard_normal_like(like.new_empty(count, self.latent_dim)).rsample(
+            generator=generator
+        )
         z: Tensor = self.forward(u)[0]
         return z

@@ -69,7 +69,9 @@ def quality_report(
         ValueError: With too few pictures, or features that are not (n, F).
     """
     ours, theirs = (extract(images, features, batch_size) for images in (real, generated))
-    label = name or str(getattr(features, "name", getattr(features, "__name__", type(features).__name__)))
+    label = name or str(
+        getattr(features, "name", getattr(features, "__name__", type(features).__name__))
+    )
     shares = precision_recall(ours, theirs, k) + density_coverage(ours, theirs, k)
     precision, recall, density, coverage = shares
     return QualityReport(
@@ -83,15 +85,21 @@ def quality_report(
 
 
 @torch.no_grad()
-def extract(images: Float[Tensor, "n ..."], features: Features, batch_size: int = 100) -> Float[Tensor, "n f"]:
+def extract(
+    images: Float[Tensor, "n ..."], features: Features, batch_size: int = 100
+) -> Float[Tensor, "n f"]:
     """Features (n, F) of pictures, batch by batch, on the CPU.
 
     Raises:
         ValueError: When the network does not give one row for each picture.
     """
-    parts = [features(part).cpu() for part in torch.split(images, check_count(batch_size, "batch_size"))]
+    parts = [
+        features(part).cpu() for part in torch.split(images, check_count(batch_size, "batch_size"))
+    ]
     if any(part.ndim != 2 for part in parts) or sum(map(len, parts)) != len(images):
-        raise ValueError(f"the feature network gave {tuple(parts[0].shape)} for a batch: it must give (n, F)")
+        raise ValueError(
+            f"the feature network gave {tuple(parts[0].shape)} for a batch: it must give (n, F)"
+        )
     return torch.cat(parts)
 
 
@@ -104,14 +112,18 @@ def frechet_feature_distance(real: Float[Tensor, "n f"], generated: Float[Tensor
         ValueError: With fewer than 2 rows.
     """
     if min(len(real), len(generated)) < 2:
-        raise ValueError(f"a covariance needs at least 2 pictures, got {len(real)} real and {len(generated)} generated")
+        raise ValueError(
+            f"a covariance needs at least 2 pictures, got {len(real)} real and {len(generated)} generated"
+        )
     moments = []
     for rows in (real.double(), generated.double()):
         moments += [rows.mean(0), torch.cov(rows.T).reshape(rows.shape[1], rows.shape[1])]
     return max(0.0, float(frechet_distance(*moments)))
 
 
-def precision_recall(real: Float[Tensor, "n f"], generated: Float[Tensor, "m f"], k: int = 3) -> tuple[float, float]:
+def precision_recall(
+    real: Float[Tensor, "n f"], generated: Float[Tensor, "m f"], k: int = 3
+) -> tuple[float, float]:
     """Shares of rows inside the other set's manifold: the union of balls that reach to each row's k-th neighbour.
 
     Precision is the share of generated rows in the real manifold, recall that of real rows in the generated one.
@@ -124,7 +136,9 @@ def precision_recall(real: Float[Tensor, "n f"], generated: Float[Tensor, "m f"]
     return float(precision.double().mean()), float(recall.double().mean())
 
 
-def density_coverage(real: Float[Tensor, "n f"], generated: Float[Tensor, "m f"], k: int = 5) -> tuple[float, float]:
+def density_coverage(
+    real: Float[Tensor, "n f"], generated: Float[Tensor, "m f"], k: int = 5
+) -> tuple[float, float]:
     """Density and coverage, both from balls around real rows that reach to the k-th real neighbour.
 
     Density is the number of such balls that hold a generated row, over k, in the mean; coverage the share of balls that
@@ -141,7 +155,9 @@ def density_coverage(real: Float[Tensor, "n f"], generated: Float[Tensor, "m f"]
 def _inside(points: Tensor, centres: Tensor, k: int) -> Bool[Tensor, "m n"]:
     """Which points lie in which balls of the centres, (m, n)."""
     if not 1 <= k < len(centres):
-        raise ValueError(f"k must be between 1 and {len(centres) - 1}, one less than the number of pictures, got {k}")
+        raise ValueError(
+            f"k must be between 1 and {len(centres) - 1}, one less than the number of pictures, got {k}"
+        )
     centres, points = centres.double(), points.double()
     # Differences, not the product of norms: a row's distance to itself is 0 and ties stay ties.
     mode = "donot_use_mm_for_euclid_dist"

@@ -42,7 +42,9 @@ def mlp_vae(
     likelihood: Likelihood | None = None,
 ) -> VAE:
     """D-hidden-(L, L)-hidden-D with ReLU: 410,404 parameters at 784-256-10."""
-    encoder = nn.Sequential(MLPEncoder(prod(event_shape), (hidden,)), GaussianHead(hidden, latent_dim))
+    encoder = nn.Sequential(
+        MLPEncoder(prod(event_shape), (hidden,)), GaussianHead(hidden, latent_dim)
+    )
     decoder = MLPDecoder(latent_dim, (hidden,), event_shape)
     return VAE(encoder, decoder, latent_dim, beta=beta, likelihood=likelihood)
 
@@ -57,7 +59,8 @@ def mlp_categorical_vae(
 ) -> VAE:
     """D-hidden-(G*K)-hidden-D with G categorical latents of K values (Gumbel-softmax)."""
     encoder = nn.Sequential(
-        MLPEncoder(prod(event_shape), (hidden,)), CategoricalHead(hidden, groups, values, temperature=temperature)
+        MLPEncoder(prod(event_shape), (hidden,)),
+        CategoricalHead(hidden, groups, values, temperature=temperature),
     )
     decoder = MLPDecoder(groups * values, (hidden,), event_shape)
     return VAE(encoder, decoder, groups * values, prior=UniformCategorical(groups, values))
@@ -72,9 +75,13 @@ def mlp_conditional_vae(
     beta: float = 1.0,
 ) -> ConditionalVAE:
     """`mlp_vae` whose encoder and decoder both see a one-hot class (n, num_classes)."""
-    encoder = nn.Sequential(MLPEncoder(prod(event_shape) + num_classes, (hidden,)), GaussianHead(hidden, latent_dim))
+    encoder = nn.Sequential(
+        MLPEncoder(prod(event_shape) + num_classes, (hidden,)), GaussianHead(hidden, latent_dim)
+    )
     decoder = MLPDecoder(latent_dim + num_classes, (hidden,), event_shape)
-    return ConditionalVAE(LabelConditioned(encoder), LabelConditioned(decoder), latent_dim, beta=beta)
+    return ConditionalVAE(
+        LabelConditioned(encoder), LabelConditioned(decoder), latent_dim, beta=beta
+    )
 
 
 class VariationalEncoder(nn.Module):

@@ -46,7 +46,11 @@ class DiagonalGaussian:
         Raises:
             ValueError: When the tensors have no axis, or differ in shape or dtype.
         """
-        if self.mean.ndim == 0 or self.mean.shape != self.logvar.shape or self.mean.dtype != self.logvar.dtype:
+        if (
+            self.mean.ndim == 0
+            or self.mean.shape != self.logvar.shape
+            or self.mean.dtype != self.logvar.dtype
+        ):
             raise ValueError(
                 "mean and logvar must be (..., L) of one shape and dtype, got "
                 f"{tuple(self.mean.shape)} {self.mean.dtype} and {tuple(self.logvar.shape)} {self.logvar.dtype}: "
@@ -87,7 +91,11 @@ class DiagonalGaussian:
         Raises:
             ValueError: When `num_samples` is below 1.
         """
-        shape = self.mean.shape if num_samples is None else (check_count(num_samples, "num_samples"), *self.mean.shape)
+        shape = (
+            self.mean.shape
+            if num_samples is None
+            else (check_count(num_samples, "num_samples"), *self.mean.shape)
+        )
         mean, logvar = _promoted(self.mean), _promoted(self.logvar)
         noise = torch.randn(shape, generator=generator, dtype=mean.dtype, device=mean.device)
         return (mean + (0.5 * logvar).exp() * noise).to(self.mean.dtype)
@@ -125,7 +133,10 @@ class DiagonalGaussian:
         return self.kl_per_dimension(other).sum(-1)
 
     def js(
-        self, other: DiagonalGaussian, num_samples: int = 1, generator: torch.Generator | None = None
+        self,
+        other: DiagonalGaussian,
+        num_samples: int = 1,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "..."]:
         """Jensen-Shannon divergence by Monte Carlo, in nats, over the L dimensions jointly.
 
@@ -150,13 +161,18 @@ class DiagonalGaussian:
         return (0.5 * (halves[0] + halves[1])).to(self.mean.dtype)
 
     def js_by_dimension(
-        self, other: DiagonalGaussian, num_samples: int = 1, generator: torch.Generator | None = None
+        self,
+        other: DiagonalGaussian,
+        num_samples: int = 1,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "..."]:
         """Sum over L of the Jensen-Shannon divergence of each dimension alone, by Monte Carlo as `js`, in nats.
 
         It is at most L ln 2, and has a gradient as long as one dimension of the two still overlaps.
         """
-        alone, rival = (DiagonalGaussian(each.mean[..., None], each.logvar[..., None]) for each in (self, other))
+        alone, rival = (
+            DiagonalGaussian(each.mean[..., None], each.logvar[..., None]) for each in (self, other)
+        )
         return alone.js(rival, num_samples, generator).sum(-1)
 
     def geometric_js(self, other: DiagonalGaussian, alpha: float = 0.5) -> Float[Tensor, "..."]:
@@ -204,17 +220,27 @@ def product_of_experts(
     log_weights: list[float | Tensor] = [0.0] * len(experts)
     if mask is not None:
         if mask.shape[0] != len(experts):
-            raise ValueError(f"mask has {mask.shape[0]} rows for {len(experts)} experts: give (M, ...)")
+            raise ValueError(
+                f"mask has {mask.shape[0]} rows for {len(experts)} experts: give (M, ...)"
+            )
         if not include_prior and not bool(mask.any(0).all()):
             raise ValueError("a sample has no expert at all: give one, or set include_prior=True")
         present = [row.unsqueeze(-1) for row in mask]
         experts = [
-            DiagonalGaussian(torch.where(row, expert.mean, 0.0), torch.where(row, expert.logvar, 0.0))
+            DiagonalGaussian(
+                torch.where(row, expert.mean, 0.0), torch.where(row, expert.logvar, 0.0)
+            )
             for row, expert in zip(present, experts, strict=True)
         ]
-        log_weights = [torch.zeros(row.shape, device=row.device).masked_fill(~row, -math.inf) for row in present]
+        log_weights = [
+            torch.zeros(row.shape, device=row.device).masked_fill(~row, -math.inf)
+            for row in present
+        ]
     if include_prior:
-        experts, log_weights = [*experts, standard_normal_like(experts[0].mean)], [*log_weights, 0.0]
+        experts, log_weights = (
+            [*experts, standard_normal_like(experts[0].mean)],
+            [*log_weights, 0.0],
+        )
     return _weighted_product(experts, log_weights)
 
 
@@ -245,11 +271,16 @@ def geometric_mean(
     return _weighted_product(experts, logs)
 
 
-def _weighted_product(experts: Sequence[DiagonalGaussian], log_weights: Sequence[float | Tensor]) -> DiagonalGaussian:
+def _weighted_product(
+    experts: Sequence[DiagonalGaussian], log_weights: Sequence[float | Tensor]
+) -> DiagonalGaussian:
     """prod_k N_k^w_k: log-precision = logsumexp(log w_k - logvar_k), mean weighted by the softmax of the same."""
     dtype = experts[0].mean.dtype
     log_precisions = torch.stack(
-        [weight - _promoted(expert.logvar) for expert, weight in zip(experts, log_weights, strict=True)]
+        [
+            weight - _promoted(expert.logvar)
+            for expert, weight in zip(experts, log_weights, strict=True)
+        ]
     )
     means = torch.stack([_promoted(expert.mean) for expert in experts])
     mean = (torch.softmax(log_precisions, 0) * means).sum(0)

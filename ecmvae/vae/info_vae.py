@@ -52,12 +52,17 @@ class InfoVAE(VAE):
             ValueError: For a weight outside its range.
         """
         if alpha > 1 or alpha + mmd_weight < 1:
-            raise ValueError(f"InfoVAE needs alpha <= 1 and alpha + mmd_weight >= 1, got {alpha} and {mmd_weight}")
+            raise ValueError(
+                f"InfoVAE needs alpha <= 1 and alpha + mmd_weight >= 1, got {alpha} and {mmd_weight}"
+            )
         super().__init__(encoder, decoder, latent_dim, beta=1.0 - alpha, **options)
         self.mmd_weight, self.kernel = alpha + mmd_weight - 1.0, kernel
 
     def penalties(
-        self, posterior: LatentSet, prior: Mapping[str, Posterior | Prior], z: Mapping[str, Float[Tensor, "n _"]]
+        self,
+        posterior: LatentSet,
+        prior: Mapping[str, Posterior | Prior],
+        z: Mapping[str, Float[Tensor, "n _"]],
     ) -> Mapping[str, Penalty]:
         """MMD^2 between the codes and as many draws from the prior; nothing of a single sample in eval mode."""
         if len(z["z"]) == 1 and not self.training:

@@ -22,7 +22,9 @@ WIDTHS = (32, 64, 128)
 class SameConv2d(nn.Conv2d):
     """Convolution with Keras' `same` padding: ceil(size / stride) pixels out, the odd zero at the end."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 2) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 2
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride)
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h2 w2"]:
@@ -38,7 +40,9 @@ class SameConv2d(nn.Conv2d):
 class SameConvTranspose2d(nn.ConvTranspose2d):
     """Transposed convolution with Keras' `same` padding: size * stride pixels out, the odd pixel cropped at the end."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 2) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 2
+    ) -> None:
         if kernel_size < stride:
             raise ValueError(f"kernel_size {kernel_size} must be at least the stride {stride}")
         super().__init__(in_channels, out_channels, kernel_size, stride)
@@ -76,7 +80,9 @@ class KerasDecoder(nn.Module):
         super().__init__()
         self.dense = nn.Linear(latent_dim, 4 * 4 * WIDTHS[-1])
         channels = (WIDTHS[-1], *WIDTHS[:0:-1])
-        self.convs = nn.ModuleList(SameConvTranspose2d(a, b) for a, b in zip(channels, WIDTHS[::-1], strict=True))
+        self.convs = nn.ModuleList(
+            SameConvTranspose2d(a, b) for a, b in zip(channels, WIDTHS[::-1], strict=True)
+        )
         self.output = SameConv2d(WIDTHS[0], out_channels, stride=1)
 
     def forward(self, z: Float[Tensor, "n l"]) -> Float[Tensor, "n c h w"]:

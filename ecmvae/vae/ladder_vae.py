@@ -32,7 +32,9 @@ class LadderEncoder(nn.Module):
         """`stages[i]` maps the features below it to its own (n, F_i), `heads[i]` those to a Gaussian over (n, L_i)."""
         super().__init__()
         if len(stages) != len(heads) or not stages:
-            raise ValueError(f"give one head for each stage and at least one, got {len(stages)} and {len(heads)}")
+            raise ValueError(
+                f"give one head for each stage and at least one, got {len(stages)} and {len(heads)}"
+            )
         self.stages, self.heads = nn.ModuleList(stages), nn.ModuleList(heads)
 
     def forward(self, x: Float[Tensor, "n ..."]) -> list[DiagonalGaussian]:
@@ -52,7 +54,12 @@ class LadderVAE(VAE):
     """
 
     def __init__(
-        self, encoder: LadderEncoder, top_down: Sequence[nn.Module], decoder: nn.Module, latent_dim: int, **options: Any
+        self,
+        encoder: LadderEncoder,
+        top_down: Sequence[nn.Module],
+        decoder: nn.Module,
+        latent_dim: int,
+        **options: Any,
     ) -> None:
         """Join the parts.
 
@@ -75,7 +82,10 @@ class LadderVAE(VAE):
         self.top_down = nn.ModuleList(top_down)
 
     def score(
-        self, y: Float[Tensor, "n ..."], condition: None, latents: Literal["sample", "mean"] = "sample"
+        self,
+        y: Float[Tensor, "n ..."],
+        condition: None,
+        latents: Literal["sample", "mean"] = "sample",
     ) -> ConditionalOutput:
         """One pass up and down, each KL in closed form at the points that were drawn."""
         self.likelihood.check(y)
@@ -98,17 +108,24 @@ class LadderVAE(VAE):
         """Log p(x, z_k) - log q(z_k|x) of K draws of all levels, for `bounds.iwae`."""
         self.likelihood.check(y)
         count = check_count(num_samples, "num_samples")
-        repeated = [DiagonalGaussian(d.mean.repeat(count, 1), d.logvar.repeat(count, 1)) for d in self.encoder(y)]
+        repeated = [
+            DiagonalGaussian(d.mean.repeat(count, 1), d.logvar.repeat(count, 1))
+            for d in self.encoder(y)
+        ]
         posterior, prior, z = self._descend(repeated, "sample")
         log_priors = sum_of([prior[name].log_prob(point) for name, point in z.items()])  # type: ignore[union-attr]
         difference = (log_priors - posterior.log_prob(z)).view(count, len(y))
         parameters = self.decoder(z["z1"])
-        return difference + self.likelihood.log_prob(parameters.view(count, len(y), *parameters.shape[1:]), y)
+        return difference + self.likelihood.log_prob(
+            parameters.view(count, len(y), *parameters.shape[1:]), y
+        )
 
     def kl(self, x: Float[Tensor, "n ..."], num_samples: int = 1) -> Float[Tensor, " n"]:
         """The sum of the levels' KL, from K draws."""
         levels = self.encoder(x)
-        draws = [self._descend(levels, "sample") for _ in range(check_count(num_samples, "num_samples"))]
+        draws = [
+            self._descend(levels, "sample") for _ in range(check_count(num_samples, "num_samples"))
+        ]
         return torch.stack([sum_of(list(q.divergence(p).values())) for q, p, _ in draws]).mean(0)
 
     def posterior_latents(self, y: Float[Tensor, "n ..."], condition: None) -> LatentSet:
@@ -143,7 +160,11 @@ class LadderVAE(VAE):
         for step in reversed(self.top_down):
             z = step(z).rsample(generator=generator)
         parameters = self.decoder(z)
-        return self.likelihood.sample(parameters, generator) if draw else self.likelihood.mean(parameters)
+        return (
+            self.likelihood.sample(parameters, generator)
+            if draw
+            else self.likelihood.mean(parameters)
+        )
 
     def _descend(
         self, levels: Sequence[DiagonalGaussian], latents: Literal["sample", "mean"]

@@ -38,7 +38,10 @@ class FullMixturePrior(Prior):
     factors: Tensor
 
     def __init__(
-        self, weights: Float[Tensor, " c"], means: Float[Tensor, "c l"], covariances: Float[Tensor, "c l l"]
+        self,
+        weights: Float[Tensor, " c"],
+        means: Float[Tensor, "c l"],
+        covariances: Float[Tensor, "c l l"],
     ) -> None:
         super().__init__(means.shape[1])
         self.register_buffer("log_weights", (weights / weights.sum()).log())
@@ -50,26 +53,45 @@ class FullMixturePrior(Prior):
         centred = (z.unsqueeze(-2) - self.means).unsqueeze(-1)  # (..., C, L, 1)
         solved = torch.linalg.solve_triangular(self.factors, centred, upper=False)[..., 0]
         log_roots = self.factors.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        log_probs = -0.5 * (solved.square().sum(-1) + self.latent_dim * math.log(2.0 * math.pi)) - log_roots
+        log_probs = (
+            -0.5 * (solved.square().sum(-1) + self.latent_dim * math.log(2.0 * math.pi)) - log_roots
+        )
         return torch.logsumexp(self.log_weights + log_probs, -1)
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, L) draws."""
-        chosen = torch.multinomial(self.log_weights.exp(), count, replacement=True, generator=generator)
-        noise = standard_normal_like(self.means.new_empty(count, self.latent_dim)).rsample(generator=generator)
+        chosen = torch.multinomial(
+            self.log_weights.exp(), count, replacement=True, generator=generator
+        )
+        noise = standard_normal_like(self.means.new_empty(count, self.latent_dim)).rsample(
+            generator=generator
+        )
         return (self.means[chosen] + (self.factors[chosen] @ noise[..., None])[..., 0]).to(like)
 
 
-def fit_gaussian_mixture(codes: Float[Tensor, "n l"], *, components: int = 10, seed: int = 0) -> FullMixturePrior:
+def fit_gaussian_mixture(
+    codes: Float[Tensor, "n l"], *, components: int = 10, seed: int = 0
+) -> FullMixturePrior:
     """Expectation-maximisation on the codes, by scikit-learn.
 
     Raises:
         ValueError: With fewer codes than components.
     """
     if len(codes) < check_count(components, "components"):
-        raise ValueError(f"{components} components need at least as many codes, got {len(codes)}: take fewer")
-    fitted = MixtureModel(components, seed=seed, covariance_type="full").fit(codes.double().numpy(force=True)).estimator
-    parts = (torch.from_numpy(each).to(codes) for each in (fitted.weights_, fitted.means_, fitted.covariances_))
+        raise ValueError(
+            f"{components} components need at least as many codes, got {len(codes)}: take fewer"
+        )
+    fitted = (
+        MixtureModel(components, seed=seed, covariance_type="full")
+        .fit(codes.double().numpy(force=True))
+        .estimator
+    )
+    parts = (
+        torch.from_numpy(each).to(codes)
+        for each in (fitted.weights_, fitted.means_, fitted.covariances_)
+    )
     return FullMixturePrior(*parts)
 
 
@@ -79,17 +101,23 @@ class ScaledFlow(FlowPrior):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: Float[Tensor, " l"], std: Float[Tensor, " l"], layers: int = 6, hidden: int = 64) -> None:
+    def __init__(
+        self, mean: Float[Tensor, " l"], std: Float[Tensor, " l"], layers: int = 6, hidden: int = 64
+    ) -> None:
         super().__init__(len(mean), layers, hidden)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
 
-    def forward(self, u: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def forward(
+        self, u: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The image z of u, and log |det dz/du|."""
         z, log_det = super().forward(u)
         return self.mean + self.std * z, log_det + self.std.log().sum()
 
-    def inverse(self, z: Float[Tensor, "... l"]) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
+    def inverse(
+        self, z: Float[Tensor, "... l"]
+    ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The origin u of z, and log |det du/dz|."""
         u, log_det = super().inverse((z - self.mean) / self.std)
         return u, log_det - self.std.log().sum()
@@ -158,4 +186,8 @@ def sample_with(
     """
     codes = sampler.sample(check_count(count, "count"), next(model.parameters()), generator)
     parameters = model.decode(codes)
-    return model.likelihood.sample(parameters, generator) if draw else model.likelihood.mean(parameters)
+    return (
+        model.likelihood.sample(parameters, generator)
+        if draw
+        else model.likelihood.mean(parameters)
+    )

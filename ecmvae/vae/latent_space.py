@@ -23,7 +23,9 @@ def morph(
     return torch.lerp(start, end, alphas.view(-1, *[1] * start.ndim))
 
 
-def attribute_direction(positive: Float[Tensor, "p l"], negative: Float[Tensor, "q l"]) -> Float[Tensor, " l"]:
+def attribute_direction(
+    positive: Float[Tensor, "p l"], negative: Float[Tensor, "q l"]
+) -> Float[Tensor, " l"]:
     """Mean code of samples with an attribute minus that of samples without: add alpha times it to any code."""
     if not len(positive) or not len(negative):
         raise ValueError("an attribute direction needs samples with and without the attribute")
@@ -38,7 +40,9 @@ def traverse(
     One index gives (V, L), two give (V, V, L): first index down, second across.
     """
     if len(dimensions) not in (1, 2) or not all(0 <= index < len(code) for index in dimensions):
-        raise ValueError(f"give one or two dimensions between 0 and {len(code) - 1}, got {list(dimensions)}")
+        raise ValueError(
+            f"give one or two dimensions between 0 and {len(code) - 1}, got {list(dimensions)}"
+        )
     grid = torch.meshgrid(*[values] * len(dimensions), indexing="ij")
     result = code.expand(*grid[0].shape, -1).clone()
     for index, value in zip(dimensions, grid, strict=True):
@@ -72,7 +76,9 @@ def box_samples(
 ) -> Float[Tensor, "count l"]:
     """Uniform codes in the box [min, max] of an autoencoder's codes: samples for a model without a prior."""
     low, high = codes.amin(0), codes.amax(0)
-    uniform = torch.rand(check_count(count, "count"), codes.shape[1], generator=generator, dtype=codes.dtype)
+    uniform = torch.rand(
+        check_count(count, "count"), codes.shape[1], generator=generator, dtype=codes.dtype
+    )
     return low + (high - low) * uniform.to(codes.device)
 
 
@@ -81,7 +87,9 @@ def nearest(
 ) -> tuple[Float[Tensor, "q k"], Int[Tensor, "q k"]]:
     """Distances and indices of the k nearest database rows of each query, nearest first."""
     if not 1 <= k <= len(database):
-        raise ValueError(f"k must be between 1 and {len(database)}, the size of the database, got {k}")
+        raise ValueError(
+            f"k must be between 1 and {len(database)}, the size of the database, got {k}"
+        )
     distances, indices = torch.cdist(queries, database).topk(k, largest=False)
     return distances, indices
 
@@ -130,7 +138,13 @@ class Edit:
 
 
 @torch.no_grad()
-def edit(model: VAE, x: Float[Tensor, "n ..."], change: Callable[[Tensor], Tensor], *, sample: bool = False) -> Edit:
+def edit(
+    model: VAE,
+    x: Float[Tensor, "n ..."],
+    change: Callable[[Tensor], Tensor],
+    *,
+    sample: bool = False,
+) -> Edit:
     """Encode, sample, modify, decode, sample.
 
     `change` maps codes (n, L) to codes (n, L), for instance `lambda z: z + 2 * smile`. `sample=False` takes the mean in

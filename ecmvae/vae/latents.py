@@ -110,9 +110,14 @@ class LatentSet(Mapping[str, Posterior]):
         """
         chosen = dict.fromkeys(self, kinds) if isinstance(kinds, str) else dict(kinds)
         self.check_names(chosen)
-        return {name: divergence(each, prior[name], chosen.get(name, "kl"), num_samples) for name, each in self.items()}
+        return {
+            name: divergence(each, prior[name], chosen.get(name, "kl"), num_samples)
+            for name, each in self.items()
+        }
 
-    def kl_by_dimension(self, prior: Mapping[str, Posterior] | None = None) -> dict[str, Float[Tensor, " _"]]:
+    def kl_by_dimension(
+        self, prior: Mapping[str, Posterior] | None = None
+    ) -> dict[str, Float[Tensor, " _"]]:
         """KL to the prior of every dimension, (L,) nats, mean over n: near 0 where a dimension carries nothing.
 
         Args:
@@ -138,7 +143,9 @@ class LatentSet(Mapping[str, Posterior]):
             mean = everywhere.mean.index_copy(0, rows, mine.mean)
             return DiagonalGaussian(mean, everywhere.logvar.index_copy(0, rows, mine.logvar))
 
-        return LatentSet({k: placed(_gaussian(each, k), _gaussian(other[k], k)) for k, each in self.items()})
+        return LatentSet(
+            {k: placed(_gaussian(each, k), _gaussian(other[k], k)) for k, each in self.items()}
+        )
 
     def swap(self, other: LatentSet, names: Sequence[str]) -> LatentSet:
         """These latents, with those called `names` taken from `other`.
@@ -147,7 +154,9 @@ class LatentSet(Mapping[str, Posterior]):
             ValueError: For an unknown name.
         """
         self.check_names(names)
-        return LatentSet({name: other[name] if name in names else each for name, each in self.items()})
+        return LatentSet(
+            {name: other[name] if name in names else each for name, each in self.items()}
+        )
 
     def check_names(self, names: Sequence[str] | Mapping[str, object]) -> None:
         """Refuse a name that is not among the latents, by a `ValueError`."""
@@ -175,7 +184,9 @@ def divergence(
 def active_units(means: Float[Tensor, "n l"], threshold: float = 0.01) -> Bool[Tensor, " l"]:
     """Which latent dimensions react to the data: variance of E[z|x] over x above `threshold` (Burda et al., 2016)."""
     if len(means) < 2:
-        raise ValueError("active units need at least 2 samples to have a variance, got " + str(len(means)))
+        raise ValueError(
+            "active units need at least 2 samples to have a variance, got " + str(len(means))
+        )
     return means.var(0) > threshold
 
 
@@ -186,13 +197,17 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
 
 def _gaussian(latent: Posterior, name: str) -> DiagonalGaussian:
     if not isinstance(latent, DiagonalGaussian):
-        raise ValueError(f"latent {name} is a {type(latent).__name__}: this needs a DiagonalGaussian")
+        raise ValueError(
+            f"latent {name} is a {type(latent).__name__}: this needs a DiagonalGaussian"
+        )
     return latent
 
 
 def _with_density(latent: Posterior) -> DiagonalGaussian | GaussianMixture | FlowPosterior:
     if isinstance(latent, GumbelCategorical):
-        raise ValueError(f"importance weights need a Gaussian, a mixture or a flow, not {type(latent).__name__}")
+        raise ValueError(
+            f"importance weights need a Gaussian, a mixture or a flow, not {type(latent).__name__}"
+        )
     return latent
 
 

@@ -22,7 +22,10 @@ class LearntGaussian(Prior):
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__(latent_dim)
-        self.mean, self.logvar = nn.Parameter(torch.zeros(latent_dim)), nn.Parameter(torch.zeros(latent_dim))
+        self.mean, self.logvar = (
+            nn.Parameter(torch.zeros(latent_dim)),
+            nn.Parameter(torch.zeros(latent_dim)),
+        )
 
     def expanded(self, shape: Sequence[int]) -> DiagonalGaussian:
         """The Gaussian over a shape (..., L)."""
@@ -32,7 +35,9 @@ class LearntGaussian(Prior):
         """Log-density at `z`."""
         return self.expanded(z.shape).log_prob(z)
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, L) draws."""
         return self.expanded((count, self.latent_dim)).rsample(generator=generator).to(like)
 
@@ -53,9 +58,13 @@ class MixturePrior(Prior):
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """Log-density at `z`."""
         gaussians, log_weights = self.components()
-        return torch.logsumexp(log_weights + gaussians.log_prob(z.unsqueeze(-2)), -1)  # (..., C) -> (...)
+        return torch.logsumexp(
+            log_weights + gaussians.log_prob(z.unsqueeze(-2)), -1
+        )  # (..., C) -> (...)
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, L) draws."""
         gaussians, log_weights = self.components()
         chosen = torch.multinomial(log_weights.exp(), count, replacement=True, generator=generator)
@@ -99,7 +108,9 @@ class VampPrior(MixturePrior):
     def bind(self, encode: Encode | None) -> None:
         """Take q(z|x) of the model."""
         if encode is None:
-            raise ValueError("VampPrior needs a model with one encoder of one input: choose another prior")
+            raise ValueError(
+                "VampPrior needs a model with one encoder of one input: choose another prior"
+            )
         self._encode = encode
 
     def components(self) -> tuple[DiagonalGaussian, Float[Tensor, " c"]]:
@@ -109,7 +120,9 @@ class VampPrior(MixturePrior):
             ValueError: When the prior was given to no model, or the posteriors are not Gaussian.
         """
         if self._encode is None:
-            raise ValueError("VampPrior is made of a model's encoder: give it to VAE(..., prior=...) first")
+            raise ValueError(
+                "VampPrior is made of a model's encoder: give it to VAE(..., prior=...) first"
+            )
         posteriors = self._encode(self.inputs)
         count = len(self.inputs)
         return posteriors, posteriors.mean.new_zeros(count).log_softmax(0)

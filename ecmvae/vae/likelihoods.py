@@ -31,11 +31,19 @@ class BernoulliLikelihood(nn.Module):
                 "8-bit images by 255, undo any normalisation, or use a Gaussian likelihood"
             )
 
-    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
+    def log_prob(
+        self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "..."]:
         """Log p(x|z) of logits (..., n, *event) for data (n, *event) -> (..., n)."""
         _check_event(parameters, x)
-        logits = parameters.float() if parameters.dtype in (torch.float16, torch.bfloat16) else parameters
-        bits = F.binary_cross_entropy_with_logits(logits, x.to(logits.dtype).expand_as(logits), reduction="none")
+        logits = (
+            parameters.float()
+            if parameters.dtype in (torch.float16, torch.bfloat16)
+            else parameters
+        )
+        bits = F.binary_cross_entropy_with_logits(
+            logits, x.to(logits.dtype).expand_as(logits), reduction="none"
+        )
         return -bits.flatten(parameters.ndim - x.ndim + 1).sum(-1)
 
     def mean(self, parameters: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -71,9 +79,13 @@ class GaussianLikelihood(RealLikelihood):
             raise ValueError(f"variance must be > 0, got {variance}")
         # A fixed variance is a number, not a tensor: it keeps its digits in a model of any dtype.
         logvar = math.log(variance)
-        self.logvar: float | nn.Parameter = nn.Parameter(torch.tensor(logvar)) if learn_variance else logvar
+        self.logvar: float | nn.Parameter = (
+            nn.Parameter(torch.tensor(logvar)) if learn_variance else logvar
+        )
 
-    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
+    def log_prob(
+        self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "..."]:
         """Log p(x|z) of means (..., n, *event) for data (n, *event) -> (..., n)."""
         _check_event(parameters, x)
         mean = parameters.flatten(parameters.ndim - x.ndim + 1)
@@ -100,7 +112,9 @@ class HeteroscedasticGaussianLikelihood(RealLikelihood):
     The decoder gives (n, 2, *event): means at index 0, log-variances at index 1 of axis 1.
     """
 
-    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]) -> Float[Tensor, "..."]:
+    def log_prob(
+        self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "..."]:
         """Log p(x|z) of parameters (..., n, 2, *event) for data (n, *event) -> (..., n)."""
         mean, logvar = parameters.unbind(-x.ndim)
         _check_event(mean, x)
@@ -124,9 +138,13 @@ class CategoricalLikelihood(nn.Module):
     def check(self, x: Float[Tensor, "..."]) -> None:
         """Refuse rows that are not one-hot by a `ValueError`; an all-zero row stands for a missing label."""
         if not ((x == 0) | (x == 1)).all() or (x.sum(-1) > 1).any():
-            raise ValueError("a categorical decoder explains one-hot rows: use torch.nn.functional.one_hot(labels)")
+            raise ValueError(
+                "a categorical decoder explains one-hot rows: use torch.nn.functional.one_hot(labels)"
+            )
 
-    def log_prob(self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n k"]) -> Float[Tensor, "..."]:
+    def log_prob(
+        self, parameters: Float[Tensor, "..."], x: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "..."]:
         """Log p(x|z) of logits (..., n, K) for one-hot data (n, K) -> (..., n)."""
         _check_event(parameters, x)
         return (parameters.log_softmax(-1) * x).sum(-1)
@@ -143,12 +161,21 @@ class CategoricalLikelihood(nn.Module):
         return F.one_hot(drawn, parameters.shape[-1]).to(parameters.dtype)
 
 
-Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood | CategoricalLikelihood
+Likelihood = (
+    BernoulliLikelihood
+    | GaussianLikelihood
+    | HeteroscedasticGaussianLikelihood
+    | CategoricalLikelihood
+)
 """What `AutoEncoder`, `VAE` and the multimodal models accept."""
 
 
 def _check_event(parameters: Tensor, x: Tensor) -> None:
-    if parameters.ndim < x.ndim or parameters.shape[parameters.ndim - x.ndim :] != x.shape or x.ndim < 2:
+    if (
+        parameters.ndim < x.ndim
+        or parameters.shape[parameters.ndim - x.ndim :] != x.shape
+        or x.ndim < 2
+    ):
         raise ValueError(
             f"decoder output {tuple(parameters.shape)} does not match data {tuple(x.shape)}: "
             "give the decoder the shape of one sample, batch first"

@@ -23,7 +23,9 @@ from ecmvae.vae.priors import Prior, prior_or_standard_normal
 def linear_autoencoder(in_features: int, latent_dim: int) -> AutoEncoder:
     """An autoencoder of two linear layers and no activation, with the squared error of a unit Gaussian."""
     return AutoEncoder(
-        nn.Linear(in_features, latent_dim), nn.Linear(latent_dim, in_features), likelihood=GaussianLikelihood()
+        nn.Linear(in_features, latent_dim),
+        nn.Linear(latent_dim, in_features),
+        likelihood=GaussianLikelihood(),
     )
 
 
@@ -32,7 +34,10 @@ class LinearVAE(nn.Module):
 
     def __init__(self, in_features: int, latent_dim: int, prior: Prior | None = None) -> None:
         super().__init__()
-        self.latent_dim, self.prior = latent_dim, prior_or_standard_normal(prior, latent_dim, self.encode)
+        self.latent_dim, self.prior = (
+            latent_dim,
+            prior_or_standard_normal(prior, latent_dim, self.encode),
+        )
         self.encoder = nn.Linear(in_features, latent_dim)
         self.decoder = nn.Linear(latent_dim, in_features)
         self.posterior_logvar = nn.Parameter(torch.zeros(latent_dim))
@@ -55,7 +60,9 @@ class LinearVAE(nn.Module):
         log_likelihood = self.likelihood.log_prob(parameters, x)
         if exact:
             spread = (self.decoder.weight**2 * posterior.variance.unsqueeze(-2)).sum((-1, -2))
-            log_likelihood = log_likelihood - 0.5 * spread / torch.as_tensor(self.likelihood.logvar).exp()
+            log_likelihood = (
+                log_likelihood - 0.5 * spread / torch.as_tensor(self.likelihood.logvar).exp()
+            )
         return one_latent_output(
             parameters=parameters,
             posterior=posterior,
@@ -84,7 +91,9 @@ class ProbabilisticPCA:
         """Closed-form maximum likelihood, with the biased covariance (1/n)."""
         count, dim = x.shape
         if not 1 <= latent_dim < dim or count < 2:
-            raise ValueError(f"need 1 <= latent_dim < {dim} and at least 2 samples, got {latent_dim} and {count}")
+            raise ValueError(
+                f"need 1 <= latent_dim < {dim} and at least 2 samples, got {latent_dim} and {count}"
+            )
         mean = x.mean(0)
         values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / count)
         values, vectors = values.flip(0), vectors.flip(1)

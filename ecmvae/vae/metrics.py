@@ -34,8 +34,14 @@ def bound_report(
     for part in torch.split(x, check_count(batch_size, "batch_size")):
         log_weights = model.log_weights(part, num_samples=num_samples).double()
         kl = model.kl(part, num_samples).double()
-        totals += torch.stack([log_weights.mean(0).sum(), bounds.iwae(log_weights).sum(), kl.sum()]).cpu()
-    negative_elbo, negative_iwae, kl_mean = -totals[0] / len(x), -totals[1] / len(x), totals[2] / len(x)
+        totals += torch.stack(
+            [log_weights.mean(0).sum(), bounds.iwae(log_weights).sum(), kl.sum()]
+        ).cpu()
+    negative_elbo, negative_iwae, kl_mean = (
+        -totals[0] / len(x),
+        -totals[1] / len(x),
+        totals[2] / len(x),
+    )
     return {
         "negative_elbo": float(negative_elbo),
         f"negative_iwae_{num_samples}": float(negative_iwae),
@@ -70,13 +76,19 @@ def frechet_distance(
     values, vectors = torch.linalg.eigh(covariance_a)
     root = (vectors * _root(values)) @ vectors.T
     cross = _root(torch.linalg.eigvalsh(root @ covariance_b @ root)).sum()
-    distance: Tensor = ((mean_a - mean_b) ** 2).sum() + covariance_a.trace() + covariance_b.trace() - 2.0 * cross
+    distance: Tensor = (
+        ((mean_a - mean_b) ** 2).sum() + covariance_a.trace() + covariance_b.trace() - 2.0 * cross
+    )
     return distance
 
 
 @torch.no_grad()
 def feature_fid(
-    real: Float[Tensor, "n ..."], generated: Float[Tensor, "m ..."], features: nn.Module, *, batch_size: int = 500
+    real: Float[Tensor, "n ..."],
+    generated: Float[Tensor, "m ..."],
+    features: nn.Module,
+    *,
+    batch_size: int = 500,
 ) -> float:
     """Frechet distance between two image sets in the feature space of a network (k, *event) -> (k, F), by torchmetrics.
 
@@ -85,7 +97,9 @@ def feature_fid(
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     if min(len(real), len(generated)) < 2:
-        raise ValueError(f"a covariance needs at least 2 images, got {len(real)} real and {len(generated)} generated")
+        raise ValueError(
+            f"a covariance needs at least 2 images, got {len(real)} real and {len(generated)} generated"
+        )
     network = nn.Sequential(features)
     network.num_features = features(real[:1]).shape[1]  # the attribute that torchmetrics asks for
     metric = FrechetInceptionDistance(feature=network)

@@ -21,7 +21,9 @@ from ecmvae.vae.vae import VAE, as_posterior
 class MixtureVAE(VAE):
     """`VAE` with an encoder that ends in a `MixtureHead`."""
 
-    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> ConditionalOutput:
+    def forward(
+        self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample"
+    ) -> ConditionalOutput:
         """Draw from every component, weigh the scores; `latents="mean"` decodes the heaviest component's mean.
 
         Raises:
@@ -29,13 +31,17 @@ class MixtureVAE(VAE):
         """
         posterior = as_posterior(self.encoder(x))
         if not isinstance(posterior, GaussianMixture):
-            raise ValueError(f"MixtureVAE needs a MixtureHead, this encoder gives {type(posterior).__name__}: use VAE")
+            raise ValueError(
+                f"MixtureVAE needs a MixtureHead, this encoder gives {type(posterior).__name__}: use VAE"
+            )
         if latents == "mean":
             return super().forward(x, latents)
         self.likelihood.check(x)
         check_batch_statistics(self, x)
         z = posterior.rsample_each()  # (C, n, L)
-        parameters = rearrange(self.decode(rearrange(z, "c n l -> (c n) l")), "(c n) ... -> c n ...", c=len(z))
+        parameters = rearrange(
+            self.decode(rearrange(z, "c n l -> (c n) l")), "(c n) ... -> c n ...", c=len(z)
+        )
         divergence = posterior.log_prob(z) - self.prior.log_prob(z)
         best = int(posterior.log_weights.exp().mean(1).argmax())
         return one_latent_output(

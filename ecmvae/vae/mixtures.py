@@ -36,13 +36,19 @@ class GaussianMixture:
     log_weights: Float[Tensor, "c ..."]
 
     @classmethod
-    def of_present(cls, experts: Sequence[DiagonalGaussian], present: Bool[Tensor, "c ..."]) -> GaussianMixture:
+    def of_present(
+        cls, experts: Sequence[DiagonalGaussian], present: Bool[Tensor, "c ..."]
+    ) -> GaussianMixture:
         """Uniform mixture of the experts that a sample has; `present` (C, ...) is True for those."""
-        indicator = torch.zeros_like(present, dtype=experts[0].mean.dtype).masked_fill(~present, -math.inf)
+        indicator = torch.zeros_like(present, dtype=experts[0].mean.dtype).masked_fill(
+            ~present, -math.inf
+        )
         return cls.of(experts, indicator)
 
     @classmethod
-    def of(cls, experts: Sequence[DiagonalGaussian], log_weights: Tensor | None = None) -> GaussianMixture:
+    def of(
+        cls, experts: Sequence[DiagonalGaussian], log_weights: Tensor | None = None
+    ) -> GaussianMixture:
         """Stack experts of one shape (..., L), with unnormalised log-weights (C, ...); None is uniform.
 
         Raises:
@@ -51,12 +57,15 @@ class GaussianMixture:
         if not experts:
             raise ValueError("a mixture needs at least one component: give a non-empty list")
         components = DiagonalGaussian(
-            torch.stack([expert.mean for expert in experts]), torch.stack([expert.logvar for expert in experts])
+            torch.stack([expert.mean for expert in experts]),
+            torch.stack([expert.logvar for expert in experts]),
         )
         if log_weights is None:
             log_weights = components.mean.new_zeros(components.mean.shape[:-1])
         elif not torch.isfinite(log_weights.amax(0)).all():
-            raise ValueError("a sample has no component with a weight: give at least one modality for every sample")
+            raise ValueError(
+                "a sample has no component with a weight: give at least one modality for every sample"
+            )
         return cls(components, log_weights.log_softmax(0))
 
     def detach(self) -> GaussianMixture:
@@ -71,7 +80,9 @@ class GaussianMixture:
     @property
     def mode(self) -> Float[Tensor, "... l"]:
         """(..., L), the mean of the heaviest component: an approximation of the mixture's mode."""
-        best = self.log_weights.argmax(0)[None, ..., None].expand(1, *self.components.mean.shape[1:])
+        best = self.log_weights.argmax(0)[None, ..., None].expand(
+            1, *self.components.mean.shape[1:]
+        )
         return self.components.mean.gather(0, best)[0]
 
     def rsample_each(self, num_samples: int | None = None) -> Float[Tensor, "... l"]:
@@ -95,8 +106,12 @@ class GaussianMixture:
         """Log-density in nats; z (K, ..., L) gives (K, ...), z (..., L) gives (...,)."""
         extra = z.ndim - (self.components.mean.ndim - 1)
         parts = zip(self.components.mean, self.components.logvar, strict=True)
-        log_probs = torch.stack([DiagonalGaussian(*part).log_prob(z) for part in parts])  # (C, K?, ...)
-        weights = self.log_weights.reshape(len(self.log_weights), *[1] * extra, *self.log_weights.shape[1:])
+        log_probs = torch.stack(
+            [DiagonalGaussian(*part).log_prob(z) for part in parts]
+        )  # (C, K?, ...)
+        weights = self.log_weights.reshape(
+            len(self.log_weights), *[1] * extra, *self.log_weights.shape[1:]
+        )
         return torch.logsumexp(weights + log_probs, 0)
 
     def average(self, values: Float[Tensor, "c ..."]) -> Float[Tensor, "..."]:
@@ -104,7 +119,9 @@ class GaussianMixture:
 
         With values KL(N_c || p) it is at least KL(mixture || p), by convexity.
         """
-        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * values, 0.0).sum(0)
+        return torch.where(self.log_weights > -math.inf, self.log_weights.exp() * values, 0.0).sum(
+            0
+        )
 
     def kl(self, other: Density | None = None, num_samples: int = 1) -> Float[Tensor, "..."]:
         """Monte-Carlo KL(mixture || other), stratified over the components, in nats (...,)."""
@@ -124,4 +141,6 @@ class MixtureHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "n f"]) -> GaussianMixture:
         """(n, F) features -> mixture over (n, L)."""
-        return GaussianMixture.of([head(features) for head in self.heads], self.weights(features).movedim(-1, 0))
+        return GaussianMixture.of(
+            [head(features) for head in self.heads], self.weights(features).movedim(-1, 0)
+        )

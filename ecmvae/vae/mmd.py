@@ -32,7 +32,9 @@ def mmd(x: Float[Tensor, "n l"], y: Float[Tensor, "m l"], kernel: str = "imq") -
     if kernel not in get_args(Kernel):
         raise ValueError(f"unknown kernel {kernel!r}: choose from {', '.join(get_args(Kernel))}")
     if min(len(x), len(y)) < 2:
-        raise ValueError(f"MMD needs at least 2 samples of each distribution, got {len(x)} and {len(y)}")
+        raise ValueError(
+            f"MMD needs at least 2 samples of each distribution, got {len(x)} and {len(y)}"
+        )
     return _within(x, kernel) + _within(y, kernel) - 2.0 * _kernel(x, y, kernel).mean()
 
 
@@ -43,7 +45,9 @@ def _within(x: Tensor, kernel: str) -> Tensor:
 
 def _kernel(x: Tensor, y: Tensor, kernel: str) -> Tensor:
     width = 2.0 * x.shape[1]
-    squared = (x[:, None] - y[None]).square().sum(-1)  # not cdist, whose gradient at 0 is not defined
+    squared = (
+        (x[:, None] - y[None]).square().sum(-1)
+    )  # not cdist, whose gradient at 0 is not defined
     if kernel == "rbf":
         return torch.exp(-squared / width)
     return torch.stack([scale * width / (scale * width + squared) for scale in SCALES]).sum(0)

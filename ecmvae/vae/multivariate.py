@@ -37,11 +37,17 @@ class MultivariateGaussian:
         """
         size, sigma = len(self.mean), self.covariance
         if sigma.shape != (size, size):
-            raise ValueError(f"a mean of {size} numbers needs a {size}x{size} covariance, got {tuple(sigma.shape)}")
+            raise ValueError(
+                f"a mean of {size} numbers needs a {size}x{size} covariance, got {tuple(sigma.shape)}"
+            )
         if not torch.allclose(sigma, sigma.T, rtol=1e-5, atol=1e-8):
-            raise ValueError("a covariance matrix is symmetric, cov(x, y) = cov(y, x): this one is not")
+            raise ValueError(
+                "a covariance matrix is symmetric, cov(x, y) = cov(y, x): this one is not"
+            )
         if bool(torch.linalg.cholesky_ex(sigma).info):
-            raise ValueError("a covariance matrix is positive definite: this one has an eigenvalue of 0 or less")
+            raise ValueError(
+                "a covariance matrix is positive definite: this one has an eigenvalue of 0 or less"
+            )
 
     @classmethod
     def fit(cls, x: Float[Tensor, "n d"]) -> MultivariateGaussian:
@@ -107,7 +113,9 @@ class MultivariateGaussian:
         kept = self._checked(indices)
         return MultivariateGaussian(self.mean[kept], self.covariance[kept][:, kept])
 
-    def conditional(self, indices: Sequence[int], values: Float[Tensor, " k"]) -> MultivariateGaussian:
+    def conditional(
+        self, indices: Sequence[int], values: Float[Tensor, " k"]
+    ) -> MultivariateGaussian:
         """The density of the other variables when those of `indices` have `values`.
 
         mean_a + S_ab S_bb^-1 (x_b - mean_b), and the covariance S_aa - S_ab S_bb^-1 S_ba, which is the same for every
@@ -130,6 +138,12 @@ class MultivariateGaussian:
 
     def _checked(self, indices: Sequence[int]) -> list[int]:
         chosen = list(indices)
-        if not chosen or len(set(chosen)) != len(chosen) or not all(0 <= each < len(self.mean) for each in chosen):
-            raise ValueError(f"give different variables between 0 and {len(self.mean) - 1}, got {chosen}")
+        if (
+            not chosen
+            or len(set(chosen)) != len(chosen)
+            or not all(0 <= each < len(self.mean) for each in chosen)
+        ):
+            raise ValueError(
+                f"give different variables between 0 and {len(self.mean) - 1}, got {chosen}"
+            )
         return chosen

@@ -20,7 +20,11 @@ from ecmvae.vae.vae import VAE
 
 @torch.no_grad()
 def outlier_scores(
-    model: AutoEncoder | VAE, x: Float[Tensor, "n ..."], *, num_samples: int = 1, batch_size: int = 500
+    model: AutoEncoder | VAE,
+    x: Float[Tensor, "n ..."],
+    *,
+    num_samples: int = 1,
+    batch_size: int = 500,
 ) -> Float[Tensor, " n"]:
     """High where a model in eval mode does not know x: -log p(x|code) of an autoencoder, -IWAE(K) of a VAE, in nats.
 
@@ -43,10 +47,14 @@ class OutlierThreshold:
     value: float
 
     @classmethod
-    def calibrate(cls, inlier_scores: Float[Tensor, " n"], false_positive_rate: float) -> OutlierThreshold:
+    def calibrate(
+        cls, inlier_scores: Float[Tensor, " n"], false_positive_rate: float
+    ) -> OutlierThreshold:
         """The quantile that flags about `false_positive_rate` of such inliers: calibrate on held-out ones."""
         if not 0.0 < false_positive_rate < 1.0:
-            raise ValueError(f"false_positive_rate must be between 0 and 1, got {false_positive_rate}")
+            raise ValueError(
+                f"false_positive_rate must be between 0 and 1, got {false_positive_rate}"
+            )
         check_count(len(inlier_scores), "the number of inlier scores")
         return cls(float(torch.quantile(inlier_scores.double(), 1.0 - false_positive_rate)))
 
@@ -109,7 +117,11 @@ def _tempering(log_weights: Tensor, effective_share: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if effective_sample_size(middle * log_weights) >= wanted else (low, middle)
+        low, high = (
+            (middle, high)
+            if effective_sample_size(middle * log_weights) >= wanted
+            else (low, middle)
+        )
     return low
 
 

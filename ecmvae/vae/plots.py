@@ -24,7 +24,9 @@ _MARGIN = 4
 """Pixels around a label."""
 
 
-def image_canvas(images: Float[Tensor, "r c ch h w"], *, gap: int = 1) -> Float[Tensor, "ch height width"]:
+def image_canvas(
+    images: Float[Tensor, "r c ch h w"], *, gap: int = 1
+) -> Float[Tensor, "ch height width"]:
     """One canvas of a grid of images, `gap` white pixels between them; gap 0 gives exactly r*H x c*W."""
     padded = torch.nn.functional.pad(images, (0, gap, 0, gap), value=1.0)
     canvas = rearrange(padded, "r c ch h w -> ch (r h) (c w)")
@@ -57,12 +59,19 @@ def labelled_canvas(
     Raises:
         ValueError: If there are labels, but not one for each row or column.
     """
-    for name, labels, count in (("row", row_labels, len(rows)), ("column", column_labels, rows.shape[1])):
+    for name, labels, count in (
+        ("row", row_labels, len(rows)),
+        ("column", column_labels, rows.shape[1]),
+    ):
         if labels and len(labels) != count:
-            raise ValueError(f"{len(labels)} {name} labels for {count} {name}s: give one for each, or none")
+            raise ValueError(
+                f"{len(labels)} {name} labels for {count} {name}s: give one for each, or none"
+            )
     from PIL import Image
 
-    images = rows.expand(-1, -1, 3, -1, -1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    images = (
+        rows.expand(-1, -1, 3, -1, -1).repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+    )
     grid = image_canvas(images, gap=gap)
     height, width = images.shape[-2], images.shape[-1]
     left = [_text(label, text_size) for label in row_labels]
@@ -91,7 +100,11 @@ def labelled_canvas(
 
 
 def save_canvas(
-    canvas: Float[Tensor, "ch h w"], path: Path, *, scale: int = 1, text: dict[str, str] | None = None
+    canvas: Float[Tensor, "ch h w"],
+    path: Path,
+    *,
+    scale: int = 1,
+    text: dict[str, str] | None = None,
 ) -> None:
     """Write a canvas in [0, 1], grey or RGB, as a PNG; `text` goes into the file (for instance the command)."""
     from PIL import Image, PngImagePlugin
@@ -111,7 +124,9 @@ def _text(text: str, size: int) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size)
-    ascent, descent = font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (size, size // 4)
+    ascent, descent = (
+        font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (size, size // 4)
+    )
     line = cut(text, 200)
     picture = Image.new("L", (max(1, round(font.getlength(line))), ascent + descent), 255)
     ImageDraw.Draw(picture).text((0, 0), line, fill=0, font=font)
@@ -139,19 +154,25 @@ def figure(rows: int = 1, columns: int = 1, *, size: float = 4.0) -> tuple[Figur
     return drawn, drawn.subplots(rows, columns)
 
 
-def latent_scatter(axes: Axes, codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], *, title: str = "") -> Axes:
+def latent_scatter(
+    axes: Axes, codes: Float[Tensor, "n l"], labels: Int[Tensor, " n"], *, title: str = ""
+) -> Axes:
     """Scatter of the first two latent dimensions, one colour and legend entry a class."""
     points = codes[:, :2].detach().cpu().numpy()
     classes = labels.cpu().numpy()
     for index, name in enumerate(np.unique(classes)):
         chosen = points[classes == name]
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=3, linewidths=0, color=f"C{index % 10}", label=str(name))
+        axes.scatter(
+            chosen[:, 0], chosen[:, 1], s=3, linewidths=0, color=f"C{index % 10}", label=str(name)
+        )
     axes.legend(markerscale=3, fontsize=7)
     axes.set(title=title, xlabel="z1", ylabel="z2")
     return axes
 
 
-def latent_histograms(codes: Float[Tensor, "n l"], *, dimensions: int = 50, columns: int = 10) -> Figure:
+def latent_histograms(
+    codes: Float[Tensor, "n l"], *, dimensions: int = 50, columns: int = 10
+) -> Figure:
     """Histogram of each of the first `dimensions` latent dimensions against the density of N(0, 1)."""
     shown = min(dimensions, codes.shape[1])
     rows = -(-shown // columns)

@@ -53,7 +53,9 @@ class Prior(nn.Module, ABC):
         """Log-density at `z`, in nats, summed over L."""
 
     @abstractmethod
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """Draw `count` latents in the dtype and on the device of `like`."""
 
     def kl(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "..."]:
@@ -73,7 +75,9 @@ class Prior(nn.Module, ABC):
         if isinstance(posterior, GaussianMixture | FlowPosterior):
             return posterior.kl(self, num_samples).unsqueeze(-1)
         if not isinstance(posterior, DiagonalGaussian):
-            raise ValueError(f"{type(self).__name__} needs a posterior with a density, not {type(posterior).__name__}")
+            raise ValueError(
+                f"{type(self).__name__} needs a posterior with a density, not {type(posterior).__name__}"
+            )
         z = posterior.rsample(num_samples)  # (K, ..., L)
         return (posterior.log_prob(z) - self.log_prob(z)).mean(0).unsqueeze(-1)
 
@@ -85,14 +89,20 @@ class StandardNormal(Prior):
         """Log-density at `z`."""
         return standard_normal_like(z).log_prob(z)
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, L) draws."""
-        return standard_normal_like(like.new_empty(count, self.latent_dim)).rsample(generator=generator)
+        return standard_normal_like(like.new_empty(count, self.latent_dim)).rsample(
+            generator=generator
+        )
 
     def kl_terms(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "... g"]:
         """KL by dimension, closed form, of a Gaussian posterior; an estimate of a mixture's or a flow's."""
         if isinstance(posterior, GumbelCategorical):
-            raise ValueError("a categorical posterior has no density: give the model prior=UniformCategorical(...)")
+            raise ValueError(
+                "a categorical posterior has no density: give the model prior=UniformCategorical(...)"
+            )
         if isinstance(posterior, DiagonalGaussian):
             return posterior.kl_per_dimension()
         return posterior.kl(num_samples=num_samples).unsqueeze(-1)
@@ -109,15 +119,21 @@ class UniformCategorical(Prior):
         """-G log K at every one-hot code."""
         return z.new_full(z.shape[:-1], -self.groups * math.log(self.values))
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, G*K) one-hot draws."""
-        drawn = torch.randint(self.values, (count, self.groups), generator=generator, device=like.device)
+        drawn = torch.randint(
+            self.values, (count, self.groups), generator=generator, device=like.device
+        )
         return F.one_hot(drawn, self.values).to(like.dtype).flatten(1)
 
     def kl_terms(self, posterior: Posterior, num_samples: int = 1) -> Float[Tensor, "... g"]:
         """KL(posterior || uniform) in nats, closed form, of a categorical posterior."""
         if not isinstance(posterior, GumbelCategorical):
-            raise ValueError(f"UniformCategorical needs a categorical posterior, not {type(posterior).__name__}")
+            raise ValueError(
+                f"UniformCategorical needs a categorical posterior, not {type(posterior).__name__}"
+            )
         return posterior.kl().unsqueeze(-1)
 
 
@@ -135,10 +151,14 @@ PRIORS: Registry[type[Prior]] = Registry(
 """Priors by name, built by `Prior.for_events`."""
 
 
-def prior_or_standard_normal(prior: Prior | None, latent_dim: int, encode: Encode | None = None) -> Prior:
+def prior_or_standard_normal(
+    prior: Prior | None, latent_dim: int, encode: Encode | None = None
+) -> Prior:
     """`prior`, or N(0, I) over `latent_dim` for None; bound to the q(z|x) of its model, where that has one encoder."""
     prior = prior or StandardNormal(latent_dim)
     if prior.latent_dim != latent_dim:
-        raise ValueError(f"the prior is over {prior.latent_dim} latents, the model has {latent_dim}: make them equal")
+        raise ValueError(
+            f"the prior is over {prior.latent_dim} latents, the model has {latent_dim}: make them equal"
+        )
     prior.bind(encode)
     return prior

@@ -52,12 +52,20 @@ class RAE(AutoEncoder):
         """
         super().__init__(encoder, decoder, **options)
         if regulariser not in get_args(Regulariser):
-            raise ValueError(f"unknown regulariser {regulariser!r}: choose from {', '.join(get_args(Regulariser))}")
+            raise ValueError(
+                f"unknown regulariser {regulariser!r}: choose from {', '.join(get_args(Regulariser))}"
+            )
         if code_weight < 0 or decoder_weight < 0:
             raise ValueError(f"the weights must be >= 0, got {code_weight} and {decoder_weight}")
-        self.regulariser, self.code_weight, self.decoder_weight = regulariser, code_weight, decoder_weight
+        self.regulariser, self.code_weight, self.decoder_weight = (
+            regulariser,
+            code_weight,
+            decoder_weight,
+        )
 
-    def penalties(self, code: Float[Tensor, "n l"], parameters: Float[Tensor, "n ..."]) -> Mapping[str, Penalty]:
+    def penalties(
+        self, code: Float[Tensor, "n l"], parameters: Float[Tensor, "n ..."]
+    ) -> Mapping[str, Penalty]:
         """Half the squared norm of the codes, and the decoder's regulariser."""
         codes = Penalty(self.code_weight, 0.5 * code.square().sum(1).mean())
         decoder = Penalty(self.decoder_weight, self._decoder_penalty(code, parameters))
@@ -65,12 +73,18 @@ class RAE(AutoEncoder):
 
     def _decoder_penalty(self, code: Tensor, parameters: Tensor) -> Tensor:
         if self.regulariser == "l2":
-            return torch.stack([weight.square().sum() for weight in self.decoder.parameters()]).sum()
-        if not (torch.is_grad_enabled() and code.requires_grad):  # validation: decode again, with gradients
+            return torch.stack(
+                [weight.square().sum() for weight in self.decoder.parameters()]
+            ).sum()
+        if not (
+            torch.is_grad_enabled() and code.requires_grad
+        ):  # validation: decode again, with gradients
             with torch.enable_grad():
                 code = code.detach().requires_grad_()
                 parameters = self.decode(code)
-                return squared_jacobian(parameters, code, torch.randn_like(parameters)).mean().detach()
+                return (
+                    squared_jacobian(parameters, code, torch.randn_like(parameters)).mean().detach()
+                )
         return squared_jacobian(parameters, code, torch.randn_like(parameters)).mean()
 
 

@@ -39,7 +39,9 @@ class RatePoint:
 
 
 @torch.no_grad()
-def rate_point(model: VAE, x: Float[Tensor, "n ..."], *, num_samples: int = 10, batch_size: int = 500) -> RatePoint:
+def rate_point(
+    model: VAE, x: Float[Tensor, "n ..."], *, num_samples: int = 10, batch_size: int = 500
+) -> RatePoint:
     """Rate and distortion of a model in eval mode over x, each the mean of K = `num_samples` draws a sample.
 
     Raises:

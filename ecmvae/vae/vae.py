@@ -31,13 +31,18 @@ class OneLatent(ConditionalLatentModel[Condition]):
         return condition
 
     def log_likelihoods(
-        self, y: Float[Tensor, "n ..."], z: Mapping[str, Float[Tensor, "k n _"]], condition: Condition
+        self,
+        y: Float[Tensor, "n ..."],
+        z: Mapping[str, Float[Tensor, "k n _"]],
+        condition: Condition,
     ) -> Float[Tensor, "k n"]:
         """Log p(y|x, z_k) of K points, decoded at once."""
         points = z["z"]
         flat = {"z": rearrange(points, "k n l -> (k n) l")}
         parameters = self.decode_latents(flat, self.repeated(condition, len(points)))
-        return self.likelihood.log_prob(rearrange(parameters, "(k n) ... -> k n ...", k=len(points)), y)
+        return self.likelihood.log_prob(
+            rearrange(parameters, "(k n) ... -> k n ...", k=len(points)), y
+        )
 
 
 class VAE(nn.Module, OneLatent[None]):
@@ -66,12 +71,19 @@ class VAE(nn.Module, OneLatent[None]):
             free_bits: KL in nats that each dimension may have at no cost in the loss; see `divergences.free_bits`.
         """
         super().__init__()
-        self.encoder, self.decoder, self.latent_dim, self.beta = encoder, decoder, latent_dim, _checked_weight(beta)
+        self.encoder, self.decoder, self.latent_dim, self.beta = (
+            encoder,
+            decoder,
+            latent_dim,
+            _checked_weight(beta),
+        )
         self.prior = prior_or_standard_normal(prior, latent_dim, self.encode)
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
         self.free_bits = check_free_bits(free_bits)
 
-    def forward(self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample") -> ConditionalOutput:
+    def forward(
+        self, x: Float[Tensor, "n ..."], latents: Literal["sample", "mean"] = "sample"
+    ) -> ConditionalOutput:
         """Encode, draw (or take the mode), decode, and score against x.
 
         Raises:
@@ -160,7 +172,9 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
         """
         super().__init__()
         if kl_balance is not None and prior is None:
-            raise ValueError("kl_balance has no effect on the standard normal prior: give a prior, or leave it out")
+            raise ValueError(
+                "kl_balance has no effect on the standard normal prior: give a prior, or leave it out"
+            )
         self.free_bits = check_free_bits(free_bits)
         self.kl_balance = kl_balance if kl_balance is None else check_share(kl_balance)
         self.encoder, self.decoder, self.prior_encoder = encoder, decoder, prior
@@ -168,7 +182,10 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
         self.likelihood: Likelihood = likelihood or BernoulliLikelihood()
 
     def forward(
-        self, x: Float[Tensor, "n ..."], y: Float[Tensor, "m ..."], latents: Literal["sample", "mean"] = "sample"
+        self,
+        x: Float[Tensor, "n ..."],
+        y: Float[Tensor, "m ..."],
+        latents: Literal["sample", "mean"] = "sample",
     ) -> ConditionalOutput:
         """Encode (x, y), draw, decode with y, and score against x; errors as `VAE.forward`."""
         check_batch_statistics(self, x)
@@ -181,7 +198,9 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
     def posterior_latents(self, y: Float[Tensor, "n ..."], condition: Tensor) -> LatentSet:
         """q(z|x, y); x is `y` here, and y the condition."""
         if len(y) != len(condition):
-            raise ValueError(f"{len(y)} samples with {len(condition)} conditions: give one condition for each sample")
+            raise ValueError(
+                f"{len(y)} samples with {len(condition)} conditions: give one condition for each sample"
+            )
         return LatentSet({"z": self.encode(y, condition)})
 
     def decode_latents(self, z: Mapping[str, Tensor], condition: Tensor) -> Float[Tensor, "n ..."]:
@@ -208,7 +227,11 @@ class ConditionalVAE(nn.Module, OneLatent[Tensor]):
         return parameters
 
     def sample(
-        self, y: Float[Tensor, "n ..."], generator: torch.Generator | None = None, *, draw: bool = False
+        self,
+        y: Float[Tensor, "n ..."],
+        generator: torch.Generator | None = None,
+        *,
+        draw: bool = False,
     ) -> Float[Tensor, "n ..."]:
         """One image for each condition: z from the prior, then the mean of p(x|z, y), or with `draw` a draw of x."""
         parameters = self.decode(self.prior(y).rsample(generator=generator), y)
@@ -224,7 +247,9 @@ class LabelConditioned(nn.Module):
 
     def forward(self, *inputs: Float[Tensor, "n ..."]) -> Tensor | DiagonalGaussian:
         """`module` of (n, F), F the sum of the inputs' values."""
-        result: Tensor | DiagonalGaussian = self.module(torch.cat([each.flatten(1) for each in inputs], 1))
+        result: Tensor | DiagonalGaussian = self.module(
+            torch.cat([each.flatten(1) for each in inputs], 1)
+        )
         return result
 
 
@@ -239,11 +264,15 @@ def as_posterior(output: Posterior | tuple[Tensor, ...]) -> Posterior:
 def _gaussian(output: Posterior | tuple[Tensor, ...]) -> DiagonalGaussian:
     posterior = as_posterior(output)
     if not isinstance(posterior, DiagonalGaussian):
-        raise ValueError(f"a Gaussian is needed here, this encoder gives {type(posterior).__name__}")
+        raise ValueError(
+            f"a Gaussian is needed here, this encoder gives {type(posterior).__name__}"
+        )
     return posterior
 
 
-def _image(likelihood: Likelihood, parameters: Tensor, generator: torch.Generator | None, draw: bool) -> Tensor:
+def _image(
+    likelihood: Likelihood, parameters: Tensor, generator: torch.Generator | None, draw: bool
+) -> Tensor:
     """A draw of x, or its mean."""
     return likelihood.sample(parameters, generator) if draw else likelihood.mean(parameters)
 

@@ -44,7 +44,9 @@ class CodeBook(nn.Module):
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.decay = decay
-        entries = (2 * torch.rand(check_count(codes, "codes"), check_count(code_dim, "code_dim")) - 1) / codes
+        entries = (
+            2 * torch.rand(check_count(codes, "codes"), check_count(code_dim, "code_dim")) - 1
+        ) / codes
         if decay is None:
             self.entries = nn.Parameter(entries)
         else:
@@ -69,7 +71,9 @@ class CodeBook(nn.Module):
         self.counts.lerp_(one_hot.sum(0), 1.0 - self.decay)
         self.sums.lerp_(one_hot.T @ vectors, 1.0 - self.decay)
         alive = self.counts > 1e-8
-        self.entries.copy_(torch.where(alive[:, None], self.sums / self.counts[:, None], self.entries))
+        self.entries.copy_(
+            torch.where(alive[:, None], self.sums / self.counts[:, None], self.entries)
+        )
 
 
 class UniformCodes(Prior):
@@ -77,16 +81,23 @@ class UniformCodes(Prior):
 
     def __init__(self, book: CodeBook, positions: int) -> None:
         super().__init__(book.entries.shape[1] * positions)
-        self._book, self.positions = [book], positions  # in a list: the book stays a part of the model only
+        self._book, self.positions = (
+            [book],
+            positions,
+        )  # in a list: the book stays a part of the model only
 
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """-P log K at every code."""
         return z.new_full(z.shape[:-1], -self.positions * math.log(len(self._book[0].entries)))
 
-    def sample(self, count: int, like: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "n l"]:
+    def sample(
+        self, count: int, like: Tensor, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n l"]:
         """(count, D * P) draws."""
         book = self._book[0].entries
-        index = torch.randint(len(book), (count, self.positions), generator=generator, device=book.device)
+        index = torch.randint(
+            len(book), (count, self.positions), generator=generator, device=book.device
+        )
         return rearrange(book[index].detach(), "n p d -> n (d p)").to(like)
 
 
@@ -126,7 +137,11 @@ class VQVAE(AutoEncoder):
         super().__init__(encoder, decoder, **options)
         if commitment < 0:
             raise ValueError(f"commitment must be >= 0, got {commitment}")
-        self.book, self.positions, self.commitment = CodeBook(codes, code_dim, decay), positions, commitment
+        self.book, self.positions, self.commitment = (
+            CodeBook(codes, code_dim, decay),
+            positions,
+            commitment,
+        )
         self.prior = UniformCodes(self.book, check_count(positions, "positions"))
 
     def vectors(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n p d"]:
@@ -149,13 +164,17 @@ class VQVAE(AutoEncoder):
         check_batch_statistics(self, x)
         vectors = self.vectors(self.corrupted(x))
         quantised, chosen = self._quantised(vectors)
-        code = self._flat(vectors + (quantised - vectors).detach())  # the gradient passes straight through
+        code = self._flat(
+            vectors + (quantised - vectors).detach()
+        )  # the gradient passes straight through
         parameters = self.decode(code)
         log_likelihood = self.likelihood.log_prob(parameters, x)
         penalties = self._book_penalties(vectors, quantised, chosen)
         if self.training:
             self.book.follow(vectors.detach().flatten(0, 1), chosen.flatten())
-        return AutoEncoderOutput(parameters=parameters, code=code, log_likelihood=log_likelihood, penalties=penalties)
+        return AutoEncoderOutput(
+            parameters=parameters, code=code, log_likelihood=log_likelihood, penalties=penalties
+        )
 
     def elbo(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Log p(x|z_q) - P log K: a bound on log p(x) under the uniform prior, since q(z|x) is one code."""
@@ -167,10 +186,15 @@ class VQVAE(AutoEncoder):
         chosen = self.book.nearest(vectors.flatten(0, 1)).view(vectors.shape[:2])
         return self.book.entries[chosen], chosen
 
-    def _book_penalties(self, vectors: Tensor, quantised: Tensor, chosen: Tensor) -> dict[str, Penalty]:
+    def _book_penalties(
+        self, vectors: Tensor, quantised: Tensor, chosen: Tensor
+    ) -> dict[str, Penalty]:
         """Squared distances in the sum over positions; the perplexity, how many entries are in use, is only logged."""
         commitment = (vectors - quantised.detach()).square().sum((1, 2)).mean()
-        share = torch.bincount(chosen.flatten(), minlength=len(self.book.entries)).to(vectors.dtype) / chosen.numel()
+        share = (
+            torch.bincount(chosen.flatten(), minlength=len(self.book.entries)).to(vectors.dtype)
+            / chosen.numel()
+        )
         found = {
             "commitment": Penalty(self.commitment, commitment),
             "perplexity": Penalty(0.0, torch.special.entr(share).sum().exp()),

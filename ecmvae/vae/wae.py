@@ -58,8 +58,14 @@ class WAE(AutoEncoder):
         self.latent_dim, self.mmd_weight, self.kernel = latent_dim, mmd_weight, kernel
         self.prior = prior_or_standard_normal(prior, latent_dim)
 
-    def penalties(self, code: Float[Tensor, "n l"], parameters: Float[Tensor, "n ..."]) -> Mapping[str, Penalty]:
+    def penalties(
+        self, code: Float[Tensor, "n l"], parameters: Float[Tensor, "n ..."]
+    ) -> Mapping[str, Penalty]:
         """MMD^2 between the codes and as many draws from the prior; nothing of a single sample in eval mode."""
         if len(code) == 1 and not self.training:
             return {}
-        return {"mmd": Penalty(self.mmd_weight, mmd(code, self.prior.sample(len(code), code), self.kernel))}
+        return {
+            "mmd": Penalty(
+                self.mmd_weight, mmd(code, self.prior.sample(len(code), code), self.kernel)
+            )
+        }

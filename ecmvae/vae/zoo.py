@@ -144,7 +144,9 @@ class ModelSettings:
     where the modalities are several images."""
 
 
-def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: Classes = 10) -> Model:
+def build_vae(
+    settings: ModelSettings, event_shape: Sequence[int], num_classes: Classes = 10
+) -> Model:
     """Build a model for images of `event_shape` (C, H, W) and one of `num_classes` classes, or several labels.
 
     With (M, C, H, W) a multimodal model sees M images as its modalities, and no class.
@@ -159,37 +161,51 @@ def build_vae(settings: ModelSettings, event_shape: Sequence[int], num_classes: 
     if len(event_shape) == 4:
         if "label_weight" not in used:
             names = ", ".join(name for name, (its, _) in MODELS.items() if "label_weight" in its)
-            raise ValueError(f"{settings.name} sees one image a sample, not {event_shape[0]}: choose from {names}")
+            raise ValueError(
+                f"{settings.name} sees one image a sample, not {event_shape[0]}: choose from {names}"
+            )
         used.remove("label_weight")
     for name, default in vars(ModelSettings()).items():
         if name not in ("name", *used) and getattr(settings, name) != default:
-            raise ValueError(f"{name} has no effect on {settings.name}, which has {', '.join(used)}: leave it out")
+            raise ValueError(
+                f"{name} has no effect on {settings.name}, which has {', '.join(used)}: leave it out"
+            )
     given = {name: getattr(settings, name) for name in used if name not in ("prior", "free_bits")}
     model = build(tuple(event_shape), num_classes, **given)
     if isinstance(model, VAE | MultimodalVAE) and settings.prior != ModelSettings.prior:
         prior = PRIORS.get(settings.prior).for_events(settings.latent_dim, event_shape)
-        encode = model.encode if isinstance(model, VAE) and settings.name not in _NOT_GAUSSIAN else None
+        encode = (
+            model.encode if isinstance(model, VAE) and settings.name not in _NOT_GAUSSIAN else None
+        )
         model.prior = prior_or_standard_normal(prior, settings.latent_dim, encode)
     if isinstance(model, VAE | ConditionalVAE):
         model.free_bits = check_free_bits(settings.free_bits)
     return model
 
 
-def batch_for(model: Model, images: Tensor, labels: Tensor, num_classes: int = 10) -> dict[str, Tensor]:
+def batch_for(
+    model: Model, images: Tensor, labels: Tensor, num_classes: int = 10
+) -> dict[str, Tensor]:
     """Named tensors of one batch: x; x and one-hot y; the modalities image and label; or image_0, image_1 and so on."""
     if isinstance(model, AutoEncoder | VAE):
         return {"x": images}
     if images.ndim == 5:
         return {f"image_{number}": each for number, each in enumerate(images.unbind(1))}
     one_hot = nn.functional.one_hot(labels, num_classes).to(images.dtype)
-    return {"image": images, "label": one_hot} if isinstance(model, MultimodalVAE) else {"x": images, "y": one_hot}
+    return (
+        {"image": images, "label": one_hot}
+        if isinstance(model, MultimodalVAE)
+        else {"x": images, "y": one_hot}
+    )
 
 
 @torch.no_grad()
 def codes_of(model: Model, batch: dict[str, Tensor]) -> Tensor:
     """Latents of a batch made by `batch_for`, (n, L), at the posterior's mode; those of images do not see the label."""
     if isinstance(model, MultimodalVAE):
-        return model.united_of(model.prepare({name: x for name, x in batch.items() if name != "label"})).mode
+        return model.united_of(
+            model.prepare({name: x for name, x in batch.items() if name != "label"})
+        ).mode
     if isinstance(model, ConditionalVAE):
         return model.encode(batch["x"], batch["y"]).mode
     if isinstance(model, VAE):
@@ -208,7 +224,9 @@ def _labels(num_classes: Classes) -> dict[str, int]:
     return labels
 
 
-def _mixture_vae(shape: Sequence[int], _: Classes, latent_dim: int, hidden: int, beta: float, components: int) -> VAE:
+def _mixture_vae(
+    shape: Sequence[int], _: Classes, latent_dim: int, hidden: int, beta: float, components: int
+) -> VAE:
     head = MixtureHead(hidden, latent_dim, components)
     encoder = nn.Sequential(MLPEncoder(prod(shape), (hidden,)), head)
     return MixtureVAE(encoder, MLPDecoder(latent_dim, (hidden,), shape), latent_dim, beta=beta)
@@ -224,7 +242,9 @@ def _keras(build: Callable[..., Model], shape: Sequence[int], _: Classes, **sett
     return build(**settings)
 
 
-def _face(build: Callable[..., Model], shape: Sequence[int], _: Classes, latent_dim: int, **used: Any) -> Model:
+def _face(
+    build: Callable[..., Model], shape: Sequence[int], _: Classes, latent_dim: int, **used: Any
+) -> Model:
     if len(shape) != 3 or shape[0] != 3 or shape[1] != shape[2]:
         raise ValueError(f"{build.__name__} takes square RGB images, got {shape}")
     return build(shape[1], latent_dim, **used)
@@ -244,11 +264,17 @@ def _multimodal(
     """Image and labels as modalities, or M images; `private` is empty or holds `private_dim`."""
 
     def encoder(features: int) -> nn.Module:
-        head = SharedPrivateHead(hidden, latent_dim, **private) if private else GaussianHead(hidden, latent_dim)
+        head = (
+            SharedPrivateHead(hidden, latent_dim, **private)
+            if private
+            else GaussianHead(hidden, latent_dim)
+        )
         return nn.Sequential(MLPEncoder(features, (hidden,)), head)
 
     labels = {} if len(shape) == 4 else _labels(num_classes)
-    shapes: dict[str, Sequence[int]] = {"image": shape} | {name: (count,) for name, count in labels.items()}
+    shapes: dict[str, Sequence[int]] = {"image": shape} | {
+        name: (count,) for name, count in labels.items()
+    }
     if len(shape) == 4:
         shapes = {f"image_{number}": shape[1:] for number in range(shape[0])}
     width = latent_dim + sum(private.values())
@@ -256,10 +282,16 @@ def _multimodal(
     decoders = {name: MLPDecoder(width, (hidden,), event) for name, event in shapes.items()}
     more: dict[str, Any] = dict(private)
     if cls is JMVAE:
-        more["joint_encoder"] = LabelConditioned(encoder(sum(prod(event) for event in shapes.values())))
-    likelihoods: dict[str, Likelihood] = {name: CategoricalLikelihood() for name in labels if name != ATTRIBUTES}
+        more["joint_encoder"] = LabelConditioned(
+            encoder(sum(prod(event) for event in shapes.values()))
+        )
+    likelihoods: dict[str, Likelihood] = {
+        name: CategoricalLikelihood() for name in labels if name != ATTRIBUTES
+    }
     weights = {} if label_weight is None else dict.fromkeys(labels, label_weight)
-    return cls(encoders, decoders, latent_dim, likelihoods=likelihoods, weights=weights, beta=beta, **more)
+    return cls(
+        encoders, decoders, latent_dim, likelihoods=likelihoods, weights=weights, beta=beta, **more
+    )
 
 
 _BOTH = "latent_dim hidden beta label_weight prior"
@@ -277,7 +309,9 @@ MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     ),
     "categorical_vae": (
         "latent_dim hidden components",
-        lambda shape, _, latent_dim, hidden, components: mlp_categorical_vae(shape, hidden, latent_dim, components),
+        lambda shape, _, latent_dim, hidden, components: mlp_categorical_vae(
+            shape, hidden, latent_dim, components
+        ),
     ),
     "mixture_vae": ("latent_dim hidden beta components prior", _mixture_vae),
     "iaf_vae": (f"{_VAE} beta flow_layers", partial(flow_vae, InverseAutoregressiveFlow)),
@@ -287,7 +321,10 @@ MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     "factor_vae": (f"{_VAE} beta tc_weight", _factor_vae),
     "info_vae": (f"{_VAE} alpha mmd_weight", partial(vae_of, InfoVAE)),
     "wae": (f"{_AE} mmd_weight", partial(autoencoder_of, WAE)),
-    "rae_l2": (f"{_AE} code_weight decoder_weight", partial(autoencoder_of, partial(RAE, regulariser="l2"))),
+    "rae_l2": (
+        f"{_AE} code_weight decoder_weight",
+        partial(autoencoder_of, partial(RAE, regulariser="l2")),
+    ),
     "rae_gradient": (
         f"{_AE} code_weight decoder_weight",
         partial(autoencoder_of, partial(RAE, regulariser="gradient")),
@@ -295,12 +332,20 @@ MODELS: dict[str, tuple[str, Callable[..., Model]]] = {
     "vq_vae": (f"{_AE} codes code_dim commitment", vq_vae),
     "conditional_vae": (
         "latent_dim hidden beta free_bits",
-        lambda shape, classes, **used: mlp_conditional_vae(shape, sum(_labels(classes).values()), **used),
+        lambda shape, classes, **used: mlp_conditional_vae(
+            shape, sum(_labels(classes).values()), **used
+        ),
     ),
     "keras_autoencoder": ("latent_dim", partial(_keras, keras_autoencoder)),
     "keras_vae": ("latent_dim beta prior free_bits", partial(_keras, keras_vae)),
-    "face_vae": ("latent_dim prior free_bits reconstruction_weight upsampling", partial(_face, face_vae)),
-    "face_autoencoder": ("latent_dim reconstruction_weight upsampling", partial(_face, face_autoencoder)),
+    "face_vae": (
+        "latent_dim prior free_bits reconstruction_weight upsampling",
+        partial(_face, face_vae),
+    ),
+    "face_autoencoder": (
+        "latent_dim reconstruction_weight upsampling",
+        partial(_face, face_autoencoder),
+    ),
     "jmvae": (_BOTH, partial(_multimodal, JMVAE)),
     "mvae": (_BOTH, partial(_multimodal, MVAE)),
     "mmvae": (_BOTH, partial(_multimodal, MMVAE)),

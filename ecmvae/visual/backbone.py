@@ -39,11 +39,20 @@ class VisualBackbone(nn.Module):
             do not fit.
     """
 
-    def __init__(self, name: str, *, weights: str | None = None, image_size: int = 224, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str | None = None,
+        image_size: int = 224,
+        drop_path: float = 0.0,
+    ) -> None:
         super().__init__()
         entry = BACKBONES.get(name) if name in BACKBONES else TimmModel(name)
         if not isinstance(entry, TimmModel):
-            raise UserError(f"{name!r} is not a network of timm: build it with ecmvae.visual.build.build_backbone")
+            raise UserError(
+                f"{name!r} is not a network of timm: build it with ecmvae.visual.build.build_backbone"
+            )
         stages, patch = find_maps(entry.timm_name) if entry.stages is None else (entry.stages, None)
         side = image_size if patch is None else grid_size(image_size, patch)
         pretrained = weights == "timm"
@@ -67,7 +76,9 @@ class VisualBackbone(nn.Module):
             network["layers_3"].blocks = nn.Identity()
             self._unused = ("layers_3.blocks.",)
         if weights is not None and not pretrained:
-            with torch.device("meta"):  # the network with its classifier, without memory for its weights
+            with torch.device(
+                "meta"
+            ):  # the network with its classifier, without memory for its weights
                 full = create(entry.timm_name, image_size=side)
             state, where = read_weights(weights, name, full)
             self.load_named(fit_names(state, full, network.state_dict()), where)

@@ -40,7 +40,9 @@ def channels_of(backbone: nn.Module) -> tuple[int, ...]:
     channels: Any = getattr(backbone, "channels", None)
     if channels is None or len(channels) != len(STRIDES):
         name = type(backbone).__name__
-        raise UserError(f"{name} is not a visual backbone: it lacks .channels, the channels of its four maps")
+        raise UserError(
+            f"{name} is not a visual backbone: it lacks .channels, the channels of its four maps"
+        )
     return tuple(channels)
 
 
@@ -75,15 +77,23 @@ def build_backbone(
     if isinstance(choice, str):
         entry = BACKBONES.get(choice) if choice in BACKBONES or is_import_path(choice) else None
         if entry is None or isinstance(entry, TimmModel):
-            backbone = VisualBackbone(choice, weights=weights, image_size=image_size, drop_path=drop_path)
-            return backbone if isinstance(entry, TimmModel) else _checked(backbone, choice, image_size)
+            backbone = VisualBackbone(
+                choice, weights=weights, image_size=image_size, drop_path=drop_path
+            )
+            return (
+                backbone if isinstance(entry, TimmModel) else _checked(backbone, choice, image_size)
+            )
     if drop_path:
-        raise UserError(f"model.visual.drop_path is for timm's networks: {choice} has to drop its paths itself")
+        raise UserError(
+            f"model.visual.drop_path is for timm's networks: {choice} has to drop its paths itself"
+        )
     if (load := getattr(entry, "from_weights", None)) is not None:
         about = {"pretrained": pretrained, "architecture": architecture, "image_size": image_size}
         return _checked(load(weights, **about), str(choice), image_size)
     if weights is not None:
-        raise UserError(f"model.visual.weights is for timm's networks: {choice} has to load its weights itself")
+        raise UserError(
+            f"model.visual.weights is for timm's networks: {choice} has to load its weights itself"
+        )
     ready = entry if isinstance(entry, nn.Module) else entry(image_size=image_size)
     return _checked(ready, choice if isinstance(choice, str) else type(ready).__name__, image_size)
 
@@ -96,18 +106,27 @@ def _checked(backbone: Any, name: str, image_size: int) -> nn.Module:
         UserError: If it is not a module, lacks `channels`, or has maps of other shapes.
     """
     if not isinstance(backbone, nn.Module):
-        raise UserError(f"{name} is not a visual backbone: it is a {type(backbone).__name__}, not an nn.Module")
+        raise UserError(
+            f"{name} is not a visual backbone: it is a {type(backbone).__name__}, not an nn.Module"
+        )
     channels = channels_of(backbone)
     modes = {module: module.training for module in backbone.modules()}
     device = next((parameter.device for parameter in backbone.parameters()), torch.device("cpu"))
     try:
         maps = backbone.eval()(torch.zeros(1, 3, image_size, image_size, device=device))
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        raise UserError(f"{name} cannot see frames of {image_size} x {image_size} pixels: {error}") from error
+        raise UserError(
+            f"{name} cannot see frames of {image_size} x {image_size} pixels: {error}"
+        ) from error
     finally:
         for module, mode in modes.items():
             module.training = mode
-    wanted = [(1, width, image_size // s, image_size // s) for width, s in zip(channels, STRIDES, strict=True)]
+    wanted = [
+        (1, width, image_size // s, image_size // s)
+        for width, s in zip(channels, STRIDES, strict=True)
+    ]
     if (found := [tuple(each.shape) for each in maps]) != wanted:
-        raise UserError(f"{name} is not a visual backbone: its maps are {found}, needed are {wanted}")
+        raise UserError(
+            f"{name} is not a visual backbone: its maps are {found}, needed are {wanted}"
+        )
     return backbone

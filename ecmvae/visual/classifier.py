@@ -38,14 +38,18 @@ class DenseClassifier(nn.Module):
         super().__init__()
         entry = BACKBONES.get(name) if name in BACKBONES else TimmModel(name)
         if not isinstance(entry, TimmModel):
-            raise UserError(f"model.regions.classifier needs a network of timm, {name!r} is not: set it to false")
+            raise UserError(
+                f"model.regions.classifier needs a network of timm, {name!r} is not: set it to false"
+            )
         find_maps(entry.timm_name)  # says which names there are
         full: Any = create(entry.timm_name, image_size=image_size, pretrained=weights == "timm")
         if weights not in (None, "timm"):
             full.load_state_dict(read_weights(weights, name, full)[0])
         last = full.get_classifier()
         if not isinstance(last, nn.Linear):
-            raise UserError(f"model.regions.classifier: the last layer of {name} is not linear: set it to false")
+            raise UserError(
+                f"model.regions.classifier: the last layer of {name} is not linear: set it to false"
+            )
         before = [getattr(full, part) for part in ("conv_head", "bn2") if hasattr(full, part)]
         self.before, self.last = nn.Sequential(*before), last
         self.width, self.classes = last.in_features, last.out_features
@@ -56,7 +60,9 @@ class DenseClassifier(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, maps: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n f h w"], Float[Tensor, "n k h w"]]:
+    def forward(
+        self, maps: Float[Tensor, "n c h w"]
+    ) -> tuple[Float[Tensor, "n f h w"], Float[Tensor, "n k h w"]]:
         """The map of stride 32 -> features and logits of every cell."""
         features = self.before(maps)
         scores = self.last(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -82,18 +88,28 @@ def code_table(choice: str, codes: int, classes: int) -> Float[Tensor, "l k"]:
     if choice == SAVED_TABLE:
         return table
     if choice == "collage":
-        text = resources.files("ecmvae.visual").joinpath("collage_codes.yaml").read_text(encoding="utf-8")
+        text = (
+            resources.files("ecmvae.visual")
+            .joinpath("collage_codes.yaml")
+            .read_text(encoding="utf-8")
+        )
     elif Path(choice).is_file():
         text = Path(choice).read_text(encoding="utf-8")
     else:
-        raise UserError(f"model.fusion.table: {choice} not found: use collage or the path of a YAML file")
+        raise UserError(
+            f"model.fusion.table: {choice} not found: use collage or the path of a YAML file"
+        )
     rows = parse_yaml(text, choice)
     if not isinstance(rows, dict) or len(rows) > codes:
-        raise UserError(f"{choice}: needs at most model.latent.dim = {codes} lines 'code: [class numbers]'")
+        raise UserError(
+            f"{choice}: needs at most model.latent.dim = {codes} lines 'code: [class numbers]'"
+        )
     for row, (code, entries) in enumerate(rows.items()):
         for entry in entries if isinstance(entries, list) else [entries]:
             first, _, last = str(entry).partition("-")
             if not (first + last).isdigit() or not int(first) <= int(last or first) < classes:
-                raise UserError(f"{choice}: {short(code)} names {short(entry)}, not a class number below {classes}")
+                raise UserError(
+                    f"{choice}: {short(code)} names {short(entry)}, not a class number below {classes}"
+                )
             table[row, int(first) : int(last or first) + 1] = 1
     return table

@@ -38,12 +38,18 @@ class PictureFeatures(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: str = "efficientnet_lite0", *, weights: str | None = "package", size: int = 224
+        self,
+        network: str = "efficientnet_lite0",
+        *,
+        weights: str | None = "package",
+        size: int = 224,
     ) -> None:
         super().__init__()
         entry = BACKBONES.get(network) if network in BACKBONES else TimmModel(network)
         if not isinstance(entry, TimmModel):
-            raise UserError(f"picture features need a network of timm, {network!r} is not: use efficientnet_lite0")
+            raise UserError(
+                f"picture features need a network of timm, {network!r} is not: use efficientnet_lite0"
+            )
         self.network: Any = create(entry.timm_name, image_size=size, pretrained=weights == "timm")
         if weights not in (None, "timm"):
             self.network.load_state_dict(read_weights(weights, network, self.network)[0])

@@ -55,7 +55,9 @@ class Normalisation:
 
     def array(self, frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "3 h w"]:
         """The same of one frame in NumPy, its channels first."""
-        mean, std = (np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (
+            np.array(values, np.float32)[:, None, None] for values in (self.mean, self.std)
+        )
         planes = np.ascontiguousarray(frame.transpose(2, 0, 1))
         normalised: np.ndarray = np.multiply(planes, 1 / (255 * std), dtype=np.float32)
         normalised -= mean / std

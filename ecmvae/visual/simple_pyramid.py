@@ -53,8 +53,13 @@ class SimplePyramid(nn.Module):
         if (height, width) != frames.shape[-2:]:
             frames = F.interpolate(frames, (height, width), mode="bilinear")
         network: Any = self.vit
-        maps = network.forward_intermediates(frames, indices=self.blocks, norm=True, intermediates_only=True)
-        return [resample_map(each, covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)]
+        maps = network.forward_intermediates(
+            frames, indices=self.blocks, norm=True, intermediates_only=True
+        )
+        return [
+            resample_map(each, covered(self.patch), stride)
+            for each, stride in zip(maps, STRIDES, strict=True)
+        ]
 
 
 def resample_map(grid: Tensor, stride: int, wanted: int) -> Tensor:

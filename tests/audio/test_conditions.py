@@ -50,7 +50,9 @@ def test_what_takes_the_place_of_a_clips_own_sound_is_as_long_and_at_minus_20_de
     for name in ("noise_alone", "speech"):
         assert made[name].shape == own.shape
         assert made[name].square().mean().sqrt().item() == pytest.approx(0.1, rel=1e-4)
-    torch.testing.assert_close(made["speech"][:6] / made["speech"][0], torch.tensor([1.0, -3, 2, 1, -3, 2]))
+    torch.testing.assert_close(
+        made["speech"][:6] / made["speech"][0], torch.tensor([1.0, -3, 2, 1, -3, 2])
+    )
     assert abs(torch.corrcoef(torch.stack([own, made["noise_alone"]]))[0, 1]) < 0.1
 
 

@@ -48,11 +48,15 @@ class TestAgainstTheReleasedFrontEnd:
         pcm = np.round(wave_16k.numpy() * 32767).astype(np.int16)
         soundfile.write(tmp_path / "sound.wav", pcm, 16000)
         patches = log_mel_patches(*read_wave(tmp_path / "sound.wav"))
-        torch.testing.assert_close(every_fourth(patches), known["examples_16k_int16"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            every_fourth(patches), known["examples_16k_int16"], atol=1e-4, rtol=0
+        )
 
     def test_first_second(self, known, wave_16k):
         patches = log_mel_patches(wave_16k[:16000])
-        torch.testing.assert_close(every_fourth(patches), known["examples_16k_first_second"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            every_fourth(patches), known["examples_16k_first_second"], atol=1e-4, rtol=0
+        )
 
     def test_44_khz_stereo_file(self, known, tmp_path):
         """Known answer: the float64 front end on the output of resampy 0.4.3."""
@@ -115,7 +119,9 @@ class TestPatches:
         patches = log_mel_patches(wave_16k[:20000], num_patches=5)
         longer = log_mel_patches(torch.nn.functional.pad(wave_16k[:20000], (0, 60000)))
         torch.testing.assert_close(patches, longer)
-        torch.testing.assert_close(log_mel_patches(wave_16k, num_patches=2), log_mel_patches(wave_16k)[:2])
+        torch.testing.assert_close(
+            log_mel_patches(wave_16k, num_patches=2), log_mel_patches(wave_16k)[:2]
+        )
         assert log_mel_patches(wave_16k, num_patches=0).shape == (0, 1, 96, 64)
 
     def test_impossible_settings_are_refused(self, wave_16k):
@@ -127,7 +133,10 @@ class TestPatches:
 
 class TestFiles:
     def test_round_trip_is_exact_for_16_bit_values(self, tmp_path):
-        waveform = torch.randint(-32768, 32768, (1000,), generator=torch.Generator().manual_seed(0)) / 32768
+        waveform = (
+            torch.randint(-32768, 32768, (1000,), generator=torch.Generator().manual_seed(0))
+            / 32768
+        )
         write_wave(tmp_path / "a.wav", waveform, 8000)
         again, rate = read_wave(tmp_path / "a.wav")
         assert rate == 8000
@@ -147,7 +156,9 @@ class TestFiles:
             read_wave(tmp_path / "broken.wav")
         with pytest.raises(UserError, match="zero samples"):
             read_wave(tmp_path / "empty.wav")
-        soundfile.write(tmp_path / "nan.wav", np.full(9, np.nan, np.float32), 16000, subtype="FLOAT")
+        soundfile.write(
+            tmp_path / "nan.wav", np.full(9, np.nan, np.float32), 16000, subtype="FLOAT"
+        )
         with pytest.raises(UserError, match="not numbers"):
             read_wave(tmp_path / "nan.wav")
 
@@ -156,7 +167,9 @@ class TestFiles:
             return torch.sin(2 * torch.pi * 300 * torch.arange(rate) / rate)
 
         middle = slice(2000, 14000)
-        torch.testing.assert_close(resample(tone(44100), 44100)[middle], tone(16000)[middle], atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            resample(tone(44100), 44100)[middle], tone(16000)[middle], atol=1e-3, rtol=0
+        )
         assert resample(tone(16000), 16000).shape == (16000,)
 
 
@@ -165,7 +178,9 @@ def test_odd_rates_are_resampled_in_little_memory(rate: int) -> None:
     tone = torch.sin(2 * torch.pi * 200 * torch.arange(rate, dtype=torch.float64) / rate).float()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     resampled = resample(tone, rate).double()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, "kB; the whole bank has gigabytes"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000, (
+        "kB; the whole bank has gigabytes"
+    )
     seconds = torch.arange(len(resampled), dtype=torch.float64) / 16_000
     inside = slice(200, 15_800)  # the filter sees silence beyond the ends
     error = (resampled - torch.sin(2 * torch.pi * 200 * seconds))[inside].abs()
@@ -177,23 +192,33 @@ def test_odd_rates_are_resampled_in_little_memory(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", [0, 99, 2**31 - 1])
 def test_absurd_rates_are_refused(rate: int) -> None:
-    with pytest.raises(UserError, match=f"sample rate, in Hz, must be from 100 to 1000000, got {rate}"):
+    with pytest.raises(
+        UserError, match=f"sample rate, in Hz, must be from 100 to 1000000, got {rate}"
+    ):
         resample(torch.zeros(10), rate)
 
 
-RATES = some.one_of(some.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000]), some.integers(4_000, 50_000))
+RATES = some.one_of(
+    some.sampled_from([8_000, 11_025, 16_000, 22_050, 44_100, 48_000]), some.integers(4_000, 50_000)
+)
 
 
 @given(RATES, RATES, some.floats(0.02, 0.35))
 @settings(max_examples=25, deadline=None)
-def test_a_tone_keeps_its_frequency_its_phase_and_its_length(rate: int, new_rate: int, share: float) -> None:
+def test_a_tone_keeps_its_frequency_its_phase_and_its_length(
+    rate: int, new_rate: int, share: float
+) -> None:
     """Any two rates: the resampled tone is the tone sampled at the other rate, away from the ends."""
     seconds, frequency = 0.25, share * min(rate, new_rate)
-    tone = torch.sin(2 * torch.pi * frequency * torch.arange(round(seconds * rate), dtype=torch.float64) / rate).float()
+    tone = torch.sin(
+        2 * torch.pi * frequency * torch.arange(round(seconds * rate), dtype=torch.float64) / rate
+    ).float()
     there = resample(tone, rate, new_rate)
     assert abs(len(there) - len(tone) * new_rate / rate) <= 2 + len(tone) * new_rate / rate / 4_000
     times = torch.arange(len(there), dtype=torch.float64) / new_rate
     expected = torch.sin(2 * torch.pi * frequency * times).float()
     edge = slice(len(there) // 4, -len(there) // 4)
-    drift = 2 * torch.pi * frequency * seconds / 4_000  # the documented error of an odd ratio, as a phase
+    drift = (
+        2 * torch.pi * frequency * seconds / 4_000
+    )  # the documented error of an odd ratio, as a phase
     assert (there[edge] - expected[edge]).abs().max() < 2e-3 + drift

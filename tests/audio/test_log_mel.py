@@ -16,7 +16,9 @@ def test_silence_is_the_logarithm_of_the_offset() -> None:
 def test_the_spectrum_is_scipys() -> None:
     sound = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     window = scipy.signal.get_window("hann", 400)
-    framed = np.stack([sound[start : start + 400] * window for start in range(0, 16_000 - 399, 160)])
+    framed = np.stack(
+        [sound[start : start + 400] * window for start in range(0, 16_000 - 399, 160)]
+    )
     expected = np.log(np.abs(scipy.fft.rfft(framed, 512)) @ mel_matrix() + 0.01)
     assert np.abs(log_mel(sound) - expected).max() < 1e-4
 

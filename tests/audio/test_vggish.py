@@ -13,7 +13,10 @@ def test_vggish_has_the_released_shapes() -> None:
     with torch.device("meta"):
         state = VGGish().state_dict()
     assert sum(tensor.numel() for tensor in state.values()) == 72_141_184
-    layers = [*(f"features.{i}" for i in (0, 3, 6, 8, 11, 13)), *(f"embeddings.{i}" for i in (0, 2, 4))]
+    layers = [
+        *(f"features.{i}" for i in (0, 3, 6, 8, 11, 13)),
+        *(f"embeddings.{i}" for i in (0, 2, 4)),
+    ]
     assert set(state) == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
     assert state["embeddings.0.weight"].shape == (4096, 12288)
 
@@ -33,7 +36,9 @@ def test_weights_round_trip_through_a_folder_and_a_file(tmp_path: Path) -> None:
     torch.save(source.state_dict(), tmp_path / "small.pth")
     for path in (tmp_path, tmp_path / "model.safetensors", tmp_path / "small.pth"):
         load_audio_weights(target, path)
-        assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True)
+        )
 
 
 def test_wrong_weights_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -52,7 +57,9 @@ class _Evil:
         return (print, ("this must never run",))
 
 
-def test_a_pickle_with_code_is_never_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pickle_with_code_is_never_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save(_Evil(), tmp_path / "evil.pth")
     with pytest.raises(UserError):
         load_audio_weights(VGGishSmall(), tmp_path / "evil.pth")

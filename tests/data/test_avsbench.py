@@ -39,7 +39,13 @@ def composed(tmp_path_factory):
     """A root as AVS-Collage writes it: more splits, all masks, object masks and clips.json."""
     root = tmp_path_factory.mktemp("composed")
     for task in ("s4", "ms3"):
-        write_miniature(root, task, {"train": 1, "test_unseen": 2}, source=ShapeScenes(task, SIDE), composed=True)
+        write_miniature(
+            root,
+            task,
+            {"train": 1, "test_unseen": 2},
+            source=ShapeScenes(task, SIDE),
+            composed=True,
+        )
     return root
 
 
@@ -66,7 +72,9 @@ def test_reads_what_was_written(released, task, split, first):
         assert clip.supervised.all()
         assert clip.category == (expected.category if task == "s4" else "")
         # The wav's 16 bits show where a band is all but silent.
-        torch.testing.assert_close(log_mel(clip), log_mel_patches(expected.waveform), atol=0.05, rtol=0)
+        torch.testing.assert_close(
+            log_mel(clip), log_mel_patches(expected.waveform), atol=0.05, rtol=0
+        )
         assert clip.objects is None
         assert clip.sounding is None
 
@@ -87,27 +95,37 @@ def test_grey_masks_follow_the_rule(copy, task):
     for clip in (train, test):
         Image.fromarray(ramp).save(clip.mask(1))
     seen = {
-        (rule, split): AVSBenchDataset(copy, task, split, image_size=SIDE, mask_rule=rule)[0].masks[0, 0].numpy()
+        (rule, split): AVSBenchDataset(copy, task, split, image_size=SIDE, mask_rule=rule)[0]
+        .masks[0, 0]
+        .numpy()
         for rule in ("any", "released")
         for split in ("train", "test")
     }
     for split in ("train", "test"):
         np.testing.assert_array_equal(seen["any", split], ramp > 0)
-    theirs = np.asarray(Image.fromarray(ramp).convert("1")) if task == "s4" else ramp / np.float32(255)
+    theirs = (
+        np.asarray(Image.fromarray(ramp).convert("1")) if task == "s4" else ramp / np.float32(255)
+    )
     np.testing.assert_array_equal(seen["released", "train"], theirs)
-    np.testing.assert_array_equal(seen["released", "test"], theirs > 0)  # scores are defined for 0 and 1 only
+    np.testing.assert_array_equal(
+        seen["released", "test"], theirs > 0
+    )  # scores are defined for 0 and 1 only
 
 
 def test_without_grey_the_rules_agree(released):
     for task in ("s4", "ms3"):
         plain, theirs = (
-            AVSBenchDataset(released, task, image_size=SIDE, mask_rule=rule) for rule in ("any", "released")
+            AVSBenchDataset(released, task, image_size=SIDE, mask_rule=rule)
+            for rule in ("any", "released")
         )
         assert all(torch.equal(a.masks, b.masks) for a, b in zip(plain, theirs, strict=True))
 
 
 def test_supervised_is_a_setting(composed, released):
-    rules = {rule: AVSBenchDataset(composed, "s4", "train", supervised=rule)[0] for rule in ("auto", "first", "all")}
+    rules = {
+        rule: AVSBenchDataset(composed, "s4", "train", supervised=rule)[0]
+        for rule in ("auto", "first", "all")
+    }
     assert [int(rules[rule].supervised.sum()) for rule in ("auto", "first", "all")] == [5, 1, 5]
     assert not rules["first"].masks[1:].any()
     with pytest.raises(UserError, match=r"_2\.png: no such file"):
@@ -133,7 +151,9 @@ def test_objects_masks_and_frames_keep_together_when_resized(composed):
 
 def test_audio_sources(released):
     wav, _ = read_wave(AVSBenchDataset(released, "ms3", "val").clips[0].wav)
-    every_second = AVSBenchDataset(released, "ms3", "val", hop_seconds=1.0)  # no pickle fits: from the sound
+    every_second = AVSBenchDataset(
+        released, "ms3", "val", hop_seconds=1.0
+    )  # no pickle fits: from the sound
     assert every_second[0].audio is None
     torch.testing.assert_close(log_mel(every_second[0]), log_mel_patches(wav, 16000, 1.0, 5))
     pickled = AVSBenchDataset(released, "ms3", "val", audio="log_mel")[0]
@@ -162,8 +182,12 @@ def test_a_pickle_is_no_help_to_another_encoder(released):
     shifted = clip.waveform[4_000:].unfold(0, 8_000, 15_360)[:5]
     assert other(clip).audio.shape == (5, 1)
     assert not torch.equal(other(clip).audio, windows.square().mean(1, keepdim=True))
-    torch.testing.assert_close(other(clip).audio, shifted.square().mean(1, keepdim=True))  # centred on the frame
-    with pytest.raises(UserError, match="only cached vggish features, but the model hears loudness"):
+    torch.testing.assert_close(
+        other(clip).audio, shifted.square().mean(1, keepdim=True)
+    )  # centred on the frame
+    with pytest.raises(
+        UserError, match="only cached vggish features, but the model hears loudness"
+    ):
         other(AVSBenchDataset(released, "ms3", "val", audio="log_mel")[0])
 
 
@@ -182,7 +206,9 @@ def test_pickles_of_another_length(copy, count, source):
 
 def test_root_may_be_the_task_folder(released):
     names = [clip.name for clip in AVSBenchDataset(released, "s4", "test").clips]
-    assert [clip.name for clip in AVSBenchDataset(released / "Single-source", "s4", "test").clips] == names
+    assert [
+        clip.name for clip in AVSBenchDataset(released / "Single-source", "s4", "test").clips
+    ] == names
     assert tasks_in(released) == ["s4", "ms3"]
 
 
@@ -212,7 +238,9 @@ def test_another_size_is_refused(copy, which):
     data = AVSBenchDataset(copy, "ms3", "test")
     path = getattr(data.clips[0], which)(2)
     Image.open(path).resize((20, SIDE)).save(path)
-    with pytest.raises(UserError, match=r"_2\.png: is 20 x 40 pixels but the clip's first frame is 40 x 40"):
+    with pytest.raises(
+        UserError, match=r"_2\.png: is 20 x 40 pixels but the clip's first frame is 40 x 40"
+    ):
         data[0]
 
 

@@ -22,13 +22,22 @@ SIDE = 40
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return write_miniature_avss(
-        tmp_path_factory.mktemp("avss") / "root", single=ShapeScenes("s4", SIDE), several=ShapeScenes("ms3", SIDE)
+        tmp_path_factory.mktemp("avss") / "root",
+        single=ShapeScenes("s4", SIDE),
+        several=ShapeScenes("ms3", SIDE),
     )
 
 
 def test_palette_is_that_of_voc():
     palette = voc_palette(256)
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 8: (64, 0, 0), 15: (192, 128, 128)}
+    known = {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        2: (0, 128, 0),
+        3: (128, 128, 0),
+        8: (64, 0, 0),
+        15: (192, 128, 128),
+    }
     known |= {20: (0, 64, 128), 255: (224, 224, 192)}
     assert {k: tuple(palette[k].tolist()) for k in known} == known
     assert len(np.unique(voc_palette(71), axis=0)) == 71
@@ -51,7 +60,9 @@ def test_clips_of_all_subsets(root):
     lengths = [(int(clip.valid.sum()), int(clip.supervised.sum())) for clip in data]
     assert lengths == [(5, 1)] * 2 + [(5, 5)] * 2 + [(10, 10)] * 2
     clip, seconds = data[4], []
-    for scene in (ShapeScenes("ms3", SIDE).scene(k) for k in (8, 9)):  # after twice four clips of one scene each
+    for scene in (
+        ShapeScenes("ms3", SIDE).scene(k) for k in (8, 9)
+    ):  # after twice four clips of one scene each
         number = np.array([0, *(names.index(name) for name in scene.classes)])
         seconds.append(number[scene.objects] * scene.masks)
     np.testing.assert_array_equal(clip.labels.numpy(), np.concatenate(seconds))
@@ -84,7 +95,9 @@ def test_geometry(root, tmp_path):
     for k in range(5):
         Image.fromarray(np.repeat(wide[..., None] * 255, 3, axis=2)).save(clip.frame(k))
         save_classes(clip.label(k), wide)
-    crop, squash = (AVSSDataset(copy, "val", image_size=20, geometry=g)[0] for g in ("crop", "squash"))
+    crop, squash = (
+        AVSSDataset(copy, "val", image_size=20, geometry=g)[0] for g in ("crop", "squash")
+    )
     assert not crop.labels.any()
     assert squash.labels[0, :, :5].all()
     assert not squash.labels[0, :, 5:].any()
@@ -108,5 +121,7 @@ def test_bad_input(root, tmp_path):
     data = AVSSDataset(root, "val")
     Image.new("RGB", (8, 8)).save(tmp_path / "small.png")
     shutil.copy(tmp_path / "small.png", data.clips[0].label(2))
-    with pytest.raises(UserError, match=r"2\.png: is 8 x 8 pixels but the clip's first frame is 40 x 40"):
+    with pytest.raises(
+        UserError, match=r"2\.png: is 8 x 8 pixels but the clip's first frame is 40 x 40"
+    ):
         data[0]

@@ -53,10 +53,22 @@ FAULTS = {
     "missing frame": (lambda clip: clip.frame(2).unlink(), "missing-file", r"_2\.png: missing"),
     "missing mask": (lambda clip: clip.mask(1).unlink(), "missing-file", "gt_masks"),
     "cut frame": (lambda clip: cut(clip.frame(5)), "bad-file", r"_5\.png: cannot be read"),
-    "small mask": (lambda clip: Image.new("L", (9, 9)).save(clip.mask(1)), "bad-file", "9 x 9 pixels but"),
+    "small mask": (
+        lambda clip: Image.new("L", (9, 9)).save(clip.mask(1)),
+        "bad-file",
+        "9 x 9 pixels but",
+    ),
     "no sound file": (lambda clip: clip.wav.unlink(), "missing-file", r"\.wav: missing"),
-    "broken sound": (lambda clip: cut(clip.log_mel), "bad-file", r"\.pkl: not a pickled plain tensor"),
-    "short sound": (lambda clip: write_wave(clip.wav, torch.rand(16000)), "short-audio", r"1\.00 s of sound, 4\.80 s"),
+    "broken sound": (
+        lambda clip: cut(clip.log_mel),
+        "bad-file",
+        r"\.pkl: not a pickled plain tensor",
+    ),
+    "short sound": (
+        lambda clip: write_wave(clip.wav, torch.rand(16000)),
+        "short-audio",
+        r"1\.00 s of sound, 4\.80 s",
+    ),
     "few patches": (
         lambda clip: clip.log_mel.write_bytes(pickle.dumps(torch.zeros(4, 1, 96, 64))),
         "bad-file",
@@ -85,7 +97,9 @@ def test_warnings(root):
     train, test = read_clips(root, "s4", "train"), read_clips(root, "s4", "test")
     write_wave(train[0].wav, torch.zeros(80000))
     Image.new("1", (40, 40)).save(train[1].mask(1))
-    picture = Image.open(train[0].frame(3)).point(lambda v: v * 0.9).resize((80, 80)).resize((40, 40))
+    picture = (
+        Image.open(train[0].frame(3)).point(lambda v: v * 0.9).resize((80, 80)).resize((40, 40))
+    )
     picture.save(test[0].frame(1), quality=80)
     found = findings(root)
     assert [(severity, kind) for severity, kind, _ in found] == [
@@ -128,7 +142,9 @@ def test_composed_roots_have_more_files(tmp_path):
 
 
 def test_avss(tmp_path):
-    root = write_miniature_avss(tmp_path / "root", COUNTS, single=ShapeScenes("s4", 40), several=ShapeScenes("ms3", 40))
+    root = write_miniature_avss(
+        tmp_path / "root", COUNTS, single=ShapeScenes("s4", 40), several=ShapeScenes("ms3", 40)
+    )
     known = replace(RECORDS["avss"], expected={"train": 6, "test": 3}).differences
     assert inspect(expected_files(root, "avss"), known) == []
     clip = read_avss(root, "test")[2]
@@ -141,7 +157,9 @@ def test_command(root, whole, tmp_path, capsys):
     assert check_data(str(whole), out=str(tmp_path / "found.json")) == 0
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["s4"]["clips"] == COUNTS
-    assert report["ms3"]["findings"][0]["kind"] == "counts"  # a miniature is not as large as the release
+    assert (
+        report["ms3"]["findings"][0]["kind"] == "counts"
+    )  # a miniature is not as large as the release
     clip = read_clips(root, "ms3", "test")[0]
     clip.frame(1).unlink()
     assert check_data(str(root), "ms3") == 2

@@ -9,7 +9,10 @@ from ecmvae.cli import main
 
 def test_the_three_of_avsbench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "miniature", str(tmp_path / "mini"), "--train", "1", "--test", "1"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path}/mini: Single-source, Multi-sources and AVSS written\n"
+    assert (
+        capsys.readouterr().out
+        == f"{tmp_path}/mini: Single-source, Multi-sources and AVSS written\n"
+    )
     assert main(["data", "check", str(tmp_path / "mini")]) == 0
     said = capsys.readouterr().out
     assert "s4: train 1, val 1, test 1" in said

@@ -12,7 +12,10 @@ def test_a_lesion_changes_the_pixels_of_its_mask_only():
     assert not none.any()
     change = (ill - healthy).abs()
     assert (masks.flatten(1).sum(1) >= 3).all()
-    inside, outside = change[masks.bool()], change[torch.nn.functional.max_pool2d(masks, 5, 1, 2) == 0]
+    inside, outside = (
+        change[masks.bool()],
+        change[torch.nn.functional.max_pool2d(masks, 5, 1, 2) == 0],
+    )
     assert inside.min() > 0.1
     assert outside.max() < 0.02
 

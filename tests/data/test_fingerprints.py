@@ -17,7 +17,10 @@ def test_fingerprints_of_unrelated_pictures_are_far_apart():
     assert fingerprint(np.full((50, 50, 3), 7, np.uint8)) is None
     assert near_duplicates([]) == []
     same = [("train", "a", prints[0]), ("train", "b", prints[0]), ("test", "c", prints[0])]
-    assert near_duplicates(same) == [(("train", "a"), ("test", "c")), (("train", "b"), ("test", "c"))]
+    assert near_duplicates(same) == [
+        (("train", "a"), ("test", "c")),
+        (("train", "b"), ("test", "c")),
+    ]
 
 
 def jpeg(image: Image.Image) -> Image.Image:

@@ -71,7 +71,9 @@ def test_the_released_rule_is_what_pillow_and_torchvision_make_of_a_mask(tmp_pat
 
 def test_a_mask_that_would_teach_nothing_is_refused(tmp_path):
     IMAGES["P index 1"].save(tmp_path / "mask.png")
-    with pytest.raises(UserError, match=r"mask\.png: .* brightest pixel is 1 of 255 .* set data\.mask_rule to any"):
+    with pytest.raises(
+        UserError, match=r"mask\.png: .* brightest pixel is 1 of 255 .* set data\.mask_rule to any"
+    ):
         read_released_mask(tmp_path / "mask.png", "P")
     Image.new("L", (8, 6)).save(tmp_path / "empty.png")
     assert not read_released_mask(tmp_path / "empty.png", "P").any()

@@ -23,7 +23,10 @@ def copy(released, tmp_path):
 
 
 def write(root, task, text):
-    folder, name = {"s4": ("Single-source", "s4_meta_data.csv"), "ms3": ("Multi-sources", "ms3_meta_data.csv")}[task]
+    folder, name = {
+        "s4": ("Single-source", "s4_meta_data.csv"),
+        "ms3": ("Multi-sources", "ms3_meta_data.csv"),
+    }[task]
     (root / folder).mkdir()
     (root / folder / name).write_text(text)
 
@@ -31,7 +34,14 @@ def write(root, task, text):
 def paths(clip):
     return [
         str(path.relative_to(clip.base))
-        for path in (clip.raw_video, clip.frame(2), clip.wav, clip.log_mel, clip.mask(5), clip.mask(1, "object_masks"))
+        for path in (
+            clip.raw_video,
+            clip.frame(2),
+            clip.wav,
+            clip.log_mel,
+            clip.mask(5),
+            clip.mask(1, "object_masks"),
+        )
     ]
 
 
@@ -50,7 +60,9 @@ def test_places_of_s4(tmp_path):
 
 
 def test_places_of_ms3(tmp_path):
-    write(tmp_path, "ms3", "\ufeffsplit,video_id\nval,x.y_1\n")  # other order, byte-order mark, a dot in the name
+    write(
+        tmp_path, "ms3", "\ufeffsplit,video_id\nval,x.y_1\n"
+    )  # other order, byte-order mark, a dot in the name
     (clip,) = read_clips(tmp_path, "ms3")
     assert clip.base == tmp_path / "Multi-sources/ms3_data"
     assert paths(clip) == [

@@ -25,7 +25,9 @@ def shown(pixels: np.ndarray) -> SourceFrame:
     ("height", "width", "inner"),
     [(720, 1280, (72, 128)), (1280, 720, (128, 72)), (9, 9, (128, 128)), (1, 8192, (1, 128))],
 )
-def test_aspect_is_kept_and_the_picture_centred(height: int, width: int, inner: tuple[int, int]) -> None:
+def test_aspect_is_kept_and_the_picture_centred(
+    height: int, width: int, inner: tuple[int, int]
+) -> None:
     box = Letterbox(height=height, width=width, side=128)
     assert box.inner == inner
     frame = np.full((height, width, 3), 255, np.uint8)
@@ -54,7 +56,9 @@ def test_a_mask_finds_its_way_back() -> None:
 def test_squashing_is_the_training_transform() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (45, 80, 3), dtype=np.uint8)
     box = Letterbox(height=45, width=80, side=32, squash=True)
-    assert np.allclose(box.fit(shown(frame)), IMAGENET(ClipTransform(32)(frame[None])[0])[0], atol=ONE_LEVEL)
+    assert np.allclose(
+        box.fit(shown(frame)), IMAGENET(ClipTransform(32)(frame[None])[0])[0], atol=ONE_LEVEL
+    )
 
 
 def test_square_pictures_are_the_training_transform_too() -> None:
@@ -75,7 +79,9 @@ def test_anamorphic_video_is_letterboxed_as_it_is_shown() -> None:
     some.fractions(Fraction(1, 8), Fraction(8)),
     some.booleans(),
 )
-def test_any_picture_fits_into_the_square(height: int, width: int, side: int, aspect: Fraction, squash: bool) -> None:
+def test_any_picture_fits_into_the_square(
+    height: int, width: int, side: int, aspect: Fraction, squash: bool
+) -> None:
     box = Letterbox(height=height, width=width, side=side, squash=squash, sample_aspect=aspect)
     (top, left), (inner_height, inner_width) = box.corner, box.inner
     assert max(inner_height, inner_width) == side

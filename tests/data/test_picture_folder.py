@@ -49,10 +49,16 @@ def test_words_become_one_column_for_each_value(tmp_path):
     (tmp_path / "attributes.csv").write_text(
         "image_id,Hair,Top,Age\nc.png,red,1,10\na.png,no hair,0,9\nb.png,red,1,10\nmissing.png,red,0,8\n"
     )
-    (tmp_path / "list_eval_partition.csv").write_text("image_id,partition\na.png,0\nb.png,0\nc.png,0\n")
+    (tmp_path / "list_eval_partition.csv").write_text(
+        "image_id,partition\na.png,0\nb.png,0\nc.png,0\n"
+    )
     folder = PictureFolder(tmp_path)
     assert folder.attributes == ["Hair=no hair", "Hair=red", "Top", "Age=8", "Age=9", "Age=10"]
-    assert folder.table("train").tolist() == [[1, 0, 0, 0, 1, 0], [0, 1, 1, 0, 0, 1], [0, 1, 1, 0, 0, 1]]
+    assert folder.table("train").tolist() == [
+        [1, 0, 0, 0, 1, 0],
+        [0, 1, 1, 0, 0, 1],
+        [0, 1, 1, 0, 0, 1],
+    ]
     assert folder.factor_names == ["Hair", "Top", "Age"]
     assert folder.factors("train").tolist() == [[0, 0, 1], [1, 1, 2], [1, 1, 2]]
     assert folder.values_of("Hair") == ("no hair", "red")
@@ -114,7 +120,9 @@ def test_grey_stays_grey_unless_a_picture_has_colour(tmp_path):
     draw(tmp_path / "b.png", (255, 0, 0))
     mixed = PictureFolder(tmp_path, 4)
     assert mixed.channels == 3
-    means = dict(zip(mixed.names("all"), mixed.images("all").float().mean((2, 3)).tolist(), strict=True))
+    means = dict(
+        zip(mixed.names("all"), mixed.images("all").float().mean((2, 3)).tolist(), strict=True)
+    )
     assert means == {"a.png": [100, 100, 100], "b.png": [255, 0, 0]}
     grey = PictureFolder(tmp_path, 4, grey=True).images("all").flatten().unique().tolist()
     assert grey == [76, 100]  # 0.299 of 255
@@ -159,7 +167,9 @@ def test_attributes_by_name(celeba):
     assert folder.attribute("Smiling", "train").tolist() == [False, True] * 3
     with pytest.raises(UserError, match="has no attribute 'smilling': did you mean Smiling"):
         folder.attribute("smilling", "train")
-    with pytest.raises(UserError, match=r"none of the 2 pictures \(test\) in .* have the attribute Wearing_Hat"):
+    with pytest.raises(
+        UserError, match=r"none of the 2 pictures \(test\) in .* have the attribute Wearing_Hat"
+    ):
         folder.attribute("Wearing_Hat", "test")
 
 
@@ -182,17 +192,38 @@ def test_limit_and_memory(celeba, monkeypatch):
         ({"a.png": 1, "attributes.csv": ""}, "has no columns"),
         ({"a.png": 1, "attributes.csv": "image_id\na.png\n"}, "has no columns"),
         ({"a.png": 1, "attributes.csv": "image_id,A\nb.png,1\n"}, "describe none of its pictures"),
-        ({"a.png": 1, "attributes.csv": "image_id,A\na.png,nan\n"}, "line 2: A is 'nan': fill the cell in"),
+        (
+            {"a.png": 1, "attributes.csv": "image_id,A\na.png,nan\n"},
+            "line 2: A is 'nan': fill the cell in",
+        ),
         ({"a.png": 1, "attributes.csv": "image_id,A\na.png,\n"}, "line 2: A is ''"),
-        ({"a.png": 1, "attributes.csv": "image_id,A\na.png,1,2\n"}, "line 2: has 2 values for 1 attributes"),
-        ({"a.png": 1, "attributes.csv": "image_id,A\na.png,1\na.png,1\n"}, "line 3: 'a.png' has a row already"),
-        ({"a.png": 1, "attributes.csv": "image_id,A,A\na.png,1,1\n"}, "the column 'A' is there twice"),
+        (
+            {"a.png": 1, "attributes.csv": "image_id,A\na.png,1,2\n"},
+            "line 2: has 2 values for 1 attributes",
+        ),
+        (
+            {"a.png": 1, "attributes.csv": "image_id,A\na.png,1\na.png,1\n"},
+            "line 3: 'a.png' has a row already",
+        ),
+        (
+            {"a.png": 1, "attributes.csv": "image_id,A,A\na.png,1,1\n"},
+            "the column 'A' is there twice",
+        ),
         ({"a.png": 1, "attributes.csv": b"\xff\xfe"}, "not UTF-8"),
-        ({"a.png": 1, "attributes.csv": "image_id," + ",".join(f"c{k}" for k in range(1001))}, "1001 columns"),
-        ({"a.png": 1, "list_attr_celeba.txt": "Smiling\na.png 1\n"}, "line 1: must hold the number of pictures"),
+        (
+            {"a.png": 1, "attributes.csv": "image_id," + ",".join(f"c{k}" for k in range(1001))},
+            "1001 columns",
+        ),
+        (
+            {"a.png": 1, "list_attr_celeba.txt": "Smiling\na.png 1\n"},
+            "line 1: must hold the number of pictures",
+        ),
         ({"a.png": 1, "list_eval_partition.txt": "a.png 7\n"}, "line 1: '7' is not a split"),
         ({"a.png": 1, "list_eval_partition.txt": "a.png 1\n"}, "leaves no training pictures"),
-        ({"a.png": 1, "attributes.csv": "image_id,A\na.png," + "x" * 200_000}, "line 2: is not valid csv"),
+        (
+            {"a.png": 1, "attributes.csv": "image_id,A\na.png," + "x" * 200_000},
+            "line 2: is not valid csv",
+        ),
     ],
 )
 def test_faults_are_one_line(tmp_path, files, message):
@@ -200,7 +231,9 @@ def test_faults_are_one_line(tmp_path, files, message):
         if isinstance(content, int):
             draw(tmp_path / name, content)
         else:
-            (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+            (tmp_path / name).write_bytes(
+                content if isinstance(content, bytes) else content.encode()
+            )
     with pytest.raises(UserError, match=message) as caught:
         PictureFolder(tmp_path).images("train")
     assert "\n" not in str(caught.value)

@@ -40,7 +40,9 @@ def number_of(picture):
 
 
 def sound(seconds):
-    return (0.3 * np.sin(2 * np.pi * 880 * np.arange(int(seconds * 16000)) / 16000)).astype(np.float32)
+    return (0.3 * np.sin(2 * np.pi * 880 * np.arange(int(seconds * 16000)) / 16000)).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,12 @@ def sound(seconds):
         # 29.97 counts as 30, so the released frame runs ahead of the clock; 4 * 30 + 28 = 148 is past the end
         (Fraction(30000, 1001), 150, [28, 58, 88, 118, 148], [28, 58, 88, 118, 147]),
         (Fraction(25, 2), 63, [11, 23, 35, 47, 59], [11, 24, 36, 49, 61]),  # 12.5 counts as 12
-        (Fraction(10), 33, [9, 19, 29, 32, 32], [9, 19, 29, 32, 32]),  # too short: the last frame again
+        (
+            Fraction(10),
+            33,
+            [9, 19, 29, 32, 32],
+            [9, 19, 29, 32, 32],
+        ),  # too short: the last frame again
     ],
 )
 def test_which_frame_stands_for_a_second(tmp_path, fps, frames, released, exact):
@@ -68,9 +75,17 @@ def made(tmp_path_factory):
     clips = read_clips(root, "s4")
     for tree in ("visual_frames", "audio_wav", "audio_log_mel"):
         shutil.rmtree(clips[0].base / tree)
-    for clip, seconds, waveform in zip(clips, (5, 5, 0.5), (sound(5), None, sound(0.5)), strict=False):
+    for clip, seconds, waveform in zip(
+        clips, (5, 5, 0.5), (sound(5), None, sound(0.5)), strict=False
+    ):
         clip.raw_video.parent.mkdir(parents=True, exist_ok=True)
-        write_video(clip.raw_video, numbered(int(seconds * 10)), 10, waveform, None if waveform is None else 16000)
+        write_video(
+            clip.raw_video,
+            numbered(int(seconds * 10)),
+            10,
+            waveform,
+            None if waveform is None else 16000,
+        )
     return root
 
 
@@ -98,7 +113,9 @@ def test_files_and_manifest(root):
     assert (len(heard), rate) == (80000, 16000)
     patches = load_tensor(good.log_mel)
     assert torch.equal(patches, log_mel_patches(heard))
-    assert (patches - log_mel_patches(torch.from_numpy(sound(5)))).abs().median() < 0.1  # AAC in between
+    assert (
+        patches - log_mel_patches(torch.from_numpy(sound(5)))
+    ).abs().median() < 0.1  # AAC in between
     last = last_rows(root / "Single-source" / MANIFEST)
     assert [last[clip.name]["status"] for clip in clips] == ["done", "done", "skipped", "skipped"]
     assert last[good.name]["settings"]["rule"] == "released"
@@ -166,7 +183,10 @@ def test_bad_videos_are_rows_and_tried_again_only_when_asked(root, monkeypatch):
     monkeypatch.setattr(prepare_module, "probe", lambda path: looked_at.append(path) or real(path))
     assert "too short" in prepare(root, "s4", SMALL, progress=False)[bad.name].reason
     assert (looked_at, path.read_text()) == ([], before)
-    assert "too short" in prepare(root, "s4", SMALL, progress=False, retry_failed=True)[bad.name].reason
+    assert (
+        "too short"
+        in prepare(root, "s4", SMALL, progress=False, retry_failed=True)[bad.name].reason
+    )
     assert bad.raw_video in looked_at
 
 
@@ -187,7 +207,10 @@ def test_foreign_files_are_left_alone(root):
     clip.frame(1).parent.mkdir(parents=True)
     Image.new("RGB", (7, 7)).save(clip.frame(1))
     result = prepare(root, "s4", SMALL, progress=False)[clip.name]
-    assert (result.status, result.reason) == ("skipped", "frames or sound exist and were not made here")
+    assert (result.status, result.reason) == (
+        "skipped",
+        "frames or sound exist and were not made here",
+    )
     assert Image.open(clip.frame(1)).size == (7, 7)
     assert prepare(root, "s4", SMALL, progress=False, force=True)[clip.name].status == "done"
 

@@ -47,7 +47,11 @@ def test_any_text_is_a_mask_of_the_right_size_or_one_line(text: str) -> None:
     assert found.shape == (5, 7) if isinstance(found, np.ndarray) else found.isprintable()
 
 
-@given(some.lists(some.one_of(some.integers(-5, 2**70), some.floats(), some.none(), some.text()), max_size=8))
+@given(
+    some.lists(
+        some.one_of(some.integers(-5, 2**70), some.floats(), some.none(), some.text()), max_size=8
+    )
+)
 def test_any_list_is_a_mask_of_the_right_size_or_one_line(runs: list) -> None:
     found = mask_or_message(runs)
     if isinstance(found, np.ndarray):
@@ -67,8 +71,15 @@ def test_runs_that_do_not_fill_the_mask_are_refused(counts: object) -> None:
 def test_compressed_run_lengths_are_cocos(shape: tuple[int, int]) -> None:
     """The same text as pycocotools writes, for sparse, dense, empty, full and blocky masks."""
     rng = np.random.default_rng(0)
-    blocks = np.kron(rng.random((6, 6)) > 0.5, np.ones((shape[0] // 6 + 1, shape[1] // 6 + 1), bool))
+    blocks = np.kron(
+        rng.random((6, 6)) > 0.5, np.ones((shape[0] // 6 + 1, shape[1] // 6 + 1), bool)
+    )
     masks = [rng.random(shape) > share for share in (0.001, 0.5, 0.999)]
-    for mask in [*masks, np.zeros(shape, bool), np.ones(shape, bool), blocks[: shape[0], : shape[1]]]:
+    for mask in [
+        *masks,
+        np.zeros(shape, bool),
+        np.ones(shape, bool),
+        blocks[: shape[0], : shape[1]],
+    ]:
         expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
         assert compress(run_lengths(mask)) == expected

@@ -98,5 +98,7 @@ def test_b18_strides_of_zero_do_not_make_a_large_tensor_of_a_small_file(tmp_path
     path = tmp_path / "clip.pkl"
     path.write_bytes(saved(patches)) if saved else torch.save(patches, path)
     assert path.stat().st_size < 10_000
-    with pytest.raises(UserError, match=r"\(400000, 1, 96, 64\) that says to be larger than what is stored"):
+    with pytest.raises(
+        UserError, match=r"\(400000, 1, 96, 64\) that says to be larger than what is stored"
+    ):
         load_tensor(path)

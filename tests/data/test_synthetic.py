@@ -54,7 +54,11 @@ def test_set_epoch_changes_sound_but_no_picture():
         assert torch.equal(a.objects, b.objects)
         assert torch.equal(a.waveform, c.waveform)
         assert not torch.equal(a.waveform, b.waveform)
-    assert 3 < sum(not torch.equal(a.sounding, b.sounding) for a, b in zip(before, after, strict=True)) < 17
+    assert (
+        3
+        < sum(not torch.equal(a.sounding, b.sounding) for a, b in zip(before, after, strict=True))
+        < 17
+    )
 
 
 def test_parts_agree_with_the_clip():
@@ -65,7 +69,9 @@ def test_parts_agree_with_the_clip():
     np.testing.assert_array_equal(clips.frames(3)[1], clip.objects.numpy())
     assert len(clips.classes(3)) == clip.sounding.shape[1]
     alone = SyntheticAVS("s4", 6, 16, 0)
-    heard = [alone.classes(index)[alone[index].sounding[0].tolist().index(True)] for index in range(6)]
+    heard = [
+        alone.classes(index)[alone[index].sounding[0].tolist().index(True)] for index in range(6)
+    ]
     assert [alone[index].category for index in range(6)] == heard
 
 
@@ -79,7 +85,9 @@ def test_classes_can_be_told_apart_by_their_sound():
         return log_mel_of(waveform).mean(dim=(0, 1, 2)), [s.name for s in SHAPES].index(category)
 
     known = [heard(index) for index in range(100)]
-    means = torch.stack([torch.stack([x for x, c in known if c == k]).mean(dim=0) for k in range(len(SHAPES))])
+    means = torch.stack(
+        [torch.stack([x for x, c in known if c == k]).mean(dim=0) for k in range(len(SHAPES))]
+    )
     right = [int((means - x).norm(dim=1).argmin()) == c for x, c in map(heard, range(100, 150))]
     assert np.mean(right) > 0.8
 

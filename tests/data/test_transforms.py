@@ -11,7 +11,9 @@ def test_same_as_torchvision():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 60, 90, 3), dtype=np.uint8)
     frames, none = ClipTransform(32)(pictures)
     assert none is None
-    expected = v2.functional.resize(torch.from_numpy(pictures).permute(0, 3, 1, 2), [32, 32], antialias=True)
+    expected = v2.functional.resize(
+        torch.from_numpy(pictures).permute(0, 3, 1, 2), [32, 32], antialias=True
+    )
     assert torch.equal(frames, expected)
 
 

@@ -17,7 +17,10 @@ FOLDER = Path(__file__).parents[2] / "data_prep"
 @pytest.fixture(scope="module")
 def call():
     """``call("check", folder, ...)`` gives the exit code."""
-    mains = {name: runpy.run_path(str(FOLDER / f"{name}.py"))["main"] for name in ("miniature", "avsbench", "check")}
+    mains = {
+        name: runpy.run_path(str(FOLDER / f"{name}.py"))["main"]
+        for name in ("miniature", "avsbench", "check")
+    }
     return lambda name, *words: mains[name]([str(word) for word in words])
 
 
@@ -37,8 +40,12 @@ def test_prepared_clips_look_like_the_released_ones(call, mini, tmp_path, capsys
     assert call("avsbench", root, "--task", "ms3", "--workers", 1, "--quiet") == 0
     assert "3 done; see preparation.jsonl" in capsys.readouterr().out
     assert call("check", root, "--task", "ms3", "--out", tmp_path / "check.json") == 0
-    for clip, old in zip([AVSBenchDataset(root, "ms3", split)[0] for split in ("train", "test")], before, strict=True):
-        assert (clip.frames.float() - old.frames.float()).abs().mean() < 0.1 * 57  # H.264 and AAC lie in between
+    for clip, old in zip(
+        [AVSBenchDataset(root, "ms3", split)[0] for split in ("train", "test")], before, strict=True
+    ):
+        assert (
+            clip.frames.float() - old.frames.float()
+        ).abs().mean() < 0.1 * 57  # H.264 and AAC lie in between
         assert (log_mel(clip) - log_mel(old)).abs().mean() < 0.4
         assert torch.equal(clip.masks, old.masks)
 
@@ -58,8 +65,22 @@ def test_miniature_from_a_composed_root(call, tmp_path):
     from ecmvae.data.miniature import ShapeScenes, write_miniature
 
     for task in ("s4", "ms3"):
-        write_miniature(tmp_path / "collage", task, {"test": 2}, source=ShapeScenes(task, 32), composed=True)
-    assert call("miniature", tmp_path / "mini", "--collage", tmp_path / "collage", "--train", 1, "--test", 1) == 0
+        write_miniature(
+            tmp_path / "collage", task, {"test": 2}, source=ShapeScenes(task, 32), composed=True
+        )
+    assert (
+        call(
+            "miniature",
+            tmp_path / "mini",
+            "--collage",
+            tmp_path / "collage",
+            "--train",
+            1,
+            "--test",
+            1,
+        )
+        == 0
+    )
     source = AVSBenchDataset(tmp_path / "collage", "s4", "test", image_size=224)[0]
     clip = AVSBenchDataset(tmp_path / "mini", "s4", "train")[0]
     assert torch.equal(clip.masks[0], source.masks[0])

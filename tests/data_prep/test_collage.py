@@ -29,7 +29,19 @@ def cache(tmp_path_factory):
 
 
 def test_writes_and_then_refuses_to_write_over(call, cache, tmp_path, capsys):
-    words = ("--out", tmp_path / "c", "--size", 32, "--clips", 1, "--splits", "val", "test_seen", "--cache", cache)
+    words = (
+        "--out",
+        tmp_path / "c",
+        "--size",
+        32,
+        "--clips",
+        1,
+        "--splits",
+        "val",
+        "test_seen",
+        "--cache",
+        cache,
+    )
     words = (*words, "--workers", 1, "--no-video", "--quiet")
     assert call(*words) == 0
     assert capsys.readouterr().err == ""

@@ -23,7 +23,11 @@ class Ears(FakeSegmenter):
         return features.flatten(2)[..., :128]
 
     def forward(self, frames, audio, latents="sample", features=None):
-        noise = torch.randn_like(frames[:, :, :1]) if latents == "sample" else torch.zeros_like(frames[:, :, :1])
+        noise = (
+            torch.randn_like(frames[:, :, :1])
+            if latents == "sample"
+            else torch.zeros_like(frames[:, :, :1])
+        )
         return SimpleNamespace(logits=noise + audio.mean())
 
 
@@ -40,9 +44,13 @@ def test_each_clip_receives_the_audio_that_the_derangement_says(clips, names):
     assert conditions.others == derangement(6, 2)
     index = torch.tensor([3, 4])
     batch = AVBatch.collate([prepared(clips[3]), prepared(clips[4])])
-    expected = torch.stack([log_mel(clips[conditions.others[i]]).flatten(1)[:, :128] for i in (3, 4)])
+    expected = torch.stack(
+        [log_mel(clips[conditions.others[i]]).flatten(1)[:, :128] for i in (3, 4)]
+    )
     assert torch.equal(conditions.embeddings("shuffled", index, batch), expected)
-    assert torch.equal(conditions.embeddings("real", index, batch), batch.audio.flatten(2)[..., :128])
+    assert torch.equal(
+        conditions.embeddings("real", index, batch), batch.audio.flatten(2)[..., :128]
+    )
     assert torch.equal(conditions.embeddings("silent", index, batch), silence(Ears(), 2, 5))
 
 
@@ -58,7 +66,11 @@ def test_draws_share_their_noise_whatever_is_heard(clips):
     batch = AVBatch.collate([prepared(clips[0])])
     state = torch.get_rng_state()
     quiet, loud = (
-        torch.stack(list(latent_draws(Ears(), batch, torch.full((1, 5, 128), v), latents="sample", samples=3)))
+        torch.stack(
+            list(
+                latent_draws(Ears(), batch, torch.full((1, 5, 128), v), latents="sample", samples=3)
+            )
+        )
         for v in (0.0, 1.0)
     )
     torch.testing.assert_close(loud - quiet, torch.ones_like(quiet))

@@ -53,7 +53,11 @@ class KnowingModel(FakeSegmenter):
             marked = torch.zeros_like(clip.objects, dtype=torch.bool)
             if (self.fingerprints()[whose] - sound.flatten()).norm() < 1e-3:
                 for frame, active in enumerate(self.clips[whose].sounding):
-                    names = {name for name, on in zip(self.classes[whose], active.tolist(), strict=True) if on}
+                    names = {
+                        name
+                        for name, on in zip(self.classes[whose], active.tolist(), strict=True)
+                        if on
+                    }
                     for number, name in enumerate(self.classes[where], start=1):
                         marked[frame] |= (clip.objects[frame] == number) & (name in names)
             answer = marked.float() * 12 - 6
@@ -106,7 +110,9 @@ def test_floors(report, clips):
     masks = every.masks.flatten(0, 2)
     expected = (masks.flatten(1).sum(1) / union.flatten(1).sum(1)).mean().item()
     assert report.floors["all_objects"].per_clip.miou == pytest.approx(expected, abs=1e-5)
-    assert report.floors["all_foreground"].per_clip.miou == pytest.approx(masks.mean().item(), abs=1e-6)
+    assert report.floors["all_foreground"].per_clip.miou == pytest.approx(
+        masks.mean().item(), abs=1e-6
+    )
     assert report.floors["all_background"].per_clip.miou == 0
     assert 0 < report.floors["random_object"].per_clip.miou < 1
     assert all(floor.right_of_two is None for floor in report.floors.values())
@@ -134,7 +140,11 @@ def test_samples(clips):
     noisy = KnowingModel(clips, noise=8.0)
     mean = evaluate(noisy, clips, QUIET)
     one, many = (
-        evaluate(noisy, clips, EvaluateSettings(progress=False, latents="sample", samples=k, sounds=("real",)))
+        evaluate(
+            noisy,
+            clips,
+            EvaluateSettings(progress=False, latents="sample", samples=k, sounds=("real",)),
+        )
         for k in (1, 8)
     )
     assert mean.miou == pytest.approx(1)
@@ -145,20 +155,28 @@ def test_samples(clips):
     assert one.uncertainty.calibration_error > 0.05  # it is sure of its noise
     assert many.uncertainty.entropy > one.uncertainty.entropy > mean.uncertainty.entropy
     assert mean.uncertainty.risk_coverage_area == pytest.approx(0, abs=1e-6)
-    assert evaluate(noisy, clips, EvaluateSettings(progress=False, latents="sample", sounds=("real",))) != mean
+    assert (
+        evaluate(noisy, clips, EvaluateSettings(progress=False, latents="sample", sounds=("real",)))
+        != mean
+    )
 
 
 def test_categories_and_rows_agree_with_the_total(report):
     clips = sum(row.clips for row in report.categories.values())
     assert clips == CLIPS
     rows = report.clips["shuffled"]
-    assert sum(row.miou for row in rows) / CLIPS == pytest.approx(report.scores["shuffled"].per_clip.miou)
+    assert sum(row.miou for row in rows) / CLIPS == pytest.approx(
+        report.scores["shuffled"].per_clip.miou
+    )
 
 
 def test_report_files(report, tmp_path):
     folder = report.write(tmp_path / "out")
     read = json.loads((folder / "report.json").read_text())
-    assert read["scores"]["real"]["avsbench"] == {"miou": pytest.approx(1), "fscore": pytest.approx(1)}
+    assert read["scores"]["real"]["avsbench"] == {
+        "miou": pytest.approx(1),
+        "fscore": pytest.approx(1),
+    }
     assert read["about"]["batch_clips"] == 4
     assert read["about"]["clips"] == CLIPS
     table = (folder / "clips.csv").read_text().splitlines()
@@ -177,7 +195,9 @@ def test_bad_settings_and_answers(knowing, clips):
     with pytest.raises(UserError, match="must include real"):
         EvaluateSettings(sounds=("silent",))
     with pytest.raises(UserError, match="no clips"):
-        evaluate(knowing, SyntheticAVS(length=0), EvaluateSettings(progress=False, sounds=("real",)))
+        evaluate(
+            knowing, SyntheticAVS(length=0), EvaluateSettings(progress=False, sounds=("real",))
+        )
     broken = KnowingModel(clips, noise=float("nan"))
     with pytest.raises(UserError, match="NaN"):
         evaluate(broken, clips, EvaluateSettings(progress=False, latents="sample"))
@@ -206,7 +226,9 @@ class MissedPixels:
     """Shares the measurement of the built-in protocols, by the name `sums`; known by its import path."""
 
     def update(self, sums):
-        self.missed = getattr(self, "missed", 0) + float((sums.scalar("positives") - sums.scalar("intersection")).sum())
+        self.missed = getattr(self, "missed", 0) + float(
+            (sums.scalar("positives") - sums.scalar("intersection")).sum()
+        )
 
     def compute(self):
         return self.missed
@@ -216,13 +238,24 @@ class MissedPixels:
 
 
 def test_metrics_from_outside_stand_in_every_form_of_the_report(knowing, clips, tmp_path, capsys):
-    report = evaluate(knowing, clips, QUIET, metrics=["right_of_two", MeanBrightness(), MissedPixels])
+    report = evaluate(
+        knowing, clips, QUIET, metrics=["right_of_two", MeanBrightness(), MissedPixels]
+    )
     masks = torch.stack([clips[i].masks for i in range(CLIPS)])
     assert report.scores["real"].brightness["mean"] == pytest.approx(masks.mean().item(), abs=0.01)
-    assert report.scores["real"].brightness["clips"] == report.floors["all_objects"].brightness["clips"] == CLIPS
+    assert (
+        report.scores["real"].brightness["clips"]
+        == report.floors["all_objects"].brightness["clips"]
+        == CLIPS
+    )
     assert report.scores["real"].MissedPixels == 0
     assert report.scores["silent"].MissedPixels == masks.sum()
-    assert set(report.scores["real"]) == {"per_clip", "right_of_two", "brightness", "MissedPixels"}  # and the headline
+    assert set(report.scores["real"]) == {
+        "per_clip",
+        "right_of_two",
+        "brightness",
+        "MissedPixels",
+    }  # and the headline
     written = report.write(tmp_path)
     assert json.loads((written / "report.json").read_text())["scores"]["real"]["MissedPixels"] == 0
     assert "brightness mean | clips | MissedPixels |" in (written / "report.md").read_text()
@@ -243,7 +276,9 @@ def test_a_metric_that_cannot_be_computed_is_refused(knowing, clips):
         with pytest.raises(UserError, match=message):
             evaluate(knowing, clips, QUIET, metrics=[metric])
     with pytest.raises(UserError, match="two metrics are named per_clip"):
-        evaluate(knowing, clips, QUIET, metrics=["per_clip", "ecmvae.metrics.protocols:PerClipProtocol"])
+        evaluate(
+            knowing, clips, QUIET, metrics=["per_clip", "ecmvae.metrics.protocols:PerClipProtocol"]
+        )
 
 
 def test_a_model_and_clips_that_no_configuration_describes():

@@ -15,7 +15,11 @@ from ecmvae.models.checkpoint import save_model
 
 CONFIG = config_from_dict(
     {
-        "model": {"visual": {"name": "efficientnet_lite0"}, "audio": {"name": "vggish_small"}, "channels": 16},
+        "model": {
+            "visual": {"name": "efficientnet_lite0"},
+            "audio": {"name": "vggish_small"},
+            "channels": 16,
+        },
         "data": {"image_size": 32, "hop_seconds": 1.0},
     }
 )
@@ -44,7 +48,9 @@ def read(folder):
 def test_model_then_its_saved_masks_score_the_same(checkpoint, root, tmp_path, capsys):
     out, masks = tmp_path / "out", tmp_path / "masks"
     run = {"data": str(root), "device": "cpu", "out": str(out)}
-    evaluate_command(str(checkpoint.parent), save_predictions=str(masks), visual_only=str(checkpoint), **run)
+    evaluate_command(
+        str(checkpoint.parent), save_predictions=str(masks), visual_only=str(checkpoint), **run
+    )
     evaluate_command(predictions=str(masks), **run)  # a second report does not touch the first
     printed = capsys.readouterr().out
     assert "s4 test, 3 clips" in printed
@@ -78,7 +84,10 @@ def test_one_task_few_clips(checkpoint, root, tmp_path):
         metrics=["dataset", "ecmvae.metrics.right_of_two:RightOfTwo"],
     )
     assert [folder.name for folder in out.iterdir()] == ["ms3_test"]
-    report, robust = read(out / "ms3_test"), json.loads((out / "ms3_test/robustness.json").read_text())
+    report, robust = (
+        read(out / "ms3_test"),
+        json.loads((out / "ms3_test/robustness.json").read_text()),
+    )
     assert set(report["scores"]["real"]) == {"per_clip", "dataset", "right_of_two"}
     assert report["about"]["clips"] == robust["conditions"]["noise"]["clips"] == 2
     assert robust["settings"]["snr_db"] == 6.0
@@ -86,9 +95,13 @@ def test_one_task_few_clips(checkpoint, root, tmp_path):
     assert robust["audio_gain"] == pytest.approx(report["audio_gain"]["silent"], abs=1e-6)
 
 
-def test_one_clip_gives_numbers_and_says_what_it_cannot_give(checkpoint, root, tmp_path, caplog, capsys):
+def test_one_clip_gives_numbers_and_says_what_it_cannot_give(
+    checkpoint, root, tmp_path, caplog, capsys
+):
     out = tmp_path / "out"
-    evaluate_command(str(checkpoint), str(root), task="s4", limit=1, device="cpu", robustness=True, out=str(out))
+    evaluate_command(
+        str(checkpoint), str(root), task="s4", limit=1, device="cpu", robustness=True, out=str(out)
+    )
     report = read(out / "s4_test")
     assert list(report["scores"]) == ["real", "silent"]
     assert report["about"]["clips"] == 1
@@ -109,7 +122,10 @@ def test_one_clip_gives_numbers_and_says_what_it_cannot_give(checkpoint, root, t
         ({"checkpoint": "CHECKPOINT", "data": "DATA", "split": "tset"}, "choose from test"),
         ({"predictions": "nowhere", "data": "DATA"}, "no such folder of predictions"),
         ({"predictions": "EMPTY", "data": "DATA"}, "no prediction for clip"),
-        ({"predictions": "EMPTY", "data": "DATA", "robustness": True}, "needs a model that can listen"),
+        (
+            {"predictions": "EMPTY", "data": "DATA", "robustness": True},
+            "needs a model that can listen",
+        ),
         ({"checkpoint": "CHECKPOINT", "data": "DATA", "limit": 0}, "limit=0"),
     ],
 )

@@ -21,7 +21,10 @@ def batch_of(objects: torch.Tensor, clips: int) -> AVBatch:
 
 def test_marks():
     objects = torch.tensor([[[0, 1], [2, 2]], [[0, 0], [2, 0]]])
-    marked = {name: logits > 0 for name, logits in floor_logits(batch_of(objects, 1), torch.tensor([0])).items()}
+    marked = {
+        name: logits > 0
+        for name, logits in floor_logits(batch_of(objects, 1), torch.tensor([0])).items()
+    }
     assert not marked["all_background"].any()
     assert marked["all_foreground"].all()
     assert torch.equal(marked["all_objects"][0, :, 0], objects > 0)
@@ -36,8 +39,12 @@ def test_draw_is_fair_seeded_and_never_invisible():
     first = drawn[:, 0, 1].float().mean()
     assert 0.42 < first < 0.58
     assert torch.equal(drawn[:, 1, 0], ~drawn[:, 0, 1])
-    assert torch.equal(drawn[7:9], floor_logits(batch_of(objects, 2), index[7:9])["random_object"][:, 0, 0] > 0)
-    assert not torch.equal(drawn, floor_logits(batch_of(objects, 400), index, seed=1)["random_object"][:, 0, 0] > 0)
+    assert torch.equal(
+        drawn[7:9], floor_logits(batch_of(objects, 2), index[7:9])["random_object"][:, 0, 0] > 0
+    )
+    assert not torch.equal(
+        drawn, floor_logits(batch_of(objects, 400), index, seed=1)["random_object"][:, 0, 0] > 0
+    )
 
 
 def test_nothing_visible_and_nothing_known():

@@ -15,7 +15,14 @@ from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.collage.table import packaged_table
 from ecmvae.errors import UserError
 from ecmvae.evaluation.evaluator import EvaluateSettings, evaluate
-from ecmvae.evaluation.folds import ROWS, FoldSettings, _clips, check_models, evaluate_folds, models_in
+from ecmvae.evaluation.folds import (
+    ROWS,
+    FoldSettings,
+    _clips,
+    check_models,
+    evaluate_folds,
+    models_in,
+)
 from ecmvae.evaluation.robustness import RobustnessSettings, robustness
 from ecmvae.metrics.by_picture import ByPicture
 from ecmvae.models import Segmenter, build_model
@@ -35,7 +42,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(cache: Path) -> Config:
     return config_from_dict(
         {
-            "model": {"visual": {"name": "efficientnet_lite0"}, "audio": {"name": "vggish_small"}, "channels": 8},
+            "model": {
+                "visual": {"name": "efficientnet_lite0"},
+                "audio": {"name": "vggish_small"},
+                "channels": 8,
+            },
             "data": {"name": "collage", "root": str(cache), "folds": 3, "image_size": 32},
         }
     )
@@ -63,9 +74,13 @@ def test_every_model_is_scored_on_its_own_fold(models: dict[str, Segmenter], cac
             name = f"fold_{fold}"
             clips = [_clips(models[name], sources, split, SETTINGS)[index] for index in range(2)]
             for clip in clips:
-                pool = own.images(clip.category, held_out=split in ("test_unseen", "test_unseen_image"))
+                pool = own.images(
+                    clip.category, held_out=split in ("test_unseen", "test_unseen_image")
+                )
                 assert clip.picture in pool
-                assert clip.recording in own.sounds(clip.category, held_out="unseen" in split and "image" not in split)
+                assert clip.recording in own.sounds(
+                    clip.category, held_out="unseen" in split and "image" not in split
+                )
             pictures |= {clip.picture for clip in clips}
         pooled = report.rows[row]
         assert pooled.clips == 4
@@ -74,9 +89,13 @@ def test_every_model_is_scored_on_its_own_fold(models: dict[str, Segmenter], cac
         assert pooled.miou.value == pytest.approx(sum(parts) / 2)  # of equally many clips
     # The evaluator on the same clips says the same; the last ones are those of fold 2, both new.
     plain = EvaluateSettings(sounds=("real",), progress=False)
-    alone = evaluate(models["fold_2"], clips, plain, metrics=[ByPicture, "right_of_two"]).scores["real"]
+    alone = evaluate(models["fold_2"], clips, plain, metrics=[ByPicture, "right_of_two"]).scores[
+        "real"
+    ]
     assert report.folds["fold_2"]["both new"].miou == pytest.approx(alone.by_picture.miou)
-    assert report.folds["fold_2"]["both new"].right_of_two.value == pytest.approx(alone.right_of_two)
+    assert report.folds["fold_2"]["both new"].right_of_two.value == pytest.approx(
+        alone.right_of_two
+    )
     assert report.uncertainty["known"].calibration_error_in_objects is not None
     # Of as many clips of each model as the robustness report has.
     how = RobustnessSettings(progress=False, conditions=("speech",))
@@ -89,7 +108,10 @@ def test_every_model_is_scored_on_its_own_fold(models: dict[str, Segmenter], cac
     assert report.photographs is not None
     assert report.photographs.pairs == 8
     assert report.about["scored_folds"] == [0, 2]
-    assert report.about["never_held_out"] == {"image": 0, "sound": 0}  # every drawn class has two or three
+    assert report.about["never_held_out"] == {
+        "image": 0,
+        "sound": 0,
+    }  # every drawn class has two or three
 
 
 def test_the_command(
@@ -98,7 +120,17 @@ def test_the_command(
     for name, model in models.items():
         save_model(model, tmp_path / "runs" / name / "best", model.config or config)
     (tmp_path / "runs" / "notes.txt").touch()
-    words = ["evaluate", "--limit", "1", "--photographs", "2", "--device", "cpu", "--out", str(tmp_path / "out")]
+    words = [
+        "evaluate",
+        "--limit",
+        "1",
+        "--photographs",
+        "2",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*words, "--folds", str(tmp_path / "runs")]) == 0
     shown = capsys.readouterr().out
     assert "2 model(s), 1 clips a row each" in shown
@@ -121,7 +153,9 @@ def test_the_command(
     assert "--photographs has no effect without --folds" in capsys.readouterr().err
 
 
-def test_models_that_do_not_belong_together(models: dict[str, Segmenter], config: Config, tmp_path: Path) -> None:
+def test_models_that_do_not_belong_together(
+    models: dict[str, Segmenter], config: Config, tmp_path: Path
+) -> None:
     def trained(**data: object) -> Segmenter:
         model = build_model(config.model, image_size=32)
         model.config = replace(config, data=replace(config.data, **data))

@@ -26,14 +26,29 @@ def test_a_collage_report_has_intervals_by_picture_of_the_models_fold(
     make_sources(tmp_path / "cache" / f"sources-{FORMAT}-{packaged_table().digest[:12]}")
     config = config_from_dict(
         {
-            "model": {"visual": {"name": "efficientnet_lite0"}, "audio": {"name": "vggish_small"}, "channels": 8},
-            "data": {"name": "collage", "root": str(tmp_path / "cache"), "folds": 3, "fold": 1, "image_size": 32},
+            "model": {
+                "visual": {"name": "efficientnet_lite0"},
+                "audio": {"name": "vggish_small"},
+                "channels": 8,
+            },
+            "data": {
+                "name": "collage",
+                "root": str(tmp_path / "cache"),
+                "folds": 3,
+                "fold": 1,
+                "image_size": 32,
+            },
         }
     )
     model = build_model(config.model, image_size=32, with_audio_encoder=True)
     folder = save_model(model, tmp_path / "best", config)
     evaluate_command(
-        str(folder), task="collage", split="test_unseen", limit=8, device="cpu", out=str(tmp_path / "scores")
+        str(folder),
+        task="collage",
+        split="test_unseen",
+        limit=8,
+        device="cpu",
+        out=str(tmp_path / "scores"),
     )
     assert "bootstrap over the pictures" in capsys.readouterr().out
     written = tmp_path / "scores" / "collage_test_unseen"
@@ -47,7 +62,9 @@ def test_a_collage_report_has_intervals_by_picture_of_the_models_fold(
     assert found["clips"] == 8
     assert found["pictures"] == len({clip["picture"] for clip in clips})
     assert found["recordings"] == len({clip["recording"] for clip in clips})
-    assert found["miou"]["value"] == pytest.approx(np.mean([float(clip["miou"]) for clip in clips]), abs=1e-6)
+    assert found["miou"]["value"] == pytest.approx(
+        np.mean([float(clip["miou"]) for clip in clips]), abs=1e-6
+    )
     assert found["right_of_two"]["value"] == pytest.approx(report["scores"]["real"]["right_of_two"])
     assert found["miou"]["low"] <= found["miou"]["value"] <= found["miou"]["high"]
     assert report["floors"]["all_objects"]["by_picture"] is None
@@ -55,7 +72,11 @@ def test_a_collage_report_has_intervals_by_picture_of_the_models_fold(
 
 
 def test_the_table() -> None:
-    scores = {"real sound": PictureScores(3, 4, 9, Interval(0.5, 0.25, 0.75), Interval(0.5, None, None), None)}
+    scores = {
+        "real sound": PictureScores(
+            3, 4, 9, Interval(0.5, 0.25, 0.75), Interval(0.5, None, None), None
+        )
+    }
     cells = ("real sound", "3", "4", ".500 [.25-.75]", ".500", "-")
     assert interval_rows(scores) == [cells]
     console = Console(width=80)

@@ -17,7 +17,9 @@ QUIET = EvaluateSettings(progress=False)
 def folder(request, tmp_path_factory):
     """A composed root and its data set at the ground truth's size."""
     root = tmp_path_factory.mktemp("root")
-    write_miniature(root, request.param, {"test": 3}, source=ShapeScenes(request.param, 40), composed=True)
+    write_miniature(
+        root, request.param, {"test": 3}, source=ShapeScenes(request.param, 40), composed=True
+    )
     return AVSBenchDataset(root, request.param, "test", image_size=40)
 
 
@@ -51,7 +53,9 @@ def test_ground_truth_scores_one_in_any_known_naming(folder, tmp_path):
     for clip in folder.clips:  # name/name_0.png ... as some repositories number them
         (tmp_path / clip.name).mkdir()
         for k in range(1, 6):
-            (tmp_path / clip.name / f"{clip.name}_{k - 1}.png").write_bytes(clip.mask(k).read_bytes())
+            (tmp_path / clip.name / f"{clip.name}_{k - 1}.png").write_bytes(
+                clip.mask(k).read_bytes()
+            )
     assert evaluate_predictions(tmp_path, folder, QUIET).miou == pytest.approx(1)
 
 
@@ -74,7 +78,9 @@ def test_predictions_are_written_at_the_ground_truths_size(folder, tmp_path):
 def test_eight_bits_keep_every_decision(folder, tmp_path):
     """Probabilities one float above, at and below one half land on the right side of it."""
     half = torch.tensor(0.5)
-    values = torch.stack([half, torch.nextafter(half, half + 1), torch.nextafter(half, half - 1), half * 0, half * 2])
+    values = torch.stack(
+        [half, torch.nextafter(half, half + 1), torch.nextafter(half, half - 1), half * 0, half * 2]
+    )
     probabilities = values.repeat(320).reshape(1, 1, 40, 40).expand(5, -1, -1, -1)
     predictions = MaskFolder(tmp_path)
     predictions.write(folder.clips[0], torch.logit(probabilities))

@@ -32,7 +32,9 @@ class Listener(FakeSegmenter):
     def forward(self, frames, audio, latents="sample", features=None):
         left = torch.zeros_like(frames[:, :, :1], dtype=torch.bool)
         left[..., : frames.shape[-1] // 2] = True
-        heard = (audio.mean(dim=2) > -4.5)[:, :, None, None, None] | self.deaf  # silence is log(0.01) = -4.6
+        heard = (audio.mean(dim=2) > -4.5)[
+            :, :, None, None, None
+        ] | self.deaf  # silence is log(0.01) = -4.6
         return SimpleNamespace(logits=torch.where(left & heard, 5.0, -5.0))
 
 
@@ -44,8 +46,20 @@ def clips():
 def test_a_model_that_hears_loudness(clips):
     report = robustness(Listener(), clips, QUIET)
     got = report.conditions
-    assert set(got) == {"original", "silence", "noise", "swapped", "shifted", "offscreen", "noise_alone"}
-    assert (got["silence"].false_masks, got["noise_alone"].false_masks, got["noise"].false_masks) == (0, 1, None)
+    assert set(got) == {
+        "original",
+        "silence",
+        "noise",
+        "swapped",
+        "shifted",
+        "offscreen",
+        "noise_alone",
+    }
+    assert (
+        got["silence"].false_masks,
+        got["noise_alone"].false_masks,
+        got["noise"].false_masks,
+    ) == (0, 1, None)
     assert got["noise_alone"].false_positive_rate == 0.5
     assert got["silence"].false_positive_rate == 0
     assert got["silence"].rejected == 1
@@ -55,7 +69,9 @@ def test_a_model_that_hears_loudness(clips):
     assert got["noise"].miou == pytest.approx(got["original"].miou)
     miou = got["original"].miou
     assert got["swapped"].robust_score == pytest.approx(2 * miou * 0.5 / (miou + 0.5))
-    assert report.audio_gain == pytest.approx(miou)  # in silence nothing is marked, and nothing is right
+    assert report.audio_gain == pytest.approx(
+        miou
+    )  # in silence nothing is marked, and nothing is right
     assert got["shifted"].miou is None
     assert got["original"].false_positive_rate is None
 
@@ -108,13 +124,19 @@ def test_clips_composed_on_the_fly(tmp_path):
     swapped = [heard for heard in report.manifest if heard.condition == "swapped"]
     assert {heard.clip for heard in swapped} <= {clips.name(index) for index in range(6)}
     assert swapped
-    others = {(heard.condition, heard.other) for heard in report.manifest if heard.condition in ("speech", "music")}
+    others = {
+        (heard.condition, heard.other)
+        for heard in report.manifest
+        if heard.condition in ("speech", "music")
+    }
     assert others == {("speech", "speech_held_out"), ("music", "music_held_out")}
     assert report.conditions["speech"].false_masks == report.conditions["music"].false_masks == 1
 
 
 def test_some_conditions_only(clips):
-    report = robustness(Listener(), clips, RobustnessSettings(progress=False, conditions=("noise_alone",)))
+    report = robustness(
+        Listener(), clips, RobustnessSettings(progress=False, conditions=("noise_alone",))
+    )
     assert set(report.conditions) == {"original", "silence", "noise_alone"}
     alone = robustness(Listener(), clips, RobustnessSettings(progress=False)).conditions
     assert report.conditions == {name: alone[name] for name in report.conditions}

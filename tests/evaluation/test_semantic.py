@@ -71,7 +71,9 @@ def plain(frames):
             hits = (a & b).sum()
             ious.setdefault(c, []).append(hits / (a | b).sum())
             precision, recall = hits / max(a.sum(), 1), hits / max(b.sum(), 1)
-            fscores.setdefault(c, []).append(1.3 * precision * recall / (0.3 * precision + recall) if hits else 0)
+            fscores.setdefault(c, []).append(
+                1.3 * precision * recall / (0.3 * precision + recall) if hits else 0
+            )
     return [np.mean([np.mean(each) for each in table.values()]) for table in (ious, fscores)], ious
 
 
@@ -102,7 +104,9 @@ def test_a_model_against_a_plain_loop(root, model):
         c: (len(each), pytest.approx(np.mean(each), abs=1e-6)) for c, each in ious.items()
     }
     assert report.classes[0].name == "background"
-    assert {"real sound", "silent sound", "shuffled sound", "floor: background"} == set(report.to_dict()["scores"])
+    assert {"real sound", "silent sound", "shuffled sound", "floor: background"} == set(
+        report.to_dict()["scores"]
+    )
     assert [clip.miou for clip in report.clips["real"]] == pytest.approx(
         [plain(frames)[0][0] for frames in of_subset.values()], abs=1e-6
     )
@@ -115,14 +119,18 @@ def test_on_masks_it_is_scored_by_anything_but_background(model):
     batch = AVBatch.collate([prepare(clips[0]), prepare(clips[1])])
     logits = logits_without_padding(model, batch)
     foreground = torch.logit(1 - logits.double().softmax(dim=2)[:, :, 0]).flatten(0, 1).float()
-    assert report.miou == pytest.approx(avsbench_iou(foreground, batch.masks.flatten(0, 2)).mean().item(), abs=1e-6)
+    assert report.miou == pytest.approx(
+        avsbench_iou(foreground, batch.masks.flatten(0, 2)).mean().item(), abs=1e-6
+    )
 
 
 def test_the_command_and_its_saved_classes(root, model, tmp_path, capsys):
     checkpoint = save_model(model, tmp_path / "run" / "best", model.config)
     out, masks = tmp_path / "out", tmp_path / "masks"
     run = {"data": str(root), "device": "cpu", "out": str(out)}
-    evaluate_command(str(checkpoint.parent), save_predictions=str(masks), visual_only=str(checkpoint), **run)
+    evaluate_command(
+        str(checkpoint.parent), save_predictions=str(masks), visual_only=str(checkpoint), **run
+    )
     evaluate_command(predictions=str(masks), task="avss", **run)
     assert "avss test, 3 clips" in capsys.readouterr().out
     told = json.loads((out / "avss_test" / "report.json").read_text())
@@ -154,7 +162,9 @@ def test_the_ground_truth_scores_one_in_any_known_naming(root, tmp_path):
     first = clips.clips[0]
     picture = Image.open(written.folder / first.name / f"{first.name}_4.png")
     assert (picture.mode, picture.size) == ("RGB", (40, 40))
-    assert {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3)} <= {tuple(c) for c in voc_palette(71)}
+    assert {tuple(colour) for colour in np.asarray(picture).reshape(-1, 3)} <= {
+        tuple(c) for c in voc_palette(71)
+    }
     for folder in (written.folder, root, grey):
         report = evaluate_predictions(folder, clips, QUIET)
         assert report.miou == 1
@@ -172,7 +182,10 @@ def test_bad_input(root, model, tmp_path):
     folder = shutil.copytree(root, tmp_path / "copy")
     broken = folder / first.subset / first.name / "labels_rgb" / "0.png"
     for picture, message in (
-        (Image.new("RGB", (8, 8)), "is 8 x 8 pixels; a prediction has the size of its picture, 40 x 40"),
+        (
+            Image.new("RGB", (8, 8)),
+            "is 8 x 8 pixels; a prediction has the size of its picture, 40 x 40",
+        ),
         (Image.new("L", (40, 40), 200), "holds 200, but classes go from 0 to 70"),
         (Image.new("RGB", (40, 40), (1, 2, 3)), "belongs to no class"),
     ):

@@ -36,7 +36,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(0)
     frames = generator.integers(0, 255, (16, 48, 64, 3), np.uint8)
     track = Track(0.3 * generator.normal(size=(1, 2 * 48_000)).astype(np.float32), codec="aac")
-    return OddVideo(frames, rate=Fraction(8), tracks=[track]).write(tmp_path_factory.mktemp("films") / "noise.mp4")
+    return OddVideo(frames, rate=Fraction(8), tracks=[track]).write(
+        tmp_path_factory.mktemp("films") / "noise.mp4"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -59,21 +61,32 @@ def test_grounding_dino_detects_as_transformers_does(hub_folders: dict[str, Path
     folder = hub_folders["grounding_dino"]
     ours = GroundingDINO.from_weights(str(folder))
     corners, scores = ours.detect(FRAMES, ["a dog", "Person speaking"])
-    words = AutoTokenizer.from_pretrained(folder)(["a dog. person speaking."] * 2, return_tensors="pt")
+    words = AutoTokenizer.from_pretrained(folder)(
+        ["a dog. person speaking."] * 2, return_tensors="pt"
+    )
     network = GroundingDinoForObjectDetection.from_pretrained(folder).eval()
     with torch.no_grad():
         found = network(FRAMES, words.input_ids, attention_mask=words.attention_mask)
     tokens = found.logits.sigmoid()  # [CLS] a dog . person speaking . [SEP]
-    torch.testing.assert_close(scores, torch.stack([tokens[..., 1:3].amax(-1), tokens[..., 4:6].amax(-1)], dim=-1))
+    torch.testing.assert_close(
+        scores, torch.stack([tokens[..., 1:3].amax(-1), tokens[..., 4:6].amax(-1)], dim=-1)
+    )
     x, y, w, h = found.pred_boxes.unbind(-1)
     wanted = torch.stack([x - w / 2, y - h / 2, x + w / 2, y + h / 2], dim=-1).clamp(0, 1)
     torch.testing.assert_close(corners, wanted)
     assert scores.std() > 0.01
 
 
-def test_more_texts_than_fit_are_asked_one_caption_after_the_other(hub_folders: dict[str, Path]) -> None:
-    ours = GroundingDINO.from_weights(str(hub_folders["grounding_dino"]))  # reads 30 tokens and their ends
-    texts = ["the sound of rain"] * 5 + ["dog", "cat or rain"]  # five tokens each with its full stop, then 2 and 4
+def test_more_texts_than_fit_are_asked_one_caption_after_the_other(
+    hub_folders: dict[str, Path],
+) -> None:
+    ours = GroundingDINO.from_weights(
+        str(hub_folders["grounding_dino"])
+    )  # reads 30 tokens and their ends
+    texts = ["the sound of rain"] * 5 + [
+        "dog",
+        "cat or rain",
+    ]  # five tokens each with its full stop, then 2 and 4
     corners, scores = ours.detect(FRAMES, texts)
     assert corners.shape == (2, 24, 4)
     first, second = ours.detect(FRAMES, texts[:6]), ours.detect(FRAMES, texts[6:])
@@ -95,14 +108,22 @@ def test_owlv2_detects_as_transformers_does(hub_folders: dict[str, Path]) -> Non
     texts = ["a dog", "the sound of rain"]
     frames = FRAMES[..., :48, :48]
     corners, scores = ours.detect(frames, texts)
-    words = AutoTokenizer.from_pretrained(hub_folders["owlv2"])(texts * 2, padding=True, return_tensors="pt")
+    words = AutoTokenizer.from_pretrained(hub_folders["owlv2"])(
+        texts * 2, padding=True, return_tensors="pt"
+    )
     network = Owlv2ForObjectDetection.from_pretrained(hub_folders["owlv2"]).eval()
-    words.input_ids[words.input_ids == 0] = 3  # transformers takes a text that begins with number 0 for none
-    ours_again = ours.network.owlv2.get_text_features(words.input_ids[:2], attention_mask=words.attention_mask[:2])
+    words.input_ids[words.input_ids == 0] = (
+        3  # transformers takes a text that begins with number 0 for none
+    )
+    ours_again = ours.network.owlv2.get_text_features(
+        words.input_ids[:2], attention_mask=words.attention_mask[:2]
+    )
     with torch.no_grad():
         found = network(words.input_ids, frames, attention_mask=words.attention_mask)
         patches = ours.network.image_embedder(frames)[0].flatten(1, 2)
-        logits, _ = ours.network.class_predictor(patches, ours_again.pooler_output.expand(2, -1, -1))
+        logits, _ = ours.network.class_predictor(
+            patches, ours_again.pooler_output.expand(2, -1, -1)
+        )
     torch.testing.assert_close(logits, found.logits)
     assert scores.shape == found.logits.shape == (2, 9, 2)
     x, y, w, h = found.pred_boxes.unbind(-1)
@@ -142,7 +163,9 @@ class _Detector(nn.Module):
         self.answer = corners, scores
 
     def detect(self, frames: Tensor, prompts: list[str]) -> tuple[Tensor, Tensor]:
-        corners, scores = (each.expand(len(frames), -1, -1) if len(each) == 1 else each for each in self.answer)
+        corners, scores = (
+            each.expand(len(frames), -1, -1) if len(each) == 1 else each for each in self.answer
+        )
         return corners, scores
 
 
@@ -165,10 +188,17 @@ class _MaskModel(nn.Module):
 
 def test_of_one_thing_the_surest_box_is_kept() -> None:
     one, shifted, other = [0.1, 0.1, 0.5, 0.5], [0.12, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]
-    corners = torch.tensor([[one, shifted, other, shifted], [one, one, one, one], [other, other, other, one]])
+    corners = torch.tensor(
+        [[one, shifted, other, shifted], [one, one, one, one], [other, other, other, one]]
+    )
     scores = torch.tensor(
         [
-            [[0.6, 0.1], [0.9, 0.1], [0.1, 0.7], [0.2, 0.8]],  # the second text's thing is not the first's
+            [
+                [0.6, 0.1],
+                [0.9, 0.1],
+                [0.1, 0.7],
+                [0.2, 0.8],
+            ],  # the second text's thing is not the first's
             [[0.5, 0.1], [0.4, 0.3], [0.2, 0.2], [0.1, 0.5]],  # not above the threshold
             [[0.6, 0.1], [0.1, 0.2], [0.2, 0.1], [0.1, 0.1]],
         ]
@@ -189,7 +219,9 @@ def test_the_mask_model_has_its_own_normalisation() -> None:
     detector, mask_model = _Detector(torch.tensor([[[0.0, 0, 1, 1]]] * 2), scores), _MaskModel()
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     BoxSegmenter(detector, mask_model).find(detector.normalisation(pixels), ["dog"])  # type: ignore[arg-type]
-    torch.testing.assert_close(mask_model.seen, IMAGENET(pixels[1:]))  # of the frame in which there is something
+    torch.testing.assert_close(
+        mask_model.seen, IMAGENET(pixels[1:])
+    )  # of the frame in which there is something
 
 
 def test_at_most_so_many_things() -> None:
@@ -200,7 +232,9 @@ def test_at_most_so_many_things() -> None:
     torch.testing.assert_close(found[:, 1], scores[0, -MOST:, 0].flip(0))
 
 
-@pytest.mark.parametrize(("detector", "mask_model"), [("grounding_dino", "sam2"), ("owlv2", "edgetam")])
+@pytest.mark.parametrize(
+    ("detector", "mask_model"), [("grounding_dino", "sam2"), ("owlv2", "edgetam")]
+)
 def test_from_the_command_line_to_a_film(
     detector: str,
     mask_model: str,
@@ -210,25 +244,51 @@ def test_from_the_command_line_to_a_film(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    words = ["predict", str(film), "--checkpoint", _name(hub_folders, detector, mask_model), "--out", str(out)]
-    words += ["--concepts", "dog, guitar, siren", "--threshold", "0.1", "--fps", "2", "--progress", "false"]
+    words = [
+        "predict",
+        str(film),
+        "--checkpoint",
+        _name(hub_folders, detector, mask_model),
+        "--out",
+        str(out),
+    ]
+    words += [
+        "--concepts",
+        "dog, guitar, siren",
+        "--threshold",
+        "0.1",
+        "--fps",
+        "2",
+        "--progress",
+        "false",
+    ]
     assert main([*words, "--coco", "--npz", "--half"]) == 0, capsys.readouterr().err
     assert (out / "noise.overlay.mp4").stat().st_size > 5_000
     with np.load(out / "noise.npz") as arrays:
         assert arrays["masks"].any()
-        assert np.array_equal(arrays["things"] > 0, arrays["masks"])  # every pixel of a mask is of a thing
-        pairs = np.unique(np.stack([arrays["things"], arrays["classes"]], axis=-1)[arrays["masks"]], axis=0)
+        assert np.array_equal(
+            arrays["things"] > 0, arrays["masks"]
+        )  # every pixel of a mask is of a thing
+        pairs = np.unique(
+            np.stack([arrays["things"], arrays["classes"]], axis=-1)[arrays["masks"]], axis=0
+        )
     assert len(pairs) == len(np.unique(pairs[:, 0]))  # a thing is of one class
     coco = json.loads((out / "noise.coco.json").read_text())
-    assert {(each["track_id"], each["category_id"]) for each in coco["annotations"]} == set(map(tuple, pairs.tolist()))
+    assert {(each["track_id"], each["category_id"]) for each in coco["annotations"]} == set(
+        map(tuple, pairs.tolist())
+    )
 
 
-def test_nothing_is_looked_for_again(name: str, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_looked_for_again(
+    name: str, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counts = {"detect": 0, "embed": 0}
     for kind, method in ((GroundingDINO, "detect"), (SAM2, "embed")):
         original = getattr(kind, method)
 
-        def counted(self: object, frames: Tensor, *rest: object, method: str = method, original=original) -> object:  # type: ignore[no-untyped-def]
+        def counted(
+            self: object, frames: Tensor, *rest: object, method: str = method, original=original
+        ) -> object:  # type: ignore[no-untyped-def]
             counts[method] += len(frames)
             return original(self, frames, *rest)
 
@@ -237,12 +297,16 @@ def test_nothing_is_looked_for_again(name: str, film: Path, monkeypatch: pytest.
     first = predictor.predict(film)
     before = dict(counts)
     assert before["detect"] == len(first.key_times) == before["embed"]
-    lower = predictor.with_options(PredictorOptions(fps=2.0, concepts="dog, guitar", threshold=0.1, batch=1))
+    lower = predictor.with_options(
+        PredictorOptions(fps=2.0, concepts="dog, guitar", threshold=0.1, batch=1)
+    )
     lower.predict(film)
     VideoPredictor(name, options=PredictorOptions(fps=2.0, concepts="dog, guitar")).predict(film)
     assert counts == before  # another threshold, other batches, another process
     again = predictor.with_options(PredictorOptions(fps=2.0, concepts="dog")).predict(film)
-    assert counts["detect"] == 2 * before["detect"]  # other words: they meet the picture within the network
+    assert (
+        counts["detect"] == 2 * before["detect"]
+    )  # other words: they meet the picture within the network
     assert again.class_names == ("background", "dog")
 
 
@@ -259,7 +323,9 @@ def test_batches_and_what_is_kept_change_nothing(name: str) -> None:
     for place in range(2):
         alone = model.name_masks(FRAMES[None, place : place + 1], heard[:, place : place + 1])
         assert alone.things is not None
-        torch.testing.assert_close(alone.probability[0, 0], together.probability[0, place], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            alone.probability[0, 0], together.probability[0, place], atol=1e-4, rtol=1e-3
+        )
         assert torch.equal(alone.things[0].classes, together.things[place].classes)
     silent = model.name_masks(FRAMES[None], torch.zeros(1, 2, 8))
     assert silent.things is not None
@@ -307,7 +373,11 @@ def test_of_many_concepts_those_that_are_audible_are_looked_for() -> None:
     found = model.name_masks(torch.zeros(1, 3, 3, 64, 64), heard)
     assert asked == [["thing c", "thing j"]]  # both frames at once, none for the silent one
     assert found.things is not None
-    assert [each.classes.tolist() for each in found.things] == [[10], [], [10]]  # the second text, by its own number
+    assert [each.classes.tolist() for each in found.things] == [
+        [10],
+        [],
+        [10],
+    ]  # the second text, by its own number
     mask = torch.full((16, 16), 1.0).sigmoid()
     torch.testing.assert_close(found.probability[0, 0], 0.9 * mask)
     torch.testing.assert_close(found.probability[0, 2], 0.5 * mask)
@@ -318,14 +388,21 @@ def test_the_evaluator_scores_it(name: str) -> None:
     from ecmvae.data.synthetic import SyntheticAVS
 
     model = load_model(name)
-    report = evaluate(model, SyntheticAVS("s4", length=2, size=64), EvaluateSettings(progress=False))
+    report = evaluate(
+        model, SyntheticAVS("s4", length=2, size=64), EvaluateSettings(progress=False)
+    )
     assert 0 <= report.scores["real"].per_clip.miou <= 1
 
 
 def test_names_of_three_parts(hub_folders: dict[str, Path]) -> None:
     name = ConceptsName.parse("concepts:clap+grounding-dino+edgetam")
     assert name == ConceptsName(
-        "clap", "clap", "grounding_dino", "grounding-dino-tiny", mask_model="edgetam", mask_weights="edgetam"
+        "clap",
+        "clap",
+        "grounding_dino",
+        "grounding-dino-tiny",
+        mask_model="edgetam",
+        mask_weights="edgetam",
     )
     assert ConceptsName.parse(str(name)) == name
     odd = ConceptsName.parse("concepts:ast+owlv2=/a+b/sam2+sam2=hf://x/y@main")
@@ -335,13 +412,23 @@ def test_names_of_three_parts(hub_folders: dict[str, Path]) -> None:
     assert plain is not None
     assert (plain.segmenter_weights, plain.mask_model) == ("/a+sam2", "")
     for wrong, complaint in (
-        ("concepts:ast+owlv2", r"owlv2 only draws boxes: write 'concepts:ast\+owlv2'\+sam2, or \+edgetam"),
-        ("concepts:ast+dog+sam2", "unknown segmenter 'dog' of concepts: choose from clipseg, grounding_dino, owlv2"),
+        (
+            "concepts:ast+owlv2",
+            r"owlv2 only draws boxes: write 'concepts:ast\+owlv2'\+sam2, or \+edgetam",
+        ),
+        (
+            "concepts:ast+dog+sam2",
+            "unknown segmenter 'dog' of concepts: choose from clipseg, grounding_dino, owlv2",
+        ),
         ("concepts:ast+owlv2+sam3", "unknown segmenter"),
     ):
         with pytest.raises(UserError, match=complaint):
             ConceptsName.parse(wrong)
-    with pytest.raises(UserError, match="does not fit: it is a 'sam2_video', needed is edgetam or edgetam_video"):
+    with pytest.raises(
+        UserError, match="does not fit: it is a 'sam2_video', needed is edgetam or edgetam_video"
+    ):
         EdgeTAM.from_weights(str(hub_folders["sam2"]))
-    with pytest.raises(UserError, match="is not in the hub's cache: ecmvae fetch grounding-dino-tiny"):
+    with pytest.raises(
+        UserError, match="is not in the hub's cache: ecmvae fetch grounding-dino-tiny"
+    ):
         GroundingDINO.from_weights()

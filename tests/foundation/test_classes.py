@@ -48,7 +48,9 @@ def test_classes_of_ones_own_have_the_nearest_name() -> None:
     assert found.heard_as == {"rain": ("Rain",), "sirens": ("Siren",), "xylophone": ()}
     assert found.numbers == (1, 2)
     assert found.vocabulary.members == ((5,), (6,))
-    assert find_classes(("background", "hair-dryer"), (), None).vocabulary.prompts == ("a hair dryer",)
+    assert find_classes(("background", "hair-dryer"), (), None).vocabulary.prompts == (
+        "a hair dryer",
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,10 @@ def test_classes_of_ones_own_have_the_nearest_name() -> None:
     [
         ("class,prompt\n", "its first line must be class,prompt,sounds"),
         ("class,prompt,sounds\ndog,a dog,bark\ndog,a dog,bark\n", "names the class 'dog' twice"),
-        ("class,prompt,sounds\ndog,a dog,barck\n", "no name for 'barck', a sound of the class 'dog': nearest are bark"),
+        (
+            "class,prompt,sounds\ndog,a dog,barck\n",
+            "no name for 'barck', a sound of the class 'dog': nearest are bark",
+        ),
         ("class,prompt,sounds\ndog,,bark\n", "needed are a class, a prompt and sounds"),
     ],
 )
@@ -119,20 +124,38 @@ def test_scores_that_are_known(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert set(heard) == {NAMES.index("Bark"), NAMES.index("Siren")}
     real, shuffled = (report.scores[sound].frames for sound in ("real", "shuffled"))
     assert real.miou == pytest.approx(1.0)
-    assert shuffled.miou_without_background == pytest.approx(0.0)  # the other one's half, with its name
+    assert shuffled.miou_without_background == pytest.approx(
+        0.0
+    )  # the other one's half, with its name
 
 
 def test_the_command_on_avss(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ecmvae.data.miniature import write_miniature_avss
 
     root = write_miniature_avss(tmp_path / "data")
-    (tmp_path / "mine.csv").write_text("class,prompt,sounds\nring,a ring,siren\ncross,a cross,bark;bow-wow\n")
-    words = ["evaluate", "--checkpoint", name, "--data", str(root), "--device", "cpu", "--out", str(tmp_path / "out")]
-    assert main([*words, "--classes", str(tmp_path / "mine.csv"), "--limit", "2"]) == 0, capsys.readouterr().err
+    (tmp_path / "mine.csv").write_text(
+        "class,prompt,sounds\nring,a ring,siren\ncross,a cross,bark;bow-wow\n"
+    )
+    words = [
+        "evaluate",
+        "--checkpoint",
+        name,
+        "--data",
+        str(root),
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*words, "--classes", str(tmp_path / "mine.csv"), "--limit", "2"]) == 0, (
+        capsys.readouterr().err
+    )
     report = json.loads((tmp_path / "out" / "avss_test" / "report.json").read_text())
     assert report["about"]["heard_as"]["ring"] == ["Siren"]
     assert report["about"]["heard_as"]["cross"] == ["Bark", "Bow-wow"]
     with (tmp_path / "out" / "avss_test" / "classes.csv").open() as file:
         assert {"ring", "cross"} & {row["name"] for row in csv.DictReader(file)}
-    assert main([*words[:1], "--checkpoint", "collage-small", *words[3:], "--classes", "x.csv"]) == 2
+    assert (
+        main([*words[:1], "--checkpoint", "collage-small", *words[3:], "--classes", "x.csv"]) == 2
+    )
     assert "--classes goes with --checkpoint concepts" in capsys.readouterr().err

@@ -31,7 +31,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = generator.integers(0, 255, (24, 60, 80, 3), np.uint8)
     sound = 0.3 * generator.normal(size=(1, 3 * 48_000)).astype(np.float32)
     track = Track(sound, codec="aac")
-    return OddVideo(frames, rate=Fraction(8), tracks=[track]).write(tmp_path_factory.mktemp("films") / "noise.mp4")
+    return OddVideo(frames, rate=Fraction(8), tracks=[track]).write(
+        tmp_path_factory.mktemp("films") / "noise.mp4"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,9 @@ def test_clipseg_outlines_as_transformers_does(hub_folders: dict[str, Path]) -> 
     frames = torch.randn(2, 3, 64, 64)
     ours = CLIPSeg.from_weights(str(hub_folders["clipseg"]))
     network = CLIPSegForImageSegmentation.from_pretrained(hub_folders["clipseg"]).eval()
-    words = AutoTokenizer.from_pretrained(hub_folders["clipseg"])(texts, padding=True, return_tensors="pt")
+    words = AutoTokenizer.from_pretrained(hub_folders["clipseg"])(
+        texts, padding=True, return_tensors="pt"
+    )
     seen = ours.look(frames)
     for picture, looked in zip(frames, seen, strict=True):
         with torch.no_grad():
@@ -107,7 +111,10 @@ def test_the_formula(name: str) -> None:
     for a, m in zip(activity[0, 0], masks, strict=True):
         silent = silent * (1 - a * m)
     torch.testing.assert_close(answer.probability[0, 0], 1 - silent)
-    assert torch.equal(answer.classes[0, 0], ((activity[0, 0][:, None, None] * masks).argmax(0) + 1).to(torch.uint8))
+    assert torch.equal(
+        answer.classes[0, 0],
+        ((activity[0, 0][:, None, None] * masks).argmax(0) + 1).to(torch.uint8),
+    )
     assert answer.probability[0, 1].max() == 0
     assert answer.classes[0, 1].max() == 0
     logits = model(frames, heard).logits
@@ -118,11 +125,24 @@ def test_the_formula(name: str) -> None:
 
 @pytest.mark.parametrize("tagger", ["ast", "clap", "pe_a_frame"])
 def test_from_the_command_line_to_a_film(
-    tagger: str, hub_folders: dict[str, Path], film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tagger: str,
+    hub_folders: dict[str, Path],
+    film: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = f"concepts:{tagger}={hub_folders[tagger]}+clipseg={hub_folders['clipseg']}"
     out = tmp_path / "out"
-    words = ["predict", str(film), "--checkpoint", model, "--concepts", "dog, guitar, siren", "--out", str(out)]
+    words = [
+        "predict",
+        str(film),
+        "--checkpoint",
+        model,
+        "--concepts",
+        "dog, guitar, siren",
+        "--out",
+        str(out),
+    ]
     words += [
         "--npz",
         "--fps",
@@ -141,20 +161,31 @@ def test_from_the_command_line_to_a_film(
         assert arrays["class_activity"].shape == (len(arrays["timestamps"]), 3)
         assert 0 <= arrays["class_activity"].min() <= arrays["class_activity"].max() <= 1
         assert set(np.unique(arrays["classes"])) <= {0, 1, 2, 3}
-        assert (arrays["classes"] > 0).sum() == arrays["masks"].sum()  # every pixel of a mask has a name
+        assert (arrays["classes"] > 0).sum() == arrays[
+            "masks"
+        ].sum()  # every pixel of a mask has a name
 
 
-def test_other_words_look_and_listen_to_nothing_again(name: str, film: Path, looks: dict[str, int]) -> None:
+def test_other_words_look_and_listen_to_nothing_again(
+    name: str, film: Path, looks: dict[str, int]
+) -> None:
     predictor = VideoPredictor(name, options=PredictorOptions(fps=1.0, concepts="dog, guitar"))
     first = predictor.predict(film)
     assert looks["load"] == 2
     before = dict(looks)
     assert before["look"] == before["listen"] == len(first.key_times)
-    other = predictor.with_options(PredictorOptions(fps=1.0, concepts="rain", threshold=0.2)).predict(film)
+    other = predictor.with_options(
+        PredictorOptions(fps=1.0, concepts="rain", threshold=0.2)
+    ).predict(film)
     assert other.class_names == ("background", "rain")
     assert looks == before  # networks, pictures and sounds: all as they were
-    again = VideoPredictor(name, options=PredictorOptions(fps=1.0, concepts="guitar, dog")).predict(film)
-    assert (looks["look"], looks["listen"]) == (before["look"], before["listen"])  # another process would not, either
+    again = VideoPredictor(name, options=PredictorOptions(fps=1.0, concepts="guitar, dog")).predict(
+        film
+    )
+    assert (looks["look"], looks["listen"]) == (
+        before["look"],
+        before["listen"],
+    )  # another process would not, either
     np.testing.assert_array_equal(again.key_probabilities, first.key_probabilities)
     assert first.activity is not None
     assert set(first.activity) == {"dog", "guitar"}
@@ -163,8 +194,21 @@ def test_other_words_look_and_listen_to_nothing_again(name: str, film: Path, loo
     assert first.heard(1.0) == ()
 
 
-def test_without_the_cache_nothing_is_kept(name: str, film: Path, looks: dict[str, int], tmp_path: Path) -> None:
-    words = ["predict", str(film), "--checkpoint", name, "--concepts", "dog", "--fps", "1", "--progress", "false"]
+def test_without_the_cache_nothing_is_kept(
+    name: str, film: Path, looks: dict[str, int], tmp_path: Path
+) -> None:
+    words = [
+        "predict",
+        str(film),
+        "--checkpoint",
+        name,
+        "--concepts",
+        "dog",
+        "--fps",
+        "1",
+        "--progress",
+        "false",
+    ]
     words += ["--overlay", "false", "--activity", "--cache", "false"]
     for place in ("one", "two"):
         assert main([*words, "--out", str(tmp_path / place)]) == 0
@@ -174,10 +218,23 @@ def test_without_the_cache_nothing_is_kept(name: str, film: Path, looks: dict[st
     assert one == two
 
 
-def test_a_stream_has_names_and_is_not_kept(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_has_names_and_is_not_kept(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with LiveServer(transport_stream(2.0), 2.0) as server:
-        words = ["predict", server.url, "--checkpoint", name, "--concepts", "dog, siren", "--threshold", "0.1"]
-        assert main([*words, "--activity", "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+        words = [
+            "predict",
+            server.url,
+            "--checkpoint",
+            name,
+            "--concepts",
+            "dog, siren",
+            "--threshold",
+            "0.1",
+        ]
+        assert main([*words, "--activity", "--out", str(tmp_path / "out")]) == 0, (
+            capsys.readouterr().err
+        )
     (table,) = (tmp_path / "out").glob("*.activity.csv")
     rows = table.read_text().splitlines()
     assert rows[0] == "frame,time,loudness,area,dog,siren"
@@ -202,16 +259,28 @@ def test_the_evaluator_scores_it(name: str) -> None:
     from ecmvae.data.synthetic import SyntheticAVS
 
     model = load_model(name)
-    report = evaluate(model, SyntheticAVS("s4", length=2, size=64), EvaluateSettings(progress=False))
+    report = evaluate(
+        model, SyntheticAVS("s4", length=2, size=64), EvaluateSettings(progress=False)
+    )
     assert 0 <= report.scores["real"].per_clip.miou <= 1
 
 
-def test_the_evaluators_command_scores_it(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_evaluators_command_scores_it(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from ecmvae.data.miniature import write_miniature
 
     write_miniature(tmp_path / "data", "s4", {"train": 1, "val": 1, "test": 2})
     out = tmp_path / "report"
-    words = ["evaluate", "--checkpoint", name, "--task", "s4", "--data", str(tmp_path / "data" / "Single-source")]
+    words = [
+        "evaluate",
+        "--checkpoint",
+        name,
+        "--task",
+        "s4",
+        "--data",
+        str(tmp_path / "data" / "Single-source"),
+    ]
     assert main([*words, "--out", str(out), "--device", "cpu"]) == 0, capsys.readouterr().err
     report = json.loads((out / "s4_test" / "report.json").read_text())
     assert report["about"]["checkpoint"] == name
@@ -221,7 +290,11 @@ def test_the_evaluators_command_scores_it(name: str, tmp_path: Path, capsys: pyt
 
 
 def test_mistakes_are_one_line(
-    name: str, film: Path, hub_folders: dict[str, Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    name: str,
+    film: Path,
+    hub_folders: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     swapped = f"concepts:ast={hub_folders['clap']}+clipseg={hub_folders['clipseg']}"
     for checkpoint, concepts, complaint in (
@@ -229,13 +302,30 @@ def test_mistakes_are_one_line(
         (name, "dog\x1b[31m", "not text"),
         (swapped, "dog", "does not fit: it is a 'clap', needed is audio-spectrogram-transformer"),
         ("concepts", "dog", "ast is not in the hub's cache: ecmvae fetch ast"),
-        ("concepts:dog+clipseg", "dog", "unknown tagger 'dog' of concepts: choose from ast, clap, pe_a_frame"),
+        (
+            "concepts:dog+clipseg",
+            "dog",
+            "unknown tagger 'dog' of concepts: choose from ast, clap, pe_a_frame",
+        ),
         ("concepts:ast", "dog", "write concepts:ast+clipseg"),
         ("collage-small", "dog", "--concepts goes with --checkpoint concepts"),
     ):
-        words = ["predict", str(film), "--checkpoint", checkpoint, "--concepts", concepts, "--out", str(tmp_path / "o")]
+        words = [
+            "predict",
+            str(film),
+            "--checkpoint",
+            checkpoint,
+            "--concepts",
+            concepts,
+            "--out",
+            str(tmp_path / "o"),
+        ]
         assert main(words) == 2
-        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ecmvae: error")]
+        errors = [
+            line
+            for line in capsys.readouterr().err.splitlines()
+            if line.startswith("ecmvae: error")
+        ]
         assert len(errors) == 1
         assert complaint in errors[0]
     assert ConceptsName.parse("runs/concepts") is None

@@ -35,7 +35,9 @@ def _sound(rate: int, seconds: float) -> np.ndarray:
     generator = np.random.default_rng(0)
     time = np.arange(round(rate * seconds)) / rate
     noise = generator.normal(size=(2, len(time)))
-    return np.stack([0.3 * np.sin(900 * time * (1 + time)) + 0.01 * noise[0], 1e-3 * noise[1]]).astype(np.float32)
+    return np.stack(
+        [0.3 * np.sin(900 * time * (1 + time)) + 0.01 * noise[0], 1e-3 * noise[1]]
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize("seconds", [2.0, 0.4, 10.24])
@@ -43,7 +45,9 @@ def test_asts_front_end_is_its_feature_extractor(seconds: float) -> None:
     from transformers import ASTFeatureExtractor
 
     sound = _sound(16_000, seconds)
-    theirs = ASTFeatureExtractor()(list(sound), sampling_rate=16_000, return_tensors="pt").input_values
+    theirs = ASTFeatureExtractor()(
+        list(sound), sampling_rate=16_000, return_tensors="pt"
+    ).input_values
     ours = ASTFrontEnd()(torch.from_numpy(sound))
     assert ours.shape == theirs.shape == (2, 1024, 128)
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-4)
@@ -68,7 +72,9 @@ def test_pe_a_frames_front_end_is_its_feature_extractor() -> None:
     front_end = PEAFrameFrontEnd()
     sound = _sound(48_000, front_end.seconds)
     theirs = PeAudioFeatureExtractor()(list(sound), sampling_rate=48_000, return_tensors="pt")
-    np.testing.assert_array_equal(front_end(torch.from_numpy(sound)).numpy(), np.stack(theirs["input_values"]))
+    np.testing.assert_array_equal(
+        front_end(torch.from_numpy(sound)).numpy(), np.stack(theirs["input_values"])
+    )
     assert np.asarray(theirs["padding_mask"]).all()
 
 
@@ -77,7 +83,9 @@ def test_ears_embed_as_transformers_does(hub_folders: dict[str, Path]) -> None:
 
     ears = {kind: build_audio_encoder(kind, str(hub_folders[kind])).eval() for kind in HEARS}
     heard = {
-        kind: ear.front_end(torch.from_numpy(_sound(ear.front_end.sample_rate, ear.front_end.seconds)))
+        kind: ear.front_end(
+            torch.from_numpy(_sound(ear.front_end.sample_rate, ear.front_end.seconds))
+        )
         for kind, ear in ears.items()
     }
     with torch.no_grad():
@@ -86,7 +94,9 @@ def test_ears_embed_as_transformers_does(hub_folders: dict[str, Path]) -> None:
         ast = ASTModel.from_pretrained(hub_folders["ast"])
         torch.testing.assert_close(ours["ast"], ast(heard["ast"]).pooler_output)
         clap = ClapModel.from_pretrained(hub_folders["clap"])
-        torch.testing.assert_close(ours["clap"], clap.get_audio_features(heard["clap"]).pooler_output)
+        torch.testing.assert_close(
+            ours["clap"], clap.get_audio_features(heard["clap"]).pooler_output
+        )
         pe = PeAudioFrameLevelModel.from_pretrained(hub_folders["pe_a_frame"])
         frames = pe.get_audio_embeds(heard["pe_a_frame"])  # 100 of 40 ms
         torch.testing.assert_close(
@@ -97,37 +107,60 @@ def test_ears_embed_as_transformers_does(hub_folders: dict[str, Path]) -> None:
 def test_taggers_score_texts_as_transformers_does(hub_folders: dict[str, Path]) -> None:
     from transformers import AutoTokenizer, ClapModel, PeAudioFrameLevelModel
 
-    ears = {kind: AUDIO_ENCODERS.get(kind).from_weights(str(hub_folders[kind]), texts=True) for kind in HEARS[1:]}
+    ears = {
+        kind: AUDIO_ENCODERS.get(kind).from_weights(str(hub_folders[kind]), texts=True)
+        for kind in HEARS[1:]
+    }
     heard = {
-        kind: ear.front_end(torch.from_numpy(_sound(ear.front_end.sample_rate, ear.front_end.seconds)))
+        kind: ear.front_end(
+            torch.from_numpy(_sound(ear.front_end.sample_rate, ear.front_end.seconds))
+        )
         for kind, ear in ears.items()
     }
     concepts = ["dog", "police car"]
     with torch.no_grad():
         clap = ClapModel.from_pretrained(hub_folders["clap"]).eval()
         texts = [f"the sound of {text}" for text in (*concepts, "silence", "noise")]
-        words = AutoTokenizer.from_pretrained(hub_folders["clap"])(texts, padding=True, return_tensors="pt")
-        logits = clap(**{key: words[key] for key in ("input_ids", "attention_mask")}, input_features=heard["clap"])
+        words = AutoTokenizer.from_pretrained(hub_folders["clap"])(
+            texts, padding=True, return_tensors="pt"
+        )
+        logits = clap(
+            **{key: words[key] for key in ("input_ids", "attention_mask")},
+            input_features=heard["clap"],
+        )
         power = logits.logits_per_audio.exp()
         wanted = power[:, :2] / (power[:, :2] + power[:, 2:].sum(1, keepdim=True))
-        torch.testing.assert_close(ears["clap"].activities(ears["clap"].listen(heard["clap"]), concepts), wanted)
+        torch.testing.assert_close(
+            ears["clap"].activities(ears["clap"].listen(heard["clap"]), concepts), wanted
+        )
 
         pe = PeAudioFrameLevelModel.from_pretrained(hub_folders["pe_a_frame"]).eval()
         for network in (pe, ears["pe_a_frame"].network):
             network.text_audio_logit_scale.fill_(3.0)
             network.text_audio_logit_bias.fill_(-1.0)
-        words = AutoTokenizer.from_pretrained(hub_folders["pe_a_frame"])(concepts, padding=True, return_tensors="pt")
-        logits = pe(words.input_ids, heard["pe_a_frame"], attention_mask=words.attention_mask).logits_audio_text
-        wanted = logits[:, :, 47:53].mean(2).sigmoid()  # three of the 100 frames of 40 ms on each side of the middle
+        words = AutoTokenizer.from_pretrained(hub_folders["pe_a_frame"])(
+            concepts, padding=True, return_tensors="pt"
+        )
+        logits = pe(
+            words.input_ids, heard["pe_a_frame"], attention_mask=words.attention_mask
+        ).logits_audio_text
+        wanted = (
+            logits[:, :, 47:53].mean(2).sigmoid()
+        )  # three of the 100 frames of 40 ms on each side of the middle
         ear = ears["pe_a_frame"]
-        torch.testing.assert_close(ear.activities(ear.listen(heard["pe_a_frame"]), concepts), wanted)
+        torch.testing.assert_close(
+            ear.activities(ear.listen(heard["pe_a_frame"]), concepts), wanted
+        )
 
 
 def test_eyes_see_as_transformers_does(hub_folders: dict[str, Path]) -> None:
     from transformers import Dinov2Model, Sam2Model
 
     frames = torch.randn(2, 3, 64, 64)
-    eyes = {kind: build_backbone(kind, weights=str(hub_folders[kind]), image_size=64).eval() for kind in SEES}
+    eyes = {
+        kind: build_backbone(kind, weights=str(hub_folders[kind]), image_size=64).eval()
+        for kind in SEES
+    }
     with torch.no_grad():
         maps = {kind: eyes[kind](frames) for kind in SEES}
         for found in maps.values():
@@ -160,11 +193,20 @@ def test_never_silently_random(kind: str, hub_folders: dict[str, Path], tmp_path
     from safetensors.torch import load_file, save_file
 
     state = load_file(broken / "model.safetensors")
-    first = next(name for name in state if name.endswith("weight") and not name.startswith("layer_norm."))
-    save_file({**state, first: torch.zeros(*(size + 1 for size in state[first].shape))}, broken / "model.safetensors")
+    first = next(
+        name for name in state if name.endswith("weight") and not name.startswith("layer_norm.")
+    )
+    save_file(
+        {**state, first: torch.zeros(*(size + 1 for size in state[first].shape))},
+        broken / "model.safetensors",
+    )
     with pytest.raises(UserError, match=r"does not fit \w+: tensors are 1 of another shape \("):
         build(kind, weights=str(broken))
-    kept = {name: value for name, value in state.items() if "layernorm" not in name and "norm" not in name}
+    kept = {
+        name: value
+        for name, value in state.items()
+        if "layernorm" not in name and "norm" not in name
+    }
     if len(kept) < len(state):
         save_file(kept, broken / "model.safetensors")
         with pytest.raises(UserError, match=r"does not fit \w+: tensors are \d+ missing \("):
@@ -197,7 +239,9 @@ def test_senses_lie_over_every_recipe_of_avsbench() -> None:
             assert CATALOGUE[config.model.audio.weights or ""].kind == config.model.audio.name
 
 
-_SLOW = [pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("dinov2_ast", "sam2_pe_a_frame")]
+_SLOW = [
+    pytest.param(recipe, marks=pytest.mark.slow) for recipe in ("dinov2_ast", "sam2_pe_a_frame")
+]
 
 
 @pytest.mark.parametrize("recipe", ["dinov3_clap", *_SLOW])
@@ -212,7 +256,16 @@ def test_a_run_on_frozen_senses_and_what_it_leaves(
     words = ["train", "--config", str(CONFIGS / "debug.yaml"), "--config", str(layer)]
     words += ["--model.visual.weights", str(copies[wanted.visual.name])]
     words += ["--model.audio.weights", str(copies[wanted.audio.name])]
-    words += ["--data.image_size", "64", "--data.length", "4", "--data.val_length", "2", "--data.workers", "0"]
+    words += [
+        "--data.image_size",
+        "64",
+        "--data.length",
+        "4",
+        "--data.val_length",
+        "2",
+        "--data.workers",
+        "0",
+    ]
     words += ["--train.epochs", "1", "--train.out", str(tmp_path / "runs"), "--train.device", "cpu"]
     words += ["--data.feature_cache", str(tmp_path / "features"), "--train.loggers", "[]"]
     assert main(words) == 0, capsys.readouterr().err
@@ -223,21 +276,33 @@ def test_a_run_on_frozen_senses_and_what_it_leaves(
         shutil.rmtree(folder)
     (run,) = (tmp_path / "runs").iterdir()
     model = load_model(run)
-    original = build_backbone(wanted.visual.name, weights=str(hub_folders[wanted.visual.name]), image_size=64)
-    for mine, theirs in zip(model.backbone.state_dict().values(), original.state_dict().values(), strict=True):
+    original = build_backbone(
+        wanted.visual.name, weights=str(hub_folders[wanted.visual.name]), image_size=64
+    )
+    for mine, theirs in zip(
+        model.backbone.state_dict().values(), original.state_dict().values(), strict=True
+    ):
         assert torch.equal(mine, theirs)
     assert model.audio_encoder is not None
     ear = build_audio_encoder(wanted.audio.name, str(hub_folders[wanted.audio.name]))
     waveforms = torch.from_numpy(_sound(ear.front_end.sample_rate, ear.front_end.seconds))
     assert len(waveforms[0]) == window_samples(model.front_end)
     with torch.no_grad():
-        assert torch.equal(model.audio_encoder(model.front_end(waveforms)), ear.eval()(ear.front_end(waveforms)))
+        assert torch.equal(
+            model.audio_encoder(model.front_end(waveforms)), ear.eval()(ear.front_end(waveforms))
+        )
 
 
-def test_embeddings_are_computed_once_and_kept(hub_folders: dict[str, Path], tmp_path: Path) -> None:
+def test_embeddings_are_computed_once_and_kept(
+    hub_folders: dict[str, Path], tmp_path: Path
+) -> None:
     config = load_config(
         (),
-        {"model.visual.name": "pvt_v2_b0", "model.audio.name": "ast", "model.audio.weights": str(hub_folders["ast"])},
+        {
+            "model.visual.name": "pvt_v2_b0",
+            "model.audio.name": "ast",
+            "model.audio.weights": str(hub_folders["ast"]),
+        },
     )
     model = build_model(config.model, image_size=64).eval()
     assert EmbeddingCache.serves(model)
@@ -271,7 +336,11 @@ def test_architectures_of_strangers(hub_folders: dict[str, Path], tmp_path: Path
         assert "\n" not in str(raised.value)
         shutil.copytree(hub_folders["dinov2"], folder, dirs_exist_ok=True)
     config = json.loads((hub_folders["dinov2"] / "config.json").read_text())
-    code = {**config, "auto_map": {"AutoModel": "evil.Model"}, "attn_implementation": "someone/kernel"}
+    code = {
+        **config,
+        "auto_map": {"AutoModel": "evil.Model"},
+        "attn_implementation": "someone/kernel",
+    }
     (folder / "config.json").write_text(json.dumps(code))
     backbone = build_backbone("dinov2", weights=str(folder), image_size=64)
     assert not {"auto_map", "attn_implementation"} & {*backbone.architecture["network"]}

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from ecmvae.errors import UserError
-from ecmvae.foundation.names import MOST_CONCEPTS, TABLE, find_vocabulary, parse_concepts, read_table
+from ecmvae.foundation.names import (
+    MOST_CONCEPTS,
+    TABLE,
+    find_vocabulary,
+    parse_concepts,
+    read_table,
+)
 
 # Facts of AudioSet's list, from its publication: 527 classes, "Speech" the first, "Field recording" the last.
 FIRST, LAST, COUNT = "Speech", "Field recording", 527
@@ -36,7 +42,9 @@ def test_a_tagger_names_what_can_be_seen() -> None:
     assert find_vocabulary(("Chicken, rooster",), ("rooster",)).members == ((0,),)
     anything = find_vocabulary((), ("a zebra",))
     assert (anything.prompts, anything.members) == (("a zebra",), None)
-    assert len(find_vocabulary(()).prompts) == len({row.prompt for row in read_table() if row.prompt})
+    assert len(find_vocabulary(()).prompts) == len(
+        {row.prompt for row in read_table() if row.prompt}
+    )
 
 
 def test_what_no_tagger_knows() -> None:
@@ -67,7 +75,9 @@ def test_concepts_that_cannot_be_used(text: str, complaint: str) -> None:
 def test_users_edit_the_table(tmp_path: Path) -> None:
     mine = tmp_path / "mine.csv"
     mine.write_text('# mine\nname,prompt,group\nBark,"a big, black dog",animals\nPurr,,animals\n')
-    assert find_vocabulary(("Bark", "Purr"), table=read_table(mine)).prompts == ("a big, black dog",)
+    assert find_vocabulary(("Bark", "Purr"), table=read_table(mine)).prompts == (
+        "a big, black dog",
+    )
     for text, complaint in (
         ("name,prompt\nBark,a dog\n", "first line must be name,prompt,group"),
         ("name,prompt,group\nBark,a dog\n", "row 2: needed are a name, a prompt and a group"),

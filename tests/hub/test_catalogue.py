@@ -29,7 +29,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with serving(monkeypatch, tmp_path / "cache") as hub:
         for repository in (CLIPSEG, DINO):
             hub.add(repository, folder)
-        monkeypatch.setattr("time.sleep", lambda _: None)  # the hub's library waits between its tries
+        monkeypatch.setattr(
+            "time.sleep", lambda _: None
+        )  # the hub's library waits between its tries
         yield hub
 
 
@@ -46,7 +48,9 @@ def test_every_entry_says_what_a_user_has_to_know() -> None:
         assert name == model.name
         assert model.licence == model.licence.lower()
         assert model.purpose
-        assert model.permissive or model.reserve or model.gated  # nothing restricted looks like a default
+        assert (
+            model.permissive or model.reserve or model.gated
+        )  # nothing restricted looks like a default
         if model.repository is not None:
             assert HubAddress.parse(str(model.address)) == model.address
     assert not find_model("imagebind").permissive
@@ -108,7 +112,9 @@ def test_what_the_hub_refuses(
     assert _run(capsys, *accepted)[0] == 0
 
 
-def test_a_licence_has_to_be_accepted_by_name(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_licence_has_to_be_accepted_by_name(
+    hub: FakeHub, capsys: pytest.CaptureFixture[str]
+) -> None:
     for words in (["dinov3-vits16"], ["dinov3-vits16", "--accept_licence", "clipseg"]):
         code, _, error = _run(capsys, *words)
         assert code == 2
@@ -131,7 +137,9 @@ def test_a_broken_connection_and_an_interrupted_download(
     with pytest.raises(UserError, match="ecmvae fetch clipseg"):
         weights_folder("clipseg")
 
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # 10 MB: what was received is kept
+    monkeypatch.setattr(
+        "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000
+    )  # 10 MB: what was received is kept
     hub.cuts = 1
     hub.requests.clear()
     hub.ranges.clear()
@@ -150,7 +158,9 @@ def test_a_repository_without_weights(hub: FakeHub, capsys: pytest.CaptureFixtur
     assert "lacks model.safetensors" in _run(capsys, "clipseg")[2]
 
 
-def test_the_list_shows_them_without_torch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_shows_them_without_torch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()

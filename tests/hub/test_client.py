@@ -8,7 +8,15 @@ import pytest
 from fake_hub import FakeHub, serving
 
 from ecmvae.errors import UserError
-from ecmvae.hub.client import HubAddress, cache_folder, check_sha256, fetch, is_offline, push, sha256_of
+from ecmvae.hub.client import (
+    HubAddress,
+    cache_folder,
+    check_sha256,
+    fetch,
+    is_offline,
+    push,
+    sha256_of,
+)
 
 FILES = ("small.txt", "large.bin", "absent.md")
 HERE = HubAddress("someone/thing")
@@ -28,18 +36,26 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 def test_addresses() -> None:
     assert HubAddress.parse("hf://someone/thing") == HERE
-    assert HubAddress.parse(str(Path("hf://someone/thing@v1.0"))) == HubAddress("someone/thing", "v1.0")
-    assert [HubAddress.parse(text) for text in ("someone/thing", "hf://thing", "runs/demo/best", "hf://a/b/c")] == [
-        None
-    ] * 4
+    assert HubAddress.parse(str(Path("hf://someone/thing@v1.0"))) == HubAddress(
+        "someone/thing", "v1.0"
+    )
+    assert [
+        HubAddress.parse(text)
+        for text in ("someone/thing", "hf://thing", "runs/demo/best", "hf://a/b/c")
+    ] == [None] * 4
     assert HubAddress.parse(str(HubAddress("a/b", "c"))) == HubAddress("a/b", "c")
 
 
-def test_fetched_once_then_kept(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_once_then_kept(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = fetch(HERE, FILES)
     assert (folder / "small.txt").read_text() == "few words"
     assert sha256_of(folder / "large.bin") == sha256_of(tmp_path / "original" / "large.bin")
-    assert sorted(path.name for path in folder.iterdir()) == ["large.bin", "small.txt"]  # more.bin was not asked for
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "large.bin",
+        "small.txt",
+    ]  # more.bin was not asked for
     assert cache_folder() in folder.parents
 
     hub.requests.clear()
@@ -49,7 +65,9 @@ def test_fetched_once_then_kept(hub: FakeHub, tmp_path: Path, monkeypatch: pytes
     assert fetch(HERE, FILES) == folder
     assert hub.requests == []
     monkeypatch.delenv("ECMVAE_OFFLINE")
-    assert fetch(HubAddress("someone/thing", folder.name), FILES) == folder  # a commit never changes
+    assert (
+        fetch(HubAddress("someone/thing", folder.name), FILES) == folder
+    )  # a commit never changes
     assert hub.requests == []
 
 
@@ -90,7 +108,9 @@ def test_a_download_cut_short_is_no_download(hub: FakeHub, monkeypatch: pytest.M
 
 def test_another_content_of_the_same_length_is_refused(hub: FakeHub) -> None:
     hub.swapped = bytes(256 * 200)
-    with pytest.raises(UserError, match=r"large.bin is damaged: its SHA-256 is \w{12}..., not \w{12}"):
+    with pytest.raises(
+        UserError, match=r"large.bin is damaged: its SHA-256 is \w{12}..., not \w{12}"
+    ):
         fetch(HERE, FILES)
 
 
@@ -103,12 +123,16 @@ def test_pushed_and_fetched_again(hub: FakeHub, tmp_path: Path) -> None:
         name: (original / name).read_bytes() for name in ("small.txt", "large.bin")
     }
     (original / "small.txt").write_text("other words")
-    push(original, "someone/new", ("small.txt", "more.bin"), new_only=("small.txt",), token="hf_none")
+    push(
+        original, "someone/new", ("small.txt", "more.bin"), new_only=("small.txt",), token="hf_none"
+    )
     assert hub.files["someone/new"]["small.txt"] == b"few words"
     assert sorted(hub.files["someone/new"]) == ["large.bin", "more.bin", "small.txt"]
 
 
-def test_a_full_disk_is_not_the_users_mistake(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_the_users_mistake(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -8,7 +8,9 @@ from ecmvae.cli import main
 from ecmvae.hub.named_models import named_models
 
 
-def test_the_list_names_every_model(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_list_names_every_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["models"]) == 0
     lines = capsys.readouterr().out.splitlines()

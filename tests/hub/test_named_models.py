@@ -13,7 +13,12 @@ from ecmvae.hub import named_models as registry
 from ecmvae.hub.named_models import NamedModel, did_you_mean, named_models
 
 WEIGHTS = bytes(range(256)) * 100
-ENTRY = {"summary": "two words", "sha256": sha256(WEIGHTS).hexdigest(), "size": len(WEIGHTS), "licence": "MIT"}
+ENTRY = {
+    "summary": "two words",
+    "sha256": sha256(WEIGHTS).hexdigest(),
+    "size": len(WEIGHTS),
+    "licence": "MIT",
+}
 
 
 def _fill(folder: Path) -> Path:
@@ -47,19 +52,25 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 def test_the_list_is_read_in_its_order(listed: Path) -> None:
     models = named_models()
     assert list(models) == ["near-small", "far-large"]
-    assert models["near-small"] == NamedModel(name="near-small", home=listed, source="package", **ENTRY)
+    assert models["near-small"] == NamedModel(
+        name="near-small", home=listed, source="package", **ENTRY
+    )
 
 
 def test_a_packaged_model(listed: Path) -> None:
     model = named_models()["near-small"]
-    with pytest.raises(UserError, match=r"near-small should come with ecmvae and is missing.*reinstall"):
+    with pytest.raises(
+        UserError, match=r"near-small should come with ecmvae and is missing.*reinstall"
+    ):
         model.folder()
     assert model.state()[0] == "damaged"
     folder = _fill(listed / "near-small")
     assert model.folder() == folder
     assert model.state() == ("packaged", "")
     (folder / "model.safetensors").write_bytes(WEIGHTS[:-1] + b"x")
-    with pytest.raises(UserError, match=r"model.safetensors is damaged: its SHA-256.*reinstall ecmvae"):
+    with pytest.raises(
+        UserError, match=r"model.safetensors is damaged: its SHA-256.*reinstall ecmvae"
+    ):
         model.folder()
     assert model.state()[0] == "damaged"
 

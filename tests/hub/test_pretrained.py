@@ -63,10 +63,16 @@ def test_saved_and_loaded_by_path(model: ECMVAE, tmp_path: Path) -> None:
 
 
 def test_16_bits_on_disk_are_32_in_memory(model: ECMVAE, tmp_path: Path) -> None:
-    full, half = (model.save_pretrained(tmp_path / str(bits), config=CONFIG, half=bits == 16) for bits in (32, 16))
+    full, half = (
+        model.save_pretrained(tmp_path / str(bits), config=CONFIG, half=bits == 16)
+        for bits in (32, 16)
+    )
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (full, half)]
     assert 0.5 < sizes[1] / sizes[0] < 0.52
-    stored, loaded = load_file(half / "model.safetensors"), ECMVAE.from_pretrained(half).state_dict()
+    stored, loaded = (
+        load_file(half / "model.safetensors"),
+        ECMVAE.from_pretrained(half).state_dict(),
+    )
     for name, tensor in model.state_dict().items():
         assert loaded[name].dtype == tensor.dtype
         if tensor.is_floating_point():
@@ -79,8 +85,12 @@ def test_16_bits_on_disk_are_32_in_memory(model: ECMVAE, tmp_path: Path) -> None
 def test_numbers_too_large_for_16_bits_are_refused(tmp_path: Path) -> None:
     model = build_model(CONFIG.model, image_size=32)
     with torch.no_grad():
-        model.prior_branch.decoder.get_parameter(next(iter(model.prior_branch.decoder.state_dict()))).fill_(1e5)
-    with pytest.raises(UserError, match=r"1 tensors hold numbers too large for 16 bits \(prior_branch"):
+        model.prior_branch.decoder.get_parameter(
+            next(iter(model.prior_branch.decoder.state_dict()))
+        ).fill_(1e5)
+    with pytest.raises(
+        UserError, match=r"1 tensors hold numbers too large for 16 bits \(prior_branch"
+    ):
         model.save_pretrained(tmp_path / "m", config=CONFIG, half=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -92,7 +102,12 @@ def test_a_model_without_its_config_is_not_saved(tmp_path: Path) -> None:
 
 def test_pushed_and_loaded_from_the_hub(model: ECMVAE, hub: FakeHub) -> None:
     model.push_to_hub("someone/mine", config=CONFIG, half=True, token="hf_none")
-    assert sorted(hub.files["someone/mine"]) == ["README.md", "config.yaml", "metadata.json", "model.safetensors"]
+    assert sorted(hub.files["someone/mine"]) == [
+        "README.md",
+        "config.yaml",
+        "metadata.json",
+        "model.safetensors",
+    ]
     assert b'VideoPredictor("hf://someone/mine")' in hub.files["someone/mine"]["README.md"]
     first = ECMVAE.from_pretrained("someone/mine")
     assert torch.allclose(answer(first), answer(model), atol=0.05)
@@ -124,6 +139,8 @@ def test_a_model_of_another_kind_is_refused(model: ECMVAE, tmp_path: Path) -> No
     class Other(ECMVAE):
         """A baseline."""
 
-    folder = model.save_pretrained(tmp_path / "m", config=Config(model=CONFIG.model, data=CONFIG.data))
+    folder = model.save_pretrained(
+        tmp_path / "m", config=Config(model=CONFIG.model, data=CONFIG.data)
+    )
     with pytest.raises(UserError, match=r"is a ECMVAE, not a Other: use ecmvae\.load_model"):
         Other.from_pretrained(folder)

@@ -36,16 +36,24 @@ def _model(kind: str, dim: int, **loss: float) -> tuple[ECMVAE, Objective]:
 
 def _clip() -> tuple[Tensor, Tensor, Tensor]:
     torch.manual_seed(3)
-    return torch.randn(1, 1, 3, 32, 32), torch.rand(1, 1, 128), (torch.rand(1, 1, 1, 32, 32) > 0.6).float()
+    return (
+        torch.randn(1, 1, 3, 32, 32),
+        torch.rand(1, 1, 128),
+        (torch.rand(1, 1, 1, 32, 32) > 0.6).float(),
+    )
 
 
 @torch.no_grad()
-def _by_quadrature(model: ECMVAE, clip: ClipInputs, masks: Tensor, nodes: int) -> tuple[float, float]:
+def _by_quadrature(
+    model: ECMVAE, clip: ClipInputs, masks: Tensor, nodes: int
+) -> tuple[float, float]:
     """The ELBO and log p(y|x) of one frame, by Gauss-Hermite quadrature over the product of its one-wide latents."""
     x, weight = (torch.from_numpy(each).float() for each in hermgauss(nodes))
     posterior, prior = model.posterior_latents(masks, clip), model.prior_latents(clip)
     grids = torch.meshgrid(*[x] * len(prior), indexing="ij")
-    log_weight = sum(torch.meshgrid(*[(weight / math.sqrt(math.pi)).log()] * len(prior), indexing="ij")).flatten()
+    log_weight = sum(
+        torch.meshgrid(*[(weight / math.sqrt(math.pi)).log()] * len(prior), indexing="ij")
+    ).flatten()
     count = nodes ** len(prior)
     many = ClipInputs(
         clip.frames.expand(count, -1, -1, -1, -1),
@@ -56,10 +64,15 @@ def _by_quadrature(model: ECMVAE, clip: ClipInputs, masks: Tensor, nodes: int) -
     def expected(latents) -> Tensor:
         """Log p(y|x, z) at the nodes of a distribution."""
         points = [
-            (each.mean + math.sqrt(2) * each.std * grid.flatten()).mT for each, grid in zip(latents, grids, strict=True)
+            (each.mean + math.sqrt(2) * each.std * grid.flatten()).mT
+            for each, grid in zip(latents, grids, strict=True)
         ]
         logits = model.decode_latents(dict(zip(prior, points, strict=True)), many)
-        return -F.binary_cross_entropy_with_logits(logits, masks.expand_as(logits), reduction="none").flatten(1).sum(1)
+        return (
+            -F.binary_cross_entropy_with_logits(logits, masks.expand_as(logits), reduction="none")
+            .flatten(1)
+            .sum(1)
+        )
 
     kl = sum(
         torch.distributions.kl_divergence(
@@ -76,7 +89,9 @@ def _by_quadrature(model: ECMVAE, clip: ClipInputs, masks: Tensor, nodes: int) -
 def test_bounds_are_those_of_brute_force(kind: str, nodes: int) -> None:
     model, _ = _model(kind, 1)
     frames, audio, masks = _clip()
-    model.posterior_branch.injection.mix.weight.data *= 0.4  # few draws are then enough for importance weights
+    model.posterior_branch.injection.mix.weight.data *= (
+        0.4  # few draws are then enough for importance weights
+    )
     clip, y = model.condition(frames, audio), masks.flatten(0, 1)
     elbo, log_likelihood = _by_quadrature(model, clip, y, nodes)
     with torch.no_grad():
@@ -104,7 +119,10 @@ def test_the_loss_is_the_bound_of_the_model(kind: str) -> None:
     model, objective = _model(kind, 4)
     frames, audio, masks = _clip()
     clip = model.condition(frames, audio)
-    output, scored = model(frames, audio, masks, latents="mean"), model.score(masks.flatten(0, 1), clip, "mean")
+    output, scored = (
+        model(frames, audio, masks, latents="mean"),
+        model.score(masks.flatten(0, 1), clip, "mean"),
+    )
     bce = F.binary_cross_entropy_with_logits(output.posterior_logits, masks, reduction="sum")
     torch.testing.assert_close(scored.log_likelihood.sum(), -bce)
     values = objective(output, masks).values
@@ -112,7 +130,9 @@ def test_the_loss_is_the_bound_of_the_model(kind: str) -> None:
         torch.testing.assert_close(values[f"kl_{name}"], scored.kl_by_latent[name].mean())
     shared = scored.latents["shared"].geometric_js(output.prior["shared"])
     torch.testing.assert_close(values["geometric_js_shared"], shared.mean())
-    torch.testing.assert_close(scored.elbo, scored.log_likelihood - sum(scored.kl_by_latent.values()))
+    torch.testing.assert_close(
+        scored.elbo, scored.log_likelihood - sum(scored.kl_by_latent.values())
+    )
 
 
 def test_they_are_one_family() -> None:
@@ -141,8 +161,18 @@ def test_one_kl_one_product_and_one_reparameterisation_in_the_tree() -> None:
         if noise.search(text := path.read_text()) and density.search(text)
     }
     assert both == {"vae/gaussian.py"}
-    full_covariance = {"vae/linear.py"}  # the exact density of probabilistic PCA is not a diagonal Gaussian's
+    full_covariance = {
+        "vae/linear.py"
+    }  # the exact density of probabilistic PCA is not a diagonal Gaussian's
     logit = {"models/regions.py"}  # of a log-probability, log p - log(1 - p)
-    for forbidden, elsewhere in (("torch.distributions", full_covariance), ("kl_div(", set()), ("expm1(", logit)):
-        found = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if forbidden in path.read_text()}
+    for forbidden, elsewhere in (
+        ("torch.distributions", full_covariance),
+        ("kl_div(", set()),
+        ("expm1(", logit),
+    ):
+        found = {
+            str(path.relative_to(SOURCES))
+            for path in SOURCES.rglob("*.py")
+            if forbidden in path.read_text()
+        }
         assert found <= {"vae/gaussian.py"} | elsewhere

@@ -16,7 +16,9 @@ PRESENT = [model for model in named_models().values() if model.packaged]
 
 def test_the_list_and_the_folders_agree() -> None:
     assert PRESENT
-    assert sorted(model.name for model in PRESENT) == sorted(path.name for path in PACKAGED.iterdir() if path.is_dir())
+    assert sorted(model.name for model in PRESENT) == sorted(
+        path.name for path in PACKAGED.iterdir() if path.is_dir()
+    )
 
 
 @pytest.mark.parametrize("model", PRESENT, ids=lambda model: model.name)
@@ -28,12 +30,16 @@ def test_it_is_what_the_list_says(model) -> None:
     card = ModelCard.load(folder / "README.md")
     assert card.data.license == model.licence
     assert card.data.model_name == model.name
-    assert all(word in card.text for word in ("GPL-2", "CC-BY-SA", "## Limits", "No AVSBench score"))
+    assert all(
+        word in card.text for word in ("GPL-2", "CC-BY-SA", "## Limits", "No AVSBench score")
+    )
     metadata = json.loads((folder / "metadata.json").read_text())
     assert f"`{metadata['command']}`, commit {metadata['commit']}" in card.text
 
 
-def test_the_first_is_the_default_of_predict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_first_is_the_default_of_predict(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert default_model() == PACKAGED / PRESENT[0].name
 

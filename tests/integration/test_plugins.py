@@ -68,7 +68,16 @@ def test_training_uses_them(run: Path) -> None:
 
 
 def test_evaluation_uses_them(run: Path) -> None:
-    words = ["evaluate", "--checkpoint", str(run), "--trust_code", "--task", "my_parts.data:squares", "--split", "val"]
+    words = [
+        "evaluate",
+        "--checkpoint",
+        str(run),
+        "--trust_code",
+        "--task",
+        "my_parts.data:squares",
+        "--split",
+        "val",
+    ]
     assert main([*words, "--metrics", "[my_parts.metric:AreaRatio]", "--out", "scores"]) == 0
     (file,) = Path("scores").rglob("report.json")
     report = json.loads(file.read_text())
@@ -115,12 +124,18 @@ def test_objects_need_no_configuration(folder: Path) -> None:
 def test_training_takes_clips_that_no_configuration_names(folder: Path, tmp_path: Path) -> None:
     from my_parts.data import squares
 
-    config = load_config("mine.yaml", {"train.out": str(tmp_path), "train.epochs": 1, "data.name": "s4"})
+    config = load_config(
+        "mine.yaml", {"train.out": str(tmp_path), "train.epochs": 1, "data.name": "s4"}
+    )
     clips = {split: squares(config.data, split, seed=5) for split in ("train", "val")}
-    assert (train(config, train_clips=clips["train"], val_clips=clips["val"]) / "best" / "config.yaml").is_file()
+    assert (
+        train(config, train_clips=clips["train"], val_clips=clips["val"]) / "best" / "config.yaml"
+    ).is_file()
 
 
-def test_code_in_a_foreign_folder_is_refused_in_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_in_a_foreign_folder_is_refused_in_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["predict", "dog.mp4", "--checkpoint", str(run), "--out", "never"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "import path" in line
@@ -133,7 +148,10 @@ def test_code_in_a_foreign_folder_is_refused_in_one_line(run: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model.audio.name=vgish", "unknown audio encoder 'vgish': choose from vggish, vggish_small"),
+        (
+            "model.audio.name=vgish",
+            "unknown audio encoder 'vgish': choose from vggish, vggish_small",
+        ),
         ("model.audio.name=my_parts.backbone:Strided", "it lacks"),
         ("model.audio.name=my_parts.fusion:CHANNELS", "cannot import"),
         ("model.fusion.kind=tpavy", "unknown fusion 'tpavy': choose from"),
@@ -146,7 +164,15 @@ def test_a_wrong_choice_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, setting: str, message: str
 ) -> None:
     key, _, value = setting.partition("=")
-    words = ["train", "--config", "mine.yaml", f"--{key}", value, "--train.out", str(tmp_path / "runs")]
+    words = [
+        "train",
+        "--config",
+        "mine.yaml",
+        f"--{key}",
+        value,
+        "--train.out",
+        str(tmp_path / "runs"),
+    ]
     assert main(words) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
@@ -157,7 +183,15 @@ def test_an_encoder_that_does_not_fit_the_checkpoint_is_refused_before_training(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The checkpoint hears 24 kHz and is 768 wide; VGGish's relative is neither."""
-    words = ["train", "--config", "mine.yaml", "--model.audio.name", "vggish_small", "--train.out", str(tmp_path / "r")]
+    words = [
+        "train",
+        "--config",
+        "mine.yaml",
+        "--model.audio.name",
+        "vggish_small",
+        "--train.out",
+        str(tmp_path / "r"),
+    ]
     assert main([*words, "--train.initial_checkpoint", str(run)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "my_parts.audio:BandsEncoder" in line

@@ -30,13 +30,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     classes = {"model.num_classes": "22", "loss.structure": "0", "loss.posterior_structure": "0"}
     for name, more in (("masks", {}), ("classes", classes)):
-        options = [word for key, value in {**small, **more, "train.name": name}.items() for word in (f"--{key}", value)]
+        options = [
+            word
+            for key, value in {**small, **more, "train.name": name}.items()
+            for word in (f"--{key}", value)
+        ]
         assert main(["train", "--config", str(DEBUG), *options]) == 0
     return root
 
 
 def evaluated(runs: Path, out: Path, model: str, data: Path, *more: str) -> dict:
-    words = ["evaluate", "--checkpoint", str(runs / f"{model}-001"), "--data", str(data), "--out", str(out), *more]
+    words = [
+        "evaluate",
+        "--checkpoint",
+        str(runs / f"{model}-001"),
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        *more,
+    ]
     assert main([*words, "--device", "cpu"]) == 0
     (folder,) = out.iterdir()
     assert (folder / "clips.csv").read_text().count("\n") > 1
@@ -66,14 +79,18 @@ def test_named_protocols(runs: Path, tmp_path: Path) -> None:
 
 def test_boxes_are_scored_as_boxes_and_never_as_masks(runs: Path, tmp_path: Path) -> None:
     write_set(tmp_path / "data", "vggss_extended", {"test": 3})
-    report = evaluated(runs, tmp_path / "out", "masks", tmp_path / "data", "--task", "vggss_extended")
+    report = evaluated(
+        runs, tmp_path / "out", "masks", tmp_path / "data", "--task", "vggss_extended"
+    )
     assert set(report["scores"]["real"]) == {"localisation", "extended"}
     assert "miou" not in report
     assert "fscore" not in report
     assert report["ciou"] == report["scores"]["real"]["localisation"]["ciou"]
     assert set(report["floors"]) == {"middle"}
     header, *lines = (tmp_path / "out/vggss_extended_test/clips.csv").read_text().splitlines()
-    assert header.startswith("name,category,frames,sounding_frames,ciou,confidence,ciou_silent,ciou_shuffled")
+    assert header.startswith(
+        "name,category,frames,sounding_frames,ciou,confidence,ciou_silent,ciou_shuffled"
+    )
     assert len(lines) == 6
     assert "maps against boxes" in (tmp_path / "out/vggss_extended_test/report.md").read_text()
 
@@ -96,16 +113,33 @@ def test_the_other_sets(runs: Path, tmp_path: Path) -> None:
     ("name", "words", "message"),
     [
         ("refavs", ["--split", "test_n"], "has no masks: scores need a split with ground truth"),
-        ("refavs", ["--split", "test_s", "--metrics", "[extended]"], "single pictures, not clips of 5 frames"),
+        (
+            "refavs",
+            ["--split", "test_s", "--metrics", "[extended]"],
+            "single pictures, not clips of 5 frames",
+        ),
         ("vpo_ss", ["--split", "tset"], "no clip has split 'tset'; choose from train, val, test"),
         ("vpo_ss", ["--save_predictions", "masks"], "does not say where its clips' files are"),
     ],
 )
 def test_mistakes_are_one_line(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: list[str], message: str
+    runs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    words: list[str],
+    message: str,
 ) -> None:
     write_set(tmp_path / "data", name)
-    start = ["evaluate", "--checkpoint", str(runs / "masks-001"), "--data", str(tmp_path / "data"), "--task", name]
+    start = [
+        "evaluate",
+        "--checkpoint",
+        str(runs / "masks-001"),
+        "--data",
+        str(tmp_path / "data"),
+        "--task",
+        name,
+    ]
     assert main([*start, "--device", "cpu", "--out", str(tmp_path / "out"), *words]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("ecmvae: error: ")
@@ -113,12 +147,25 @@ def test_mistakes_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_sets_that_cannot_train_say_so(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sets_that_cannot_train_say_so(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_set(tmp_path / "is3", "is3")
-    start = ["train", "--config", str(DEBUG), "--train.out", str(tmp_path / "runs"), "--train.device", "cpu"]
+    start = [
+        "train",
+        "--config",
+        str(DEBUG),
+        "--train.out",
+        str(tmp_path / "runs"),
+        "--train.device",
+        "cpu",
+    ]
     assert main([*start, "--data.name", "is3", "--data.root", str(tmp_path / "is3")]) == 2
     assert "no clip has split 'train'; choose from test" in capsys.readouterr().err
-    assert main([*start, "--data.name", "aviseg", "--data.root", "x", "--model.num_classes", "27"]) == 2
+    assert (
+        main([*start, "--data.name", "aviseg", "--data.root", "x", "--model.num_classes", "27"])
+        == 2
+    )
     assert "data.name=aviseg does not have" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "is3" / "images")
     assert main(["check-data", str(tmp_path / "is3")]) == 2

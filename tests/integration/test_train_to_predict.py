@@ -51,18 +51,45 @@ def test_train_evaluate_predict(name: str, tmp_path: Path, monkeypatch: pytest.M
     assert set(report["scores"]) == {"real", "silent", "shuffled"}
 
     scene = scenes.scene(0)
-    write_video(tmp_path / "clip.mp4", (scene.pictures[k // 12] for k in range(60)), 12, scene.waveform.numpy(), 16_000)
-    assert main(["predict", "clip.mp4", "--out", "out.mp4", "--checkpoint", str(run), "--device", "cpu"]) == 0
+    write_video(
+        tmp_path / "clip.mp4",
+        (scene.pictures[k // 12] for k in range(60)),
+        12,
+        scene.waveform.numpy(),
+        16_000,
+    )
+    assert (
+        main(
+            ["predict", "clip.mp4", "--out", "out.mp4", "--checkpoint", str(run), "--device", "cpu"]
+        )
+        == 0
+    )
     overlay = probe(tmp_path / "out.mp4")
     assert overlay.frame_count == 60
     assert len(overlay.audio_tracks) == 1
 
 
-def test_a_checkpoint_of_another_config_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_miniature(tmp_path / "data", "s4", {"train": 2, "val": 2, "test": 2}, source=ShapeScenes("s4", size=64))
+def test_a_checkpoint_of_another_config_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_miniature(
+        tmp_path / "data",
+        "s4",
+        {"train": 2, "val": 2, "test": 2},
+        source=ShapeScenes("s4", size=64),
+    )
     assert len(read_clips(tmp_path / "data", "s4")) == 6
     out = str(tmp_path / "runs")
-    words = ["--config", str(DEBUG), "--train.out", out, "--data.length", "8", "--data.val_length", "2"]
+    words = [
+        "--config",
+        str(DEBUG),
+        "--train.out",
+        out,
+        "--data.length",
+        "8",
+        "--data.val_length",
+        "2",
+    ]
     assert main(["train", *words, "--train.epochs", "1", "--train.device", "cpu"]) == 0
     best = tmp_path / "runs" / "debug-001" / "best"
     settings = (best / "config.yaml").read_text().replace("dim: 4", "dim: 5")

@@ -4,17 +4,30 @@ from pathlib import Path
 
 import torch
 
-from ecmvae.losses.latent import MutualInformationBound, cross_covariance, info_nce, orthogonality_loss
+from ecmvae.losses.latent import (
+    MutualInformationBound,
+    cross_covariance,
+    info_nce,
+    orthogonality_loss,
+)
 from ecmvae.models.fusion import Match
 
-KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "vae" / "difference_loss.json").read_text())
+KNOWN = json.loads(
+    (Path(__file__).parents[1] / "reference" / "vae" / "difference_loss.json").read_text()
+)
 
 
 def test_orthogonality_against_known_answers() -> None:
     for case in KNOWN["cases"]:
         a, b = (torch.tensor(case[name], dtype=torch.float64) for name in "ab")
-        assert math.isclose(orthogonality_loss(a, b).item(), case["frobenius_version"], abs_tol=KNOWN["tol"])
-        assert math.isclose(cross_covariance(a, b).square().mean().item(), case["mean_version"], abs_tol=KNOWN["tol"])
+        assert math.isclose(
+            orthogonality_loss(a, b).item(), case["frobenius_version"], abs_tol=KNOWN["tol"]
+        )
+        assert math.isclose(
+            cross_covariance(a, b).square().mean().item(),
+            case["mean_version"],
+            abs_tol=KNOWN["tol"],
+        )
 
 
 def test_unrelated_codes_are_orthogonal_and_equal_ones_are_not() -> None:
@@ -28,7 +41,8 @@ def test_bound_is_the_gaussian_log_density() -> None:
     bound = MutualInformationBound(4, 3).double()
     visual, audio = torch.randn(7, 4).double(), torch.randn(7, 4).double()
     mean, logvar, target = (
-        torch.tanh(layer(x)) for layer, x in ((bound.mean, visual), (bound.logvar, visual), (bound.target, audio))
+        torch.tanh(layer(x))
+        for layer, x in ((bound.mean, visual), (bound.logvar, visual), (bound.target, audio))
     )
     density = torch.distributions.Normal(mean, (0.5 * logvar).exp()).log_prob(target).sum(1).mean()
     torch.testing.assert_close(bound(visual, audio), density)

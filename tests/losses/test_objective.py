@@ -18,7 +18,9 @@ def _config(**parts: dict) -> Config:
     return config_from_dict({"model": model, "data": {"image_size": 64}, **parts})
 
 
-def _step(config: Config, supervised: torch.Tensor | None = None) -> tuple[Objective, SegmentationOutput, Tensor]:
+def _step(
+    config: Config, supervised: torch.Tensor | None = None
+) -> tuple[Objective, SegmentationOutput, Tensor]:
     torch.manual_seed(0)
     model = build_model(config.model, image_size=64)
     masks = (torch.rand(2, 3, 1, 64, 64) > 0.7).float()
@@ -116,10 +118,14 @@ def test_without_latents_the_loss_is_the_structure_loss() -> None:
 CLASSES = 5
 
 
-def _several_classes(**loss: float) -> tuple[Objective, SegmentationOutput, torch.Tensor, torch.Tensor]:
+def _several_classes(
+    **loss: float,
+) -> tuple[Objective, SegmentationOutput, torch.Tensor, torch.Tensor]:
     """Two clips of three frames, the last one padding, of which the first alone has a label."""
     values = {"structure": 0.0, "posterior_structure": 0.0, "audio_visual_matching": 0.5, **loss}
-    config = _config(model={"num_classes": CLASSES}, data={"image_size": 64, "name": "avss"}, loss=values)
+    config = _config(
+        model={"num_classes": CLASSES}, data={"image_size": 64, "name": "avss"}, loss=values
+    )
     torch.manual_seed(0)
     model = build_model(config.model, image_size=64)
     labels = torch.randint(0, CLASSES, (2, 3, 64, 64))
@@ -135,7 +141,10 @@ REAL = torch.tensor([[True, True, False]]).expand(2, -1)
 def test_classes_learn_by_cross_entropy_at_labelled_frames() -> None:
     loss, output, masks, labels = _several_classes()
     terms = loss(output, masks, FIRST, labels=labels, valid=REAL)
-    for name, logits in (("cross_entropy", output.logits), ("posterior_cross_entropy", output.posterior_logits)):
+    for name, logits in (
+        ("cross_entropy", output.logits),
+        ("posterior_cross_entropy", output.posterior_logits),
+    ):
         chosen = logits[:, 0].log_softmax(1).gather(1, labels[:, 0, None])
         assert terms.values[name].item() == pytest.approx(-chosen.mean().item(), rel=1e-5)
         assert terms.weights[name] == 1.0
@@ -166,26 +175,44 @@ def test_padded_frames_count_nowhere() -> None:
         return dataclasses.replace(
             branch,
             logits=broken(branch.logits),
-            samples=LatentSamples(**{name: broken(each) for name, each in vars(branch.samples).items()}),
+            samples=LatentSamples(
+                **{name: broken(each) for name, each in vars(branch.samples).items()}
+            ),
             fused=tuple(broken(stage) for stage in branch.fused),
             audio=tuple(broken(sound) for sound in branch.audio),
         )
 
     prior, posterior = broken_branch(output.prior_branch), broken_branch(output.posterior_branch)
     poisoned = dataclasses.replace(
-        output, logits=prior.logits, posterior_logits=posterior.logits, prior_branch=prior, posterior_branch=posterior
+        output,
+        logits=prior.logits,
+        posterior_logits=posterior.logits,
+        prior_branch=prior,
+        posterior_branch=posterior,
     )
     torch.manual_seed(1)
     terms = loss(output, masks, FIRST, labels=labels, valid=REAL)
     torch.manual_seed(1)
-    assert loss(poisoned, masks, FIRST, labels=labels, valid=REAL).total.item() == pytest.approx(terms.total.item())
-    assert {"orthogonality", "mutual_information", "audio_visual_matching", "cross_entropy", "js_shared"} <= set(
-        terms.values
+    assert loss(poisoned, masks, FIRST, labels=labels, valid=REAL).total.item() == pytest.approx(
+        terms.total.item()
     )
+    assert {
+        "orthogonality",
+        "mutual_information",
+        "audio_visual_matching",
+        "cross_entropy",
+        "js_shared",
+    } <= set(terms.values)
 
 
 def test_no_term_at_all_is_the_users_mistake() -> None:
-    off = {"structure": 0.0, "posterior_structure": 0.0, "kl": 0.0, "orthogonality": 0.0, "mutual_information": 0.0}
+    off = {
+        "structure": 0.0,
+        "posterior_structure": 0.0,
+        "kl": 0.0,
+        "orthogonality": 0.0,
+        "mutual_information": 0.0,
+    }
     loss, output, masks = _step(_config(loss=off))
     with pytest.raises(UserError, match="every loss term is off"):
         _ = loss(output, masks).total

@@ -74,7 +74,9 @@ def test_audio_visual_matching_loss_against_numpy() -> None:
         p, q = softmax(audio), softmax(seen)
         expected += (p * np.log(p / q)).sum(1) / 2
     sound = torch.tensor(audio)
-    got = audio_visual_matching_loss([torch.tensor(each) for each in fused], [sound, sound], torch.tensor(logits))
+    got = audio_visual_matching_loss(
+        [torch.tensor(each) for each in fused], [sound, sound], torch.tensor(logits)
+    )
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-8)
 
 
@@ -83,7 +85,10 @@ def test_audio_visual_matching_loss_as_avsbench_has_it_for_s4(normalise: bool) -
     """Probabilities pooled, cut at one half, the mean inside, minus the log of the cosine: a plain loop."""
     rng = np.random.default_rng(2)
     fused = [rng.uniform(0, 1, size=(3, 6, side, side)) for side in (8, 4)]
-    sounds, logits = [rng.uniform(0, 1, size=(3, 6)) for _ in fused], rng.normal(size=(3, 1, 16, 16))
+    sounds, logits = (
+        [rng.uniform(0, 1, size=(3, 6)) for _ in fused],
+        rng.normal(size=(3, 1, 16, 16)),
+    )
     logits[2] = -5  # nothing predicted: nothing to compare with
     expected = np.zeros(3)
     for stage, sound in zip(fused, sounds, strict=True):
@@ -102,14 +107,19 @@ def test_audio_visual_matching_loss_as_avsbench_has_it_for_s4(normalise: bool) -
             expected[n] += -np.log(product + 1e-6) / 2
     form = MatchingForm(distance="cosine", threshold=True, normalise=normalise)
     got = audio_visual_matching_loss(
-        [torch.tensor(s) for s in fused], [torch.tensor(s) for s in sounds], torch.tensor(logits), form
+        [torch.tensor(s) for s in fused],
+        [torch.tensor(s) for s in sounds],
+        torch.tensor(logits),
+        form,
     )
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_audio_visual_matching_loss_needs_equal_widths() -> None:
     with pytest.raises(ValueError, match=r"set model\.channels to 6"):
-        audio_visual_matching_loss([torch.rand(1, 4, 2, 2)], [torch.rand(1, 6)], torch.rand(1, 1, 8, 8))
+        audio_visual_matching_loss(
+            [torch.rand(1, 4, 2, 2)], [torch.rand(1, 6)], torch.rand(1, 1, 8, 8)
+        )
 
 
 def test_class_loss_against_closed_forms() -> None:
@@ -117,7 +127,9 @@ def test_class_loss_against_closed_forms() -> None:
     sure = 3.0  # logit of the right class, the four others at 0
     logits = torch.zeros(2, 5, 2, 2, dtype=torch.float64)
     logits[1].index_fill_(0, torch.tensor(4), sure)
-    assert class_loss(logits, labels).tolist() == pytest.approx([math.log(5), math.log(1 + 4 * math.exp(-sure))])
+    assert class_loss(logits, labels).tolist() == pytest.approx(
+        [math.log(5), math.log(1 + 4 * math.exp(-sure))]
+    )
 
 
 def test_pixels_that_nobody_labelled_cost_nothing() -> None:
@@ -127,7 +139,9 @@ def test_pixels_that_nobody_labelled_cost_nothing() -> None:
     labels[0, :2], labels[2] = -100, -100
     losses = class_loss(logits, labels)
     for frame in (0, 1):
-        expected = torch.nn.functional.cross_entropy(logits[frame : frame + 1], labels[frame : frame + 1])
+        expected = torch.nn.functional.cross_entropy(
+            logits[frame : frame + 1], labels[frame : frame + 1]
+        )
         torch.testing.assert_close(losses[frame], expected)
     losses.sum().backward()
     assert losses[2] == 0

@@ -27,14 +27,20 @@ def _output(*matches: Match, logits: Tensor | None = None) -> SegmentationOutput
         BranchOutput(logits, None, (), ())
     ]
     return SegmentationOutput(
-        logits=logits, prior_branch=branches[0], posterior_branch=branches[1] if len(branches) == 2 else None
+        logits=logits,
+        prior_branch=branches[0],
+        posterior_branch=branches[1] if len(branches) == 2 else None,
     )
 
 
 def _match(*queries: int, scale: float) -> Match:
     """Two frames whose pixels all have the keys e_0 and e_1, and sounds that point to the given ones."""
     axes = torch.eye(2)
-    return Match(axes[:, :, None, None].expand(2, 2, 2, 2), scale * axes[list(queries)], torch.zeros(2, 1, 2, 2))
+    return Match(
+        axes[:, :, None, None].expand(2, 2, 2, 2),
+        scale * axes[list(queries)],
+        torch.zeros(2, 1, 2, 2),
+    )
 
 
 def test_sound_match_is_the_mean_of_both_branches() -> None:
@@ -44,7 +50,10 @@ def test_sound_match_is_the_mean_of_both_branches() -> None:
     prior, posterior = math.log1p(math.exp(-2)), math.log1p(math.exp(3))
     assert value.item() == pytest.approx((prior + posterior) / 2, rel=1e-6)
     silent = BranchOutput(output.logits, None, (), ())
-    for posterior_branch in (None, silent):  # without a posterior, and with one that compares nothing
+    for posterior_branch in (
+        None,
+        silent,
+    ):  # without a posterior, and with one that compares nothing
         alone = Objective([SoundMatch(1.0)])(
             replace(output, posterior_branch=posterior_branch), torch.ones(2, 1, 1, 4, 4)
         )
@@ -61,7 +70,10 @@ def test_sound_match_is_the_mean_of_both_branches() -> None:
     ],
 )
 def test_free_bits_and_balance_of_the_kl(loss: dict[str, float], expected: float) -> None:
-    mean, prior_mean = torch.tensor([[1.0, 0.2]], requires_grad=True), torch.zeros(1, 2, requires_grad=True)
+    mean, prior_mean = (
+        torch.tensor([[1.0, 0.2]], requires_grad=True),
+        torch.zeros(1, 2, requires_grad=True),
+    )
     config = config_from_dict({"loss": loss})
     _, visual, _ = LatentDivergence.from_config(1.0, config)
     zero = torch.zeros(1, 2)
@@ -73,7 +85,9 @@ def test_free_bits_and_balance_of_the_kl(loss: dict[str, float], expected: float
     )
     mask = torch.ones(1, 1, 4, 4)
     known = FrameSubset.of(torch.tensor([True]))
-    value = visual(LossInputs(output=output, masks=mask, known=known, clips=torch.zeros(1, dtype=torch.long)))
+    value = visual(
+        LossInputs(output=output, masks=mask, known=known, clips=torch.zeros(1, dtype=torch.long))
+    )
     assert value.item() == pytest.approx(expected, rel=1e-6)
     value.backward()
     free = torch.tensor([[1.0, 0.0 if "free_bits" in loss else 1.0]])
@@ -117,10 +131,14 @@ class NotATerm:
 '''
 
 
-def test_a_configuration_names_a_term_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_names_a_term_of_another_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "outside_terms.py").write_text(OUTSIDE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    config = config_from_dict({"loss": {"extra": {"outside_terms:Offset": 0.5}}, "model": {"latent": {"kind": "none"}}})
+    config = config_from_dict(
+        {"loss": {"extra": {"outside_terms:Offset": 0.5}}, "model": {"latent": {"kind": "none"}}}
+    )
     objective = Objective.from_config(config)
     result = objective(_output(), torch.zeros(2, 1, 1, 4, 4))
     assert result.values["offset"].item() == 9.0
@@ -128,7 +146,9 @@ def test_a_configuration_names_a_term_of_another_package(tmp_path: Path, monkeyp
     result.total.backward()
     assert dict(objective.named_parameters())["offset.offset"].grad.item() == 0.5 * 6.0
     with pytest.raises(UserError, match=r"not a usable loss term: it lacks \.needs"):
-        Objective.from_config(config_from_dict({"loss": {"extra": {"outside_terms:NotATerm": 1.0}}}))
+        Objective.from_config(
+            config_from_dict({"loss": {"extra": {"outside_terms:NotATerm": 1.0}}})
+        )
     with pytest.raises(UserError, match="did you mean structure"):
         Objective.from_config(config_from_dict({"loss": {"extra": {"structur": 1.0}}}))
 
@@ -157,7 +177,9 @@ class Needy(Certainty):
 
 
 def test_a_term_is_left_out_where_its_needs_are_not_met() -> None:
-    assert list(Objective([Certainty(1.0), Needy(1.0)])(_output(), torch.zeros(2, 1, 1, 4, 4)).values) == ["certainty"]
+    assert list(
+        Objective([Certainty(1.0), Needy(1.0)])(_output(), torch.zeros(2, 1, 1, 4, 4)).values
+    ) == ["certainty"]
 
 
 def test_a_mistaken_list_of_terms_is_refused() -> None:
@@ -182,12 +204,18 @@ def test_every_weight_of_the_configuration_has_a_term() -> None:
         ({"latent": {"kind": "single"}}, 0),
     ],
 )
-def test_only_models_with_factorized_latents_get_mutual_information_heads(model: dict, heads: int) -> None:
+def test_only_models_with_factorized_latents_get_mutual_information_heads(
+    model: dict, heads: int
+) -> None:
     assert len(Objective.from_config(config_from_dict({"model": model})).state_dict()) == heads
 
 
 def test_checkpoints_keep_the_names_of_the_heads() -> None:
-    heads = [f"bounds.{branch}.{layer}" for branch in ("prior", "posterior") for layer in ("mean", "logvar", "target")]
+    heads = [
+        f"bounds.{branch}.{layer}"
+        for branch in ("prior", "posterior")
+        for layer in ("mean", "logvar", "target")
+    ]
     expected = [f"{head}.{part}" for head in heads for part in ("weight", "bias")]
     objective = Objective.from_config(Config())
     assert list(objective.state_dict()) == expected

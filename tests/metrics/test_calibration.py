@@ -8,7 +8,13 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torchmetrics.classification import BinaryCalibrationError
 
-from ecmvae.metrics.calibration import CalibrationError, Uncertainty, marked_entropy, predictive_entropy, risk_coverage
+from ecmvae.metrics.calibration import (
+    CalibrationError,
+    Uncertainty,
+    marked_entropy,
+    predictive_entropy,
+    risk_coverage,
+)
 
 
 def test_error_is_that_of_torchmetrics():
@@ -60,7 +66,9 @@ def test_entropy_of_the_marked_region_by_hand() -> None:
     entropy, wrong = marked_entropy(logits, objects, sounding)
     assert wrong.tolist() == [False, True]
     chances = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(-3))]
-    assert entropy.tolist() == pytest.approx([stats.entropy([p, 1 - p], base=2) for p in chances], abs=1e-5)
+    assert entropy.tolist() == pytest.approx(
+        [stats.entropy([p, 1 - p], base=2) for p in chances], abs=1e-5
+    )
     assert len(marked_entropy(logits, objects, torch.ones(4, 2, dtype=torch.bool))[0]) == 0
 
 
@@ -80,7 +88,9 @@ def test_scores_of_objects_against_scikit_learn() -> None:
         metric.update(shown, shown[None], masks[part, None, None], *known)
     found = metric.compute()
     entropy = [stats.entropy([p, 1 - p], base=2) for p in torch.sigmoid(0.01 + strength).tolist()]
-    assert found.wrong_object_auroc == pytest.approx(roc_auc_score(wrong.numpy(), entropy), abs=1e-6)
+    assert found.wrong_object_auroc == pytest.approx(
+        roc_auc_score(wrong.numpy(), entropy), abs=1e-6
+    )
     assert 0.6 < found.wrong_object_auroc < 1
     inside = objects > 0
     theirs = BinaryCalibrationError(n_bins=15, norm="l1")
@@ -98,4 +108,6 @@ def test_what_cannot_be_told_is_none() -> None:
     assert metric.compute()[-2:] == (None, None)
     metric.update(logits, logits[None], masks, objects[:, None], sounding[:, None])
     assert metric.compute().wrong_object_auroc is None  # the right object every time
-    assert metric.compute().calibration_error_in_objects == pytest.approx(0.0067, abs=1e-4)  # sigmoid(-5)
+    assert metric.compute().calibration_error_in_objects == pytest.approx(
+        0.0067, abs=1e-4
+    )  # sigmoid(-5)

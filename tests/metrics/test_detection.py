@@ -14,7 +14,9 @@ def classes():
     """Predicted and true classes of 3 clips of 2 frames; class 3 is nowhere, class 4 is predicted only."""
     random = np.random.default_rng(0)
     truth = random.choice([0, 0, 0, 1, 2], size=(3, 2, 9, 9))
-    predicted = np.where(random.random(truth.shape) < 0.6, truth, random.choice([0, 1, 2, 4], size=truth.shape))
+    predicted = np.where(
+        random.random(truth.shape) < 0.6, truth, random.choice([0, 1, 2, 4], size=truth.shape)
+    )
     return predicted, truth
 
 
@@ -41,12 +43,17 @@ def test_scores_of_classes():
     metric = Detection(num_classes=CLASSES)
     for part in (slice(0, 1), slice(1, 3)):
         metric.update(torch.tensor(predicted[part]), torch.tensor(truth[part]))
-    assert metric.compute() == pytest.approx(expected(predicted.flatten(), truth.flatten()), abs=1e-12)
+    assert metric.compute() == pytest.approx(
+        expected(predicted.flatten(), truth.flatten()), abs=1e-12
+    )
 
 
 def test_what_does_not_count():
     predicted, truth = classes()
-    valid, ignored = np.array([[True, False], [True, True], [False, True]]), np.zeros(truth.shape, bool)
+    valid, ignored = (
+        np.array([[True, False], [True, True], [False, True]]),
+        np.zeros(truth.shape, bool),
+    )
     ignored[..., :4] = True
     metric = Detection(num_classes=CLASSES)
     metric.update(*(torch.tensor(each) for each in (predicted, truth, valid, ignored)))
@@ -56,7 +63,10 @@ def test_what_does_not_count():
 
 def test_scores_of_masks():
     random = torch.Generator().manual_seed(3)
-    logits, masks = torch.randn(4, 2, 1, 8, 8, generator=random), torch.rand(4, 2, 1, 8, 8, generator=random) > 0.7
+    logits, masks = (
+        torch.randn(4, 2, 1, 8, 8, generator=random),
+        torch.rand(4, 2, 1, 8, 8, generator=random) > 0.7,
+    )
     metric = MaskDetection()
     metric.update(logits, masks)
     wrong = {0: [0, 0], 1: [0, 0]}
@@ -64,7 +74,9 @@ def test_scores_of_masks():
         answer = int(value > 0)
         wrong[answer][0] += answer != truth
         wrong[answer][1] += 1
-    assert metric.compute().fdr == pytest.approx(np.mean([part / whole for part, whole in wrong.values()]), abs=1e-12)
+    assert metric.compute().fdr == pytest.approx(
+        np.mean([part / whole for part, whole in wrong.values()]), abs=1e-12
+    )
 
 
 def test_classes_that_nobody_names_are_left_out_of_fdr_and_count_zero_in_miou():

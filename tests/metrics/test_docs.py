@@ -13,7 +13,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="u
 
 def test_the_example_prints_its_numbers(capsys):
     code, printed = (
-        re.search(rf"```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1] for kind in ("python", "text")
+        re.search(rf"```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[1]
+        for kind in ("python", "text")
     )
     exec(compile(code, "metrics.md", "exec"), {})
     assert capsys.readouterr().out == printed
@@ -37,13 +38,18 @@ def test_numbers_by_hand():
 
 
 def test_every_named_protocol_is_explained():
-    named = {name for name in METRICS if any(f"{home}:" in METRICS._entries[name] for home in HOMES)}
+    named = {
+        name for name in METRICS if any(f"{home}:" in METRICS._entries[name] for home in HOMES)
+    }
     assert len(named) == 10
     for name in named:
         assert f"`{name}`" in PAGE, name
 
 
-HOMES = [f"ecmvae.metrics.{each}" for each in ("jf", "null_set", "localisation", "extended", "detection", "temporal")]
+HOMES = [
+    f"ecmvae.metrics.{each}"
+    for each in ("jf", "null_set", "localisation", "extended", "detection", "temporal")
+]
 
 
 @pytest.mark.parametrize("home", HOMES)

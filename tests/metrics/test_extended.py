@@ -19,7 +19,9 @@ def naive_precision_recall(samples, cut):
             right += 1
         else:
             wrong += 1
-    return right / (right + wrong) if right + wrong else 1.0, right / (right + missed) if right + missed else 1.0
+    return right / (right + wrong) if right + wrong else 1.0, right / (
+        right + missed
+    ) if right + missed else 1.0
 
 
 def naive_scores(samples):
@@ -44,9 +46,13 @@ def test_against_loops(count):
     sure = np.round(random.random(count) * 0.7 + 0.3 * present, 2)  # some are equal
     overlap = random.random(count)
     samples = list(zip(sure.tolist(), overlap.tolist(), present.tolist(), strict=True))
-    assert extended_scores(sure, overlap, present) == pytest.approx(naive_scores(samples), abs=1e-12)
+    assert extended_scores(sure, overlap, present) == pytest.approx(
+        naive_scores(samples), abs=1e-12
+    )
     for cut in (0.0, 0.5, 2.0):
-        assert precision_recall(sure, overlap, present, cut) == pytest.approx(naive_precision_recall(samples, cut))
+        assert precision_recall(sure, overlap, present, cut) == pytest.approx(
+            naive_precision_recall(samples, cut)
+        )
 
 
 def test_a_model_that_knows_when_nothing_sounds_beats_one_that_does_not():
@@ -77,6 +83,8 @@ def test_metric():
         union = sum(truth) + sum(m and not t for m, t in zip(marked, truth, strict=True))
         samples.append((float(np.float32(sure)), hits / union, any(truth)))
     assert metric.compute() == pytest.approx(naive_scores(samples), abs=1e-6)
-    assert confidence(logits[:, 0, 0]).tolist() == pytest.approx([each[0] for each in samples], abs=1e-6)
+    assert confidence(logits[:, 0, 0]).tolist() == pytest.approx(
+        [each[0] for each in samples], abs=1e-6
+    )
     with pytest.raises(UserError, match="extended scores single pictures"):
         metric.update(torch.zeros(1, 5, 1, 8, 8), torch.zeros(1, 5, 1, 8, 8), torch.tensor([0]))

@@ -10,7 +10,13 @@ import reference_inputs
 import torch
 
 from ecmvae.errors import UserError
-from ecmvae.metrics.functional import _passed, avsbench_fscore, avsbench_fscore_curve, avsbench_iou, threshold_counts
+from ecmvae.metrics.functional import (
+    _passed,
+    avsbench_fscore,
+    avsbench_fscore_curve,
+    avsbench_iou,
+    threshold_counts,
+)
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -42,11 +48,15 @@ def test_released_precision_and_recall(seed):
     some = [0, 64, 127, 190, 254]
     precision = hits[0, some] / (predicted[0, some] + 1e-20)
     torch.testing.assert_close(precision, torch.tensor(known["prec_frame0"]), atol=1e-6, rtol=0)
-    torch.testing.assert_close(hits[0, some] / positives[0], torch.tensor(known["recall_frame0"]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        hits[0, some] / positives[0], torch.tensor(known["recall_frame0"]), atol=1e-6, rtol=0
+    )
 
 
 def test_released_values_of_a_batch_of_four_clips():
-    logits, masks = (torch.cat(parts) for parts in zip(*(case(seed) for seed in range(4)), strict=True))
+    logits, masks = (
+        torch.cat(parts) for parts in zip(*(case(seed) for seed in range(4)), strict=True)
+    )
     known = KNOWN["cat_seeds_0_to_3"]
     assert avsbench_iou(logits, masks).mean().item() == pytest.approx(known["mask_iou"], abs=1e-6)
     assert avsbench_fscore(logits, masks).item() == pytest.approx(known["fmeasure"], abs=1e-6)
@@ -73,7 +83,9 @@ def test_logits_on_the_thresholds_themselves():
     logits = torch.special.logit(thresholds).reshape(1, 15, 17)
     target = torch.ones_like(logits)
     expected = torch.from_numpy(naive.frame_curve(logits[0], target[0])).float()
-    torch.testing.assert_close(avsbench_fscore_curve(logits, target)[0], expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        avsbench_fscore_curve(logits, target)[0], expected, atol=1e-6, rtol=0
+    )
 
 
 def test_probabilities_next_to_the_thresholds():
@@ -81,7 +93,9 @@ def test_probabilities_next_to_the_thresholds():
     thresholds = torch.linspace(0, 1 - 1e-10, 255)
     up, down = (torch.nextafter(thresholds, torch.tensor(end)).clamp(0, 1) for end in (2.0, -1.0))
     probability = torch.cat([thresholds, up, down, torch.rand(10_000)])[None]
-    assert torch.equal(_passed(probability), torch.bucketize(probability, thresholds, right=True, out_int32=True))
+    assert torch.equal(
+        _passed(probability), torch.bucketize(probability, thresholds, right=True, out_int32=True)
+    )
 
 
 def test_channel_dimension_and_dtypes_do_not_matter():
@@ -106,13 +120,17 @@ def test_refuses_nan_soft_targets_and_unequal_shapes():
         avsbench_iou(logits * torch.nan, target)
     with pytest.raises(ValueError, match="only 0 and 1"):
         avsbench_fscore(logits, target * 0.882)
-    with pytest.raises((ValueError, TypeError), match=r"same shape|2,4,4"):  # in tests jaxtyping is first to see it
+    with pytest.raises(
+        (ValueError, TypeError), match=r"same shape|2,4,4"
+    ):  # in tests jaxtyping is first to see it
         avsbench_iou(logits, torch.ones(2, 4, 4))
 
 
 def test_ten_times_faster_than_255_passes():
     """The same arithmetic as 255 vectorised passes over each frame, at least ten times faster."""
-    logits, masks = (torch.cat(parts) for parts in zip(*(case(seed) for seed in range(2)), strict=True))
+    logits, masks = (
+        torch.cat(parts) for parts in zip(*(case(seed) for seed in range(2)), strict=True)
+    )
 
     def passes() -> torch.Tensor:
         probability = torch.sigmoid(logits)
@@ -122,13 +140,19 @@ def test_ten_times_faster_than_255_passes():
             for j, threshold in enumerate(torch.linspace(0, 1 - 1e-10, 255)):
                 predicted = (frame >= threshold).float()
                 hits = (predicted * truth).sum()
-                precision[j], recall[j] = hits / (predicted.sum() + 1e-20), hits / (truth.sum() + 1e-20)
+                precision[j], recall[j] = (
+                    hits / (predicted.sum() + 1e-20),
+                    hits / (truth.sum() + 1e-20),
+                )
             curves.append((1.3 * precision * recall / (0.3 * precision + recall)).nan_to_num(0))
         return torch.stack(curves)
 
     seconds = {}
     values = {}
-    for name, function in (("loop", passes), ("histogram", lambda: avsbench_fscore_curve(logits, masks))):
+    for name, function in (
+        ("loop", passes),
+        ("histogram", lambda: avsbench_fscore_curve(logits, masks)),
+    ):
         best = float("inf")
         for _ in range(1 if name == "loop" else 3):
             start = time.perf_counter()

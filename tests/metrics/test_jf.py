@@ -93,8 +93,12 @@ def test_region_similarity():
 
 def clips():
     """Logits and masks of five clips; clip 1 has no ground truth and is left empty, clip 2 has none and is not."""
-    masks = torch.tensor(np.resize(TRUTH, (CLIPS * FRAMES, HEIGHT, WIDTH))).reshape(CLIPS, FRAMES, 1, HEIGHT, WIDTH)
-    marked = torch.tensor(np.resize(PREDICTED, (CLIPS * FRAMES, HEIGHT, WIDTH))).reshape(masks.shape)
+    masks = torch.tensor(np.resize(TRUTH, (CLIPS * FRAMES, HEIGHT, WIDTH))).reshape(
+        CLIPS, FRAMES, 1, HEIGHT, WIDTH
+    )
+    marked = torch.tensor(np.resize(PREDICTED, (CLIPS * FRAMES, HEIGHT, WIDTH))).reshape(
+        masks.shape
+    )
     masks[1:3], marked[1:3] = False, False
     marked[2, 0, 0, 3:9, 3:9] = True
     noise = torch.rand(masks.shape, generator=torch.Generator().manual_seed(0))
@@ -105,7 +109,9 @@ def scored(metric, valid=None):
     logits, masks = clips()
     for part in ([3, 1], [0, 2, 4]):
         index = torch.tensor(part)
-        metric.update(logits[index], masks[index], index, **({} if valid is None else {"valid": valid[index]}))
+        metric.update(
+            logits[index], masks[index], index, **({} if valid is None else {"valid": valid[index]})
+        )
     return metric.compute()
 
 
@@ -113,7 +119,10 @@ def expected_davis(kept=slice(None), omni=False):
     logits, masks = clips()
     js, fs = [], []
     for clip_logits, clip_masks in zip(logits, masks, strict=True):
-        pairs = [(a[0].numpy() > 0, b[0].numpy() > 0) for a, b in zip(clip_logits, clip_masks, strict=True)][kept]
+        pairs = [
+            (a[0].numpy() > 0, b[0].numpy() > 0)
+            for a, b in zip(clip_logits, clip_masks, strict=True)
+        ][kept]
         if omni and not any(truth.any() for _, truth in pairs):
             js.append(float(not any(predicted.any() for predicted, _ in pairs)))
             fs.append(js[-1])
@@ -136,7 +145,9 @@ def test_frames_that_are_not_valid_do_not_count():
     valid = torch.ones(CLIPS, FRAMES, dtype=torch.bool)
     valid[:, 2] = False
     assert scored(DavisJF(), valid) == pytest.approx(expected_davis(slice(0, 2)), abs=1e-6)
-    assert scored(OmniAvsJF(), valid) == pytest.approx(expected_davis(slice(0, 2), omni=True), abs=1e-6)
+    assert scored(OmniAvsJF(), valid) == pytest.approx(
+        expected_davis(slice(0, 2), omni=True), abs=1e-6
+    )
     valid[4] = False
     logits, masks = clips()
     metric = DavisJF()

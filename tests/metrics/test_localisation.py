@@ -79,12 +79,17 @@ def test_localisation():
 
 def test_localisation_of_longer_clips_counts_valid_frames():
     maps, truth = stills()
-    logits, masks = as_clips(maps).reshape(6, 2, 1, SIDE, SIDE), as_clips(truth).reshape(6, 2, 1, SIDE, SIDE)
+    logits, masks = (
+        as_clips(maps).reshape(6, 2, 1, SIDE, SIDE),
+        as_clips(truth).reshape(6, 2, 1, SIDE, SIDE),
+    )
     valid = torch.tensor([[True, True], [True, False]] * 3)
     metric = Localisation()
     metric.update(logits, masks, torch.arange(6), valid)
     kept = [k for k in range(COUNT) if truth[k].any() and valid.flatten()[k]]
-    assert metric.compute()[:2] == pytest.approx(naive_scores([naive_ciou(maps[k], truth[k]) for k in kept]), abs=1e-6)
+    assert metric.compute()[:2] == pytest.approx(
+        naive_scores([naive_ciou(maps[k], truth[k]) for k in kept]), abs=1e-6
+    )
 
 
 def test_interactive_iou():
@@ -107,5 +112,9 @@ def test_interactive_iou():
 
 
 def test_interactive_iou_is_of_stills():
-    with pytest.raises(UserError, match="interactive scores single pictures, not clips of 2 frames"):
-        InteractiveIoU().update(torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 2, 1, 4, 4), ("a",), torch.tensor([0]))
+    with pytest.raises(
+        UserError, match="interactive scores single pictures, not clips of 2 frames"
+    ):
+        InteractiveIoU().update(
+            torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 2, 1, 4, 4), ("a",), torch.tensor([0])
+        )

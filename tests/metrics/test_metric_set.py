@@ -12,7 +12,12 @@ NAMES = ["per_clip", "avsbench", "dataset", "miou_nonempty", "davis", "fdr_masks
 def batch(masks, **fields):
     frames = torch.zeros(*masks.shape[1:2], 3, *masks.shape[-2:])
     clips = [
-        AVClip(name=str(k), frames=frames, masks=mask, **{name: value[k] for name, value in fields.items()})
+        AVClip(
+            name=str(k),
+            frames=frames,
+            masks=mask,
+            **{name: value[k] for name, value in fields.items()},
+        )
         for k, mask in enumerate(masks)
     ]
     return AVBatch.collate(clips)
@@ -48,7 +53,10 @@ def test_ignored_pixels(clips):
 def test_frames_that_are_not_valid(clips):
     masks, logits = clips
     valid = torch.tensor([[True, False]] * 3)
-    found, cut = scores(batch(masks, valid=valid), logits), scores(batch(masks[:, :1]), logits[:, :1])
+    found, cut = (
+        scores(batch(masks, valid=valid), logits),
+        scores(batch(masks[:, :1]), logits[:, :1]),
+    )
     for name in NAMES:
         assert found[name] == pytest.approx(cut[name], abs=1e-6)
 

@@ -45,7 +45,9 @@ def test_frames_that_are_not_valid_and_sets_without_null_clips():
     logits, masks = clips()
     metric = NullSet()
     metric.update(logits, masks, torch.arange(4), torch.tensor([[True, False]] * 4))
-    assert metric.compute().s_share == pytest.approx((share(logits[0, 0]) + share(logits[3, 0])) / 2, abs=1e-6)
+    assert metric.compute().s_share == pytest.approx(
+        (share(logits[0, 0]) + share(logits[3, 0])) / 2, abs=1e-6
+    )
     metric = NullSet()
     metric.update(logits[1:2], masks[1:2], torch.tensor([1]))
     assert metric.compute() == (None, None, 0)

@@ -11,7 +11,13 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from ecmvae.metrics import AVSBenchProtocol, DatasetProtocol, NonEmptyIoU, PerClipProtocol, RightOfTwo
+from ecmvae.metrics import (
+    AVSBenchProtocol,
+    DatasetProtocol,
+    NonEmptyIoU,
+    PerClipProtocol,
+    RightOfTwo,
+)
 from ecmvae.metrics.calibration import CalibrationError
 from ecmvae.metrics.semantic import SemanticProtocol
 
@@ -98,7 +104,9 @@ def test_dataset_protocol_is_one_huge_frame():
     foreground = naive.frame_iou(*huge)
     background = naive.frame_iou(-huge[0] - 1e-6, 1 - huge[1])
     assert got["dataset.miou"] == pytest.approx(foreground, abs=1e-6)
-    assert got["dataset.fscore"] == pytest.approx(naive.batch_fscore(huge[0][None], huge[1][None]), abs=1e-6)
+    assert got["dataset.fscore"] == pytest.approx(
+        naive.batch_fscore(huge[0][None], huge[1][None]), abs=1e-6
+    )
     assert got["dataset.two_class_miou"] == pytest.approx((foreground + background) / 2, abs=1e-6)
 
 
@@ -113,11 +121,16 @@ def test_any_batching_and_order_gives_the_same_value():
     order = list(range(CLIPS))
     random.Random(1).shuffle(order)
     assert scores([[i] for i in order]) == pytest.approx(whole, abs=1e-9)
-    assert scores([order[:3], order[3:], order[:2]]) == pytest.approx(whole, abs=1e-9)  # two clips come twice
+    assert scores([order[:3], order[3:], order[:2]]) == pytest.approx(
+        whole, abs=1e-9
+    )  # two clips come twice
 
 
 def test_no_update_is_an_error():
-    with pytest.raises(ValueError, match="no clip"), pytest.warns(UserWarning, match="before the ``update``"):
+    with (
+        pytest.raises(ValueError, match="no clip"),
+        pytest.warns(UserWarning, match="before the ``update``"),
+    ):
         PerClipProtocol().compute()
 
 
@@ -160,4 +173,6 @@ def test_sums_of_two_processes_agree_with_one(tmp_path):
     """Seven clips on two processes: one comes twice, marked as invalid the second time."""
     mp.start_processes(_summing_worker, (str(tmp_path),), nprocs=2, start_method="fork")
     for rank in range(2):
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(summed(range(CLIPS)), abs=1e-9)
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(
+            summed(range(CLIPS)), abs=1e-9
+        )

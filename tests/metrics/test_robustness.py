@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ecmvae.metrics.robustness import audio_sensitivity, false_mask, false_positive_rate, rejected, robust_score
+from ecmvae.metrics.robustness import (
+    audio_sensitivity,
+    false_mask,
+    false_positive_rate,
+    rejected,
+    robust_score,
+)
 
 
 def frame(*rows: str) -> torch.Tensor:

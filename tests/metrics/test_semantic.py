@@ -32,11 +32,15 @@ def plain(logits, labels):
             hits = (a & b).sum()
             ious.setdefault(c, []).append(hits / (a | b).sum())
             precision, recall = hits / max(a.sum(), 1), hits / max(b.sum(), 1)
-            fscores.setdefault(c, []).append(1.3 * precision * recall / (0.3 * precision + recall) if hits else 0.0)
+            fscores.setdefault(c, []).append(
+                1.3 * precision * recall / (0.3 * precision + recall) if hits else 0.0
+            )
     iou, fscore = ({c: np.mean(v) for c, v in table.items()} for table in (ious, fscores))
     assert set(iou) == {0, 1, 2, 3, 5}
     named = [c for c in iou if c]
-    return [np.mean(list(t.values())) for t in (iou, fscore)] + [np.mean([t[c] for c in named]) for t in (iou, fscore)]
+    return [np.mean(list(t.values())) for t in (iou, fscore)] + [
+        np.mean([t[c] for c in named]) for t in (iou, fscore)
+    ]
 
 
 def test_against_a_plain_loop():

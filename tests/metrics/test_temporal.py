@@ -60,9 +60,13 @@ def naive_latencies(on, sounding):
 def test_latencies_against_a_loop():
     chance = random.Random(1)
     for _ in range(300):
-        on, sounding = ([chance.random() > 0.5 for _ in range(chance.randint(1, 12))] for _ in range(2))
+        on, sounding = (
+            [chance.random() > 0.5 for _ in range(chance.randint(1, 12))] for _ in range(2)
+        )
         length = min(len(on), len(sounding))
-        assert latencies(on[:length], sounding[:length]) == naive_latencies(on[:length], sounding[:length])
+        assert latencies(on[:length], sounding[:length]) == naive_latencies(
+            on[:length], sounding[:length]
+        )
 
 
 def test_metric():
@@ -77,7 +81,9 @@ def test_metric():
     scores = metric.compute()
     # Steady pairs: clip 0: 1 -> 40 (frames 1, 2) and 40 -> 1 (3, 4); clip 1: 0-1, 2-3, 3-4, all empty.
     assert scores.flicker == pytest.approx((2 * (1 - 1 / 40) + 0) / 5)
-    assert scores.onset_latency == pytest.approx(0.5)  # one frame of half a second; the other onset is missed
+    assert scores.onset_latency == pytest.approx(
+        0.5
+    )  # one frame of half a second; the other onset is missed
     assert scores.onsets_missed == 0.5
     assert scores.offset_latency == pytest.approx(0.5)
     assert scores.offsets_missed == 0

@@ -19,7 +19,9 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def _config(**settings: object) -> Config:
     small = {"model.visual.name": "efficientnet_lite0", "model.channels": 16, "model.latent.dim": 4}
-    return load_config(CONFIGS / "layers" / "agreement.yaml", {**small, "model.fusion.kind": "gate", **settings})
+    return load_config(
+        CONFIGS / "layers" / "agreement.yaml", {**small, "model.fusion.kind": "gate", **settings}
+    )
 
 
 def _model(**settings: object) -> ECMVAE:
@@ -60,10 +62,16 @@ def test_smooth_maps_are_described_by_orthonormal_waves() -> None:
     maps = SmoothMap()
     torch.manual_seed(0)
     coefficients = torch.randn(3, 100)
-    torch.testing.assert_close(maps.analyse(maps.compose(coefficients, (16, 16))), coefficients, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        maps.analyse(maps.compose(coefficients, (16, 16))), coefficients, rtol=1e-4, atol=1e-4
+    )
     wave = torch.zeros(1, 100)
     wave[0, 3] = 1 / maps.scale[0, 3]
-    across = math.sqrt(1 / 16) * math.sqrt(2 / 16) * torch.cos(torch.pi * 3 * (torch.arange(16) + 0.5) / 16)
+    across = (
+        math.sqrt(1 / 16)
+        * math.sqrt(2 / 16)
+        * torch.cos(torch.pi * 3 * (torch.arange(16) + 0.5) / 16)
+    )
     torch.testing.assert_close(maps.compose(wave, (16, 16))[0, 0, 5], across)
 
 
@@ -106,7 +114,9 @@ def test_the_pass_of_the_posterior_leaves_running_statistics_alone() -> None:
     alone(frames, audio, latents="mean")
     both(frames, audio, masks, latents="mean")
     for name, buffer in alone.named_buffers():
-        if name.endswith(("running_mean", "running_var")) and not name.startswith("agreement.posterior"):
+        if name.endswith(("running_mean", "running_var")) and not name.startswith(
+            "agreement.posterior"
+        ):
             torch.testing.assert_close(dict(both.named_buffers())[name], buffer, msg=name)
     norms = [each for each in both.modules() if isinstance(each, torch.nn.BatchNorm2d)]
     assert {each.momentum for each in norms} == {0.1}
@@ -144,7 +154,12 @@ def test_the_layer_is_another_form_of_the_same_network() -> None:
         for name, value in dataclasses.asdict(getattr(agreement, part)).items()
         if value != dataclasses.asdict(getattr(paper, part))[name]
     }
-    assert changed == {"model.latent", "loss.orthogonality", "loss.mutual_information", "loss.free_bits"}
+    assert changed == {
+        "model.latent",
+        "loss.orthogonality",
+        "loss.mutual_information",
+        "loss.free_bits",
+    }
 
 
 def test_a_batch_under_several_sounds_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +169,10 @@ def test_a_batch_under_several_sounds_is_looked_at_once(monkeypatch: pytest.Monk
     monkeypatch.setattr(model.agreement.answer, "look", lambda maps: looks.append(1) or look(maps))
     with torch.no_grad():
         features = model.extract_features(frames)
-        answers = [model(frames, sound, latents="mean", features=features).logits for sound in (audio, audio.flip(0))]
+        answers = [
+            model(frames, sound, latents="mean", features=features).logits
+            for sound in (audio, audio.flip(0))
+        ]
         assert len(looks) == 1
         expected = [model(frames, sound, latents="mean").logits for sound in (audio, audio.flip(0))]
         assert all(torch.equal(ours, fresh) for ours, fresh in zip(answers, expected, strict=True))

@@ -10,7 +10,12 @@ from ecmvae.models.baselines import FeatureFusionBlock, ResidualConvUnit
 
 
 def _config(**parts: dict) -> Config:
-    model = {"name": "tpavi", "visual": {"name": "efficientnet_lite0"}, "channels": 16, **parts.pop("model", {})}
+    model = {
+        "name": "tpavi",
+        "visual": {"name": "efficientnet_lite0"},
+        "channels": 16,
+        **parts.pop("model", {}),
+    }
     return config_from_dict({"model": model, "data": {"image_size": 64}, **parts})
 
 
@@ -48,7 +53,9 @@ def test_it_answers_as_ecmvae_does_without_latents() -> None:
         alone = model(frames[1:], audio[1:])
         drawn = model.sample_logits(frames, audio, 2)
     assert output.logits.shape == (2, 3, 1, 64, 64)
-    assert (output.prior, output.posterior, output.posterior_logits, output.posterior_branch) == (None,) * 4
+    assert (output.prior, output.posterior, output.posterior_logits, output.posterior_branch) == (
+        None,
+    ) * 4
     torch.testing.assert_close(cached.logits, output.logits)
     torch.testing.assert_close(alone.logits, output.logits[1:], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(drawn[1], output.logits)
@@ -57,7 +64,10 @@ def test_it_answers_as_ecmvae_does_without_latents() -> None:
 def test_one_setting_makes_it_of_any_configuration() -> None:
     plain, other = _model(), _model(latent={"dim": 4}, fusion={"kind": "gate"}, neck="aspp")
     assert isinstance(plain, TPAVIBaseline)
-    assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(plain.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_every_scale_hears_with_a_projection_of_its_own() -> None:

@@ -38,7 +38,11 @@ def test_a_block_written_out() -> None:
         inner = F.relu(norm1(F.conv2d(value, first.weight, padding=1)))
         return value + F.relu(norm2(F.conv2d(inner, second.weight, padding=1)))
 
-    expected = unit(block.refine, x + unit(block.skip, skip)).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = (
+        unit(block.refine, x + unit(block.skip, skip))
+        .repeat_interleave(2, 2)
+        .repeat_interleave(2, 3)
+    )
     torch.testing.assert_close(block(x, skip), expected)
 
 
@@ -46,7 +50,10 @@ def test_the_dilated_neck_sums_its_branches() -> None:
     neck = FeatureNeck((3,), 5, "aspp")
     x = torch.randn(1, 3, 9, 9)
     branches = neck.scales[0].branches
-    expected = sum(F.conv2d(x, b.weight, padding=r, dilation=r) for b, r in zip(branches, (3, 6, 12, 18), strict=True))
+    expected = sum(
+        F.conv2d(x, b.weight, padding=r, dilation=r)
+        for b, r in zip(branches, (3, 6, 12, 18), strict=True)
+    )
     torch.testing.assert_close(neck([x])[0], expected)
 
 
@@ -60,7 +67,10 @@ def test_foreground_is_everything_but_the_background() -> None:
 def test_the_head_answers_alike_at_half_the_resolution() -> None:
     """In eval mode the convolution behind the doubling runs before it; in training mode it is written out."""
     torch.manual_seed(0)
-    head, maps = SegmentationHead(8, num_classes=3).double(), torch.randn(2, 8, 5, 7, dtype=torch.float64)
+    head, maps = (
+        SegmentationHead(8, num_classes=3).double(),
+        torch.randn(2, 8, 5, 7, dtype=torch.float64),
+    )
     with torch.no_grad():
         written_out = head.train()(maps)
         at_half = head.eval()(maps)
@@ -75,4 +85,9 @@ def test_the_four_kernels_of_a_doubled_map_have_the_sums_of_its_weights() -> Non
         parts = convolve_doubled(torch.ones(1, 1, 3, 3), conv)
     assert parts.shape == (4, 1, 3, 3)
     assert parts[:, 0, 1, 1].tolist() == [36.0] * 4  # all nine weights, wherever the pixel lies
-    assert parts[:, 0, 0, 0].tolist() == [24.0, 33.0, 27.0, 36.0]  # in a corner, without those on the padding
+    assert parts[:, 0, 0, 0].tolist() == [
+        24.0,
+        33.0,
+        27.0,
+        36.0,
+    ]  # in a corner, without those on the padding

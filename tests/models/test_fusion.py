@@ -36,7 +36,9 @@ def test_tpavi_starts_as_the_normalised_picture() -> None:
     block = TPAVI(8, audio_dim=4)
     visual = torch.randn(1, 2, 8, 3, 3)
     fused, _ = block(visual, torch.randn(1, 2, 4))
-    expected = torch.nn.functional.layer_norm(unit_length(visual, 2).movedim(2, -1), (8,)).movedim(-1, 2)
+    expected = torch.nn.functional.layer_norm(unit_length(visual, 2).movedim(2, -1), (8,)).movedim(
+        -1, 2
+    )
     torch.testing.assert_close(fused, expected)
 
 

@@ -12,7 +12,10 @@ from ecmvae.models.latent_use import LatentUse
 def _model(kind: str) -> ECMVAE:
     torch.manual_seed(0)
     values = {"visual": {"name": "efficientnet_lite0"}, "channels": 16, "fusion": {"kind": "gate"}}
-    return build_model(config_from_dict({"model": values | {"latent": {"kind": kind, "dim": 4}}}).model, image_size=64)
+    return build_model(
+        config_from_dict({"model": values | {"latent": {"kind": kind, "dim": 4}}}).model,
+        image_size=64,
+    )
 
 
 def _batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -39,7 +42,11 @@ def test_latents_that_no_layer_reads_change_nothing(kind: str) -> None:
     assert not numbers["used"]
     for change in ("zeroed", "resampled", "swapped"):
         for each in numbers[change].values():
-            assert each == {"change_in_objects": 0.0, "mask_iou": 1.0, "miou": numbers["normal_miou"]}
+            assert each == {
+                "change_in_objects": 0.0,
+                "mask_iou": 1.0,
+                "miou": numbers["normal_miou"],
+            }
     assert numbers["posterior_iou_with_prior_answer"] > 0.99 or model.posterior_branch is not None
 
 
@@ -67,11 +74,15 @@ def test_a_decoder_that_reads_the_latents_alone_shows_it() -> None:
     numbers = use.compute()
     assert numbers["normal_miou"] == 1.0
     assert numbers["swapped"]["c"] == {
-        "change_in_objects": pytest.approx(torch.sigmoid(torch.tensor(5.0)).item() * 2 - 1, abs=1e-4),
+        "change_in_objects": pytest.approx(
+            torch.sigmoid(torch.tensor(5.0)).item() * 2 - 1, abs=1e-4
+        ),
         "mask_iou": 0.0,
         "miou": 0.0,
     }
-    assert numbers["zeroed"]["c"]["miou"] == 0.5  # nothing where everything should be, nothing where nothing should
+    assert (
+        numbers["zeroed"]["c"]["miou"] == 0.5
+    )  # nothing where everything should be, nothing where nothing should
     assert numbers["latents"]["c"]["active_units_prior"] == 4
     assert numbers["used"]
 

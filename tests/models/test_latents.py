@@ -19,7 +19,12 @@ def test_the_six_encoders_have_the_published_parameter_count() -> None:
     """Latent block of the specification: 2,158,804 with fusion (8 tensors), injection and the loss's own 612."""
     prior = FactorizedLatentEncoder("prior", image_size=224, audio_dim=128)
     posterior = FactorizedLatentEncoder("posterior", image_size=224, audio_dim=128)
-    parts = [prior, posterior, *(LatentFusion("concat", 16) for _ in "pq"), *(LatentInjection(128, 16) for _ in "pq")]
+    parts = [
+        prior,
+        posterior,
+        *(LatentFusion("concat", 16) for _ in "pq"),
+        *(LatentInjection(128, 16) for _ in "pq"),
+    ]
     assert sum(p.numel() for part in parts for p in part.parameters()) == 2_158_804 - 612
 
 
@@ -32,7 +37,9 @@ def test_prior_and_posterior_insist_on_their_inputs() -> None:
 
 
 def test_each_latent_depends_on_what_it_should() -> None:
-    encoder = FactorizedLatentEncoder("posterior", image_size=64, audio_dim=128, latent_dim=4).eval()
+    encoder = FactorizedLatentEncoder(
+        "posterior", image_size=64, audio_dim=128, latent_dim=4
+    ).eval()
     frames, audio = torch.rand(1, 3, 64, 64), torch.rand(1, 128)
     masks = torch.zeros(1, 1, 64, 64)
     base = encoder(frames, audio, masks)
@@ -72,7 +79,10 @@ def test_poe_fusion_is_the_product_with_the_prior() -> None:
 def test_concat_fusion_is_linear_in_the_samples() -> None:
     latents, fusion = _latents(3), LatentFusion("concat", 4)
     drawn = fusion(latents, "mean")
-    expected = torch.cat([latents["audio"].mean, latents["shared"].mean], 1) @ fusion.audio.weight.T + fusion.audio.bias
+    expected = (
+        torch.cat([latents["audio"].mean, latents["shared"].mean], 1) @ fusion.audio.weight.T
+        + fusion.audio.bias
+    )
     torch.testing.assert_close(drawn.fused_audio, expected)
     assert not torch.equal(fusion(latents, "sample").fused_audio, drawn.fused_audio)
 

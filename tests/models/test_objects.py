@@ -63,7 +63,12 @@ def _backbone() -> VisualBackbone:
 
 
 def _config(**model: object) -> Config:
-    values = {"visual": {"name": "efficientnet_lite0"}, "channels": 8, "latent": {"dim": 2}, **model}
+    values = {
+        "visual": {"name": "efficientnet_lite0"},
+        "channels": 8,
+        "latent": {"dim": 2},
+        **model,
+    }
     return config_from_dict({"model": values, "data": {"image_size": 32}})
 
 
@@ -80,7 +85,11 @@ def test_every_width_follows_the_audio_encoder(network: type) -> None:
 
 def test_an_audio_encoder_need_not_be_a_subclass() -> None:
     features = torch.rand(1, 2, 20)
-    for encoder in (DuckEncoder(), build_audio_encoder(DuckEncoder), build_audio_encoder(DuckEncoder())):
+    for encoder in (
+        DuckEncoder(),
+        build_audio_encoder(DuckEncoder),
+        build_audio_encoder(DuckEncoder()),
+    ):
         model = ECMVAE(_backbone(), encoder, image_size=32, channels=8)
         assert model.audio_dim == 20
         assert torch.equal(model.encode_audio(features), features)
@@ -89,10 +98,15 @@ def test_an_audio_encoder_need_not_be_a_subclass() -> None:
 def test_matching_of_unequal_widths_names_the_remedy() -> None:
     config = _config()
     model = ECMVAE(_backbone(), Encoder768(), image_size=32, channels=8)
-    objective = Objective.from_config(replace(config, loss=replace(config.loss, audio_visual_matching=0.5)))
+    objective = Objective.from_config(
+        replace(config, loss=replace(config.loss, audio_visual_matching=0.5))
+    )
     masks = torch.ones(1, 2, 1, 32, 32)
     output = model(torch.randn(1, 2, 3, 32, 32), torch.randn(1, 2, 768), masks)
-    with pytest.raises(UserError, match=r"compares 8 visual channels with 768 audio ones: set model\.channels to 768"):
+    with pytest.raises(
+        UserError,
+        match=r"compares 8 visual channels with 768 audio ones: set model\.channels to 768",
+    ):
         objective(output, masks)
 
 
@@ -112,7 +126,12 @@ def test_a_fusion_may_be_a_class() -> None:
 def test_a_model_that_no_configuration_describes_has_defaults() -> None:
     model = ECMVAE(_backbone(), image_size=32, channels=8)
     assert (model.config, model.class_names, model.front_end) == (None, (), None)
-    assert (model.image_size, model.num_frames, model.hop_seconds, model.audio_dim) == (32, 5, 1.0, 128)
+    assert (model.image_size, model.num_frames, model.hop_seconds, model.audio_dim) == (
+        32,
+        5,
+        1.0,
+        128,
+    )
     assert model.normalisation == model.backbone.normalisation
     assert ECMVAE(_PlainBackbone(), image_size=32, channels=8).normalisation == IMAGENET
     model.config = config_from_dict({"data": {"num_frames": 10, "hop_seconds": 0.5}})
@@ -124,9 +143,13 @@ class _PlainBackbone(nn.Module):
 
 
 def test_an_object_of_the_wrong_kind_says_what_it_lacks() -> None:
-    with pytest.raises(UserError, match=r"Linear is not an audio encoder: it lacks \.front_end and \.dim"):
+    with pytest.raises(
+        UserError, match=r"Linear is not an audio encoder: it lacks \.front_end and \.dim"
+    ):
         ECMVAE(_backbone(), nn.Linear(2, 2), image_size=32)
-    with pytest.raises(UserError, match=r"audio_dim=128, but Encoder768 has embeddings of width 768"):
+    with pytest.raises(
+        UserError, match=r"audio_dim=128, but Encoder768 has embeddings of width 768"
+    ):
         ECMVAE(_backbone(), Encoder768(), audio_dim=128, image_size=32)
     with pytest.raises(UserError, match=r"Linear is not a visual backbone: it lacks \.channels"):
         ECMVAE(nn.Linear(2, 2), image_size=32)
@@ -141,20 +164,26 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("hears", [True, False])
-def test_a_configuration_names_parts_by_import_path(outside: None, tmp_path: Path, hears: bool) -> None:
+def test_a_configuration_names_parts_by_import_path(
+    outside: None, tmp_path: Path, hears: bool
+) -> None:
     audio = {"name": "my_parts:Encoder768", "frozen": not hears}
     config = _config(audio=audio, fusion={"kind": "my_parts:AddFusion"})
     model = build_model(config.model, image_size=32, with_audio_encoder=hears).eval()
     assert (model.audio_encoder is not None) == hears
     folder = save_model(model, tmp_path / "m", config)
-    with pytest.raises(UserError, match=r"path \(my_parts:AddFusion, my_parts:Encoder768\): pass trust_code"):
+    with pytest.raises(
+        UserError, match=r"path \(my_parts:AddFusion, my_parts:Encoder768\): pass trust_code"
+    ):
         load_model(folder)
     with pytest.raises(UserError, match="trust_code"):
         ECMVAE.from_pretrained(folder)
     frames, embedding = torch.randn(1, 2, 3, 32, 32), torch.randn(1, 2, 768)
     again = load_model(folder, trust_code=True)
     with torch.no_grad():
-        assert torch.equal(*(each(frames, embedding, latents="mean").logits for each in (model, again)))
+        assert torch.equal(
+            *(each(frames, embedding, latents="mean").logits for each in (model, again))
+        )
 
 
 def test_an_encoder_that_is_left_out_costs_no_random_numbers() -> None:
@@ -169,7 +198,10 @@ def test_an_encoder_that_is_left_out_costs_no_random_numbers() -> None:
     ("model", "said"),
     [
         ({"name": "ecmvea"}, "unknown model 'ecmvea'.*did you mean ecmvae"),
-        ({"audio": {"name": "vgish", "frozen": False}}, "unknown audio encoder 'vgish'.*did you mean vggish"),
+        (
+            {"audio": {"name": "vgish", "frozen": False}},
+            "unknown audio encoder 'vgish'.*did you mean vggish",
+        ),
         ({"audio": {"name": "vgish"}}, "unknown audio encoder 'vgish'.*did you mean vggish"),
         ({"fusion": {"kind": "gat"}}, "unknown fusion 'gat'.*did you mean gate"),
         ({"fusion": {"kind": "no_such:Fusion"}}, "cannot import no_such:Fusion"),

@@ -34,7 +34,9 @@ for form in (paper, {"latent": {"kind": "none"}, "fusion": {"kind": "gate"}}):
 
 def test_export_and_compile() -> None:
     """In a process of its own: torch cannot trace through the checks of shapes that tests run under."""
-    done = subprocess.run([sys.executable, "-c", TRACE], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", TRACE], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["equal", "equal"]
 
@@ -42,7 +44,9 @@ def test_export_and_compile() -> None:
 def test_an_output_part_by_part() -> None:
     latents = LatentSet({"c": DiagonalGaussian(torch.zeros(2, 3), torch.ones(2, 3))})
     logits = torch.zeros(1, 2, 1, 4, 4)
-    branch = BranchOutput(logits=logits, samples=None, fused=(logits[0],), audio=(), latents=latents)
+    branch = BranchOutput(
+        logits=logits, samples=None, fused=(logits[0],), audio=(), latents=latents
+    )
     output = SegmentationOutput(logits=logits, prior=latents, prior_branch=branch)
     doubled = tree_map(torch.Tensor.double, output)
     assert {leaf.dtype for leaf in tree_flatten(doubled)[0]} == {torch.float64}

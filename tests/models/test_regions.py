@@ -42,7 +42,9 @@ def _clips() -> tuple[Tensor, Tensor, Tensor]:
 def test_cells_belong_together_by_their_distance() -> None:
     embeddings = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     cells = embeddings.flatten(2).transpose(1, 2)
-    assert torch.allclose(same_region(embeddings), torch.exp(-torch.cdist(cells, cells).square()), atol=1e-5)
+    assert torch.allclose(
+        same_region(embeddings), torch.exp(-torch.cdist(cells, cells).square()), atol=1e-5
+    )
 
 
 def test_a_region_is_averaged_over_its_own_cells() -> None:
@@ -52,8 +54,12 @@ def test_a_region_is_averaged_over_its_own_cells() -> None:
     share[..., 4] = 0
     values = torch.arange(20.0).reshape(1, 1, 4, 5)
     pooled = _pool(_together(embeddings, share), values)
-    assert pooled[..., :2].flatten().tolist() == pytest.approx([values[..., :2].mean().item()] * 8, abs=1e-3)
-    assert pooled[..., 2:4].flatten().tolist() == pytest.approx([values[..., 2:4].mean().item()] * 8, abs=1e-3)
+    assert pooled[..., :2].flatten().tolist() == pytest.approx(
+        [values[..., :2].mean().item()] * 8, abs=1e-3
+    )
+    assert pooled[..., 2:4].flatten().tolist() == pytest.approx(
+        [values[..., 2:4].mean().item()] * 8, abs=1e-3
+    )
 
 
 def test_coarse_maps_are_pooled_as_if_their_cells_were_repeated() -> None:
@@ -67,7 +73,9 @@ def test_coarse_maps_are_pooled_as_if_their_cells_were_repeated() -> None:
 
 def test_a_region_sounds_with_the_probability_that_its_code_does() -> None:
     widths = (4, 4, 4, 4)
-    answer = RegionAnswer(FeatureNeck(widths, 8), SegmentationDecoder(8), widths=widths, channels=8, latent_dim=2)
+    answer = RegionAnswer(
+        FeatureNeck(widths, 8), SegmentationDecoder(8), widths=widths, channels=8, latent_dim=2
+    )
     nn.init.zeros_(answer.besides.weight)
     nn.init.constant_(answer.besides.bias, -50.0)  # nothing else is heard
     with torch.no_grad():
@@ -87,11 +95,15 @@ def test_a_region_sounds_with_the_probability_that_its_code_does() -> None:
 def test_outlines_and_names_do_not_hear() -> None:
     model = _model().eval()
     frames, audio, _ = _clips()
-    seen, other = (model(frames, each, latents="mean").prior_branch.regions for each in (audio, audio.flip(0)))
+    seen, other = (
+        model(frames, each, latents="mean").prior_branch.regions for each in (audio, audio.flip(0))
+    )
     assert torch.equal(seen.outlines, other.outlines)
     assert torch.equal(seen.names, other.names)
     assert torch.allclose(seen.names.exp().sum(1), torch.ones(6, 4, 4))
-    assert not torch.equal(model(frames, audio, latents="mean").logits, model(frames, audio.flip(0)).logits)
+    assert not torch.equal(
+        model(frames, audio, latents="mean").logits, model(frames, audio.flip(0)).logits
+    )
 
 
 def test_every_part_that_is_not_frozen_learns() -> None:
@@ -104,7 +116,11 @@ def test_every_part_that_is_not_frozen_learns() -> None:
     assert {"outlines", "regions"} <= set(values.values)
     values.total.backward()
     trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    idle = [name for name, each in trained.items() if each.grad is None and not name.startswith("backbone.")]
+    idle = [
+        name
+        for name, each in trained.items()
+        if each.grad is None and not name.startswith("backbone.")
+    ]
     assert idle == []
     assert not any(name.startswith("agreement.answer.classifier") for name in trained)
 
@@ -117,7 +133,9 @@ def test_the_terms_of_the_regions_need_known_objects() -> None:
 
 
 @pytest.mark.parametrize(("distance", "expected"), [(10.0, 0.0), (0.0, 0.5 * 11.5129)])
-def test_regions_are_right_when_apart_and_wrong_when_equal(distance: float, expected: float) -> None:
+def test_regions_are_right_when_apart_and_wrong_when_equal(
+    distance: float, expected: float
+) -> None:
     """Equal embeddings of two things cost -log(1e-5) for each of their pairs, half of the mean."""
     frames, audio, masks = _clips()
     output = _model()(frames, audio, masks)
@@ -142,7 +160,9 @@ def test_a_saved_model_needs_neither_its_table_nor_its_package(tmp_path: Path) -
     table.unlink()
     loaded = load_model(tmp_path / "model")
     frames, audio, _ = _clips()
-    assert torch.equal(loaded(frames, audio, latents="mean").logits, model(frames, audio, latents="mean").logits)
+    assert torch.equal(
+        loaded(frames, audio, latents="mean").logits, model(frames, audio, latents="mean").logits
+    )
 
 
 def test_regions_need_the_agreement_form() -> None:

@@ -16,7 +16,9 @@ def test_the_formula_pixel_by_pixel() -> None:
             first = max(masks[1, row, column], masks[4, row, column]) * 0.9
             third = max(masks[0, row, column], masks[2, row, column]) * 0.4
             torch.testing.assert_close(probability[row, column], 1 - (1 - first) * (1 - third))
-            best = max((0, 1, 2, 4), key=lambda i: float(activity[concepts[i]] * masks[i, row, column]))
+            best = max(
+                (0, 1, 2, 4), key=lambda i: float(activity[concepts[i]] * masks[i, row, column])
+            )
             assert numbers[row, column] == best + 1
             assert classes[row, column] == concepts[best] + 1
 

@@ -29,7 +29,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def result_of(path: Path | None, activity: np.ndarray | None, classes: np.ndarray | None, marked: np.ndarray):
+def result_of(
+    path: Path | None, activity: np.ndarray | None, classes: np.ndarray | None, marked: np.ndarray
+):
     """A result whose key frames are all frames; `marked` (F,) says in which the left half is in the mask."""
     count = len(marked)
     maps = np.zeros((count, SIDE, SIDE), np.float16)
@@ -67,13 +69,20 @@ def test_the_table_says_what_each_frame_says(named: VideoResult, tmp_path: Path)
     assert len(rows) == 48
     assert list(rows[0]) == ["frame", "time", "loudness", "area", *NAMES[1:]]
     for frame, row in zip(named, rows, strict=True):
-        assert (int(row["frame"]), float(row["time"])) == (frame.index, pytest.approx(frame.time, abs=1e-4))
+        assert (int(row["frame"]), float(row["time"])) == (
+            frame.index,
+            pytest.approx(frame.time, abs=1e-4),
+        )
         assert float(row["loudness"]) == pytest.approx(frame.audio_activity, abs=1e-4)
         assert float(row["area"]) == pytest.approx(frame.mask.mean(), abs=1e-4)
-        assert [float(row[name]) for name in NAMES[1:]] == pytest.approx(frame.class_activity.tolist(), abs=1e-3)
+        assert [float(row[name]) for name in NAMES[1:]] == pytest.approx(
+            frame.class_activity.tolist(), abs=1e-3
+        )
 
 
-def test_without_activities_a_class_has_its_share_of_the_picture(video: Path, tmp_path: Path) -> None:
+def test_without_activities_a_class_has_its_share_of_the_picture(
+    video: Path, tmp_path: Path
+) -> None:
     classes = np.ones((48, SIDE, SIDE), np.uint8)
     classes[:, SIDE // 2 :] = 2
     result = result_of(video, None, classes, np.arange(48) % 2 == 0)
@@ -89,7 +98,11 @@ def test_without_activities_a_class_has_its_share_of_the_picture(video: Path, tm
 def markers(path: Path) -> list[tuple[str, float, float]]:
     (clip,) = opentimelineio.adapters.read_from_file(str(path)).find_clips()
     return [
-        (each.name, each.marked_range.start_time.to_seconds(), each.marked_range.end_time_exclusive().to_seconds())
+        (
+            each.name,
+            each.marked_range.start_time.to_seconds(),
+            each.marked_range.end_time_exclusive().to_seconds(),
+        )
         for each in clip.markers
     ]
 
@@ -99,13 +112,17 @@ def test_a_timeline_has_a_marker_for_each_span(named: VideoResult, tmp_path: Pat
     expected = [("dog", 10 / FPS, 30 / FPS), (NAMES[2], 25 / FPS, 48 / FPS)]
     found = markers(path)
     assert [name for name, _, _ in found] == [name for name, _, _ in expected]
-    assert np.allclose([each[1:] for each in found], [each[1:] for each in expected], atol=0.5 / FPS)
+    assert np.allclose(
+        [each[1:] for each in found], [each[1:] for each in expected], atol=0.5 / FPS
+    )
     (clip,) = opentimelineio.adapters.read_from_file(str(path)).find_clips()
     assert clip.media_reference.target_url == "flash.mp4"
     assert clip.duration().to_seconds() == pytest.approx(48 / FPS, abs=0.5 / FPS)
 
 
-def test_an_edit_decision_list_says_where_each_span_starts(named: VideoResult, tmp_path: Path) -> None:
+def test_an_edit_decision_list_says_where_each_span_starts(
+    named: VideoResult, tmp_path: Path
+) -> None:
     text = named.save(tmp_path / "a.edl").read_text()
     locators = [line.split() for line in text.splitlines() if line.startswith("* LOC:")]
     assert [(line[2], line[4]) for line in locators] == [
@@ -122,13 +139,17 @@ def test_what_marks_without_names_is_one_marker(video: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["otio", "edl"])
-def test_without_opentimelineio_the_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opentimelineio_the_extra_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ecmvae.prediction.writers.activity.find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"pip install 'ecmvae\[otio\]'"):
         WRITERS.get(name).check_installed()
 
 
-@pytest.mark.parametrize(("suffix", "name"), [(".csv", "activity"), (".otio", "otio"), (".edl", "edl")])
+@pytest.mark.parametrize(
+    ("suffix", "name"), [(".csv", "activity"), (".otio", "otio"), (".edl", "edl")]
+)
 def test_the_suffix_selects_the_format(suffix: str, name: str) -> None:
     assert writer_for(Path(f"a{suffix}")) == name
 
@@ -170,7 +191,9 @@ def test_detections_for_supervision(named: VideoResult, video: Path) -> None:
     assert np.array_equal(single.to_supervision().mask[0], single.mask)
 
 
-def test_without_supervision_the_extra_is_named(named: VideoResult, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_supervision_the_extra_is_named(
+    named: VideoResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ecmvae.prediction.result.find_spec", lambda package: None)
     with pytest.raises(UserError, match=r"pip install 'ecmvae\[supervision\]'"):
         named.frame(0).to_supervision()

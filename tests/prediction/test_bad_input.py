@@ -46,19 +46,27 @@ def corpus(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
         (folder / name).write_bytes(day)
     small = flash_frames(16, 16, count=6, flash=3)
     OddVideo(flash_frames()).write(folder / "video only.mp4")
-    OddVideo(flash_frames(count=1, flash=0), tracks=[Track(SOUND[:, :2_000], layout="stereo")]).write(
-        folder / "one.mkv"
-    )
-    write_video(folder / "1x1.mp4", flash_frames(1, 1, count=6, flash=3), FPS)  # H.264 pads it to 2x2
-    OddVideo(flash_frames(1, 1, count=6, flash=3), pixel_format="rgb24", codec="png", options={}).write(
-        folder / "1x1.mov"
-    )
+    OddVideo(
+        flash_frames(count=1, flash=0), tracks=[Track(SOUND[:, :2_000], layout="stereo")]
+    ).write(folder / "one.mkv")
+    write_video(
+        folder / "1x1.mp4", flash_frames(1, 1, count=6, flash=3), FPS
+    )  # H.264 pads it to 2x2
+    OddVideo(
+        flash_frames(1, 1, count=6, flash=3), pixel_format="rgb24", codec="png", options={}
+    ).write(folder / "1x1.mov")
     OddVideo(flash_frames(8192, 2, count=6, flash=3)).write(folder / "wide.mp4")
-    OddVideo(flash_frames(33, 17, count=6, flash=3), pixel_format="yuv444p").write(folder / "odd.mkv")
+    OddVideo(flash_frames(33, 17, count=6, flash=3), pixel_format="yuv444p").write(
+        folder / "odd.mkv"
+    )
     OddVideo(small, rate=Fraction(1)).write(folder / "1fps.mp4")
     OddVideo(flash_frames(16, 16, count=120), rate=Fraction(240)).write(folder / "240fps.mp4")
-    OddVideo(small, rotation=90, tracks=[Track(SOUND, layout="stereo", codec="aac")]).write(folder / "phone.mp4")
-    once = OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo", codec="aac")]).write(folder / "once.ts")
+    OddVideo(small, rotation=90, tracks=[Track(SOUND, layout="stereo", codec="aac")]).write(
+        folder / "phone.mp4"
+    )
+    once = OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo", codec="aac")]).write(
+        folder / "once.ts"
+    )
     (folder / "jumps back.ts").write_bytes(once.read_bytes() * 2)
     (folder / "cut short.mp4").write_bytes(data[: body + (len(data) - body) * 2 // 3])
     holed = bytearray(data)
@@ -66,13 +74,21 @@ def corpus(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
     holed[middle : middle + 600] = b"\xff" * 600
     (folder / "corrupt.mp4").write_bytes(holed)
     times = [0.0, 0.04, 0.5, 0.54, 0.58, 2.0]
-    OddVideo(small, times=times, tracks=[Track(SOUND, layout="stereo")]).write(folder / "uneven.mkv")
+    OddVideo(small, times=times, tracks=[Track(SOUND, layout="stereo")]).write(
+        folder / "uneven.mkv"
+    )
     deep = {"pixel_format": "yuv420p10le", "codec": "ffv1", "options": {}}
-    OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo")], **deep).write(folder / "10 bit.mkv")
+    OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo")], **deep).write(
+        folder / "10 bit.mkv"
+    )
     six = Track(np.repeat(SOUND[:1], 6, axis=0), layout="5.1", codec="aac")
     OddVideo(flash_frames(), tracks=[six]).write(folder / "surround.mp4")
-    OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo", start=0.5)]).write(folder / "late.mkv")
-    OddVideo(flash_frames(), tracks=[Track(SOUND[:, :57_600], layout="stereo")]).write(folder / "ends early.mkv")
+    OddVideo(flash_frames(), tracks=[Track(SOUND, layout="stereo", start=0.5)]).write(
+        folder / "late.mkv"
+    )
+    OddVideo(flash_frames(), tracks=[Track(SOUND[:, :57_600], layout="stereo")]).write(
+        folder / "ends early.mkv"
+    )
     tracks = [Track(SOUND, layout="stereo"), Track(0 * SOUND, layout="stereo")]
     OddVideo(flash_frames(), tracks=tracks).write(folder / "two tracks.mkv")
     (folder / "locked.mp4").write_bytes(data)
@@ -129,12 +145,19 @@ def test_everything_at_once(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 5, level=0.5)))
+    monkeypatch.setattr(
+        predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 5, level=0.5))
+    )
     sources, out = tmp_path / "in", tmp_path / "out"
     sources.mkdir()
     frames, messages = corpus(sources)
     with caplog.at_level(logging.ERROR, "ecmvae"):
-        assert predict([str(sources)], out=out, checkpoint="any", device="cpu", loudness=False, npz=True) == 2
+        assert (
+            predict(
+                [str(sources)], out=out, checkpoint="any", device="cpu", loudness=False, npz=True
+            )
+            == 2
+        )
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == len(messages) + 1
     assert all("\n" not in error for error in errors)

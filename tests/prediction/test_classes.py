@@ -103,7 +103,10 @@ def test_classes_at_source_size(result: VideoResult) -> None:
 
 
 def test_files(result: VideoResult, video: Path, tmp_path: Path) -> None:
-    targets = {name: tmp_path / f"x{WRITERS.get(name).ending}" for name in ("overlay", "masks", "coco", "npz")}
+    targets = {
+        name: tmp_path / f"x{WRITERS.get(name).ending}"
+        for name in ("overlay", "masks", "coco", "npz")
+    }
     write_outputs([result], video, targets)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in targets.values()}
     with np.load(targets["npz"]) as arrays:
@@ -115,12 +118,18 @@ def test_files(result: VideoResult, video: Path, tmp_path: Path) -> None:
     assert pictures[40].convert("RGB").getpixel((0, 0)) == tuple(PALETTE[2])
     document = json.loads(targets["coco"].read_text())
     assert document["categories"] == [{"id": k, "name": NAMES[k]} for k in (2, 3, 1)]
-    areas = {(each["image_id"], each["category_id"]): each["area"] for each in document["annotations"]}
+    areas = {
+        (each["image_id"], each["category_id"]): each["area"] for each in document["annotations"]
+    }
     assert areas == {
-        (k, number): (frame == number).sum() for k, frame in enumerate(result.classes) for number in by_area(frame)
+        (k, number): (frame == number).sum()
+        for k, frame in enumerate(result.classes)
+        for number in by_area(frame)
     }
     drawn, source = (read_clip(path).frames.astype(int) for path in (targets["overlay"], video))
-    tint = drawn[40, 70:80, 20:40] - source[40, 70:80, 20:40] * 0.55  # a lamp's quarter, below the legend
+    tint = (
+        drawn[40, 70:80, 20:40] - source[40, 70:80, 20:40] * 0.55
+    )  # a lamp's quarter, below the legend
     assert np.abs(tint.mean((0, 1)) - 0.45 * PALETTE[1]).max() < 12
     assert np.abs(drawn[40, :80, 70:] - source[40, :80, 70:]).mean() < 4
 
@@ -150,13 +159,17 @@ class NamingModel(ListeningModel):
         cat, dog = marked.clone(), marked.clone()
         cat[..., marked.shape[-2] // 2 :, :] = -20.0
         dog[..., : marked.shape[-2] // 2, :] = -20.0
-        return replace(output, logits=torch.cat([torch.zeros_like(marked), others, cat, dog], dim=2))
+        return replace(
+            output, logits=torch.cat([torch.zeros_like(marked), others, cat, dog], dim=2)
+        )
 
 
 def test_a_video_from_end_to_end() -> None:
     frames = np.zeros((30, HEIGHT, WIDTH, 3), np.uint8)
     frames[:, 24:72, 32:96] = 255
-    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.float32)
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE)).astype(
+        np.float32
+    )
     options = PredictorOptions(smoothing=0.0, squash=True)
     plain, named = (
         VideoPredictor(model, "cpu", options).predict_arrays(frames, 10.0, tone)

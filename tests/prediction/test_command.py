@@ -27,20 +27,26 @@ from ecmvae.prediction.writers.npz import NpzWriter
 
 @pytest.fixture(autouse=True)
 def _known_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 2)))
+    monkeypatch.setattr(
+        predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 2))
+    )
 
 
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
     folder = tmp_path / "videos"
     folder.mkdir()
-    write_video(folder / "one.mp4", flash_frames(count=24, flash=4), FPS, beep(seconds=1.0), SAMPLE_RATE)
+    write_video(
+        folder / "one.mp4", flash_frames(count=24, flash=4), FPS, beep(seconds=1.0), SAMPLE_RATE
+    )
     (folder / "two.mp4").write_bytes((folder / "one.mp4").read_bytes())
     return folder
 
 
 def run(*sources: Path, out: Path, **options: object) -> int:
-    return predict([str(source) for source in sources], out=out, checkpoint="any", device="cpu", **options)
+    return predict(
+        [str(source) for source in sources], out=out, checkpoint="any", device="cpu", **options
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -55,12 +61,19 @@ def test_folder_out(tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[
     assert "24 frames" in line
 
 
-def test_nothing_found_says_how_near_it_was(tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture) -> None:
-    highest = float(predictor.VideoPredictor("any", "cpu").predict(videos / "one.mp4").key_probabilities.max())
+def test_nothing_found_says_how_near_it_was(
+    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    highest = float(
+        predictor.VideoPredictor("any", "cpu").predict(videos / "one.mp4").key_probabilities.max()
+    )
     assert run(videos / "one.mp4", out=tmp_path / "found", threshold=highest / 2) == 0
     assert "nothing reaches" not in caplog.text
     assert run(videos / "one.mp4", out=tmp_path / "missed", threshold=min(2 * highest, 0.9999)) == 0
-    assert f"the highest probability is {highest:.3g}, and --style heatmap shows them all" in caplog.text
+    assert (
+        f"the highest probability is {highest:.3g}, and --style heatmap shows them all"
+        in caplog.text
+    )
 
 
 def test_file_out(tmp_path: Path, videos: Path) -> None:
@@ -86,13 +99,20 @@ def test_never_writes_over_the_source(videos: Path) -> None:
 
 
 def test_folder_goes_on_after_a_bad_file_and_can_be_resumed(
-    tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    videos: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (videos / "broken.mp4").write_text("no video")
     (videos / "silent\nnight.mp4").write_bytes((videos / "one.mp4").read_bytes())
     with caplog.at_level(logging.ERROR, "ecmvae"):
         assert run(videos, out=tmp_path / "out") == 2
-    assert names(tmp_path / "out") == ["one.overlay.mp4", "silent\nnight.overlay.mp4", "two.overlay.mp4"]
+    assert names(tmp_path / "out") == [
+        "one.overlay.mp4",
+        "silent\nnight.overlay.mp4",
+        "two.overlay.mp4",
+    ]
     assert [record.message.count("\n") for record in caplog.records] == [0, 0]
     assert "broken.mp4 is not a video" in caplog.text
     assert "1 of 4 videos failed" in caplog.text
@@ -117,7 +137,9 @@ def only_the_second_packet_decodes(path: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="FFmpeg decodes with threads from two CPUs on")
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) == 1, reason="FFmpeg decodes with threads from two CPUs on"
+)
 def test_a_video_of_which_only_the_probe_sees_a_frame_fails_alone(
     tmp_path: Path, videos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -148,13 +170,17 @@ def test_a_video_that_changes_between_its_two_decodings_fails_alone(
     shorter = OddVideo(flash_frames(count=12, flash=4)).write(tmp_path / "shorter.mp4")
     real = saving.stream_frames
     swapped = {videos / "one.mp4": shorter}
-    monkeypatch.setattr(saving, "stream_frames", lambda path, **options: real(swapped.get(path, path), **options))
+    monkeypatch.setattr(
+        saving, "stream_frames", lambda path, **options: real(swapped.get(path, path), **options)
+    )
     assert run(videos, out=tmp_path / "out") == 2
     assert names(tmp_path / "out") == ["two.overlay.mp4"]
     assert "one.mp4 decoded to another number of frames the second time" in caplog.text
 
 
-def test_a_mistake_of_the_program_stays_visible(tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_of_the_program_stays_visible(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(NpzWriter, "write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(videos, out=tmp_path / "out", npz=True)
@@ -164,12 +190,24 @@ def test_a_mistake_of_the_program_stays_visible(tmp_path: Path, videos: Path, mo
 def test_outputs_beside_the_sources_are_not_sources_next_time(videos: Path) -> None:
     run(videos, out=videos, masks=True)
     assert run(videos, out=videos, masks=True) == 0
-    assert names(videos) == ["one.masks", "one.mp4", "one.overlay.mp4", "two.masks", "two.mp4", "two.overlay.mp4"]
+    assert names(videos) == [
+        "one.masks",
+        "one.mp4",
+        "one.overlay.mp4",
+        "two.masks",
+        "two.mp4",
+        "two.overlay.mp4",
+    ]
 
 
-def test_the_chosen_track_is_heard_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_chosen_track_is_heard_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     tone = beep(sample_rate=48_000)[None]
-    tracks = [Track(0 * tone, codec="aac", language="deu"), Track(tone, codec="aac", language="eng")]
+    tracks = [
+        Track(0 * tone, codec="aac", language="deu"),
+        Track(tone, codec="aac", language="eng"),
+    ]
     source = OddVideo(flash_frames(), tracks=tracks).write(tmp_path / "two.mp4")
     for track, loudest in ((0, 0.0), (1, 0.85)):  # a sine of amplitude 0.5 has -9 dB
         assert run(source, out=tmp_path / "out", npz=True, audio_track=track, force=True) == 0
@@ -194,7 +232,9 @@ def test_a_single_bad_file_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == ["bad.mp4"]
 
 
-def test_a_killed_run_leaves_nothing_half_written_and_is_taken_up_again(tmp_path: Path, videos: Path) -> None:
+def test_a_killed_run_leaves_nothing_half_written_and_is_taken_up_again(
+    tmp_path: Path, videos: Path
+) -> None:
     out, write = tmp_path / "out", NpzWriter.write
 
     def dying(self: NpzWriter, frame: np.ndarray, result: FrameResult) -> None:
@@ -209,11 +249,17 @@ def test_a_killed_run_leaves_nothing_half_written_and_is_taken_up_again(tmp_path
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     left = names(out)
-    assert [name for name in left if not name.startswith(".")] == ["one.masks", "one.npz", "one.overlay.mp4"]
+    assert [name for name in left if not name.startswith(".")] == [
+        "one.masks",
+        "one.npz",
+        "one.overlay.mp4",
+    ]
     assert len(left) > 3
     first = (out / "one.overlay.mp4").stat().st_mtime_ns
     assert run(videos, out=out, masks=True, npz=True) == 0
-    assert names(out) == [f"{stem}{end}" for stem in ("one", "two") for end in (".masks", ".npz", ".overlay.mp4")]
+    assert names(out) == [
+        f"{stem}{end}" for stem in ("one", "two") for end in (".masks", ".npz", ".overlay.mp4")
+    ]
     assert (out / "one.overlay.mp4").stat().st_mtime_ns == first
 
 
@@ -277,7 +323,9 @@ def test_packaged_model_comes_first_then_the_newest_demo(tmp_path: Path) -> None
     listed = {"summary": "", "sha256": sha256(b"").hexdigest(), "size": 0, "licence": "MIT"}
     far, near = {**listed, "source": "hf://someone/far@v1"}, {**listed, "source": "package"}
     (tmp_path / "models.yaml").write_text(json.dumps({"far": far, "small": near, "later": near}))
-    assert default_model(tmp_path, tmp_path / "runs") == old  # listed, but not part of this installation
+    assert (
+        default_model(tmp_path, tmp_path / "runs") == old
+    )  # listed, but not part of this installation
     packaged = model(tmp_path / "small")
     model(tmp_path / "later")
     assert default_model(tmp_path, tmp_path / "runs") == packaged

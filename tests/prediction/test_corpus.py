@@ -32,7 +32,11 @@ def corpus(tmp_path: Path, model: Path) -> SimpleNamespace:
     folder, out = tmp_path / "clips", tmp_path / "out"
     folder.mkdir()
     write_video(
-        folder / "0.mp4", flash_frames(64, 48, count=12, flash=0), 12, beep(seconds=1.0, start=0.1), SAMPLE_RATE
+        folder / "0.mp4",
+        flash_frames(64, 48, count=12, flash=0),
+        12,
+        beep(seconds=1.0, start=0.1),
+        SAMPLE_RATE,
     )
     for number in range(1, 4):
         (folder / f"{number}.mp4").write_bytes((folder / "0.mp4").read_bytes())
@@ -40,7 +44,14 @@ def corpus(tmp_path: Path, model: Path) -> SimpleNamespace:
     manifest = out / "manifest.jsonl"
 
     def run(source: Path = folder, **options: object) -> int:
-        given = {"out": out, "checkpoint": str(model), "overlay": False, "jsonl": True, "manifest": manifest, **options}
+        given = {
+            "out": out,
+            "checkpoint": str(model),
+            "overlay": False,
+            "jsonl": True,
+            "manifest": manifest,
+            **options,
+        }
         return predict([str(source)], **given)
 
     return SimpleNamespace(run=run, folder=folder, out=out, manifest=manifest, model=model)
@@ -70,7 +81,9 @@ def test_a_row_holds_the_figures_of_its_file(corpus: SimpleNamespace) -> None:
     assert row["outputs"] == ["2.masks.jsonl"]
     assert (row["frames"], row["seconds"]) == (12, 1.0)
     assert row["masked_frames"] == pytest.approx(len(masks) / 12, abs=1e-4)
-    assert row["area"] == pytest.approx(sum(mask["area"] for mask in masks) / (12 * 64 * 48), abs=1e-4)
+    assert row["area"] == pytest.approx(
+        sum(mask["area"] for mask in masks) / (12 * 64 * 48), abs=1e-4
+    )
     assert 0 < row["took"] < 60
     assert {mask["source"] for mask in masks} == {row["source"]}
     assert row["weights"] == sha256(corpus.model.read_bytes()).hexdigest()
@@ -97,7 +110,9 @@ def test_nothing_is_done_twice_and_bad_files_are_tried_again_when_asked(
     ]
     assert corpus.run(retry_failed=True) == 2
     assert len(corpus.manifest.read_text().splitlines()) == 6
-    (corpus.folder / "bad.mp4").write_bytes((corpus.folder / "0.mp4").read_bytes())  # another file: tried unasked
+    (corpus.folder / "bad.mp4").write_bytes(
+        (corpus.folder / "0.mp4").read_bytes()
+    )  # another file: tried unasked
     assert corpus.run() == 0
     assert statuses(corpus.manifest)["bad.mp4"] == "done"
     assert before.items() <= times(corpus.out).items()
@@ -111,7 +126,10 @@ def test_what_is_missing_or_changed_is_done_again(corpus: SimpleNamespace) -> No
     write_video(corpus.folder / "2.mp4", frames, 12, beep(seconds=0.5, start=0.1), SAMPLE_RATE)
     corpus.run()
     after = times(corpus.out)
-    assert {name for name in after if after[name] != before[name]} == {"1.masks.jsonl", "2.masks.jsonl"}
+    assert {name for name in after if after[name] != before[name]} == {
+        "1.masks.jsonl",
+        "2.masks.jsonl",
+    }
     assert rows(corpus.manifest)["2.mp4"]["frames"] == 6
     corpus.run(parquet=True)  # a further format: only that is made
     assert times(corpus.out) == after
@@ -139,14 +157,20 @@ def test_outputs_without_a_row_are_left_alone(corpus: SimpleNamespace) -> None:
     corpus.run(manifest=None)
     before = times(corpus.out)
     corpus.run()
-    assert statuses(corpus.manifest) == {**{f"{number}.mp4": "skipped" for number in range(4)}, "bad.mp4": "failed"}
+    assert statuses(corpus.manifest) == {
+        **{f"{number}.mp4": "skipped" for number in range(4)},
+        "bad.mp4": "failed",
+    }
     assert times(corpus.out) == before
 
 
 def test_other_settings_or_weights_are_refused(corpus: SimpleNamespace, tmp_path: Path) -> None:
     corpus.run()
     before = times(corpus.out)
-    with pytest.raises(UserError, match=r"was done with threshold 0.5, not 0.4: use the same, write to another folder"):
+    with pytest.raises(
+        UserError,
+        match=r"was done with threshold 0.5, not 0.4: use the same, write to another folder",
+    ):
         corpus.run(threshold=0.4)
     with pytest.raises(UserError, match=r"was done with weights '.*, not '.*"):
         corpus.run(checkpoint=str(write_listener(tmp_path / "other.onnx", level=0.6)))
@@ -158,11 +182,15 @@ def test_other_settings_or_weights_are_refused(corpus: SimpleNamespace, tmp_path
     assert not before.items() & times(corpus.out).items()
 
 
-def test_shards_do_every_file_once(corpus: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_do_every_file_once(
+    corpus: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number in (2, 3, 1):
         corpus.run(shard=f"{number}/3")
     files = sorted(corpus.out.glob("manifest*"))
-    assert [each.name for each in files] == [f"manifest.{number}-of-3.jsonl" for number in (1, 2, 3)]
+    assert [each.name for each in files] == [
+        f"manifest.{number}-of-3.jsonl" for number in (1, 2, 3)
+    ]
     sources = [list(statuses(each)) for each in files]
     assert sources == [["0.mp4", "3.mp4"], ["1.mp4", "bad.mp4"], ["2.mp4"]]
     before = times(corpus.out)
@@ -192,11 +220,18 @@ def test_shards_of_folders_and_lists_are_alike(corpus: SimpleNamespace, tmp_path
 def test_a_list_with_missing_and_repeated_entries(
     corpus: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "list.txt").write_text("clips/1.mp4\nclips/gone.mp4\n./clips/1.mp4\nclips/[2].mp4\nclips/empty\n")
+    (tmp_path / "list.txt").write_text(
+        "clips/1.mp4\nclips/gone.mp4\n./clips/1.mp4\nclips/[2].mp4\nclips/empty\n"
+    )
     (corpus.folder / "empty").mkdir()
     with caplog.at_level(logging.WARNING, "ecmvae"):
         assert corpus.run(tmp_path / "list.txt") == 2
-    assert statuses(corpus.manifest) == {"1.mp4": "done", "gone.mp4": "failed", "2.mp4": "done", "empty": "failed"}
+    assert statuses(corpus.manifest) == {
+        "1.mp4": "done",
+        "gone.mp4": "failed",
+        "2.mp4": "done",
+        "empty": "failed",
+    }
     assert Counter(record.levelname for record in caplog.records) == {"WARNING": 1, "ERROR": 3}
     assert "1 of 5 sources name a video again: it is done once" in caplog.text
     assert all("\n" not in message for message in caplog.messages)
@@ -229,7 +264,15 @@ def test_a_mistake_is_one_line_and_exit_2(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    given = ["predict", str(corpus.folder), "--out", str(corpus.out), "--checkpoint", str(corpus.model), *words]
+    given = [
+        "predict",
+        str(corpus.folder),
+        "--out",
+        str(corpus.out),
+        "--checkpoint",
+        str(corpus.model),
+        *words,
+    ]
     assert main(given) == 2
     error = capsys.readouterr().err
     assert error.startswith("ecmvae: error: ")

@@ -79,11 +79,16 @@ def test_the_engines_give_the_same_probabilities() -> None:
     both = [open_engine(None, "cpu", ONCE, engine=name) for name in ("onnx", "eager")]
     frames = generator.standard_normal((2, 2, 3, 384, 384), np.float32)
     sound = generator.standard_normal((4, 16_000)).astype(np.float32) * 0.1
-    logits = [each.logits(frames, each.features(sound).reshape(2, 2, 1, 96, 64), 1, 0) for each in both]
+    logits = [
+        each.logits(frames, each.features(sound).reshape(2, 2, 1, 96, 64), 1, 0) for each in both
+    ]
     probabilities = [1 / (1 + np.exp(-each)) for each in logits]
     assert logits[0].shape == (1, 2, 2, 1, 384, 384)
     assert np.abs(probabilities[0] - probabilities[1]).max() < 1e-4
-    masks = [VideoPredictor(each, options=PredictorOptions(fps=1.0)).predict(EXAMPLE).masks for each in both]
+    masks = [
+        VideoPredictor(each, options=PredictorOptions(fps=1.0)).predict(EXAMPLE).masks
+        for each in both
+    ]
     assert masks[0].any()
     assert (masks[0] != masks[1]).mean() < 1e-4
 
@@ -95,7 +100,9 @@ def test_the_graph_refuses_other_weights(tmp_path: Path, caplog: pytest.LogCaptu
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-8, os.SEEK_END)
         file.write(b"\0\1\2\3\4\5\6\7")
-    with pytest.raises(UserError, match=r"model\.safetensors is damaged: .* export .*model\.onnx again"):
+    with pytest.raises(
+        UserError, match=r"model\.safetensors is damaged: .* export .*model\.onnx again"
+    ):
         OnnxEngine(folder / GRAPH_FILE)
     with caplog.at_level("WARNING", "ecmvae"):
         assert open_engine(folder, "cpu", ONCE).name == "eager"
@@ -104,7 +111,9 @@ def test_the_graph_refuses_other_weights(tmp_path: Path, caplog: pytest.LogCaptu
     assert graphs_of(folder) == []
 
 
-def test_an_export_that_somebody_put_into_the_folder_is_not_taken_for_its_model(tmp_path: Path) -> None:
+def test_an_export_that_somebody_put_into_the_folder_is_not_taken_for_its_model(
+    tmp_path: Path,
+) -> None:
     import onnx
 
     folder = tmp_path / "model"
@@ -116,7 +125,9 @@ def test_an_export_that_somebody_put_into_the_folder_is_not_taken_for_its_model(
     assert open_engine(folder, "cpu", ONCE).name == "eager"
 
 
-def test_the_cached_export_is_one_of_these_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cached_export_is_one_of_these_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "model"
     folder.mkdir()
@@ -132,8 +143,18 @@ def test_the_cached_export_is_one_of_these_weights(tmp_path: Path, monkeypatch: 
 
 def test_prediction_imports_no_pytorch(tmp_path: Path) -> None:
     """A whole `ecmvae predict` in a process in which PyTorch cannot be imported."""
-    write_video(tmp_path / "a.mp4", flash_frames(count=24, flash=4), FPS, beep(seconds=1.0), SAMPLE_RATE)
-    lacking = ("torch", "torchvision", "torchaudio", "timm", "lightning", "torchmetrics", "transformers")
+    write_video(
+        tmp_path / "a.mp4", flash_frames(count=24, flash=4), FPS, beep(seconds=1.0), SAMPLE_RATE
+    )
+    lacking = (
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "timm",
+        "lightning",
+        "torchmetrics",
+        "transformers",
+    )
     code = f"""
 import sys
 for name in {lacking!r}:
@@ -143,7 +164,9 @@ code = main(["predict", "a.mp4", "--out", "out", "--masks", "--coco", "--npz", "
 assert not [name for name in sys.modules if name.partition(".")[0] in {lacking!r} and sys.modules[name]]
 sys.exit(code)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "a.overlay.mp4", "a.masks", "a.coco.json", "a.npz", "a.cutout.webm",
@@ -171,7 +194,9 @@ def test_b18_an_onnx_file_that_takes_or_gives_other_than_it_says(
     ]
     value = helper.make_tensor("value", TensorProto.FLOAT, shape, [0.0] * int(np.prod(shape)))
     node = helper.make_node("Constant", [], ["logits"], value=value)
-    graph = helper.make_graph([node], "liar", inputs, [helper.make_tensor_value_info("logits", 1, None)])
+    graph = helper.make_graph(
+        [node], "liar", inputs, [helper.make_tensor_value_info("logits", 1, None)]
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     helper.set_model_props(model, {"ecmvae.model": told})
     path.write_bytes(model.SerializeToString())

@@ -37,7 +37,10 @@ class TinyBackbone(VisualBackbone):
         self.channels = (8, 8, 8, 8)
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(3 if scale == 0 else 8, 8, 4 if scale == 0 else 2, 4 if scale == 0 else 2), nn.GELU()
+                nn.Conv2d(
+                    3 if scale == 0 else 8, 8, 4 if scale == 0 else 2, 4 if scale == 0 else 2
+                ),
+                nn.GELU(),
             )
             for scale in range(4)
         )
@@ -61,7 +64,10 @@ def model() -> ECMVAE:
         latent_dim=4,
         freeze_audio=False,
     )
-    for name, parameter in model.named_parameters():  # blocks that start as the identity would prove nothing
+    for (
+        name,
+        parameter,
+    ) in model.named_parameters():  # blocks that start as the identity would prove nothing
         if name.endswith("out_norm.weight"):
             nn.init.ones_(parameter)
     return model.eval()
@@ -74,7 +80,9 @@ def program(model: ECMVAE) -> torch.export.ExportedProgram:
 
 
 @pytest.fixture(scope="module")
-def exported(model: ECMVAE, program: torch.export.ExportedProgram, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(
+    model: ECMVAE, program: torch.export.ExportedProgram, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("export") / "tiny.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_program", lambda _: program)
@@ -114,11 +122,14 @@ def test_predictor_runs_the_onnx_file(model: ECMVAE, exported: Path, tmp_path: P
 
 def test_int8_is_smaller_and_close(exported: Path, tmp_path: Path) -> None:
     shutil.copy(exported, tmp_path / "int8.onnx")
-    quantise_onnx(tmp_path / "int8.onnx", tmp_path / "int8.onnx")  # in place, as the command does it
+    quantise_onnx(
+        tmp_path / "int8.onnx", tmp_path / "int8.onnx"
+    )  # in place, as the command does it
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * exported.stat().st_size
     pictures, patches = inputs(2, 3)
     full, small = (
-        logits_of(OnnxEngine(path), pictures, patches).flatten().numpy() for path in (exported, tmp_path / "int8.onnx")
+        logits_of(OnnxEngine(path), pictures, patches).flatten().numpy()
+        for path in (exported, tmp_path / "int8.onnx")
     )
     assert np.corrcoef(full, small)[0, 1] > 0.9
 
@@ -140,7 +151,9 @@ def test_torch_export_and_safetensors(
     for shape in SHAPES:
         pictures, patches = inputs(*shape)
         with torch.no_grad():
-            assert torch.allclose(loaded(pictures, patches), DeterministicModel(model)(pictures, patches), atol=1e-5)
+            assert torch.allclose(
+                loaded(pictures, patches), DeterministicModel(model)(pictures, patches), atol=1e-5
+            )
     weights = load_file(tmp_path / "m.safetensors")
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
     assert "m.pt2" in capsys.readouterr().out
@@ -153,7 +166,13 @@ def test_the_agreement_form_is_traced_for_any_number_of_clips(fusion: str) -> No
     torch.manual_seed(0)
     audio, kind = build_audio_encoder("vggish_small"), "agreement"
     form = ECMVAE(
-        TinyBackbone(), audio, image_size=64, channels=16, fusion=fusion, latent_kind=kind, latent_dim=4
+        TinyBackbone(),
+        audio,
+        image_size=64,
+        channels=16,
+        fusion=fusion,
+        latent_kind=kind,
+        latent_dim=4,
     ).eval()
     traced = module._program(form).module()
     for shape in SHAPES:
@@ -167,7 +186,9 @@ def test_the_agreement_form_is_traced_for_any_number_of_clips(fusion: str) -> No
 @pytest.mark.slow
 def test_the_baseline_is_exported_alike(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    baseline = TPAVIBaseline(TinyBackbone(), build_audio_encoder("vggish_small"), image_size=64, channels=16).eval()
+    baseline = TPAVIBaseline(
+        TinyBackbone(), build_audio_encoder("vggish_small"), image_size=64, channels=16
+    ).eval()
     for block in baseline.fusion:
         nn.init.ones_(block.out_norm.weight)
     export_onnx(baseline, tmp_path / "baseline.onnx")
@@ -210,7 +231,10 @@ def test_the_front_end_and_normalisation_travel_along(exported: Path, tmp_path: 
     proto = onnx.load(exported)
     description = json.loads(proto.metadata_props[0].value)
     assert description["front_end"] == "vggish"
-    description |= {"front_end": "other", "normalisation": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1.0]}}
+    description |= {
+        "front_end": "other",
+        "normalisation": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1.0]},
+    }
     onnx.helper.set_model_props(proto, {"ecmvae.model": json.dumps(description)})
     onnx.save_model(proto, tmp_path / "other.onnx")
     with pytest.raises(UserError, match="needs the audio front end 'other'"):
@@ -225,7 +249,10 @@ def test_a_file_of_an_older_version_has_vggish_and_imagenet(exported: Path, tmp_
 
     proto = onnx.load(exported)
     config = {"data": {"image_size": 64, "num_frames": 3}}
-    old = {"ecmvae.config": json.dumps(config), "ecmvae.class_names": json.dumps(["background", "cat"])}
+    old = {
+        "ecmvae.config": json.dumps(config),
+        "ecmvae.class_names": json.dumps(["background", "cat"]),
+    }
     onnx.helper.set_model_props(proto, old)
     onnx.save_model(proto, tmp_path / "old.onnx")
     model = OnnxEngine(tmp_path / "old.onnx")
@@ -269,7 +296,11 @@ def test_classes_and_their_names_travel_along(tmp_path: Path) -> None:
 def test_regions_named_by_a_classifier_are_exported_alike(tmp_path: Path) -> None:
     """Dividing by a number of one's own in a pooling was lost in translation once."""
     torch.manual_seed(0)
-    settings = {"model.visual.name": "efficientnet_lite0", "model.channels": 16, "model.audio.name": "vggish_small"}
+    settings = {
+        "model.visual.name": "efficientnet_lite0",
+        "model.channels": 16,
+        "model.audio.name": "vggish_small",
+    }
     layers = Path(__file__).parents[2] / "configs" / "layers"
     config = load_config([layers / "agreement.yaml", layers / "regions.yaml"], settings)
     model = build_model(config.model, image_size=64, with_audio_encoder=True).eval()

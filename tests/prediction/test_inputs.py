@@ -28,7 +28,13 @@ def test_what_is_asked_for_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "frames",
-    [FRAMES / 255.0, FRAMES[..., 0], FRAMES[0], FRAMES.transpose(0, 3, 1, 2), FRAMES.repeat(2, axis=3)[..., :4]],
+    [
+        FRAMES / 255.0,
+        FRAMES[..., 0],
+        FRAMES[0],
+        FRAMES.transpose(0, 3, 1, 2),
+        FRAMES.repeat(2, axis=3)[..., :4],
+    ],
     ids=["floats", "grey", "a single one", "channels first", "transparent"],
 )
 def test_other_frames_are_refused(frames: np.ndarray) -> None:
@@ -81,7 +87,10 @@ def test_every_form_of_a_picture(picture: Any, expected: np.ndarray) -> None:
 
 
 def test_three_rows_or_columns_are_not_mistaken_for_channels() -> None:
-    array, tensor = RGB[:3], torch.from_numpy(RGB.transpose(2, 0, 1))[:, :, :3]  # (3, 7, 3) and (3, 5, 3)
+    array, tensor = (
+        RGB[:3],
+        torch.from_numpy(RGB.transpose(2, 0, 1))[:, :, :3],
+    )  # (3, 7, 3) and (3, 5, 3)
     assert np.array_equal(as_rgb(array), array)
     assert np.array_equal(as_rgb(tensor), RGB[:, :3])
 
@@ -175,7 +184,11 @@ def test_a_picture_a_list_of_videos_and_a_sound_of_ones_own(ten_seconds: Path) -
         (iter([RGB]), {"waveform": SOUND}, "pass fps="),
         (["a.mp4"], {"waveform": SOUND}, "not with a list of paths"),
         ("a.mp4", {"fps": 3.0}, "its own frame rate"),
-        ([RGB, "a.mp4"], {"waveform": SOUND}, "frame 1 is an array, a tensor or a PIL picture, not str"),
+        (
+            [RGB, "a.mp4"],
+            {"waveform": SOUND},
+            "frame 1 is an array, a tensor or a PIL picture, not str",
+        ),
         (RGB, {"waveform": SOUND, "fps": 0.0}, "above 0"),
     ],
 )

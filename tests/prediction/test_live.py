@@ -54,7 +54,11 @@ def run(url: str, out: Path, **options: object) -> int:
 
 @pytest.mark.parametrize("kind", ["tcp", "http", "rtsp", "udp"])
 def test_a_stream_becomes_an_overlay(
-    kind: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    kind: str,
+    content: bytes,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     out = tmp_path / "seen.mp4"
     with LiveServer(content, SECONDS, kind) as server:
@@ -69,7 +73,9 @@ def test_a_stream_becomes_an_overlay(
     red = clip.frames[:, 40, 60].astype(int)
     tinted = red[:, 0] - red[:, 1] > 40
     rows = (tmp_path / "seen.activity.csv").read_text().splitlines()[1:]
-    times = np.array([float(row.split(",")[1]) for row in rows])  # the file may begin later, where frames were dropped
+    times = np.array(
+        [float(row.split(",")[1]) for row in rows]
+    )  # the file may begin later, where frames were dropped
     assert len(times) == len(clip.frames)
     if kind != "udp":  # which is joined somewhere
         assert not tinted[times < 1.3].any()
@@ -97,7 +103,9 @@ def test_a_slow_machine_drops_frames_and_stays_near(
     assert times[-1] - times[0] > 2  # it has kept up with the stream
 
 
-def test_seconds_and_lines_alone(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seconds_and_lines_alone(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with LiveServer(content, SECONDS) as server:
         assert run(server.url, tmp_path / "out", overlay=False, seconds=1.5) == 0
     assert not (tmp_path / "out").exists()
@@ -141,28 +149,50 @@ def test_the_overlay_is_sent_on(content: bytes, tmp_path: Path) -> None:
     thread = Thread(target=receive, daemon=True)
     thread.start()
     with LiveServer(content, SECONDS) as server:
-        assert predict([server.url], out=target, checkpoint="any", device="cpu", smoothing=0.0, patience=3.0) == 0
+        assert (
+            predict(
+                [server.url],
+                out=target,
+                checkpoint="any",
+                device="cpu",
+                smoothing=0.0,
+                patience=3.0,
+            )
+            == 0
+        )
     thread.join(timeout=30)
     assert len(received) > 5
     assert received[-1][1].shape == (96, 128, 3)
-    assert received[-1][1][40, 60].astype(int)[0] - received[-1][1][40, 60].astype(int)[1] > 40  # tinted: it sounds
+    assert (
+        received[-1][1][40, 60].astype(int)[0] - received[-1][1][40, 60].astype(int)[1] > 40
+    )  # tinted: it sounds
 
 
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("tcp://127.0.0.1:9", {}, "tcp://127.0.0.1:9 cannot be opened (Connection refused): check the address"),
+        (
+            "tcp://127.0.0.1:9",
+            {},
+            "tcp://127.0.0.1:9 cannot be opened (Connection refused): check the address",
+        ),
         ("rtsp://127.0.0.1:9/x", {}, "cannot be opened (Connection refused)"),
         ("udp://127.0.0.1:9", {}, "cannot be opened (Permission denied)"),
         ("file:///etc/passwd", {}, "is a file: name its path"),
         ("gopher://127.0.0.1/", {}, "unknown kind of address"),
-        ("77", {"microphone": "none"}, "camera 77 cannot be opened (No such file or directory): check its number"),
+        (
+            "77",
+            {"microphone": "none"},
+            "camera 77 cannot be opened (No such file or directory): check its number",
+        ),
         ("tcp://127.0.0.1:9", {"cutout": True}, "--cutout needs a file"),
         ("tcp://127.0.0.1:9", {"shard": "1/2"}, "--shard has no effect on a camera or stream"),
         ("tcp://127.0.0.1:9", {"seconds": 0.0}, "--seconds must be above 0"),
     ],
 )
-def test_mistakes_are_one_line(url: str, options: dict[str, object], message: str, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(
+    url: str, options: dict[str, object], message: str, tmp_path: Path
+) -> None:
     if url.startswith("udp") and os.geteuid() == 0:
         pytest.skip("root may listen anywhere")
     with pytest.raises(UserError) as error:
@@ -186,7 +216,12 @@ def test_lists_open_no_address(content: bytes, tmp_path: Path) -> None:
     """What a file names is a path; only what the user names is an address."""
     with LiveServer(content, SECONDS, "http") as server:
         (tmp_path / "list.txt").write_text(f"{server.url}\n{server.url}/two\n")
-        assert predict([str(tmp_path / "list.txt")], out=tmp_path / "out", checkpoint="any", device="cpu") == 2
+        assert (
+            predict(
+                [str(tmp_path / "list.txt")], out=tmp_path / "out", checkpoint="any", device="cpu"
+            )
+            == 2
+        )
         assert not server.asked.is_set()
 
 
@@ -213,7 +248,9 @@ def test_a_camera_with_a_microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """FFmpeg's own test picture and tone stand for the devices, which come by the clock of the machine as these do."""
     clock = {"use_wallclock_as_timestamps": "1"}
     picture = Input(url="testsrc=size=128x96:rate=10,realtime", format="lavfi", options=clock)
-    tone = Input(url="sine=frequency=440:sample_rate=16000,arealtime", format="lavfi", options=clock)
+    tone = Input(
+        url="sine=frequency=440:sample_rate=16000,arealtime", format="lavfi", options=clock
+    )
     monkeypatch.setattr(addresses, "_camera_input", lambda number: picture)
     monkeypatch.setattr(addresses, "_microphone_input", lambda name: tone)
     assert predict(["0"], out=tmp_path, checkpoint="any", device="cpu", seconds=2.0) == 0
@@ -227,12 +264,19 @@ def test_a_camera_without_a_microphone(
 ) -> None:
     picture = Input(url="testsrc=size=128x96:rate=10,realtime", format="lavfi")
     monkeypatch.setattr(addresses, "_camera_input", lambda number: picture)
-    monkeypatch.setattr(addresses, "_microphone_input", lambda name: Input(url="/no/such", format="wav"))
+    monkeypatch.setattr(
+        addresses, "_microphone_input", lambda name: Input(url="/no/such", format="wav")
+    )
     assert predict(["0"], out=tmp_path, checkpoint="any", device="cpu", seconds=1.0) == 0
-    assert "microphone 'default' cannot be opened (No such file or directory): treated as silence" in caplog.text
+    assert (
+        "microphone 'default' cannot be opened (No such file or directory): treated as silence"
+        in caplog.text
+    )
 
 
-def test_a_file_named_like_a_camera_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_named_like_a_camera_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "0").write_bytes(transport_stream(1.0))
     assert predict(["0"], out=tmp_path / "out", checkpoint="any", device="cpu") == 0

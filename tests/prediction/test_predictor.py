@@ -16,18 +16,26 @@ from ecmvae.models import ECMVAE
 from ecmvae.prediction import predictor
 from ecmvae.prediction.command import predict
 from ecmvae.prediction.key_frames import interleaved_clips
+from ecmvae.prediction.measures import binary_entropy
 from ecmvae.prediction.options import PredictorOptions
 from ecmvae.prediction.predictor import VideoPredictor
-from ecmvae.prediction.result import VideoResult, binary_entropy
+from ecmvae.prediction.result import VideoResult
 from ecmvae.prediction.torch_engine import TorchEngine
 from ecmvae.visual.backbone import VisualBackbone
 from ecmvae.visual.normalisation import Normalisation
 
 
 def test_masks_are_where_it_is_bright_when_it_is_loud(ten_seconds: Path) -> None:
-    result = VideoPredictor(ListeningModel(), "cpu", PredictorOptions(smoothing=0.0)).predict(ten_seconds)
+    result = VideoPredictor(ListeningModel(), "cpu", PredictorOptions(smoothing=0.0)).predict(
+        ten_seconds
+    )
     assert len(result) == 100
-    assert result.masks.shape == result.probabilities.shape == result.uncertainty.shape == (100, 96, 128)
+    assert (
+        result.masks.shape
+        == result.probabilities.shape
+        == result.uncertainty.shape
+        == (100, 96, 128)
+    )
     assert result.timestamps == pytest.approx(np.arange(100) / 10, abs=1e-3)
     # the tone sounds from 4 to 7 s; a key frame hears half a second to each side
     times = result.timestamps
@@ -60,7 +68,9 @@ def test_windows_together_are_the_whole(
     windows = list(VideoPredictor(ListeningModel(32, num_frames), "cpu", options).stream(path))
     joined = VideoResult.join(windows)
     assert joined.timestamps == pytest.approx(np.arange(round(seconds * 10)) / 10, abs=1e-3)
-    assert [window.first_index for window in windows] == list(np.cumsum([0, *map(len, windows)])[:-1])
+    assert [window.first_index for window in windows] == list(
+        np.cumsum([0, *map(len, windows)])[:-1]
+    )
     assert np.array_equal(np.concatenate([window.masks for window in windows]), joined.masks)
     # one block that spans everything must give the same as many small ones
     whole = VideoPredictor(ListeningModel(32, 100), "cpu", options).predict(path)
@@ -100,7 +110,9 @@ def test_last_block_reaches_back(tmp_path: Path) -> None:
 def test_aspect_is_kept_and_masks_have_the_size_of_the_source(tmp_path: Path) -> None:
     path = lamp_video(tmp_path / "wide.mp4", seconds=2.0, size=(48, 192))
     for squash in (False, True):
-        result = VideoPredictor(ListeningModel(), "cpu", PredictorOptions(squash=squash)).predict(path)
+        result = VideoPredictor(ListeningModel(), "cpu", PredictorOptions(squash=squash)).predict(
+            path
+        )
         assert result.masks.shape == (20, 48, 192)
         inner = result.key_probabilities.shape[1:]
         assert tuple(inner) == ((64, 64) if squash else (16, 64))
@@ -125,7 +137,9 @@ def test_samples_are_seeded_and_spread_shows_as_uncertainty(ten_seconds: Path) -
 
     state = torch.random.get_rng_state()
     one, again, other = predict(3), predict(3), predict(3, seed=1)
-    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's random numbers are left alone
+    assert torch.equal(
+        torch.random.get_rng_state(), state
+    )  # the caller's random numbers are left alone
     assert np.array_equal(one.key_probabilities, again.key_probabilities)
     assert not np.array_equal(one.key_probabilities, other.key_probabilities)
 
@@ -151,11 +165,15 @@ def test_a_model_without_a_configuration(ten_seconds: Path) -> None:
     before = VideoPredictor(model, "cpu", options).predict(ten_seconds).key_probabilities
     assert before.shape == (10, 48, 64)
     model.normalisation = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.1, 0.1, 0.1))
-    assert not np.array_equal(VideoPredictor(model, "cpu", options).predict(ten_seconds).key_probabilities, before)
+    assert not np.array_equal(
+        VideoPredictor(model, "cpu", options).predict(ten_seconds).key_probabilities, before
+    )
 
 
 def test_a_model_that_cannot_predict_says_what_it_lacks() -> None:
-    with pytest.raises(UserError, match=r"Linear is not a model that predicts: it lacks \.image_size and"):
+    with pytest.raises(
+        UserError, match=r"Linear is not a model that predicts: it lacks \.image_size and"
+    ):
         VideoPredictor(torch.nn.Linear(1, 1), "cpu")
     model = ListeningModel()
     model.front_end = None
@@ -168,7 +186,9 @@ def test_a_video_is_opened_as_often_as_it_is_decoded(
 ) -> None:
     opened: list[str] = []
     real = container.open_regular
-    monkeypatch.setattr(container, "open_regular", lambda path: opened.append(path.name) or real(path))
+    monkeypatch.setattr(
+        container, "open_regular", lambda path: opened.append(path.name) or real(path)
+    )
     monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32)))
     assert predict([str(ten_seconds)], out=tmp_path, checkpoint="any", device="cpu") == 0
     # once to look, pictures and sound for the model, sound for the loudness, pictures and sound for the overlay
@@ -177,14 +197,19 @@ def test_a_video_is_opened_as_often_as_it_is_decoded(
 
 def test_half_precision_agrees(ten_seconds: Path) -> None:
     full = VideoPredictor(ListeningModel(32), "cpu").predict(ten_seconds)
-    half = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(half=True)).predict(ten_seconds)
+    half = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(half=True)).predict(
+        ten_seconds
+    )
     assert (full.masks == half.masks).mean() > 0.99
 
 
 def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> None:
     clip = read_clip(ten_seconds)
     ours = VideoPredictor(ListeningModel(32), "cpu")
-    from_file, from_arrays = ours.predict(ten_seconds), ours.predict_arrays(clip.frames, 10.0, clip.waveform)
+    from_file, from_arrays = (
+        ours.predict(ten_seconds),
+        ours.predict_arrays(clip.frames, 10.0, clip.waveform),
+    )
     assert np.array_equal(from_file.masks, from_arrays.masks)
     assert from_arrays.audio_activity == pytest.approx(from_file.audio_activity, abs=1e-6)
     with pytest.raises(UserError, match="from arrays"):
@@ -194,7 +219,8 @@ def test_arrays_give_what_the_file_gives(ten_seconds: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("seconds", "loud_from", "heard"), [(1.0, 0.0, True), (0.5, 0.0, True), (9.0, 4.0, True), (9.0, 5.5, False)]
+    ("seconds", "loud_from", "heard"),
+    [(1.0, 0.0, True), (0.5, 0.0, True), (9.0, 4.0, True), (9.0, 5.5, False)],
 )
 def test_a_picture_with_its_second_of_sound(seconds: float, loud_from: float, heard: bool) -> None:
     pixels = np.zeros((48, 64, 3), np.uint8)
@@ -215,7 +241,9 @@ def test_a_picture_with_its_second_of_sound(seconds: float, loud_from: float, he
 class CoinModel(ListeningModel):
     """Every sample is sure of itself, and a coin decides of what."""
 
-    def sample_logits(self, frames: torch.Tensor, audio: torch.Tensor, num_samples: int) -> torch.Tensor:
+    def sample_logits(
+        self, frames: torch.Tensor, audio: torch.Tensor, num_samples: int
+    ) -> torch.Tensor:
         shape = (num_samples, *frames.shape[:2], 1, *frames.shape[3:])
         return torch.where(torch.rand(shape) < 0.5, 20.0, -20.0)
 
@@ -234,7 +262,9 @@ def test_samples_that_disagree_are_uncertain(ten_seconds: Path) -> None:
 class StubbornModel(ListeningModel):
     """Every sample is the same."""
 
-    def sample_logits(self, frames: torch.Tensor, audio: torch.Tensor, num_samples: int) -> torch.Tensor:
+    def sample_logits(
+        self, frames: torch.Tensor, audio: torch.Tensor, num_samples: int
+    ) -> torch.Tensor:
         return torch.full((num_samples, *frames.shape[:2], 1, *frames.shape[3:]), 20.0)
 
 
@@ -242,14 +272,22 @@ class StubbornModel(ListeningModel):
     ("model", "samples", "said"), [(StubbornModel, 3, 1), (StubbornModel, 1, 0), (CoinModel, 3, 0)]
 )
 def test_samples_that_add_nothing_are_told(
-    ten_seconds: Path, caplog: pytest.LogCaptureFixture, model: type[ListeningModel], samples: int, said: int
+    ten_seconds: Path,
+    caplog: pytest.LogCaptureFixture,
+    model: type[ListeningModel],
+    samples: int,
+    said: int,
 ) -> None:
-    VideoPredictor(model(32), "cpu", PredictorOptions(samples=samples, fps=1.0)).predict(ten_seconds)
+    VideoPredictor(model(32), "cpu", PredictorOptions(samples=samples, fps=1.0)).predict(
+        ten_seconds
+    )
     assert caplog.text.count(f"--samples {samples} adds nothing") == said
 
 
 def test_threshold_can_be_moved_afterwards(ten_seconds: Path) -> None:
-    result = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(smoothing=0.5)).predict(ten_seconds)
+    result = VideoPredictor(ListeningModel(32), "cpu", PredictorOptions(smoothing=0.5)).predict(
+        ten_seconds
+    )
     areas = [result.with_threshold(threshold).masks.sum() for threshold in (0.1, 0.5, 0.9)]
     assert areas[0] > areas[1] > areas[2] > 0
 

@@ -26,14 +26,18 @@ def clips(folder: Path, count: int) -> Path:
     folder.mkdir()
     for number in range(count):
         frames = flash_frames(64, 48, count=12, flash=number % 12)
-        write_video(folder / f"{number:03d}.mp4", frames, 12, beep(seconds=1.0, start=0.1), SAMPLE_RATE)
+        write_video(
+            folder / f"{number:03d}.mp4", frames, 12, beep(seconds=1.0, start=0.1), SAMPLE_RATE
+        )
     return folder
 
 
 class Run:
     """`ecmvae predict --executor ray` in a process of its own, and what it has finished so far."""
 
-    def __init__(self, sources: Path, out: Path, model: Path, address: str | None, *more: str) -> None:
+    def __init__(
+        self, sources: Path, out: Path, model: Path, address: str | None, *more: str
+    ) -> None:
         self.out, self.manifest = out, out / "manifest.jsonl"
         self.environment = {**os.environ, **SHARED, **({"RAY_ADDRESS": address} if address else {})}
         self.inodes: dict[str, tuple[int, int]] = {}
@@ -55,7 +59,10 @@ class Run:
         """No output that was there may ever be another file, or be written again."""
         for path in self.out.glob("*.masks.jsonl"):
             now = path.stat()
-            assert self.inodes.setdefault(path.name, (now.st_ino, now.st_mtime_ns)) == (now.st_ino, now.st_mtime_ns)
+            assert self.inodes.setdefault(path.name, (now.st_ino, now.st_mtime_ns)) == (
+                now.st_ino,
+                now.st_mtime_ns,
+            )
 
     def wait_for(self, count: int, driver: subprocess.Popen[str]) -> None:
         while len(self.rows()) < count:
@@ -69,7 +76,11 @@ def descendants(process: int) -> dict[int, str]:
     commands, children = {}, {}
     for entry in Path("/proc").iterdir():
         try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1]) if entry.name.isdecimal() else 0
+            parent = (
+                int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if entry.name.isdecimal()
+                else 0
+            )
             commands[int(entry.name)] = (entry / "cmdline").read_text()
         except (OSError, ValueError):
             continue
@@ -91,7 +102,9 @@ def alive(process: int) -> bool:
 
 
 def ray_workers(process: int) -> list[int]:
-    return [each for each, command in descendants(process).items() if command.startswith("ray::_Worker")]
+    return [
+        each for each, command in descendants(process).items() if command.startswith("ray::_Worker")
+    ]
 
 
 def kill_both_and_go_on(tmp_path: Path, count: int, cluster: tuple[int, str] | None = None) -> None:
@@ -103,7 +116,9 @@ def kill_both_and_go_on(tmp_path: Path, count: int, cluster: tuple[int, str] | N
         cluster: Process that started Ray, and Ray's address; None = the driver starts it.
     """
     model = write_listener(tmp_path / "m.onnx", level=0.5)
-    run = Run(clips(tmp_path / "clips", count), tmp_path / "out", model, cluster[1] if cluster else None)
+    run = Run(
+        clips(tmp_path / "clips", count), tmp_path / "out", model, cluster[1] if cluster else None
+    )
     driver = run.start()
     run.wait_for(count // 4, driver)
     workers = ray_workers(cluster[0] if cluster else driver.pid)
@@ -122,12 +137,16 @@ def kill_both_and_go_on(tmp_path: Path, count: int, cluster: tuple[int, str] | N
     run.look()
     assert len(run.inodes) == count
     rows = run.rows()
-    assert Counter(Path(str(row["source"])).name for row in rows) == {f"{number:03d}.mp4": 1 for number in range(count)}
+    assert Counter(Path(str(row["source"])).name for row in rows) == {
+        f"{number:03d}.mp4": 1 for number in range(count)
+    }
     # "skipped": the driver was killed between the outputs and their row; they are not made again.
     assert "done" in {row["status"] for row in rows} <= {"done", "skipped"}
     assert all(row["frames"] == 12 and (run.out / str(row["outputs"][0])).is_file() for row in rows)
     assert [path.name for path in run.out.iterdir() if path.name.startswith(".")] == []
-    print(f"{before} of {count} files were noted when the driver was killed, {len(rows)} in the end")
+    print(
+        f"{before} of {count} files were noted when the driver was killed, {len(rows)} in the end"
+    )
 
 
 DEADLY = """
@@ -157,9 +176,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str
     folder = tmp_path_factory.mktemp("modules")
     (folder / "deadly_writer.py").write_text(DEADLY)
     SHARED["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.DEVNULL,
+        "text": True,
+    }
     for _ in range(3):  # on a busy machine Ray gives up starting after half a minute
-        with subprocess.Popen([sys.executable, "-c", CLUSTER], env={**os.environ, **SHARED}, **pipes) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", CLUSTER], env={**os.environ, **SHARED}, **pipes
+        ) as process:
             assert process.stdout is not None
             if address := process.stdout.readline().strip():
                 yield process.pid, address
@@ -174,7 +200,9 @@ def test_a_killed_worker_and_a_killed_driver(tmp_path: Path, cluster: tuple[int,
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_file_on_which_workers_die_is_a_failed_file(tmp_path: Path, cluster: tuple[int, str]) -> None:
+def test_a_file_on_which_workers_die_is_a_failed_file(
+    tmp_path: Path, cluster: tuple[int, str]
+) -> None:
     model = write_listener(tmp_path / "m.onnx", level=0.5)
     also = ("--also", "deadly_writer:DeadlyWriter")
     run = Run(clips(tmp_path / "clips", 4), tmp_path / "out", model, cluster[1], *also)
@@ -185,19 +213,26 @@ def test_a_file_on_which_workers_die_is_a_failed_file(tmp_path: Path, cluster: t
     assert {name: row["status"] for name, row in rows.items()} == {
         "000.mp4": "done", "001.mp4": "failed", "002.mp4": "done", "003.mp4": "done",
     }  # fmt: skip
-    assert str(rows["001.mp4"]["error"]).endswith("the worker died 3 times on it: is there enough memory?")
+    assert str(rows["001.mp4"]["error"]).endswith(
+        "the worker died 3 times on it: is there enough memory?"
+    )
     assert not list(run.out.glob("001*"))
 
 
 @pytest.mark.slow
-def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, cluster: tuple[int, str]) -> None:
+def test_a_model_that_cannot_be_loaded_is_one_line(
+    tmp_path: Path, cluster: tuple[int, str]
+) -> None:
     (tmp_path / "m.onnx").write_text("no model")
     run = Run(clips(tmp_path / "clips", 2), tmp_path / "out", tmp_path / "m.onnx", cluster[1])
     driver = run.start()
     said = driver.communicate()[0]
     assert driver.returncode == 2, said
     (line,) = [line for line in said.splitlines() if line.startswith("ecmvae: error")]
-    assert line == f"ecmvae: error: {tmp_path / 'm.onnx'} is not a readable ONNX model: export it again"
+    assert (
+        line
+        == f"ecmvae: error: {tmp_path / 'm.onnx'} is not a readable ONNX model: export it again"
+    )
     assert run.rows() == []
 
 

@@ -24,7 +24,9 @@ HEIGHT, WIDTH, FPS = 90, 160, 25
 PHONE = ReframeOptions(aspect=Fraction(9, 16))
 
 
-def planned(masks: np.ndarray, options: ReframeOptions = PHONE, fps: float = FPS) -> tuple[CropPlanner, np.ndarray]:
+def planned(
+    masks: np.ndarray, options: ReframeOptions = PHONE, fps: float = FPS
+) -> tuple[CropPlanner, np.ndarray]:
     planner = CropPlanner(*masks.shape[1:], options)
     for number, mask in enumerate(masks):
         planner.add(mask, number / fps)
@@ -36,7 +38,10 @@ def boxes(centres: list[float | None], size: int = 20) -> np.ndarray:
     masks = np.zeros((len(centres), HEIGHT, WIDTH), bool)
     for mask, centre in zip(masks, centres, strict=True):
         if centre is not None:
-            mask[30 : 30 + size, max(round(centre) - size // 2, 0) : max(round(centre) + size // 2, 0)] = True
+            mask[
+                30 : 30 + size,
+                max(round(centre) - size // 2, 0) : max(round(centre) + size // 2, 0),
+            ] = True
     return masks
 
 
@@ -69,7 +74,9 @@ def test_the_crop_is_as_large_as_the_picture_allows(
     assert crop_size(height, width, parse_aspect(aspect), sample_aspect) == size
 
 
-@pytest.mark.parametrize("text", ["", "9", "9/16", "9:0", "0:1", "-9:16", "9:16:3", "\x1b[31m9:16", "999999:1"])
+@pytest.mark.parametrize(
+    "text", ["", "9", "9/16", "9:0", "0:1", "-9:16", "9:16:3", "\x1b[31m9:16", "999999:1"]
+)
 def test_other_aspects_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(UserError, match=r"--reframe takes an aspect like 9:16") as refused:
         parse_aspect(text)
@@ -152,12 +159,16 @@ def test_tall_pictures_move_up_and_down() -> None:
         assert mask[top : top + planner.size[0]].sum() == mask.sum()
 
 
-WALKS = some.lists(some.tuples(some.integers(12, 60), some.none() | some.floats(10, 150)), min_size=1, max_size=5)
+WALKS = some.lists(
+    some.tuples(some.integers(12, 60), some.none() | some.floats(10, 150)), min_size=1, max_size=5
+)
 
 
 @given(WALKS, some.floats(0.05, 2), some.sampled_from(["9:16", "4:5", "1:1", "21:9"]))
 @settings(max_examples=60, deadline=None)
-def test_the_three_promises(walk: list[tuple[int, float | None]], speed: float, aspect: str) -> None:
+def test_the_three_promises(
+    walk: list[tuple[int, float | None]], speed: float, aspect: str
+) -> None:
     """Whatever sounds wherever: inside the picture, not too fast but at cuts, and 90 % of each mask that fits."""
     options = ReframeOptions(aspect=parse_aspect(aspect), speed=speed)
     masks = boxes([centre for frames, centre in walk for _ in range(frames)])
@@ -170,7 +181,10 @@ def test_the_three_promises(walk: list[tuple[int, float | None]], speed: float, 
         assert contained(masks, planner, path).min() >= 0.9
 
 
-@given(some.lists(some.tuples(some.integers(0, 12), some.integers(0, 6)), min_size=1, max_size=7), some.integers(0, 3))
+@given(
+    some.lists(some.tuples(some.integers(0, 12), some.integers(0, 6)), min_size=1, max_size=7),
+    some.integers(0, 3),
+)
 @settings(deadline=None)
 def test_there_are_as_few_cuts_as_there_can_be(demands: list[tuple[int, int]], step: int) -> None:
     """Against every way to place cuts: shortest list of shots, each with a path on whole positions."""
@@ -219,18 +233,26 @@ def truth(path: Path, centres: list[float]) -> VideoResult:
     )
 
 
-def test_a_reframed_video_keeps_what_sounds_its_sound_and_its_times(moving: tuple[Path, list[float]]) -> None:
+def test_a_reframed_video_keeps_what_sounds_its_sound_and_its_times(
+    moving: tuple[Path, list[float]],
+) -> None:
     path, centres = moving
-    out = truth(path, centres).save(path.with_name("short.mp4"), "reframe", options=WriterOptions(reframe="9:16"))
+    out = truth(path, centres).save(
+        path.with_name("short.mp4"), "reframe", options=WriterOptions(reframe="9:16")
+    )
     source, made = probe(path), probe(out)
     assert (made.height, made.width) == (90, 50)
     assert made.fps == source.fps
     with av.open(out) as short, av.open(path) as whole:
-        packets, expected = ([bytes(packet) for packet in file.demux(audio=0)] for file in (short, whole))
+        packets, expected = (
+            [bytes(packet) for packet in file.demux(audio=0)] for file in (short, whole)
+        )
     assert packets == expected
     assert len(packets) > 10
     pictures = [(frame.time, frame.rgb()) for frame in stream_frames(out)]
-    assert [time for time, _ in pictures] == pytest.approx([frame.time for frame in stream_frames(path)], abs=1e-3)
+    assert [time for time, _ in pictures] == pytest.approx(
+        [frame.time for frame in stream_frames(path)], abs=1e-3
+    )
     red = [(picture[..., 0].astype(int) - picture[..., 1] > 90).sum() for _, picture in pictures]
     assert min(red) >= 0.9 * 20 * 20
     assert max(red) <= 1.1 * 20 * 20
@@ -238,12 +260,16 @@ def test_a_reframed_video_keeps_what_sounds_its_sound_and_its_times(moving: tupl
 
 
 def test_the_switch_takes_an_aspect_and_the_name_of_the_output(
-    moving: tuple[Path, list[float]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    moving: tuple[Path, list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: dict[str, object] = {}
     monkeypatch.setattr(
         "ecmvae.prediction.run.predict_videos",
-        lambda sources, formats, load, look, **options: asked.update(formats=formats, look=look) or 0,
+        lambda sources, formats, load, look, **options: (
+            asked.update(formats=formats, look=look) or 0
+        ),
     )
     assert main(["predict", str(moving[0]), "--out", "short.mp4", "--reframe", "9:16"]) == 0
     assert asked["formats"][0] == "reframe"

@@ -39,11 +39,17 @@ def test_heat_is_monotonous() -> None:
     assert luminance[-1] > 220 > 20 > luminance[0]
 
 
-@pytest.mark.parametrize(("small", "full"), [((72, 128), (1080, 1920)), ((5, 7), (33, 17)), ((1, 1), (4, 3))])
+@pytest.mark.parametrize(
+    ("small", "full"), [((72, 128), (1080, 1920)), ((5, 7), (33, 17)), ((1, 1), (4, 3))]
+)
 def test_enlarging_is_torchs_bilinear(small: tuple[int, int], full: tuple[int, int]) -> None:
     values = torch.rand(1, 1, *small, generator=torch.manual_seed(0))
-    expected = torch.nn.functional.interpolate(values, size=full, mode="bilinear", align_corners=False)[0, 0]
-    np.testing.assert_allclose(render.enlarge(values[0, 0].numpy(), *full), expected.numpy(), atol=1e-4)
+    expected = torch.nn.functional.interpolate(
+        values, size=full, mode="bilinear", align_corners=False
+    )[0, 0]
+    np.testing.assert_allclose(
+        render.enlarge(values[0, 0].numpy(), *full), expected.numpy(), atol=1e-4
+    )
 
 
 def test_heatmap_covers_by_probability() -> None:
@@ -53,7 +59,9 @@ def test_heatmap_covers_by_probability() -> None:
     share = (0.15 + 0.5 * probability)[..., None]
     expected = frame * (1 - share) + render.heat(probability) * share
     drawn = render.overlay(frame, probability, mask=probability > 0.5, style="heatmap")
-    assert np.abs(drawn - expected).max() < 2.0  # levels of 256: the colours are tables, rounded twice
+    assert (
+        np.abs(drawn - expected).max() < 2.0
+    )  # levels of 256: the colours are tables, rounded twice
 
 
 def test_cutout() -> None:

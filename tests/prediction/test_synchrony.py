@@ -52,7 +52,9 @@ class FlashAndClickModel(nn.Module):
     def encode_audio(self, features: Tensor) -> Tensor:
         return features
 
-    def forward(self, frames: Tensor, audio: Tensor, *, latents: str) -> "FlashAndClickModel.Output":
+    def forward(
+        self, frames: Tensor, audio: Tensor, *, latents: str
+    ) -> "FlashAndClickModel.Output":
         left = self.normalisation.pictures(frames).mean(dim=(2, 3, 4))[..., None].expand(-1, -1, 8)
         row = torch.cat([left, audio.expand(-1, -1, 8)], dim=-1)
         return self.Output(row[:, :, None, None].expand(-1, -1, 1, 16, -1).logit(eps=1e-6))
@@ -65,7 +67,9 @@ class FlashAndClickModel(nn.Module):
         raise NotImplementedError
 
 
-def write(path: Path, flash: int, *, rate: int, codec: str, start: float, sound_start: float) -> Path:
+def write(
+    path: Path, flash: int, *, rate: int, codec: str, start: float, sound_start: float
+) -> Path:
     """Frame number `flash` is white; a click of 2 ms begins with it."""
     frames = np.full((round(SECONDS * FPS), 32, 48, 3), 20, np.uint8)
     frames[flash] = 255
@@ -79,7 +83,10 @@ def write(path: Path, flash: int, *, rate: int, codec: str, start: float, sound_
 def flash_by_pyav(path: Path) -> float:
     """Seconds from the first frame to the white one."""
     with av.open(str(path)) as container:
-        times = [(frame.time, frame.to_ndarray(format="gray").mean()) for frame in container.decode(video=0)]
+        times = [
+            (frame.time, frame.to_ndarray(format="gray").mean())
+            for frame in container.decode(video=0)
+        ]
     return max(times, key=lambda each: each[1])[0] - times[0][0]
 
 
@@ -106,7 +113,9 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("front_end", [ClickFrontEnd(), ClickFrontEnd(32_000, 2.0)], ids=["16 kHz", "32 kHz, 2 s"])
+@pytest.mark.parametrize(
+    "front_end", [ClickFrontEnd(), ClickFrontEnd(32_000, 2.0)], ids=["16 kHz", "32 kHz, 2 s"]
+)
 @pytest.mark.parametrize("flash", [15, 77, 140])
 @pytest.mark.parametrize("file", FILES)
 def test_the_click_is_heard_where_the_flash_is_seen(

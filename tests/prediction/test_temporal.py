@@ -6,7 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as some
 
 from ecmvae.prediction.key_frames import interleaved_clips
-from ecmvae.prediction.temporal import KeyMaps, interpolate_in_time, smooth, smoothed, smoothing_reach
+from ecmvae.prediction.temporal import (
+    KeyMaps,
+    interpolate_in_time,
+    smooth,
+    smoothed,
+    smoothing_reach,
+)
 
 RANDOM = np.random.default_rng(0)
 
@@ -52,8 +58,14 @@ def test_one_key_frame_stands_for_all() -> None:
     assert np.array_equal(interpolate_in_time(maps, times[:1], times), np.repeat(maps, 2, axis=0))
 
 
-@given(some.lists(some.integers(1, 9), min_size=1, max_size=6), some.floats(0, 3), some.integers(0, 2**32 - 1))
-def test_smoothing_block_by_block_is_smoothing_at_once(lengths: list[int], sigma: float, seed: int) -> None:
+@given(
+    some.lists(some.integers(1, 9), min_size=1, max_size=6),
+    some.floats(0, 3),
+    some.integers(0, 2**32 - 1),
+)
+def test_smoothing_block_by_block_is_smoothing_at_once(
+    lengths: list[int], sigma: float, seed: int
+) -> None:
     """However a video is cut into blocks: every key frame once, each as if the whole video were there."""
     count = sum(lengths)
     maps = np.random.default_rng(seed).random((count, 2, 3), dtype=np.float32)
@@ -64,7 +76,9 @@ def test_smoothing_block_by_block_is_smoothing_at_once(lengths: list[int], sigma
     ]
     seen_times, seen = [], []
     for number, block in enumerate(smoothed(blocks, sigma)):
-        first = 1 if number else 0  # a block begins with the key frame that the one before ended with
+        first = (
+            1 if number else 0
+        )  # a block begins with the key frame that the one before ended with
         seen_times += block.times[first:].tolist()
         seen.append(block.probabilities[first:])
     assert seen_times == times.tolist()
@@ -76,14 +90,18 @@ def test_smoothing_block_by_block_is_smoothing_at_once(lengths: list[int], sigma
     some.lists(some.floats(-3, 50), min_size=1, max_size=8),
     some.floats(0, 1e5),
 )
-def test_interpolation_stays_between_its_neighbours(gaps: list[float], asked: list[float], start: float) -> None:
+def test_interpolation_stays_between_its_neighbours(
+    gaps: list[float], asked: list[float], start: float
+) -> None:
     """Any key times, also hours into a video: itself at a key frame, between its two neighbours elsewhere."""
     key_times = start + np.cumsum(gaps)
     assume((np.diff(key_times) > 0).all())
     maps = np.sin(np.arange(len(gaps), dtype=np.float32) * 2)[:, None, None]
     times = np.concatenate([start + np.array(asked), key_times])
     values = interpolate_in_time(maps, key_times, times)[:, 0, 0]
-    np.testing.assert_allclose(values[len(asked) :], maps[:, 0, 0], atol=1e-6)  # a + 1 * (b - a) rounds
+    np.testing.assert_allclose(
+        values[len(asked) :], maps[:, 0, 0], atol=1e-6
+    )  # a + 1 * (b - a) rounds
     for time, value in zip(times, values, strict=True):
         right = int(np.searchsorted(key_times, time).clip(0, len(gaps) - 1))
         neighbours = maps[max(right - 1, 0) : right + 1, 0, 0]

@@ -43,7 +43,9 @@ class ColourEngine:
     def features(self, waveforms: np.ndarray) -> np.ndarray:
         return np.sqrt(np.square(waveforms).mean(axis=1, keepdims=True))
 
-    def logits(self, frames: np.ndarray, features: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    def logits(
+        self, frames: np.ndarray, features: np.ndarray, samples: int, seed: int
+    ) -> np.ndarray:
         raise AssertionError
 
     def with_concepts(self, concepts: str | None) -> "ColourEngine":
@@ -57,9 +59,15 @@ class ColourEngine:
             self.calls += 1
             order = [0, 1, 2] if self.calls % 2 else [2, 1, 0]
             seen = [which for which in order if (apart[which] < 0.2).any()]
-            masks = np.stack([apart[which] < 0.2 for which in seen]) if seen else np.zeros((0, 64, 64), bool)
+            masks = (
+                np.stack([apart[which] < 0.2 for which in seen])
+                if seen
+                else np.zeros((0, 64, 64), bool)
+            )
             numbers = (
-                (masks.argmax(axis=0) + masks.any(axis=0)).astype(np.uint8) if seen else np.zeros((64, 64), np.uint8)
+                (masks.argmax(axis=0) + masks.any(axis=0)).astype(np.uint8)
+                if seen
+                else np.zeros((64, 64), np.uint8)
             )
             classes = np.array([2 if which == 2 else 1 for which in seen], np.uint8)
             things.append(FoundThings(masks, classes, numbers))
@@ -163,7 +171,9 @@ def test_the_outputs_carry_the_numbers(crossing: VideoResult, tmp_path: Path) ->
         (3, "cat"),
     }
     for each in coco["annotations"]:
-        mask = coco_mask.decode({**each["segmentation"], "counts": each["segmentation"]["counts"].encode()})
+        mask = coco_mask.decode(
+            {**each["segmentation"], "counts": each["segmentation"]["counts"].encode()}
+        )
         assert np.array_equal(mask, things[each["image_id"]] == each["track_id"])
 
     rows = [json.loads(line) for line in targets["jsonl"].read_text().splitlines()]
@@ -195,7 +205,12 @@ def test_objects_of_a_frame() -> None:
     classes = np.array([[1, 1, 1], [2, 2, 0]], np.uint8)
     things = np.array([[7, 4, 0], [300, 300, 9]], np.int32)
     found = objects_in(classes > 0, classes, ("background", "dog", "cat"), things)
-    assert [(each.label, each.mask.sum()) for each in found] == [("dog", 1), ("dog 4", 1), ("dog 7", 1), ("cat 300", 2)]
+    assert [(each.label, each.mask.sum()) for each in found] == [
+        ("dog", 1),
+        ("dog 4", 1),
+        ("dog 7", 1),
+        ("cat 300", 2),
+    ]
     assert len({each.colour for each in found}) == 4
     assert (found[0].track, found[0].category) == (None, 1)
     assert [each.label for each in objects_in(classes > 0, classes)] == ["class 1", "class 2"]
@@ -215,7 +230,9 @@ def test_memory_does_not_grow_with_a_long_film(tmp_path: Path) -> None:
             yield frame + generator.integers(0, 2, (), np.uint8)
 
     sound = np.zeros((1, 48_000 * 60), np.float32)
-    path = OddVideo(frames(), rate=Fraction(4), tracks=[Track(sound, codec="aac")]).write(tmp_path / "long.mp4")
+    path = OddVideo(frames(), rate=Fraction(4), tracks=[Track(sound, codec="aac")]).write(
+        tmp_path / "long.mp4"
+    )
     sizes, last = [], 0
     tracemalloc.start()
     for window in VideoPredictor(ColourEngine(), options=OPTIONS).stream(path):
@@ -231,7 +248,9 @@ def test_memory_does_not_grow_with_a_long_film(tmp_path: Path) -> None:
 
 def test_numbers_do_not_depend_on_the_blocks(crossing: VideoResult) -> None:
     assert crossing.path is not None
-    whole = VideoPredictor(ColourEngine(), options=PredictorOptions(smoothing=0.0, batch=64)).predict(crossing.path)
+    whole = VideoPredictor(
+        ColourEngine(), options=PredictorOptions(smoothing=0.0, batch=64)
+    ).predict(crossing.path)
     assert whole.key_things is not None
     assert crossing.key_things is not None
     np.testing.assert_array_equal(whole.key_things, crossing.key_things)

@@ -20,7 +20,9 @@ def square(row: float, column: float, size: int = 12, width: int | None = None) 
     return mask
 
 
-def run(tracker: Tracker, frames: list[list[np.ndarray]], kinds: list[list[int]] | None = None) -> list[list[int]]:
+def run(
+    tracker: Tracker, frames: list[list[np.ndarray]], kinds: list[list[int]] | None = None
+) -> list[list[int]]:
     numbers = []
     for place, masks in enumerate(frames):
         kind = np.array(kinds[place] if kinds else [1] * len(masks), np.uint8)
@@ -31,7 +33,10 @@ def run(tracker: Tracker, frames: list[list[np.ndarray]], kinds: list[list[int]]
 
 def test_things_keep_their_numbers_whatever_their_order_is() -> None:
     still, moving = [square(5, 5)] * 6, [square(40, 4 + 6 * step) for step in range(6)]
-    frames = [[a, b] if step % 2 else [b, a] for step, (a, b) in enumerate(zip(still, moving, strict=True))]
+    frames = [
+        [a, b] if step % 2 else [b, a]
+        for step, (a, b) in enumerate(zip(still, moving, strict=True))
+    ]
     assert run(Tracker(), frames) == [[1, 2], [2, 1]] * 3
 
 
@@ -99,14 +104,18 @@ def test_a_far_away_one_is_new() -> None:
 
 def test_an_empty_mask_is_a_thing_of_that_frame_alone() -> None:
     tracker = Tracker()
-    assert run(tracker, [[np.zeros((SIDE, SIDE), bool), square(2, 2)], [square(3, 3)]]) == [[1, 2], [2]]
+    assert run(tracker, [[np.zeros((SIDE, SIDE), bool), square(2, 2)], [square(3, 3)]]) == [
+        [1, 2],
+        [2],
+    ]
     assert len(tracker) == 1
 
 
 def test_the_matching_has_the_largest_sum_of_all() -> None:
     gains = np.random.default_rng(0).random((5, 4))
     best = max(
-        sum(gains[row, column] for column, row in enumerate(rows)) for rows in itertools.permutations(range(5), 4)
+        sum(gains[row, column] for column, row in enumerate(rows))
+        for rows in itertools.permutations(range(5), 4)
     )
     assert sum(gains[pair] for pair in tracking._assign(gains, 0.0)) == pytest.approx(best)
 
@@ -132,7 +141,11 @@ def test_memory_does_not_grow_with_the_video() -> None:
     tracemalloc.start()
     for step in range(600):
         mask = square(*generator.integers(0, 50, 2))[None]
-        tracker.update(step / KEYS, mask if step % 2 else mask[:0], np.ones(len(mask) if step % 2 else 0, np.uint8))
+        tracker.update(
+            step / KEYS,
+            mask if step % 2 else mask[:0],
+            np.ones(len(mask) if step % 2 else 0, np.uint8),
+        )
         kept.append(len(tracker))
         if step % 100 == 99:
             sizes.append(tracemalloc.get_traced_memory()[0])

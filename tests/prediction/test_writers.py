@@ -43,7 +43,9 @@ def test_masks_follow_from_the_key_frames(result: VideoResult) -> None:
     assert result.masked_area == pytest.approx(result.masks.mean(axis=(1, 2)), abs=0.02)
 
 
-def test_overlay_keeps_size_rate_sound_and_time(tmp_path: Path, video: Path, result: VideoResult) -> None:
+def test_overlay_keeps_size_rate_sound_and_time(
+    tmp_path: Path, video: Path, result: VideoResult
+) -> None:
     path = result.save(tmp_path / "a.mp4")
     info = probe(path)
     assert (info.width, info.height, info.fps) == (WIDTH, HEIGHT, FPS)
@@ -69,7 +71,9 @@ def flashes_and_beeps(path: Path) -> tuple[list[float], list[float]]:
                     flashes.append(frame.time)
                 bright = luma > 140
                 continue
-            loud = np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1) / frame.sample_rate + frame.time
+            loud = (
+                np.flatnonzero(np.abs(frame.to_ndarray()[0]) > 0.1) / frame.sample_rate + frame.time
+            )
             if len(loud) and loud[0] - loud_until > 1.0:
                 beeps.append(float(loud[0]))
             loud_until = float(loud[-1]) if len(loud) else loud_until
@@ -83,7 +87,9 @@ def flashes_and_beeps(path: Path) -> tuple[list[float], list[float]]:
         (Fraction(24), "libopus", ".mkv"),  # encoded again
     ],
 )
-def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Fraction, codec: str, suffix: str) -> None:
+def test_sound_and_picture_of_an_overlay_do_not_drift(
+    tmp_path: Path, rate: Fraction, codec: str, suffix: str
+) -> None:
     """Half a minute with a flash and a beep every ten seconds: the first pair and the last stay together."""
     count = round(30 * rate)
     flash = {round((5 + 10 * number) * rate) for number in range(3)}
@@ -93,19 +99,29 @@ def test_sound_and_picture_of_an_overlay_do_not_drift(tmp_path: Path, rate: Frac
         start = float(index / rate)
         loud |= (clock >= start) & (clock < start + 0.1)
     tone = (0.5 * np.sin(2 * np.pi * 440 * clock) * loud).astype(np.float32)
-    frames = [np.full((32, 48, 3), 255 if index in flash else 20, np.uint8) for index in range(count)]
-    source = OddVideo(frames, rate=rate, tracks=[Track(tone[None], codec=codec)]).write(tmp_path / f"source{suffix}")
+    frames = [
+        np.full((32, 48, 3), 255 if index in flash else 20, np.uint8) for index in range(count)
+    ]
+    source = OddVideo(frames, rate=rate, tracks=[Track(tone[None], codec=codec)]).write(
+        tmp_path / f"source{suffix}"
+    )
     options = PredictorOptions(fps=0.5)
     windows = VideoPredictor(ListeningModel(32), "cpu", options).stream(source)
     write_outputs(windows, source, {"overlay": tmp_path / "overlay.mp4"})
     flashes, beeps = flashes_and_beeps(tmp_path / "overlay.mp4")
     assert len(flashes) == len(beeps) == 3
-    assert np.array(flashes) == pytest.approx([float(index / rate) for index in sorted(flash)], abs=2e-3)
+    assert np.array(flashes) == pytest.approx(
+        [float(index / rate) for index in sorted(flash)], abs=2e-3
+    )
     for event in (0, -1):
-        assert abs(beeps[event] - flashes[event]) < float(1 / rate) / 2  # half a frame, to be strict
+        assert (
+            abs(beeps[event] - flashes[event]) < float(1 / rate) / 2
+        )  # half a frame, to be strict
 
 
-def test_overlay_with_uncertainty_has_a_second_picture(tmp_path: Path, video: Path, result: VideoResult) -> None:
+def test_overlay_with_uncertainty_has_a_second_picture(
+    tmp_path: Path, video: Path, result: VideoResult
+) -> None:
     options = WriterOptions(uncertainty=True, loudness=False, style="spotlight")
     maps = result.key_probabilities.copy()
     maps[:, :, 32:] = 0.5
@@ -132,7 +148,10 @@ def test_cutout_is_transparent_where_nothing_sounds(tmp_path: Path, result: Vide
             if packet.size:
                 frame = decoder.decode(packet)[0]
                 plane = frame.planes[3]
-                alphas.append(np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :WIDTH] > 127)
+                alphas.append(
+                    np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :WIDTH]
+                    > 127
+                )
     assert len(alphas) == 48
     assert (np.stack(alphas) == truth(result)).mean() > 0.98
 
@@ -150,11 +169,15 @@ def test_arrays_as_numpy_sees_them(tmp_path: Path, result: VideoResult) -> None:
         assert np.array_equal(arrays["masks"], result.masks)
         assert arrays["timestamps"] == pytest.approx(result.timestamps)
         assert arrays["audio_activity"] == pytest.approx(result.audio_activity)
-        assert arrays["mean_probability"] == pytest.approx(result.probabilities.mean(axis=(1, 2)), abs=1e-5)
+        assert arrays["mean_probability"] == pytest.approx(
+            result.probabilities.mean(axis=(1, 2)), abs=1e-5
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
-def test_all_kinds_in_one_pass_and_a_summary(tmp_path: Path, video: Path, result: VideoResult) -> None:
+def test_all_kinds_in_one_pass_and_a_summary(
+    tmp_path: Path, video: Path, result: VideoResult
+) -> None:
     times: list[float] = []
     targets = {name: tmp_path / f"x{WRITERS.get(name).ending}" for name in WRITERS}
     summary = write_outputs([result], video, targets, on_frame=times.append)
@@ -164,7 +187,9 @@ def test_all_kinds_in_one_pass_and_a_summary(tmp_path: Path, video: Path, result
     assert summary.sounding == pytest.approx(result.masks.any(axis=(1, 2)).mean())
     assert summary.area == pytest.approx(result.masks.mean())
     assert summary.highest == pytest.approx(float(result.key_probabilities.max()))
-    assert summary.highest >= result.probabilities.max() - 1e-3  # no frame between exceeds its key frames
+    assert (
+        summary.highest >= result.probabilities.max() - 1e-3
+    )  # no frame between exceeds its key frames
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path, video: Path, result: VideoResult) -> None:
@@ -227,20 +252,32 @@ def test_a_format_from_outside(tmp_path: Path, result: VideoResult, registered: 
 def test_predict_with_a_format_from_outside(
     tmp_path: Path, video: Path, name: str, monkeypatch: pytest.MonkeyPatch, registered: str
 ) -> None:
-    monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 2)))
-    arguments = {"checkpoint": "any", "device": "cpu", "also": registered if name == "registered" else TOY}
+    monkeypatch.setattr(
+        predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32, 2))
+    )
+    arguments = {
+        "checkpoint": "any",
+        "device": "cpu",
+        "also": registered if name == "registered" else TOY,
+    }
     assert predict([str(video)], out=tmp_path / "out", **arguments) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"flash.overlay.mp4", "flash.times.txt"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "flash.overlay.mp4",
+        "flash.times.txt",
+    }
     assert predict([str(video)], out=tmp_path / "a.txt", **arguments) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"out", "a.txt"}
-    with pytest.raises(UserError, match="unknown output format 'gif': choose from overlay, mask_video"):
+    with pytest.raises(
+        UserError, match="unknown output format 'gif': choose from overlay, mask_video"
+    ):
         predict([str(video)], out=tmp_path / "out", also=["gif"])
     with pytest.raises(UserError, match=r"lacks \.ending and \.suffixes and \.write"):
         predict([str(video)], out=tmp_path / "out", also=["collections:OrderedDict"])
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"), [([], ""), (["times"], "times"), ([TOY], TOY), ([f"[times, {TOY}]"], ["times", TOY])]
+    ("words", "expected"),
+    [([], ""), (["times"], "times"), ([TOY], TOY), ([f"[times, {TOY}]"], ["times", TOY])],
 )
 def test_further_formats_on_the_command_line(words: list[str], expected: str | list[str]) -> None:
     given = ["--also", *words] if words else []
@@ -282,7 +319,9 @@ def test_plot_shows_frames_and_curves(result: VideoResult) -> None:
     assert right.get_ylim()[1] >= result.masked_area.max()
 
 
-def test_a_plot_without_matplotlib_says_what_to_install(result: VideoResult, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plot_without_matplotlib_says_what_to_install(
+    result: VideoResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"a plot needs matplotlib: pip install 'ecmvae\[train\]'"):
         result.plot()
@@ -302,4 +341,6 @@ def test_masks_alone_are_the_same_without_decoding_the_video_again(
     assert found.seconds == pytest.approx(expected.seconds, abs=1e-6)
     for name in ("coco", "jsonl"):
         assert targets[name].read_bytes() == beside[name].read_bytes()
-    assert np.array_equal(read_clip(targets["mask_video"]).frames, read_clip(beside["mask_video"]).frames)
+    assert np.array_equal(
+        read_clip(targets["mask_video"]).frames, read_clip(beside["mask_video"]).frames
+    )

@@ -26,7 +26,8 @@ def _conv(w: State, name: str, x: Tensor, **options: int) -> Tensor:
 def _batch_norm(w: State, name: str, x: Tensor) -> Tensor:
     shape = (1, -1, *[1] * (x.ndim - 2))
     mean, variance, weight, bias = (
-        w[f"{name}.{part}"].reshape(shape) for part in ("running_mean", "running_var", "weight", "bias")
+        w[f"{name}.{part}"].reshape(shape)
+        for part in ("running_mean", "running_var", "weight", "bias")
     )
     return (x - mean) / torch.sqrt(variance + 1e-5) * weight + bias
 
@@ -34,7 +35,9 @@ def _batch_norm(w: State, name: str, x: Tensor) -> Tensor:
 def pvt_v2_b5(w: State, x: Tensor, prefix: str, eps: float = 1e-6) -> list[Tensor]:
     """Maps at strides 4 to 32; eps is that of the blocks' and the stages' norms, the others have 1e-5."""
     maps = []
-    for stage, (depth, heads, ratio) in enumerate(zip((3, 6, 40, 3), (1, 2, 5, 8), (8, 4, 2, 1), strict=True), start=1):
+    for stage, (depth, heads, ratio) in enumerate(
+        zip((3, 6, 40, 3), (1, 2, 5, 8), (8, 4, 2, 1), strict=True), start=1
+    ):
         first = stage == 1
         embedded = f"{prefix}patch_embed{stage}"
         x = _conv(w, f"{embedded}.proj", x, stride=4 if first else 2, padding=3 if first else 1)
@@ -50,12 +53,16 @@ def pvt_v2_b5(w: State, x: Tensor, prefix: str, eps: float = 1e-6) -> list[Tenso
                 reduced = _conv(w, f"{block}attn.sr", as_map(seen), stride=ratio).flatten(2).mT
                 reduced = _layer_norm(w, f"{block}attn.norm", reduced, 1e-5)
             query = _linear(w, f"{block}attn.q", seen).unflatten(2, (heads, -1))
-            key, value = _linear(w, f"{block}attn.kv", reduced).unflatten(2, (2, heads, -1)).unbind(2)
+            key, value = (
+                _linear(w, f"{block}attn.kv", reduced).unflatten(2, (2, heads, -1)).unbind(2)
+            )
             scores = torch.einsum("nqhd,nkhd->nhqk", query, key) / query.shape[-1] ** 0.5
             heard = torch.einsum("nhqk,nkhd->nqhd", scores.softmax(-1), value).flatten(2)
             x = x + _linear(w, f"{block}attn.proj", heard)
             wide = _linear(w, f"{block}mlp.fc1", _layer_norm(w, f"{block}norm2", x, eps))
-            wide = _conv(w, f"{block}mlp.dwconv.dwconv", as_map(wide), padding=1, groups=wide.shape[-1])
+            wide = _conv(
+                w, f"{block}mlp.dwconv.dwconv", as_map(wide), padding=1, groups=wide.shape[-1]
+            )
             x = x + _linear(w, f"{block}mlp.fc2", F.gelu(wide.flatten(2).mT))
         x = as_map(_layer_norm(w, f"{prefix}norm{stage}", x, eps))
         maps.append(x)
@@ -69,12 +76,19 @@ def resnet50(w: State, x: Tensor, prefix: str, stages: tuple[str, ...]) -> list[
     maps = []
     for stage, depth in zip(stages, (3, 4, 6, 3), strict=True):
         for index in range(depth):
-            block, stride = f"{prefix}{stage}.{index}.", 2 if index == 0 and stage != stages[0] else 1
+            block, stride = (
+                f"{prefix}{stage}.{index}.",
+                2 if index == 0 and stage != stages[0] else 1,
+            )
             y = _batch_norm(w, f"{block}bn1", _conv(w, f"{block}conv1", x)).relu()
-            y = _batch_norm(w, f"{block}bn2", _conv(w, f"{block}conv2", y, stride=stride, padding=1)).relu()
+            y = _batch_norm(
+                w, f"{block}bn2", _conv(w, f"{block}conv2", y, stride=stride, padding=1)
+            ).relu()
             y = _batch_norm(w, f"{block}bn3", _conv(w, f"{block}conv3", y))
             if index == 0:
-                x = _batch_norm(w, f"{block}downsample.1", _conv(w, f"{block}downsample.0", x, stride=stride))
+                x = _batch_norm(
+                    w, f"{block}downsample.1", _conv(w, f"{block}downsample.0", x, stride=stride)
+                )
             x = (x + y).relu()
         maps.append(x)
     return maps
@@ -101,12 +115,17 @@ def _residual(w: State, name: str, x: Tensor) -> Tensor:
     return x + _conv(w, f"{name}.conv2", _conv(w, f"{name}.conv1", x, padding=1).relu(), padding=1)
 
 
-def avsbench(w: State, maps: list[Tensor], audio: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+def avsbench(
+    w: State, maps: list[Tensor], audio: Tensor
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """One clip: the backbone's maps and the sound -> logits, what the loss sees of the maps, sounds."""
     fused, sounds = [], []
     for level, each in enumerate(maps, start=1):
         rates = enumerate((3, 6, 12, 18))
-        neck = sum(_conv(w, f"conv{level}.conv2d_list.{i}", each, padding=rate, dilation=rate) for i, rate in rates)
+        neck = sum(
+            _conv(w, f"conv{level}.conv2d_list.{i}", each, padding=rate, dilation=rate)
+            for i, rate in rates
+        )
         clip, sound = tpavi(w, f"tpavi_b{level}", neck, audio)
         fused.append(clip)
         sounds.append(sound)
@@ -115,9 +134,17 @@ def avsbench(w: State, maps: list[Tensor], audio: Tensor) -> tuple[Tensor, list[
         skip = fused[level - 1]
         x = skip if level == 4 else x + _residual(w, f"path{level}.resConfUnit1", skip)
         x = F.interpolate(
-            _residual(w, f"path{level}.resConfUnit2", x), scale_factor=2, mode="bilinear", align_corners=True
+            _residual(w, f"path{level}.resConfUnit2", x),
+            scale_factor=2,
+            mode="bilinear",
+            align_corners=True,
         )
-    x = F.interpolate(_conv(w, "output_conv.0", x, padding=1), scale_factor=2, mode="bilinear", align_corners=False)
+    x = F.interpolate(
+        _conv(w, "output_conv.0", x, padding=1),
+        scale_factor=2,
+        mode="bilinear",
+        align_corners=False,
+    )
     logits = _conv(w, "output_conv.4", _conv(w, "output_conv.2", x, padding=1).relu())
     return logits, [each.relu() for each in fused], sounds
 
@@ -125,7 +152,9 @@ def avsbench(w: State, maps: list[Tensor], audio: Tensor) -> tuple[Tensor, list[
 WIDTHS = {"pvt_v2_b5": (64, 128, 320, 512), "resnet50": (256, 512, 1024, 2048)}
 
 
-def avsbench_shapes(backbone: str, encoder: dict[str, list[int]], classes: int = 1) -> dict[str, list[int]]:
+def avsbench_shapes(
+    backbone: str, encoder: dict[str, list[int]], classes: int = 1
+) -> dict[str, list[int]]:
     """Keys and shapes of AVSBench's checkpoints, dead ones included.
 
     Args:
@@ -137,7 +166,9 @@ def avsbench_shapes(backbone: str, encoder: dict[str, list[int]], classes: int =
     for name, shape in encoder.items():
         if backbone == "pvt_v2_b5":
             shapes[f"encoder_backbone.{name}"] = shape
-        elif name.startswith(("layer3.", "layer4.")):  # two branches, of which the second is never run
+        elif name.startswith(
+            ("layer3.", "layer4.")
+        ):  # two branches, of which the second is never run
             for branch in "12":
                 shapes[f"resnet.{name[:6]}_{branch}{name[6:]}"] = shape
         else:

@@ -18,7 +18,12 @@ measured: dict[str, tuple[float, str]] = {}
 
 
 def close(
-    what: str, actual: torch.Tensor | float, expected: torch.Tensor | float, *, atol: float = 0, rtol: float = 0
+    what: str,
+    actual: torch.Tensor | float,
+    expected: torch.Tensor | float,
+    *,
+    atol: float = 0,
+    rtol: float = 0,
 ) -> None:
     """Assert that no entry differs by more than atol, or by more than the share rtol of its own size."""
     ours, theirs = (torch.as_tensor(each, dtype=torch.float64) for each in (actual, expected))
@@ -49,7 +54,10 @@ def released_shapes(name: str) -> dict[str, list[int]]:
 
 def drawn(shapes: Mapping[str, list[int]]) -> dict[str, torch.Tensor]:
     """The known weights under their released names."""
-    return {name: torch.from_numpy(np.asarray(reference_inputs.weight(name, shape))) for name, shape in shapes.items()}
+    return {
+        name: torch.from_numpy(np.asarray(reference_inputs.weight(name, shape)))
+        for name, shape in shapes.items()
+    }
 
 
 @contextmanager

@@ -21,24 +21,38 @@ PREFIX = {"pvt_v2_b5": "encoder_backbone.", "resnet50": "resnet."}
 
 def shapes(backbone: str, classes: int = 1) -> dict[str, list[int]]:
     known = released_shapes(LISTS[backbone])  # ECMVAE's lists; both wrap the same two backbones
-    encoder = {key.removeprefix("encoder."): shape for key, shape in known.items() if key.startswith("encoder.")}
+    encoder = {
+        key.removeprefix("encoder."): shape
+        for key, shape in known.items()
+        if key.startswith("encoder.")
+    }
     return plain.avsbench_shapes(backbone, encoder, classes)
 
 
-def maps(state: plain.State, frames: torch.Tensor, backbone: str, **options: float) -> list[torch.Tensor]:
+def maps(
+    state: plain.State, frames: torch.Tensor, backbone: str, **options: float
+) -> list[torch.Tensor]:
     if backbone == "pvt_v2_b5":
         return plain.pvt_v2_b5(state, frames, PREFIX[backbone], **options)
-    return plain.resnet50(state, frames, PREFIX[backbone], ("layer1", "layer2", "layer3_1", "layer4_1"))
+    return plain.resnet50(
+        state, frames, PREFIX[backbone], ("layer1", "layer2", "layer3_1", "layer4_1")
+    )
 
 
-@pytest.mark.parametrize(("backbone", "parameters"), [("resnet50", 91_400_961), ("pvt_v2_b5", 101_320_577)])
+@pytest.mark.parametrize(
+    ("backbone", "parameters"), [("resnet50", 91_400_961), ("pvt_v2_b5", 101_320_577)]
+)
 @torch.no_grad()
 def test_a_checkpoint_computes_what_its_keys_say(backbone: str, parameters: int) -> None:
     state = drawn(shapes(backbone))
     assert parameters == sum(
-        tensor.numel() for key, tensor in state.items() if "running_" not in key and "num_batches" not in key
+        tensor.numel()
+        for key, tensor in state.items()
+        if "running_" not in key and "num_batches" not in key
     )
-    model = load_released_state_dict({f"module.{key}": tensor for key, tensor in state.items()}, backbone)
+    model = load_released_state_dict(
+        {f"module.{key}": tensor for key, tensor in state.items()}, backbone
+    )
     assert isinstance(model, TPAVIBaseline)
     model.image_size = SIDE
     generator = torch.Generator().manual_seed(0)
@@ -63,7 +77,9 @@ def test_a_checkpoint_computes_what_its_keys_say(backbone: str, parameters: int)
         state[f"{PREFIX[backbone]}patch_embed1.norm.weight"] *= 1e-3
         state[f"{PREFIX[backbone]}patch_embed1.norm.bias"] *= 1e-3
         encoder = {
-            key.removeprefix(PREFIX[backbone]): tensor for key, tensor in state.items() if PREFIX[backbone] in key
+            key.removeprefix(PREFIX[backbone]): tensor
+            for key, tensor in state.items()
+            if PREFIX[backbone] in key
         }
         model.backbone.load_named(to_timm_names(encoder), "the state dict")
         small, other = (maps(state, frames[:1], backbone, eps=eps)[0] for eps in (1e-6, 1e-5))
@@ -71,7 +87,9 @@ def test_a_checkpoint_computes_what_its_keys_say(backbone: str, parameters: int)
         assert (small - other).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("backbone", [pytest.param("resnet50", marks=pytest.mark.slow), "pvt_v2_b5"])
+@pytest.mark.parametrize(
+    "backbone", [pytest.param("resnet50", marks=pytest.mark.slow), "pvt_v2_b5"]
+)
 @torch.no_grad()
 def test_an_avss_checkpoint_computes_what_its_keys_say(backbone: str) -> None:
     """A head of 71 classes, and ten seconds as two clips of five; shorter clips are padded with black and silence.
@@ -83,7 +101,11 @@ def test_an_avss_checkpoint_computes_what_its_keys_say(backbone: str) -> None:
     state = drawn(shapes(backbone, 71))
     model = load_released_state_dict(state, backbone)
     assert isinstance(model, TPAVIBaseline)
-    assert (model.num_classes, model.config.data.name, model.config.data.num_frames) == (71, "avss", seconds)
+    assert (model.num_classes, model.config.data.name, model.config.data.num_frames) == (
+        71,
+        "avss",
+        seconds,
+    )
     assert all(not block.align.bias.any() for block in model.fusion)
     model.image_size = side
     generator = torch.Generator().manual_seed(0)
@@ -101,7 +123,9 @@ def test_an_avss_checkpoint_computes_what_its_keys_say(backbone: str) -> None:
     name = "PVTv2-b5" if backbone == "pvt_v2_b5" else "ResNet-50"
     for clip, start in ((0, 0), (0, 5), (1, 0)):
         part = slice(start, start + 5)
-        expected, *_ = plain.avsbench(state, maps(state, frames[clip, part], backbone), audio[clip, part])
+        expected, *_ = plain.avsbench(
+            state, maps(state, frames[clip, part], backbone), audio[clip, part]
+        )
         assert expected.std() > 0.01
         close(f"TPAVI baseline for AVSS, {name}: logits", logits[clip, part], expected, atol=1e-3)
     answer = ClassTask([f"class {k}" for k in range(71)]).decode([logits], valid)["classes"]

@@ -17,7 +17,9 @@ TABLES = ("relative_position_index", "attn_mask")
 
 def _torchvision_name(name: str) -> str:
     """Its Sequential alternates: patches, stage, merging, stage, merging ..."""
-    name = re.sub(r"^patch_embed\.(proj|norm)", lambda m: f"features.0.{0 if m[1] == 'proj' else 2}", name)
+    name = re.sub(
+        r"^patch_embed\.(proj|norm)", lambda m: f"features.0.{0 if m[1] == 'proj' else 2}", name
+    )
     name = re.sub(r"^layers\.(\d)\.blocks\.", lambda m: f"features.{2 * int(m[1]) + 1}.", name)
     name = re.sub(r"^layers\.(\d)\.downsample\.", lambda m: f"features.{2 * int(m[1]) + 2}.", name)
     return name.replace("mlp.fc1", "mlp.0").replace("mlp.fc2", "mlp.3")
@@ -26,7 +28,9 @@ def _torchvision_name(name: str) -> str:
 @torch.no_grad()
 def test_swin_b_before_each_stage() -> None:
     shapes = released_shapes("swin_encoder_only")
-    state = drawn({name: shape for name, shape in shapes.items() if not name.startswith("layers.3.")})  # never used
+    state = drawn(
+        {name: shape for name, shape in shapes.items() if not name.startswith("layers.3.")}
+    )  # never used
     for name, tensor in state.items():
         if name.endswith("relative_position_bias_table"):
             tensor.mul_(5)  # so that a wrong position would be seen
@@ -34,10 +38,19 @@ def test_swin_b_before_each_stage() -> None:
     ours.load_named(to_timm_names(state), "the state dict")
     theirs = torchvision.models.swin_b().eval()
     fitted = theirs.load_state_dict(
-        {_torchvision_name(name): tensor for name, tensor in state.items() if not name.endswith(TABLES)}, strict=False
+        {
+            _torchvision_name(name): tensor
+            for name, tensor in state.items()
+            if not name.endswith(TABLES)
+        },
+        strict=False,
     )
     assert not fitted.unexpected_keys
-    left = [name for name in fitted.missing_keys if not name.startswith(("features.7.", "norm.", "head."))]
+    left = [
+        name
+        for name in fitted.missing_keys
+        if not name.startswith(("features.7.", "norm.", "head."))
+    ]
     assert all(name.endswith(TABLES) for name in left)
     frames = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     x, taps = frames, []

@@ -53,7 +53,12 @@ def test_tpavi_of_both_kinds(kind: str) -> None:
         with torch.no_grad():
             tokens = block.attend(visual.permute(0, 1, 3, 4, 2).flatten(2, 3), None)
         unheard = tokens.unflatten(2, visual.shape[-2:]).permute(0, 1, 4, 2, 3)
-        close(f"{kind}: without audio", flat(unheard)[::25], answer["eval_z_no_audio_every25"], atol=1e-4)
+        close(
+            f"{kind}: without audio",
+            flat(unheard)[::25],
+            answer["eval_z_no_audio_every25"],
+            atol=1e-4,
+        )
 
     block.train()
     visual.requires_grad_()
@@ -67,8 +72,18 @@ def test_tpavi_of_both_kinds(kind: str) -> None:
         known / known.abs().max(),
         atol=1e-3,
     )
-    close(f"{kind}: running mean", block.out_norm.running_mean, answer["train_running_mean"], atol=1e-4)
-    close(f"{kind}: running variance", block.out_norm.running_var, answer["train_running_var"], atol=1e-4)
+    close(
+        f"{kind}: running mean",
+        block.out_norm.running_mean,
+        answer["train_running_mean"],
+        atol=1e-4,
+    )
+    close(
+        f"{kind}: running variance",
+        block.out_norm.running_var,
+        answer["train_running_var"],
+        atol=1e-4,
+    )
 
 
 def test_vggish_embeddings_pca_and_8_bit() -> None:
@@ -90,13 +105,17 @@ def test_vggish_embeddings_pca_and_8_bit() -> None:
 def _gaussians() -> tuple[DiagonalGaussian, DiagonalGaussian, tuple[torch.Tensor, ...]]:
     case = ref.loss_inputs()
     leaves = tuple(
-        torch.from_numpy(case[f"{kind}_{side}"]).requires_grad_() for side in "pq" for kind in ("mu", "logvar")
+        torch.from_numpy(case[f"{kind}_{side}"]).requires_grad_()
+        for side in "pq"
+        for kind in ("mu", "logvar")
     )
     return DiagonalGaussian(*leaves[:2]), DiagonalGaussian(*leaves[2:]), leaves
 
 
 def _check_gradients(value: torch.Tensor, leaves: tuple[torch.Tensor, ...], known: list) -> None:
-    for gradient, (norm, largest, first) in zip(torch.autograd.grad(value, leaves), known, strict=True):
+    for gradient, (norm, largest, first) in zip(
+        torch.autograd.grad(value, leaves), known, strict=True
+    ):
         close("losses: gradient norms", gradient.norm(), norm, rtol=1e-3)
         assert gradient.abs().max().item() == pytest.approx(largest, rel=1e-3)
         assert gradient.flatten()[:4].tolist() == pytest.approx(first, rel=2e-3, abs=1e-4 * largest)
@@ -183,9 +202,16 @@ def test_audio_visual_matching_in_all_its_forms(name: str) -> None:
     if "grad_v" in known:  # a mask that is cut passes no gradient; there are no answers for it
         _check_gradients(value, (logits, *maps), [*known["grad_logits"], *known["grad_v"]])
     if name == "sim_mmvae_kl_flag_avg":
-        structure = released.structure_loss(logits[::5], torch.from_numpy(case["mask_ms3"])[::5]).mean()
+        structure = released.structure_loss(
+            logits[::5], torch.from_numpy(case["mask_ms3"])[::5]
+        ).mean()
         both = structure + 0.5 * value
-        close("losses: structure and matching", both, LOSSES["iou_semantic_mmvae_s4_lambda0.5"]["value"], rtol=1e-4)
+        close(
+            "losses: structure and matching",
+            both,
+            LOSSES["iou_semantic_mmvae_s4_lambda0.5"]["value"],
+            rtol=1e-4,
+        )
 
 
 def test_plain_binary_cross_entropy_of_first_frames() -> None:

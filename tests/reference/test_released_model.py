@@ -34,14 +34,21 @@ def model(weights: dict[str, torch.Tensor]) -> ECMVAE:
 
 @pytest.fixture(scope="module")
 def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return tuple(torch.from_numpy(each)[None] for each in (ref.images(), ref.audio_feature(), ref.masks()))
+    return tuple(
+        torch.from_numpy(each)[None] for each in (ref.images(), ref.audio_feature(), ref.masks())
+    )
 
 
 def test_the_form_for_prediction(model: ECMVAE, inputs: tuple[torch.Tensor, ...]) -> None:
     answer = arrays("model_resnet")
     with torch.no_grad():
         output = model(*inputs[:2], latents="mean")
-    close("ResNet-50 model: logits", output.logits[0, :, 0, ::16, ::16], answer["test__logits"], atol=1e-3)
+    close(
+        "ResNet-50 model: logits",
+        output.logits[0, :, 0, ::16, ::16],
+        answer["test__logits"],
+        atol=1e-3,
+    )
     assert output.prior is not None
     for part, name in PARTS.items():
         known = answer[f"test__z_{name.removeprefix('enc_')}"]
@@ -57,7 +64,12 @@ def test_the_form_for_training(
     frames, audio, masks = inputs
     output = model(frames, audio, masks, latents="mean")
     for role, logits in (("prior", output.logits), ("post", output.posterior_logits)):
-        close("ResNet-50 model: logits", logits[0, :, 0, ::16, ::16], answer[f"train__logits_{role}"], atol=1e-3)
+        close(
+            "ResNet-50 model: logits",
+            logits[0, :, 0, ::16, ::16],
+            answer[f"train__logits_{role}"],
+            atol=1e-3,
+        )
     for side, latents in (("", output.prior), ("_y", output.posterior)):
         for part, name in PARTS.items():
             for key, ours in (("mu", "mean"), ("logvar", "logvar")):
@@ -90,7 +102,10 @@ def test_the_form_for_training(
 
     total.backward()
     norms = numbered["grad_l2_by_param"]
-    parameters = {released_name(name): each for name, each in (*model.named_parameters(), *loss.named_parameters())}
+    parameters = {
+        released_name(name): each
+        for name, each in (*model.named_parameters(), *loss.named_parameters())
+    }
     assert parameters.keys() == norms.keys()
     for name, parameter in parameters.items():
         assert parameter.grad is not None, name

@@ -39,7 +39,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served() -> Iterator[tuple[str, Path]]:
     """Address and folder of a page."""
     with own_folder() as folder:
-        service, uploads = PredictionService(ListeningModel(32, 2, level=0.5), "cpu", LIMITS), UploadStore(LIMITS)
+        service, uploads = (
+            PredictionService(ListeningModel(32, 2, level=0.5), "cpu", LIMITS),
+            UploadStore(LIMITS),
+        )
         page = build_page(service, LIMITS, SessionStore(folder), uploads)
         yield launch(page, LIMITS, uploads), folder
         page.close(verbose=False)
@@ -51,7 +54,9 @@ def test_upload_to_download_over_http(served: tuple[str, Path], clip: Path, tmp_
 
     address, folder = served
     client = Client(address, download_files=tmp_path / "downloads", verbose=False)
-    answer = client.predict(handle_file(str(clip)), "contour", 0.5, 1, 0.0, False, api_name="/segment")
+    answer = client.predict(
+        handle_file(str(clip)), "contour", 0.5, 1, 0.0, False, api_name="/segment"
+    )
     overlay, summary, timeline, *downloads = answer
     played = read_clip(Path(overlay["video"] if isinstance(overlay, dict) else overlay))
     source = read_clip(clip)
@@ -92,7 +97,10 @@ def test_there_is_a_clip_to_try() -> None:
         ({"password": "a", "password_file": Path("b")}, "not both"),
         ({"password_file": Path("none.txt")}, "cannot read the password file none.txt"),
         ({"password_file": Path(os.devnull)}, "password is empty"),
-        ({"allowed_hosts": ["https://page.example"]}, "without scheme and port, not 'https://page.example'"),
+        (
+            {"allowed_hosts": ["https://page.example"]},
+            "without scheme and port, not 'https://page.example'",
+        ),
         ({"max_megabytes": 300, "visitor_megabytes": 200}, "they are 300, 200 and 4000"),
         ({"jobs": 0}, "limits must be above 0"),
         ({"examples": [Path("none.mp4")]}, "there is no example video none.mp4"),
@@ -136,7 +144,9 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
     )
     model = save_model(build_model(config.model, image_size=64), tmp_path / "model", config)
     port = free_port()
-    (tmp_path / "temp" / "ecmvae-app-killed").mkdir(parents=True)  # what a server left that was killed
+    (tmp_path / "temp" / "ecmvae-app-killed").mkdir(
+        parents=True
+    )  # what a server left that was killed
     process = subprocess.Popen(
         [sys.executable, "-m", "ecmvae", "app", "--checkpoint", str(model), "--port", str(port)],
         env={**os.environ, "TMPDIR": str(tmp_path / "temp"), "ECMVAE_APP_PASSWORD": "open sesame"},

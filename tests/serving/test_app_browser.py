@@ -99,7 +99,10 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        media = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a camera that beeps
+        media = [
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+        ]  # a camera that beeps
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=media)
         yield chromium
         chromium.close()
@@ -112,7 +115,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(browser: Any, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    screenshots = Path(os.environ.get("ECMVAE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    screenshots = Path(
+        os.environ.get("ECMVAE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots")
+    )
     model = GatedModel()
     service = PredictionService(model, "cpu", LIMITS)
     with own_folder() as folder:
@@ -194,12 +199,18 @@ def calls() -> Iterator[set[str]]:
     listening = False
 
 
-def test_upload_to_download(calls: set[str], site: Site, page: Any, clip: Path, tmp_path: Path) -> None:
+def test_upload_to_download(
+    calls: set[str], site: Site, page: Any, clip: Path, tmp_path: Path
+) -> None:
     upload(page, clip)
     share = float(find_what_sounds(page).partition("seen in ")[2].partition("%")[0]) / 100
     page.screenshot(path=site.screenshots / "result-1280-light.png", full_page=True)
-    assert share == pytest.approx(0.5, abs=0.15)  # the sound begins half-way, and a key frame hears a second
-    assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(SECONDS, abs=0.05)
+    assert share == pytest.approx(
+        0.5, abs=0.15
+    )  # the sound begins half-way, and a key frame hears a second
+    assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(
+        SECONDS, abs=0.05
+    )
 
     inside = slice(46, 74), slice(round(10 + 20 * 3.5) + 8, round(10 + 20 * 3.5) + 42)
     outside = slice(10, 30), slice(0, WIDTH)
@@ -226,11 +237,17 @@ def test_upload_to_download(calls: set[str], site: Site, page: Any, clip: Path, 
     assert len(json.loads(got["COCO JSON"].read_text())["images"]) == SECONDS * FPS
 
     lanes = page.locator("#timeline .lane").all_inner_texts()
-    assert [lane.partition("\n")[0].split(" ")[0] for lane in lanes] == ["sound", "masked", "uncertainty"]
+    assert [lane.partition("\n")[0].split(" ")[0] for lane in lanes] == [
+        "sound",
+        "masked",
+        "uncertainty",
+    ]
     page.locator("#timeline .lanes").click(position={"x": 10, "y": 10})  # near the beginning
     page.wait_for_function("() => document.querySelector('#result video').currentTime < 0.2")
 
-    assert {urlsplit(url).hostname for url in site.requests if url.startswith("http")} == {"127.0.0.1"}
+    assert {urlsplit(url).hostname for url in site.requests if url.startswith("http")} == {
+        "127.0.0.1"
+    }
     assert {urlsplit(url).scheme for url in site.requests} <= {"http", "data", "blob"}
     assert {host for host in calls if not host.startswith("127.")} <= {"localhost", "::1"}
 
@@ -289,7 +306,9 @@ def test_a_bad_file_gets_one_line(site: Site, page: Any, tmp_path: Path) -> None
     line = page.get_by_text("is not a video that can be read")
     line.wait_for()
     page.screenshot(path=site.screenshots / "bad.png")
-    assert line.inner_text().startswith("not a video.mp4 is not")  # and not where the server keeps it
+    assert line.inner_text().startswith(
+        "not a video.mp4 is not"
+    )  # and not where the server keeps it
     assert "\n" not in line.inner_text()
     assert not site.jobs()
 
@@ -312,13 +331,17 @@ def test_webcam(site: Site, page: Any) -> None:
     record.click()
     page.wait_for_timeout(3000)
     record.get_by_text("Stop").click()
-    page.wait_for_function("() => document.querySelector('#source video')?.currentSrc.includes('/file=')")
+    page.wait_for_function(
+        "() => document.querySelector('#source video')?.currentSrc.includes('/file=')"
+    )
     assert "frames" in find_what_sounds(page)
     page.screenshot(path=site.screenshots / "webcam.png", full_page=True)
     (recorded,) = site.folder.rglob("*.webm")
     length = float(read_clip(recorded).timestamps[-1])  # a busy machine begins to record late
     assert 0 < length < 4
-    assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(length, abs=0.2)
+    assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(
+        length, abs=0.2
+    )
 
 
 def serious_violations(page: Any) -> list[str]:
@@ -353,7 +376,9 @@ def test_layout(site: Site, clip: Path, width: int, scheme: str) -> None:
         button = page.locator("#start").bounding_box()
         assert 700 < button["y"] + button["height"] <= 900  # in reach without scrolling
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    brightness = np.mean([int(value) for value in ground[ground.index("(") + 1 : -1].split(",")[:3]])
+    brightness = np.mean(
+        [int(value) for value in ground[ground.index("(") + 1 : -1].split(",")[:3]]
+    )
     assert (brightness < 60) == (scheme == "dark")
     found = serious_violations(page)
     assert not found, "\n".join(found)
@@ -373,7 +398,9 @@ def test_the_browser_contacts_only_the_page(page: Any) -> None:
 def test_password(site: Site) -> None:
     with own_folder() as folder:
         uploads = UploadStore(LIMITS)
-        page = build_page(PredictionService(site.model, "cpu", LIMITS), LIMITS, SessionStore(folder), uploads)
+        page = build_page(
+            PredictionService(site.model, "cpu", LIMITS), LIMITS, SessionStore(folder), uploads
+        )
         address = launch(page, LIMITS, uploads, password="open sesame")
         tab = site.context.new_page()
         requests: list[str] = []
@@ -388,6 +415,8 @@ def test_password(site: Site) -> None:
         tab.get_by_label("password").fill("open sesame")
         tab.get_by_role("button", name="Login").click()
         tab.locator("#start").wait_for()
-        assert {urlsplit(url).hostname for url in requests if url.startswith("http")} == {"127.0.0.1"}
+        assert {urlsplit(url).hostname for url in requests if url.startswith("http")} == {
+            "127.0.0.1"
+        }
         tab.close()
         page.close(verbose=False)

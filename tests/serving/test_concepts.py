@@ -52,7 +52,9 @@ def test_words_are_typed_and_names_come_back(address: str, clip: Path, tmp_path:
 
     def ask(words: str) -> tuple[str, str, list[str]]:
         choices = ("contour", 0.1, 1, 0.0, False, words)
-        _, summary, timeline, *downloads = client.predict(handle_file(str(clip)), *choices, api_name="/segment")
+        _, summary, timeline, *downloads = client.predict(
+            handle_file(str(clip)), *choices, api_name="/segment"
+        )
         files = [each["value"] if isinstance(each, dict) else each for each in downloads]
         (npz,) = [each for each in files if isinstance(each, str) and each.endswith(".npz")]
         with np.load(npz) as arrays:

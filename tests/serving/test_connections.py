@@ -44,13 +44,18 @@ class Site:
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     with own_folder() as folder:
-        uploads, service = UploadStore(LIMITS), PredictionService(ListeningModel(32, 2), "cpu", LIMITS)
+        uploads, service = (
+            UploadStore(LIMITS),
+            PredictionService(ListeningModel(32, 2), "cpu", LIMITS),
+        )
         page = build_page(service, LIMITS, SessionStore(folder), uploads)
         yield Site(folder, launch(page, LIMITS, uploads, deadlines=DEADLINES))
         page.close(verbose=False)
 
 
-def seconds_until_closed(raw: socket.socket, drip: bytes = b"", limit: float = 10.0) -> tuple[float, bytes]:
+def seconds_until_closed(
+    raw: socket.socket, drip: bytes = b"", limit: float = 10.0
+) -> tuple[float, bytes]:
     """How long the server keeps a connection, to which a byte of `drip` is sent every 0.1 s, and what it answers."""
     began, answer = time.monotonic(), b""
     raw.settimeout(0.1)
@@ -71,13 +76,17 @@ def seconds_until_closed(raw: socket.socket, drip: bytes = b"", limit: float = 1
 
 @pytest.mark.parametrize("begun", [b"", b"GET", HEAD], ids=["nothing", "method", "half a head"])
 @pytest.mark.parametrize("drip", [b"", b"a"], ids=["silent", "dripping"])
-def test_a_head_has_its_time(site: Site, begun: bytes, drip: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_head_has_its_time(
+    site: Site, begun: bytes, drip: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     with site.connect() as raw, caplog.at_level(logging.WARNING, "ecmvae"):
         raw.sendall(begun)
         kept, answer = seconds_until_closed(raw, drip)
     assert 0.8 < kept < 9  # closed, however busy the machine is
     assert answer == b""
-    assert caplog.messages == ["closed a connection from 127.0.0.1: no whole request in 1 s"] * bool(begun or drip)
+    assert caplog.messages == [
+        "closed a connection from 127.0.0.1: no whole request in 1 s"
+    ] * bool(begun or drip)
 
 
 def test_the_second_head_of_a_connection_too(site: Site) -> None:
@@ -102,7 +111,9 @@ def test_many_sockets_are_gone_and_the_page_answers(site: Site) -> None:
             raw.close()
 
 
-def test_a_body_has_its_time_and_leaves_nothing(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_body_has_its_time_and_leaves_nothing(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     with site.connect() as raw, caplog.at_level(logging.WARNING, "ecmvae"):
         raw.sendall(FORM)
         kept, answer = seconds_until_closed(raw, b"a")
@@ -128,7 +139,9 @@ def test_a_client_may_be_slow_but_steady(site: Site) -> None:
 def test_the_rest_of_a_refused_request_is_read(site: Site) -> None:
     """The client reads the refusal only when it has sent everything, as browsers do."""
     with site.connect() as raw:
-        raw.sendall(b"POST /gradio_api/upload HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 600000\r\n\r\n")
+        raw.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 600000\r\n\r\n"
+        )
         for _ in range(20):
             time.sleep(0.15)
             raw.sendall(bytes(30_000))

@@ -11,7 +11,14 @@ from listening_model import ListeningModel
 
 from ecmvae.data.video import probe, write_video
 from ecmvae.errors import UserError
-from ecmvae.serving.service import Answer, Cancelled, JobOptions, Limits, PredictionService, SessionStore
+from ecmvae.serving.service import (
+    Answer,
+    Cancelled,
+    JobOptions,
+    Limits,
+    PredictionService,
+    SessionStore,
+)
 
 LIMITS = Limits(seconds=5.0, megabytes=1)
 
@@ -57,7 +64,9 @@ def test_a_video_that_is_gone_is_one_line(service: PredictionService, tmp_path: 
             run(service, path, tmp_path)
 
 
-def test_a_job_gives_files_and_a_timeline(service: PredictionService, clip: Path, tmp_path: Path) -> None:
+def test_a_job_gives_files_and_a_timeline(
+    service: PredictionService, clip: Path, tmp_path: Path
+) -> None:
     answer, shares = run(service, clip, tmp_path)
     assert probe(answer.files["overlay"]).duration == pytest.approx(2.0, abs=0.05)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -69,10 +78,15 @@ def test_a_job_gives_files_and_a_timeline(service: PredictionService, clip: Path
     assert answer.summary.startswith("48 frames")
 
 
-def test_only_the_chosen_outputs_are_made(service: PredictionService, clip: Path, tmp_path: Path) -> None:
+def test_only_the_chosen_outputs_are_made(
+    service: PredictionService, clip: Path, tmp_path: Path
+) -> None:
     answer, _ = run(service, clip, tmp_path, JobOptions(writers=("overlay", "cutout")))
     assert list(answer.files) == ["overlay", "cutout"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["flash.cutout.webm", "flash.overlay.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "flash.cutout.webm",
+        "flash.overlay.mp4",
+    ]
 
 
 def test_another_threshold_is_only_drawn_again(
@@ -82,17 +96,24 @@ def test_another_threshold_is_only_drawn_again(
     looks = len(model.seen_shapes)
     high, _ = run(service, clip, tmp_path, JobOptions(threshold=0.95))
     assert len(model.seen_shapes) == looks
-    fresh, _ = run(PredictionService(model, "cpu", LIMITS), clip, tmp_path, JobOptions(threshold=0.95))
+    fresh, _ = run(
+        PredictionService(model, "cpu", LIMITS), clip, tmp_path, JobOptions(threshold=0.95)
+    )
     assert high.summary == fresh.summary != low.summary
     run(service, clip, tmp_path, JobOptions(threshold=0.95, samples=2))
     assert len(model.seen_shapes) > 2 * looks
 
 
-def test_where_nothing_is_marked_the_line_says_what_to_try(service: PredictionService, tmp_path: Path) -> None:
+def test_where_nothing_is_marked_the_line_says_what_to_try(
+    service: PredictionService, tmp_path: Path
+) -> None:
     silent = tmp_path / "silent.mp4"
     write_video(silent, flash_frames(64, 48), 24, np.zeros(32_000, np.float32), 16_000)
     answer, _ = run(service, silent, tmp_path, JobOptions(threshold=0.6))
-    assert "seen in 0% of them. Nothing reaches the threshold of 0.6; the highest probability is" in answer.summary
+    assert (
+        "seen in 0% of them. Nothing reaches the threshold of 0.6; the highest probability is"
+        in answer.summary
+    )
     assert "heatmap" in answer.summary
 
 
@@ -137,8 +158,12 @@ def test_a_visit_has_one_folder(tmp_path: Path) -> None:
     assert not third.exists()
 
 
-@pytest.mark.parametrize("leave", [lambda sessions: sessions.leave("me"), lambda sessions: sessions.close()])
-def test_leaving_cancels_and_nothing_stays(tmp_path: Path, leave: Callable[[SessionStore], None]) -> None:
+@pytest.mark.parametrize(
+    "leave", [lambda sessions: sessions.leave("me"), lambda sessions: sessions.close()]
+)
+def test_leaving_cancels_and_nothing_stays(
+    tmp_path: Path, leave: Callable[[SessionStore], None]
+) -> None:
     sessions = SessionStore(tmp_path)
     job = sessions.job("me")
     _, stop = job.__enter__()

@@ -45,11 +45,23 @@ def test_curves_are_where_they_belong() -> None:
     html = timeline_html(result(5, [2], 0.3))
     assert 'data-seconds="2.000"' in html
     assert curve(html, "sound") == [(0, 100), (250, 100), (500, 50), (750, 100), (1000, 100)]
-    assert curve(html, "area") == [(0, 100), (250, 100), (500, 100), (750, 0), (1000, 0)]  # of its own highest value
+    assert curve(html, "area") == [
+        (0, 100),
+        (250, 100),
+        (500, 100),
+        (750, 0),
+        (1000, 0),
+    ]  # of its own highest value
     assert "up to 30.0% of the picture" in html
     assert {round(height) for _, height in curve(html, "doubt")} == {0}
     assert "up to 0.25 bit a pixel" in html
-    assert [float(tick) for tick in re.findall(r"<span>([\d.]+) s</span>", html)] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert [float(tick) for tick in re.findall(r"<span>([\d.]+) s</span>", html)] == [
+        0.0,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+    ]
 
 
 def test_a_short_sound_in_a_long_video_is_not_lost() -> None:
@@ -71,7 +83,12 @@ def test_classes_have_lanes_and_their_names_are_text() -> None:
     html = timeline_html(replace(result(4, [], 0.5), class_names=names, key_activity=active))
     assert "<script>" not in html
 
-    assert html.index("siren") < html.index("&lt;script&gt;dog&lt;/script&gt;") < html.index("cat") < html.index("rain")
+    assert (
+        html.index("siren")
+        < html.index("&lt;script&gt;dog&lt;/script&gt;")
+        < html.index("cat")
+        < html.index("rain")
+    )
     assert "bell" not in html
     assert curve(html, "class class0")[-1] == (1000.0, 0.0)  # the siren is at 1 at the end
     assert curve(html, "class class1")[0] == (0.0, 50.0)

@@ -35,7 +35,9 @@ def test_one_seed_is_the_bootstrap_over_pictures() -> None:
     ours = over_seeds_and_clips(scores[None], pictures, resamples=20_000)
     assert tuple(ours) == pytest.approx(tuple(theirs), abs=6e-3)
     alone = cluster_bootstrap(scores, np.ones(60), [str(k) for k in range(60)], resamples=20_000)
-    assert ours.high - ours.low != pytest.approx(alone.high - alone.low, rel=0.05)  # the pictures do matter
+    assert ours.high - ours.low != pytest.approx(
+        alone.high - alone.low, rel=0.05
+    )  # the pictures do matter
 
 
 def test_two_seeds_that_disagree_on_every_clip() -> None:
@@ -48,11 +50,17 @@ def test_the_variances_of_seeds_and_clips_add() -> None:
     # For a_s + b_c the drawn mean has variance var(a) / S + var(b) / C: sums of independent draws.
     rng = np.random.default_rng(1)
     seeds, clips = rng.normal(0, 0.1, 40), rng.normal(0, 0.4, 300)
-    value, low, high = over_seeds_and_clips(seeds[:, None] + clips, [str(k) for k in range(300)], resamples=20_000)
+    value, low, high = over_seeds_and_clips(
+        seeds[:, None] + clips, [str(k) for k in range(300)], resamples=20_000
+    )
     half = 1.959964 * math.sqrt(seeds.var() / 40 + clips.var() / 300)
     assert value == pytest.approx(seeds.mean() + clips.mean())
     assert (high - low) / 2 == pytest.approx(half, rel=0.03)
 
 
 def test_a_single_seed_and_clip_have_no_interval() -> None:
-    assert over_seeds_and_clips(np.array([[0.5, 0.7]]), ["same", "same"]) == (pytest.approx(0.6), None, None)
+    assert over_seeds_and_clips(np.array([[0.5, 0.7]]), ["same", "same"]) == (
+        pytest.approx(0.6),
+        None,
+        None,
+    )

@@ -15,8 +15,15 @@ from ecmvae.study.table import StudyTable
 
 def test_points_stand_at_their_values() -> None:
     axes = Figure().subplots()
-    _points(axes, [Interval(0.5, 0.4, 0.7), None, Interval(0.2, None, None)], [{0: 0.45, 1: 0.55}, {}, {0: 0.2}])
-    drawn = [(list(map(float, line.get_xdata())), list(map(float, line.get_ydata()))) for line in axes.lines]
+    _points(
+        axes,
+        [Interval(0.5, 0.4, 0.7), None, Interval(0.2, None, None)],
+        [{0: 0.45, 1: 0.55}, {}, {0: 0.2}],
+    )
+    drawn = [
+        (list(map(float, line.get_xdata())), list(map(float, line.get_ydata())))
+        for line in axes.lines
+    ]
     assert drawn == [
         ([0.45, 0.55], [0.18, 0.18]),
         ([0.4, 0.7], [0.0, 0.0]),

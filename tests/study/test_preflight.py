@@ -21,7 +21,9 @@ def variants(*words: str) -> list[Variant]:
 
 
 def test_what_can_be_trained_passes() -> None:
-    check_variants(variants("ablations/no_kl", "model.fusion.kind=tpavi", "model.visual.name=pvt_v2_b0"))
+    check_variants(
+        variants("ablations/no_kl", "model.fusion.kind=tpavi", "model.visual.name=pvt_v2_b0")
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,8 +37,14 @@ def test_what_can_be_trained_passes() -> None:
         ("data.name=s4", "say where its folder lies"),
         ("data.name=s4 data.root=nowhere", "nowhere"),
         ("loss.extra={nothing.here:Term: 1}", "nothing"),
-        ("model.visual.weights=weights/none.pth", "model.visual.weights=weights/none.pth: there is no such file"),
-        ("train.initial_checkpoint=runs/none", "train.initial_checkpoint=runs/none: there is no such file or folder"),
+        (
+            "model.visual.weights=weights/none.pth",
+            "model.visual.weights=weights/none.pth: there is no such file",
+        ),
+        (
+            "train.initial_checkpoint=runs/none",
+            "train.initial_checkpoint=runs/none: there is no such file or folder",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_named_with_its_variant(word: str, message: str) -> None:
@@ -62,7 +70,9 @@ def test_the_clips_to_score_on_must_be_there(tmp_path: Path) -> None:
 
 def test_equal_data_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    monkeypatch.setattr("ecmvae.study.preflight.build_datasets", lambda config: read.append(config.data))
+    monkeypatch.setattr(
+        "ecmvae.study.preflight.build_datasets", lambda config: read.append(config.data)
+    )
     longer = replace(BASE, data=replace(BASE.data, length=8))
     check_variants([*variants("loss.kl=0"), Variant("longer", FILES, longer)])
     assert read == [BASE.data, longer.data]

@@ -60,7 +60,16 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     stand_in.write_text(STAND_IN)
     monkeypatch.setattr(runner, "COMMAND", [sys.executable, str(stand_in)])
     small = ["--train.epochs", "1", "--data.length", "8", "--data.val_length", "4"]
-    return ["--config", "debug", *small, "--seeds", "0,1", "--out", str(tmp_path / "study"), "ablations/no_kl"]
+    return [
+        "--config",
+        "debug",
+        *small,
+        "--seeds",
+        "0,1",
+        "--out",
+        str(tmp_path / "study"),
+        "ablations/no_kl",
+    ]
 
 
 def main(words: list[str]) -> int:
@@ -76,12 +85,19 @@ def calls(tmp_path: Path) -> list[str]:
 
 
 def states(tmp_path: Path) -> dict[str, str]:
-    return {run["folder"]: run["state"] for run in json.loads((tmp_path / "study" / "study.json").read_text())["runs"]}
+    return {
+        run["folder"]: run["state"]
+        for run in json.loads((tmp_path / "study" / "study.json").read_text())["runs"]
+    }
 
 
-def test_a_study_is_run_once_and_grows(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_is_run_once_and_grows(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 0
-    assert calls(tmp_path) == [f"{name}-seed{seed}-001 started" for seed in (0, 1) for name in ("base", "no_kl")]
+    assert calls(tmp_path) == [
+        f"{name}-seed{seed}-001 started" for seed in (0, 1) for name in ("base", "no_kl")
+    ]
     table = (tmp_path / "study" / "results.md").read_text()
     # base 0.5 and 0.6, no_kl 0.3 and 0.4: each 0.2 lower.
     assert "| base | 2 | 0.5500 ± 0.0707 |" in table
@@ -100,7 +116,12 @@ def test_a_run_is_what_the_variant_says(words: list[str], tmp_path: Path) -> Non
 
     (run,) = (tmp_path / "study").glob("model.latent.dim*seed1-001")
     config = load_config(run / "config.yaml")
-    assert (config.model.latent.dim, config.loss.kl, config.train.seed, config.train.epochs) == (8, 1e-3, 1, 1)
+    assert (config.model.latent.dim, config.loss.kl, config.train.seed, config.train.epochs) == (
+        8,
+        1e-3,
+        1,
+        1,
+    )
     log = (tmp_path / "study" / f"{run.name.removesuffix('-001')}.log").read_text()
     assert log.startswith("$ ecmvae train --config debug --config ")
 
@@ -121,10 +142,14 @@ def test_a_failed_run_stays_in_sight_and_is_tried_again(words: list[str], tmp_pa
 
 def test_missing_scores_do_not_train_again(words: list[str], tmp_path: Path) -> None:
     assert main([*words, "--task", "synthetic"]) == 2
-    assert set(states(tmp_path).values()) == {"trained, but scoring failed (exit 2): error: no such data"}
+    assert set(states(tmp_path).values()) == {
+        "trained, but scoring failed (exit 2): error: no such data"
+    }
     trained = calls(tmp_path)
     (tmp_path / "study" / "study.json").write_text(
-        (tmp_path / "study" / "study.json").read_text().replace("trained, but scoring failed (exit 2): ", "")
+        (tmp_path / "study" / "study.json")
+        .read_text()
+        .replace("trained, but scoring failed (exit 2): ", "")
     )
     assert len(trained) == 4
 
@@ -136,7 +161,9 @@ def test_sigterm_reaches_the_run_and_the_study_goes_on(words: list[str], tmp_pat
         "import sys; from ecmvae.cli import main; from ecmvae.study import runner; "
         f"runner.COMMAND = {runner.COMMAND!r}; sys.exit(main(['study', 'run', *{words!r}]))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     waiting = tmp_path / "study" / "base-seed1-001" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not waiting.exists() and time.monotonic() < deadline:
@@ -147,16 +174,24 @@ def test_sigterm_reaches_the_run_and_the_study_goes_on(words: list[str], tmp_pat
     assert states(tmp_path)["base-seed1-001"].startswith("stopped")
     wish.unlink()
     assert main(words) == 0
-    assert calls(tmp_path)[2:] == ["base-seed1-001 started", "base-seed1-001 resumed", "no_kl-seed1-001 started"]
+    assert calls(tmp_path)[2:] == [
+        "base-seed1-001 started",
+        "base-seed1-001 resumed",
+        "no_kl-seed1-001 started",
+    ]
 
 
-def test_other_settings_are_another_study(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_settings_are_another_study(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 0
     assert main([*words, "--train.batch_size", "4"]) == 2
     assert "was started with train.batch_size=8, not 4" in capsys.readouterr().err
 
 
-def test_two_at_once_are_refused(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_at_once_are_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "study").mkdir()
     with (tmp_path / "study" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -173,4 +208,6 @@ def test_a_real_study(words: list[str], tmp_path: Path, monkeypatch: pytest.Monk
         best = json.loads((tmp_path / "study" / run / "best" / "metadata.json").read_text())
         assert f"{best['val/miou']}" in (tmp_path / "study" / "results.csv").read_text()
         assert (tmp_path / "study" / run / "scores" / "synthetic_test" / "report.json").is_file()
-    assert "synthetic test, 4 clips: per_clip.miou" in (tmp_path / "study" / "results.md").read_text()
+    assert (
+        "synthetic test, 4 clips: per_clip.miou" in (tmp_path / "study" / "results.md").read_text()
+    )

@@ -34,13 +34,17 @@ def test_clips_are_those_whose_mean_the_score_is(tmp_path: Path) -> None:
 
 
 def test_a_table_of_other_clips_is_left_out(tmp_path: Path) -> None:
-    make_report(make_run(tmp_path / "a-0", 0.9), 0.8, clips={"x": 0.2, "y": 0.4})  # their mean is not 0.8
+    make_report(
+        make_run(tmp_path / "a-0", 0.9), 0.8, clips={"x": 0.2, "y": 0.4}
+    )  # their mean is not 0.8
     (found,) = collect([tmp_path])
     assert list(found.clips) == ["s4 test, 2 clips: per_clip.fscore"]
 
 
 def test_clips_that_the_seed_composed_are_not_the_same_clips(tmp_path: Path) -> None:
-    make_report(make_run(tmp_path / "a-0", 0.9), 0.3, clips={"x": 0.2, "y": 0.4}, data="s4")  # data without a folder
+    make_report(
+        make_run(tmp_path / "a-0", 0.9), 0.3, clips={"x": 0.2, "y": 0.4}, data="s4"
+    )  # data without a folder
     assert collect([tmp_path])[0].clips == {}
 
 
@@ -58,7 +62,15 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_states_come_from_the_study_or_from_the_last_file(tmp_path: Path) -> None:
     make_run(tmp_path / "a-0", 0.2)
     make_run(tmp_path / "a-1", 0.9, finished=False)
-    rows = [{"variant": "c", "seed": 7, "folder": "c-7", "state": "failed (exit 1): the loss is NaN", "code": 1}]
+    rows = [
+        {
+            "variant": "c",
+            "seed": 7,
+            "folder": "c-7",
+            "state": "failed (exit 1): the loss is NaN",
+            "code": 1,
+        }
+    ]
     (tmp_path / "study.json").write_text(json.dumps({"runs": rows}))
     found = {run.folder.name: (run.state, run.variant) for run in collect([tmp_path])}
     assert found == {

@@ -14,20 +14,30 @@ BASE = load_config("debug")
 
 def read(*words: str, settings: dict[str, str] | None = None) -> list[tuple[str, Config]]:
     config = load_config(FILES, settings)
-    return [(each.name, each.config) for each in read_variants(words, config, FILES, ConfigSettings(settings or {}))]
+    return [
+        (each.name, each.config)
+        for each in read_variants(words, config, FILES, ConfigSettings(settings or {}))
+    ]
 
 
 def test_recipes_settings_and_both() -> None:
-    assert read("ablations/no_kl", "loss.kl=0.5 model.latent.dim=8", "ablations/no_kl train.epochs=10") == [
+    assert read(
+        "ablations/no_kl", "loss.kl=0.5 model.latent.dim=8", "ablations/no_kl train.epochs=10"
+    ) == [
         ("base", BASE),
         ("no_kl", load_config(["debug", "ablations/no_kl"])),
-        ("loss.kl=0.5+model.latent.dim=8", load_config("debug", {"loss.kl": 0.5, "model.latent.dim": 8})),
+        (
+            "loss.kl=0.5+model.latent.dim=8",
+            load_config("debug", {"loss.kl": 0.5, "model.latent.dim": 8}),
+        ),
         ("no_kl+train.epochs=10", load_config(["debug", "ablations/no_kl"], {"train.epochs": 10})),
     ]
 
 
 def test_another_recipe_keeps_the_settings_of_the_command_line() -> None:
-    _, (name, config) = read("config=ms3_tpavi", settings={"train.epochs": "2", "data.root": "here"})
+    _, (name, config) = read(
+        "config=ms3_tpavi", settings={"train.epochs": "2", "data.root": "here"}
+    )
     assert name == "ms3_tpavi"
     assert config == load_config("ms3_tpavi", {"train.epochs": 2, "data.root": "here"})
     assert config.data.name == "ms3"
@@ -58,7 +68,10 @@ def test_a_long_name_is_cut_and_stays_its_own() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["loss.kll=0"], "variant 'loss.kll=0': unknown config key 'loss.kll': did you mean 'loss.kl'?"),
+        (
+            ["loss.kll=0"],
+            "variant 'loss.kll=0': unknown config key 'loss.kll': did you mean 'loss.kl'?",
+        ),
         (["train.epochs=many"], "train.epochs takes a whole number, got 'many'"),
         (["model.latent.kind=sngle"], "model.latent.kind takes one of"),
         (["ablations/no_kk"], "did you mean ablations/no_kl"),

@@ -12,7 +12,11 @@ TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
 
 
 def figures(out: Path, *rows: str) -> dict[str, Any]:
-    subprocess.run([sys.executable, str(TOOL), *rows, "--quick", "--json", str(out)], check=True, cwd=TOOL.parents[1])
+    subprocess.run(
+        [sys.executable, str(TOOL), *rows, "--quick", "--json", str(out)],
+        check=True,
+        cwd=TOOL.parents[1],
+    )
     content: dict[str, Any] = json.loads(out.read_text())
     return content
 
@@ -36,4 +40,11 @@ def test_an_unknown_row_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_every_row_runs(tmp_path: Path) -> None:
-    assert set(figures(tmp_path / "out.json")["rows"]) == {"step", "forward", "tpavi", "fscore", "loop", "data"}
+    assert set(figures(tmp_path / "out.json")["rows"]) == {
+        "step",
+        "forward",
+        "tpavi",
+        "fscore",
+        "loop",
+        "data",
+    }

@@ -15,7 +15,9 @@ LATE = {"__init__": "", "a": "def f():\n    from . import b", "b": "from . impor
 BACK = {"__init__": "from .a import x", "a": "import {name}\nx = 1"}
 
 
-@pytest.mark.parametrize(("modules", "cycle"), [(FREE, ()), (LATE, (".a", ".b")), (BACK, ("", ".a"))])
+@pytest.mark.parametrize(
+    ("modules", "cycle"), [(FREE, ()), (LATE, (".a", ".b")), (BACK, ("", ".a"))]
+)
 def test_cycles(
     modules: dict[str, str],
     cycle: tuple[str, ...],

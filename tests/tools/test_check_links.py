@@ -64,7 +64,9 @@ def test_headings_are_named_as_github_and_mkdocs_do(page: Path) -> None:
         ("mailto:a@b.c", ""),
     ],
 )
-def test_broken_links_are_named(link: str, message: str, page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_links_are_named(
+    link: str, message: str, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page.write_text(f"[x]({link})\n")
     assert main([str(page)]) == (1 if message else 0)
     assert message in capsys.readouterr().out
@@ -85,7 +87,10 @@ def test_links_of_notebooks(page: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_external_links_are_listed(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--external", str(page)]) == 0
-    assert "https://example.org/x\n1 files, 5 links inside, 0 broken; 1 addresses" in capsys.readouterr().out
+    assert (
+        "https://example.org/x\n1 files, 5 links inside, 0 broken; 1 addresses"
+        in capsys.readouterr().out
+    )
 
 
 def test_no_link_of_the_repository_is_broken() -> None:

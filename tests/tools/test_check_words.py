@@ -21,7 +21,10 @@ def test_what_is_found(text: str, instead: str) -> None:
 
 
 def test_plain_sentences_pass() -> None:
-    assert hits("There is no number that fits. The person who has it, once renewed, handed it over.") == []
+    assert (
+        hits("There is no number that fits. The person who has it, once renewed, handed it over.")
+        == []
+    )
     assert len(INSTEAD) > 20
 
 

@@ -13,11 +13,15 @@ def test_without_pythae_it_says_so_and_is_content(monkeypatch, capsys):
 def test_a_term_that_differs_ends_with_1(monkeypatch, capsys):
     monkeypatch.setattr(compare_pythae, "find_spec", lambda name: name)
     monkeypatch.setitem(__import__("sys").modules, "pythae", type(compare_pythae)("pythae"))
-    monkeypatch.setitem(__import__("sys").modules, "pythae.models", type(compare_pythae)("pythae.models"))
+    monkeypatch.setitem(
+        __import__("sys").modules, "pythae.models", type(compare_pythae)("pythae.models")
+    )
     for ours, code in ((1.0 + 1e-8, 0), (1.1, 1)):
         row = compare_pythae.Row("VAE", "loss", 1.0, ours)
         by_design = compare_pythae.Row("VAE", "other", 1.0, 9.0, equal=False)
-        monkeypatch.setattr(compare_pythae, "COMPARISONS", [lambda *_, row=row, other=by_design: [row, other]])
+        monkeypatch.setattr(
+            compare_pythae, "COMPARISONS", [lambda *_, row=row, other=by_design: [row, other]]
+        )
         assert compare_pythae.main() == code
     assert "(by design)" in capsys.readouterr().out
 

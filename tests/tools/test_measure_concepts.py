@@ -18,6 +18,8 @@ def test_a_second_call() -> None:
 
 
 def test_mistakes_are_the_parsers() -> None:
-    done = subprocess.run([sys.executable, str(TOOL), "third"], capture_output=True, text=True, cwd=TOOL.parents[1])
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "third"], capture_output=True, text=True, cwd=TOOL.parents[1]
+    )
     assert done.returncode == 2
     assert "invalid choice: 'third'" in done.stderr

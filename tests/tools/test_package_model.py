@@ -29,8 +29,17 @@ CONFIG = config_from_dict(
             "channels": 8,
             "latent": {"dim": 2},
         },
-        "data": {"name": "collage", "root": "/home/somebody/cache", "image_size": 32, "hop_seconds": 1.0},
-        "train": {"out": "/home/somebody/runs", "initial_checkpoint": "/home/somebody/first", "seed": 77},
+        "data": {
+            "name": "collage",
+            "root": "/home/somebody/cache",
+            "image_size": 32,
+            "hop_seconds": 1.0,
+        },
+        "train": {
+            "out": "/home/somebody/runs",
+            "initial_checkpoint": "/home/somebody/first",
+            "seed": 77,
+        },
     }
 )
 HOW = {"command": "ecmvae demo --seed 5", "commit": "0123abc", "split": "test", "clips": 2}
@@ -51,7 +60,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(model, run / "best", CONFIG, {"step": 40, "val/miou": 0.25})
     write_miniature(run / "data", "s4", {"test": 3}, source=ShapeScenes("s4", size=32))
     scores = {
-        "real": {"per_clip": {"miou": 0.61234, "fscore": 0.7}, "miou_nonempty": 0.5, "right_of_two": None},
+        "real": {
+            "per_clip": {"miou": 0.61234, "fscore": 0.7},
+            "miou_nonempty": 0.5,
+            "right_of_two": None,
+        },
         "silent": {"per_clip": {"miou": 0.01}},
         "shuffled": {"per_clip": {"miou": 0.2}},
     }
@@ -59,7 +72,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         about = {"task": "s4", "split": split, "clips": 9, "seed": 4, "sha256": weights_sha256(run)}
         (run / "scores" / split).mkdir(parents=True)
         (run / "scores" / split / "report.json").write_text(
-            json.dumps({"about": about, "scores": scores, "floors": {"all_objects": {"per_clip": {"miou": 0.458}}}})
+            json.dumps(
+                {
+                    "about": about,
+                    "scores": scores,
+                    "floors": {"all_objects": {"per_clip": {"miou": 0.458}}},
+                }
+            )
         )
     return run
 
@@ -68,7 +87,9 @@ def test_a_run_becomes_a_named_model(
     run: Path, sources: CollageSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = {"summary": "s", "source": "hf://a/b", "sha256": "0" * 64, "size": 1, "licence": "MIT"}
-    (tmp_path / "models.yaml").write_text(yaml.safe_dump({"tiny": older, "other": older}, sort_keys=False))
+    (tmp_path / "models.yaml").write_text(
+        yaml.safe_dump({"tiny": older, "other": older}, sort_keys=False)
+    )
     monkeypatch.setattr(registry, "PACKAGED", tmp_path)
     folder = package(run, "tiny", home=tmp_path, sources=sources, **HOW)
     models = registry.named_models()
@@ -83,7 +104,9 @@ def test_a_run_becomes_a_named_model(
     assert (folder / "model.onnx").stat().st_size < 1e6  # the graph alone
     assert OnnxEngine(folder / "model.onnx").image_size == load_model(folder).image_size
     for name, tensor in original.state_dict().items():
-        assert torch.allclose(loaded.state_dict()[name].float(), tensor.float(), rtol=1e-3, atol=1e-7), name
+        assert torch.allclose(
+            loaded.state_dict()[name].float(), tensor.float(), rtol=1e-3, atol=1e-7
+        ), name
     noted = json.loads((folder / "metadata.json").read_text())
     assert noted["trained"] == {"step": 40, "val/miou": 0.25}
     assert noted["rounding"]["clips"] == 2
@@ -93,17 +116,28 @@ def test_a_run_becomes_a_named_model(
 def test_the_card_tells_what_the_reports_say(
     run: Path, sources: CollageSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("package_model.write_graph", lambda folder: folder)  # it takes half a minute
+    monkeypatch.setattr(
+        "package_model.write_graph", lambda folder: folder
+    )  # it takes half a minute
     card = ModelCard.load(package(run, "tiny", home=tmp_path, sources=sources, **HOW) / "README.md")
     assert card.data.license == "apache-2.0"
-    results = {(result.dataset_split, result.metric_type): result.metric_value for result in card.data.eval_results}
+    results = {
+        (result.dataset_split, result.metric_type): result.metric_value
+        for result in card.data.eval_results
+    }
     assert results == {(split, kind): value for split in ("test_seen", "test_unseen")
                        for kind, value in (("miou", 0.6123), ("fscore", 0.7))}  # fmt: skip
-    assert "| S4-like | test_unseen | 9 | 0.612 | 0.700 | 0.500 | - | 0.200 | 0.010 | 0.458 |" in card.text
+    assert (
+        "| S4-like | test_unseen | 9 | 0.612 | 0.700 | 0.500 | - | 0.200 | 0.010 | 0.458 |"
+        in card.text
+    )
     assert "`ecmvae demo --seed 5`, commit 0123abc, seed 77" in card.text
     held_out = [item for item in sources.items if item.pool == "held_out" or item.pool == "test"]
     used = [item for item in sources.items if item not in held_out]
-    kinds = {kind: sum(item.kind == kind for item in used) for kind in ("image", "sound", "other", "background")}
+    kinds = {
+        kind: sum(item.kind == kind for item in used)
+        for kind in ("image", "sound", "other", "background")
+    }
     counts = (
         f"{kinds['background']} backgrounds, {kinds['image']} cut-outs, {kinds['other']} other sounds, "
         f"{kinds['sound']} recordings"
@@ -121,7 +155,12 @@ def test_the_card_tells_what_the_reports_say(
     ],
 )
 def test_a_bad_run_leaves_nothing(
-    fault: str, message: str, run: Path, sources: CollageSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str,
+    message: str,
+    run: Path,
+    sources: CollageSources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     how = dict(HOW)
     if fault == "size":
@@ -135,6 +174,8 @@ def test_a_bad_run_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_mistake_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([str(tmp_path), "--name", "x", "--command", "c", "--commit", "h"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} is not a model folder")

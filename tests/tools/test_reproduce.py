@@ -24,7 +24,9 @@ def test_every_recipe_has_its_row() -> None:
         assert f"`ecmvae train --config configs/reproduce/{name}.yaml`" in page
 
 
-def test_a_configuration_is_shown_without_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_is_shown_without_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine.yaml").write_text("train: {epochs: 3}\n")
     files = [str(recipe("s4_pvt")), str(tmp_path / "mine.yaml")]
     assert main(files) == 0

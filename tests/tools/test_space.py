@@ -14,15 +14,22 @@ SPACE = Path(__file__).parents[2] / "tools" / "space"
 
 
 @pytest.mark.parametrize(
-    ("name", "host", "allowed"), [("", "127.0.0.1", None), ("me-x.hf.space", "0.0.0.0", ["me-x.hf.space"])]
+    ("name", "host", "allowed"),
+    [("", "127.0.0.1", None), ("me-x.hf.space", "0.0.0.0", ["me-x.hf.space"])],
 )
-def test_who_may_ask(name: str, host: str, allowed: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_ask(
+    name: str, host: str, allowed: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: dict[str, Any] = {}
     monkeypatch.setattr(command, "app", lambda **options: given.update(options))
     monkeypatch.setenv("SPACE_HOST", name)
     monkeypatch.setenv("ECMVAE_CHECKPOINT", "collage-small")
     runpy.run_path(str(SPACE / "app.py"), run_name="__main__")
-    assert (given["host"], given["allowed_hosts"], given["checkpoint"]) == (host, allowed, "collage-small")
+    assert (given["host"], given["allowed_hosts"], given["checkpoint"]) == (
+        host,
+        allowed,
+        "collage-small",
+    )
 
 
 def test_the_head_of_its_page() -> None:

@@ -21,7 +21,11 @@ class Fragile(Campaign):
     def trial(self, index: int) -> Trial:
         if index == 4:
             raise KeyError("no such attack")
-        return Trial("odd" if index % 2 else "even", lost="" if index % 3 else "it broke", megabytes=10.0 * index)
+        return Trial(
+            "odd" if index % 2 else "even",
+            lost="" if index % 3 else "it broke",
+            megabytes=10.0 * index,
+        )
 
 
 @pytest.fixture
@@ -29,7 +33,9 @@ def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stress, "campaign_named", lambda name: Fragile)
 
 
-def test_the_report_counts_by_kind_and_says_how_to_repeat_a_loss(fragile: None, tmp_path: Path) -> None:
+def test_the_report_counts_by_kind_and_says_how_to_repeat_a_loss(
+    fragile: None, tmp_path: Path
+) -> None:
     report = stress.attack("media", 7, range(6), tmp_path, progress=False)
     assert (report["tried"], report["survived"], report["lost"]) == (6, 3, 3)
     assert report["kinds"] == {
@@ -43,14 +49,19 @@ def test_the_report_counts_by_kind_and_says_how_to_repeat_a_loss(fragile: None, 
     assert report["figures"] == {"peak_megabytes": 50.0}
 
 
-def test_a_loss_is_exit_code_1(fragile: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_is_exit_code_1(
+    fragile: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert stress.main(["media", "--only", "1", "--json", str(tmp_path / "a.json")]) == 0
     assert stress.main(["media", "--only", "3"]) == 1
     assert json.loads((tmp_path / "a.json").read_text())["survived"] == 1
 
 
 def test_losses_that_survive_now_are_mended(
-    fragile: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fragile: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "a.json"
     assert stress.main(["media", "--runs", "8", "--json", str(path)]) == 1
@@ -84,7 +95,9 @@ def test_choices_depend_on_the_seed_and_the_number_only(tmp_path: Path) -> None:
     [(["--version"], 0, ""), (["nonsense"], 2, ""), (["nonsense"], 2, "exit code 2")],
 )
 def test_a_command_is_measured(words: list[str], code: int, fault: str) -> None:
-    ballast = bytearray(b"x" * 500_000_000)  # of this process; the command's own memory is what counts
+    ballast = bytearray(
+        b"x" * 500_000_000
+    )  # of this process; the command's own memory is what counts
     ended = ecmvae(words)
     assert len(ballast) == 500_000_000
     assert ended.code == code
@@ -98,7 +111,9 @@ def survivors(campaign: Campaign, runs: int) -> list[str]:
     with campaign:
         trials = [campaign.trial(index) for index in range(runs)]
     return [
-        f"{number}: {trial.kind}: {trial.lost} ({trial.detail})" for number, trial in enumerate(trials) if trial.lost
+        f"{number}: {trial.kind}: {trial.lost} ({trial.detail})"
+        for number, trial in enumerate(trials)
+        if trial.lost
     ]
 
 
@@ -140,11 +155,19 @@ def test_a_leak_of_open_files_is_lost(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("code", "fault"),
-    [("sys.exit(3)", "exit code 3"), ("1 / 0", "traceback: ZeroDivisionError"), ("while True: pass", "no end")],
+    [
+        ("sys.exit(3)", "exit code 3"),
+        ("1 / 0", "traceback: ZeroDivisionError"),
+        ("while True: pass", "no end"),
+    ],
 )
 def test_a_worker_tells_how_a_job_ended(tmp_path: Path, code: str, fault: str) -> None:
-    with Worker("job_by_text:run", tmp_path, cpu_limit=0.3, env={"PYTHONPATH": str(tmp_path)}, forks=True) as worker:
-        (tmp_path / "job_by_text.py").write_text("import sys\ndef run(words):\n    exec(words[0])\n    return 0\n")
+    with Worker(
+        "job_by_text:run", tmp_path, cpu_limit=0.3, env={"PYTHONPATH": str(tmp_path)}, forks=True
+    ) as worker:
+        (tmp_path / "job_by_text.py").write_text(
+            "import sys\ndef run(words):\n    exec(words[0])\n    return 0\n"
+        )
         assert worker(["pass"]).fault((0,)) == ""
         assert worker([code]).fault((0,)).startswith(fault)
         assert worker(["pass"]).code == 0

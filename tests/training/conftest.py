@@ -21,7 +21,9 @@ def avss_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature AVSS of 32 pixels: in each subset two clips of moving shapes to train on, one to validate with."""
     folder = tmp_path_factory.mktemp("avss") / "root"
     counts = {"train": 2, "val": 1, "test": 1}
-    return write_miniature_avss(folder, counts, single=ShapeScenes("s4", SIDE), several=ShapeScenes("ms3", SIDE))
+    return write_miniature_avss(
+        folder, counts, single=ShapeScenes("s4", SIDE), several=ShapeScenes("ms3", SIDE)
+    )
 
 
 @pytest.fixture
@@ -58,7 +60,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Confi
             "train.log_images": 0,
             "train.out": str(tmp_path / "runs"),
         }
-        return load_config(DEBUG, small | {key.replace("__", "."): value for key, value in overrides.items()})
+        return load_config(
+            DEBUG, small | {key.replace("__", "."): value for key, value in overrides.items()}
+        )
 
     return make
 

@@ -53,7 +53,10 @@ def test_false_names_are_counted_above_one_half() -> None:
     classifier = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(classifier.weight, 1.0)
     torch.nn.init.constant_(classifier.bias, -0.05)
-    sounds = [LabelledSound(torch.full((16_000,), level), torch.zeros(1, 1)) for level in (0.0, 0.04, 0.06, 0.5)]
+    sounds = [
+        LabelledSound(torch.full((16_000,), level), torch.zeros(1, 1))
+        for level in (0.0, 0.04, 0.06, 0.5)
+    ]
     assert false_names(encoder, classifier, sounds) == 0.5
     assert false_names(encoder, classifier, []) is None
 
@@ -67,7 +70,9 @@ def test_noises_span_faint_to_loud() -> None:
 
 def test_an_encoder_says_which_fold_it_did_not_hear(tmp_path: Path) -> None:
     sources = make_sources(tmp_path / "sources").fold(2, 3)
-    report = train_audio(CollageSounds(sources), tmp_path / "audio", steps=1, batch_size=4, workers=0, device="cpu")
+    report = train_audio(
+        CollageSounds(sources), tmp_path / "audio", steps=1, batch_size=4, workers=0, device="cpu"
+    )
     settings = yaml.safe_load((tmp_path / "audio" / "config.yaml").read_text())
     assert (settings["fold"], settings["folds"]) == (2, 3)
     assert report.held_out is not None
@@ -85,7 +90,13 @@ def test_scaling_changes_nothing_but_the_scale() -> None:
 
 def test_a_time_budget_ends_the_course(tmp_path: Path) -> None:
     report = train_audio(
-        SyntheticSounds(), tmp_path / "a", steps=10_000, max_minutes=0.03, batch_size=10, workers=0, device="cpu"
+        SyntheticSounds(),
+        tmp_path / "a",
+        steps=10_000,
+        max_minutes=0.03,
+        batch_size=10,
+        workers=0,
+        device="cpu",
     )
     assert 1 <= report.steps < 10_000
 

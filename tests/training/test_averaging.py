@@ -12,7 +12,12 @@ from ecmvae.models.checkpoint import load_model
 from ecmvae.training import run as training
 from ecmvae.training.monitor import read_history
 
-OFF = {"train__schedule": "constant", "train__epochs": 3, "data__val_length": 2, "data__image_size": 32}
+OFF = {
+    "train__schedule": "constant",
+    "train__epochs": 3,
+    "data__val_length": 2,
+    "data__image_size": 32,
+}
 
 
 class Recorder(Callback):
@@ -24,7 +29,9 @@ class Recorder(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.seen.append({name: value.detach().clone() for name, value in pl_module.model.state_dict().items()})
+        self.seen.append(
+            {name: value.detach().clone() for name, value in pl_module.model.state_dict().items()}
+        )
 
 
 @pytest.fixture
@@ -45,7 +52,9 @@ def test_the_kept_model_is_the_average_by_hand(
 ) -> None:
     # Every validation beats the one before, so that the last one is kept.
     scores = iter(range(100))
-    monkeypatch.setattr("ecmvae.training.callbacks.BestModel.better", lambda self, score: next(scores) >= 0)
+    monkeypatch.setattr(
+        "ecmvae.training.callbacks.BestModel.better", lambda self, score: next(scores) >= 0
+    )
     options = {"train__averaging": averaging, "train__ema_decay": 0.8, "train__swa_start": 0.5}
     run = training.train(tiny(**OFF, **options))
     assert len(recorded.seen) == 9
@@ -54,7 +63,9 @@ def test_the_kept_model_is_the_average_by_hand(
     for number, later in enumerate(steps[1:], 2):
         share = 0.2 if averaging == "ema" else 1 / number
         for name, value in later.items():
-            expected[name] = torch.lerp(expected[name], value, share) if value.is_floating_point() else value
+            expected[name] = (
+                torch.lerp(expected[name], value, share) if value.is_floating_point() else value
+            )
     kept = load_model(run).state_dict()
     for name, value in expected.items():
         if value.is_floating_point():
@@ -68,8 +79,21 @@ def test_a_resumed_run_goes_on_with_its_average(tiny: Callable[..., Config]) -> 
     short = training.train(tiny(**(options | {"train__epochs": 2})))
     config = tiny(**options)
     resumed = training.train(config, resume=short)
-    first, second = (torch.load(each / "checkpoints" / "last.ckpt", weights_only=True) for each in (whole, resumed))
-    for part in ("state_dict", "current_model_state"):  # the average, and the weights of the last step
-        assert [name for name, value in first[part].items() if not torch.equal(second[part][name], value)] == []
+    first, second = (
+        torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)
+        for each in (whole, resumed)
+    )
+    for part in (
+        "state_dict",
+        "current_model_state",
+    ):  # the average, and the weights of the last step
+        assert [
+            name
+            for name, value in first[part].items()
+            if not torch.equal(second[part][name], value)
+        ] == []
     assert read_history(whole / "history.jsonl") == read_history(resumed / "history.jsonl")
-    assert any(not torch.equal(value, first["state_dict"][n]) for n, value in first["current_model_state"].items())
+    assert any(
+        not torch.equal(value, first["state_dict"][n])
+        for n, value in first["current_model_state"].items()
+    )

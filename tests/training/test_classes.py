@@ -42,7 +42,9 @@ def test_labels_are_seen_in_the_mirror_too(avss_root) -> None:
 def test_other_numbers_of_classes_are_refused(tiny_avss) -> None:
     with pytest.raises(UserError, match=r"set model\.num_classes to 71"):
         ClipDataModule(tiny_avss(model__num_classes=5), VGGISH)
-    with pytest.raises(UserError, match=r"needs labelled classes, which data\.name=s4 does not have"):
+    with pytest.raises(
+        UserError, match=r"needs labelled classes, which data\.name=s4 does not have"
+    ):
         tiny_avss(data__name="s4")
 
 
@@ -51,13 +53,21 @@ def test_the_loss_falls_and_the_classes_are_learned(tiny_avss) -> None:
     config = tiny_avss(model__channels=16, model__fusion__kind="tpavi")
     module = SegmentationModule(config).train()
     clips = AVSSDataset(config.data.root, "train", image_size=32)
-    batch = AVBatch.collate([prepared(clips[2]), prepared(clips[4])])  # v1m and v2: five seconds and ten
-    batch = replace(batch, features=module.model.extract_features(batch.frames))  # the backbone is frozen
+    batch = AVBatch.collate(
+        [prepared(clips[2]), prepared(clips[4])]
+    )  # v1m and v2: five seconds and ten
+    batch = replace(
+        batch, features=module.model.extract_features(batch.frames)
+    )  # the backbone is frozen
     optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
     losses = []
     for _ in range(45):
         terms = module.loss(
-            module(batch, learn=True), batch.masks, batch.supervised, labels=batch.labels, valid=batch.valid
+            module(batch, learn=True),
+            batch.masks,
+            batch.supervised,
+            labels=batch.labels,
+            valid=batch.valid,
         )
         optimiser.zero_grad()
         terms.total.backward()
@@ -84,7 +94,11 @@ def test_a_run_leaves_a_model_that_knows_its_classes(tiny_avss, avss_root) -> No
         logits = logits_without_padding(model, batch)
         metric.update(logits, batch.labels, batch.valid)
     assert logits.shape == (1, 10, 71, 32, 32)
-    expected = {f"val/{name}": value for name, value in metric.compute()._asdict().items() if not math.isnan(value)}
+    expected = {
+        f"val/{name}": value
+        for name, value in metric.compute()._asdict().items()
+        if not math.isnan(value)
+    }
     # Features are cached in half precision while training.
     assert {name: told[name] for name in expected} == pytest.approx(expected, abs=0.02)
     assert {"train/cross_entropy", "train/posterior_cross_entropy"} <= set(rows[0])

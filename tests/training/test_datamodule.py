@@ -14,7 +14,12 @@ from ecmvae.data.collage.writer import CollageSettings, write_collage
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
-from ecmvae.training.datamodule import ClipDataModule, DistributedSequentialSampler, EpochClips, EpochSampler
+from ecmvae.training.datamodule import (
+    ClipDataModule,
+    DistributedSequentialSampler,
+    EpochClips,
+    EpochSampler,
+)
 from ecmvae.types import AVBatch
 
 
@@ -58,14 +63,20 @@ def test_processes_share_the_batches_of_one() -> None:
         assert len(alone) == 12 - skipped
         shares = [order(skipped, rank=rank, processes=3) for rank in range(3)]
         together = [
-            clip for start in range(0, len(shares[0]), 2) for share in shares for clip in share[start : start + 2]
+            clip
+            for start in range(0, len(shares[0]), 2)
+            for share in shares
+            for clip in share[start : start + 2]
         ]
         assert together == alone
 
 
 @pytest.mark.parametrize(("length", "processes"), [(7, 2), (6, 3), (1, 4), (5, 1)])
 def test_validation_is_shared_equally_and_repeats_are_marked(length: int, processes: int) -> None:
-    places = [list(DistributedSequentialSampler(length, rank=rank, processes=processes)) for rank in range(processes)]
+    places = [
+        list(DistributedSequentialSampler(length, rank=rank, processes=processes))
+        for rank in range(processes)
+    ]
     assert len({len(mine) for mine in places}) == 1
     clips = EpochClips(SyntheticAVS("s4", length=length, size=32), VGGISH, seed=0)
     seen = [clips[key] for mine in places for key in mine]
@@ -113,7 +124,9 @@ def test_an_epoch_has_whole_steps_of_accumulated_batches(tiny) -> None:
     whole.sampler.set_epoch(1)
     resumed.resume_at(2 + 1)
     assert names(list(resumed.train_dataloader())) == names(list(whole.train_dataloader()))[5:]
-    assert ClipDataModule(tiny(train__accumulate=100), VGGISH).accumulate == 3  # never more than there is
+    assert (
+        ClipDataModule(tiny(train__accumulate=100), VGGISH).accumulate == 3
+    )  # never more than there is
 
 
 def test_validation_keeps_the_order_of_the_data_set(tiny) -> None:
@@ -133,7 +146,9 @@ def test_the_mirror_falls_as_often_as_asked_and_the_same_again() -> None:
 def test_silence_is_what_the_front_end_makes_of_silence() -> None:
     from ecmvae.audio.vggish import log_mel_patches
 
-    heard = EpochClips(SyntheticAVS("s4", length=2, size=32), VGGISH, seed=0, source="silent")[0, 0].audio
+    heard = EpochClips(SyntheticAVS("s4", length=2, size=32), VGGISH, seed=0, source="silent")[
+        0, 0
+    ].audio
     silence = log_mel_patches(torch.zeros(5 * 16_000), hop_seconds=1.0, num_patches=5)
     torch.testing.assert_close(heard, silence)
     torch.testing.assert_close(heard, torch.full_like(heard, math.log(0.01)))
@@ -169,18 +184,24 @@ EXPECTED_MASKS = {"auto": 5, "first": 1, "all": 5}
 
 def supervised(config: Config, rule: str, **data: Any) -> int:
     """Supervised frames of the first training clip; validation must have all five in any case."""
-    built = ClipDataModule(replace(config, data=replace(config.data, supervised=rule, num_frames=5, **data)), VGGISH)
+    built = ClipDataModule(
+        replace(config, data=replace(config.data, supervised=rule, num_frames=5, **data)), VGGISH
+    )
     assert bool(built.val_clips[0, 0].supervised.all())
     return int(built.train_clips[0, 0].supervised.sum())
 
 
 @pytest.mark.parametrize(("rule", "masks"), EXPECTED_MASKS.items())
-def test_supervised_means_the_same_for_every_data_set(tiny, tmp_path: Path, rule: str, masks: int) -> None:
+def test_supervised_means_the_same_for_every_data_set(
+    tiny, tmp_path: Path, rule: str, masks: int
+) -> None:
     """Synthetic, Collage written in S4's and MS3's layout, MS3 as released: they all have every mask."""
     config: Config = tiny()
     assert supervised(config, rule) == masks
     sources = make_sources(tmp_path / "sources")
-    small = CollageSettings(size=64, splits=("train", "val"), clips_per_set=1, train_clips=1, raw_video=False)
+    small = CollageSettings(
+        size=64, splits=("train", "val"), clips_per_set=1, train_clips=1, raw_video=False
+    )
     root = write_collage(tmp_path / "collage", sources, small, workers=1, progress=False)
     for task in ("s4", "ms3"):
         assert supervised(config, rule, name=task, root=str(root), hop_seconds=1.0) == masks

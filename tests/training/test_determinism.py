@@ -42,7 +42,9 @@ def numbers(folder: Path) -> dict[str, torch.Tensor]:
     """Every weight and every moment of the optimiser after a run."""
     saved = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     moments = saved["optimizer_states"][0]["state"]
-    return saved["state_dict"] | {f"{key}.{name}": each for key, of in moments.items() for name, each in of.items()}
+    return saved["state_dict"] | {
+        f"{key}.{name}": each for key, of in moments.items() for name, each in of.items()
+    }
 
 
 def different(one: Path, other: Path) -> list[str]:
@@ -59,7 +61,8 @@ def same_run(one: Path, other: Path) -> bool:
 
 def close_scores(one: Path, other: Path, tolerance: float) -> None:
     first, second = (
-        [row for row in read_history(each / "history.jsonl") if "val/miou" in row] for each in (one, other)
+        [row for row in read_history(each / "history.jsonl") if "val/miou" in row]
+        for each in (one, other)
     )
     assert len(first) == len(second) == 2
     for row, expected in zip(first, second, strict=True):
@@ -94,7 +97,10 @@ def test_two_processes_twice(run: Callable[..., Path]) -> None:
 
 def test_one_process_and_two_are_equal_up_to_rounding(run: Callable[..., Path]) -> None:
     torch.set_num_threads(1)
-    alone, together = run(**WITHOUT_NOISE), run(**WITHOUT_NOISE, train__devices=2, train__strategy="ddp_notebook")
+    alone, together = (
+        run(**WITHOUT_NOISE),
+        run(**WITHOUT_NOISE, train__devices=2, train__strategy="ddp_notebook"),
+    )
     close_scores(together, alone, 1e-4)
     assert different(alone, together), "to the bit after all: say so in the table"
 
@@ -111,7 +117,10 @@ def test_one_thread_and_two_are_equal_up_to_rounding(run: Callable[..., Path]) -
 
 
 def test_accumulated_batches_are_equal_up_to_rounding(run: Callable[..., Path]) -> None:
-    whole, split = run(**WITHOUT_NOISE), run(**WITHOUT_NOISE, train__batch_size=1, train__accumulate=4)
+    whole, split = (
+        run(**WITHOUT_NOISE),
+        run(**WITHOUT_NOISE, train__batch_size=1, train__accumulate=4),
+    )
     close_scores(split, whole, 1e-3)
     assert different(whole, split), "to the bit after all: say so in the table"
 

@@ -17,7 +17,9 @@ KNOBS = by_dotted_name(Config().to_dict())
 
 
 def changed(path: Path, **overrides: object) -> dict[str, tuple[str, str]]:
-    config = load_config(path, {name.replace("__", "."): value for name, value in overrides.items()})
+    config = load_config(
+        path, {name.replace("__", "."): value for name, value in overrides.items()}
+    )
     return {row.what: (row.here, row.there) for row in compare(config, "released").settings}
 
 
@@ -27,7 +29,11 @@ def test_every_published_statement_is_about_a_setting_and_has_a_source() -> None
         for group in groups:
             assert group["source"]
             assert group.keys() <= {"source", "when", "settings", "fixed", "open"}
-            assert {*group["when"], *group.get("settings", ()), *group.get("open", ())} <= KNOBS.keys()
+            assert {
+                *group["when"],
+                *group.get("settings", ()),
+                *group.get("open", ()),
+            } <= KNOBS.keys()
 
 
 @pytest.mark.parametrize("path", REPRODUCE, ids=lambda path: path.stem)
@@ -74,7 +80,9 @@ def test_whatever_is_changed_is_listed(override: dict[str, object], here: str, t
     assert rows == {next(iter(override)).replace("__", "."): (here, there)}
 
 
-@pytest.mark.parametrize("weights", ["timm", "weights/resnet50-19c8e357.pth", "w/resnet50-0676ba61.pth"])
+@pytest.mark.parametrize(
+    "weights", ["timm", "weights/resnet50-19c8e357.pth", "w/resnet50-0676ba61.pth"]
+)
 def test_the_same_weights_under_another_name_are_no_difference(weights: str) -> None:
     path = CONFIGS / "reproduce" / "s4_resnet50.yaml"
     assert changed(path, model__visual__weights=weights, model__visual__name="resnet50") == {}
@@ -82,11 +90,18 @@ def test_the_same_weights_under_another_name_are_no_difference(weights: str) -> 
 
 def test_what_does_not_matter_or_has_no_effect_is_left_out() -> None:
     path = CONFIGS / "reproduce" / "s4_tpavi.yaml"
-    assert changed(path, train__out="elsewhere", data__root="there", data__workers=0, model__neck="aspp") == {}
+    assert (
+        changed(
+            path, train__out="elsewhere", data__root="there", data__workers=0, model__neck="aspp"
+        )
+        == {}
+    )
 
 
 def test_a_loss_term_of_ones_own_is_listed() -> None:
-    rows = changed(CONFIGS / "reproduce" / "s4_pvt.yaml", loss__extra={"my_package.terms:MyTerm": 0.1})
+    rows = changed(
+        CONFIGS / "reproduce" / "s4_pvt.yaml", loss__extra={"my_package.terms:MyTerm": 0.1}
+    )
     assert rows == {"loss.extra.my_package.terms:MyTerm": ("0.1", "none")}
 
 
@@ -117,7 +132,9 @@ def test_a_recipe_is_its_first_file(tmp_path: Path) -> None:
 def test_a_run_names_the_bytes_it_starts_from(tmp_path: Path) -> None:
     (tmp_path / "pvt_v2_b5.pth").write_bytes(b"weights")
     path = CONFIGS / "reproduce" / "s4_pvt.yaml"
-    config = load_config(path, {"model.visual.weights": str(tmp_path / "pvt_v2_b5.pth"), "model.audio.weights": None})
+    config = load_config(
+        path, {"model.visual.weights": str(tmp_path / "pvt_v2_b5.pth"), "model.audio.weights": None}
+    )
     write_differences(tmp_path, config, [path])
     page = (tmp_path / "differs.md").read_text()
     digest = sha256_of(tmp_path / "pvt_v2_b5.pth")
@@ -127,14 +144,24 @@ def test_a_run_names_the_bytes_it_starts_from(tmp_path: Path) -> None:
     assert "| timm's pvt_v2_b5.in1k | (by tag) |" in (tmp_path / "differs.md").read_text()
 
 
-def test_the_command_writes_it_into_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_it_into_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first --config is the recipe; what is laid over it, and options, are differences."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(
         "train: {epochs: 1, log_images: 0, device: cpu}\ndata: {length: 8, val_length: 2, image_size: 32}\n"
     )
     recipe = str(CONFIGS / "debug.yaml")
-    words = ["train", "--config", recipe, "--config", "small.yaml", "--train.batch_size=4", "--loss.orthogonality=0"]
+    words = [
+        "train",
+        "--config",
+        recipe,
+        "--config",
+        "small.yaml",
+        "--train.batch_size=4",
+        "--loss.orthogonality=0",
+    ]
     assert main(words) == 0
     page = (tmp_path / "runs" / "debug-001" / "differs.md").read_text()
     assert f"| setting | here | `{recipe}` |" in page
@@ -144,4 +171,7 @@ def test_the_command_writes_it_into_the_run(tmp_path: Path, monkeypatch: pytest.
         "| `loss.orthogonality` | 0.0 | 0.001 |",
     ):
         assert row in page
-    assert "| `loss.orthogonality` | 0.0 | an orthogonality constraint between shared and specific |" in page
+    assert (
+        "| `loss.orthogonality` | 0.0 | an orthogonality constraint between shared and specific |"
+        in page
+    )

@@ -65,7 +65,11 @@ def test_a_second_fill_computes_nothing(tiny, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_backbone_in_training_cannot_be_cached(tiny) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        FeatureCache(build_model(tiny(train__cache_features=False, model__visual__frozen=False).model, image_size=64))
+        FeatureCache(
+            build_model(
+                tiny(train__cache_features=False, model__visual__frozen=False).model, image_size=64
+            )
+        )
 
 
 def test_an_unknown_clip_is_an_error(tiny) -> None:
@@ -82,7 +86,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("features-*/*/*.safetensors"))
 
 
-def test_a_folder_gives_other_runs_the_same_maps(tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_gives_other_runs_the_same_maps(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Equal to the last bit to what memory keeps, wherever filling began, and computed once."""
     clips = SyntheticAVS("s4", length=6, size=64)
     names = [clips[i].name for i in range(6)]
@@ -94,7 +100,9 @@ def test_a_folder_gives_other_runs_the_same_maps(tiny, tmp_path: Path, monkeypat
     monkeypatch.setattr(model.backbone, "forward", lambda _: pytest.fail("computed again"))
     later.fill(clips)
     for cache in (first, later):
-        for mine, theirs, halves in zip(cache.lookup(names), memory.lookup(names), cache.halves(names), strict=True):
+        for mine, theirs, halves in zip(
+            cache.lookup(names), memory.lookup(names), cache.halves(names), strict=True
+        ):
             assert torch.equal(mine, theirs)
             assert torch.equal(halves.float(), theirs)
     assert len(_files(tmp_path)) == 6
@@ -115,7 +123,9 @@ def test_what_maps_are_kept_by(tiny, tmp_path: Path) -> None:
     torch.testing.assert_close(cache.lookup(["padded"])[0], fresh[0], rtol=2e-3, atol=2e-3)
 
 
-def test_a_cache_of_other_weights_is_ignored_and_said(tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_of_other_weights_is_ignored_and_said(
+    tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     clips = SyntheticAVS("s4", length=2, size=64)
     FeatureCache(_model(tiny), tmp_path).fill(clips)
     assert not caplog.messages
@@ -135,7 +145,9 @@ def test_a_cache_of_other_weights_is_ignored_and_said(tiny, tmp_path: Path, capl
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "other shape"])
-def test_a_torn_file_is_computed_again(tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+def test_a_torn_file_is_computed_again(
+    tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     clips = SyntheticAVS("s4", length=5, size=64)
     cache = FeatureCache(_model(tiny), tmp_path)
     cache.fill(clips)
@@ -152,11 +164,15 @@ def test_a_torn_file_is_computed_again(tiny, tmp_path: Path, caplog: pytest.LogC
         elif damage == "gone":
             path.unlink()
         else:
-            save_file({str(k): torch.zeros(5, 3, 2, 2, dtype=torch.float16) for k in range(4)}, path)
+            save_file(
+                {str(k): torch.zeros(5, 3, 2, 2, dtype=torch.float16) for k in range(4)}, path
+            )
     for mine, theirs in zip(later.lookup([name]), right, strict=True):
         assert torch.equal(mine, theirs)
     assert caplog.messages[0].endswith(".safetensors is damaged: these features are computed again")
-    assert sum(path.read_bytes() == content[path] for path in _files(tmp_path)) == 4  # those computed with it
+    assert (
+        sum(path.read_bytes() == content[path] for path in _files(tmp_path)) == 4
+    )  # those computed with it
 
 
 def _fill(folder: Path, config: Config, start: float, barrier) -> None:
@@ -170,7 +186,10 @@ def _fill(folder: Path, config: Config, start: float, barrier) -> None:
 def test_processes_fill_a_folder_together(tiny, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(2)
-    processes = [context.Process(target=_fill, args=(tmp_path, tiny(), start, barrier)) for start in (0.0, 0.5)]
+    processes = [
+        context.Process(target=_fill, args=(tmp_path, tiny(), start, barrier))
+        for start in (0.0, 0.5)
+    ]
     for each in processes:
         each.start()
     for each in processes:
@@ -183,7 +202,9 @@ def test_processes_fill_a_folder_together(tiny, tmp_path: Path) -> None:
     memory = FeatureCache(_model(tiny))
     memory.fill(clips)
     for index in (0, 7, 15):
-        for mine, theirs in zip(cache.lookup([clips[index].name]), memory.lookup([clips[index].name]), strict=True):
+        for mine, theirs in zip(
+            cache.lookup([clips[index].name]), memory.lookup([clips[index].name]), strict=True
+        ):
             assert torch.equal(mine, theirs)
 
 
@@ -201,7 +222,8 @@ def test_a_full_disk_is_one_line(tiny, tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_run_with_a_folder_is_the_run_without_one(tiny, tmp_path: Path) -> None:
     """And so is the next one, which finds the maps."""
     runs = [
-        train(tiny(data__feature_cache=folder, train__epochs=1)) for folder in (None, *[str(tmp_path / "kept")] * 2)
+        train(tiny(data__feature_cache=folder, train__epochs=1))
+        for folder in (None, *[str(tmp_path / "kept")] * 2)
     ]
     histories = [read_history(run / "history.jsonl") for run in runs]
     assert histories[0] == histories[1] == histories[2]
@@ -212,5 +234,7 @@ def test_a_run_with_a_folder_is_the_run_without_one(tiny, tmp_path: Path) -> Non
 
 
 def test_a_folder_without_the_features_is_a_mistake(tiny, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.feature_cache is where train\.cache_features keeps"):
+    with pytest.raises(
+        UserError, match=r"data\.feature_cache is where train\.cache_features keeps"
+    ):
         tiny(data__feature_cache=str(tmp_path), train__cache_features=False)

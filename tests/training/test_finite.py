@@ -15,10 +15,16 @@ from ecmvae.training.run import train
 
 def test_the_first_step_and_the_first_term_are_named() -> None:
     losses = FiniteLoss()
-    for step, structure, kl in ((3, 1.0, 0.1), (4, 1.0, float("inf")), (5, float("nan"), float("nan"))):
+    for step, structure, kl in (
+        (3, 1.0, 0.1),
+        (4, 1.0, float("inf")),
+        (5, float("nan"), float("nan")),
+    ):
         terms = {"structure": torch.tensor(structure), "kl": torch.tensor(kl)}
         losses.remember(step, terms | {"total": terms["structure"] + terms["kl"]})
-    with pytest.raises(FloatingPointError, match=r"at step 4 \(first in: kl\): lower train\.learning_rate"):
+    with pytest.raises(
+        FloatingPointError, match=r"at step 4 \(first in: kl\): lower train\.learning_rate"
+    ):
         losses.look()
     losses.look()  # nothing is remembered twice
 
@@ -54,21 +60,32 @@ class InfiniteGradient(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-@pytest.mark.parametrize("step", [4, 5])  # an epoch has 3 steps: in the middle of the second, and its last
+@pytest.mark.parametrize(
+    "step", [4, 5]
+)  # an epoch has 3 steps: in the middle of the second, and its last
 def test_a_step_that_is_not_finite_reaches_no_file(
     tiny, monkeypatch: pytest.MonkeyPatch, broken: str, step: int
 ) -> None:
     """Neither best/ nor last.ckpt holds it, and one line says what to do."""
-    config, plain = tiny(train__epochs=3, train__schedule="constant"), SegmentationModule.training_step
+    config, plain = (
+        tiny(train__epochs=3, train__schedule="constant"),
+        SegmentationModule.training_step,
+    )
 
     def training_step(module: SegmentationModule, batch: object, batch_idx: int) -> Tensor:
         if module.global_step == step and broken == "loss":
             batch.masks.mul_(float("nan"))
         total = plain(module, batch, batch_idx)
-        return InfiniteGradient.apply(total) if module.global_step == step and broken == "gradient" else total
+        return (
+            InfiniteGradient.apply(total)
+            if module.global_step == step and broken == "gradient"
+            else total
+        )
 
     monkeypatch.setattr(SegmentationModule, "training_step", training_step)
-    with pytest.raises(FloatingPointError, match=r"no longer .*finite number.* step .*lower train.*not_finite.json"):
+    with pytest.raises(
+        FloatingPointError, match=r"no longer .*finite number.* step .*lower train.*not_finite.json"
+    ):
         train(config)
     (run,) = Path(config.train.out).iterdir()
     details = json.loads((run / "not_finite.json").read_text())
@@ -78,9 +95,16 @@ def test_a_step_that_is_not_finite_reaches_no_file(
         assert details["terms"]["structure"] == details["terms"]["total"] == "nan"
         assert len(details["clips"]) == 4
     else:
-        assert details.keys() & {"weights", "terms"}  # seen in the weights, or in the next step's loss
+        assert details.keys() & {
+            "weights",
+            "terms",
+        }  # seen in the weights, or in the next step's loss
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
-    assert all(each.isfinite().all() for each in checkpoint["state_dict"].values() if each.is_floating_point())
+    assert all(
+        each.isfinite().all()
+        for each in checkpoint["state_dict"].values()
+        if each.is_floating_point()
+    )
     assert all(each.isfinite().all() for each in load_model(run / "best").parameters())
     assert not list(run.glob("**/*.part*"))

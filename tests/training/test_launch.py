@@ -15,7 +15,13 @@ from ecmvae.training.launch import fit_to_launcher, requeue, stop_signals
 from ecmvae.training.monitor import read_history
 from ecmvae.training.run import _on_this_machine, train
 
-TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "RANK": "3", "LOCAL_RANK": "1"}
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "2",
+    "RANK": "3",
+    "LOCAL_RANK": "1",
+}
 SRUN = {
     "SLURM_JOB_ID": "77",
     "SLURM_JOB_NAME": "avs",
@@ -34,7 +40,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def start(variables: dict[str, str], **changes: str | None) -> None:
         for name, value in (variables | changes).items():
-            monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+            monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(
+                name, value
+            )
 
     return start
 
@@ -49,9 +57,13 @@ def test_the_launcher_says_how_many_processes_there_are(launched, launcher) -> N
     fitted = fit_to_launcher(config(batch_size=8)).train
     assert (fitted.devices, fitted.num_nodes, process_rank()) == (2, 2, 3)
     assert fit_to_launcher(config(devices=2, num_nodes=2)).train.devices == 2
-    with pytest.raises(UserError, match=r"started 2 processes on each of 2 nodes, but train\.devices=4"):
+    with pytest.raises(
+        UserError, match=r"started 2 processes on each of 2 nodes, but train\.devices=4"
+    ):
         fit_to_launcher(config(devices=4))
-    with pytest.raises(UserError, match=r"train\.batch_size=6 cannot be shared equally by 4 processes"):
+    with pytest.raises(
+        UserError, match=r"train\.batch_size=6 cannot be shared equally by 4 processes"
+    ):
         fit_to_launcher(config(batch_size=6))
 
 
@@ -62,11 +74,23 @@ def test_without_a_launcher_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("variables", "changes", "message"),
     [
-        (SRUN, {"SLURM_NTASKS_PER_NODE": None}, "SLURM has 4 tasks, but does not say how many a node"),
-        (SRUN, {"SLURM_PROCID": None}, "SLURM is at work here, but SLURM_PROCID is not set: start it with srun"),
+        (
+            SRUN,
+            {"SLURM_NTASKS_PER_NODE": None},
+            "SLURM has 4 tasks, but does not say how many a node",
+        ),
+        (
+            SRUN,
+            {"SLURM_PROCID": None},
+            "SLURM is at work here, but SLURM_PROCID is not set: start it with srun",
+        ),
         (SRUN, {"SLURM_NNODES": "two"}, "SLURM_NNODES is two"),
         (SRUN, {"SLURM_NTASKS": "0"}, "SLURM_NTASKS is 0"),
-        (TORCHRUN, {"LOCAL_WORLD_SIZE": None}, "torchrun is at work here, but LOCAL_WORLD_SIZE is not set"),
+        (
+            TORCHRUN,
+            {"LOCAL_WORLD_SIZE": None},
+            "torchrun is at work here, but LOCAL_WORLD_SIZE is not set",
+        ),
         (TORCHRUN, {"LOCAL_WORLD_SIZE": "3"}, "start as many on every node"),
     ],
 )
@@ -111,11 +135,18 @@ def test_slurm_starts_a_job_again_by_its_number(launched, scontrol: Path) -> Non
         requeue()
 
 
-def test_usr1_saves_requeues_and_the_next_start_goes_on(tiny, launched, scontrol: Path, monkeypatch) -> None:
+def test_usr1_saves_requeues_and_the_next_start_goes_on(
+    tiny, launched, scontrol: Path, monkeypatch
+) -> None:
     """A job of one task, told that its time is up in its second step; then the same command again."""
     options = tiny(train__epochs=2, data__val_length=2, data__image_size=32)
     whole = train(options)
-    alone = {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0"}
+    alone = {
+        "SLURM_NTASKS": "1",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "1",
+        "SLURM_PROCID": "0",
+    }
     launched(SRUN | alone, SLURM_LOCALID="0", SLURM_NODEID="0")
     assert signal.SIGUSR1 in stop_signals()
     steps = []
@@ -134,4 +165,7 @@ def test_usr1_saves_requeues_and_the_next_start_goes_on(tiny, launched, scontrol
     run = train(job, resume="auto")
     assert (run.name, len(steps)) == ("job-001", 6)
     assert read_history(run / "history.jsonl") == read_history(whole / "history.jsonl")
-    assert train(tiny(train__name="job", train__epochs=1, data__image_size=32), resume="auto").name == "job-002"
+    assert (
+        train(tiny(train__name="job", train__epochs=1, data__image_size=32), resume="auto").name
+        == "job-002"
+    )

@@ -39,6 +39,8 @@ def test_schedules_agree_with_torch(schedule: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "poly"])
 def test_the_rate_rises_linearly_first(schedule: str) -> None:
-    assert [learning_rate_share(schedule, p, 0.1) for p in (0.0, 0.05, 0.1)] == pytest.approx([0.01, 0.505, 1.0])
+    assert [learning_rate_share(schedule, p, 0.1) for p in (0.0, 0.05, 0.1)] == pytest.approx(
+        [0.01, 0.505, 1.0]
+    )
     assert learning_rate_share(schedule, 0.0) == 1.0
     assert 0.01 <= learning_rate_share(schedule, 0.999, 1.0) <= 1.0

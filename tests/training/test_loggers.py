@@ -12,12 +12,18 @@ from ecmvae.training.run import train
 
 
 def test_several_loggers_get_the_same_curves(tiny) -> None:
-    run = train(tiny(train__epochs=1, train__loggers=["csv", "tensorboard", "csv"], data__val_length=2))
+    run = train(
+        tiny(train__epochs=1, train__loggers=["csv", "tensorboard", "csv"], data__val_length=2)
+    )
     assert list(run.glob("events.out.tfevents.*"))
     with (run / "csv" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     losses = {int(row["step"]): float(row["train/total"]) for row in rows if row["train/total"]}
-    history = {row["step"]: row["train/total"] for row in read_history(run / "history.jsonl") if "train/total" in row}
+    history = {
+        row["step"]: row["train/total"]
+        for row in read_history(run / "history.jsonl")
+        if "train/total" in row
+    }
     assert losses == pytest.approx(history)
     assert any(row["val/miou"] for row in rows)
 
@@ -29,9 +35,15 @@ def test_a_run_needs_no_logger(tiny) -> None:
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
-def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_extra(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ecmvae.training.loggers.find_spec", lambda package: None)
-    with pytest.raises(UserError, match=rf"train.loggers: {name} is not installed: pip install 'ecmvae\[{name}\]'"):
+    with pytest.raises(
+        UserError, match=rf"train.loggers: {name} is not installed: pip install 'ecmvae\[{name}\]'"
+    ):
         refuse_missing_loggers(["csv", name])
-    monkeypatch.setattr("ecmvae.training.loggers.find_spec", lambda package: ModuleSpec(package, None))
+    monkeypatch.setattr(
+        "ecmvae.training.loggers.find_spec", lambda package: ModuleSpec(package, None)
+    )
     refuse_missing_loggers(["csv", name])

@@ -40,7 +40,14 @@ WAITS = {
     "unique_consecutive",
     "unique_dim",
 }
-INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "repeat_interleave")
+INDEXING = (
+    "index",
+    "index_put",
+    "index_put_",
+    "_index_put_impl_",
+    "_unsafe_index",
+    "repeat_interleave",
+)
 
 
 class Waits(TorchDispatchMode):
@@ -53,7 +60,9 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         by_mask = name in INDEXING and any(
-            each.dtype in (torch.bool, torch.uint8) for each in _tensors(args[1:]) if name != "repeat_interleave"
+            each.dtype in (torch.bool, torch.uint8)
+            for each in _tensors(args[1:])
+            if name != "repeat_interleave"
         )
         if name in WAITS or by_mask or str(func) == "aten.repeat_interleave.Tensor":
             self.found[str(func)] += 1
@@ -75,8 +84,15 @@ def counted() -> Iterator[Counter[str]]:
 
 
 def _config(layers: tuple[str, ...], overrides: dict[str, Any]) -> Config:
-    small = {"model.channels": 16, "train.cache_features": False, "train.device": "cpu", "loss.match": 0.1}
-    return load_config([CONFIGS / "debug.yaml", *(CONFIGS / "layers" / name for name in layers)], small | overrides)
+    small = {
+        "model.channels": 16,
+        "train.cache_features": False,
+        "train.device": "cpu",
+        "loss.match": 0.1,
+    }
+    return load_config(
+        [CONFIGS / "debug.yaml", *(CONFIGS / "layers" / name for name in layers)], small | overrides
+    )
 
 
 def _batch(config: Config) -> AVBatch:
@@ -87,7 +103,11 @@ def _batch(config: Config) -> AVBatch:
         valid = torch.arange(5) < 5 - 2 * index
         known = torch.arange(5) < 5 - 4 * index
         labels = clip.objects * clip.masks[:, 0].long() if config.model.num_classes > 1 else None
-        made.append(replace(clip, valid=valid, supervised=known, labels=labels, index=index, mirrored=index == 1))
+        made.append(
+            replace(
+                clip, valid=valid, supervised=known, labels=labels, index=index, mirrored=index == 1
+            )
+        )
     return collate_small([VGGISH.with_audio(clip) for clip in made])
 
 
@@ -128,8 +148,14 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "agreement, released": (AGREEMENT, {"loss.formulas": "released", "loss.free_bits": 0}),
     "regions": ((*AGREEMENT, "regions.yaml"), {}),
     "classes": ((), {"model.num_classes": 4, "data.name": "avss", "data.root": "."}),
-    "classes, agreement": (AGREEMENT, {"model.num_classes": 4, "data.name": "avss", "data.root": "."}),
-    "audio encoder frozen": ((), {"model.audio.name": "vggish_small", "model.visual.frozen": False}),
+    "classes, agreement": (
+        AGREEMENT,
+        {"model.num_classes": 4, "data.name": "avss", "data.root": "."},
+    ),
+    "audio encoder frozen": (
+        (),
+        {"model.audio.name": "vggish_small", "model.visual.frozen": False},
+    ),
 }
 
 

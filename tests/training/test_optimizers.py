@@ -18,7 +18,10 @@ class Network(nn.Module):
 
 def sizes(train: TrainConfig) -> dict[tuple[float, float], int]:
     groups = parameter_groups(Network(), train)
-    return {(each["lr"], each["weight_decay"]): sum(p.numel() for p in each["params"]) for each in groups}
+    return {
+        (each["lr"], each["weight_decay"]): sum(p.numel() for p in each["params"])
+        for each in groups
+    }
 
 
 def test_one_group_holds_all_that_is_not_frozen_unless_told_otherwise() -> None:
@@ -26,13 +29,17 @@ def test_one_group_holds_all_that_is_not_frozen_unless_told_otherwise() -> None:
 
 
 def test_backbones_learn_slower_and_norms_and_biases_do_not_decay() -> None:
-    train = TrainConfig(learning_rate=0.5, backbone_multiplier=0.1, weight_decay=0.01, decay_norms=False)
+    train = TrainConfig(
+        learning_rate=0.5, backbone_multiplier=0.1, weight_decay=0.01, decay_norms=False
+    )
     assert sizes(train) == {(0.05, 0.01): 12, (0.05, 0.0): 4 + 8, (0.5, 0.01): 4}
 
 
 def test_the_optimiser_is_adam_without_weight_decay_and_adamw_with_it() -> None:
     cpu = torch.device("cpu")
     assert type(make_optimizer(Network(), TrainConfig(), cpu)) is torch.optim.Adam
-    decayed = make_optimizer(Network(), TrainConfig(weight_decay=0.01, backbone_multiplier=0.1), cpu)
+    decayed = make_optimizer(
+        Network(), TrainConfig(weight_decay=0.01, backbone_multiplier=0.1), cpu
+    )
     assert type(decayed) is torch.optim.AdamW
     assert [group[LR_MULTIPLIER] for group in decayed.param_groups] == [0.1, 1.0]

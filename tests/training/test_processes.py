@@ -35,18 +35,32 @@ def test_two_processes_train_and_score_as_one(two, monkeypatch) -> None:
     run = train(config)
     assert sorted(path.name for path in run.parent.iterdir()) == ["debug-001"]
     left = sorted(path.name.partition(".tfevents")[0] for path in run.iterdir())
-    written = ["best", "checkpoints", "config.yaml", "curves.png", "differs.md", "events.out", "history.jsonl"]
+    written = [
+        "best",
+        "checkpoints",
+        "config.yaml",
+        "curves.png",
+        "differs.md",
+        "events.out",
+        "history.jsonl",
+    ]
     assert left == [*written, "run.lock"]
     rows = read_history(run / "history.jsonl")
     assert [row["step"] for row in rows] == [1, 3, 3, 6, 6]
     saved = json.loads((run / "best" / "metadata.json").read_text())
-    report = evaluate(load_model(run), build_datasets(config)[1], EvaluateSettings(sounds=("real",), progress=False))
+    report = evaluate(
+        load_model(run),
+        build_datasets(config)[1],
+        EvaluateSettings(sounds=("real",), progress=False),
+    )
     assert report.about["clips"] == 7
     assert report.miou == pytest.approx(saved["val/miou"], abs=1e-6)
     assert report.fscore == pytest.approx(saved["val/fscore"], abs=1e-6)
     generators = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["generators"]
     assert len(generators) == 2
-    assert not torch.equal(generators[0]["torch"], generators[1]["torch"])  # they sample noise of their own
+    assert not torch.equal(
+        generators[0]["torch"], generators[1]["torch"]
+    )  # they sample noise of their own
     assert not dist.is_initialized()
 
 
@@ -74,7 +88,9 @@ DETERMINISTIC = {
 
 
 @pytest.mark.timeout(600)
-def test_torchrun_gives_the_losses_and_scores_of_one_process(tiny, tmp_path: Path, monkeypatch) -> None:
+def test_torchrun_gives_the_losses_and_scores_of_one_process(
+    tiny, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setattr("ecmvae.training.module.LOG_EVERY_STEPS", 1)
     alone = train(tiny(**DETERMINISTIC))
     config = tiny(**DETERMINISTIC, train__name="together")
@@ -87,7 +103,9 @@ def test_torchrun_gives_the_losses_and_scores_of_one_process(tiny, tmp_path: Pat
     ours, theirs = (read_history(run / "history.jsonl") for run in (alone, together))
     theirs_by_step = {row["step"]: row["train/total"] for row in theirs if "train/total" in row}
     ours_by_step = {row["step"]: row["train/total"] for row in ours if "train/total" in row}
-    assert set(theirs_by_step) == {1, 4, 8, 12} <= set(ours_by_step)  # the command logs every twentieth and last steps
+    assert (
+        set(theirs_by_step) == {1, 4, 8, 12} <= set(ours_by_step)
+    )  # the command logs every twentieth and last steps
     for step, loss in theirs_by_step.items():
         assert loss == pytest.approx(ours_by_step[step], abs=1e-4)
     scores, expected = ([row for row in rows if "val/miou" in row] for rows in (theirs, ours))
@@ -102,7 +120,9 @@ def test_accumulated_batches_of_one_take_the_steps_of_a_batch_of_four(tiny) -> N
     one_step = DETERMINISTIC | {"data__length": 4, "train__epochs": 1}
     whole = train(tiny(**one_step))
     split = train(tiny(**(one_step | {"train__batch_size": 1, "train__accumulate": 4})))
-    first, second = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, split))
+    first, second = (
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, split)
+    )
     assert first["global_step"] == second["global_step"] == 1
     moments, others = (each["optimizer_states"][0]["state"] for each in (first, second))
     assert moments.keys() == others.keys()
@@ -121,15 +141,23 @@ def wait_for_rows(process: subprocess.Popen[str], run: Path, rows: int) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("start", [("-m", "ecmvae"), TORCHRUN], ids=["lightning", "torchrun"])
 def test_a_killed_process_ends_the_run_which_resumes(tiny, tmp_path: Path, start) -> None:
-    (tmp_path / "run.yaml").write_text(tiny(train__epochs=40, train__devices=2, data__length=32).to_yaml())
+    (tmp_path / "run.yaml").write_text(
+        tiny(train__epochs=40, train__devices=2, data__length=32).to_yaml()
+    )
     run = tmp_path / "runs" / "debug-001"
     process = command("--config", str(tmp_path / "run.yaml"), start=start)
     wait_for_rows(process, run, 4)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True
+    ).stdout.split()
     victim = (
         max(map(int, children))
         if start is TORCHRUN
-        else next(int(child) for child in children if "ecmvae" in Path(f"/proc/{child}/cmdline").read_text())
+        else next(
+            int(child)
+            for child in children
+            if "ecmvae" in Path(f"/proc/{child}/cmdline").read_text()
+        )
     )
     os.kill(victim, signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
@@ -148,7 +176,9 @@ def test_a_killed_process_ends_the_run_which_resumes(tiny, tmp_path: Path, start
 @pytest.mark.timeout(1200)
 def test_the_command_stops_resumes_to_the_bit_and_tells_failures(tiny, tmp_path: Path) -> None:
     """SIGTERM to the parent alone, Ctrl-C to the whole group as a terminal sends it, and a loss that explodes."""
-    (tmp_path / "run.yaml").write_text(tiny(train__epochs=3, train__devices=2, data__length=32).to_yaml())
+    (tmp_path / "run.yaml").write_text(
+        tiny(train__epochs=3, train__devices=2, data__length=32).to_yaml()
+    )
     whole, *stopped = (tmp_path / name / "debug-001" for name in ("whole", "term", "int"))
     started = ["--config", str(tmp_path / "run.yaml"), "--train.out"]
     assert command(*started, str(whole.parent)).wait() == 0
@@ -165,14 +195,23 @@ def test_the_command_stops_resumes_to_the_bit_and_tells_failures(tiny, tmp_path:
         assert 8 <= checkpoint["global_step"] < 24, "the test must stop the run before its end"
         assert command("--resume", str(run)).wait() == 0
         ours, theirs = (
-            torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for each in (run, whole)
+            torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+            for each in (run, whole)
         )
         assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
         assert read_history(run / "history.jsonl") == read_history(whole / "history.jsonl")
     exploding = command(
-        *started, str(tmp_path / "nan"), "--train.learning_rate", "1e30", "--train.schedule", "constant"
+        *started,
+        str(tmp_path / "nan"),
+        "--train.learning_rate",
+        "1e30",
+        "--train.schedule",
+        "constant",
     )
     _, errors = exploding.communicate()
     assert exploding.returncode == 1
-    assert any(line.startswith("ecmvae: failed: the loss is no longer a finite number") for line in errors.splitlines())
+    assert any(
+        line.startswith("ecmvae: failed: the loss is no longer a finite number")
+        for line in errors.splitlines()
+    )
     assert "Traceback" not in errors

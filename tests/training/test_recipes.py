@@ -46,9 +46,15 @@ SMALL = {
 def avsbench(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """S4, MS3 and AVSS with two training clips and one to validate with (in each subset of AVSS), 32 pixels."""
     root, counts = tmp_path_factory.mktemp("avsbench"), {"train": 2, "val": 1}
-    found = {task: write_miniature(root, task, counts, source=ShapeScenes(task, SIDE)) for task in ("s4", "ms3")}
+    found = {
+        task: write_miniature(root, task, counts, source=ShapeScenes(task, SIDE))
+        for task in ("s4", "ms3")
+    }
     avss = write_miniature_avss(
-        root / "AVSS", {"train": 1, "val": 1}, single=ShapeScenes("s4", SIDE), several=ShapeScenes("ms3", SIDE)
+        root / "AVSS",
+        {"train": 1, "val": 1},
+        single=ShapeScenes("s4", SIDE),
+        several=ShapeScenes("ms3", SIDE),
     )
     return found | {"avss": avss}
 
@@ -63,14 +69,21 @@ def small(path: Path, root: Path, out: Path) -> Config:
     assert config.model.visual.weights is not None
     name = config.model.visual.name.replace("pvt_v2_b5", "pvt_v2_b0")
     # The matching term compares the maps with the sound, whose width is 128; the baseline projects the sound itself.
-    width = {"model.channels": 16} if config.model.name == "tpavi" or config.loss.audio_visual_matching == 0 else {}
+    width = (
+        {"model.channels": 16}
+        if config.model.name == "tpavi" or config.loss.audio_visual_matching == 0
+        else {}
+    )
     where = {"data.root": str(root), "train.out": str(out), "model.visual.name": name}
     return load_config(path, SMALL | width | where)
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=() if name_of(path) in FAST else pytest.mark.slow) for path in RECIPES],
+    [
+        pytest.param(path, marks=() if name_of(path) in FAST else pytest.mark.slow)
+        for path in RECIPES
+    ],
     ids=name_of,
 )
 def test_a_recipe_trains_on_avsbench(

@@ -15,7 +15,10 @@ from ecmvae.training.monitor import read_history
 from ecmvae.training.resuming import newest_run
 from ecmvae.training.run import train
 
-CLIPS = {kind: SyntheticAVS("both", length=length, size=32, seed=7) for kind, length in (("train", 8), ("val", 2))}
+CLIPS = {
+    kind: SyntheticAVS("both", length=length, size=32, seed=7)
+    for kind, length in (("train", 8), ("val", 2))
+}
 
 
 def run(config: Config, resume: Path | None = None) -> Path:
@@ -51,7 +54,10 @@ def foreign(file: Path) -> None:
     ],
 )
 def test_a_run_goes_on_from_the_checkpoint_before_one_that_cannot_be_read(
-    finished: tuple[Config, Path], caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], reason: str | None
+    finished: tuple[Config, Path],
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+    reason: str | None,
 ) -> None:
     config, whole = finished
     torn = whole.with_name("torn")
@@ -59,7 +65,9 @@ def test_a_run_goes_on_from_the_checkpoint_before_one_that_cannot_be_read(
     damage(torn / "checkpoints" / "last.ckpt")
     with caplog.at_level(logging.WARNING, logger="ecmvae"):
         run(config, resume=torn)
-    told = [record.getMessage() for record in caplog.records if "going on from" in record.getMessage()]
+    told = [
+        record.getMessage() for record in caplog.records if "going on from" in record.getMessage()
+    ]
     assert len(told) == (reason is not None)
     if reason is not None:
         assert f"last.ckpt {reason}" in told[0]
@@ -74,7 +82,10 @@ def test_two_damaged_checkpoints_are_refused(finished: tuple[Config, Path]) -> N
     config, folder = finished
     for name in ("last", "previous"):
         cut(folder / "checkpoints" / f"{name}.ckpt")
-    with pytest.raises(UserError, match=r"last.ckpt is not a checkpoint of ecmvae train, or damaged: start a new run"):
+    with pytest.raises(
+        UserError,
+        match=r"last.ckpt is not a checkpoint of ecmvae train, or damaged: start a new run",
+    ):
         run(config, resume=folder)
 
 
@@ -82,11 +93,15 @@ def test_a_finished_run_says_so_and_is_left_alone(
     finished: tuple[Config, Path], tiny: Callable[..., Config], caplog: pytest.LogCaptureFixture
 ) -> None:
     config, folder = finished
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"}
+    before = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"
+    }
     with caplog.at_level(logging.WARNING, logger="ecmvae"):
         assert run(config, resume=folder) == folder
     assert "has finished, after 3 epochs: nothing is left to train" in caplog.text
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"
+    } == before
     longer = tiny(train__epochs=4, data__image_size=32, train__cache_features=False)
     run(longer, resume=folder)
     assert read_history(folder / "history.jsonl")[-1]["epoch"] == 3
@@ -95,7 +110,12 @@ def test_a_finished_run_says_so_and_is_left_alone(
 def test_a_run_that_ran_out_of_patience_goes_on_with_more_only(
     tiny: Callable[..., Config], caplog: pytest.LogCaptureFixture
 ) -> None:
-    small = {"data__image_size": 32, "train__cache_features": False, "train__epochs": 6, "train__learning_rate": 1e-12}
+    small = {
+        "data__image_size": 32,
+        "train__cache_features": False,
+        "train__epochs": 6,
+        "train__learning_rate": 1e-12,
+    }
     config = tiny(**small, train__patience=1, train__schedule="constant")
     folder = run(config)
     epochs = read_history(folder / "history.jsonl")[-1]["epoch"] + 1
@@ -109,7 +129,9 @@ def test_a_run_that_ran_out_of_patience_goes_on_with_more_only(
     assert read_history(folder / "history.jsonl")[-1]["epoch"] == 5
 
 
-def test_auto_finds_a_run_that_has_only_the_checkpoint_before(finished: tuple[Config, Path]) -> None:
+def test_auto_finds_a_run_that_has_only_the_checkpoint_before(
+    finished: tuple[Config, Path],
+) -> None:
     config, folder = finished
     (folder / "checkpoints" / "last.ckpt").unlink()
     assert newest_run(config) == folder

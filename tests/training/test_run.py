@@ -72,7 +72,13 @@ def test_a_run_leaves_what_it_promises(tiny, monkeypatch: pytest.MonkeyPatch) ->
         path.name for path in run.iterdir()
     }
     rows = read_history(run / "history.jsonl")
-    assert [row["step"] for row in rows] == [1, 3, 3, 6, 6]  # the loss at the first step and each epoch's last; scores
+    assert [row["step"] for row in rows] == [
+        1,
+        3,
+        3,
+        6,
+        6,
+    ]  # the loss at the first step and each epoch's last; scores
     assert {"train/structure", "train/kl_visual", "train/total"} <= rows[0].keys()
     best = max(row["val/miou"] for row in rows if "val/miou" in row)
     metadata = json.loads((run / "best" / "metadata.json").read_text())
@@ -88,8 +94,14 @@ def test_best_is_the_model_that_scored_best(tiny) -> None:
     config = tiny(data__val_length=6)
     run = train(config)
     rows = [row for row in read_history(run / "history.jsonl") if "val/miou" in row]
-    report = evaluate(load_model(run), build_datasets(config)[1], EvaluateSettings(sounds=("real",), progress=False))
-    assert report.miou == pytest.approx(max(row["val/miou"] for row in rows), abs=2e-3)  # the cache holds float16
+    report = evaluate(
+        load_model(run),
+        build_datasets(config)[1],
+        EvaluateSettings(sounds=("real",), progress=False),
+    )
+    assert report.miou == pytest.approx(
+        max(row["val/miou"] for row in rows), abs=2e-3
+    )  # the cache holds float16
 
 
 def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
@@ -110,7 +122,9 @@ def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
         assert left.value.code == 143
         assert signal.getsignal(signal.SIGTERM) == before
         stopped = whole.with_name(name)
-        assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2 + -(-clip // 4)
+        assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)[
+            "global_step"
+        ] == 2 + -(-clip // 4)
         resumed = train(config, resume=stopped, train_clips=clips(SyntheticAVS), val_clips=val)
         assert resumed == stopped
         assert_same_run(whole, resumed)
@@ -126,7 +140,14 @@ def test_a_resumed_run_keeps_its_normalisation(tiny) -> None:
     assert own != IMAGENET
     other = Normalisation(mean=(0.25, 0.5, 0.75), std=(0.5, 0.5, 0.25))
     for kept, wanted in ((own.to_dict(), own), (other.to_dict(), other), (None, IMAGENET)):
-        torch.save({name: value for name, value in {**saved, "normalisation": kept}.items() if value is not None}, file)
+        torch.save(
+            {
+                name: value
+                for name, value in {**saved, "normalisation": kept}.items()
+                if value is not None
+            },
+            file,
+        )
         data, module, _ = _build(config, clips, clips, [file])
         assert module.model.normalisation == data.val_clips.preprocessor.normalisation == wanted
 
@@ -154,7 +175,9 @@ def test_ctrl_c_before_training_is_ctrl_c(tiny) -> None:
 
 def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
     """The command line in a process of its own: a copy of this one, which has imported everything already."""
-    config = tiny(train__epochs=4, data__length=16, data__val_length=2, data__image_size=32, data__workers=1)
+    config = tiny(
+        train__epochs=4, data__length=16, data__val_length=2, data__image_size=32, data__workers=1
+    )
     (tmp_path / "run.yaml").write_text(config.to_yaml())
     words = ["train", "--config", str(tmp_path / "run.yaml")]
     process = get_context("fork").Process(target=lambda: sys.exit(main(words)))
@@ -181,7 +204,9 @@ def test_run_folders_are_numbered_and_never_reused(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_explodes_names_the_term(tiny) -> None:
-    with pytest.raises(FloatingPointError, match=r"no longer a finite number at step \d+ \(first in: \w+; clips: "):
+    with pytest.raises(
+        FloatingPointError, match=r"no longer a finite number at step \d+ \(first in: \w+; clips: "
+    ):
         train(tiny(train__learning_rate=1e30, train__schedule="constant"))
 
 
@@ -227,7 +252,9 @@ class Code:
 
 
 def test_checkpoints_that_cannot_be_resumed(tiny, tmp_path: Path) -> None:
-    run = train(tiny(train__epochs=1, train__cache_features=False, data__length=4, data__val_length=2))
+    run = train(
+        tiny(train__epochs=1, train__cache_features=False, data__length=4, data__val_length=2)
+    )
     checkpoint = run / "checkpoints" / "last.ckpt"
     whole, files = checkpoint.read_bytes(), sorted(run.rglob("*"))
     torch.save({"state_dict": {}}, tmp_path / "other.pth")
@@ -253,7 +280,10 @@ def test_checkpoints_that_cannot_be_resumed(tiny, tmp_path: Path) -> None:
 
 def check_crafted(run: Path, tmp_path: Path) -> None:
     """Checkpoints that load, and of which one value is not what training has left there."""
-    config, checkpoint = load_config(run / "config.yaml", {"train.epochs": 2}), run / "checkpoints" / "last.ckpt"
+    config, checkpoint = (
+        load_config(run / "config.yaml", {"train.epochs": 2}),
+        run / "checkpoints" / "last.ckpt",
+    )
     module = SegmentationModule(config)
     whole = torch.load(checkpoint, weights_only=True)
     check_checkpoint(checkpoint, module)
@@ -276,14 +306,18 @@ def check_crafted(run: Path, tmp_path: Path) -> None:
         (("normalisation",), "ImageNet"),
     ):
         torch.save(crafted(whole, place, value), tmp_path / "crafted.ckpt")
-        with pytest.raises(UserError, match=r"crafted.ckpt is not a checkpoint of ecmvae train, or damaged"):
+        with pytest.raises(
+            UserError, match=r"crafted.ckpt is not a checkpoint of ecmvae train, or damaged"
+        ):
             check_checkpoint(tmp_path / "crafted.ckpt", module)
     for place, value in (
         (("pytorch-lightning_version",), "of old"),
         (("callbacks", "BestModel", "score"), "high"),
     ):
         torch.save(crafted(whole, place, value), checkpoint)
-        with pytest.raises(UserError, match=r"last.ckpt cannot be resumed \((InvalidVersion|ValueError): "):
+        with pytest.raises(
+            UserError, match=r"last.ckpt cannot be resumed \((InvalidVersion|ValueError): "
+        ):
             train(config, resume=run)
 
 
@@ -326,7 +360,9 @@ def test_leftovers_of_a_killed_training_are_swept_when_it_resumes(tmp_path: Path
     (tmp_path / "checkpoints" / ".notes").touch()
     assert sum(path.is_file() for path in tmp_path.rglob("*")) == 6
     remove_run_leftovers(tmp_path)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "checkpoints" / ".notes"]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [
+        tmp_path / "checkpoints" / ".notes"
+    ]
 
 
 @pytest.mark.parametrize("fault", ["mask of another size", "pickle with code"])
@@ -340,7 +376,9 @@ def test_a_bad_clip_leaves_no_run_behind(tiny, tmp_path: Path, fault: str) -> No
         for path in root.rglob("gt_masks/train/*/*/*_1.png"):
             Image.new("L", (30, 40)).save(path)
     data = {"name": "s4", "root": str(root), "hop_seconds": 0.96}
-    config = tiny(train__cache_features=False, **{f"data__{key}": value for key, value in data.items()})
+    config = tiny(
+        train__cache_features=False, **{f"data__{key}": value for key, value in data.items()}
+    )
     with pytest.raises(UserError, match="refused" if fault == "pickle with code" else "30 x 40"):
         train(config)
     assert not list(Path(config.train.out).iterdir())
@@ -355,7 +393,11 @@ def test_a_mistake_leaves_no_run_behind(tiny) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(tiny, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train.device=cuda, but torch finds no such device here: use auto or cpu"):
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    tiny, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=r"train.device=cuda, but torch finds no such device here: use auto or cpu"
+    ):
         train(tiny(train__device="cuda"))
     assert not (tmp_path / "runs").exists()

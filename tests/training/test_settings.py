@@ -16,10 +16,19 @@ CONFIGS = Path(__file__).parents[2] / "configs"
     [
         ({}, {}),
         ({"model.name": "tpavi", "model.neck": "aspp"}, {"model.neck": "model.name=tpavi"}),
-        ({"model.name": "tpavi", "model.latent.kind": "none"}, {"model.latent.kind": "model.name=tpavi"}),
+        (
+            {"model.name": "tpavi", "model.latent.kind": "none"},
+            {"model.latent.kind": "model.name=tpavi"},
+        ),
         ({"model.latent.kind": "none"}, {}),
-        ({"model.latent.kind": "none", "model.latent.dim": 8}, {"model.latent.dim": "model.latent.kind=none"}),
-        ({"model.latent.kind": "single", "loss.orthogonality": 1}, {"loss.orthogonality": "model.latent.kind=single"}),
+        (
+            {"model.latent.kind": "none", "model.latent.dim": 8},
+            {"model.latent.dim": "model.latent.kind=none"},
+        ),
+        (
+            {"model.latent.kind": "single", "loss.orthogonality": 1},
+            {"loss.orthogonality": "model.latent.kind=single"},
+        ),
         (
             {"loss.audio_visual_matching_distance": "cosine"},
             {"loss.audio_visual_matching_distance": "loss.audio_visual_matching=0"},
@@ -48,7 +57,14 @@ def test_no_configuration_sets_anything_in_vain(path: Path) -> None:
     assert without_effect(load_config(path)) == {}
 
 
-def test_the_command_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("ecmvae.training.run.train", lambda config, resume, files: Path("runs/it-001"))
+def test_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "ecmvae.training.run.train", lambda config, resume, files: Path("runs/it-001")
+    )
     train(load_config((), {"model.name": "tpavi", "model.latent.dim": 8}))
-    assert capsys.readouterr().err == "ecmvae: note: model.latent.dim has no effect with model.name=tpavi\n"
+    assert (
+        capsys.readouterr().err
+        == "ecmvae: note: model.latent.dim has no effect with model.name=tpavi\n"
+    )

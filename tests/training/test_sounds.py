@@ -36,7 +36,9 @@ def test_the_same_seed_mixes_the_same(sounds: CollageSounds) -> None:
 def test_singles_are_each_recording_once(sounds: CollageSounds) -> None:
     known, held_out = sounds.singles(held_out=False), sounds.singles(held_out=True)
     sources = sounds.sources
-    assert sum(one.classes for one in known).sum(0).tolist() == [len(sources.sounds(name)) for name in sounds.classes]
+    assert sum(one.classes for one in known).sum(0).tolist() == [
+        len(sources.sounds(name)) for name in sounds.classes
+    ]
     assert sum(one.classes for one in held_out).sum(0).tolist() == [
         len(sources.sounds(name, True)) for name in sounds.classes
     ]
@@ -62,7 +64,9 @@ def test_unnamed_seconds_are_the_held_out_other_sounds(sounds: CollageSounds) ->
     found = sounds.unnamed()
     peaks = [int(torch.fft.rfft(one.waveform).abs().argmax()) for one in found]
     assert peaks == pytest.approx([3600, 4800], abs=1)
-    assert all(one.classes.shape == (1, len(sounds.classes)) and not one.classes.any() for one in found)
+    assert all(
+        one.classes.shape == (1, len(sounds.classes)) and not one.classes.any() for one in found
+    )
 
 
 def test_synthetic_voices_are_named_by_the_second() -> None:
@@ -77,6 +81,7 @@ def test_batches_differ_from_batch_to_batch_and_from_seed_to_seed(sounds: Collag
     assert len(stream) == 3
     assert not torch.equal(stream[0][0], stream[1][0])
     assert not torch.equal(
-        stream[0][0], TaggingDataset(sounds, VGGishFrontEnd(), batches=3, batch_size=4, seed=1)[0][0]
+        stream[0][0],
+        TaggingDataset(sounds, VGGishFrontEnd(), batches=3, batch_size=4, seed=1)[0][0],
     )
     assert torch.equal(stream[2][0], stream[2][0])

@@ -18,11 +18,17 @@ def _clips(count: int = 3) -> list[AVClip]:
     clips = SyntheticAVS("ms3", length=count, size=48, seed=2)
     valid = torch.tensor([True, True, True, False, False])
     made = [replace(clips[i], labels=7 * clips[i].objects, index=i) for i in range(count)]
-    return [replace(clip, valid=valid if i == 1 else torch.ones_like(valid)) for i, clip in enumerate(made)]
+    return [
+        replace(clip, valid=valid if i == 1 else torch.ones_like(valid))
+        for i, clip in enumerate(made)
+    ]
 
 
 def _mirrored(clip: AVClip) -> AVClip:
-    maps = {name: getattr(clip, name)[..., range(47, -1, -1)] for name in ("frames", "masks", "objects", "labels")}
+    maps = {
+        name: getattr(clip, name)[..., range(47, -1, -1)]
+        for name in ("frames", "masks", "objects", "labels")
+    }
     return replace(clip, **maps)
 
 
@@ -45,9 +51,14 @@ def test_a_batch_is_what_its_clips_are_when_each_is_prepared_by_itself() -> None
 
 def test_pictures_and_maps_travel_as_bytes() -> None:
     batch = collate_small(_clips())
-    assert {getattr(batch, name).dtype for name in ("frames", "masks", "objects", "labels")} == {torch.uint8}
+    assert {getattr(batch, name).dtype for name in ("frames", "masks", "objects", "labels")} == {
+        torch.uint8
+    }
     frames, one_map = 3 * 5 * 3 * 48 * 48, 3 * 5 * 48 * 48
-    assert sum(getattr(batch, name).nbytes for name in ("frames", "masks", "objects", "labels")) == frames + 3 * one_map
+    assert (
+        sum(getattr(batch, name).nbytes for name in ("frames", "masks", "objects", "labels"))
+        == frames + 3 * one_map
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), [("masks", 0.5), ("labels", -100), ("labels", 256)])

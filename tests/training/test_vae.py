@@ -31,7 +31,23 @@ SHAPES = {
 def run(tmp_path_factory):
     """A short run on the digits."""
     folder = tmp_path_factory.mktemp("vae") / "run"
-    assert main(["vae", "train", "--data", "digits", "--latent_dim", "2", "--epochs", "3", "--out", str(folder)]) == 0
+    assert (
+        main(
+            [
+                "vae",
+                "train",
+                "--data",
+                "digits",
+                "--latent_dim",
+                "2",
+                "--epochs",
+                "3",
+                "--out",
+                str(folder),
+            ]
+        )
+        == 0
+    )
     return folder
 
 
@@ -52,7 +68,12 @@ def test_every_config_loads_builds_and_steps(path):
 
 
 def test_a_run_is_a_folder(run):
-    assert {path.name for path in run.iterdir()} >= {"config.yaml", "model.safetensors", "last.pt", "history.json"}
+    assert {path.name for path in run.iterdir()} >= {
+        "config.yaml",
+        "model.safetensors",
+        "last.pt",
+        "history.json",
+    }
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert saved["model"]["latent_dim"] == 2
     assert saved["fit"]["epochs"] == 3
@@ -74,7 +95,9 @@ def test_sample_and_traverse_write_pictures(run, tmp_path):
     width, height = Image.open(tmp_path / "s.png").size
     assert width >= 10 * 18 - 2  # ten columns of 8 pixels, twice as large
     assert height > 2 * 18 - 2  # two rows below a title
-    assert main(["vae", "traverse", str(run), "--out", str(tmp_path / "t.png"), "--steps", "5"]) == 0
+    assert (
+        main(["vae", "traverse", str(run), "--out", str(tmp_path / "t.png"), "--steps", "5"]) == 0
+    )
     grid = np.asarray(Image.open(tmp_path / "t.png"))
     assert min(grid.shape[:2]) > 5 * 18 - 2
     assert grid[-60:].std() > 5
@@ -101,7 +124,9 @@ def test_a_folder_in_which_another_process_trains_is_refused(run, capsys):
         "import sys, time\nfrom pathlib import Path\nfrom ecmvae.locks import locked\n"
         "with locked(Path(sys.argv[1])):\n    print('locked', flush=True)\n    time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(run)], stdout=subprocess.PIPE
+    ) as other:
         assert other.stdout.readline() == b"locked\n"
         before = sorted((path, path.stat().st_mtime_ns) for path in run.iterdir())
         assert main(["vae", "train", "--out", str(run), "--resume", "true"]) == 2
@@ -114,7 +139,9 @@ def test_a_folder_in_which_another_process_trains_is_refused(run, capsys):
 @pytest.mark.parametrize("name", ["autoencoder", "conditional_vae", "mvae"])
 def test_other_kinds_train_sample_and_score(name, tmp_path):
     config = tmp_path / "c.yaml"
-    config.write_text(yaml.safe_dump({"model": {"name": name}, "data": {"name": "digits"}, "fit": {"epochs": 1}}))
+    config.write_text(
+        yaml.safe_dump({"model": {"name": name}, "data": {"name": "digits"}, "fit": {"epochs": 1}})
+    )
     folder = str(tmp_path / "run")
     assert main(["vae", "train", "--config", str(config), "--out", folder, "--device", "cpu"]) == 0
     assert main(["vae", "sample", folder, "--out", str(tmp_path / "s.png")]) == 0
@@ -136,7 +163,11 @@ def test_several_pictures_of_one_digit_train_sample_and_score_their_coherence(tm
     assert min(numbers["classifier_accuracy"].values()) > 0.6
     table = numbers["conditional_coherence"]
     assert len(table) == 31 * 5
-    cross = [share for key, share in table.items() if key.count("image_") == 2 and len(set(key.split(" -> "))) == 2]
+    cross = [
+        share
+        for key, share in table.items()
+        if key.count("image_") == 2 and len(set(key.split(" -> "))) == 2
+    ]
     assert len(cross) == 20
     assert numbers["cross_modal_coherence"]["1"] == pytest.approx(sum(cross) / 20, abs=1e-4)
     assert 0 <= numbers["joint_coherence"] <= 1
@@ -182,9 +213,14 @@ def test_bad_configs_say_what_to_do(text, message, tmp_path):
 def test_mistakes_end_with_two_and_one_line(tmp_path, capsys):
     assert main(["vae", "score", str(tmp_path)]) == 2
     assert main(["vae", "train", "--config", str(tmp_path / "none.yaml")]) == 2
-    assert main(["vae", "train", "--data", "digits", "--beta", "-1", "--out", str(tmp_path / "run")]) == 2
+    assert (
+        main(["vae", "train", "--data", "digits", "--beta", "-1", "--out", str(tmp_path / "run")])
+        == 2
+    )
     (tmp_path / "model.safetensors").write_bytes(b"cut")
-    (tmp_path / "config.yaml").write_text("model: {name: vae, latent_dim: 2, hidden: 8}\ndata: {name: digits}")
+    (tmp_path / "config.yaml").write_text(
+        "model: {name: vae, latent_dim: 2, hidden: 8}\ndata: {name: digits}"
+    )
     assert main(["vae", "score", str(tmp_path)]) == 2
     save_file({"other": torch.zeros(1)}, tmp_path / "model.safetensors")
     assert main(["vae", "score", str(tmp_path)]) == 2

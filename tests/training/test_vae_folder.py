@@ -53,7 +53,18 @@ def test_the_path_on_the_command_line_is_taken_as_it_is(picture_root, tmp_path, 
     odd = tmp_path / "a: [b] #1"
     shutil.copytree(picture_root, odd)
     monkeypatch.chdir(tmp_path)
-    words = ["--data", "folder:a: [b] #1", "--size", str(SIDE), "--epochs", "1", "--out", "run", "--device", "cpu"]
+    words = [
+        "--data",
+        "folder:a: [b] #1",
+        "--size",
+        str(SIDE),
+        "--epochs",
+        "1",
+        "--out",
+        "run",
+        "--device",
+        "cpu",
+    ]
     assert main(["vae", "train", *words]) == 0
     assert yaml.safe_load(Path("run/config.yaml").read_text())["data"]["root"] == str(odd)
     monkeypatch.chdir(picture_root)
@@ -76,7 +87,12 @@ def test_every_kind_trains_and_goes_through_every_command(name, picture_root, tm
     assert main(["vae", "reconstruct", folder, "--out", out("r.png"), "--count", "3"]) == 0
     assert main(["vae", "encode", folder, "--out", out("e.npz")]) == 0
     assert main(["vae", "morph", folder, "0", "1", "--out", out("m.png"), "--steps", "3"]) == 0
-    assert main(["vae", "edit", folder, "--attribute", "Smiling", "--out", out("d.png"), "--count", "2"]) == 0
+    assert (
+        main(
+            ["vae", "edit", folder, "--attribute", "Smiling", "--out", out("d.png"), "--count", "2"]
+        )
+        == 0
+    )
     words = ["--out", out("o.png"), "--table", out("o.csv"), "--count", "2", "--num_samples", "2"]
     assert main(["vae", "outliers", folder, *words]) == 0
     assert main(["vae", "train", "--resume", "--out", folder, "--epochs", "3"]) == 0
@@ -90,7 +106,8 @@ def test_every_kind_trains_and_goes_through_every_command(name, picture_root, tm
     codes = np.load(tmp_path / "oute.npz")
     assert codes["codes"].shape[0] == len(codes["names"]) == 7
     assert np.array_equal(
-        codes["factors"], RunData(DataSettings(name=f"folder:{picture_root}")).samples("test").factors
+        codes["factors"],
+        RunData(DataSettings(name=f"folder:{picture_root}")).samples("test").factors,
     )
 
 
@@ -112,16 +129,28 @@ def test_data_settings_say_what_is_wrong(data, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["edit", "RUN", "--attribute", "Smilling"], "has no attribute 'Smilling': did you mean Smiling?"),
+        (
+            ["edit", "RUN", "--attribute", "Smilling"],
+            "has no attribute 'Smilling': did you mean Smiling?",
+        ),
         (["edit", "RUN"], "give --attribute NAME"),
         (["edit", "RUN", "--attribute", "Hair=green"], "did you mean Hair=red?"),
         (["reconstruct", "RUN", "none.jpg"], "none.jpg: no such file"),
         (["reconstruct", "RUN", "ROOT/attributes.csv"], "cannot be read as a picture"),
-        (["reconstruct", "RUN", "--data", "digits"], "has samples of shape (1, 8, 8), the model takes (3, 16, 16)"),
-        (["reconstruct", "RUN", "x.jpg", "--data", "folder:ROOT"], "give pictures or --data, not both"),
+        (
+            ["reconstruct", "RUN", "--data", "digits"],
+            "has samples of shape (1, 8, 8), the model takes (3, 16, 16)",
+        ),
+        (
+            ["reconstruct", "RUN", "x.jpg", "--data", "folder:ROOT"],
+            "give pictures or --data, not both",
+        ),
         (["encode", "RUN", "--out", "codes.txt"], "end it with .npz"),
         (["outliers", "RUN", "--data", "folder:EMPTY"], "holds no pictures"),
-        (["outliers", "RUN", "--table", "x.png"], "--table x.png is not the name of a file to write"),
+        (
+            ["outliers", "RUN", "--table", "x.png"],
+            "--table x.png is not the name of a file to write",
+        ),
         (["train", "--data", "folder:EMPTY"], "holds no pictures"),
         (["train", "--data", "flowers"], "data.name takes one of mnist"),
     ],
@@ -152,8 +181,12 @@ def test_conditions_that_teach_nothing(picture_root, tmp_path, caplog):
     with pytest.raises(UserError, match="have the same Smiling: leave it out of"):
         RunData(DataSettings(name=f"folder:{mine}", attributes=["Smiling"]))
     (mine / "attributes.csv").unlink()
-    bare = load_vae_config(None, {"data.name": f"folder:{mine}", "data.size": SIDE, "model.name": "mvae"})
-    with pytest.raises(UserError, match="is given attributes beside each picture, and the data has none"):
+    bare = load_vae_config(
+        None, {"data.name": f"folder:{mine}", "data.size": SIDE, "model.name": "mvae"}
+    )
+    with pytest.raises(
+        UserError, match="is given attributes beside each picture, and the data has none"
+    ):
         train_vae(bare, tmp_path / "run")
     with pytest.raises(UserError, match="no attribute 'Smiling': it has no attributes"):
         RunData(DataSettings(name=f"folder:{mine}", attributes=["Smiling"]))
@@ -198,7 +231,12 @@ def test_views_are_modalities(picture_root, tmp_path):
     with torch.no_grad():
         other = trained.model.generate({"image_0": x[:, 0]}, ["image_1"])["image_1"]
     assert (other - x[:, 1]).square().mean() < 0.03  # a grey picture is .08 away
-    for words in (["reconstruct"], ["sample"], ["edit", "--attribute", "Smiling"], ["morph", "0", "1"]):
+    for words in (
+        ["reconstruct"],
+        ["sample"],
+        ["edit", "--attribute", "Smiling"],
+        ["morph", "0", "1"],
+    ):
         name, *rest = words
         assert main(["vae", name, str(folder), *rest, "--out", str(tmp_path / f"{name}.png")]) == 0
     outputs = ["--out", str(tmp_path / "o.png"), "--table", str(tmp_path / "o.csv")]

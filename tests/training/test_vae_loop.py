@@ -103,7 +103,11 @@ def test_two_runs_of_one_seed_are_equal(data):
 def test_resume_ends_as_if_it_had_never_stopped(data, tmp_path):
     whole, stopped = make(), make()
     expected = fit(
-        whole, data[0], FitSettings(epochs=4, kl_warmup_epochs=3, device="cpu"), validation=data[1], progress=False
+        whole,
+        data[0],
+        FitSettings(epochs=4, kl_warmup_epochs=3, device="cpu"),
+        validation=data[1],
+        progress=False,
     )
     fit(
         stopped,
@@ -131,13 +135,30 @@ def test_resume_ends_as_if_it_had_never_stopped(data, tmp_path):
 
 def test_a_damaged_last_pt_falls_back_to_the_one_before(data, tmp_path, caplog):
     whole, torn = make(), make()
-    expected = fit(whole, data[0], FitSettings(epochs=4, device="cpu"), validation=data[1], progress=False)
-    fit(torn, data[0], FitSettings(epochs=3, device="cpu"), validation=data[1], folder=tmp_path, progress=False)
+    expected = fit(
+        whole, data[0], FitSettings(epochs=4, device="cpu"), validation=data[1], progress=False
+    )
+    fit(
+        torn,
+        data[0],
+        FitSettings(epochs=3, device="cpu"),
+        validation=data[1],
+        folder=tmp_path,
+        progress=False,
+    )
     last = tmp_path / "last.pt"
     last.write_bytes(last.read_bytes()[:-100])
     resumed, settings = make(), FitSettings(epochs=4, device="cpu")
     with caplog.at_level("WARNING", logger="ecmvae"):
-        result = fit(resumed, data[0], settings, validation=data[1], folder=tmp_path, resume=True, progress=False)
+        result = fit(
+            resumed,
+            data[0],
+            settings,
+            validation=data[1],
+            folder=tmp_path,
+            resume=True,
+            progress=False,
+        )
     assert caplog.messages[0].startswith(f"{last} is damaged or of another model; going on from ")
     assert caplog.messages[0].endswith("previous.pt, after 2 epochs")
     assert torch.equal(weights(whole), weights(resumed))
@@ -164,7 +185,9 @@ def test_a_last_pt_that_training_has_not_left_is_refused(data, tmp_path, name, v
     fit(make(), data[0], settings, folder=tmp_path, progress=False)
     file = tmp_path / "last.pt"
     torch.save(torch.load(file, weights_only=True) | {name: value}, file)
-    with pytest.raises(UserError, match=r"last.pt is damaged or of another model: train in another folder"):
+    with pytest.raises(
+        UserError, match=r"last.pt is damaged or of another model: train in another folder"
+    ):
         fit(make(), data[0], settings, folder=tmp_path, resume=True, progress=False)
 
 
@@ -205,9 +228,16 @@ def test_validation_does_not_disturb_training(data):
 
 def test_a_last_batch_of_one_is_left_out_for_batch_norm():
     encoder = ConvEncoder(1, (4,), 8)
-    model = VAE(nn.Sequential(encoder, GaussianHead(encoder.out_features, 2)), MLPDecoder(2, (8,), (1, 8, 8)), 2)
+    model = VAE(
+        nn.Sequential(encoder, GaussianHead(encoder.out_features, 2)),
+        MLPDecoder(2, (8,), (1, 8, 8)),
+        2,
+    )
     result = fit(
-        model, {"x": torch.rand(11, 1, 8, 8)}, FitSettings(epochs=1, batch_size=5, device="cpu"), progress=False
+        model,
+        {"x": torch.rand(11, 1, 8, 8)},
+        FitSettings(epochs=1, batch_size=5, device="cpu"),
+        progress=False,
     )
     assert len(result.history) == 1
 
@@ -226,11 +256,19 @@ def test_a_loss_that_is_not_finite_stops_with_advice(data):
         (lambda data, path: FitSettings(epochs=0), "epochs must be at least 1"),
         (lambda data, path: FitSettings(learning_rate=0.0), "learning_rate"),
         (
-            lambda data, path: fit(mlp_autoencoder((64,), 8, 2), data[0], FitSettings(kl_warmup_epochs=1)),
+            lambda data, path: fit(
+                mlp_autoencoder((64,), 8, 2), data[0], FitSettings(kl_warmup_epochs=1)
+            ),
             "kl_warmup_epochs has no effect on AutoEncoder, which has no KL",
         ),
-        (lambda data, path: fit(make(), data[0], FitSettings(patience=1)), "patience needs validation"),
-        (lambda data, path: fit(make(), data[0], FitSettings(), folder=path, resume=True), "nothing to resume"),
+        (
+            lambda data, path: fit(make(), data[0], FitSettings(patience=1)),
+            "patience needs validation",
+        ),
+        (
+            lambda data, path: fit(make(), data[0], FitSettings(), folder=path, resume=True),
+            "nothing to resume",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(data, tmp_path, call, message):
@@ -254,13 +292,16 @@ class Interrupting(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("number", "raised", "at"), [(signal.SIGTERM, SystemExit, 6), (signal.SIGINT, KeyboardInterrupt, 2)]
+    ("number", "raised", "at"),
+    [(signal.SIGTERM, SystemExit, 6), (signal.SIGINT, KeyboardInterrupt, 2)],
 )
 def test_a_signal_within_an_epoch_loses_nothing(data, tmp_path, number, raised, at):
     """Stopped in step 6 of 12 (the second of its epoch) or in the first epoch, and resumed: equal to the bit."""
     settings = FitSettings(epochs=3, device="cpu")
     whole = Interrupting(make(), 0, number)
-    expected = fit(whole, data[0], settings, validation=data[1], folder=tmp_path / "whole", progress=False)
+    expected = fit(
+        whole, data[0], settings, validation=data[1], folder=tmp_path / "whole", progress=False
+    )
     before = signal.getsignal(number)
     stopped = Interrupting(make(), at, number)
     with pytest.raises(raised):
@@ -269,7 +310,15 @@ def test_a_signal_within_an_epoch_loses_nothing(data, tmp_path, number, raised, 
     assert stopped.steps == at  # the step under way is finished, no other begins
     torch.rand(7)
     resumed = Interrupting(make(), 0, number)
-    result = fit(resumed, data[0], settings, validation=data[1], folder=tmp_path / "run", resume=True, progress=False)
+    result = fit(
+        resumed,
+        data[0],
+        settings,
+        validation=data[1],
+        folder=tmp_path / "run",
+        resume=True,
+        progress=False,
+    )
     assert resumed.steps == 12 - at
     assert torch.equal(weights(resumed), weights(whole))
     assert result.history == expected.history

@@ -20,19 +20,35 @@ def test_saved_pushed_and_loaded(picture_run, tmp_path, monkeypatch):
     assert sorted(path.name for path in saved.iterdir()) == sorted(
         ["README.md", "config.yaml", "metadata.json", "model.safetensors"]
     )
-    assert {each.dtype for each in load_file(saved / "model.safetensors").values()} == {torch.float16}
-    text = "".join((saved / name).read_text() for name in ("README.md", "config.yaml", "metadata.json"))
+    assert {each.dtype for each in load_file(saved / "model.safetensors").values()} == {
+        torch.float16
+    }
+    text = "".join(
+        (saved / name).read_text() for name in ("README.md", "config.yaml", "metadata.json")
+    )
     assert str(Path(trained.config.data.root).parent) not in text  # no path of this machine
     again = TrainedVAE.from_pretrained(saved)
     samples = trained.data().samples("test")
-    torch.testing.assert_close(again.reconstruct(samples), trained.reconstruct(samples), atol=0.01, rtol=0)
-    assert main(["vae", "sample", str(saved), "--out", str(tmp_path / "s.png"), "--count", "3"]) == 0
+    torch.testing.assert_close(
+        again.reconstruct(samples), trained.reconstruct(samples), atol=0.01, rtol=0
+    )
+    assert (
+        main(["vae", "sample", str(saved), "--out", str(tmp_path / "s.png"), "--count", "3"]) == 0
+    )
     with serving(monkeypatch, tmp_path / "cache") as hub:
         trained.push_to_hub("me/vae")
-        assert set(hub.files["me/vae"]) == {"README.md", "config.yaml", "metadata.json", "model.safetensors"}
+        assert set(hub.files["me/vae"]) == {
+            "README.md",
+            "config.yaml",
+            "metadata.json",
+            "model.safetensors",
+        }
         fetched = TrainedVAE.from_pretrained("me/vae")
         assert torch.equal(fetched.reconstruct(samples), trained.reconstruct(samples))
-        assert main(["vae", "sample", "hf://me/vae", "--out", str(tmp_path / "h.png"), "--count", "3"]) == 0
+        assert (
+            main(["vae", "sample", "hf://me/vae", "--out", str(tmp_path / "h.png"), "--count", "3"])
+            == 0
+        )
 
 
 def test_a_foreign_folder_runs_no_code_and_takes_no_memory(picture_run, tmp_path, capsys):
@@ -48,12 +64,17 @@ def test_a_foreign_folder_runs_no_code_and_takes_no_memory(picture_run, tmp_path
 
     huge, code = altered(latent_dim=65536, hidden=65536), altered(prior="antigravity:Prior")
     broken = altered()
-    (Path(broken) / "metadata.json").write_text('{"event_shape": [3, 100000, 100000], "conditions": {}}')
+    (Path(broken) / "metadata.json").write_text(
+        '{"event_shape": [3, 100000, 100000], "conditions": {}}'
+    )
     for folder in (huge, code, broken):
         assert main(["vae", "sample", folder, "--out", str(tmp_path / "s.png")]) == 2
     first, second, third = capsys.readouterr().err.splitlines()
     assert "is not of the model in" in first
-    assert "names code by import path (antigravity:Prior): pass trust_code=True / --trust_code" in second
+    assert (
+        "names code by import path (antigravity:Prior): pass trust_code=True / --trust_code"
+        in second
+    )
     assert "metadata.json is not that of a model" in third
 
 
@@ -66,4 +87,6 @@ def test_shapes_are_checked_without_memory_for_every_model(name):
     with torch.device("meta"):
         built = build_vae(ModelSettings(name=name, latent_dim=2), shape)
     real = build_vae(ModelSettings(name=name, latent_dim=2), shape)
-    assert {k: v.shape for k, v in built.state_dict().items()} == {k: v.shape for k, v in real.state_dict().items()}
+    assert {k: v.shape for k, v in built.state_dict().items()} == {
+        k: v.shape for k, v in real.state_dict().items()
+    }

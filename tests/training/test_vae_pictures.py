@@ -16,7 +16,20 @@ from ecmvae.vae.likelihoods import BernoulliLikelihood, GaussianLikelihood
 
 
 def test_the_reconstruction_grid_shows_the_pictures_themselves(picture_run, tmp_path, capsys):
-    assert main(["vae", "reconstruct", str(picture_run), "--out", str(tmp_path / "r.png"), "--count", "5"]) == 0
+    assert (
+        main(
+            [
+                "vae",
+                "reconstruct",
+                str(picture_run),
+                "--out",
+                str(tmp_path / "r.png"),
+                "--count",
+                "5",
+            ]
+        )
+        == 0
+    )
     grid = np.asarray(Image.open(tmp_path / "r.png"))
     error = float(capsys.readouterr().out.split("error ")[1].split()[0])
     trained = TrainedVAE.from_pretrained(picture_run)
@@ -36,7 +49,14 @@ def test_the_reconstruction_grid_shows_the_pictures_themselves(picture_run, tmp_
 
 def test_single_pictures_take_the_place_of_data(picture_run, picture_root, tmp_path, capsys):
     Image.fromarray(picture(True, "red", 100)).resize((64, 48)).save(tmp_path / "mine.jpg")
-    words = ["vae", "encode", str(picture_run), "--out", str(tmp_path / "c.csv"), str(tmp_path / "mine.jpg")]
+    words = [
+        "vae",
+        "encode",
+        str(picture_run),
+        "--out",
+        str(tmp_path / "c.csv"),
+        str(tmp_path / "mine.jpg"),
+    ]
     assert main(words) == 0
     (header, row) = list(csv.reader((tmp_path / "c.csv").open()))
     assert header == ["name", "z0", "z1", "z2", "z3"]
@@ -46,10 +66,28 @@ def test_single_pictures_take_the_place_of_data(picture_run, picture_root, tmp_p
     first = picture_root / "img_align_celeba" / "000007.png"
     for word in (str(first), "0", "000007.png"):  # the same picture, three times
         assert (
-            main(["vae", "morph", str(picture_run), word, word, "--out", str(tmp_path / "m.png"), "--steps", "2"]) == 0
+            main(
+                [
+                    "vae",
+                    "morph",
+                    str(picture_run),
+                    word,
+                    word,
+                    "--out",
+                    str(tmp_path / "m.png"),
+                    "--steps",
+                    "2",
+                ]
+            )
+            == 0
         )
     capsys.readouterr()
-    assert main(["vae", "morph", str(picture_run), "0", "000007.pngg", "--out", str(tmp_path / "m.png")]) == 2
+    assert (
+        main(
+            ["vae", "morph", str(picture_run), "0", "000007.pngg", "--out", str(tmp_path / "m.png")]
+        )
+        == 2
+    )
     assert "did you mean 000007.png?" in capsys.readouterr().err
 
 
@@ -70,14 +108,25 @@ def test_an_edit_moves_what_the_attribute_is(picture_run):
     has = data.samples("train").conditions["attributes"][:, 0].bool()
     torch.testing.assert_close(smile, codes[has].mean(0) - codes[~has].mean(0))
     own = trained.encode(test)
-    bars = [trained.decode(own + strength * smile)[:, :, *BAR].mean() for strength in (-1.0, 0.0, 1.0)]
+    bars = [
+        trained.decode(own + strength * smile)[:, :, *BAR].mean() for strength in (-1.0, 0.0, 1.0)
+    ]
     assert bars[0] + 0.15 < bars[1] < bars[2] - 0.15
     bands = [trained.decode(own + strength * red)[:, 0, :4].mean() for strength in (-1.0, 1.0)]
     assert bands[0] + 0.2 < bands[1]
 
 
 def test_two_attributes_make_a_grid(picture_run, tmp_path):
-    words = ["--attribute", "Smiling", "--across", "Hair=red", "--steps", "3", "--out", str(tmp_path / "g.png")]
+    words = [
+        "--attribute",
+        "Smiling",
+        "--across",
+        "Hair=red",
+        "--steps",
+        "3",
+        "--out",
+        str(tmp_path / "g.png"),
+    ]
     assert main(["vae", "edit", str(picture_run), *words]) == 0
     side, gap = 4 * SIDE, 2
     grid = np.asarray(Image.open(tmp_path / "g.png"))[-3 * side - 2 * gap :]
@@ -88,9 +137,13 @@ def test_two_attributes_make_a_grid(picture_run, tmp_path):
     corner = trained.decode(trained.encode(first) + 2 * smile - 2 * red)[0].permute(1, 2, 0).numpy()
     left = grid[-side::4]
     start = next(
-        x for x in range(left.shape[1]) if np.allclose(left[:, x : x + side : 4][0] / 255, corner[0], atol=0.01)
+        x
+        for x in range(left.shape[1])
+        if np.allclose(left[:, x : x + side : 4][0] / 255, corner[0], atol=0.01)
     )
-    np.testing.assert_allclose(left[:, start : start + side : 4] / 255, corner, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(
+        left[:, start : start + side : 4] / 255, corner, atol=0.5 / 255 + 1e-6
+    )
 
 
 def test_the_odd_picture_comes_first_and_the_map_shows_where(picture_run, picture_root, tmp_path):
@@ -112,10 +165,14 @@ def test_the_odd_picture_comes_first_and_the_map_shows_where(picture_run, pictur
     assert main(["vae", "outliers", str(picture_run), *words, *outputs, "--by", "likelihood"]) == 0
     by_likelihood = {row["name"]: row for row in csv.DictReader((tmp_path / "o.csv").open())}
     for row in rows:  # the same numbers in another order
-        assert by_likelihood[row["name"]]["negative_log_likelihood"] == row["negative_log_likelihood"]
+        assert (
+            by_likelihood[row["name"]]["negative_log_likelihood"] == row["negative_log_likelihood"]
+        )
     side, gap = 4 * SIDE, 2
     grid = np.asarray(Image.open(tmp_path / "o.png")).astype(int)
-    where = grid[-side::4, -(6 * (side + gap) - gap) :][:, :side:4].sum(-1)  # white is nothing, black is much
+    where = grid[-side::4, -(6 * (side + gap) - gap) :][:, :side:4].sum(
+        -1
+    )  # white is nothing, black is much
     assert where[6:9, 1:3].mean() + 200 < np.delete(where, (6, 7, 8), axis=0).mean()
 
 

@@ -44,7 +44,21 @@ def test_compare_puts_runs_side_by_side(picture_run, picture_root, tmp_path, cap
     other = train(tmp_path / "other", config_of(picture_root, "face_vae"))
     capsys.readouterr()
     out = tmp_path / "c.json"
-    assert main(["vae", "compare", str(picture_run), str(other), "--num_samples", "2", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "vae",
+                "compare",
+                str(picture_run),
+                str(other),
+                "--num_samples",
+                "2",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("model ") and "vae" in line and "face_vae" in line for line in lines)
     assert lines[-1].startswith("note: the models have different likelihoods")

@@ -19,7 +19,9 @@ def curve(z):
 
 @pytest.fixture
 def model(known):
-    return NonlinearLatentModel(curve, 1, known("mog_nonlinear_manifold")["nonlinear_lvm"]["sigma2"])
+    return NonlinearLatentModel(
+        curve, 1, known("mog_nonlinear_manifold")["nonlinear_lvm"]["sigma2"]
+    )
 
 
 def test_quadrature_known_answers(known, model):
@@ -33,12 +35,19 @@ def test_sampling_estimate_is_near_quadrature(known, model):
     exact = model.log_prob_by_quadrature(x)
     torch.testing.assert_close(model.log_prob_by_sampling(x, 100_000), exact, rtol=0, atol=0.03)
     wide = DiagonalGaussian(torch.full((3, 1), 0.5).double(), torch.full((3, 1), 1.0).double())
-    torch.testing.assert_close(model.log_prob_by_sampling(x, 100_000, wide), exact, rtol=0, atol=0.03)
+    torch.testing.assert_close(
+        model.log_prob_by_sampling(x, 100_000, wide), exact, rtol=0, atol=0.03
+    )
 
 
 def test_ancestral_samples_have_the_density(model):
     _, x = model.sample(20_000)
-    inside = ((x[:, 0] > 0.4) & (x[:, 0] < 0.6) & (x[:, 1] > 0.7) & (x[:, 1] < 0.9)).double().mean().item()
+    inside = (
+        ((x[:, 0] > 0.4) & (x[:, 0] < 0.6) & (x[:, 1] > 0.7) & (x[:, 1] < 0.9))
+        .double()
+        .mean()
+        .item()
+    )
     grid = torch.linspace(0.0, 0.2, 21, dtype=torch.float64)
     points = torch.stack(torch.meshgrid(0.4 + grid, 0.7 + grid, indexing="ij"), -1).reshape(-1, 2)
     density = model.log_prob_by_quadrature(points, points=2001).exp().view(21, 21).numpy()
@@ -79,19 +88,29 @@ def test_a_fit_of_two_latents_by_importance_sampling_comes_near_to_the_best_gaus
 
 def test_chain_has_the_product_table():
     initial = torch.tensor([0.2, 0.8])
-    first, second = torch.tensor([[0.5, 0.5], [0.9, 0.1]]), torch.tensor([[0.1, 0.6, 0.3], [0.3, 0.3, 0.4]])
+    first, second = (
+        torch.tensor([[0.5, 0.5], [0.9, 0.1]]),
+        torch.tensor([[0.1, 0.6, 0.3], [0.3, 0.3, 0.4]]),
+    )
     drawn = sample_chain(initial, [first, second], 20_000)
     counts = torch.zeros(2, 2, 3)
     counts.index_put_(tuple(drawn.T), torch.ones(len(drawn)), accumulate=True)
     expected = 20_000 * initial[:, None, None] * first[:, :, None] * second[None]
-    assert stats.chisquare(counts.flatten().numpy(), expected.flatten().numpy(), sum_check=False).pvalue > 0.001
+    assert (
+        stats.chisquare(
+            counts.flatten().numpy(), expected.flatten().numpy(), sum_check=False
+        ).pvalue
+        > 0.001
+    )
 
 
 def test_bad_input_says_what_to_do(model):
     with pytest.raises(ValueError, match="at least 1"):
         model.sample(0)
     with pytest.raises(ValueError, match="one latent"):
-        NonlinearLatentModel(curve, 2, 0.1).log_prob_by_quadrature(torch.zeros(1, 2, dtype=torch.float64))
+        NonlinearLatentModel(curve, 2, 0.1).log_prob_by_quadrature(
+            torch.zeros(1, 2, dtype=torch.float64)
+        )
     with pytest.raises(ValueError, match="nothing can be learnt"):
         model.fit(torch.zeros(2, 2, dtype=torch.float64))
     with pytest.raises(ValueError, match="2 values"):

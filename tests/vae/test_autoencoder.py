@@ -50,8 +50,16 @@ def test_denoising_brings_digits_nearer_to_the_clean_ones():
     [
         (lambda: mlp_autoencoder((5,), 8, 2, noise_std=-1.0), "noise_std"),
         (lambda: mlp_autoencoder((5,), 8, 2)(torch.full((2, 5), 7.0)), "divide 8-bit"),
-        (lambda: mlp_autoencoder((5,), 8, 2, likelihood=GaussianLikelihood())(torch.full((2, 5), torch.nan)), "NaN"),
-        (lambda: AutoEncoder(ConvEncoder(1, (4,), 2), nn.Linear(4, 4))(torch.rand(1, 1, 2, 2)), "one sample"),
+        (
+            lambda: mlp_autoencoder((5,), 8, 2, likelihood=GaussianLikelihood())(
+                torch.full((2, 5), torch.nan)
+            ),
+            "NaN",
+        ),
+        (
+            lambda: AutoEncoder(ConvEncoder(1, (4,), 2), nn.Linear(4, 4))(torch.rand(1, 1, 2, 2)),
+            "one sample",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(call, message):

@@ -18,7 +18,9 @@ def posterior():
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(8, 1, generator=generator, dtype=torch.float64)
     second = 0.8 * first + 0.4 * torch.randn(8, 1, generator=generator, dtype=torch.float64)
-    return DiagonalGaussian(torch.cat([first, second], 1), torch.full((8, 2), -1.5, dtype=torch.float64))
+    return DiagonalGaussian(
+        torch.cat([first, second], 1), torch.full((8, 2), -1.5, dtype=torch.float64)
+    )
 
 
 def parts_by_quadrature(posterior):
@@ -42,9 +44,13 @@ def test_parts_are_those_of_the_exact_aggregate_posterior(posterior):
     assert sum(expected) == pytest.approx(posterior.kl().mean().item(), abs=1e-6)  # eq. 2
     torch.manual_seed(1)
     found = [kl_parts(posterior, StandardNormal(2), posterior.rsample()) for _ in range(1000)]
-    for name, value in zip(("mutual_information", "total_correlation", "dimension_wise_kl"), expected, strict=True):
+    for name, value in zip(
+        ("mutual_information", "total_correlation", "dimension_wise_kl"), expected, strict=True
+    ):
         draws = torch.stack([getattr(each, name).mean() for each in found])
-        assert draws.mean().item() == pytest.approx(value, abs=5 * draws.std().item() / math.sqrt(1000))
+        assert draws.mean().item() == pytest.approx(
+            value, abs=5 * draws.std().item() / math.sqrt(1000)
+        )
 
 
 def test_stratified_weights_give_the_density_without_bias(posterior):
@@ -66,14 +72,18 @@ def test_stratified_weights_give_the_density_without_bias(posterior):
 def test_weighted_sampling_is_the_papers_formula(posterior):
     z = posterior.rsample()
     table = posterior.log_prob(z[:, None])
-    expected = [math.log(sum(math.exp(each) for each in row) / (1000 * 8)) for row in table.tolist()]
+    expected = [
+        math.log(sum(math.exp(each) for each in row) / (1000 * 8)) for row in table.tolist()
+    ]
     assert log_aggregate(table, 1000, "weighted").tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_loss_weighs_the_parts():
     torch.manual_seed(0)
     parts = mlp_vae((6,), 8, 3)
-    model = BetaTCVAE(parts.encoder, parts.decoder, 3, tc_weight=6.0, information_weight=0.5, dataset_size=100)
+    model = BetaTCVAE(
+        parts.encoder, parts.decoder, 3, tc_weight=6.0, information_weight=0.5, dataset_size=100
+    )
     output = model(torch.rand(20, 6))
     found = kl_parts(output.posterior, model.prior, output.z, 100)
     expected = -output.elbo - 0.5 * found.mutual_information + 5.0 * found.total_correlation
@@ -106,7 +116,9 @@ def test_a_heavy_weight_makes_latents_less_dependent():
             model(x).loss.backward()
             optimizer.step()
         output = model(x)
-        correlations[weight] = kl_parts(output.posterior, model.prior, output.z).total_correlation.mean().item()
+        correlations[weight] = (
+            kl_parts(output.posterior, model.prior, output.z).total_correlation.mean().item()
+        )
     assert 0 < correlations[30.0] < 0.6 * correlations[1.0]
 
 

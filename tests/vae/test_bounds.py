@@ -20,11 +20,15 @@ class LinearGaussian:
     def __init__(self):
         basis = torch.linalg.qr(torch.randn(DIM, LATENT, dtype=torch.float64)).Q
         self.weight = basis * torch.tensor([1.5, 0.7], dtype=torch.float64)
-        self.x = (torch.randn(LATENT, dtype=torch.float64) @ self.weight.T + 0.5 * torch.randn(DIM)).double()
+        self.x = (
+            torch.randn(LATENT, dtype=torch.float64) @ self.weight.T + 0.5 * torch.randn(DIM)
+        ).double()
         covariance = (self.weight @ self.weight.T).numpy() + VARIANCE * np.eye(DIM)
         self.log_p = stats.multivariate_normal(np.zeros(DIM), covariance).logpdf(self.x.numpy())
         precision = 1 + (self.weight**2).sum(0) / VARIANCE
-        self.posterior = DiagonalGaussian(self.x @ self.weight / VARIANCE / precision, -precision.log())
+        self.posterior = DiagonalGaussian(
+            self.x @ self.weight / VARIANCE / precision, -precision.log()
+        )
 
     def log_weights(self, q, count):
         z = q.rsample(count)
@@ -56,7 +60,9 @@ def test_elbo_in_three_forms(model):
     reconstruction = -0.5 * DIM * math.log(2 * math.pi * VARIANCE) - 0.5 * error / VARIANCE
     assert bounds.elbo(reconstruction, q.kl()).item() == pytest.approx(exact, abs=1e-9)
     weights = model.log_weights(q, 200_000)
-    assert weights.mean().item() == pytest.approx(exact, abs=4 * weights.std().item() / math.sqrt(200_000))
+    assert weights.mean().item() == pytest.approx(
+        exact, abs=4 * weights.std().item() / math.sqrt(200_000)
+    )
 
 
 def test_iwae_rises_with_k_from_elbo_to_log_p(model):
@@ -79,7 +85,9 @@ def test_iwae_brute_force():
 
 def test_elbo_is_linear_in_beta():
     scores, kl = torch.randn(4), torch.rand(4)
-    torch.testing.assert_close(bounds.elbo(scores, kl, 3.0) - bounds.elbo(scores, kl, 1.0), -2.0 * kl)
+    torch.testing.assert_close(
+        bounds.elbo(scores, kl, 3.0) - bounds.elbo(scores, kl, 1.0), -2.0 * kl
+    )
 
 
 # -------------------------------------------------------------------------------------------- mutual information
@@ -115,10 +123,16 @@ def test_barber_agakov_is_exact_for_the_true_conditional(dim, rho):
     exact = exact_information(dim, rho)
     values = conditional(x, rho).log_prob(y) + entropy(dim)
     tolerance = 4 * values.std().item() / 200
-    assert bounds.barber_agakov(y, conditional(x, rho), entropy(dim)).item() == pytest.approx(exact, abs=tolerance)
+    assert bounds.barber_agakov(y, conditional(x, rho), entropy(dim)).item() == pytest.approx(
+        exact, abs=tolerance
+    )
     wrong = DiagonalGaussian(0.5 * rho * x, torch.zeros_like(x))
-    gap = 0.5 * dim * ((1 - rho**2) + (0.5 * rho) ** 2 - 1 - math.log(1 - rho**2))  # E KL(true || wrong)
-    assert bounds.barber_agakov(y, wrong, entropy(dim)).item() == pytest.approx(exact - gap, abs=3 * tolerance)
+    gap = (
+        0.5 * dim * ((1 - rho**2) + (0.5 * rho) ** 2 - 1 - math.log(1 - rho**2))
+    )  # E KL(true || wrong)
+    assert bounds.barber_agakov(y, wrong, entropy(dim)).item() == pytest.approx(
+        exact - gap, abs=3 * tolerance
+    )
 
 
 def test_club_with_the_true_conditional_is_loose_from_above():
@@ -128,7 +142,9 @@ def test_club_with_the_true_conditional_is_loose_from_above():
         values.append(bounds.club(y, conditional(x, rho)).item())
     expected = dim * rho**2 / (1 - rho**2)  # 4.263, against an information of 0.830
     # The mean over all pairs holds the n matched ones too: a factor (n - 1) / n.
-    assert np.mean(values) == pytest.approx(expected * 0.999, abs=4 * np.std(values) / math.sqrt(40))
+    assert np.mean(values) == pytest.approx(
+        expected * 0.999, abs=4 * np.std(values) / math.sqrt(40)
+    )
     assert np.mean(values) > exact_information(dim, rho)
 
 
@@ -137,11 +153,16 @@ def test_club_brute_force():
     q = conditional(x, 0.5)
     table = np.array(
         [
-            [stats.norm(q.mean[i].numpy(), q.std[i].numpy()).logpdf(y[j].numpy()).sum() for j in range(6)]
+            [
+                stats.norm(q.mean[i].numpy(), q.std[i].numpy()).logpdf(y[j].numpy()).sum()
+                for j in range(6)
+            ]
             for i in range(6)
         ]
     )
-    assert bounds.club(y, q).item() == pytest.approx(np.diag(table).mean() - table.mean(), abs=1e-10)
+    assert bounds.club(y, q).item() == pytest.approx(
+        np.diag(table).mean() - table.mean(), abs=1e-10
+    )
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, 0.575), (8, 1.569), (32, 2.223), (128, 2.639)])
@@ -150,7 +171,9 @@ def test_info_nce_at_the_best_critic(count, expected):
     for _ in range(max(40, 2_000 // count)):
         x, y = correlated(count, 20, 0.5)
         values.append(bounds.info_nce(log_ratio(x, y, 0.5)).item())
-    assert np.mean(values) == pytest.approx(expected, abs=4 * np.std(values) / math.sqrt(len(values)) + 5e-4)
+    assert np.mean(values) == pytest.approx(
+        expected, abs=4 * np.std(values) / math.sqrt(len(values)) + 5e-4
+    )
     assert max(values) <= math.log(count)
 
 
@@ -164,7 +187,9 @@ def test_info_nce_brute_force():
 def test_donsker_varadhan_and_nwj_reach_the_information():
     exact = exact_information(2, 0.6)
     ratios = [log_ratio(*correlated(500, 2, 0.6), 0.6) for _ in range(12)]
-    assert np.mean([bounds.donsker_varadhan(r).item() for r in ratios]) == pytest.approx(exact, abs=0.04)
+    assert np.mean([bounds.donsker_varadhan(r).item() for r in ratios]) == pytest.approx(
+        exact, abs=0.04
+    )
     assert np.mean([bounds.nwj(1.0 + r).item() for r in ratios]) == pytest.approx(exact, abs=0.04)
     assert bounds.nwj(0.5 * ratios[0]).item() <= bounds.donsker_varadhan(0.5 * ratios[0]).item()
 

@@ -17,7 +17,10 @@ def faces(known):
     """A table of 50 faces with the lecture's counts of every value, and the names of the values."""
     counts = known("seed_tables")["naive_bayes"]["counts"]
     names = [list(counts[feature]) for feature in FEATURES]
-    columns = [np.repeat(np.arange(len(counts[feature])), list(counts[feature].values())) for feature in FEATURES]
+    columns = [
+        np.repeat(np.arange(len(counts[feature])), list(counts[feature].values()))
+        for feature in FEATURES
+    ]
     return np.stack(columns, 1), names
 
 
@@ -30,12 +33,18 @@ def test_naive_bayes_known_answers(known, faces):
     case = known("seed_tables")["naive_bayes"]
     model = fit(faces)
     for theta, feature in zip(model.tables, FEATURES, strict=True):
-        np.testing.assert_allclose(theta[0], np.array(list(case["counts"][feature].values())) / 50, atol=1e-15)
+        np.testing.assert_allclose(
+            theta[0], np.array(list(case["counts"][feature].values())) / 50, atol=1e-15
+        )
         entropy = stats.entropy(theta[0])
         assert entropy == pytest.approx(case["entropy_per_feature"][feature], abs=1e-12)
     ratio = {name: theta[0] for name, theta in zip(FEATURES, model.tables, strict=True)}
     assert math.prod(len(theta) for theta in ratio.values()) == case["n_combinations"] == 4032
-    assert math.prod(int((theta > 0).sum()) for theta in ratio.values()) == case["support_size_with_mle"] == 3024
+    assert (
+        math.prod(int((theta > 0).sum()) for theta in ratio.values())
+        == case["support_size_with_mle"]
+        == 3024
+    )
     assert sum(len(theta) - 1 for theta in ratio.values()) == case["free_parameters"] == 23
 
 
@@ -53,7 +62,9 @@ def test_naive_bayes_example(known, faces):
     row = example(faces, known)
     assert tuple(names[index] for names, index in zip(faces[1], row[0], strict=True)) == EXAMPLE
     assert fit(faces).log_prob(row)[0] == pytest.approx(math.log(0.0054146048), abs=1e-12)
-    assert math.exp(fit(faces, 1.0).log_prob(row)[0]) == pytest.approx(case["p_example_laplace_1"], abs=1e-12)
+    assert math.exp(fit(faces, 1.0).log_prob(row)[0]) == pytest.approx(
+        case["p_example_laplace_1"], abs=1e-12
+    )
 
 
 def test_values_never_seen_have_no_probability(faces):
@@ -79,7 +90,9 @@ def test_bayes_rule_joins_generative_and_discriminative(faces):
     likelihood = np.exp(model.joint_log_prob(table)) / prior  # p(x|y)
     evidence = (likelihood * prior).sum(1)  # p(x)
     np.testing.assert_allclose(np.exp(model.log_prob(table)), evidence, rtol=1e-12)
-    np.testing.assert_allclose(model.posterior(table), likelihood * prior / evidence[:, None], rtol=1e-12)
+    np.testing.assert_allclose(
+        model.posterior(table), likelihood * prior / evidence[:, None], rtol=1e-12
+    )
 
 
 def test_naive_bayes_on_pixels_forgets_what_neighbours_share(known):
@@ -89,7 +102,9 @@ def test_naive_bayes_on_pixels_forgets_what_neighbours_share(known):
 
     def neighbour_correlation(x):
         left, right = x[:, :, 2:5], x[:, :, 3:6]
-        pairs = [np.corrcoef(left[:, r, c], right[:, r, c])[0, 1] for r in range(2, 6) for c in range(3)]
+        pairs = [
+            np.corrcoef(left[:, r, c], right[:, r, c])[0, 1] for r in range(2, 6) for c in range(3)
+        ]
         return np.mean(pairs)
 
     assert abs(neighbour_correlation(drawn)) < 0.05
@@ -97,12 +112,16 @@ def test_naive_bayes_on_pixels_forgets_what_neighbours_share(known):
     observed = np.bincount(drawn[:, 4, 4], minlength=16)
     expected = np.bincount(images[:, 4, 4], minlength=16) / len(images) * 1500
     assert stats.chisquare(observed[expected > 0], expected[expected > 0]).pvalue > 0.001
-    assert 1024 * math.log10(256) == pytest.approx(known("seed_tables")["log10_256_pow_1024"], abs=1e-9)
+    assert 1024 * math.log10(256) == pytest.approx(
+        known("seed_tables")["log10_256_pow_1024"], abs=1e-9
+    )
 
 
 def test_mixture_known_answers(known):
     case = known("mog_nonlinear_manifold")["mog"]
-    model = MixtureModel.of(case["weights"], np.array(case["mu"])[:, None], np.array(case["sigma"])[:, None] ** 2)
+    model = MixtureModel.of(
+        case["weights"], np.array(case["mu"])[:, None], np.array(case["sigma"])[:, None] ** 2
+    )
     x = np.array(case["x"])[:, None]
     np.testing.assert_allclose(model.log_prob(x), case["logpdf"], atol=1e-12)
     responsibilities = np.array(case["responsibilities"])
@@ -143,7 +162,9 @@ def test_pca_is_a_gaussian_model(known):
     case = known("ppca")
     x = np.array(case["X"])
     model = PrincipalComponents(2).fit(x)
-    assert model.log_prob(x).mean() == pytest.approx(case["sklearn_pca_score_uses_unbiased_cov"], abs=1e-8)
+    assert model.log_prob(x).mean() == pytest.approx(
+        case["sklearn_pca_score_uses_unbiased_cov"], abs=1e-8
+    )
     drawn = model.sample(50_000, np.random.default_rng(0))
     np.testing.assert_allclose(np.cov(drawn.T), model.estimator.get_covariance(), atol=0.35)
 
@@ -151,7 +172,10 @@ def test_pca_is_a_gaussian_model(known):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_kmeans_assigns_the_nearest_centre_and_lowers_inertia():
     x = np.random.default_rng(0).normal(size=(300, 2)) + np.repeat([[0, 0], [5, 1], [0, 6]], 100, 0)
-    inertias = [KMeansModel(3, max_iter=steps, init="random", seed=1).fit(x).inertia for steps in range(1, 8)]
+    inertias = [
+        KMeansModel(3, max_iter=steps, init="random", seed=1).fit(x).inertia
+        for steps in range(1, 8)
+    ]
     assert np.diff(inertias).max() <= 1e-9
     model = KMeansModel(3).fit(x)
     distances = np.linalg.norm(x[:, None] - model.estimator.cluster_centers_[None], axis=-1)

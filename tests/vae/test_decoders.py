@@ -14,7 +14,9 @@ def test_conv_decoder_equals_the_operations_written_out():
     first, norm, _, last = decoder.layers
     maps = F.linear(z, decoder.project.weight, decoder.project.bias).reshape(5, 8, 2, 2)
     maps = F.conv_transpose2d(maps, first.weight, first.bias, stride=2, padding=1)
-    maps = F.leaky_relu(F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias), 0.01)
+    maps = F.leaky_relu(
+        F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias), 0.01
+    )
     maps = F.conv_transpose2d(maps, last.weight, last.bias, stride=2, padding=1)
     torch.testing.assert_close(decoder(z), maps)
 

@@ -31,8 +31,12 @@ def factors_of(count=1500, sizes=(3, 4, 5), seed=0):
 def perfect():
     """Each factor in one dimension of its own, scaled and in another order, with a little noise; one dead dimension."""
     factors = factors_of()
-    codes = torch.cat([factors[:, [2, 0, 1]] * torch.tensor([1.0, -2.0, 0.5]), torch.zeros(len(factors), 1)], 1)
-    return codes + 0.01 * torch.randn(codes.shape, generator=torch.Generator().manual_seed(1)), factors
+    codes = torch.cat(
+        [factors[:, [2, 0, 1]] * torch.tensor([1.0, -2.0, 0.5]), torch.zeros(len(factors), 1)], 1
+    )
+    return codes + 0.01 * torch.randn(
+        codes.shape, generator=torch.Generator().manual_seed(1)
+    ), factors
 
 
 @pytest.fixture
@@ -104,13 +108,17 @@ def test_thresholds_are_the_best_of_all():
             for labels in itertools.product(range(classes), repeat=classes):
                 predicted = np.array(labels)[interval]
                 best = max(best, np.mean([np.mean(predicted[v == c] == c) for c in range(classes)]))
-        assert threshold_accuracy(torch.from_numpy(z), torch.from_numpy(v)).item() == pytest.approx(best, abs=1e-12)
+        assert threshold_accuracy(torch.from_numpy(z), torch.from_numpy(v)).item() == pytest.approx(
+            best, abs=1e-12
+        )
 
 
 def test_sap_by_hand():
     """One dimension tells the factor, another one is right three times in four: gap (1 - .75) / (1 - .5)."""
     v = torch.arange(2).repeat(8)
-    z = torch.stack([v.float(), torch.where(torch.arange(16) % 8 < 2, 1 - v, v).float(), torch.zeros(16)], 1)
+    z = torch.stack(
+        [v.float(), torch.where(torch.arange(16) % 8 < 2, 1 - v, v).float(), torch.zeros(16)], 1
+    )
     assert separated_attribute_predictability(z, v[:, None]) == pytest.approx(0.5)
 
 
@@ -125,9 +133,13 @@ def test_dci_by_brute_force(entangled):
     disentangled = complete = 0.0
     for i in range(2):
         p = table[i] / table[i].sum()
-        disentangled += table[i].sum() / table.sum() * (1 + sum(each * math.log(each, 2) for each in p))
+        disentangled += (
+            table[i].sum() / table.sum() * (1 + sum(each * math.log(each, 2) for each in p))
+        )
         p = table[:, i] / table[:, i].sum()
-        complete += table[:, i].sum() / table.sum() * (1 + sum(each * math.log(each, 2) for each in p))
+        complete += (
+            table[:, i].sum() / table.sum() * (1 + sum(each * math.log(each, 2) for each in p))
+        )
     found = dci(codes, factors, seed=5)
     assert found.disentanglement == pytest.approx(disentangled, abs=1e-9)
     assert found.completeness == pytest.approx(complete, abs=1e-9)
@@ -146,7 +158,9 @@ def test_dci_by_brute_force(entangled):
     ],
 )
 def test_importances_known_answers(table, scores):
-    assert importance_scores(torch.tensor(table, dtype=torch.float64)) == pytest.approx(scores, abs=1e-7)
+    assert importance_scores(torch.tensor(table, dtype=torch.float64)) == pytest.approx(
+        scores, abs=1e-7
+    )
 
 
 def test_factor_vae_score_by_brute_force(entangled):

@@ -13,7 +13,9 @@ from ecmvae.vae.gaussian import DiagonalGaussian
 
 
 def of(mean, logvar):
-    return DiagonalGaussian(torch.tensor(mean, dtype=torch.float64), torch.tensor(logvar, dtype=torch.float64))
+    return DiagonalGaussian(
+        torch.tensor(mean, dtype=torch.float64), torch.tensor(logvar, dtype=torch.float64)
+    )
 
 
 def test_discrete_kl_and_js_against_scipy():
@@ -21,7 +23,9 @@ def test_discrete_kl_and_js_against_scipy():
     expected = stats.entropy(p.numpy(), q.numpy(), axis=1)
     np.testing.assert_allclose(divergences.discrete_kl(p, q).numpy(), expected, atol=1e-12)
     np.testing.assert_allclose(
-        divergences.discrete_js(p, q).numpy(), jensenshannon(p.numpy(), q.numpy(), axis=1) ** 2, atol=1e-12
+        divergences.discrete_js(p, q).numpy(),
+        jensenshannon(p.numpy(), q.numpy(), axis=1) ** 2,
+        atol=1e-12,
     )
 
 
@@ -30,7 +34,9 @@ def test_discrete_kl_edges():
     assert divergences.discrete_kl(p, q).item() == math.inf
     assert divergences.discrete_kl(q, p).item() == pytest.approx(math.log(2))
     assert divergences.discrete_kl(p, p).item() == 0.0
-    assert divergences.discrete_js(q, torch.tensor([0.0, 0.0, 1.0])).item() == pytest.approx(math.log(2))
+    assert divergences.discrete_js(q, torch.tensor([0.0, 0.0, 1.0])).item() == pytest.approx(
+        math.log(2)
+    )
     with pytest.raises(ValueError, match="normalise"):
         divergences.discrete_kl(torch.tensor([0.5, 0.4]), torch.tensor([0.5, 0.5]))
 
@@ -41,20 +47,28 @@ def test_dual_geometric_js_is_minus_log_of_the_affinity(alpha):
     x = np.linspace(-60, 60, 400_001)
     log_p, log_q = stats.norm(-2, 0.5**0.5).logpdf(x), stats.norm(1, 3**0.5).logpdf(x)
     affinity = np.trapezoid(np.exp((1 - alpha) * log_p + alpha * log_q), x)
-    assert divergences.dual_geometric_js(p, q, alpha).item() == pytest.approx(-math.log(affinity), abs=1e-8)
+    assert divergences.dual_geometric_js(p, q, alpha).item() == pytest.approx(
+        -math.log(affinity), abs=1e-8
+    )
 
 
 def test_deasy_geometric_js_ends_at_the_two_kls():
     p, q = of([-2.0, 0.0], [-0.7, 0.1]), of([1.0, 0.3], [1.1, -0.5])
-    assert divergences.deasy_geometric_js(p, q, 0.0).item() == pytest.approx(p.kl(q).item(), abs=1e-12)
-    assert divergences.deasy_geometric_js(p, q, 1.0).item() == pytest.approx(q.kl(p).item(), abs=1e-12)
+    assert divergences.deasy_geometric_js(p, q, 0.0).item() == pytest.approx(
+        p.kl(q).item(), abs=1e-12
+    )
+    assert divergences.deasy_geometric_js(p, q, 1.0).item() == pytest.approx(
+        q.kl(p).item(), abs=1e-12
+    )
     halfway = divergences.deasy_geometric_js(p, q, 0.5)
     torch.testing.assert_close(halfway, p.geometric_js(q, 0.5))
 
 
 def test_mmjsd_known_answers(known):
     for case in known("poe_mopoe_mmjsd")["mmjsd"]:
-        experts = [of(mean, logvar) for mean, logvar in zip(case["mus"], case["logvars"], strict=True)]
+        experts = [
+            of(mean, logvar) for mean, logvar in zip(case["mus"], case["logvars"], strict=True)
+        ]
         prior = divergences.dynamic_prior(experts, case["weights"])
         assert prior.mean.tolist() == pytest.approx(case["dynamic_prior_mu"], abs=1e-10)
         assert prior.variance.tolist() == pytest.approx(case["dynamic_prior_var"], abs=1e-10)
@@ -78,7 +92,9 @@ def test_no_experts():
 def test_free_bits_is_the_sum_of_the_larger_of_the_batch_mean_and_the_floor():
     kl = torch.tensor([[0.1, 2.0, 0.6], [0.3, 4.0, 0.0]], dtype=torch.float64, requires_grad=True)
     value = divergences.free_bits(kl, 0.25)
-    assert value.tolist() == pytest.approx([0.25 + 2.0 + 0.6, 0.25 + 4.0 + 0.0])  # batch means .2, 3 and .3
+    assert value.tolist() == pytest.approx(
+        [0.25 + 2.0 + 0.6, 0.25 + 4.0 + 0.0]
+    )  # batch means .2, 3 and .3
     assert value.mean().item() == pytest.approx(0.25 + 3.0 + 0.3)
     (gradient,) = torch.autograd.grad(value.sum(), kl)
     assert gradient.tolist() == [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
@@ -97,6 +113,8 @@ def test_balanced_kl_splits_the_gradient_between_posterior_and_prior():
     (plain,) = torch.autograd.grad(q.kl(p).sum(), leaves)
     torch.testing.assert_close(balanced[:2], 0.2 * plain[:2])
     torch.testing.assert_close(balanced[2:], 0.8 * plain[2:])
-    torch.testing.assert_close(divergences.balanced_kl_per_dimension(q, p, 0.3), q.kl_per_dimension(p))
+    torch.testing.assert_close(
+        divergences.balanced_kl_per_dimension(q, p, 0.3), q.kl_per_dimension(p)
+    )
     with pytest.raises(ValueError, match="between 0 and 1"):
         divergences.balanced_kl(q, p, 1.2)

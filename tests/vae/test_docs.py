@@ -18,14 +18,18 @@ TESTS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`((?:multimodal/)?test_\w+\.py)(?:::\w+\*?)?`", BOTH))))
+@pytest.mark.parametrize(
+    "name", sorted(set(re.findall(r"`((?:multimodal/)?test_\w+\.py)(?:::\w+\*?)?`", BOTH)))
+)
 def test_every_named_test_file_exists(name):
     assert (ROOT / "tests" / "vae" / name).is_file()
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"(?:::|`)(test_\w+\*?)`", BOTH))))
 def test_every_named_test_exists(name):
-    assert name in TESTS or (name.endswith("*") and any(test.startswith(name[:-1]) for test in TESTS))
+    assert name in TESTS or (
+        name.endswith("*") and any(test.startswith(name[:-1]) for test in TESTS)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.(?:py|yaml))", BOTH)) - {""}))

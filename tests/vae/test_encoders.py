@@ -19,7 +19,9 @@ def test_conv_encoder_is_ecmvaes_image_encoder():
     assert encoder.out_features == 6272
     assert encoder.out_shape == (128, 7, 7)
     widths = (3, 16, 32, 64, 128, 128)
-    expected = sum(a * b * 16 + b + 2 * b for a, b in itertools.pairwise(widths))  # conv k4 + bias, batch norm
+    expected = sum(
+        a * b * 16 + b + 2 * b for a, b in itertools.pairwise(widths)
+    )  # conv k4 + bias, batch norm
     assert count(encoder) == expected
 
 
@@ -33,7 +35,9 @@ def test_conv_encoder_equals_the_operations_written_out():
     maps = images
     for conv, norm in ((conv1, norm1), (conv2, norm2)):
         maps = F.conv2d(maps, conv.weight, conv.bias, stride=2, padding=1)
-        maps = F.leaky_relu(F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias), 0.01)
+        maps = F.leaky_relu(
+            F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias), 0.01
+        )
     torch.testing.assert_close(encoder(images), maps.reshape(3, -1))
 
 
@@ -53,7 +57,9 @@ def test_gaussian_head_clamps_the_logvar_only_beyond_the_limit():
     head = GaussianHead(4, 3)
     features = torch.randn(5, 4)
     posterior = head(features)
-    torch.testing.assert_close(posterior.logvar, F.linear(features, head.logvar.weight, head.logvar.bias))
+    torch.testing.assert_close(
+        posterior.logvar, F.linear(features, head.logvar.weight, head.logvar.bias)
+    )
     torch.testing.assert_close(posterior.mean, F.linear(features, head.mean.weight, head.mean.bias))
     wild = head(1e6 * features)
     assert wild.logvar.abs().max().item() == LOGVAR_LIMIT

@@ -20,7 +20,9 @@ def test_the_loss_by_hand(model):
     x = torch.rand(9, 6)
     output = model(x)
     named = output.named()
-    expected = -output.elbo.mean() + 4.0 * model.discriminator(output.z).mean() + named["discriminator"]
+    expected = (
+        -output.elbo.mean() + 4.0 * model.discriminator(output.z).mean() + named["discriminator"]
+    )
     torch.testing.assert_close(output.loss, expected)
     validation = model.eval()(x, "mean")
     assert set(validation.penalties) == {"total_correlation"}
@@ -30,10 +32,18 @@ def test_each_gradient_reaches_its_own_part_only(model):
     penalties = model(torch.rand(9, 6)).penalties
     own = list(model.discriminator.parameters())
     encoder = list(model.encoder.parameters())
-    correlation, discriminator = (penalties[name].value for name in ("total_correlation", "discriminator"))
-    assert all(g is None for g in torch.autograd.grad(correlation, own, allow_unused=True, retain_graph=True))
+    correlation, discriminator = (
+        penalties[name].value for name in ("total_correlation", "discriminator")
+    )
+    assert all(
+        g is None
+        for g in torch.autograd.grad(correlation, own, allow_unused=True, retain_graph=True)
+    )
     assert all(g is not None for g in torch.autograd.grad(correlation, encoder, retain_graph=True))
-    assert all(g is None for g in torch.autograd.grad(discriminator, encoder, allow_unused=True, retain_graph=True))
+    assert all(
+        g is None
+        for g in torch.autograd.grad(discriminator, encoder, allow_unused=True, retain_graph=True)
+    )
     assert all(g is not None for g in torch.autograd.grad(discriminator, own))
 
 
@@ -53,7 +63,9 @@ def test_the_density_ratio_is_the_total_correlation_of_a_gaussian(model):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert model.total_correlation(draw(20_000)).item() == pytest.approx(-0.5 * math.log(1 - 0.64), abs=0.08)
+    assert model.total_correlation(draw(20_000)).item() == pytest.approx(
+        -0.5 * math.log(1 - 0.64), abs=0.08
+    )
     assert loss.item() < math.log(2)
 
 

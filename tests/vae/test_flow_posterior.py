@@ -49,7 +49,9 @@ def test_inverse_of_forward_is_the_identity(flow):
 
 def test_a_layer_looks_only_at_the_latents_before():
     layer = bent(AutoregressiveLayer(4, 16))
-    jacobian = torch.autograd.functional.jacobian(lambda u: layer(u[None])[0][0], torch.randn(4, dtype=torch.float64))
+    jacobian = torch.autograd.functional.jacobian(
+        lambda u: layer(u[None])[0][0], torch.randn(4, dtype=torch.float64)
+    )
     assert torch.equal(jacobian.triu(1), torch.zeros(4, 4, dtype=torch.float64))
     assert (jacobian.tril(-1)[1:].abs().amax(1) > 0).all()
 
@@ -73,13 +75,17 @@ def test_the_density_integrates_to_1_and_draws_carry_their_own():
 
 
 def test_the_kl_is_that_of_quadrature():
-    base = DiagonalGaussian(torch.tensor([[0.3, -0.5]]).double(), torch.tensor([[-0.5, 0.2]]).double())
+    base = DiagonalGaussian(
+        torch.tensor([[0.3, -0.5]]).double(), torch.tensor([[-0.5, 0.2]]).double()
+    )
     q = FlowPosterior(base, bent(InverseAutoregressiveFlow(2, 2, 16)))
     axis = torch.linspace(-14, 14, 561, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
         log_q = q.log_prob(grid[:, None])[:, 0]
-        exact = (log_q.exp() * (log_q - StandardNormal(2).log_prob(grid))).sum() * (axis[1] - axis[0]) ** 2
+        exact = (log_q.exp() * (log_q - StandardNormal(2).log_prob(grid))).sum() * (
+            axis[1] - axis[0]
+        ) ** 2
         assert StandardNormal(2).kl(q, 40_000).item() == pytest.approx(exact.item(), abs=0.03)
 
 
@@ -87,10 +93,15 @@ def test_the_kl_is_that_of_quadrature():
 def test_a_vae_with_a_flow_comes_nearer_to_a_posterior_that_is_no_diagonal_gaussian(flow_of):
     """A linear decoder makes the exact posterior correlated: the flow closes a part of the gap to log p(x)."""
     weight, variance = torch.tensor([[1.0, 0.9], [0.9, 1.0], [1.0, -0.2]]), 0.1
-    exact = torch.distributions.MultivariateNormal(torch.zeros(3), weight @ weight.T + variance * torch.eye(3))
+    exact = torch.distributions.MultivariateNormal(
+        torch.zeros(3), weight @ weight.T + variance * torch.eye(3)
+    )
     torch.manual_seed(0)
     x, gaps = exact.sample((100,)), {}
-    for name, head in (("gaussian", GaussianHead(16, 2)), ("flow", FlowHead(16, 2, flow_of(2, 2, 16)))):
+    for name, head in (
+        ("gaussian", GaussianHead(16, 2)),
+        ("flow", FlowHead(16, 2, flow_of(2, 2, 16))),
+    ):
         torch.manual_seed(1)
         decoder = nn.Linear(2, 3, bias=False)
         decoder.weight = nn.Parameter(weight.clone(), requires_grad=False)

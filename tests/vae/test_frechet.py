@@ -38,7 +38,9 @@ def test_neighbour_scores_by_brute_force(sets, k):
     real, generated = (each.double().tolist() for each in sets)
 
     def radius(rows, index):
-        return sorted(math.dist(rows[index], row) for other, row in enumerate(rows) if other != index)[k - 1]
+        return sorted(
+            math.dist(rows[index], row) for other, row in enumerate(rows) if other != index
+        )[k - 1]
 
     def balls(rows):
         return [(row, radius(rows, index)) for index, row in enumerate(rows)]

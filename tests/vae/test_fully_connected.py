@@ -28,7 +28,9 @@ def test_mlp_vae_parameters(known):
     assert count(model) == expected["fc_vae_total"] == 410_404
 
 
-@pytest.mark.parametrize(("latent", "key"), [(2, "vae_784_512_2_encoder"), (20, "vae_784_512_20_encoder")])
+@pytest.mark.parametrize(
+    ("latent", "key"), [(2, "vae_784_512_2_encoder"), (20, "vae_784_512_20_encoder")]
+)
 def test_lecture_encoder_parameters(known, latent, key):
     assert count(VariationalEncoder(latent)) == known("seed_tables")["params"][key]
 
@@ -36,9 +38,13 @@ def test_lecture_encoder_parameters(known, latent, key):
 def test_lecture_encoder_names_and_answer(monkeypatch):
     encoder = VariationalEncoder(2)
     assert set(encoder.state_dict()) == {
-        f"{layer}.{kind}" for layer in ("linear1", "mu_layer", "logvar_layer") for kind in ("weight", "bias")
+        f"{layer}.{kind}"
+        for layer in ("linear1", "mu_layer", "logvar_layer")
+        for kind in ("weight", "bias")
     }
-    monkeypatch.setattr(gaussian.torch, "randn", lambda shape, **options: torch.zeros(shape, dtype=options["dtype"]))
+    monkeypatch.setattr(
+        gaussian.torch, "randn", lambda shape, **options: torch.zeros(shape, dtype=options["dtype"])
+    )
     z, mu, logvar = encoder(torch.rand(3, 1, 28, 28))
     assert torch.equal(z, mu)
     assert logvar.shape == (3, 2)

@@ -13,7 +13,9 @@ from ecmvae.vae.gaussian import DiagonalGaussian, geometric_mean, product_of_exp
 
 
 def of(mean, logvar):
-    return DiagonalGaussian(torch.tensor(mean, dtype=torch.float64), torch.tensor(logvar, dtype=torch.float64))
+    return DiagonalGaussian(
+        torch.tensor(mean, dtype=torch.float64), torch.tensor(logvar, dtype=torch.float64)
+    )
 
 
 def random_pair(*shape):
@@ -60,13 +62,19 @@ def test_log_prob_entropy_and_kl_against_torch():
 def test_log_prob_against_scipy(known):
     reference = known("mog_nonlinear_manifold")["gaussian_pdf"]
     standard = of([0.0], [0.0])
-    for x, pdf in zip(reference["x"], reference["pdf"] if "pdf" in reference else reference["std"], strict=True):
-        assert standard.log_prob(torch.tensor([float(x)], dtype=torch.float64)).exp().item() == pytest.approx(
-            pdf, abs=1e-12
-        )
+    for x, pdf in zip(
+        reference["x"], reference["pdf"] if "pdf" in reference else reference["std"], strict=True
+    ):
+        assert standard.log_prob(
+            torch.tensor([float(x)], dtype=torch.float64)
+        ).exp().item() == pytest.approx(pdf, abs=1e-12)
     q, _ = random_pair(4)
-    expected = stats.multivariate_normal(q.mean.numpy(), np.diag(q.variance.numpy())).logpdf(np.ones(4))
-    assert q.log_prob(torch.ones(4, dtype=torch.float64)).item() == pytest.approx(expected, abs=1e-10)
+    expected = stats.multivariate_normal(q.mean.numpy(), np.diag(q.variance.numpy())).logpdf(
+        np.ones(4)
+    )
+    assert q.log_prob(torch.ones(4, dtype=torch.float64)).item() == pytest.approx(
+        expected, abs=1e-10
+    )
 
 
 def test_reparameterised_sample_known_answers(known, monkeypatch):
@@ -76,7 +84,9 @@ def test_reparameterised_sample_known_answers(known, monkeypatch):
     mean = torch.tensor(case["mu"], dtype=torch.float64, requires_grad=True)
     logvar = torch.tensor(case["logvar"], dtype=torch.float64, requires_grad=True)
     z = DiagonalGaussian(mean, logvar).rsample(len(noise))
-    torch.testing.assert_close(z.detach(), torch.tensor(case["z"], dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        z.detach(), torch.tensor(case["z"], dtype=torch.float64), rtol=0, atol=1e-12
+    )
     for row in range(len(noise)):
         to_mean, to_logvar = torch.autograd.grad(z[row].sum(), (mean, logvar), retain_graph=True)
         torch.testing.assert_close(to_mean, torch.ones_like(mean))
@@ -105,7 +115,10 @@ def js_by_quadrature(mean_p, var_p, mean_q, var_q):
     p, q = stats.norm(mean_p, var_p**0.5).pdf(x), stats.norm(mean_q, var_q**0.5).pdf(x)
     mixture = 0.5 * (p + q)
     tiny = 1e-300  # below it the ratio is made of denormals and the product is nothing
-    halves = [np.where(d > tiny, d * np.log(np.maximum(d, tiny) / np.maximum(mixture, tiny)), 0) for d in (p, q)]
+    halves = [
+        np.where(d > tiny, d * np.log(np.maximum(d, tiny) / np.maximum(mixture, tiny)), 0)
+        for d in (p, q)
+    ]
     return np.trapezoid(0.5 * sum(halves), x)
 
 
@@ -116,7 +129,9 @@ def test_js_is_within_four_standard_errors_of_quadrature(numbers):
     q = of([[float(mean_q)]] * 400, [[math.log(var_q)]] * 400)
     estimates = p.js(q, 500)
     standard_error = estimates.std().item() / 20
-    assert estimates.mean().item() == pytest.approx(js_by_quadrature(*numbers), abs=4 * standard_error)
+    assert estimates.mean().item() == pytest.approx(
+        js_by_quadrature(*numbers), abs=4 * standard_error
+    )
     assert (estimates <= math.log(2)).all()
 
 
@@ -146,7 +161,10 @@ def test_js_gradient_sees_the_means():
 def geometric_js_by_quadrature(numbers, alpha):
     mean_p, var_p, mean_q, var_q = numbers
     x = np.linspace(-60, 60, 400_001)
-    log_p, log_q = stats.norm(mean_p, var_p**0.5).logpdf(x), stats.norm(mean_q, var_q**0.5).logpdf(x)
+    log_p, log_q = (
+        stats.norm(mean_p, var_p**0.5).logpdf(x),
+        stats.norm(mean_q, var_q**0.5).logpdf(x),
+    )
     log_g = (1 - alpha) * log_p + alpha * log_q
     log_g -= np.log(np.trapezoid(np.exp(log_g), x))
     kl = [np.trapezoid(np.exp(log) * (log - log_g), x) for log in (log_p, log_q)]
@@ -169,14 +187,18 @@ def test_geometric_js_against_quadrature(alpha):
 
 def test_product_of_experts_known_answers(known):
     for case in known("poe_mopoe_mmjsd")["poe"]:
-        experts = [of(mean, logvar) for mean, logvar in zip(case["mus"], case["logvars"], strict=True)]
+        experts = [
+            of(mean, logvar) for mean, logvar in zip(case["mus"], case["logvars"], strict=True)
+        ]
         for key, include_prior in (("poe_with_std_prior", True), ("poe_no_prior", False)):
             product = product_of_experts(experts, include_prior)
             expected = case[key]
             assert product.mean.tolist() == pytest.approx(expected["mu"], abs=1e-10)
             assert product.variance.tolist() == pytest.approx(expected["var"], abs=1e-10)
         official = case["official_eps_formula"]
-        assert product_of_experts(experts).logvar.tolist() == pytest.approx(official["logvar"], abs=1e-6)
+        assert product_of_experts(experts).logvar.tolist() == pytest.approx(
+            official["logvar"], abs=1e-6
+        )
         weighted = case["weighted_geometric"]
         standard = of([0.0] * case["dim"], [0.0] * case["dim"])
         mean = geometric_mean([standard, *experts], weighted["weights_prior_first"])
@@ -193,7 +215,9 @@ def test_one_expert_without_prior_is_itself():
 
 def test_missing_experts_are_left_out_whatever_they_hold():
     q, p = random_pair(3, 2)
-    broken = DiagonalGaussian(torch.full_like(p.mean, math.nan), torch.full_like(p.logvar, math.inf))
+    broken = DiagonalGaussian(
+        torch.full_like(p.mean, math.nan), torch.full_like(p.logvar, math.inf)
+    )
     mask = torch.tensor([[True] * 3, [False] * 3])
     product, alone = product_of_experts([q, broken], mask=mask), product_of_experts([q])
     torch.testing.assert_close(product.mean, alone.mean)
@@ -213,7 +237,12 @@ def test_mask_is_per_sample():
 @pytest.mark.parametrize("logvar", [-30.0, 30.0])
 @pytest.mark.parametrize("other", [-30.0, 0.0, 30.0])
 def test_gradients_are_finite_at_the_limits(logvar, other):
-    leaves = [torch.randn(4, 3), torch.full((4, 3), logvar), torch.randn(4, 3), torch.full((4, 3), other)]
+    leaves = [
+        torch.randn(4, 3),
+        torch.full((4, 3), logvar),
+        torch.randn(4, 3),
+        torch.full((4, 3), other),
+    ]
     for leaf in leaves:
         leaf.requires_grad_()
     p, q = DiagonalGaussian(*leaves[:2]), DiagonalGaussian(*leaves[2:])
@@ -233,8 +262,19 @@ def test_gradients_are_finite_at_the_limits(logvar, other):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_dtype_is_kept_and_halves_do_not_overflow(dtype):
-    p, q = (DiagonalGaussian(torch.randn(3, 4).to(dtype), torch.randn(3, 4).to(dtype)) for _ in range(2))
-    for value in (p.rsample(), p.std, p.variance, p.log_prob(q.mean), p.kl(), p.kl(q), p.js(q, 5), p.geometric_js(q)):
+    p, q = (
+        DiagonalGaussian(torch.randn(3, 4).to(dtype), torch.randn(3, 4).to(dtype)) for _ in range(2)
+    )
+    for value in (
+        p.rsample(),
+        p.std,
+        p.variance,
+        p.log_prob(q.mean),
+        p.kl(),
+        p.kl(q),
+        p.js(q, 5),
+        p.geometric_js(q),
+    ):
         assert value.dtype == dtype
     assert product_of_experts([p, q]).logvar.dtype == dtype
     exact = DiagonalGaussian(p.mean.double(), p.logvar.double())
@@ -256,7 +296,10 @@ def test_dtype_is_kept_and_halves_do_not_overflow(dtype):
         (lambda q: geometric_mean([q, q], [0.5, 0.4]), "sum to 1"),
         (lambda q: product_of_experts([]), "at least one expert"),
         (lambda q: product_of_experts([q], mask=torch.ones(2, 3, dtype=torch.bool)), "2 rows"),
-        (lambda q: product_of_experts([q], False, torch.zeros(1, 3, dtype=torch.bool)), "no expert"),
+        (
+            lambda q: product_of_experts([q], False, torch.zeros(1, 3, dtype=torch.bool)),
+            "no expert",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(call, message):

@@ -39,7 +39,9 @@ def test_same_convolutions_known_answers(known):
             len(source) == weight.shape[0]
             and tuple(2 * s for s in source.shape[1:]) == as_tensor(case["convT"]).shape[1:]
         ):
-            torch.testing.assert_close(transposed(source[None])[0], as_tensor(case["convT"]), rtol=0, atol=1e-10)
+            torch.testing.assert_close(
+                transposed(source[None])[0], as_tensor(case["convT"]), rtol=0, atol=1e-10
+            )
             break
     else:
         pytest.fail("no input of the file fits the transposed convolution")
@@ -58,7 +60,10 @@ def test_transposed_convolution_is_the_adjoint():
     transposed.weight.data = conv.weight.data
     conv.bias.data.zero_()
     transposed.bias.data.zero_()
-    x, y = torch.randn(1, 2, 8, 8, dtype=torch.float64), torch.randn(1, 3, 4, 4, dtype=torch.float64)
+    x, y = (
+        torch.randn(1, 2, 8, 8, dtype=torch.float64),
+        torch.randn(1, 3, 4, 4, dtype=torch.float64),
+    )
     torch.testing.assert_close((conv(x) * y).sum(), (x * transposed(y)).sum())
 
 

@@ -35,7 +35,11 @@ def ladder(widths=(3, 2), dim=5, variance=0.3):
     encoder = LadderEncoder(stages, [GaussianHead(8, width) for width in widths])
     steps = [LinearStep(above, below) for below, above in pairwise(widths)]
     return LadderVAE(
-        encoder, steps, nn.Linear(widths[0], dim), widths[-1], likelihood=GaussianLikelihood(variance)
+        encoder,
+        steps,
+        nn.Linear(widths[0], dim),
+        widths[-1],
+        likelihood=GaussianLikelihood(variance),
     ).double()
 
 
@@ -48,7 +52,9 @@ def exact_density(model, variance=0.3):
         covariance = w @ covariance @ w.T + step.logvar.detach().exp().diag()
     w = model.decoder.weight.detach()
     mean = w @ mean + model.decoder.bias.detach()
-    return torch.distributions.MultivariateNormal(mean, w @ covariance @ w.T + variance * torch.eye(5).double())
+    return torch.distributions.MultivariateNormal(
+        mean, w @ covariance @ w.T + variance * torch.eye(5).double()
+    )
 
 
 @pytest.mark.parametrize("widths", [(3, 2), (3, 2, 2), (2,)])
@@ -57,7 +63,9 @@ def test_importance_sampling_reaches_the_exact_log_likelihood_and_the_elbo_stays
     exact = exact_density(model)
     x = exact.sample((4,))
     with torch.no_grad():
-        torch.testing.assert_close(model.log_likelihood(x, num_samples=20_000), exact.log_prob(x), rtol=0, atol=0.15)
+        torch.testing.assert_close(
+            model.log_likelihood(x, num_samples=20_000), exact.log_prob(x), rtol=0, atol=0.15
+        )
         assert (model.elbo(x, num_samples=2000) < exact.log_prob(x)).all()
 
 
@@ -66,8 +74,12 @@ def test_the_elbo_by_closed_kls_is_that_of_the_log_weights():
     model = ladder((3, 2, 2))
     x = exact_density(model).sample((3,))
     with torch.no_grad():
-        closed = torch.stack([model(x.repeat(500, 1)).elbo.view(500, 3).mean(0) for _ in range(4)]).mean(0)
-        torch.testing.assert_close(closed, model.log_weights(x, num_samples=4000).mean(0), rtol=0, atol=0.12)
+        closed = torch.stack(
+            [model(x.repeat(500, 1)).elbo.view(500, 3).mean(0) for _ in range(4)]
+        ).mean(0)
+        torch.testing.assert_close(
+            closed, model.log_weights(x, num_samples=4000).mean(0), rtol=0, atol=0.12
+        )
         report = bound_report(model.float().eval(), x.float(), num_samples=100)
         kl = model(x.float().repeat(500, 1)).kl.mean().item()
     assert report["kl"] == pytest.approx(kl, rel=0.1)

@@ -29,7 +29,10 @@ def codes():
 
 
 def test_the_mixtures_density_and_moments():
-    weights, means = torch.tensor([0.3, 0.7]).double(), torch.tensor([[1.0, 2.0], [-3.0, 0.0]]).double()
+    weights, means = (
+        torch.tensor([0.3, 0.7]).double(),
+        torch.tensor([[1.0, 2.0], [-3.0, 0.0]]).double(),
+    )
     covariances = torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[2.0, -0.5], [-0.5, 0.5]]]).double()
     mixture = FullMixturePrior(weights, means, covariances)
     theirs = MixtureSameFamily(Categorical(weights), MultivariateNormal(means, covariances))

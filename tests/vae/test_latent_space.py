@@ -45,7 +45,9 @@ def test_an_attribute_direction_edits_a_linear_model_as_the_closed_form_says():
     torch.testing.assert_close(decoded, expected)
     # An attribute that goes with another one takes that one along: the share of the difference of its means.
     weights = torch.tensor([1, 0, 0, 1]).bool().repeat(5)  # f_1 and f_2 always together
-    both = latent.attribute_direction(codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)])
+    both = latent.attribute_direction(
+        codes[weights & (factors[:, 0] == 1)], codes[weights & (factors[:, 0] == 0)]
+    )
     torch.testing.assert_close(both, double([9.0, 0.25]))
 
 
@@ -73,7 +75,9 @@ def test_manifold_grid_known_answers(known):
 
 def test_p_values_and_uniformity_against_scipy():
     codes = 1.3 * torch.randn(500, 3, dtype=torch.float64) + 0.2
-    np.testing.assert_allclose(latent.p_values(codes).numpy(), stats.norm.cdf(codes.numpy()), atol=1e-12)
+    np.testing.assert_allclose(
+        latent.p_values(codes).numpy(), stats.norm.cdf(codes.numpy()), atol=1e-12
+    )
     expected = [stats.kstest(column, "norm").statistic for column in codes.numpy().T]
     np.testing.assert_allclose(latent.uniformity(codes).numpy(), expected, atol=1e-12)
     assert latent.uniformity(torch.randn(5000, 2)).max() < 0.05
@@ -100,7 +104,9 @@ def test_recall_of_separate_clusters_and_of_noise():
     codes = torch.eye(4)[labels] * 20 + torch.randn(400, 4)
     assert latent.recall_at_k(codes[:100], labels[:100], codes[100:], labels[100:]) == 1.0
     noise = torch.randn(400, 4)
-    assert latent.recall_at_k(noise[:100], labels[:100], noise[100:], labels[100:]) == pytest.approx(0.25, abs=0.15)
+    assert latent.recall_at_k(
+        noise[:100], labels[:100], noise[100:], labels[100:]
+    ) == pytest.approx(0.25, abs=0.15)
 
 
 def test_roughness_of_a_linear_decoder_is_its_stretch():
@@ -126,7 +132,10 @@ def test_edit_keeps_its_five_steps():
         (lambda: latent.traverse(torch.zeros(3), (5,), torch.zeros(2)), "between 0 and 2"),
         (lambda: latent.traverse(torch.zeros(3), (0, 1, 2), torch.zeros(2)), "one or two"),
         (lambda: latent.manifold_grid(0), "side"),
-        (lambda: latent.attribute_direction(torch.zeros(0, 2), torch.zeros(1, 2)), "with and without"),
+        (
+            lambda: latent.attribute_direction(torch.zeros(0, 2), torch.zeros(1, 2)),
+            "with and without",
+        ),
         (lambda: latent.box_samples(torch.zeros(2, 2), 0), "count"),
         (lambda: latent.nearest(torch.zeros(1, 2), torch.zeros(3, 2), 4), "between 1 and 3"),
     ],

@@ -15,7 +15,12 @@ DIMS = {"c": 3, "s_v": 2, "s_a": 4}
 
 
 def _latents(n: int = 5) -> LatentSet:
-    return LatentSet({name: DiagonalGaussian(torch.randn(n, dim), torch.randn(n, dim)) for name, dim in DIMS.items()})
+    return LatentSet(
+        {
+            name: DiagonalGaussian(torch.randn(n, dim), torch.randn(n, dim))
+            for name, dim in DIMS.items()
+        }
+    )
 
 
 def _torchs(latents: LatentSet) -> dict[str, Independent]:
@@ -32,7 +37,9 @@ def test_log_prob_and_kl_are_torchs() -> None:
         "s_a": (7, 5, 4),
     }
     theirs, theirs_prior = _torchs(posterior), _torchs(prior)
-    torch.testing.assert_close(posterior.log_prob(z), sum(theirs[name].log_prob(z[name]) for name in z))
+    torch.testing.assert_close(
+        posterior.log_prob(z), sum(theirs[name].log_prob(z[name]) for name in z)
+    )
     for name, kl in posterior.divergence(prior).items():
         torch.testing.assert_close(kl, kl_divergence(theirs[name], theirs_prior[name]))
         torch.testing.assert_close(posterior.kl_by_dimension(prior)[name].sum(), kl.mean())
@@ -50,15 +57,22 @@ def test_each_latent_may_have_a_divergence_of_its_own() -> None:
 
 def test_the_jensen_shannon_divergences_far_apart() -> None:
     """Jointly it sits at ln 2; by dimension at L ln 2; the geometric one is 1/8 of the squared distance."""
-    far, near = (DiagonalGaussian(torch.full((1, 4), shift), torch.zeros(1, 4)) for shift in (20.0, 0.0))
+    far, near = (
+        DiagonalGaussian(torch.full((1, 4), shift), torch.zeros(1, 4)) for shift in (20.0, 0.0)
+    )
     assert divergence(far, near, "js", 100).item() == pytest.approx(math.log(2), abs=1e-6)
-    assert divergence(far, near, "dimension_js", 100).item() == pytest.approx(4 * math.log(2), abs=1e-5)
+    assert divergence(far, near, "dimension_js", 100).item() == pytest.approx(
+        4 * math.log(2), abs=1e-5
+    )
     assert divergence(far, near, "geometric_js").item() == pytest.approx(4 * 20**2 / 8)
 
 
 def test_the_divergence_by_dimension_is_that_of_each_dimension_alone() -> None:
     """Against quadrature of one dimension, and L times it for L equal ones."""
-    p, q = DiagonalGaussian(torch.zeros(1, 1), torch.zeros(1, 1)), DiagonalGaussian(torch.ones(1, 1), torch.ones(1, 1))
+    p, q = (
+        DiagonalGaussian(torch.zeros(1, 1), torch.zeros(1, 1)),
+        DiagonalGaussian(torch.ones(1, 1), torch.ones(1, 1)),
+    )
     x = torch.linspace(-25, 25, 200_001, dtype=torch.float64)
     densities = [Normal(each.mean.item(), each.std.item()).log_prob(x) for each in (p, q)]
     mixture = torch.logsumexp(torch.stack(densities), 0) - math.log(2)
@@ -75,7 +89,12 @@ def test_swap_and_placing_take_whole_latents_and_whole_rows() -> None:
     assert swapped["c"] is other["c"]
     assert swapped["s_v"] is mine["s_v"]
     known = torch.tensor([True, False, False, True, False])
-    seen = LatentSet({name: DiagonalGaussian(each.mean[known], each.logvar[known]) for name, each in mine.items()})
+    seen = LatentSet(
+        {
+            name: DiagonalGaussian(each.mean[known], each.logvar[known])
+            for name, each in mine.items()
+        }
+    )
     merged = seen.placed_at(known.nonzero().squeeze(1), other)
     for name, each in merged.items():
         assert torch.equal(each.mean[known], mine[name].mean[known])
@@ -86,22 +105,38 @@ def test_active_units_are_the_dimensions_that_vary() -> None:
     means = torch.stack([torch.randn(500), torch.zeros(500)], 1)
     posterior = LatentSet({"z": DiagonalGaussian(means, torch.zeros_like(means))})
     assert posterior.active_units()["z"].tolist() == [True, False]
-    assert posterior.kl_by_dimension()["z"].tolist() == pytest.approx([0.5 * (means[:, 0] ** 2).mean().item(), 0.0])
+    assert posterior.kl_by_dimension()["z"].tolist() == pytest.approx(
+        [0.5 * (means[:, 0] ** 2).mean().item(), 0.0]
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: LatentSet({}), "at least one latent"),
-        (lambda: _latents().swap(_latents(), ["s_x"]), "unknown latent s_x: choose from c, s_v, s_a"),
-        (lambda: _latents().divergence(_latents(), {"d": "kl"}), "unknown latent d"),
-        (lambda: _latents().divergence(_latents(), "hellinger"), "unknown divergence 'hellinger': choose from kl"),
         (
-            lambda: _latents().divergence({name: StandardNormal(dim) for name, dim in DIMS.items()}, "geometric_js"),
+            lambda: _latents().swap(_latents(), ["s_x"]),
+            "unknown latent s_x: choose from c, s_v, s_a",
+        ),
+        (lambda: _latents().divergence(_latents(), {"d": "kl"}), "unknown latent d"),
+        (
+            lambda: _latents().divergence(_latents(), "hellinger"),
+            "unknown divergence 'hellinger': choose from kl",
+        ),
+        (
+            lambda: _latents().divergence(
+                {name: StandardNormal(dim) for name, dim in DIMS.items()}, "geometric_js"
+            ),
             "geometric_js is not defined for a DiagonalGaussian and a StandardNormal",
         ),
-        (lambda: LatentSet({"z": GumbelCategorical(torch.zeros(2, 3, 4))}).rsample(3), "not GumbelCategorical"),
-        (lambda: LatentSet({"z": GumbelCategorical(torch.zeros(2, 3, 4))}).kl_by_dimension(), "needs a DiagonalGauss"),
+        (
+            lambda: LatentSet({"z": GumbelCategorical(torch.zeros(2, 3, 4))}).rsample(3),
+            "not GumbelCategorical",
+        ),
+        (
+            lambda: LatentSet({"z": GumbelCategorical(torch.zeros(2, 3, 4))}).kl_by_dimension(),
+            "needs a DiagonalGauss",
+        ),
         (lambda: _latents().rsample(0), "num_samples must be at least 1"),
         (lambda: active_units(torch.zeros(1, 3)), "at least 2 samples"),
     ],

@@ -43,7 +43,9 @@ def model(request):
     """A VAE of four numbers and two latents under each prior."""
     torch.manual_seed(0)
     prior = PRIORS.get(request.param).for_events(2, (4,))
-    model = VAE(GaussianHead(4, 2), nn.Linear(2, 4), 2, likelihood=GaussianLikelihood(2.0), prior=prior).double()
+    model = VAE(
+        GaussianHead(4, 2), nn.Linear(2, 4), 2, likelihood=GaussianLikelihood(2.0), prior=prior
+    ).double()
     scrambled(model.prior)
     with torch.no_grad():  # posteriors of one width around 0: good proposals that fit on the plane
         model.encoder.logvar.weight.zero_()
@@ -88,8 +90,12 @@ def test_every_score_asks_the_models_prior(model, plane):
         evidence = (scores + log_p).logsumexp(0) + math.log(area)
         elbo = (log_q.exp() * scores).sum(0) * area - kl
         torch.testing.assert_close(model.prior.kl(posterior, 40_000), kl, rtol=0, atol=0.05)
-        torch.testing.assert_close(model(x.repeat(20_000, 1)).elbo.view(-1, 3).mean(0), elbo, rtol=0, atol=0.1)
-        torch.testing.assert_close(model.log_likelihood(x, num_samples=20_000), evidence, rtol=0, atol=0.05)
+        torch.testing.assert_close(
+            model(x.repeat(20_000, 1)).elbo.view(-1, 3).mean(0), elbo, rtol=0, atol=0.1
+        )
+        torch.testing.assert_close(
+            model.log_likelihood(x, num_samples=20_000), evidence, rtol=0, atol=0.05
+        )
         report = bound_report(model, x, num_samples=20_000)
     assert report["negative_elbo"] == pytest.approx(-elbo.mean().item(), abs=0.1)
     assert report["kl"] == pytest.approx(kl.mean().item(), abs=0.05)
@@ -118,7 +124,10 @@ def test_the_vamp_prior_is_the_mixture_of_the_pseudo_inputs_posteriors():
     prior = VampPrior(2, (4,), components=3)
     model = VAE(GaussianHead(4, 2), nn.Linear(2, 4), 2, prior=prior)
     z = torch.randn(7, 2)
-    experts = [DiagonalGaussian(p.mean.expand(7, 2), p.logvar.expand(7, 2)) for p in map(model.encode, prior.inputs)]
+    experts = [
+        DiagonalGaussian(p.mean.expand(7, 2), p.logvar.expand(7, 2))
+        for p in map(model.encode, prior.inputs)
+    ]
     torch.testing.assert_close(prior.log_prob(z), GaussianMixture.of(experts).log_prob(z))
     prior.log_prob(z).sum().backward()
     assert prior.inputs.grad.abs().min() > 0
@@ -142,7 +151,11 @@ def test_the_vamp_prior_shares_the_encoder_without_keeping_it_twice():
 def test_training_with_a_learnt_prior_beats_the_standard_normal_on_two_far_groups(name):
     """Data in two groups: a prior that learns where codes lie explains it in fewer nats."""
     torch.manual_seed(2)
-    x = torch.where(torch.rand(1000, 1) < 0.5, 4.0, -4.0) * torch.ones(4) + 0.3 * torch.randn(1000, 4) + 2.0
+    x = (
+        torch.where(torch.rand(1000, 1) < 0.5, 4.0, -4.0) * torch.ones(4)
+        + 0.3 * torch.randn(1000, 4)
+        + 2.0
+    )
     scores = {}
     for each in ("standard_normal", name):
         torch.manual_seed(0)
@@ -150,7 +163,12 @@ def test_training_with_a_learnt_prior_beats_the_standard_normal_on_two_far_group
         encoder = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), GaussianHead(16, 2))
         likelihood = GaussianLikelihood(0.09)
         model = VAE(encoder, nn.Linear(2, 4, bias=False), 2, likelihood=likelihood, prior=prior)
-        fit(model, {"x": x}, FitSettings(epochs=25, learning_rate=1e-2, device="cpu"), progress=False)
+        fit(
+            model,
+            {"x": x},
+            FitSettings(epochs=25, learning_rate=1e-2, device="cpu"),
+            progress=False,
+        )
         scores[each] = bound_report(model, x[:300], num_samples=100)["negative_iwae_100"]
     assert scores[name] < scores["standard_normal"] - 0.3
 
@@ -174,7 +192,12 @@ def test_free_bits_keep_latents_in_use_and_leave_the_elbo_a_bound():
         torch.manual_seed(0)
         model = mlp_vae((1, 8, 8), 32, 8, beta=6.0)
         model.free_bits = nats
-        fit(model, {"x": x}, FitSettings(epochs=15, learning_rate=3e-3, device="cpu"), progress=False)
+        fit(
+            model,
+            {"x": x},
+            FitSettings(epochs=15, learning_rate=3e-3, device="cpu"),
+            progress=False,
+        )
         kl = model.encode(x).kl_per_dimension().mean(0)
         used[nats] = int((kl > 0.3).sum())
         output = model(x, "mean")
@@ -188,7 +211,9 @@ def test_free_bits_of_a_prior_without_dimensions_are_one_floor_for_all():
     model = VAE(GaussianHead(4, 2), nn.Linear(2, 4), 2, prior=FlowPrior(2), free_bits=100.0)
     x = torch.rand(3, 4)
     output = model(x)
-    assert output.loss.item() == pytest.approx(200.0 - output.log_likelihood.mean().item(), rel=1e-5)
+    assert output.loss.item() == pytest.approx(
+        200.0 - output.log_likelihood.mean().item(), rel=1e-5
+    )
     assert output.kl.mean().item() < 100
 
 
@@ -196,14 +221,23 @@ def test_free_bits_of_a_prior_without_dimensions_are_one_floor_for_all():
     ("call", "message"),
     [
         (lambda: VampPrior(2, (4,)).log_prob(torch.zeros(1, 2)), "give it to VAE"),
-        (lambda: MVAE({"a": nn.Identity()}, {"a": nn.Identity()}, 2, prior=VampPrior(2, (4,))), "one encoder"),
+        (
+            lambda: MVAE({"a": nn.Identity()}, {"a": nn.Identity()}, 2, prior=VampPrior(2, (4,))),
+            "one encoder",
+        ),
         (lambda: build_vae(ModelSettings(name="mopoe", prior="vamp"), (1, 8, 8)), "one encoder"),
-        (lambda: build_vae(ModelSettings(name="mixture_vae", prior="vamp"), (1, 8, 8)), "one encoder"),
+        (
+            lambda: build_vae(ModelSettings(name="mixture_vae", prior="vamp"), (1, 8, 8)),
+            "one encoder",
+        ),
         (lambda: FlowPrior(1), "at least 2, got 1"),
         (lambda: FlowPrior(2, layers=0), "layers must be at least 1"),
         (lambda: GaussianMixturePrior(2, components=0), "components must be at least 1"),
         (lambda: VampPrior(2, (4,), components=0), "components must be at least 1"),
-        (lambda: mlp_vae((4,), 4, 2).__class__(nn.Identity(), nn.Identity(), 2, free_bits=-1.0), "free bits must be"),
+        (
+            lambda: mlp_vae((4,), 4, 2).__class__(nn.Identity(), nn.Identity(), 2, free_bits=-1.0),
+            "free bits must be",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(call, message):

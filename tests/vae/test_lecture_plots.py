@@ -58,5 +58,7 @@ def test_every_class_has_its_colour_and_name():
 
 def test_a_canvas_as_a_picture():
     canvas = torch.rand(3, 4, 6)
-    np.testing.assert_array_equal(lectures.as_picture(canvas), (canvas.movedim(0, -1) * 255).round().byte().numpy())
+    np.testing.assert_array_equal(
+        lectures.as_picture(canvas), (canvas.movedim(0, -1) * 255).round().byte().numpy()
+    )
     assert lectures.as_picture(canvas[:1]).mode == "L"

@@ -38,4 +38,6 @@ def test_where_it_lives(where: str) -> None:
 
 if __name__ == "__main__":
     for number, each in sorted(ROWS.items()):
-        print(f"| {number} | {each.document} | {each.claim} | {each.where or 'not here: ' + each.reason} |")
+        print(
+            f"| {number} | {each.document} | {each.claim} | {each.where or 'not here: ' + each.reason} |"
+        )

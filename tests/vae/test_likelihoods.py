@@ -16,10 +16,15 @@ from ecmvae.vae.likelihoods import (
 
 
 def test_bernoulli_against_the_formula():
-    x, logits = torch.rand(3, 1, 2, 2, dtype=torch.float64), torch.randn(3, 1, 2, 2, dtype=torch.float64)
+    x, logits = (
+        torch.rand(3, 1, 2, 2, dtype=torch.float64),
+        torch.randn(3, 1, 2, 2, dtype=torch.float64),
+    )
     p = special.expit(logits.numpy())
     expected = (x.numpy() * np.log(p) + (1 - x.numpy()) * np.log(1 - p)).sum((1, 2, 3))
-    np.testing.assert_allclose(BernoulliLikelihood().log_prob(logits, x).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        BernoulliLikelihood().log_prob(logits, x).numpy(), expected, atol=1e-12
+    )
 
 
 def test_bernoulli_stays_finite_for_sure_logits():
@@ -30,10 +35,15 @@ def test_bernoulli_stays_finite_for_sure_logits():
 def test_gaussian_known_answer_and_scipy(known):
     case = known("latent_ops")["gaussian_nll"]
     likelihood = GaussianLikelihood(case["c"])
-    x, f = torch.tensor([case["x"]], dtype=torch.float64), torch.tensor([case["f"]], dtype=torch.float64)
+    x, f = (
+        torch.tensor([case["x"]], dtype=torch.float64),
+        torch.tensor([case["f"]], dtype=torch.float64),
+    )
     assert -likelihood.log_prob(f, x).item() == pytest.approx(case["value_with_constant"], abs=1e-9)
     constant = 0.5 * x.numel() * math.log(2 * math.pi * case["c"])
-    assert -likelihood.log_prob(f, x).item() - constant == pytest.approx(case["value_sse_over_2c"], abs=1e-9)
+    assert -likelihood.log_prob(f, x).item() - constant == pytest.approx(
+        case["value_sse_over_2c"], abs=1e-9
+    )
     images, means = torch.randn(2, 4, 3, 5, dtype=torch.float64)
     expected = stats.norm(means.numpy(), math.sqrt(case["c"])).logpdf(images.numpy()).sum((1, 2))
     np.testing.assert_allclose(likelihood.log_prob(means, images).numpy(), expected, atol=1e-10)
@@ -69,7 +79,9 @@ def test_leading_samples_score_one_by_one(likelihood, parameters, x):
     decoded, data = torch.randn(parameters), torch.rand(x)
     together = likelihood.log_prob(decoded, data)
     assert together.shape == (7, 3)
-    torch.testing.assert_close(together, torch.stack([likelihood.log_prob(row, data) for row in decoded]))
+    torch.testing.assert_close(
+        together, torch.stack([likelihood.log_prob(row, data) for row in decoded])
+    )
 
 
 def test_samples_have_the_mean():
@@ -85,14 +97,20 @@ def test_samples_have_the_mean():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: BernoulliLikelihood().check(torch.tensor([[0.0, 255.0]])), "divide 8-bit images by 255"),
+        (
+            lambda: BernoulliLikelihood().check(torch.tensor([[0.0, 255.0]])),
+            "divide 8-bit images by 255",
+        ),
         (lambda: BernoulliLikelihood().check(torch.tensor([[-0.1, 0.5]])), r"\[0, 1\]"),
         (lambda: BernoulliLikelihood().check(torch.tensor([[math.nan, 0.5]])), r"\[0, 1\]"),
         (lambda: GaussianLikelihood().check(torch.tensor([[math.nan]])), "NaN"),
         (lambda: HeteroscedasticGaussianLikelihood().check(torch.tensor([[math.inf]])), "infinity"),
         (lambda: CategoricalLikelihood().check(torch.tensor([[0.5, 0.5]])), "one_hot"),
         (lambda: CategoricalLikelihood().check(torch.tensor([[1.0, 1.0]])), "one_hot"),
-        (lambda: BernoulliLikelihood().log_prob(torch.zeros(2, 784), torch.zeros(2, 1, 28, 28)), "does not match"),
+        (
+            lambda: BernoulliLikelihood().log_prob(torch.zeros(2, 784), torch.zeros(2, 1, 28, 28)),
+            "does not match",
+        ),
         (lambda: GaussianLikelihood(0.0), "variance"),
     ],
 )

@@ -48,7 +48,9 @@ def test_linear_vae_reaches_the_optimum_with_the_exact_expectation(known, data):
     minimise(model, loss, steps=30)
     assert max(values) <= best + 1e-9  # a bound never passes the best log-likelihood
     assert values[-1] == pytest.approx(best, abs=1e-3)
-    assert sorted(model(data).posterior.variance[0].tolist()) == pytest.approx(sorted(known("ppca")["q_var"]), abs=1e-3)
+    assert sorted(model(data).posterior.variance[0].tolist()) == pytest.approx(
+        sorted(known("ppca")["q_var"]), abs=1e-3
+    )
 
 
 def test_linear_vae_reaches_the_optimum_with_sampling(known, data):

@@ -18,7 +18,9 @@ def mixture():
 
 
 def as_torch(mixture):
-    components = Independent(Normal(mixture.components.mean.movedim(0, 1), mixture.components.std.movedim(0, 1)), 1)
+    components = Independent(
+        Normal(mixture.components.mean.movedim(0, 1), mixture.components.std.movedim(0, 1)), 1
+    )
     return MixtureSameFamily(Categorical(logits=mixture.log_weights.movedim(0, 1)), components)
 
 
@@ -34,7 +36,9 @@ def test_known_answers_of_a_one_dimensional_mixture(known):
     assert log_prob.tolist() == pytest.approx(case["logpdf"], abs=1e-7)
     assert mixture.mean.item() == pytest.approx(case["mean"], abs=1e-7)
     grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
-    assert np.trapezoid(mixture.log_prob(grid[:, None]).exp().numpy(), grid.numpy()) == pytest.approx(1.0, abs=1e-9)
+    assert np.trapezoid(
+        mixture.log_prob(grid[:, None]).exp().numpy(), grid.numpy()
+    ) == pytest.approx(1.0, abs=1e-9)
 
 
 def test_log_prob_and_mean_against_torch(mixture):
@@ -82,7 +86,9 @@ def test_components_that_are_not_present_play_no_part():
     torch.testing.assert_close(bound(mixture), q.kl())
     assert torch.isfinite(mixture.kl()).all()
     with pytest.raises(ValueError, match="no component"):
-        GaussianMixture.of_present([q, p], torch.tensor([[True] * 4, [False] * 4]) & torch.tensor([True] * 3 + [False]))
+        GaussianMixture.of_present(
+            [q, p], torch.tensor([[True] * 4, [False] * 4]) & torch.tensor([True] * 3 + [False])
+        )
 
 
 def test_mode_is_the_heaviest_components_mean(mixture):

@@ -29,7 +29,11 @@ def test_closed_form_of_two_gaussians_and_no_bias():
     """Under the RBF kernel exp(-d^2 / 2w), E k of N(0, 2) + m is sqrt(w / (w + 2)) exp(-m^2 / (2 (w + 2))), w = L."""
     generator = torch.Generator().manual_seed(1)
     estimates = [
-        mmd(torch.randn(50, 1, generator=generator), 1.5 + torch.randn(40, 1, generator=generator), "rbf")
+        mmd(
+            torch.randn(50, 1, generator=generator),
+            1.5 + torch.randn(40, 1, generator=generator),
+            "rbf",
+        )
         for _ in range(400)
     ]
     expected = 2 * math.sqrt(1 / 3) * (1 - math.exp(-(1.5**2) / 6))

@@ -20,7 +20,10 @@ def test_every_model_is_named(name):
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.(?:py|yaml))`", PAGE))))
 def test_every_named_file_exists(name):
-    assert any((place / name).is_file() for place in (ROOT, ROOT / "ecmvae" / "vae", ROOT / "configs" / "vae"))
+    assert any(
+        (place / name).is_file()
+        for place in (ROOT, ROOT / "ecmvae" / "vae", ROOT / "configs" / "vae")
+    )
 
 
 @pytest.mark.parametrize("example", re.findall(r"```python\n(.*?)```", PAGE, re.S))

@@ -22,9 +22,13 @@ def gaussian():
 def test_density_determinant_and_entropy_against_scipy(gaussian):
     x = torch.randn(7, 4, dtype=torch.float64)
     theirs = stats.multivariate_normal(gaussian.mean.numpy(), gaussian.covariance.numpy())
-    assert gaussian.log_prob(x).tolist() == pytest.approx(theirs.logpdf(x.numpy()).tolist(), abs=1e-10)
+    assert gaussian.log_prob(x).tolist() == pytest.approx(
+        theirs.logpdf(x.numpy()).tolist(), abs=1e-10
+    )
     assert gaussian.log_prob(x[0]).item() == pytest.approx(theirs.logpdf(x[0].numpy()), abs=1e-10)
-    assert gaussian.determinant.item() == pytest.approx(np.linalg.det(gaussian.covariance.numpy()), rel=1e-10)
+    assert gaussian.determinant.item() == pytest.approx(
+        np.linalg.det(gaussian.covariance.numpy()), rel=1e-10
+    )
     assert gaussian.entropy().item() == pytest.approx(theirs.entropy(), abs=1e-10)
 
 
@@ -40,7 +44,9 @@ def test_kl_against_torch_and_the_known_answers(gaussian, known):
 
 def test_one_dimension_is_the_univariate_normal():
     one = MultivariateGaussian(torch.tensor([2.0]).double(), torch.tensor([[9.0]]).double())
-    assert one.log_prob(torch.tensor([5.0]).double()).item() == pytest.approx(stats.norm(2, 3).logpdf(5), abs=1e-12)
+    assert one.log_prob(torch.tensor([5.0]).double()).item() == pytest.approx(
+        stats.norm(2, 3).logpdf(5), abs=1e-12
+    )
 
 
 def test_a_diagonal_covariance_is_the_diagonal_gaussian():
@@ -56,7 +62,9 @@ def test_marginal_is_the_integral_over_the_others(gaussian):
     point = torch.tensor([0.7, 0.2]).double()
     axis = torch.linspace(-25, 25, 401, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
-    full = torch.stack([point[1].expand(len(grid)), grid[:, 0], point[0].expand(len(grid)), grid[:, 1]], 1)
+    full = torch.stack(
+        [point[1].expand(len(grid)), grid[:, 0], point[0].expand(len(grid)), grid[:, 1]], 1
+    )
     integral = gaussian.log_prob(full).exp().sum() * (axis[1] - axis[0]) ** 2
     assert two.log_prob(point).exp().item() == pytest.approx(integral.item(), rel=1e-6)
 
@@ -105,8 +113,14 @@ def test_a_fit_is_the_maximum_of_the_likelihood(gaussian):
     ("call", "message"),
     [
         (lambda g: MultivariateGaussian(torch.zeros(2), torch.eye(3)), "2x2 covariance"),
-        (lambda g: MultivariateGaussian(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])), "symmetric"),
-        (lambda g: MultivariateGaussian(torch.zeros(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])), "positive definite"),
+        (
+            lambda g: MultivariateGaussian(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.0, 1.0]])),
+            "symmetric",
+        ),
+        (
+            lambda g: MultivariateGaussian(torch.zeros(2), torch.tensor([[1.0, 2.0], [2.0, 1.0]])),
+            "positive definite",
+        ),
         (lambda g: g.marginal([0, 0]), "different variables"),
         (lambda g: g.marginal([4]), "between 0 and 3"),
         (lambda g: g.conditional([0, 1, 2, 3], torch.zeros(4).double()), "nothing is left"),

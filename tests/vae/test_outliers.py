@@ -19,7 +19,9 @@ from ecmvae.vae.outliers import (
 def test_scores_are_the_negative_bounds():
     x = torch.rand(7, 6)
     autoencoder = mlp_autoencoder((6,), 8, 2).eval()
-    torch.testing.assert_close(outlier_scores(autoencoder, x, batch_size=3), -autoencoder(x).log_likelihood)
+    torch.testing.assert_close(
+        outlier_scores(autoencoder, x, batch_size=3), -autoencoder(x).log_likelihood
+    )
     model = mlp_vae((6,), 8, 2).eval()
     torch.manual_seed(0)
     expected = -model.log_likelihood(x, num_samples=5)
@@ -36,7 +38,10 @@ def test_noise_stands_out_from_digits():
         model(images[torch.randint(1200, (100,))]).loss.backward()
         optimizer.step()
     model.eval()
-    calibration, inliers = outlier_scores(model, images[1200:1500]), outlier_scores(model, images[1500:])
+    calibration, inliers = (
+        outlier_scores(model, images[1200:1500]),
+        outlier_scores(model, images[1500:]),
+    )
     noise = outlier_scores(model, torch.rand(200, 64))
     scores = torch.cat([inliers, noise])
     assert auroc(scores, torch.arange(len(scores)) >= len(inliers)) > 0.99
@@ -87,7 +92,9 @@ def test_weights_of_many_dimensions_do_not_degenerate():
     rare = torch.arange(2000) < 40
     codes[rare, 50:53] += 4.0
     plain = rarity_weights(codes, dimensions=None, effective_share=0.0)
-    assert plain.max() / plain.sum() > 0.1  # the bare product: one sample of 2,000 has a tenth of all weight
+    assert (
+        plain.max() / plain.sum() > 0.1
+    )  # the bare product: one sample of 2,000 has a tenth of all weight
     for share in (0.1, 0.4):
         weights = rarity_weights(codes, dimensions=10, effective_share=share)
         assert effective_sample_size(weights.log()) / 2000 == pytest.approx(share, rel=1e-6)
@@ -111,7 +118,10 @@ def test_memorisation_tells_copies_from_fresh_samples():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: outlier_scores(mlp_vae((4,), 8, 2), torch.rand(2, 4), num_samples=0), "num_samples"),
+        (
+            lambda: outlier_scores(mlp_vae((4,), 8, 2), torch.rand(2, 4), num_samples=0),
+            "num_samples",
+        ),
         (lambda: OutlierThreshold.calibrate(torch.rand(4), 1.0), "between 0 and 1"),
         (lambda: OutlierThreshold.calibrate(torch.rand(0), 0.1), "inlier scores"),
         (lambda: rarity_weights(torch.rand(4, 2), bins=0), "bins"),

@@ -20,14 +20,18 @@ def test_canvas_places_every_image(tmp_path):
     saved = Image.open(tmp_path / "grid.png")
     assert saved.size == (30, 16)
     assert saved.text["command"] == "make it"
-    np.testing.assert_allclose(np.asarray(saved)[::2, ::2] / 255, canvas[0].numpy(), atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(
+        np.asarray(saved)[::2, ::2] / 255, canvas[0].numpy(), atol=0.5 / 255 + 1e-6
+    )
 
 
 def test_colour_canvas(tmp_path):
     canvas = torch.rand(3, 4, 6)
     plots.save_canvas(canvas, tmp_path / "rgb.png")
     pixels = np.asarray(Image.open(tmp_path / "rgb.png"))
-    np.testing.assert_allclose(np.moveaxis(pixels, -1, 0) / 255, canvas.numpy(), atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(
+        np.moveaxis(pixels, -1, 0) / 255, canvas.numpy(), atol=0.5 / 255 + 1e-6
+    )
 
 
 def test_scatter_has_every_point_under_its_class():

@@ -33,7 +33,9 @@ class TwoHumps(Prior):
         self.means = nn.Parameter(torch.tensor(MEANS, dtype=torch.float64))
 
     def log_prob(self, z):
-        humps = torch.distributions.Normal(self.means.to(z.dtype), torch.tensor(STDS, dtype=z.dtype))
+        humps = torch.distributions.Normal(
+            self.means.to(z.dtype), torch.tensor(STDS, dtype=z.dtype)
+        )
         weights = torch.tensor(WEIGHTS, dtype=z.dtype).log()
         return torch.logsumexp(humps.log_prob(z.unsqueeze(-1)) + weights, -1).sum(-1)
 
@@ -48,7 +50,9 @@ class TwoHumps(Prior):
 def linear_vae(prior, variance=0.4):
     """One latent and a linear decoder: under `TwoHumps` log p(x) is that of a mixture of two Gaussians."""
     torch.manual_seed(3)
-    model = VAE(GaussianHead(2, 1), nn.Linear(1, 2), 1, likelihood=GaussianLikelihood(variance), prior=prior).double()
+    model = VAE(
+        GaussianHead(2, 1), nn.Linear(1, 2), 1, likelihood=GaussianLikelihood(variance), prior=prior
+    ).double()
     with torch.no_grad():
         model.decoder.weight.copy_(torch.tensor([[1.0], [-0.5]]))
         model.encoder.mean.weight.copy_(torch.tensor([[0.8, -0.4]]))  # roughly the true posterior
@@ -60,7 +64,8 @@ def exact_log_prob(model, x, variance=0.4):
     weight, bias = model.decoder.weight.detach(), model.decoder.bias.detach()
     humps = [
         torch.distributions.MultivariateNormal(
-            weight[:, 0] * mean + bias, std**2 * weight @ weight.T + variance * torch.eye(2, dtype=torch.float64)
+            weight[:, 0] * mean + bias,
+            std**2 * weight @ weight.T + variance * torch.eye(2, dtype=torch.float64),
         ).log_prob(x)
         + math.log(share)
         for mean, std, share in zip(MEANS, STDS, WEIGHTS, strict=True)
@@ -70,7 +75,9 @@ def exact_log_prob(model, x, variance=0.4):
 
 def quadrature_kl(posterior, prior):
     """KL of (n, 1) Gaussians by the trapezoid rule."""
-    z = torch.linspace(-15, 15, 6001, dtype=torch.float64)[:, None, None].expand(-1, len(posterior.mean), 1)
+    z = torch.linspace(-15, 15, 6001, dtype=torch.float64)[:, None, None].expand(
+        -1, len(posterior.mean), 1
+    )
     log_q = posterior.log_prob(z)
     return torch.trapezoid(log_q.exp() * (log_q - prior.log_prob(z)), z[:, 0, 0], dim=0)
 
@@ -86,7 +93,9 @@ def test_the_standard_normal_is_the_default_and_changes_nothing():
 
 def test_kl_without_a_closed_form_reaches_quadrature():
     prior = TwoHumps(1)
-    posterior = DiagonalGaussian(*torch.tensor([[[0.3], [-2.0], [4.0]], [[0.1], [-1.5], [0.5]]], dtype=torch.float64))
+    posterior = DiagonalGaussian(
+        *torch.tensor([[[0.3], [-2.0], [4.0]], [[0.1], [-1.5], [0.5]]], dtype=torch.float64)
+    )
     with torch.no_grad():
         expected = quadrature_kl(posterior, prior)
         torch.testing.assert_close(prior.kl(posterior, 100_000), expected, rtol=0, atol=0.03)
@@ -98,7 +107,10 @@ def test_a_users_prior_is_trained_scored_and_sampled_right():
     model = linear_vae(TwoHumps(1)).eval()
     torch.manual_seed(0)
     with torch.no_grad():
-        x = model.decode(model.prior.sample(400, model.decoder.weight)) + 0.4**0.5 * torch.randn(400, 2).double()
+        x = (
+            model.decode(model.prior.sample(400, model.decoder.weight))
+            + 0.4**0.5 * torch.randn(400, 2).double()
+        )
         posterior, exact = model.encode(x), exact_log_prob(model, x)
         kl = quadrature_kl(posterior, model.prior)
         report = bound_report(model, x, num_samples=400)
@@ -122,18 +134,24 @@ def test_a_users_prior_is_trained_scored_and_sampled_right():
 
 
 def test_a_mixture_posterior_is_held_against_the_models_prior():
-    model = MixtureVAE(MixtureHead(2, 1, 2), nn.Linear(1, 2), 1, prior=TwoHumps(1), likelihood=GaussianLikelihood())
+    model = MixtureVAE(
+        MixtureHead(2, 1, 2), nn.Linear(1, 2), 1, prior=TwoHumps(1), likelihood=GaussianLikelihood()
+    )
     model, x = model.double(), torch.randn(5, 2).double()
     with torch.no_grad():
         elbo = model(x.repeat(4000, 1)).elbo.view(4000, 5).mean(0)
-        torch.testing.assert_close(elbo, model.log_weights(x, num_samples=10_000).mean(0), rtol=0.02, atol=0.15)
+        torch.testing.assert_close(
+            elbo, model.log_weights(x, num_samples=10_000).mean(0), rtol=0.02, atol=0.15
+        )
 
 
 def test_a_linear_vae_scores_against_its_prior():
     model, x = LinearVAE(2, 1, TwoHumps(1)).double(), torch.randn(5, 2).double()
     with torch.no_grad():
         estimate = model(x.repeat(4000, 1)).kl.view(4000, 5).mean(0)
-        torch.testing.assert_close(estimate, quadrature_kl(model.encode(x), model.prior), rtol=0, atol=0.15)
+        torch.testing.assert_close(
+            estimate, quadrature_kl(model.encode(x), model.prior), rtol=0, atol=0.15
+        )
 
 
 @pytest.mark.parametrize("kind", ["mvae", "jmvae", "mmvae", "mopoe", "dmvae", "mmvae_plus"])
@@ -195,12 +213,29 @@ def test_categorical_latents_are_drawn_from_the_uniform_categorical():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: VAE(GaussianHead(2, 1), nn.Linear(1, 2), 1, prior=TwoHumps(2)), "over 2 latents, the model has 1"),
+        (
+            lambda: VAE(GaussianHead(2, 1), nn.Linear(1, 2), 1, prior=TwoHumps(2)),
+            "over 2 latents, the model has 1",
+        ),
         (lambda: StandardNormal(0), "at least 1"),
-        (lambda: StandardNormal(4).kl(GumbelCategorical(torch.zeros(1, 2, 2))), "prior=UniformCategorical"),
-        (lambda: TwoHumps(4).kl(GumbelCategorical(torch.zeros(1, 2, 2))), "posterior with a density"),
-        (lambda: UniformCategorical(2, 2).kl(DiagonalGaussian(torch.zeros(1, 4), torch.zeros(1, 4))), "categorical"),
-        (lambda: MMJSD({"a": nn.Identity()}, {"a": nn.Identity()}, 1, prior=TwoHumps(1)), "standard normal prior"),
+        (
+            lambda: StandardNormal(4).kl(GumbelCategorical(torch.zeros(1, 2, 2))),
+            "prior=UniformCategorical",
+        ),
+        (
+            lambda: TwoHumps(4).kl(GumbelCategorical(torch.zeros(1, 2, 2))),
+            "posterior with a density",
+        ),
+        (
+            lambda: UniformCategorical(2, 2).kl(
+                DiagonalGaussian(torch.zeros(1, 4), torch.zeros(1, 4))
+            ),
+            "categorical",
+        ),
+        (
+            lambda: MMJSD({"a": nn.Identity()}, {"a": nn.Identity()}, 1, prior=TwoHumps(1)),
+            "standard normal prior",
+        ),
     ],
 )
 def test_a_prior_that_does_not_fit_is_refused(call, message):

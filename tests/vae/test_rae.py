@@ -25,10 +25,18 @@ def test_the_l2_loss_by_hand():
 
 
 def test_the_gradient_penalty_estimates_the_jacobians_norm():
-    model, code = rae(regulariser="gradient").double(), torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    exact = [torch.autograd.functional.jacobian(model.decoder, each[None]).square().sum().item() for each in code]
+    model, code = (
+        rae(regulariser="gradient").double(),
+        torch.randn(3, 2, dtype=torch.float64, requires_grad=True),
+    )
+    exact = [
+        torch.autograd.functional.jacobian(model.decoder, each[None]).square().sum().item()
+        for each in code
+    ]
     decoded = model.decoder(code)
-    draws = torch.stack([squared_jacobian(decoded, code, torch.randn_like(decoded)) for _ in range(4000)])
+    draws = torch.stack(
+        [squared_jacobian(decoded, code, torch.randn_like(decoded)) for _ in range(4000)]
+    )
     error = 5 * draws.std(0) / 4000**0.5
     assert ((draws.mean(0) - torch.tensor(exact)).abs() < error).all()
 
@@ -62,7 +70,9 @@ def test_samples_need_a_density_fitted_to_the_codes():
     assert model.sample(3).shape == (3, 6)
 
 
-@pytest.mark.parametrize("options", [{"code_weight": -1.0}, {"decoder_weight": -1.0}, {"regulariser": "none"}])
+@pytest.mark.parametrize(
+    "options", [{"code_weight": -1.0}, {"decoder_weight": -1.0}, {"regulariser": "none"}]
+)
 def test_bad_settings_are_refused(options):
     with pytest.raises(ValueError, match=r"must be >= 0|choose from l2, gradient"):
         rae(**options)

@@ -19,7 +19,9 @@ def best_channel(beta, signal=4.0, variance=0.25):
     With q(z|x) = N(a x, s), p(z) = N(0, 1) and w^2 = signal - v chosen so that the aggregate posterior is the prior,
     s = beta v / (w^2 + beta v) and a = w / (w^2 + beta v), v the posterior's share.
     """
-    model = VAE(GaussianHead(1, 1), nn.Linear(1, 1), 1, beta=beta, likelihood=GaussianLikelihood(variance)).double()
+    model = VAE(
+        GaussianHead(1, 1), nn.Linear(1, 1), 1, beta=beta, likelihood=GaussianLikelihood(variance)
+    ).double()
     noise = beta * variance  # the mean squared error of the best code at this slope
     w = math.sqrt(signal - noise)
     s = noise / signal
@@ -41,7 +43,9 @@ def test_points_are_shannons_curve_of_a_gaussian():
     x = 2.0 * torch.randn(40_000, 1, generator=generator, dtype=torch.float64)
     x = (x - x.mean()) / x.std() * 2.0
     models = {beta: best_channel(beta) for beta in (0.5, 1.0, 4.0)}
-    curve = rate_distortion_curve({beta: each[0] for beta, each in models.items()}, x, num_samples=3)
+    curve = rate_distortion_curve(
+        {beta: each[0] for beta, each in models.items()}, x, num_samples=3
+    )
     assert [point.beta for point in curve] == [4.0, 1.0, 0.5]  # a large beta has a small rate
     for point in curve:
         _, rate, distortion = models[point.beta]
@@ -60,7 +64,9 @@ def test_the_best_channel_is_a_minimum_of_the_loss():
     model = best_channel(2.0)[0]
     torch.manual_seed(0)
     loss = torch.stack([model(x).loss for _ in range(20)]).mean()
-    gradients = torch.autograd.grad(loss, [model.encoder.mean.weight, model.encoder.logvar.bias, model.decoder.weight])
+    gradients = torch.autograd.grad(
+        loss, [model.encoder.mean.weight, model.encoder.logvar.bias, model.decoder.weight]
+    )
     assert max(each.abs().max().item() for each in gradients) < 0.15
 
 
@@ -68,7 +74,9 @@ def test_a_point_adds_up_to_the_elbo():
     model, x = mlp_vae((6,), 8, 2).eval(), torch.rand(30, 6)
     torch.manual_seed(0)
     point = rate_point(model, x, num_samples=100, batch_size=15)
-    assert point.negative_elbo == pytest.approx(-model.elbo(x, num_samples=2000).mean().item(), abs=0.05)
+    assert point.negative_elbo == pytest.approx(
+        -model.elbo(x, num_samples=2000).mean().item(), abs=0.05
+    )
     assert point.rate == pytest.approx(model.encode(x).kl().mean().item(), rel=1e-5)
 
 
@@ -77,7 +85,11 @@ def test_dominated_points_are_left_out():
         RatePoint(beta=1.0, rate=r, distortion=d)
         for r, d in ((1.0, 5.0), (2.0, 3.0), (2.5, 3.5), (3.0, 3.0), (4.0, 1.0))
     ]
-    assert [(each.rate, each.distortion) for each in undominated(points)] == [(1, 5), (2, 3), (4, 1)]
+    assert [(each.rate, each.distortion) for each in undominated(points)] == [
+        (1, 5),
+        (2, 3),
+        (4, 1),
+    ]
 
 
 def test_bad_input_says_what_to_do():

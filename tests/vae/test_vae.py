@@ -67,7 +67,9 @@ def test_larger_beta_lowers_the_kl_after_training():
 def linear_vae(dim=5, latent=2, variance=0.4):
     """A VAE whose decoder is linear: p(x) = N(b, W W^T + variance I)."""
     encoder = nn.Sequential(MLPEncoder(dim, (8,)), GaussianHead(8, latent))
-    model = VAE(encoder, nn.Linear(latent, dim), latent, likelihood=GaussianLikelihood(variance)).double()
+    model = VAE(
+        encoder, nn.Linear(latent, dim), latent, likelihood=GaussianLikelihood(variance)
+    ).double()
     weight, bias = model.decoder.weight.detach().numpy(), model.decoder.bias.detach().numpy()
     exact = stats.multivariate_normal(bias, weight @ weight.T + variance * np.eye(dim))
     return model, exact
@@ -78,7 +80,9 @@ def test_log_likelihood_estimate_reaches_the_exact_one_from_below():
     x = torch.randn(3, 5, dtype=torch.float64)
     log_p = torch.from_numpy(exact.logpdf(x.numpy()))
     with torch.no_grad():
-        torch.testing.assert_close(model.log_likelihood(x, num_samples=20_000), log_p, rtol=0, atol=0.03)
+        torch.testing.assert_close(
+            model.log_likelihood(x, num_samples=20_000), log_p, rtol=0, atol=0.03
+        )
         elbos = model.log_weights(x, num_samples=2000).mean(0)
         bounds = torch.stack([model.log_likelihood(x, num_samples=10) for _ in range(200)]).mean(0)
     assert (elbos < bounds).all()
@@ -124,7 +128,11 @@ def test_any_encoder_that_ends_in_mean_and_logvar_fits():
 
 def test_ordinary_images_through_convolutions():
     encoder = ConvEncoder(3, (4, 8), 16)
-    model = VAE(nn.Sequential(encoder, GaussianHead(encoder.out_features, 2)), MLPDecoder(2, (8,), (3, 16, 16)), 2)
+    model = VAE(
+        nn.Sequential(encoder, GaussianHead(encoder.out_features, 2)),
+        MLPDecoder(2, (8,), (3, 16, 16)),
+        2,
+    )
     x = torch.rand(4, 3, 16, 16)
     assert model.reconstruct(x).shape == x.shape
     with pytest.raises(ValueError, match="one sample"):
@@ -166,7 +174,9 @@ def test_conditional_prior_may_learn_from_the_condition():
     output = model(x, y)
     torch.testing.assert_close(output.kl, model.encode(x, y).kl(model.prior(y)))
     elbos = torch.stack([model(x, y).elbo for _ in range(200)]).mean(0)
-    torch.testing.assert_close(model.log_weights(x, y, num_samples=2000).mean(0), elbos, rtol=0, atol=0.3)
+    torch.testing.assert_close(
+        model.log_weights(x, y, num_samples=2000).mean(0), elbos, rtol=0, atol=0.3
+    )
     assert model.sample(y).shape == (4, 6)
 
 
@@ -188,7 +198,9 @@ def test_divergences_and_free_bits_meet_latent_by_latent():
     model.free_bits = 50.0
     assert model(x).loss.item() > 100
     model.divergences = {"z": "geometric_js"}
-    with pytest.raises(ValueError, match="geometric_js is not defined"):  # the prior is not a DiagonalGaussian
+    with pytest.raises(
+        ValueError, match="geometric_js is not defined"
+    ):  # the prior is not a DiagonalGaussian
         model(x)
 
 
@@ -207,14 +219,25 @@ def test_posterior_equal_to_prior_gives_zero_kl():
     ("call", "message"),
     [
         (lambda: mlp_vae((4,), 8, 2, beta=-1.0), "beta"),
-        (lambda: ConditionalVAE(nn.Identity(), nn.Identity(), 2, kl_balance=0.8), "no effect on the standard normal"),
-        (lambda: ConditionalVAE(nn.Identity(), nn.Identity(), 2, prior=nn.Identity(), kl_balance=2.0), "share"),
+        (
+            lambda: ConditionalVAE(nn.Identity(), nn.Identity(), 2, kl_balance=0.8),
+            "no effect on the standard normal",
+        ),
+        (
+            lambda: ConditionalVAE(
+                nn.Identity(), nn.Identity(), 2, prior=nn.Identity(), kl_balance=2.0
+            ),
+            "share",
+        ),
         (lambda: mlp_vae((4,), 8, 2)(torch.full((2, 4), 1.5)), "divide 8-bit"),
         (lambda: mlp_vae((4,), 8, 2)(torch.full((2, 4), math.nan)), r"\[0, 1\]"),
         (lambda: mlp_vae((4,), 8, 2)(torch.rand(2, 5)), "expected 4 numbers"),
         (lambda: mlp_vae((4,), 8, 2).log_likelihood(torch.rand(2, 4), num_samples=0), "at least 1"),
         (lambda: mlp_vae((4,), 8, 2).sample(0), "at least 1"),
-        (lambda: mlp_conditional_vae((4,), 3, 8, 2)(torch.rand(2, 4), torch.zeros(3, 3)), "one condition"),
+        (
+            lambda: mlp_conditional_vae((4,), 3, 8, 2)(torch.rand(2, 4), torch.zeros(3, 3)),
+            "one condition",
+        ),
         (lambda: mlp_conditional_vae((4,), 3, 8, 2, beta=-1.0), "beta"),
     ],
 )

@@ -15,7 +15,9 @@ from ecmvae.vae.vq_vae import VQVAE, CodeBook
 def vq_vae(**options):
     torch.manual_seed(0)
     options = {"codes": 4, **options}
-    model = VQVAE(nn.Linear(5, 6), nn.Linear(6, 5), 3, 2, likelihood=GaussianLikelihood(0.5), **options)
+    model = VQVAE(
+        nn.Linear(5, 6), nn.Linear(6, 5), 3, 2, likelihood=GaussianLikelihood(0.5), **options
+    )
     with torch.no_grad():
         model.book.entries.copy_(torch.randn(options["codes"], 2))
     return model
@@ -30,7 +32,9 @@ def test_every_position_takes_its_nearest_entry():
             distances = [math.dist(vector, entry) for entry in model.book.entries.tolist()]
             best = distances.index(min(distances))
             assert chosen[position].item() == best
-            assert [code[position].item(), code[3 + position].item()] == model.book.entries[best].tolist()
+            assert [code[position].item(), code[3 + position].item()] == model.book.entries[
+                best
+            ].tolist()
 
 
 @pytest.mark.parametrize("decay", [None, 0.9])
@@ -93,7 +97,9 @@ def test_samples_are_made_of_entries_and_a_copy_has_its_own_book():
     model = vq_vae()
     code = model.prior.sample(50, torch.zeros(1), torch.Generator().manual_seed(0))
     entries = {tuple(entry) for entry in model.book.entries.tolist()}
-    assert {tuple(vector) for vector in code.view(50, 2, 3).transpose(1, 2).flatten(0, 1).tolist()} == entries
+    assert {
+        tuple(vector) for vector in code.view(50, 2, 3).transpose(1, 2).flatten(0, 1).tolist()
+    } == entries
     assert model.sample(3).shape == (3, 5)
     twin = copy.deepcopy(model)
     twin.book.entries.zero_()

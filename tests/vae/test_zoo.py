@@ -24,17 +24,24 @@ def test_every_model_learns_from_a_step(name):
     batch = batch_for(model, images, labels)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     before = [p.clone() for p in model.parameters()]
-    for _ in range(2):  # a flow is the identity at first, and its inner layers have a gradient from the second step on
+    for _ in range(
+        2
+    ):  # a flow is the identity at first, and its inner layers have a gradient from the second step on
         optimizer.zero_grad()
         output = model(batch) if isinstance(model, MultimodalVAE) else model(**batch)
         output.loss.backward()
         optimizer.step()
     assert output.named()["loss"].item() == output.loss.item()
-    assert sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)) >= len(before) - 2
+    assert (
+        sum(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+        >= len(before) - 2
+    )
     assert codes_of(model.eval(), batch).shape[0] == 6
 
 
-@pytest.mark.parametrize("name", [n for n in get_args(ModelName) if n.startswith(("jm", "mv", "mm", "mo", "dm"))])
+@pytest.mark.parametrize(
+    "name", [n for n in get_args(ModelName) if n.startswith(("jm", "mv", "mm", "mo", "dm"))]
+)
 def test_every_family_learns_from_five_images(name):
     model = build_vae(ModelSettings(name=name, latent_dim=4, hidden=16), (5, 3, 4, 4))
     batch = batch_for(model, torch.rand(6, 5, 3, 4, 4), torch.arange(6))
@@ -54,7 +61,11 @@ def test_every_family_learns_from_five_images(name):
         ({"name": "mvae", "private_dim": 7}, (1, 8, 8), "private_dim has no effect on mvae"),
         ({"name": "keras_vae"}, (1, 28, 28), "pad_to: 32"),
         ({"name": "face_vae"}, (1, 32, 32), "RGB"),
-        ({"name": "vae"}, (5, 3, 8, 8), "vae sees one image a sample, not 5: choose from jmvae, mvae"),
+        (
+            {"name": "vae"},
+            (5, 3, 8, 8),
+            "vae sees one image a sample, not 5: choose from jmvae, mvae",
+        ),
         ({"name": "mvae", "label_weight": 3.0}, (5, 3, 8, 8), "label_weight has no effect on mvae"),
         ({"name": "mvae", "free_bits": 0.1}, (1, 8, 8), "free_bits has no effect on mvae"),
         ({"name": "vae", "tc_weight": 2.0}, (1, 8, 8), "tc_weight has no effect on vae"),
@@ -71,12 +82,18 @@ def test_settings_without_effect_are_refused(settings, shape, message):
 
 def test_one_hot_classes_go_where_a_model_wants_them():
     images, labels = torch.rand(3, 1, 8, 8), torch.tensor([2, 0, 9])
-    conditional = batch_for(build_vae(ModelSettings(name="conditional_vae"), (1, 8, 8)), images, labels)
+    conditional = batch_for(
+        build_vae(ModelSettings(name="conditional_vae"), (1, 8, 8)), images, labels
+    )
     multimodal = batch_for(build_vae(ModelSettings(name="mvae"), (1, 8, 8)), images, labels)
-    assert conditional["y"].argmax(1).tolist() == multimodal["label"].argmax(1).tolist() == [2, 0, 9]
+    assert (
+        conditional["y"].argmax(1).tolist() == multimodal["label"].argmax(1).tolist() == [2, 0, 9]
+    )
 
 
-SINGLE = [name for name in get_args(ModelName) if not name.startswith(("jm", "mv", "mm", "mo", "dm"))]
+SINGLE = [
+    name for name in get_args(ModelName) if not name.startswith(("jm", "mv", "mm", "mo", "dm"))
+]
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -93,8 +110,12 @@ def test_a_model_without_memory_has_the_shapes_of_a_real_one(name):
     """Loading a foreign model builds it on the meta device first."""
     settings, shape = ModelSettings(name=name, latent_dim=4), SHAPES.get(name, (1, 8, 8))
     with torch.device("meta"):
-        shapes = {key: value.shape for key, value in build_vae(settings, shape).state_dict().items()}
-    assert shapes == {key: value.shape for key, value in build_vae(settings, shape).state_dict().items()}
+        shapes = {
+            key: value.shape for key, value in build_vae(settings, shape).state_dict().items()
+        }
+    assert shapes == {
+        key: value.shape for key, value in build_vae(settings, shape).state_dict().items()
+    }
 
 
 CONVOLUTIONAL = [name for name in get_args(ModelName) if "network" in MODELS[name][0].split()]
@@ -102,7 +123,9 @@ CONVOLUTIONAL = [name for name in get_args(ModelName) if "network" in MODELS[nam
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_convolutions_take_the_place_of_the_fully_connected_layers(name):
-    model = build_vae(ModelSettings(name=name, latent_dim=3, network="conv", hidden=16), (3, 16, 16))
+    model = build_vae(
+        ModelSettings(name=name, latent_dim=3, network="conv", hidden=16), (3, 16, 16)
+    )
     images = torch.rand(5, 3, 16, 16)
     model(images).loss.backward()
     assert model.reconstruct(images).shape == images.shape
@@ -111,7 +134,9 @@ def test_convolutions_take_the_place_of_the_fully_connected_layers(name):
 
 
 def test_a_ladders_levels_double_in_width_towards_the_data():
-    model = build_vae(ModelSettings(name="ladder_vae", latent_dim=3, hidden=16, levels=3), (1, 8, 8))
+    model = build_vae(
+        ModelSettings(name="ladder_vae", latent_dim=3, hidden=16, levels=3), (1, 8, 8)
+    )
     latents = model.posterior_latents(torch.rand(2, 1, 8, 8), None)
     assert {name: q.mode.shape[1] for name, q in latents.items()} == {"z3": 3, "z2": 6, "z1": 12}
 
@@ -129,4 +154,6 @@ def test_models_without_a_new_regulariser_are_the_plain_vae():
         torch.manual_seed(0)
         plain = build_vae(ModelSettings(latent_dim=4), (1, 8, 8)).eval()
         assert torch.equal(model.encode(images).mean, plain.encode(images).mean)
-        assert model(images, "mean").loss.item() == pytest.approx(plain(images, "mean").loss.item(), rel=1e-6)
+        assert model(images, "mean").loss.item() == pytest.approx(
+            plain(images, "mean").loss.item(), rel=1e-6
+        )

@@ -70,7 +70,11 @@ class Failing(Pooled):
     [
         (WithoutChannels(), None, "WithoutChannels is not a visual backbone: it lacks .channels"),
         (dict, None, "dict is not a visual backbone: it is a dict, not an nn.Module"),
-        (Coarse(64), None, r"Coarse is not a visual backbone: its maps are .*, needed are \[\(1, 3, 16, 16\)"),
+        (
+            Coarse(64),
+            None,
+            r"Coarse is not a visual backbone: its maps are .*, needed are \[\(1, 3, 16, 16\)",
+        ),
         (Failing(64), None, "Failing cannot see frames of 64 x 64 pixels: only 96 pixels"),
         (Pooled(64), "timm", "model.visual.weights is for timm's networks"),
         ("nowhere:Backbone", None, "cannot import nowhere:Backbone"),

@@ -31,7 +31,9 @@ def test_gradients_stay_and_memory_falls(name: str) -> None:
     frames = torch.randn(1, 3, 64, 64)
     backbone = VisualBackbone(name, image_size=64).eval()
     plain = saved_bytes(backbone, frames)
-    expected = {key: each.grad.clone() for key, each in backbone.named_parameters() if each.grad is not None}
+    expected = {
+        key: each.grad.clone() for key, each in backbone.named_parameters() if each.grad is not None
+    }
     backbone.zero_grad()
     keys = backbone.state_dict().keys()
     assert checkpoint_blocks(backbone) > 0

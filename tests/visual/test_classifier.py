@@ -15,7 +15,9 @@ from ecmvae.visual.classifier import DenseClassifier, code_table
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "resnet50"])
 def test_the_mean_over_the_cells_is_what_the_whole_network_says(name: str) -> None:
     torch.manual_seed(0)
-    full = timm.create_model("tf_efficientnet_lite0" if name == "efficientnet_lite0" else name).eval()
+    full = timm.create_model(
+        "tf_efficientnet_lite0" if name == "efficientnet_lite0" else name
+    ).eval()
     for module in full.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)
@@ -25,7 +27,11 @@ def test_the_mean_over_the_cells_is_what_the_whole_network_says(name: str) -> No
             own: full.state_dict()[theirs]
             for own, theirs in zip(
                 classifier.state_dict(),
-                [key for key in full.state_dict() if key.startswith(("conv_head", "bn2", "classifier", "fc."))],
+                [
+                    key
+                    for key in full.state_dict()
+                    if key.startswith(("conv_head", "bn2", "classifier", "fc."))
+                ],
                 strict=True,
             )
         }

@@ -36,13 +36,18 @@ def test_grey_and_small_pictures_are_brought_to_the_networks_size(features):
     assert torch.equal(features(grey), features(grey.expand(-1, 3, -1, -1)))
     assert features.prepared(grey).shape == (1, 3, 64, 64)
     white = features.prepared(torch.ones(1, 3, 64, 64))
-    torch.testing.assert_close(white[0, :, 0, 0], (1 - features.mean[:, 0, 0]) / features.std[:, 0, 0])
+    torch.testing.assert_close(
+        white[0, :, 0, 0], (1 - features.mean[:, 0, 0]) / features.std[:, 0, 0]
+    )
 
 
 def test_noise_is_farther_from_pictures_than_their_blurred_copies(features):
     grid = torch.linspace(0, 1, 32)
     shapes = torch.stack(
-        [((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2 < 0.05).float() for x, y in torch.rand(40, 2)]
+        [
+            ((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2 < 0.05).float()
+            for x, y in torch.rand(40, 2)
+        ]
     )
     real, other = shapes[:20, None], shapes[20:, None]
     near = quality_report(real, other, features, k=3)

@@ -39,7 +39,9 @@ def test_survives_json() -> None:
     assert Normalisation.from_dict(json.loads(json.dumps(IMAGENET.to_dict()))) == IMAGENET
 
 
-@pytest.mark.parametrize("broken", [{}, {"mean": [0, 0, 0]}, {"mean": 1, "std": 1}, {"mean": [0, 0], "std": [1, 1]}])
+@pytest.mark.parametrize(
+    "broken", [{}, {"mean": [0, 0, 0]}, {"mean": 1, "std": 1}, {"mean": [0, 0], "std": [1, 1]}]
+)
 def test_from_dict_refuses(broken: dict[str, object]) -> None:
     with pytest.raises(UserError, match="cannot read a normalisation"):
         Normalisation.from_dict(broken)

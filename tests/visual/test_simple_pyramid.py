@@ -33,7 +33,12 @@ def test_four_maps_at_strides_4_to_32(name: str, image_size: int, width: int) ->
 
 
 def test_a_patch_of_14_pixels_covers_16_of_the_frame() -> None:
-    assert (grid_size(224, 14), grid_size(128, 14), grid_size(224, 16), grid_size(224, 8)) == (196, 112, 224, 224)
+    assert (grid_size(224, 14), grid_size(128, 14), grid_size(224, 16), grid_size(224, 8)) == (
+        196,
+        112,
+        224,
+        224,
+    )
 
 
 class _Blocks(nn.Module):
@@ -42,7 +47,9 @@ class _Blocks(nn.Module):
     def prune_intermediate_layers(self, indices: list[int], prune_norm: bool) -> list[int]:
         return indices
 
-    def forward_intermediates(self, x: torch.Tensor, indices: list[int], **options: object) -> list[torch.Tensor]:
+    def forward_intermediates(
+        self, x: torch.Tensor, indices: list[int], **options: object
+    ) -> list[torch.Tensor]:
         return [F.avg_pool2d(x, 16) + index + 1 for index in indices]
 
 
@@ -50,7 +57,9 @@ def test_finer_maps_come_from_earlier_blocks_and_lie_on_the_frame() -> None:
     ramp = torch.arange(64.0).expand(1, 3, 64, 64)
     maps = SimplePyramid(_Blocks(), (2, 5, 8, 11), patch=16)(ramp)
     for block, stride, grid in zip((3, 6, 9, 12), (4, 8, 16, 32), maps, strict=True):
-        inner = slice(16 // stride // 2, -(16 // stride // 2) or None)  # beyond the outer patches' centres it is flat
+        inner = slice(
+            16 // stride // 2, -(16 // stride // 2) or None
+        )  # beyond the outer patches' centres it is flat
         centres = F.avg_pool2d(ramp, stride)[..., inner]
         torch.testing.assert_close(grid[..., inner] - block, centres)
 
@@ -65,10 +74,14 @@ def test_weights_saved_by_timm_at_another_size(tmp_path: Path) -> None:
         pretrained=True,
         pretrained_cfg_overlay={"file": str(tmp_path / "vit.pth")},
     ).eval()
-    backbone = VisualBackbone("vit_tiny_patch16_224", weights=str(tmp_path / "vit.pth"), image_size=64).eval()
+    backbone = VisualBackbone(
+        "vit_tiny_patch16_224", weights=str(tmp_path / "vit.pth"), image_size=64
+    ).eval()
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        expected = source.forward_intermediates(x, indices=[8], norm=True, intermediates_only=True)[0]
+        expected = source.forward_intermediates(x, indices=[8], norm=True, intermediates_only=True)[
+            0
+        ]
         torch.testing.assert_close(backbone(x)[2], expected)
 
 

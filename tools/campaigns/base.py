@@ -62,7 +62,10 @@ class Campaign(ABC):
         return self
 
     def __exit__(  # noqa: B027  # not every campaign has something to end
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """End what was begun on entry."""
 

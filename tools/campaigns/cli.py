@@ -55,21 +55,80 @@ SOUND: Mapping[str, tuple[str, ...]] = {
 }
 """Command -> words that end it soon if nothing is wrong with the others: most ask for what is not there."""
 
-NUMBERS = ("-1", "0", "nan", "inf", "-inf", "1e308", "-1e308", str(2**70), str(-(2**70)), "1e-320", "0x10", "1_0")
+NUMBERS = (
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "-1e308",
+    str(2**70),
+    str(-(2**70)),
+    "1e-320",
+    "0x10",
+    "1_0",
+)
 WORDS = (
     *("", "many", "[", "[1, null]", "{a: b}", "- -", "!!python/object/apply:os.system [true]"),
-    *("\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "&a [*a]", "'", "null", "猫\u202etxt", os.fsdecode(b"caf\xe9"), "-"),
+    *(
+        "\x1b[31mred\x1b[0m",
+        "\x1b]0;title\x07",
+        "&a [*a]",
+        "'",
+        "null",
+        "猫\u202etxt",
+        os.fsdecode(b"caf\xe9"),
+        "-",
+    ),
     *("%s%n", "~"),
 )
 PATHS = (
-    *("x" * 260, "x" * 300 + ".mp4", "clip.webm/inner", "clip.webm", "/proc/nowhere/x", "/dev/null/x", "pipe"),
-    *("/dev/zero", ".", "", "/", "nothing", "full", "nul.txt", "\x1b[31mred.mp4", os.fsdecode(b"caf\xe9.mp4")),
-    *("two\nlines", "/dev/full", "hf://", "hf://../..", "[a, b]", "nothing.onnx", "clip.webm.onnx", "a:b", "os:system"),
+    *(
+        "x" * 260,
+        "x" * 300 + ".mp4",
+        "clip.webm/inner",
+        "clip.webm",
+        "/proc/nowhere/x",
+        "/dev/null/x",
+        "pipe",
+    ),
+    *(
+        "/dev/zero",
+        ".",
+        "",
+        "/",
+        "nothing",
+        "full",
+        "nul.txt",
+        "\x1b[31mred.mp4",
+        os.fsdecode(b"caf\xe9.mp4"),
+    ),
+    *(
+        "two\nlines",
+        "/dev/full",
+        "hf://",
+        "hf://../..",
+        "[a, b]",
+        "nothing.onnx",
+        "clip.webm.onnx",
+        "a:b",
+        "os:system",
+    ),
 )
 FILES = ("pipe", "/dev/zero", "laughs.yaml", "long.yaml", "deep.yaml", "nul.yaml", "clip.webm", "full", "nothing.yaml",
          "x" * 300, "\x1b[31mred.yaml", "tag.yaml", "huge.yaml", "self.yaml", "")  # fmt: skip
 """Values of ``--config``."""
-REFUSED_PATHS = ("x" * 300, "clip.webm/inner", "clip.webm", "/proc/nowhere/x", "/dev/null/x", "pipe", ".", "full")
+REFUSED_PATHS = (
+    "x" * 300,
+    "clip.webm/inner",
+    "clip.webm",
+    "/proc/nowhere/x",
+    "/dev/null/x",
+    "pipe",
+    ".",
+    "full",
+)
 """Values of ``demo --out``, which goes to work for minutes where it may write."""
 
 
@@ -94,7 +153,11 @@ def options() -> list[Option]:
     for name, (target, _) in COMMANDS.items():
         module, _, attribute = target.partition(":")
         what = getattr(import_module(module), attribute)
-        functions = {f"{name} {sub}": each for sub, each in what.items()} if isinstance(what, Mapping) else {name: what}
+        functions = (
+            {f"{name} {sub}": each for sub, each in what.items()}
+            if isinstance(what, Mapping)
+            else {name: what}
+        )
         for command, function in functions.items():
             hints = typing.get_type_hints(function)
             if not hints.keys() - {"return"}:
@@ -105,7 +168,10 @@ def options() -> list[Option]:
                     found.append(Option(command, "--config", "config"))
                 elif hint is Config:
                     knobs = by_dotted_name(Config().to_dict())
-                    found += [Option(command, f"--{knob}", _kind_of_value(value)) for knob, value in knobs.items()]
+                    found += [
+                        Option(command, f"--{knob}", _kind_of_value(value))
+                        for knob, value in knobs.items()
+                    ]
                 else:
                     dashes = "" if parameter.default is parameter.empty else f"--{parameter.name}"
                     found.append(Option(command, dashes, _kind_of_hint(hint)))
@@ -171,7 +237,11 @@ class CommandLines(Campaign):
         self._socket = self._stack.enter_context(socket.socket())
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen()
-        env = {"HF_HUB_OFFLINE": "1", "XDG_CACHE_HOME": str(self.work / "cache"), "HOME": str(self.work)}
+        env = {
+            "HF_HUB_OFFLINE": "1",
+            "XDG_CACHE_HOME": str(self.work / "cache"),
+            "HOME": str(self.work),
+        }
         self._light = self._stack.enter_context(
             Worker("campaigns.worker:run_lightly", self.work, preload=("ecmvae.cli", "ecmvae.arguments"), forks=True,
                    memory_limit_mb=MEMORY_MB, env=env)
@@ -182,11 +252,16 @@ class CommandLines(Campaign):
                 Worker("campaigns.worker:run_command", self.work / "heavy", preload=PRELOAD, forks=True,
                        memory_limit_mb=MEMORY_MB, env=env)
             )  # fmt: skip
-            self._heavy(["vae", "train", "--config", "vae.yaml", "--out", "vae_run"], cwd=self._home)
+            self._heavy(
+                ["vae", "train", "--config", "vae.yaml", "--out", "vae_run"], cwd=self._home
+            )
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.close()
 
@@ -197,7 +272,8 @@ class CommandLines(Campaign):
             by_command.setdefault(option.command, []).append(option)
         chosen = rng.choice(by_command[rng.choice(list(by_command))])
         sound = [
-            str(self._socket.getsockname()[1]) if word == "PORT" else word for word in SOUND.get(chosen.command, ())
+            str(self._socket.getsockname()[1]) if word == "PORT" else word
+            for word in SOUND.get(chosen.command, ())
         ]
         value = rng.choice(values(chosen))
         if chosen.option:
@@ -223,15 +299,28 @@ class CommandLines(Campaign):
         lost = answer.fault((0, 2) if early or not self._light_only else (0, 2, NEEDS_HEAVY))
         if not lost and any(each in answer.err for each in ("\x1b", "\x07", "\x9b", "\u202e")):
             lost = "an escape sequence reached the terminal"
-        if not lost and answer.code == 2 and "error: " not in answer.err and words[0] not in ("check-data", "data"):
+        if (
+            not lost
+            and answer.code == 2
+            and "error: " not in answer.err
+            and words[0] not in ("check-data", "data")
+        ):
             lost = f"exit code 2 without a line that says why: {answer.err[-200:]}"
-        shown = [word if len(word) < 60 else f"{word[:30]}... ({len(word)} letters)" for word in words]
+        shown = [
+            word if len(word) < 60 else f"{word[:30]}... ({len(word)} letters)" for word in words
+        ]
         command = " ".join(words[: 2 if words[0] in ("data", "vae") else 1])
-        return Trial(command, lost, ascii(" ".join(shown)), answer.megabytes or None, answer.cpu_seconds)
+        return Trial(
+            command, lost, ascii(" ".join(shown)), answer.megabytes or None, answer.cpu_seconds
+        )
 
     def figures(self) -> Mapping[str, float | int | str]:
         """How many were refused, and how many of these before a heavy library was imported."""
-        return {"options": len(self._options), "refused": self._refused, "before_heavy_imports": self._refused_early}
+        return {
+            "options": len(self._options),
+            "refused": self._refused,
+            "before_heavy_imports": self._refused_early,
+        }
 
 
 def _fill(home: Path) -> None:

@@ -48,7 +48,9 @@ class Media:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        times = f", times {self.times[:6]}{'...' if len(self.times) > 6 else ''}" if self.times else ""
+        times = (
+            f", times {self.times[:6]}{'...' if len(self.times) > 6 else ''}" if self.times else ""
+        )
         shape = f"{self.frames} of {self.size[0]}x{self.size[1]}, {self.rate} a second, clock {self.clock}{times}"
         return f"{self.video} {shape}; {self.audio or 'no sound'} {self.audio_rate} Hz"
 
@@ -56,9 +58,15 @@ class Media:
         """Write the file and return its bytes, which are the same each time."""
         with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
             pictures = (
-                container.add_stream(self.video, rate=self.rate, options=dict(self.options)) if self.video else None
+                container.add_stream(self.video, rate=self.rate, options=dict(self.options))
+                if self.video
+                else None
             )
-            sound = container.add_stream(self.audio, rate=self.audio_rate, layout="mono") if self.audio else None
+            sound = (
+                container.add_stream(self.audio, rate=self.audio_rate, layout="mono")
+                if self.audio
+                else None
+            )
             for stream in filter(None, (pictures, sound)):
                 stream.codec_context.thread_count = 1
                 stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
@@ -89,7 +97,15 @@ class Media:
         form = stream.codec_context.format.name
         scale, kind = (1.0, np.float32) if form.startswith("flt") else (32767.0, np.int16)
         wave = (
-            np.sin(np.arange(min(self.audio_rate * 6 // 10, 28_800)) * 2 * np.pi * 440 / self.audio_rate) * 0.5 * scale
+            np.sin(
+                np.arange(min(self.audio_rate * 6 // 10, 28_800))
+                * 2
+                * np.pi
+                * 440
+                / self.audio_rate
+            )
+            * 0.5
+            * scale
         )
         for at in range(0, len(wave), 960):
             frame = av.AudioFrame.from_ndarray(wave[None, at : at + 960].astype(kind), form, "mono")
@@ -142,7 +158,11 @@ def swapped(data: bytes, rng: random.Random) -> bytes:
     """Two blocks in each other's place, or one twice, or one left out."""
     size = rng.choice((16, 64, 512))
     first, second = sorted(rng.randrange(len(data)) for _ in range(2))
-    left, between, right = data[first : first + size], data[first + size : second], data[second : second + size]
+    left, between, right = (
+        data[first : first + size],
+        data[first + size : second],
+        data[second : second + size],
+    )
     middle = rng.choice((right + between + left, left + left + between + right, between + right))
     return data[:first] + middle + data[second + size :]
 
@@ -154,7 +174,20 @@ def zeroed(data: bytes, rng: random.Random) -> bytes:
     return data[:at] + rng.choice((b"\0", b"\xff")) * len(data[at : at + size]) + data[at + size :]
 
 
-_EXTREMES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 2**64 - 1)
+_EXTREMES = (
+    0,
+    1,
+    2,
+    0x7F,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    0x7FFFFFFFFFFFFFFF,
+    2**64 - 1,
+)
 
 
 def fielded(data: bytes, rng: random.Random) -> bytes:
@@ -219,15 +252,29 @@ def odd(rng: random.Random) -> tuple[str, str, Media]:
         for _ in range(5):
             times.append(times[-1] + 1 + rng.choice(steps))
         first = rng.choice((0, 0, 10**6, -50))
-        return kind, suffix, Media(**codec, clock=clock, times=tuple(first + time for time in times))
+        return (
+            kind,
+            suffix,
+            Media(**codec, clock=clock, times=tuple(first + time for time in times)),
+        )
     if kind == "odd rate":
-        return kind, ".mkv", Media("mpeg4", "pcm_s16le", audio_rate=rng.choice((1, 7, 100, 44_101, 999_983, 2**31 - 1)))
+        return (
+            kind,
+            ".mkv",
+            Media(
+                "mpeg4", "pcm_s16le", audio_rate=rng.choice((1, 7, 100, 44_101, 999_983, 2**31 - 1))
+            ),
+        )
     if kind == "no frames":
         return kind, suffix, Media(**codec, frames=0)
     if kind == "burst":
         step = rng.choice((1, 1, 2))
         times = tuple(step * number for number in range(1000))
         clock, rate = Fraction(1, 10_000), 10_000 // step
-        return kind, suffix, Media(**codec, frames=1000, rate=rate, size=(16, 16), clock=clock, times=times)
+        return (
+            kind,
+            suffix,
+            Media(**codec, frames=1000, rate=rate, size=(16, 16), clock=clock, times=times),
+        )
     size = rng.choice(((1, 1), (2, 2), (1, 3000), (3000, 1), (16, 4096), (4096, 16), (17, 33)))
     return kind, rng.choice((".mov", ".nut")), Media("png", size=size, pixels="rgb24")

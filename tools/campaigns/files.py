@@ -82,7 +82,15 @@ class Target:
     kind: str
 
 
-_EXPORT = ("export", "--checkpoint", "run-001", "--format", "safetensors", "--out", "out.safetensors")
+_EXPORT = (
+    "export",
+    "--checkpoint",
+    "run-001",
+    "--format",
+    "safetensors",
+    "--out",
+    "out.safetensors",
+)
 _TRAIN = ("train", "--config", "tiny.yaml")
 _ON_DATA = (*_TRAIN, "--data.name", "s4", "--data.root", "data", "--data.num_frames", "5")
 _PREDICT = ("predict", "clip.webm", "--fps", "1", "--out", "out.mp4", "--force")
@@ -168,7 +176,10 @@ class Files(Campaign):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.close()
 
@@ -181,7 +192,9 @@ class Files(Campaign):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(self._home, folder, copy_function=_linked, symlinks=True)
         path = folder / self._places.get(target.file, target.file)
-        content, done = _CONTENTS[target.kind](path.read_bytes() if path.is_file() else b"", marker, rng)
+        content, done = _CONTENTS[target.kind](
+            path.read_bytes() if path.is_file() else b"", marker, rng
+        )
         path.unlink(missing_ok=True)
         if isinstance(content, Path):
             path.symlink_to(content)
@@ -211,9 +224,13 @@ class Files(Campaign):
         SEEDS["vp8.webm"].write(home / "clip.webm")
         (home / "list.txt").write_text("clip.webm\n", encoding="utf-8")
         (home / "model.onnx").write_bytes(
-            onnx_model({"ecmvae.model": json.dumps(dict(ONNX_MODEL))}, random.Random(0), honest=True)
+            onnx_model(
+                {"ecmvae.model": json.dumps(dict(ONNX_MODEL))}, random.Random(0), honest=True
+            )
         )
-        self._run(("predict", "clip.webm", "--fps", "1", "--out", "outs", "--manifest", "manifest.jsonl"))
+        self._run(
+            ("predict", "clip.webm", "--fps", "1", "--out", "outs", "--manifest", "manifest.jsonl")
+        )
         shutil.rmtree(home / "outs")
         if self._light:
             (home / "run-001" / "best").mkdir(parents=True)
@@ -233,9 +250,13 @@ class Files(Campaign):
         write_miniature(home / "data", "s4", counts, source=ShapeScenes("s4", 32), composed=True)
         self._run(_TRAIN)
         self._run(("vae", "train", "--config", "vae.yaml", "--out", "vae"))
-        self._run(("data", "pack", "data", "--out", "packed", "--image_size", "32", "--workers", "1"))
+        self._run(
+            ("data", "pack", "data", "--out", "packed", "--image_size", "32", "--workers", "1")
+        )
         for name, pattern in (("LOG_MEL", "*.pkl"), ("PICTURE", "*.png")):
-            self._places[f"{_DATA}/{name}"] = str(sorted((home / _DATA).rglob(pattern))[0].relative_to(home))
+            self._places[f"{_DATA}/{name}"] = str(
+                sorted((home / _DATA).rglob(pattern))[0].relative_to(home)
+            )
 
     def _run(self, words: tuple[str, ...]) -> None:
         answer = self._worker(words, cwd=self._home)
@@ -285,7 +306,19 @@ def _csv(data: bytes, marker: Path, rng: random.Random) -> tuple[Content, str]:
     lines = [line.split(",") for line in data.decode().splitlines()]
     row = rng.randrange(len(lines))
     value = rng.choice(
-        ("", "../../x", "/etc", "x" * 5000, "a\0b", '"', "\x1b[31m", "a/b", ".", "\u202e", "\ud7ff" * 90)
+        (
+            "",
+            "../../x",
+            "/etc",
+            "x" * 5000,
+            "a\0b",
+            '"',
+            "\x1b[31m",
+            "a/b",
+            ".",
+            "\u202e",
+            "\ud7ff" * 90,
+        )
     )
     lines[row][rng.randrange(len(lines[row]))] = value
     return "\n".join(",".join(line) for line in lines).encode(), f"row {row}: {value[:20]!r}"
@@ -314,7 +347,9 @@ def _torch(data: bytes, marker: Path, rng: random.Random) -> tuple[Content, str]
 
     if rng.random() < 0.3:
         return _pickled(data, marker, rng)
-    value, done = changed(torch.load(io.BytesIO(data), weights_only=True), rng, rng.choice((1, 1, 2)))
+    value, done = changed(
+        torch.load(io.BytesIO(data), weights_only=True), rng, rng.choice((1, 1, 2))
+    )
     return stored(value), done
 
 
@@ -345,7 +380,9 @@ def _onnx(data: bytes, marker: Path, rng: random.Random) -> tuple[Content, str]:
         return _bytes(data, marker, rng)
     description, done = changed({**ONNX_MODEL}, rng)
     text = (
-        json.dumps(description) if rng.random() < 0.8 else rng.choice(TEXTS).decode("utf-8", errors="replace")[: 10**5]
+        json.dumps(description)
+        if rng.random() < 0.8
+        else rng.choice(TEXTS).decode("utf-8", errors="replace")[: 10**5]
     )
     key = rng.choice(("ecmvae.model", "ecmvae.model", "ecmvae.config"))
     return onnx_model({key: text}, rng), f"{key}: {done}"

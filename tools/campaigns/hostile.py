@@ -16,7 +16,24 @@ from typing import Any
 import torch
 
 ODD_VALUES: tuple[Any, ...] = (
-    *(None, True, "", 5, -1, 0, -5, 10**18, 2**63, 2**70, 1e308, float("nan"), float("inf"), "five", [], {}),
+    *(
+        None,
+        True,
+        "",
+        5,
+        -1,
+        0,
+        -5,
+        10**18,
+        2**63,
+        2**70,
+        1e308,
+        float("nan"),
+        float("inf"),
+        "five",
+        [],
+        {},
+    ),
     *("\x1b[31mred", "x" * 100_000, "../../etc/passwd", "/dev/zero", "os:system", "a\0b"),
     *([[[]]], {"a": {"b": None}}, [0] * 10_000, ["\x1b]0;t\x07"]),
 )
@@ -29,10 +46,32 @@ LAUGHS = (
 """600 bytes of YAML that name 400 million values."""
 
 TEXTS: tuple[bytes, ...] = (
-    *(b"", b"\0", b"\xff\xfe\0\0", b"5", b"[]", b"null", b"{", b"\x1b[31m", b"a: *a", b"[" * 100_000),
-    *(b"{a: " * 3000 + b"1" + b"}" * 3000, LAUGHS.encode(), b"epochs: " + b"9" * 5000, b"#" * 2_000_000),
+    *(
+        b"",
+        b"\0",
+        b"\xff\xfe\0\0",
+        b"5",
+        b"[]",
+        b"null",
+        b"{",
+        b"\x1b[31m",
+        b"a: *a",
+        b"[" * 100_000,
+    ),
+    *(
+        b"{a: " * 3000 + b"1" + b"}" * 3000,
+        LAUGHS.encode(),
+        b"epochs: " + b"9" * 5000,
+        b"#" * 2_000_000,
+    ),
     *(b"!!python/object/apply:os.system ['touch executed']", b'{"a": ' * 60 + b"1" + b"}" * 60),
-    *(b"a,b\n1,2\n", b"name\n../../x\n", b'"' * 5000, ("\u202e" * 50).encode(), b"train: {name: 2001-99-99}"),
+    *(
+        b"a,b\n1,2\n",
+        b"name\n../../x\n",
+        b'"' * 5000,
+        ("\u202e" * 50).encode(),
+        b"train: {name: 2001-99-99}",
+    ),
 )
 """What a text file is replaced by."""
 
@@ -111,7 +150,9 @@ def changed(value: Any, rng: random.Random, times: int = 1) -> tuple[Any, str]:
             done.append(f"{key}_x added")
         else:
             old = holder[key]
-            holder[key] = _odd_tensor(old, rng) if isinstance(old, torch.Tensor) else rng.choice(ODD_VALUES)
+            holder[key] = (
+                _odd_tensor(old, rng) if isinstance(old, torch.Tensor) else rng.choice(ODD_VALUES)
+            )
             done.append(f"{key} = {repr(holder[key])[:40]}")
     return value, "; ".join(done)
 
@@ -165,20 +206,33 @@ def onnx_model(properties: dict[str, str], rng: random.Random, honest: bool = Fa
     from onnx import TensorProto, helper
 
     side = 32 if honest else rng.choice((32, 32, 32, 33, 0))
-    kind = TensorProto.FLOAT if honest or rng.random() < 0.7 else rng.choice((TensorProto.INT64, TensorProto.STRING))
+    kind = (
+        TensorProto.FLOAT
+        if honest or rng.random() < 0.7
+        else rng.choice((TensorProto.INT64, TensorProto.STRING))
+    )
     frames = helper.make_tensor_value_info("frames", kind, ["b", "t", 3, "s", "s"])
     audio = helper.make_tensor_value_info("audio", TensorProto.FLOAT, ["b", "t", 1, 96, 64])
-    inputs = [frames, audio] if honest else rng.choice(([frames, audio], [frames, audio], [frames], [audio, frames]))
+    inputs = (
+        [frames, audio]
+        if honest
+        else rng.choice(([frames, audio], [frames, audio], [frames], [audio, frames]))
+    )
     name = "logits" if honest else rng.choice(("logits", "logits", "logits", "other"))
     logits = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-    shape = [1, 1, 1, side, side] if honest else rng.choice(([1, 1, 1, side, side], [1], [1, 5, 0, 2, 2]))
+    shape = (
+        [1, 1, 1, side, side]
+        if honest
+        else rng.choice(([1, 1, 1, side, side], [1], [1, 5, 0, 2, 2]))
+    )
     size = 1
     for each in shape:
         size *= each
     value = helper.make_tensor("value", TensorProto.FLOAT, shape, [0.0] * size)
     nodes = [helper.make_node("Constant", [], [name], value=value)]
     model = helper.make_model(
-        helper.make_graph(nodes, "graph", inputs, [logits]), opset_imports=[helper.make_opsetid("", 17)]
+        helper.make_graph(nodes, "graph", inputs, [logits]),
+        opset_imports=[helper.make_opsetid("", 17)],
     )
     model.ir_version = 8
     helper.set_model_props(model, properties)

@@ -76,7 +76,9 @@ class Kill(Campaign):
     def __enter__(self) -> Self:
         """Run everything once without disturbing it."""
         self._start(["--version"]).wait()  # imports
-        self.train_seconds, self.train_operations = self._measured(self._train_words(self.work / "whole"))
+        self.train_seconds, self.train_operations = self._measured(
+            self._train_words(self.work / "whole")
+        )
         self.whole = _trained(self.work / "whole" / _RUN)
         return self
 
@@ -97,7 +99,9 @@ class Kill(Campaign):
         """Attack, look at what is left, take up again, compare."""
         kind, rng, place = _KINDS[index % len(_KINDS)], self.rng(index), self.work / f"{index}"
         place.mkdir()
-        attack = {"predict: killed": self._predict, "vae train: killed": self._vae}.get(kind, self._train)
+        attack = {"predict: killed": self._predict, "vae train: killed": self._vae}.get(
+            kind, self._train
+        )
         if kind == "train: full disk":
             attack = self._full_disk
         elif kind == "train: two processes resume one run":
@@ -111,19 +115,34 @@ class Kill(Campaign):
 
     def _start(self, words: list[str], sabotage: Sabotage | None = None) -> Command:
         self._commands += 1
-        return Command(words, self.work / f"output-{self._commands}", self.work / "temporary", sabotage)
+        return Command(
+            words, self.work / f"output-{self._commands}", self.work / "temporary", sabotage
+        )
 
     def _train_words(self, out: Path, workers: int = 0) -> list[str]:
         settings = {**_TRAIN, "train.out": out, "data.workers": workers}
-        return ["train", "--config", str(_CONFIG), *(f"--{name}={value}" for name, value in settings.items())]
+        return [
+            "train",
+            "--config",
+            str(_CONFIG),
+            *(f"--{name}={value}" for name, value in settings.items()),
+        ]
 
     def _train(self, kind: str, rng: Random, place: Path, detail: list[str]) -> str:
         words, folder = self._train_words(place, workers=rng.choice([0, 0, 1])), place / _RUN
-        lost = self._disturb(words, place, kind, rng, detail, (self.train_seconds, self.train_operations))
+        lost = self._disturb(
+            words, place, kind, rng, detail, (self.train_seconds, self.train_operations)
+        )
         return lost or self._taken_up(folder, detail)
 
     def _disturb(
-        self, words: list[str], place: Path, kind: str, rng: Random, detail: list[str], size: tuple[float, int]
+        self,
+        words: list[str],
+        place: Path,
+        kind: str,
+        rng: Random,
+        detail: list[str],
+        size: tuple[float, int],
     ) -> str:
         """Start a command and stop it as the kind of attack says; why it is lost, if it is."""
         seconds, operations = size
@@ -156,7 +175,9 @@ class Kill(Campaign):
         """Resume a run; why it is lost, if it is."""
         if broken := _half_written(folder):
             return f"half-written: {broken}"
-        resumable = any((folder / "checkpoints" / f"{name}.ckpt").exists() for name in ("last", "previous"))
+        resumable = any(
+            (folder / "checkpoints" / f"{name}.ckpt").exists() for name in ("last", "previous")
+        )
         command = self._start(["train", "--resume", str(folder)])
         if fault := command.fault([0 if resumable else 2]):
             return f"resuming: {fault}"
@@ -180,7 +201,10 @@ class Kill(Campaign):
         folder = place / _RUN
         shutil.copytree(self._stopped_run(), folder)
         words = ["train", "--resume", str(folder)]
-        pause, killed = rng.choice([0.0, rng.uniform(0, self.train_seconds / 3)]), rng.random() < 0.5
+        pause, killed = (
+            rng.choice([0.0, rng.uniform(0, self.train_seconds / 3)]),
+            rng.random() < 0.5,
+        )
         detail.append(f"the second {pause:.2f} s later")
         first = self._start(words).after(pause)
         second = self._start(words)
@@ -204,7 +228,9 @@ class Kill(Campaign):
         """A run that was killed inside its second checkpoint."""
         if self._stopped is None:
             out = self.work / "stopped"
-            fault = self._start(self._train_words(out), Sabotage(folder=out, save=1)).fault([-signal.SIGKILL])
+            fault = self._start(self._train_words(out), Sabotage(folder=out, save=1)).fault(
+                [-signal.SIGKILL]
+            )
             if fault:
                 raise RuntimeError(fault)
             self._stopped = out / _RUN
@@ -223,7 +249,9 @@ class Kill(Campaign):
             command = self._start(self._train_words(disk), sabotage)
             if fault := command.fault([0, 1, 2]):
                 return fault
-            if command.wait() and not any(word in command.text() for word in ("o space left", "cannot be written")):
+            if command.wait() and not any(
+                word in command.text() for word in ("o space left", "cannot be written")
+            ):
                 return f"not told about the disk: {command.text().strip()[-300:]}"
             detail.append(command.text().strip().splitlines()[-1][-160:])
             if mounted:
@@ -237,7 +265,9 @@ class Kill(Campaign):
         sources, whole, size = self._predicted()
         out = place / "out"
         words = self._predict_words(sources, out)
-        if lost := self._disturb(words, out, _any_kind(rng, detail, checkpoints=False), rng, detail, size):
+        if lost := self._disturb(
+            words, out, _any_kind(rng, detail, checkpoints=False), rng, detail, size
+        ):
             return lost
         for name, content in _files(out).items():
             if not _hidden(name) and content != whole.get(name):
@@ -250,7 +280,17 @@ class Kill(Campaign):
         model = self.work / "whole" / _RUN
         options = ("--masks", "--npz", "--coco", "--jsonl")
         words = [word for option in options for word in (option, "true")]
-        return ["predict", str(sources), "--out", str(out), "--checkpoint", str(model), "--device", "cpu", *words]
+        return [
+            "predict",
+            str(sources),
+            "--out",
+            str(out),
+            "--checkpoint",
+            str(model),
+            "--device",
+            "cpu",
+            *words,
+        ]
 
     def _predicted(self) -> tuple[Path, dict[str, str], tuple[float, int]]:
         """Videos, the outputs of an undisturbed prediction, its seconds and file operations."""
@@ -270,7 +310,9 @@ class Kill(Campaign):
         whole, size = self._vae_trained()
         out = place / "vae"
         words = self._vae_words(out)
-        if lost := self._disturb(words, out, _any_kind(rng, detail, checkpoints=True), rng, detail, size):
+        if lost := self._disturb(
+            words, out, _any_kind(rng, detail, checkpoints=True), rng, detail, size
+        ):
             return lost
         if broken := _half_written(out):
             return f"half-written: {broken}"
@@ -328,7 +370,8 @@ def _trained(run: Path) -> dict[str, str]:
         },
         **{f"history {number}": json.dumps(row, sort_keys=True) for number, row in enumerate(rows)},
         **{
-            f"best {name}": _hash(value) for name, value in read_weight_file(run / "best" / "model.safetensors").items()
+            f"best {name}": _hash(value)
+            for name, value in read_weight_file(run / "best" / "model.safetensors").items()
         },
         **{f"best {name}": str(metadata[name]) for name in ("epoch", "step", "val/miou")},
     }
@@ -337,7 +380,8 @@ def _trained(run: Path) -> dict[str, str]:
 def _vae_files(run: Path) -> dict[str, str]:
     history = (run / "history.json").read_text()
     return {"history": history} | {
-        f"weight {name}": _hash(value) for name, value in read_weight_file(run / "model.safetensors").items()
+        f"weight {name}": _hash(value)
+        for name, value in read_weight_file(run / "model.safetensors").items()
     }
 
 
@@ -356,7 +400,11 @@ def _hash(value: torch.Tensor) -> str:
 
 def _different(whole: Mapping[str, str], made: Mapping[str, str]) -> str:
     names = [name for name in [*whole, *made] if whole.get(name) != made.get(name)]
-    return f"{len(names)} of {len(whole)} differ from the undisturbed run, first {names[0]}" if names else ""
+    return (
+        f"{len(names)} of {len(whole)} differ from the undisturbed run, first {names[0]}"
+        if names
+        else ""
+    )
 
 
 def _half_written(run: Path) -> str:
@@ -376,12 +424,20 @@ def _half_written(run: Path) -> str:
             except Exception as error:  # whatever it is, the file is not whole
                 return f"{path.name} ({type(error).__name__}: {error})"
     best = run / "best"
-    missing = [name for name in ("config.yaml", "metadata.json", "model.safetensors") if not (best / name).exists()]
+    missing = [
+        name
+        for name in ("config.yaml", "metadata.json", "model.safetensors")
+        if not (best / name).exists()
+    ]
     return f"best/ without {missing}" if best.exists() and missing else ""
 
 
 def _leftovers(folder: Path) -> str:
-    return ", ".join(sorted(name for name in map(str, folder.rglob("*")) if _hidden(name.removeprefix(str(folder)))))
+    return ", ".join(
+        sorted(
+            name for name in map(str, folder.rglob("*")) if _hidden(name.removeprefix(str(folder)))
+        )
+    )
 
 
 def _hidden(name: str) -> bool:

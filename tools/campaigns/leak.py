@@ -61,12 +61,17 @@ class Leak(Campaign):
         self._answers: list[Answer] = []
 
     def __enter__(self) -> Self:
-        self._clips = {name: media.write(self.work / name) for name, media in SEEDS.items() if media.video}
+        self._clips = {
+            name: media.write(self.work / name) for name, media in SEEDS.items() if media.video
+        }
         self._worker = self._stack.enter_context(Worker(self._function, self.work))
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.close()
 

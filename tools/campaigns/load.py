@@ -72,7 +72,10 @@ class Load(Campaign):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Let go of jobs that were begun ahead, and end the page."""
         for job in self._jobs.values():
@@ -118,7 +121,9 @@ class Load(Campaign):
             left = 2 * moment % 48
             frames[moment, 16:32, left : left + 16] = rng.integers(0, 255, 3)
         path = self.work / f"{number}.mp4"
-        write_video(path, frames, 12, rng.normal(0, 0.1, (1, count * _RATE // 12)).astype(np.float32), _RATE)
+        write_video(
+            path, frames, 12, rng.normal(0, 0.1, (1, count * _RATE // 12)).astype(np.float32), _RATE
+        )
         return path
 
     def _job(self, index: int) -> _Job:
@@ -131,7 +136,11 @@ class Load(Campaign):
         try:
             answer = self.page.upload(self.videos[number].read_bytes(), f"{number}.mp4", visitor)
             if answer.status != 200:
-                return _Job(f"upload: {answer.status} {answer.body[:100]!r}", detail, time.monotonic() - began)
+                return _Job(
+                    f"upload: {answer.status} {answer.body[:100]!r}",
+                    detail,
+                    time.monotonic() - began,
+                )
             video: object = file_data(json.loads(answer.body)[0])
             run = self.page.segment if index % 2 else self.page.browse
             event, data = run(video, (style, threshold, 1, smoothing, False), visitor)

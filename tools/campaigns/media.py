@@ -54,7 +54,10 @@ class Media(Campaign):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.close()
 
@@ -69,10 +72,15 @@ class Media(Campaign):
         if together:
             shutil.copy(self._good, folder / "good.webm")
             words = [str(path), str(folder / "good.webm"), "--out", str(out)]
-            targets = {path: out / "bad.overlay.mp4", folder / "good.webm": out / "good.overlay.mp4"}
+            targets = {
+                path: out / "bad.overlay.mp4",
+                folder / "good.webm": out / "good.overlay.mp4",
+            }
         else:
             words, targets = [str(path), "--out", str(out / "bad.mp4")], {path: out / "bad.mp4"}
-        answer = self._worker(["predict", *words, "--fps", "1"])  # one key frame a second: four times the attacks
+        answer = self._worker(
+            ["predict", *words, "--fps", "1"]
+        )  # one key frame a second: four times the attacks
         if answer.resident:
             self._resident.append(answer.resident)
         else:

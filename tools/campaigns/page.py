@@ -46,7 +46,16 @@ class Page:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.folder = work / f"page-{self.port}"
-        words = ["app", "--checkpoint", str(tiny_model(work)), "--device", "cpu", "--port", str(self.port), *options]
+        words = [
+            "app",
+            "--checkpoint",
+            str(tiny_model(work)),
+            "--device",
+            "cpu",
+            "--port",
+            str(self.port),
+            *options,
+        ]
         self.command = Command(words, work / f"page-{self.port}.log", self.folder)
 
     def __enter__(self) -> Self:
@@ -55,7 +64,10 @@ class Page:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """End it."""
         self.command.send(signal.SIGTERM)
@@ -82,7 +94,9 @@ class Page:
 
     def connect(self, visitor: str = "127.0.0.1", seconds: float = 20.0) -> socket.socket:
         """A connection from one of this machine's own addresses."""
-        return socket.create_connection(("127.0.0.1", self.port), seconds, source_address=(visitor, 0))
+        return socket.create_connection(
+            ("127.0.0.1", self.port), seconds, source_address=(visitor, 0)
+        )
 
     def ask(
         self,
@@ -94,9 +108,13 @@ class Page:
         seconds: float = 60.0,
     ) -> Answer:
         """One request. Headers replace the usual ones."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, seconds, source_address=(visitor, 0))
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, seconds, source_address=(visitor, 0)
+        )
         try:
-            connection.request(method, quote(path, safe="/?=&%:@,;+*~!$'()[]"), body, dict(headers or {}))
+            connection.request(
+                method, quote(path, safe="/?=&%:@,;+*~!$'()[]"), body, dict(headers or {})
+            )
             return _answer(connection.getresponse())
         finally:
             connection.close()
@@ -114,12 +132,20 @@ class Page:
         return received
 
     def upload(
-        self, content: bytes, name: str = "x.mp4", visitor: str = "127.0.0.1", headers: Mapping[str, str] | None = None
+        self,
+        content: bytes,
+        name: str = "x.mp4",
+        visitor: str = "127.0.0.1",
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Upload one file; the answer is a JSON list with its path."""
-        return self.ask("POST", UPLOAD, multipart(content, name), {**MULTIPART, **(headers or {})}, visitor)
+        return self.ask(
+            "POST", UPLOAD, multipart(content, name), {**MULTIPART, **(headers or {})}, visitor
+        )
 
-    def segment(self, video: object, choices: Sequence[object], visitor: str = "127.0.0.1") -> tuple[str, Any]:
+    def segment(
+        self, video: object, choices: Sequence[object], visitor: str = "127.0.0.1"
+    ) -> tuple[str, Any]:
         """Run a job by the page's API; the last event's name and data.
 
         Args:
@@ -135,20 +161,32 @@ class Page:
         answer = self.ask("GET", f"/gradio_api/call/segment/{event}", visitor=visitor, seconds=120)
         return _last_event(answer.body.decode())
 
-    def browse(self, video: object, choices: Sequence[object], visitor: str = "127.0.0.1") -> tuple[str, Any]:
+    def browse(
+        self, video: object, choices: Sequence[object], visitor: str = "127.0.0.1"
+    ) -> tuple[str, Any]:
         """Run a job as the page in a browser does: through the queue, with a session of its own."""
         session = uuid.uuid4().hex[:10]
         config = json.loads(self.ask("GET", "/config", visitor=visitor).body)
-        number = next(each["id"] for each in config["dependencies"] if each.get("api_name") == "segment")
-        body = json.dumps({"data": [video, *choices], "fn_index": number, "session_hash": session}).encode()
+        number = next(
+            each["id"] for each in config["dependencies"] if each.get("api_name") == "segment"
+        )
+        body = json.dumps(
+            {"data": [video, *choices], "fn_index": number, "session_hash": session}
+        ).encode()
         started = self.ask("POST", "/gradio_api/queue/join", body, JSON, visitor)
         if started.status != 200:
             return f"status {started.status}", started.body.decode(errors="replace")
-        answer = self.ask("GET", f"/gradio_api/queue/data?session_hash={session}", visitor=visitor, seconds=120)
+        answer = self.ask(
+            "GET", f"/gradio_api/queue/data?session_hash={session}", visitor=visitor, seconds=120
+        )
         for line in reversed(answer.body.decode().splitlines()):
             message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
             if message.get("msg") == "process_completed":
-                return ("complete", message["output"]["data"]) if message["success"] else ("error", message["output"])
+                return (
+                    ("complete", message["output"]["data"])
+                    if message["success"]
+                    else ("error", message["output"])
+                )
         return "nothing", answer.body.decode()[-200:]
 
 
@@ -168,14 +206,21 @@ def tiny_model(work: Path) -> Path:
     folder = work / "tiny-model"
     if not folder.exists():
         visual, audio = {"name": "efficientnet_lite0"}, {"name": "vggish_small", "frozen": False}
-        settings = {"model": {"visual": visual, "audio": audio, "channels": 8}, "data": {"image_size": 64}}
+        settings = {
+            "model": {"visual": visual, "audio": audio, "channels": 8},
+            "data": {"image_size": 64},
+        }
         config = config_from_dict(settings)
         save_model(build_model(config.model, image_size=64), folder, config)
     return folder
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:
-    return Answer(response.status, {name.lower(): text for name, text in response.getheaders()}, response.read())
+    return Answer(
+        response.status,
+        {name.lower(): text for name, text in response.getheaders()},
+        response.read(),
+    )
 
 
 def _last_event(text: str) -> tuple[str, Any]:

@@ -43,7 +43,10 @@ class PageCampaign(Campaign):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """End the pages."""
         self._held.close()
@@ -68,7 +71,9 @@ class PageCampaign(Campaign):
         new, self._read[page.port] = log[self._read.get(page.port, 0) :], len(log)
         if "Traceback" in new:
             return f"traceback in the log: {new.strip().splitlines()[-1][:200]}"
-        odd = [line for line in new.splitlines() if not line.isprintable() or line.startswith("FORGED")]
+        odd = [
+            line for line in new.splitlines() if not line.isprintable() or line.startswith("FORGED")
+        ]
         if odd:
             return f"in the log: {odd[0][:100]!a}"
         if not page.command.alive():
@@ -102,7 +107,9 @@ class PageCampaign(Campaign):
         self.requests += 1
         lines = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
         head = f"{method} {path} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n"
-        return (page or self.page).raw(head.encode("utf-8", "surrogateescape") + body, visitor, seconds)
+        return (page or self.page).raw(
+            head.encode("utf-8", "surrogateescape") + body, visitor, seconds
+        )
 
 
 class Listener:

@@ -28,7 +28,16 @@ IMPORTED = (
 )
 """What the fork server imports beforehand."""
 
-_FILE_OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+_FILE_OPERATIONS = (
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+)
 """Audit events, each raised before Python does it."""
 
 
@@ -67,7 +76,9 @@ class Command:
         sabotage: What it does to itself.
     """
 
-    def __init__(self, words: Sequence[str], output: Path, temporary: Path, sabotage: Sabotage | None = None) -> None:
+    def __init__(
+        self, words: Sequence[str], output: Path, temporary: Path, sabotage: Sabotage | None = None
+    ) -> None:
         context = get_context("forkserver")
         context.set_forkserver_preload([*IMPORTED])
         self.output = output
@@ -111,7 +122,11 @@ class Command:
 
     def text(self) -> str:
         """What it has printed so far."""
-        return self.output.read_text(encoding="utf-8", errors="replace") if self.output.exists() else ""
+        return (
+            self.output.read_text(encoding="utf-8", errors="replace")
+            if self.output.exists()
+            else ""
+        )
 
     def fault(self, promised: Sequence[int]) -> str:
         """Wait for its end; why it counts as lost: no end, a traceback, an exit code that is not promised."""
@@ -122,7 +137,9 @@ class Command:
             return ""  # a data worker that has lost its parent may say so
         text = self.text()
         # Python prints and forgets an exception in a finaliser, a Ctrl-C too: a person presses it again.
-        if "Traceback (most recent call last)" in text and not (code == 0 and "Exception ignored in" in text):
+        if "Traceback (most recent call last)" in text and not (
+            code == 0 and "Exception ignored in" in text
+        ):
             return f"traceback: {text.strip().splitlines()[-1][:200]}"
         return "" if code in promised else f"exit code {code}: {text.strip()[-200:]}"
 
@@ -184,7 +201,8 @@ class _Watcher:
         if event not in _FILE_OPERATIONS or not _writes(event, arguments):
             return
         if not any(
-            isinstance(each, str | os.PathLike) and os.fspath(each).startswith(self.folder) for each in arguments
+            isinstance(each, str | os.PathLike) and os.fspath(each).startswith(self.folder)
+            for each in arguments
         ):
             return
         if self.count == self.last:

@@ -101,20 +101,40 @@ class Web(PageCampaign):
                 return f"Host {host[:40]!r} gets {path}: {answer[:40]!r}"
             if b"access-control-allow-origin" in answer.lower():
                 return f"Host {host[:40]!r} may read the answer"
-        both = self._raw("GET", "/config", {"Host": "localhost", "host": "evil.example"})  # two Host headers
-        return "" if both.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400")) else f"two hosts: {both[:40]!r}"
+        both = self._raw(
+            "GET", "/config", {"Host": "localhost", "host": "evil.example"}
+        )  # two Host headers
+        return (
+            ""
+            if both.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400"))
+            else f"two hosts: {both[:40]!r}"
+        )
 
     def _foreign_page(self, rng: Random, detail: list[str]) -> str:
         stored, port = self.page.stored(), self.page.port
         for origin in rng.sample(origins(port), 5):
             detail.append(origin[:40])
             method, path = rng.choice(
-                [("POST", UPLOAD), ("OPTIONS", UPLOAD), ("POST", "/gradio_api/call/segment"), ("GET", "/config")]
+                [
+                    ("POST", UPLOAD),
+                    ("OPTIONS", UPLOAD),
+                    ("POST", "/gradio_api/call/segment"),
+                    ("GET", "/config"),
+                ]
             )
-            body = {UPLOAD: multipart(b"x" * 1000)}.get(path, b'{"data": []}') if method == "POST" else b""
+            body = (
+                {UPLOAD: multipart(b"x" * 1000)}.get(path, b'{"data": []}')
+                if method == "POST"
+                else b""
+            )
             kind = rng.choice([MULTIPART, {"Content-Type": "text/plain"}])
             own = {"Host": rng.choice([f"127.0.0.1:{port}", f"localhost:{port}", "page.example"])}
-            answer = self._raw(method, path, {**own, **kind, "Origin": origin, "Content-Length": str(len(body))}, body)
+            answer = self._raw(
+                method,
+                path,
+                {**own, **kind, "Origin": origin, "Content-Length": str(len(body))},
+                body,
+            )
             if not answer.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400")):
                 return f"Origin {origin[:40]!r} gets {method} {path}: {answer[:40]!r}"
             if b"access-control-allow-origin" in answer.lower():
@@ -123,7 +143,9 @@ class Web(PageCampaign):
 
     def _outside(self, rng: Random, count: int) -> list[str]:
         """Paths and addresses that no visitor may reach."""
-        return rng.sample(outside(rng, self.secret, self.page.folder, self.page.port, self.asked.port), count)
+        return rng.sample(
+            outside(rng, self.secret, self.page.folder, self.page.port, self.asked.port), count
+        )
 
     def _file_outside(self, rng: Random, detail: list[str]) -> str:
         for path in self._outside(rng, 6):
@@ -131,7 +153,12 @@ class Web(PageCampaign):
             detail.append(f"{road}{path[:40]}")
             sent = path if rng.random() < 0.5 else quote(path, safe="/")
             answer = self._raw("GET", road + sent, {"Host": "localhost"}, seconds=3)
-            if SECRET in answer or b"root:x:" in answer or b"from __future__" in answer or b"PATH=" in answer:
+            if (
+                SECRET in answer
+                or b"root:x:" in answer
+                or b"from __future__" in answer
+                or b"PATH=" in answer
+            ):
                 return f"{road}{path[:60]} is read"
         return ""
 
@@ -156,7 +183,9 @@ class Web(PageCampaign):
         active = re.search(r"html|svg|xml|javascript|pdf", kind)
         if active and "attachment" not in shown:
             return f"{name} is served as {kind}"
-        return "" if uploaded.get("x-content-type-options") == "nosniff" else f"{name} may be sniffed"
+        return (
+            "" if uploaded.get("x-content-type-options") == "nosniff" else f"{name} may be sniffed"
+        )
 
     def _too_large(self, rng: Random, detail: list[str]) -> str:
         page = self._running("small")
@@ -166,7 +195,11 @@ class Web(PageCampaign):
         detail.append(("upload", "claims less", "claims more and hangs up", "no upload")[way])
         content = multipart(rng.randbytes(size + rng.choice([1000, 100_000, 5 * size])))
         claimed = (len(content), 1000, 10 * size, len(content))[way]
-        path = UPLOAD if way < 3 else rng.choice(["/gradio_api/queue/join", "/gradio_api/call/segment", "/login", "/x"])
+        path = (
+            UPLOAD
+            if way < 3
+            else rng.choice(["/gradio_api/queue/join", "/gradio_api/call/segment", "/login", "/x"])
+        )
         answer = self._raw("POST", path, {**MULTIPART, "Host": "localhost", "Content-Length": str(claimed)}, content,
                            page=page, visitor=visitor, seconds=2)  # fmt: skip
         if b" 200 " in answer[:20]:
@@ -186,7 +219,9 @@ class Web(PageCampaign):
 
         def visit(visitor: str, numbers: range) -> None:
             for number in numbers:
-                statuses.append(page.upload(content[visitor][number], f"{number}.mp4", visitor).status)
+                statuses.append(
+                    page.upload(content[visitor][number], f"{number}.mp4", visitor).status
+                )
                 if statuses[-1] == 200:
                     taken.setdefault(visitor, set()).add(number)
 
@@ -207,11 +242,17 @@ class Web(PageCampaign):
         if set(statuses) - {200, 413}:
             return f"statuses {sorted(set(statuses))}"
         most = max(map(len, taken.values())) * size
-        return f"a visitor has stored {most} bytes" if most > LIMITS["visitor_megabytes"] * 1e6 else lost
+        return (
+            f"a visitor has stored {most} bytes"
+            if most > LIMITS["visitor_megabytes"] * 1e6
+            else lost
+        )
 
     def _chunked(self, rng: Random, detail: list[str]) -> str:
         path = rng.choice([UPLOAD, "/gradio_api/call/segment", "/gradio_api/queue/join", "/login"])
-        size = rng.choice(["a", "A;x=y", "ffffffffffffffff", "-1", "0x10", "", "zz", "00000000000a"])
+        size = rng.choice(
+            ["a", "A;x=y", "ffffffffffffffff", "-1", "0x10", "", "zz", "00000000000a"]
+        )
         headers = {"Host": "localhost", **rng.choice([MULTIPART, JSON])}
         headers["Transfer-Encoding"] = rng.choice(
             ["chunked", "Chunked", "gzip, chunked", "identity", "chunked, chunked"]
@@ -220,7 +261,9 @@ class Web(PageCampaign):
             headers["Content-Length"] = "5"
         detail.append(f"{path} {headers['Transfer-Encoding']} {size}")
         before = self.page.stored()
-        answer = self._raw("POST", path, headers, f"{size}\r\n0123456789\r\n0\r\n\r\n".encode(), seconds=2)
+        answer = self._raw(
+            "POST", path, headers, f"{size}\r\n0123456789\r\n0\r\n\r\n".encode(), seconds=2
+        )
         if answer and not re.match(rb"HTTP/1.1 (4\d\d|501)", answer):
             return f"answered with {answer[:40]!r}"
         return "" if self.page.stored() <= before else "stored"
@@ -233,12 +276,23 @@ class Web(PageCampaign):
         answer = self._raw("POST", UPLOAD, headers, body, seconds=5, visitor=visitor)
         if not re.match(rb"HTTP/1.1 (200|4\d\d)", answer):
             return f"answered with {answer[:40]!r}"
-        escaped = [path for path in (self.work / "escaped.mp4", Path("/tmp/escaped.mp4")) if path.exists()]
+        escaped = [
+            path for path in (self.work / "escaped.mp4", Path("/tmp/escaped.mp4")) if path.exists()
+        ]
         return f"written: {escaped}" if escaped else ""
 
     def _web_socket(self, rng: Random, detail: list[str]) -> str:
-        path = rng.choice(["/", "/queue/join", "/gradio_api/queue/join", "/gradio_api/queue/data", "/ws"])
-        origin = rng.choice(["http://evil.example", "null", "http://127.0.0.1:1", f"http://127.0.0.1:{self.page.port}"])
+        path = rng.choice(
+            ["/", "/queue/join", "/gradio_api/queue/join", "/gradio_api/queue/data", "/ws"]
+        )
+        origin = rng.choice(
+            [
+                "http://evil.example",
+                "null",
+                "http://127.0.0.1:1",
+                f"http://127.0.0.1:{self.page.port}",
+            ]
+        )
         detail.append(f"{path} {origin}")
         headers = {
             "Host": f"127.0.0.1:{self.page.port}",
@@ -258,7 +312,12 @@ class Web(PageCampaign):
         """Many sockets with half a head, silent or dripping; the page answers meanwhile and closes them."""
         count, drip = rng.choice([50, 200, 400]), rng.random() < 0.5
         half = rng.choice(
-            [b"", b"G", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"POST / HTTP/1.1\r\nX: " + b"a" * 3000]
+            [
+                b"",
+                b"G",
+                b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+                b"POST / HTTP/1.1\r\nX: " + b"a" * 3000,
+            ]
         )
         second = rng.random() < 0.3
         detail.append(
@@ -299,7 +358,11 @@ class Web(PageCampaign):
             while time.monotonic() - began < seconds:
                 number += 1000
                 form = urlencode({"username": "ecmvae", "password": f"guess {number}"}).encode()
-                claims = {"X-Forwarded-For": "10.0.0.{}", "Forwarded": "for=10.0.1.{}", "X-Real-IP": "10.0.2.{}"}
+                claims = {
+                    "X-Forwarded-For": "10.0.0.{}",
+                    "Forwarded": "for=10.0.1.{}",
+                    "X-Real-IP": "10.0.2.{}",
+                }
                 headers = _FORM | {name: text.format(number % 250) for name, text in claims.items()}
                 answer = page.ask("POST", "/login" + rng.choice(["", "/"]), form, headers, visitor)
                 self.requests += 1
@@ -331,7 +394,11 @@ class Web(PageCampaign):
             cookie = rng.choice([{}, forged, {"Authorization": "Basic ZWNtdmFlOmE="}])
             form = UPLOAD in path
             kind = MULTIPART if form else JSON
-            sent = body if form else b'{"data": [], "session_hash": "a", "event_id": "a", "fn_index": 2}'
+            sent = (
+                body
+                if form
+                else b'{"data": [], "session_hash": "a", "event_id": "a", "fn_index": 2}'
+            )
             self.requests += 1
             content = sent if method == "POST" else None
             answer = page.ask(method, path, content, {**cookie, **kind}, seconds=20)

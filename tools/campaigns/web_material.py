@@ -48,13 +48,33 @@ CONTROL_CHARACTERS = (
 
 FORM_TYPES = (
     *["multipart/form-data; boundary=XX"] * 6,
-    *("multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "X" * 300),
-    *("multipart/mixed; boundary=XX", "multipart/form-data; boundary=\xff", "text/plain", "application/json", ""),
+    *(
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "X" * 300,
+    ),
+    *(
+        "multipart/mixed; boundary=XX",
+        "multipart/form-data; boundary=\xff",
+        "text/plain",
+        "application/json",
+        "",
+    ),
     "multipart/form-data; charset=nonsense; boundary=XX",
 )
 
 _FILE_NAMES = (
-    *("../../escaped.mp4", "/tmp/escaped.mp4", "a" * 5000 + ".mp4", "a\x00b.mp4", "..", ".", "", "con", "a/b\\c.mp4"),
+    *(
+        "../../escaped.mp4",
+        "/tmp/escaped.mp4",
+        "a" * 5000 + ".mp4",
+        "a\x00b.mp4",
+        "..",
+        ".",
+        "",
+        "con",
+        "a/b\\c.mp4",
+    ),
     *("\udcff.mp4", "\x1b[31mred.mp4", "FORGED\u2028x.mp4", "🐕" * 300),
 )
 
@@ -93,9 +113,28 @@ FOREIGN_HTTP = ("no host", "absolute", "CONNECT")
 def hosts(port: int) -> Sequence[str]:
     """Names that are not the page's."""
     return (
-        *("evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:80", "sub.page.example"),
-        *(f"evil.example:{port}", "page.example.evil.example", "xpage.example", "10.0.0.1", "0.0.0.0", "[::2]"),
-        *("0x7f000001", "2130706433", "127.1", "localhost@evil.example", f"evil.example#localhost:{port}"),
+        *(
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "evil.example:80",
+            "sub.page.example",
+        ),
+        *(
+            f"evil.example:{port}",
+            "page.example.evil.example",
+            "xpage.example",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::2]",
+        ),
+        *(
+            "0x7f000001",
+            "2130706433",
+            "127.1",
+            "localhost@evil.example",
+            f"evil.example#localhost:{port}",
+        ),
         *("", " ", "[", "]:1", "a" * 3000),
     )
 
@@ -103,9 +142,24 @@ def hosts(port: int) -> Sequence[str]:
 def origins(port: int) -> Sequence[str]:
     """Pages that are not this one."""
     return (
-        *("http://evil.example", f"http://evil.example:{port}", "null", "http://127.0.0.1:1", "http://localhost"),
-        *(f"http://127.0.0.1.evil.example:{port}", "file://", "chrome-extension://abc", f"http://[::2]:{port}"),
-        *("http://127.0.0.1:x", f"http://evil.example/http://127.0.0.1:{port}", f"http://evil.example@x:{port}"),
+        *(
+            "http://evil.example",
+            f"http://evil.example:{port}",
+            "null",
+            "http://127.0.0.1:1",
+            "http://localhost",
+        ),
+        *(
+            f"http://127.0.0.1.evil.example:{port}",
+            "file://",
+            "chrome-extension://abc",
+            f"http://[::2]:{port}",
+        ),
+        *(
+            "http://127.0.0.1:x",
+            f"http://evil.example/http://127.0.0.1:{port}",
+            f"http://evil.example@x:{port}",
+        ),
         *("", "http://", "a" * 5000),
     )
 
@@ -135,12 +189,32 @@ def outside(rng: Random, secret: Path, folder: Path, own: int, listener: int) ->
         ),
         *(f"{folder}/../{secret.name}", f"{folder}/%2e%2e/{secret.name}", f"/proc/self/root{path}"),
         *(quote(path, safe=""), quote(quote(path, safe=""), safe=""), f"..\\..\\{secret.name}"),
-        *("/etc/passwd", "/proc/self/environ", "/proc/self/cmdline", "~/.bashrc", ".", "/", "", "\x00"),
-        *(str(package / "cli.py"), str(secret.parent / "tiny-model" / "config.yaml"), "\\\\127.0.0.1\\share"),
+        *(
+            "/etc/passwd",
+            "/proc/self/environ",
+            "/proc/self/cmdline",
+            "~/.bashrc",
+            ".",
+            "/",
+            "",
+            "\x00",
+        ),
+        *(
+            str(package / "cli.py"),
+            str(secret.parent / "tiny-model" / "config.yaml"),
+            "\\\\127.0.0.1\\share",
+        ),
         *(address, address.replace("http", "HTTP"), address.replace("127.0.0.1", "2130706433")),
         *(address.replace("127.0.0.1", "[::ffff:7f00:1]"), f"http://localhost:{own}/config"),
         *(f"gopher://127.0.0.1:{listener}/", f"concat:{path}", f"subfile,,start,0,,:{path}"),
-        *("data:video/mp4;base64,AAAA", "a" * 5000, "pipe:0", "rtsp://127.0.0.1:1/", "/dev/zero", "/dev/stdin"),
+        *(
+            "data:video/mp4;base64,AAAA",
+            "a" * 5000,
+            "pipe:0",
+            "rtsp://127.0.0.1:1/",
+            "/dev/zero",
+            "/dev/stdin",
+        ),
     ]
 
 
@@ -165,7 +239,9 @@ def malformed_form(rng: Random) -> tuple[str, bytes]:
         "cut": whole[:place],
         "empty": b"",
         "no form": b"hello",
-        "flipped": whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :],
+        "flipped": whole[:place]
+        + bytes([whole[place] ^ (1 << rng.randrange(8))])
+        + whole[place + 1 :],
         "many parts": multipart(b"x") * rng.choice([30, 3000]),
         "long header": whole.replace(b"form-data", b"f" * 30_000),
         "no name": whole.replace(b"filename=", b""),
@@ -182,9 +258,30 @@ def hostile_json(rng: Random) -> tuple[str, str]:
     """An address that takes JSON, and text to send there."""
     deep, long = rng.choice([100, 100_000]), rng.choice([10, 900_000])
     values = [
-        *("[" * deep + "]" * deep, '{"a":' * (deep // 6) + "1" + "}" * (deep // 6), "[1" + ",1" * (long // 2) + "]"),
-        *("9" * min(long, 5000), "1e999", "NaN", "-Infinity", '"' + "a" * long + '"', "null", "true", "{}", "", "{"),
-        *('"\\ud800"', '"\x01"', "1.5", '{"path": {"path": 1}}', '{"path": "x", "meta": {"_type": 7}}'),
+        *(
+            "[" * deep + "]" * deep,
+            '{"a":' * (deep // 6) + "1" + "}" * (deep // 6),
+            "[1" + ",1" * (long // 2) + "]",
+        ),
+        *(
+            "9" * min(long, 5000),
+            "1e999",
+            "NaN",
+            "-Infinity",
+            '"' + "a" * long + '"',
+            "null",
+            "true",
+            "{}",
+            "",
+            "{",
+        ),
+        *(
+            '"\\ud800"',
+            '"\x01"',
+            "1.5",
+            '{"path": {"path": 1}}',
+            '{"path": "x", "meta": {"_type": 7}}',
+        ),
         *('{"path": null, "meta": {"_type": "gradio.FileData"}}', '{"__type__": "update"}'),
     ]
     value, choices = rng.choice(values), ['"contour"', "0.5", "1", "0.0", "false"]
@@ -215,6 +312,12 @@ def hostile_json(rng: Random) -> tuple[str, str]:
 def private_requests(secret: Path, folder: Path) -> list[tuple[str, str]]:
     """Method and path of what takes a login."""
     get = ("/config", "/config/", "//config", "/gradio_api/info", "/gradio_api/queue/status")
-    more = (f"/gradio_api/file={secret}", f"/gradio_api/file={folder}", "/gradio_api/queue/data?session_hash=a")
+    more = (
+        f"/gradio_api/file={secret}",
+        f"/gradio_api/file={folder}",
+        "/gradio_api/queue/data?session_hash=a",
+    )
     names = "call/segment queue/join run/segment api/predict component_server cancel stream/x upload upload/ reset"
-    return [("GET", path) for path in (*get, *more)] + [("POST", f"/gradio_api/{name}") for name in names.split()]
+    return [("GET", path) for path in (*get, *more)] + [
+        ("POST", f"/gradio_api/{name}") for name in names.split()
+    ]

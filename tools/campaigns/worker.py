@@ -21,7 +21,16 @@ from typing import Any, Self
 
 from campaigns.base import PYTHON, Ended
 
-HEAVY = ("torch", "lightning", "onnxruntime", "gradio", "timm", "torchaudio", "sklearn", "matplotlib")
+HEAVY = (
+    "torch",
+    "lightning",
+    "onnxruntime",
+    "gradio",
+    "timm",
+    "torchaudio",
+    "sklearn",
+    "matplotlib",
+)
 NEEDS_HEAVY = 99
 """Exit code of a light child that asks for a heavy library."""
 _ENDED_BY_WATCHDOG = (-signal.SIGPROF, -signal.SIGKILL)
@@ -87,7 +96,11 @@ class Worker:
         assert process.stdin is not None
         assert process.stdout is not None
         words = [word if isinstance(word, str) else os.fsdecode(word) for word in words]
-        job = {"words": words, "cwd": None if cwd is None else str(cwd), "cpu_limit": self._cpu_limit}
+        job = {
+            "words": words,
+            "cwd": None if cwd is None else str(cwd),
+            "cpu_limit": self._cpu_limit,
+        }
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
         answered, _, _ = select.select([process.stdout], [], [], self._wall_limit)
@@ -99,7 +112,9 @@ class Worker:
             answer = Answer(out="", err=printed, **json.loads(line))
             return replace(answer, code=None) if answer.code in _ENDED_BY_WATCHDOG else answer
         code = process.wait()
-        return Answer(None if code in _ENDED_BY_WATCHDOG else code, "", printed, 0.0, self._cpu_limit)
+        return Answer(
+            None if code in _ENDED_BY_WATCHDOG else code, "", printed, 0.0, self._cpu_limit
+        )
 
     def _start(self) -> subprocess.Popen[bytes]:
         self.stop()
@@ -109,7 +124,12 @@ class Worker:
         paths = [str(folder), str(folder.parent), self._env.get("PYTHONPATH", "")]
         env = {**self._env, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=env,
+            bufsize=0,
+            start_new_session=True,
         )
         return self._process
 
@@ -129,7 +149,10 @@ class Worker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -144,8 +167,12 @@ def run_command(words: list[str]) -> int:
 class _NoHeavyLibraries(MetaPathFinder):
     """Ends the process when a heavy library is asked for."""
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        if name in HEAVY and sys._getframe(2).f_code.co_name != "find_spec":  # importlib.util only looks for it
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        if (
+            name in HEAVY and sys._getframe(2).f_code.co_name != "find_spec"
+        ):  # importlib.util only looks for it
             os._exit(NEEDS_HEAVY)
 
 
@@ -175,7 +202,9 @@ def _here(function: Callable[[list[str]], int], job: dict[str, Any]) -> dict[str
     """Do a job in this process."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM starts again
     before = time.process_time()
-    signal.setitimer(signal.ITIMER_PROF, job["cpu_limit"])  # SIGPROF has no handler: it ends the process
+    signal.setitimer(
+        signal.ITIMER_PROF, job["cpu_limit"]
+    )  # SIGPROF has no handler: it ends the process
     code = _called(function, job["words"])
     signal.setitimer(signal.ITIMER_PROF, 0)
     return {
@@ -199,7 +228,11 @@ def _in_child(function: Callable[[list[str]], int], job: dict[str, Any]) -> dict
         os._exit(code & 0xFF)
     _, status, used = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "megabytes": used.ru_maxrss / 1024, "cpu_seconds": used.ru_utime + used.ru_stime}
+    return {
+        "code": code,
+        "megabytes": used.ru_maxrss / 1024,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+    }
 
 
 def _serve(options: Mapping[str, Any]) -> None:
@@ -213,7 +246,10 @@ def _serve(options: Mapping[str, Any]) -> None:
     if options["memory_limit_mb"] is not None:
         resource.setrlimit(resource.RLIMIT_AS, (options["memory_limit_mb"] * 2**20,) * 2)
     module, _, name = options["function"].partition(":")
-    function, do = getattr(importlib.import_module(module), name), _in_child if options["forks"] else _here
+    function, do = (
+        getattr(importlib.import_module(module), name),
+        _in_child if options["forks"] else _here,
+    )
     for line in sys.stdin:
         job = json.loads(line)
         os.ftruncate(printed, 0)

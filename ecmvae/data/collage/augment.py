@@ -60,14 +60,18 @@ def coloured_noise(rng: np.random.Generator, length: int) -> Float32[np.ndarray,
     return scaled
 
 
-def recolour(samples: Float32[np.ndarray, " s"], rng: np.random.Generator) -> Float32[np.ndarray, " s"]:
+def recolour(
+    samples: Float32[np.ndarray, " s"], rng: np.random.Generator
+) -> Float32[np.ndarray, " s"]:
     """Another microphone and room: a spectral tilt and, in half of the calls, reverberation, at the same level.
 
     The tilt is up to 3 dB an octave about 1 kHz, at most 12 dB. The room is the direct sound and exponentially decaying
     noise of 0.1 to 0.6 s (to -60 dB), 20 to 3 dB below it in energy.
     """
     size = samples.size + _TAIL
-    tilt = np.clip(np.float32(rng.uniform(-_TILT, _TILT)) * _octaves(size), -_TILT_LIMIT, _TILT_LIMIT)
+    tilt = np.clip(
+        np.float32(rng.uniform(-_TILT, _TILT)) * _octaves(size), -_TILT_LIMIT, _TILT_LIMIT
+    )
     response: np.ndarray = 10 ** (tilt / 20)
     if rng.random() < _ECHOES:
         fall = -np.log(1000) / (rng.uniform(0.1, 0.6) * SAMPLE_RATE)
@@ -83,5 +87,7 @@ def recolour(samples: Float32[np.ndarray, " s"], rng: np.random.Generator) -> Fl
 @lru_cache(maxsize=8)
 def _octaves(size: int) -> Float32[np.ndarray, " f"]:
     """Octaves above 1 kHz of the frequencies of a transform of `size` samples; below 50 Hz those of 50 Hz."""
-    octaves: np.ndarray = np.log2(np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 50) / 1000).astype(np.float32)
+    octaves: np.ndarray = np.log2(
+        np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 50) / 1000
+    ).astype(np.float32)
     return octaves

@@ -166,7 +166,11 @@ class CollageClips(Dataset[AVClip]):
         """What an epoch changes in clip `index`: the waveform, who sounds, and the masks that follow from it."""
         _, activity, waveform = self.compose_sound(index, epoch)
         masks = sounding_masks(self.objects(index), activity)
-        return torch.from_numpy(waveform), torch.from_numpy(activity), torch.from_numpy(masks).unsqueeze(1).float()
+        return (
+            torch.from_numpy(waveform),
+            torch.from_numpy(activity),
+            torch.from_numpy(masks).unsqueeze(1).float(),
+        )
 
     def waveform(self, index: int) -> tuple[Float[Tensor, " s"], int]:
         """The sound of clip `index` in the current epoch, one channel in [-1, 1], and its rate in Hz."""

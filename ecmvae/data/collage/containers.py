@@ -35,7 +35,9 @@ class QtResources:
             raise UserError(f"{self.path}: is not a Qt resource (it does not begin with 'qres')")
         version, self._tree, self._data, self._names = self._unpack(">IIII", 4)
         if not 1 <= version <= 3:
-            raise UserError(f"{self.path}: Qt resource version {version} is unknown, only 1 to 3 are")
+            raise UserError(
+                f"{self.path}: Qt resource version {version} is unknown, only 1 to 3 are"
+            )
         self._entry_size = 14 if version == 1 else 22
         self._entries = dict(self._walk(0, "", 0))
 
@@ -82,7 +84,9 @@ class QtResources:
         try:
             return struct.unpack_from(form, self._bytes, start)
         except struct.error as error:
-            raise UserError(f"{self.path}: damaged Qt resource, it points outside itself; fetch it again") from error
+            raise UserError(
+                f"{self.path}: damaged Qt resource, it points outside itself; fetch it again"
+            ) from error
 
     def _unzip(self, name: str, payload: bytes) -> bytes:
         """qCompress: the unpacked length in 4 bytes, then a zlib stream."""
@@ -90,20 +94,28 @@ class QtResources:
         try:
             unpacked = expander.decompress(payload[4:], _MAX_UNPACKED)
         except zlib.error as error:
-            raise UserError(f"{self.path}: {name} is damaged ({error}); fetch the file again") from error
+            raise UserError(
+                f"{self.path}: {name} is damaged ({error}); fetch the file again"
+            ) from error
         if not expander.eof:
-            raise UserError(f"{self.path}: {name} is cut short or larger than {_MAX_UNPACKED >> 20} MiB")
+            raise UserError(
+                f"{self.path}: {name} is cut short or larger than {_MAX_UNPACKED >> 20} MiB"
+            )
         return unpacked
 
     def _unzstd(self, name: str, payload: bytes) -> bytes:
         try:
             import zstandard
         except ImportError as error:
-            raise UserError(f"{self.path}: needs zstandard; install it with: pip install 'ecmvae[train]'") from error
+            raise UserError(
+                f"{self.path}: needs zstandard; install it with: pip install 'ecmvae[train]'"
+            ) from error
         try:
             return zstandard.ZstdDecompressor().decompress(payload, max_output_size=_MAX_UNPACKED)
         except zstandard.ZstdError as error:
-            raise UserError(f"{self.path}: {name} is damaged ({error}); fetch the file again") from error
+            raise UserError(
+                f"{self.path}: {name} is damaged ({error}); fetch the file again"
+            ) from error
 
 
 def read_sound_set(path: str | Path) -> list[tuple[str, bytes]]:
@@ -125,9 +137,13 @@ def read_sound_set(path: str | Path) -> list[tuple[str, bytes]]:
     (first,) = struct.unpack_from("<I", content)
     table_size = first & 0x7FFFFFFF
     if not first >> 31:
-        raise UserError(f"{path}: is not an OpenTTD sound set, or has the old format, which is not supported")
+        raise UserError(
+            f"{path}: is not an OpenTTD sound set, or has the old format, which is not supported"
+        )
     if table_size % 8 or table_size > len(content):
-        raise UserError(f"{path}: damaged OpenTTD sound set, its table does not fit; fetch it again")
+        raise UserError(
+            f"{path}: damaged OpenTTD sound set, its table does not fit; fetch it again"
+        )
     sounds = []
     for number, (offset, length) in enumerate(struct.iter_unpack("<II", content[:table_size])):
         start = offset & 0x7FFFFFFF

@@ -33,7 +33,9 @@ def check_fold(fold: int, folds: int) -> None:
     if folds == fold == 0:
         return
     if not 2 <= folds <= MAX_FOLDS:
-        raise UserError(f"folds={folds} must be from 2 to {MAX_FOLDS}, or 0 for the table's own split")
+        raise UserError(
+            f"folds={folds} must be from 2 to {MAX_FOLDS}, or 0 for the table's own split"
+        )
     if not 0 <= fold < folds:
         raise UserError(f"fold={fold} must be from 0 to {folds - 1}: there are {folds} folds")
 
@@ -57,7 +59,9 @@ def deal(items: Sequence[SourceItem], fold: int, folds: int) -> tuple[SourceItem
     """
     dealt: dict[tuple[ItemKind, str], int] = {}
     first = alone = 0
-    for category in sorted({item.category for item in items if item.kind in ("image", "sound")} - {""}):
+    for category in sorted(
+        {item.category for item in items if item.kind in ("image", "sound")} - {""}
+    ):
         pictures, recordings = (_places(items, kind, category) for kind in ("image", "sound"))
         dealt |= {("image", item): (first + place) % folds for item, place in pictures.items()}
         start = first if pictures else alone
@@ -66,7 +70,9 @@ def deal(items: Sequence[SourceItem], fold: int, folds: int) -> tuple[SourceItem
         alone += 0 if pictures else len(set(recordings.values()))
     pools = {True: "held_out", False: "known"}
     return tuple(
-        replace(item, pool=pools[dealt.get((item.kind, item.id)) == fold]) if item.kind in ("image", "sound") else item
+        replace(item, pool=pools[dealt.get((item.kind, item.id)) == fold])
+        if item.kind in ("image", "sound")
+        else item
         for item in items
     )
 
@@ -74,7 +80,11 @@ def deal(items: Sequence[SourceItem], fold: int, folds: int) -> tuple[SourceItem
 def _places(items: Sequence[SourceItem], kind: str, category: str) -> dict[str, int]:
     """Ids of a class's items that can be held out, each with the number of its series; none where there is only one."""
     own = [item for item in items if (item.kind, item.category) == (kind, category)]
-    series = {item.id: TOGETHER.get(item.id, item.id) for item in own if item.package not in NEVER_HELD_OUT}
+    series = {
+        item.id: TOGETHER.get(item.id, item.id)
+        for item in own
+        if item.package not in NEVER_HELD_OUT
+    }
     names = sorted(set(series.values()))
     only = len(names) == 1 and len(series) == len(own)
     return {} if only else {item: names.index(name) for item, name in series.items()}
@@ -84,7 +94,9 @@ def never_held_out(items: Sequence[SourceItem]) -> dict[str, int]:
     """How many pictures and recordings no fold holds out, by "image" and "sound"."""
     return {
         kind: sum(
-            item.kind == kind and item.category != "" and item.id not in _places(items, kind, item.category)
+            item.kind == kind
+            and item.category != ""
+            and item.id not in _places(items, kind, item.category)
             for item in items
         )
         for kind in ("image", "sound")

@@ -52,7 +52,9 @@ class SourceItem:
 
 def write_index(root: Path, items: Sequence[SourceItem], **facts: object) -> None:
     """Write ``sources.json``, which makes `root` a folder of sources; `facts` are stored with the items."""
-    write_json(root / INDEX_FILE, {"format": FORMAT, **facts, "items": [asdict(item) for item in items]})
+    write_json(
+        root / INDEX_FILE, {"format": FORMAT, **facts, "items": [asdict(item) for item in items]}
+    )
 
 
 def active_level(samples: Float32[np.ndarray, " s"], block: int = 160) -> float:

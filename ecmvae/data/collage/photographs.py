@@ -63,12 +63,20 @@ class PhotographPairs(Dataset[AVClip]):
     """
 
     def __init__(
-        self, sources: CollageSources, length: int = 48, *, size: int = 224, seed: int = 0, hop_seconds: float = 1.0
+        self,
+        sources: CollageSources,
+        length: int = 48,
+        *,
+        size: int = 224,
+        seed: int = 0,
+        hop_seconds: float = 1.0,
     ) -> None:
         self.sources, self.size, self.hop_seconds = sources, size, hop_seconds
         photographs = sources.photographs()
         if len({item.category for item in photographs}) < 2:
-            raise UserError("these sources have no photographs of two classes: fetch the sources again")
+            raise UserError(
+                "these sources have no photographs of two classes: fetch the sources again"
+            )
         rng = np.random.default_rng([seed, zlib.crc32(b"photographs")])
         order = rng.permutation(len(photographs))
         pairs = []
@@ -77,7 +85,9 @@ class PhotographPairs(Dataset[AVClip]):
             others = [item for item in photographs if item.category != own.category]
             other, heard = others[rng.integers(len(others))], int(rng.integers(2))
             sounds = sources.sounds(own.category, held_out=True) or sources.sounds(own.category)
-            sound = sounds[int(rng.random() * len(sounds))]  # one number, however many recordings there are
+            sound = sounds[
+                int(rng.random() * len(sounds))
+            ]  # one number, however many recordings there are
             upper, lower = (other, own) if heard else (own, other)
             pairs.append(PhotographPair(upper=upper.id, lower=lower.id, heard=heard, sound=sound))
         self.pairs = tuple(pairs)
@@ -101,7 +111,9 @@ class PhotographPairs(Dataset[AVClip]):
 
     def _half(self, photograph: str) -> UInt8[np.ndarray, "h w 3"]:
         image = Image.fromarray(self.sources.load_photograph(photograph))
-        return np.asarray(ImageOps.fit(image, (self.size, self.size // 2), Image.Resampling.BILINEAR))
+        return np.asarray(
+            ImageOps.fit(image, (self.size, self.size // 2), Image.Resampling.BILINEAR)
+        )
 
     def _sound(self, sound: str) -> Float[Tensor, " s"]:
         """The recording, repeated over the clip."""

@@ -84,7 +84,9 @@ class Phrases:
         if not (instrument in INSTRUMENTS or instrument == DRUMS) or not number.isdigit():
             raise UserError(f"the sound font plays no phrase {name}")
         if not self.sound_font.is_file():
-            raise UserError(f"the package of the sound font does not contain {self.sound_font.name}")
+            raise UserError(
+                f"the package of the sound font does not contain {self.sound_font.name}"
+            )
         rng = np.random.default_rng([zlib.crc32(name.encode()), 0x5F])
         notes = _beat(rng) if instrument == DRUMS else _melody(rng, *INSTRUMENTS[instrument][1:])
         program = 0 if instrument == DRUMS else INSTRUMENTS[instrument][0]
@@ -94,7 +96,11 @@ class Phrases:
             out.setnchannels(1)
             out.setsampwidth(2)
             out.setframerate(SAMPLE_RATE)
-            out.writeframes((samples * (32_000 / max(float(np.abs(samples).max()), 1e-9))).astype("<i2").tobytes())
+            out.writeframes(
+                (samples * (32_000 / max(float(np.abs(samples).max()), 1e-9)))
+                .astype("<i2")
+                .tobytes()
+            )
         return file.getvalue()
 
     def _play(self, notes: list[Note], program: int, drums: bool) -> Float32[np.ndarray, " s"]:
@@ -109,7 +115,11 @@ class Phrases:
         for time, on, key, velocity in [*events, (PHRASE_SECONDS, 0, 0, 0)]:
             due = round(min(time, PHRASE_SECONDS) * SAMPLE_RATE)
             if due > played:
-                blocks.append(np.frombuffer(synth.generate(due - played), dtype=np.float32).reshape(-1, 2).mean(axis=1))
+                blocks.append(
+                    np.frombuffer(synth.generate(due - played), dtype=np.float32)
+                    .reshape(-1, 2)
+                    .mean(axis=1)
+                )
                 played = due
             if on:
                 synth.noteon(0, key, velocity)
@@ -142,7 +152,10 @@ def _beat(rng: np.random.Generator) -> list[Note]:
     """Kick, snare and hi-hat on a grid of eighths, with fills."""
     step = 30 / float(rng.uniform(80, 160))
     loudness = int(rng.integers(70, 115))
-    pattern = [[_KICK] if at % 4 == 0 or rng.random() < 0.2 else [_SNARE] if at % 4 == 2 else [] for at in range(8)]
+    pattern = [
+        [_KICK] if at % 4 == 0 or rng.random() < 0.2 else [_SNARE] if at % 4 == 2 else []
+        for at in range(8)
+    ]
     hats = rng.random(8) < 0.8
     notes: list[Note] = []
     for number in range(int((PHRASE_SECONDS - 0.5) / step)):
@@ -153,7 +166,12 @@ def _beat(rng: np.random.Generator) -> list[Note]:
             struck.append(_CRASH)
         for key in struck:
             notes.append(
-                (number * step, number * step + 0.1, key, int(np.clip(loudness + rng.integers(-15, 13), 20, 127)))
+                (
+                    number * step,
+                    number * step + 0.1,
+                    key,
+                    int(np.clip(loudness + rng.integers(-15, 13), 20, 127)),
+                )
             )
     return notes
 
@@ -165,7 +183,9 @@ def _player(python: Path) -> Any:
         if "tinysoundfont" in sys.modules:
             return sys.modules["tinysoundfont"]
         if not start.is_file():
-            raise UserError("phrases of the sound font need the package tinysoundfont, which was not fetched")
+            raise UserError(
+                "phrases of the sound font need the package tinysoundfont, which was not fetched"
+            )
         spec = importlib.util.spec_from_file_location(
             "tinysoundfont", start, submodule_search_locations=[str(start.parent)]
         )

@@ -36,7 +36,9 @@ _MIN_SECONDS = 0.15
 _LOWEST_HEARD = 30
 
 
-def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool = True, workers: int = 4) -> None:
+def prepare(
+    packages: Packages, out: Path, table: CollageTable, progress: bool = True, workers: int = 4
+) -> None:
     """Write every item of `table` to `out`, then ``sources.json``.
 
     An item that is missing from this release of its package, silent or empty is skipped with a warning.
@@ -54,10 +56,14 @@ def prepare(packages: Packages, out: Path, table: CollageTable, progress: bool =
         except UserError as error:
             return str(error)
         about = asdict(entry) | asdict(reader.licence(entry))
-        return SourceItem(id=entry.id, file=file, sha256=hashlib.sha256(content).hexdigest(), **about)
+        return SourceItem(
+            id=entry.id, file=file, sha256=hashlib.sha256(content).hexdigest(), **about
+        )
 
     title = "AVS-Collage: preparing"
-    results = list(run_jobs(one, table.entries, workers, title=title, threads=True, progress=progress))
+    results = list(
+        run_jobs(one, table.entries, workers, title=title, threads=True, progress=progress)
+    )
     for problem in (result for result in results if isinstance(result, str)):
         logger.warning("AVS-Collage skips an item: %s", problem)
     items = [result for result in results if isinstance(result, SourceItem)]
@@ -70,8 +76,12 @@ class PackageReader:
     def __init__(self, packages: Packages) -> None:
         self._share = packages.folder / "debian" / "usr" / "share"
         self._python = packages.folder / "python"
-        self._resources = cache(lambda activity: QtResources(self._share / f"gcompris-qt/rcc/{activity}.rcc"))
-        self._sounds = cache(lambda: read_sound_set(self._share / "games/openttd/baseset/opensfx/opensfx.cat"))
+        self._resources = cache(
+            lambda activity: QtResources(self._share / f"gcompris-qt/rcc/{activity}.rcc")
+        )
+        self._sounds = cache(
+            lambda: read_sound_set(self._share / "games/openttd/baseset/opensfx/opensfx.cat")
+        )
         self._phrases = Phrases(self._python, self._share / "sounds/sf2/TimGM6mb.sf2")
 
     def read(self, entry: TableEntry) -> bytes:
@@ -101,9 +111,15 @@ class PackageReader:
         if entry.package == "ovos":
             return Licence("CC0-1.0", "Joseph Sardin, bigsoundbank.com")
         if entry.package == "timgm6mb":
-            return Licence("GPL-2", "phrase by ecmvae, played on the sound font TimGM6mb by T. Brechbill and D. Bolton")
+            return Licence(
+                "GPL-2",
+                "phrase by ecmvae, played on the sound font TimGM6mb by T. Brechbill and D. Bolton",
+            )
         if entry.package == "tuxpaint":
-            return Licence("GPL-2 (see the copyright file of tuxpaint-stamps-default)", "Tux Paint contributors")
+            return Licence(
+                "GPL-2 (see the copyright file of tuxpaint-stamps-default)",
+                "Tux Paint contributors",
+            )
         activity, name = self._gcompris(entry)
         held = self._resources(activity)
         for readme in (path for path in held.names() if PurePosixPath(path).name == "README"):
@@ -122,7 +138,9 @@ class PackageReader:
         names = self._resources(activity).names()
         if wanted not in names:
             stem = str(PurePosixPath(wanted).with_suffix(""))
-            wanted = next((name for name in names if str(PurePosixPath(name).with_suffix("")) == stem), wanted)
+            wanted = next(
+                (name for name in names if str(PurePosixPath(name).with_suffix("")) == stem), wanted
+            )
         return activity, wanted
 
 

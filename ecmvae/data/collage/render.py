@@ -43,7 +43,9 @@ def stream(
             sprite.paint(frame, index, number, time - scene.seconds / 2)
         painted = (frame + np.float32(0.5)).astype(np.uint8)
         if scene.blur:
-            painted = np.asarray(Image.fromarray(painted).filter(ImageFilter.GaussianBlur(scene.blur * size)))
+            painted = np.asarray(
+                Image.fromarray(painted).filter(ImageFilter.GaussianBlur(scene.blur * size))
+            )
         yield painted, index
 
 
@@ -92,14 +94,25 @@ class _Sprite:
         if thing.flip:
             sprite = sprite[:, ::-1]
         sprite = np.pad(sprite, ((1, 1), (1, 1), (0, 0)))
-        corner = tuple(c * size - side / 2 for c, side in zip(thing.centre, sprite.shape[1::-1], strict=True))
-        return cls(sprite, (corner[0], corner[1]), (thing.velocity[0] * size, thing.velocity[1] * size))
+        corner = tuple(
+            c * size - side / 2 for c, side in zip(thing.centre, sprite.shape[1::-1], strict=True)
+        )
+        return cls(
+            sprite, (corner[0], corner[1]), (thing.velocity[0] * size, thing.velocity[1] * size)
+        )
 
     def paint(
-        self, frame: Float32[np.ndarray, "h w 3"], index: UInt8[np.ndarray, "h w"], number: int, time: float
+        self,
+        frame: Float32[np.ndarray, "h w 3"],
+        index: UInt8[np.ndarray, "h w"],
+        number: int,
+        time: float,
     ) -> None:
         """Draw the sprite over `frame` at `time` seconds after mid-clip, and mark its pixels in `index`."""
-        (x, y), (size, _) = (c + v * time for c, v in zip(self.corner, self.velocity, strict=True)), index.shape
+        (x, y), (size, _) = (
+            (c + v * time for c, v in zip(self.corner, self.velocity, strict=True)),
+            index.shape,
+        )
         column, row = int(np.floor(x)), int(np.floor(y))
         moved = _shift(self.premultiplied, x - column, y - row)
         top, left = max(row, 0), max(column, 0)
@@ -114,7 +127,9 @@ class _Sprite:
         index[top:bottom, left:right][alpha > 0.5] = number
 
 
-def _shift(sprite: Float32[np.ndarray, "h w 4"], x: float, y: float) -> Float32[np.ndarray, "i j 4"]:
+def _shift(
+    sprite: Float32[np.ndarray, "h w 4"], x: float, y: float
+) -> Float32[np.ndarray, "i j 4"]:
     """Shift a picture with a transparent border right and down by a fraction of a pixel, by bilinear interpolation."""
     fx, fy = np.float32(x), np.float32(y)
     across = sprite * (1 - fx)

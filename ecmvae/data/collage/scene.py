@@ -107,7 +107,9 @@ class Scene:
     off_screen: OffScreenSound | None = None
 
 
-def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, split: str = "train") -> Scene:
+def sample_scene(
+    rng: np.random.Generator, sources: CollageSources, kind: Kind, split: str = "train"
+) -> Scene:
     """Sample a scene.
 
     Every object of a test_unseen_* clip, sounding or silent, uses held-out pictures or recordings.
@@ -120,7 +122,9 @@ def sample_scene(rng: np.random.Generator, sources: CollageSources, kind: Kind, 
     classes = sources.eligible(*new)
     if len(classes) < count:
         needed = f"{count} classes with the right pictures and recordings"
-        raise UserError(f"AVS-Collage's split {split} needs {needed}, these sources have {len(classes)}")
+        raise UserError(
+            f"AVS-Collage's split {split} needs {needed}, these sources have {len(classes)}"
+        )
     backgrounds = sources.backgrounds(split)
     chosen = rng.choice(len(classes), size=count, replace=False)
     columns = rng.permutation(count)
@@ -143,9 +147,14 @@ def sample_free_scene(rng: np.random.Generator, sources: CollageSources) -> Scen
     One to three objects of different classes and up to two things that never sound, of any size up to most of the
     frame, anywhere, overlapping and cut by the border; the background may be zoomed far in, the picture blurred.
     """
-    count, silent = int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])), int(rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2]))
+    count, silent = (
+        int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])),
+        int(rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2])),
+    )
     classes, things = sources.eligible(), sources.images("")
-    chosen = [classes[int(number)] for number in rng.choice(len(classes), size=count, replace=False)]
+    chosen = [
+        classes[int(number)] for number in rng.choice(len(classes), size=count, replace=False)
+    ]
     objects = [_free(rng, sources, category, count + silent) for category in chosen]
     objects += [_free(rng, sources, "", count + silent) for _ in range(silent if things else 0)]
     backgrounds = sources.backgrounds("train")
@@ -159,7 +168,9 @@ def sample_free_scene(rng: np.random.Generator, sources: CollageSources) -> Scen
     )
 
 
-def _free(rng: np.random.Generator, sources: CollageSources, category: str, count: int) -> PlacedObject:
+def _free(
+    rng: np.random.Generator, sources: CollageSources, category: str, count: int
+) -> PlacedObject:
     size = float(rng.uniform(0.25, 1.15) if count == 1 else rng.uniform(0.2, 0.75))
     return PlacedObject(
         category=category,
@@ -174,16 +185,24 @@ def _free(rng: np.random.Generator, sources: CollageSources, category: str, coun
     )
 
 
-def sample_recordings(rng: np.random.Generator, scene: Scene, sources: CollageSources, split: str) -> Scene:
+def sample_recordings(
+    rng: np.random.Generator, scene: Scene, sources: CollageSources, split: str
+) -> Scene:
     """The same scene, with each object's recording drawn again from those of its class in the split."""
     _, new_sound = _held_out(split)
     sounds = [
-        _one_of(rng, sources.sounds(thing.category, new_sound)) if thing.category else "" for thing in scene.objects
+        _one_of(rng, sources.sounds(thing.category, new_sound)) if thing.category else ""
+        for thing in scene.objects
     ]
-    return replace(scene, objects=tuple(replace(t, sound=s) for t, s in zip(scene.objects, sounds, strict=True)))
+    return replace(
+        scene,
+        objects=tuple(replace(t, sound=s) for t, s in zip(scene.objects, sounds, strict=True)),
+    )
 
 
-def sample_off_screen(rng: np.random.Generator, scene: Scene, sources: CollageSources) -> OffScreenSound:
+def sample_off_screen(
+    rng: np.random.Generator, scene: Scene, sources: CollageSources
+) -> OffScreenSound:
     """Sample a sound of nothing in the scene, from the known recordings.
 
     In three of four cases it is alone: another sound (40 %), a recording of a class that is not in the scene (40 %) or
@@ -200,7 +219,9 @@ def sample_off_screen(rng: np.random.Generator, scene: Scene, sources: CollageSo
     if kind == "sound" and absent:
         sound = _one_of(rng, sources.sounds(_one_of(rng, absent)))
         return OffScreenSound(kind="sound", sound=sound, alone=alone, level=level)
-    return OffScreenSound(kind="noise", sound="", alone=alone, level=float(rng.uniform(-40, 6)) if alone else level)
+    return OffScreenSound(
+        kind="noise", sound="", alone=alone, level=float(rng.uniform(-40, 6)) if alone else level
+    )
 
 
 def sample_activity(
@@ -232,11 +253,19 @@ def _held_out(split: str) -> tuple[bool, bool]:
     """Whether the split uses held-out pictures, and held-out recordings."""
     if split not in SPLITS:
         raise UserError(f"AVS-Collage has no split {split!r}; there are {', '.join(SPLITS)}")
-    return split in ("test_unseen", "test_unseen_image"), split in ("test_unseen", "test_unseen_sound")
+    return split in ("test_unseen", "test_unseen_image"), split in (
+        "test_unseen",
+        "test_unseen_sound",
+    )
 
 
 def _place(
-    rng: np.random.Generator, sources: CollageSources, category: str, column: int, count: int, new: tuple[bool, bool]
+    rng: np.random.Generator,
+    sources: CollageSources,
+    category: str,
+    column: int,
+    count: int,
+    new: tuple[bool, bool],
 ) -> PlacedObject:
     image = _one_of(rng, sources.images(category, new[0]))
     height, width = sources.load_image(image).shape[:2]

@@ -43,14 +43,20 @@ def mix_audio(
     if vary is not None and vary.rooms:
         mix = coloured_noise(rng, length) * decibels(-20 - rng.uniform(*vary.noise))
     elif vary is not None:
-        mix = rng.standard_normal(length, dtype=np.float32) * decibels(-20 - rng.uniform(*vary.noise))
+        mix = rng.standard_normal(length, dtype=np.float32) * decibels(
+            -20 - rng.uniform(*vary.noise)
+        )
     else:
         mix = rng.standard_normal(length, dtype=np.float32) * np.float32(_QUIET_NOISE)
     for number, thing in enumerate(scene.objects):
         if not activity[:, number].any():
             continue
         recording = sources.load_sound(thing.sound)
-        track = _loop(recording, length, 1.0, rng) if vary is None else _varied(recording, length, rng, vary)
+        track = (
+            _loop(recording, length, 1.0, rng)
+            if vary is None
+            else _varied(recording, length, rng, vary)
+        )
         for first, last in _runs(activity[:, number]):
             audible = track[first * SAMPLE_RATE : last * SAMPLE_RATE]
             mix[first * SAMPLE_RATE : last * SAMPLE_RATE] += audible * _envelope(audible.size)
@@ -67,7 +73,11 @@ def _off_screen(
     """The off-screen sound at its level, with random pitch, tilt and reverberation."""
     if heard.kind == "noise":
         return coloured_noise(rng, length) * decibels(heard.level - 20)
-    recording = sources.load_sound(heard.sound) if heard.kind == "sound" else sources.load_other(heard.sound)
+    recording = (
+        sources.load_sound(heard.sound)
+        if heard.kind == "sound"
+        else sources.load_other(heard.sound)
+    )
     semitones = VARIATIONS["strong"].semitones
     speed = 2 ** (rng.uniform(-semitones, semitones) / 12)
     return recolour(_loop(recording, length, speed, rng), rng) * decibels(heard.level)

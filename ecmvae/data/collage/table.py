@@ -65,7 +65,9 @@ class CollageTable:
 
 def packaged_table() -> CollageTable:
     """The table that ships with ecmvae."""
-    text = resources.files("ecmvae.data.collage").joinpath("classes.yaml").read_text(encoding="utf-8")
+    text = (
+        resources.files("ecmvae.data.collage").joinpath("classes.yaml").read_text(encoding="utf-8")
+    )
     return CollageTable.parse(text, "classes.yaml")
 
 
@@ -86,7 +88,9 @@ def _entries(content: dict[str, dict[str, Any]]) -> Iterator[TableEntry]:
     yield from (_entry(reference, "image", "", "known") for reference in content.get("things", ()))
     for sort, pools in content.get("others", {}).items():
         for pool, references in pools.items():
-            yield from (_entry(reference, "other", sort, _OTHER_POOLS[pool]) for reference in references)
+            yield from (
+                _entry(reference, "other", sort, _OTHER_POOLS[pool]) for reference in references
+            )
     for category, photographs in content.get("photographs", {}).items():
         yield from (_entry(reference, "photograph", category, "test") for reference in photographs)
     for split, photos in content["backgrounds"].items():

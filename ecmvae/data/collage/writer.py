@@ -117,16 +117,22 @@ def _check(settings: CollageSettings, root: Path, force: bool) -> None:
     if unknown := [kind for kind in settings.kinds if kind not in TASKS]:
         raise UserError(f"AVS-Collage has no kind {unknown[0]!r}; there are s4 and ms3")
     if settings.size < 16 or settings.size % 2:
-        raise UserError(f"a size of {settings.size} pixels is not possible: give an even number from 16 up")
+        raise UserError(
+            f"a size of {settings.size} pixels is not possible: give an even number from 16 up"
+        )
     if next(settings.jobs(), None) is None:
         raise UserError("there is nothing to write: name at least one split, one kind and one clip")
     if root.is_file():
         raise UserError(f"{root}: is a file; name a folder")
     if root.is_dir() and any(root.iterdir()):
         if not force:
-            raise UserError(f"{root}: is not empty; name another folder, or give --force to replace an AVS-Collage")
+            raise UserError(
+                f"{root}: is not empty; name another folder, or give --force to replace an AVS-Collage"
+            )
         if not (root / MANIFEST).is_file():
-            raise UserError(f"{root}: is not an AVS-Collage (it has no {MANIFEST}), so --force does not replace it")
+            raise UserError(
+                f"{root}: is not an AVS-Collage (it has no {MANIFEST}), so --force does not replace it"
+            )
 
 
 def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Path:
@@ -135,7 +141,9 @@ def _stage(root: Path, settings: CollageSettings, sources: CollageSources) -> Pa
     plan = {"settings": asdict(settings), "sources": _digest(sources), **_fold_of(sources)}
     plan_file = stage / _DONE / "plan.json"
     text = json.dumps(plan, sort_keys=True)
-    if stage.exists() and not (plan_file.is_file() and plan_file.read_text(encoding="utf-8") == text):
+    if stage.exists() and not (
+        plan_file.is_file() and plan_file.read_text(encoding="utf-8") == text
+    ):
         shutil.rmtree(stage)
     plan_file.parent.mkdir(parents=True, exist_ok=True)
     plan_file.write_text(text, encoding="utf-8")
@@ -155,12 +163,20 @@ def _write_clip(
         return record
     kind, split, index = job
     sources = _open_sources(*of)
-    clips = CollageClips(sources, kind, split, index + 1, size=settings.size, seed=settings.seed, remix=False)
+    clips = CollageClips(
+        sources, kind, split, index + 1, size=settings.size, seed=settings.seed, remix=False
+    )
     frames, objects = clips.frames(index)
     scene, activity, waveform = clips.compose_sound(index)
     category = scene.objects[int(activity[0].argmax())].category if kind == "s4" else ""
     files = _files(stage, kind, clips.name(index), split, category)
-    for path in (files.frame(1), files.mask(1), files.mask(1, "object_masks"), files.wav, files.raw_video):
+    for path in (
+        files.frame(1),
+        files.mask(1),
+        files.mask(1, "object_masks"),
+        files.wav,
+        files.raw_video,
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
     masks = sounding_masks(objects, activity).astype(np.uint8) * 255
     for second in range(scene.seconds):
@@ -213,12 +229,20 @@ def _write_tables(stage: Path, kind: str, records: Sequence[dict[str, Any]]) -> 
     """The csv, ``clips.json`` and the contact sheets of one kind."""
     layout = TASKS[kind]
     folder = stage / layout.folder
-    clips = [_files(stage, kind, record["name"], record["split"], record["category"]) for record in records]
+    clips = [
+        _files(stage, kind, record["name"], record["split"], record["category"])
+        for record in records
+    ]
     write_table(folder / layout.table, [layout.row(clip) for clip in clips])
     kept = ("objects", "sounding", "images", "sounds", "background")
-    write_json(folder / "clips.json", {record["name"]: {key: record[key] for key in kept} for record in records})
+    write_json(
+        folder / "clips.json",
+        {record["name"]: {key: record[key] for key in kept} for record in records},
+    )
     for split in dict.fromkeys(clip.split for clip in clips):
-        shown = [pair for pair in zip(clips, records, strict=True) if pair[0].split == split][:_MONTAGE_CLIPS]
+        shown = [pair for pair in zip(clips, records, strict=True) if pair[0].split == split][
+            :_MONTAGE_CLIPS
+        ]
         save_montage(folder / f"montage_{split}.png", *zip(*shown, strict=True))
 
 
@@ -226,21 +250,32 @@ _MONTAGE_CLIPS = 10
 
 
 def _manifest(stage: Path, settings: CollageSettings, sources: CollageSources) -> dict[str, Any]:
-    counts = {kind: dict(Counter(s for k, s, _ in settings.jobs() if k == kind)) for kind in settings.kinds}
-    tables = [path for kind in settings.kinds for path in sorted((stage / TASKS[kind].folder).glob("*.*"))]
+    counts = {
+        kind: dict(Counter(s for k, s, _ in settings.jobs() if k == kind))
+        for kind in settings.kinds
+    }
+    tables = [
+        path for kind in settings.kinds for path in sorted((stage / TASKS[kind].folder).glob("*.*"))
+    ]
     return {
         "data_set": "AVS-Collage",
         "note": "composed: still cut-outs on photos with recordings that are not synchronous",
         "settings": asdict(settings),
         **_fold_of(sources),
         "clips": counts,
-        "versions": {name: version(name) for name in ("ecmvae", "numpy", "pillow", "torch", "soundfile", "av")},
+        "versions": {
+            name: version(name)
+            for name in ("ecmvae", "numpy", "pillow", "torch", "soundfile", "av")
+        },
         "sources_sha256": _digest(sources),
         "sources": {
             "packages": list(sources.packages),
             "items": {f"{item.kind}/{item.id}": item.sha256 for item in sources.items},
         },
-        "files": {path.relative_to(stage).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in tables},
+        "files": {
+            path.relative_to(stage).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in tables
+        },
     }
 
 

@@ -13,7 +13,10 @@ def draw_top(pen: Pen, kind: str, color: Color, skin: Color) -> None:
     shade = darker(color, 0.2)
     if kind == "Hoodie":
         pen.fill(ellipse(0.5, 0.84, 0.2, 0.1), shade)
-        pen.fill(smooth([(0.415, 0.72), (0.585, 0.72), (0.59, 0.86), (0.5, 0.9), (0.41, 0.86)]), darker(skin, 0.12))
+        pen.fill(
+            smooth([(0.415, 0.72), (0.585, 0.72), (0.59, 0.86), (0.5, 0.9), (0.41, 0.86)]),
+            darker(skin, 0.12),
+        )
     body = palette.SHIRT_BELOW if kind == "Overall" else color
     pen.fill(_body(), body)
     for sign in (-1.0, 1.0):
@@ -29,16 +32,30 @@ def draw_top(pen: Pen, kind: str, color: Color, skin: Color) -> None:
         pen.fill(ellipse(0.5, 0.82, 0.105, 0.05), shade)
         pen.fill(ellipse(0.5, 0.805, 0.085, 0.045), skin)
         for sign in (-1.0, 1.0):
-            pen.line(np.array([(0.5 + sign * 0.055, 0.865), (0.5 + sign * 0.06, 0.965)]), (248, 248, 248), 0.012)
+            pen.line(
+                np.array([(0.5 + sign * 0.055, 0.865), (0.5 + sign * 0.06, 0.965)]),
+                (248, 248, 248),
+                0.012,
+            )
     else:
         pen.fill(ellipse(0.5, 0.815, 0.09, 0.05), darker(body, 0.2))
         pen.fill(ellipse(0.5, 0.805, 0.082, 0.046), skin)
-        pen.fill(smooth([(0.38, 0.915), (0.5, 0.92), (0.62, 0.915), (0.64, 1.1), (0.36, 1.1)]), color)
+        pen.fill(
+            smooth([(0.38, 0.915), (0.5, 0.92), (0.62, 0.915), (0.64, 1.1), (0.36, 1.1)]), color
+        )
         for sign in (-1.0, 1.0):
             pen.line(np.array([(0.5 + sign * 0.2, 0.84), (0.5 + sign * 0.1, 0.94)]), color, 0.05)
             pen.fill(ellipse(0.5 + sign * 0.1, 0.945, 0.014, 0.014), (240, 206, 90))
 
 
 def _body() -> Points:
-    half = [(0.0, 0.82), (0.1, 0.825), (0.2, 0.85), (0.29, 0.89), (0.345, 0.96), (0.37, 1.12), (0.0, 1.14)]
+    half = [
+        (0.0, 0.82),
+        (0.1, 0.825),
+        (0.2, 0.85),
+        (0.29, 0.89),
+        (0.345, 0.96),
+        (0.37, 1.12),
+        (0.0, 1.14),
+    ]
     return smooth(mirrored(half) + np.array([0.5, 0.0]))

@@ -18,7 +18,9 @@ PLAIN = Variation()
 """The picture of a look without any variation."""
 
 
-def draw_face(look: Look, variation: Variation = PLAIN, size: int = 64) -> UInt8[np.ndarray, "h w 3"]:
+def draw_face(
+    look: Look, variation: Variation = PLAIN, size: int = 64
+) -> UInt8[np.ndarray, "h w 3"]:
     """Draw a look on `size` x `size` pixels, RGB.
 
     The same arguments give the same pixels.

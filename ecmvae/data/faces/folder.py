@@ -29,7 +29,12 @@ def sample_face(seed: int, number: int) -> tuple[Look, Variation]:
 
 
 def write_faces(
-    out: Path, count: int, *, size: int = 64, seed: int = 0, advance: Callable[[int], object] | None = None
+    out: Path,
+    count: int,
+    *,
+    size: int = 64,
+    seed: int = 0,
+    advance: Callable[[int], object] | None = None,
 ) -> None:
     """Draw faces and write them with their factors.
 
@@ -55,7 +60,9 @@ def write_faces(
         for number in range(count):
             look, variation = sample_face(seed, number)
             name = f"{number + 1:06d}.png"
-            Image.fromarray(draw_face(look, variation, size)).save(part / PICTURES / name, compress_level=3)
+            Image.fromarray(draw_face(look, variation, size)).save(
+                part / PICTURES / name, compress_level=3
+            )
             looks[name] = look
             if advance is not None:
                 advance(1)
@@ -66,7 +73,10 @@ def _write_tables(folder: Path, looks: dict[str, Look]) -> None:
     flags = {name: look.flags for name, look in looks.items()}
     names = list(next(iter(flags.values())))
     lines = [str(len(looks)), " ".join(names)]
-    lines += [f"{name} {' '.join('1' if value else '-1' for value in row.values())}" for name, row in flags.items()]
+    lines += [
+        f"{name} {' '.join('1' if value else '-1' for value in row.values())}"
+        for name, row in flags.items()
+    ]
     (folder / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
     with (folder / "attributes.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

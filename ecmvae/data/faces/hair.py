@@ -14,10 +14,27 @@ def draw_hair_behind(pen: Pen, style: str, face: Face, color: Color) -> None:
     """What hangs behind neck and head."""
     shade = darker(color, 0.22)
     if style == "LongHairStraight":
-        half = [(0.0, -1.16), (0.7, -1.05), (1.18, -0.5), (1.27, 0.3), (1.3, 1.0), (1.22, 1.5), (0.6, 1.58), (0.0, 1.5)]
+        half = [
+            (0.0, -1.16),
+            (0.7, -1.05),
+            (1.18, -0.5),
+            (1.27, 0.3),
+            (1.3, 1.0),
+            (1.22, 1.5),
+            (0.6, 1.58),
+            (0.0, 1.5),
+        ]
         pen.fill(face.flat(smooth(mirrored(half))), shade)
     elif style == "LongHairCurly":
-        for u, v in [(1.05, -0.5), (1.24, -0.1), (1.3, 0.32), (1.34, 0.74), (1.24, 1.14), (0.95, 1.38), (0.6, 1.2)]:
+        for u, v in [
+            (1.05, -0.5),
+            (1.24, -0.1),
+            (1.3, 0.32),
+            (1.34, 0.74),
+            (1.24, 1.14),
+            (0.95, 1.38),
+            (0.6, 1.2),
+        ]:
             for sign in (-1.0, 1.0):
                 pen.fill(face.flat(ellipse(sign * u, v, 0.36, 0.29)), shade)
         pen.fill(face.flat(ellipse(0.0, 0.3, 1.15, 1.2)), shade)
@@ -46,8 +63,12 @@ def draw_hat(pen: Pen, face: Face, color: Color) -> None:
     for u in (-0.66, -0.33, 0.0, 0.33, 0.66):
         rib = np.array([(0.55 * u, -1.17), (0.9 * u, -0.93), (u, -0.6)])
         pen.line(face.on(smooth(rib, closed=False)), darker(color, 0.22), 0.008)
-    upper = smooth([(-1.13, -0.62), (-0.6, -0.71), (0.0, -0.74), (0.6, -0.71), (1.13, -0.62)], closed=False)
-    lower = smooth([(1.13, -0.36), (0.6, -0.43), (0.0, -0.46), (-0.6, -0.43), (-1.13, -0.36)], closed=False)
+    upper = smooth(
+        [(-1.13, -0.62), (-0.6, -0.71), (0.0, -0.74), (0.6, -0.71), (1.13, -0.62)], closed=False
+    )
+    lower = smooth(
+        [(1.13, -0.36), (0.6, -0.43), (0.0, -0.46), (-0.6, -0.43), (-1.13, -0.36)], closed=False
+    )
     pen.fill(face.flat(np.concatenate([upper, lower])), darker(color, -0.25))
 
 
@@ -64,7 +85,11 @@ def _flat(pen: Pen, face: Face, color: Color) -> None:
     line = smooth([(0.99, 0.0), (0.88, -0.1), (0.86, -0.44), (0.5, -0.55), (0.0, -0.57), (-0.5, -0.55), (-0.86, -0.44),
                    (-0.88, -0.1), (-0.99, 0.0)], closed=False)  # fmt: skip
     pen.fill(_cap(line, face, 1.1), color)
-    pen.line(face.on(smooth([(-0.6, -0.75), (-0.2, -0.86), (0.3, -0.86)], closed=False)), darker(color, -0.25), 0.012)
+    pen.line(
+        face.on(smooth([(-0.6, -0.75), (-0.2, -0.86), (0.3, -0.86)], closed=False)),
+        darker(color, -0.25),
+        0.012,
+    )
 
 
 def _waved(pen: Pen, face: Face, color: Color) -> None:
@@ -73,7 +98,10 @@ def _waved(pen: Pen, face: Face, color: Color) -> None:
     pen.fill(face.flat(ellipse(0.25, -0.98, 0.62, 0.27)), color)
     pen.fill(_cap(line, face, 1.14), color)
     for lift in (0.0, 0.16):
-        wave = smooth([(-0.6, -0.62 - lift), (-0.2, -0.62 - lift), (0.3, -0.8 - lift), (0.7, -0.72)], closed=False)
+        wave = smooth(
+            [(-0.6, -0.62 - lift), (-0.2, -0.62 - lift), (0.3, -0.8 - lift), (0.7, -0.72)],
+            closed=False,
+        )
         pen.line(face.on(wave), darker(color, -0.25 if lift else 0.2), 0.01)
 
 
@@ -82,7 +110,9 @@ def _frizzle(pen: Pen, face: Face, color: Color) -> None:
         u, v = 0.84 * np.cos(np.deg2rad(angle)), -0.36 + 0.5 * np.sin(np.deg2rad(angle))
         pen.fill(face.flat(ellipse(u, v, 0.26, 0.19)), color)
     for u, v in [(-0.5, -0.86), (0.0, -0.95), (0.5, -0.86), (-0.25, -0.74), (0.28, -0.74)]:
-        pen.line(face.flat(ellipse(u, v, 0.1, 0.07, begin=160.0, end=380.0)), darker(color, -0.3), 0.009)
+        pen.line(
+            face.flat(ellipse(u, v, 0.1, 0.07, begin=160.0, end=380.0)), darker(color, -0.3), 0.009
+        )
     line = smooth([(0.98, -0.1), (0.86, -0.3), (0.6, -0.62), (0.0, -0.64), (-0.6, -0.62), (-0.86, -0.3), (-0.98, -0.1)],
                   closed=False)  # fmt: skip
     pen.fill(_cap(line, face, 1.1, -0.08), color, 1.0)
@@ -106,9 +136,17 @@ def _curly(pen: Pen, face: Face, color: Color) -> None:
     for u, v in [(1.06, 0.1), (1.14, 0.45), (1.16, 0.8)]:
         for sign in (-1.0, 1.0):
             pen.fill(face.flat(ellipse(sign * u, v, 0.22, 0.2)), color)
-            pen.line(face.flat(ellipse(sign * u, v, 0.1, 0.09, begin=150.0, end=400.0)), darker(color, -0.25), 0.009)
+            pen.line(
+                face.flat(ellipse(sign * u, v, 0.1, 0.09, begin=150.0, end=400.0)),
+                darker(color, -0.25),
+                0.009,
+            )
     for u, v in [(-0.6, -0.8), (-0.2, -0.95), (0.25, -0.93), (0.65, -0.78)]:
-        pen.line(face.flat(ellipse(u, v, 0.12, 0.09, begin=150.0, end=400.0)), darker(color, -0.25), 0.009)
+        pen.line(
+            face.flat(ellipse(u, v, 0.12, 0.09, begin=150.0, end=400.0)),
+            darker(color, -0.25),
+            0.009,
+        )
 
 
 def _bun(pen: Pen, face: Face, color: Color) -> None:

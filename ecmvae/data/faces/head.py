@@ -22,7 +22,16 @@ EYES_AT = 0.43
 EYE_LINE = 0.0
 
 _HEAD = mirrored(
-    [(0.0, -1.0), (0.55, -0.86), (0.9, -0.5), (1.0, -0.02), (0.93, 0.38), (0.68, 0.76), (0.32, 0.96), (0.0, 1.0)]
+    [
+        (0.0, -1.0),
+        (0.55, -0.86),
+        (0.9, -0.5),
+        (1.0, -0.02),
+        (0.93, 0.38),
+        (0.68, 0.76),
+        (0.32, 0.96),
+        (0.0, 1.0),
+    ]
 )
 
 
@@ -74,7 +83,9 @@ def draw_features(pen: Pen, look: Look, face: Face, skin: Color, hair: Color) ->
         _eye(pen, look.eyes, face, sign, skin)
         _brow(pen, look.eyes, face, sign, brow)
     shade = darker(skin, 0.28)
-    nose = smooth([(-0.02, 0.02), (0.05, 0.16), (0.11, 0.27), (0.06, 0.33), (-0.08, 0.32)], closed=False)
+    nose = smooth(
+        [(-0.02, 0.02), (0.05, 0.16), (0.11, 0.27), (0.06, 0.33), (-0.08, 0.32)], closed=False
+    )
     pen.line(face.on(nose), shade, 0.012)
     glow = max(look.smile, 0.0)
     blush = tuple(round(0.6 * c + 0.4 * b) for c, b in zip(skin, (220, 80, 80), strict=True))
@@ -83,7 +94,15 @@ def draw_features(pen: Pen, look: Look, face: Face, skin: Color, hair: Color) ->
         pen.fill(face.on(cheek), (blush[0], blush[1], blush[2]), 0.1 + 0.6 * glow)
     _mouth(pen, look, face, skin)
     if look.mustache:
-        half = [(0.0, 0.4), (0.15, 0.36), (0.33, 0.41), (0.5, 0.52), (0.33, 0.5), (0.15, 0.47), (0.0, 0.46)]
+        half = [
+            (0.0, 0.4),
+            (0.15, 0.36),
+            (0.33, 0.41),
+            (0.5, 0.52),
+            (0.33, 0.5),
+            (0.15, 0.47),
+            (0.0, 0.46),
+        ]
         pen.fill(face.on(smooth(mirrored(half))), darker(hair, 0.2))
 
 
@@ -97,14 +116,30 @@ def draw_glasses(pen: Pen, kind: str, face: Face) -> None:
         if sign * face.turn < 0.9:
             temple = np.array([(sign * 0.68, EYE_LINE - 0.03), (sign * 0.97, EYE_LINE - 0.05)])
             pen.line(face.on(temple), palette.FRAME, width)
-    pen.line(face.on([(-0.16, EYE_LINE - 0.02), (0.0, EYE_LINE - 0.05), (0.16, EYE_LINE - 0.02)]), palette.FRAME, width)
+    pen.line(
+        face.on([(-0.16, EYE_LINE - 0.02), (0.0, EYE_LINE - 0.05), (0.16, EYE_LINE - 0.02)]),
+        palette.FRAME,
+        width,
+    )
     for sign in (-1.0, 1.0):
         if dark:
-            corners = [(0.1, -0.13), (0.42, -0.16), (0.74, -0.14), (0.74, 0.02), (0.6, 0.17), (0.3, 0.18), (0.14, 0.08)]
+            corners = [
+                (0.1, -0.13),
+                (0.42, -0.16),
+                (0.74, -0.14),
+                (0.74, 0.02),
+                (0.6, 0.17),
+                (0.3, 0.18),
+                (0.14, 0.08),
+            ]
             lens = face.on(smooth([(sign * u, EYE_LINE + v) for u, v in corners]))
             pen.fill(lens, palette.LENS)
             gleam = [(-0.22, -0.09), (-0.08, -0.1), (-0.2, 0.09), (-0.28, 0.07)]
-            pen.fill(face.on([(sign * EYES_AT + u, EYE_LINE + v) for u, v in gleam]), (255, 255, 255), 0.3)
+            pen.fill(
+                face.on([(sign * EYES_AT + u, EYE_LINE + v) for u, v in gleam]),
+                (255, 255, 255),
+                0.3,
+            )
         else:
             lens = face.on(ellipse(sign * EYES_AT, EYE_LINE, 0.29, 0.2))
             pen.fill(lens, (255, 255, 255), 0.22)
@@ -119,7 +154,13 @@ def _ear(pen: Pen, face: Face, sign: float, at: float, skin: Color) -> None:
 def _eye(pen: Pen, kind: str, face: Face, sign: float, skin: Color) -> None:
     u, v = sign * EYES_AT, EYE_LINE
     if kind == "Happy" or (kind == "Wink" and sign > 0):
-        arc = [(u - 0.18, v + 0.05), (u - 0.09, v - 0.04), (u, v - 0.065), (u + 0.09, v - 0.04), (u + 0.18, v + 0.05)]
+        arc = [
+            (u - 0.18, v + 0.05),
+            (u - 0.09, v - 0.04),
+            (u, v - 0.065),
+            (u + 0.09, v - 0.04),
+            (u + 0.18, v + 0.05),
+        ]
         pen.line(face.on(smooth(arc, closed=False)), palette.IRIS, 0.016)
         return
     height = {"Squint": 0.065, "Surprised": 0.16}.get(kind, 0.115)
@@ -148,7 +189,9 @@ def _mouth(pen: Pen, look: Look, face: Face, skin: Color) -> None:
     u = np.linspace(-1.0, 1.0, 17)
     if not look.mouth_open:
         upper = np.stack([half * u, corner + (middle - corner) * (1 - u**2)], 1)
-        bare = 0.17 * float(np.clip((smile - 0.35) / 0.4, 0.0, 1.0))  # a broad smile bares the teeth
+        bare = 0.17 * float(
+            np.clip((smile - 0.35) / 0.4, 0.0, 1.0)
+        )  # a broad smile bares the teeth
         lower = upper + np.stack([np.zeros(17), bare * (1 - u**2) ** 0.7], 1)
         pen.fill(face.on(np.concatenate([upper, lower[::-1]])), palette.TEETH)
         pen.line(face.on(lower), palette.LIPS, 0.022)

@@ -18,7 +18,14 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
         "LongHairCurly": 0.14,
         "LongHairBun": 0.12,
     },
-    "Hair_Color": {"Black": 0.2, "Brown": 0.2, "Blonde": 0.2, "Red": 0.15, "SilverGray": 0.15, "PastelPink": 0.1},
+    "Hair_Color": {
+        "Black": 0.2,
+        "Brown": 0.2,
+        "Blonde": 0.2,
+        "Red": 0.15,
+        "SilverGray": 0.15,
+        "PastelPink": 0.1,
+    },
     "Top": {"Hoodie": 0.25, "Overall": 0.25, "ShirtScoopNeck": 0.25, "ShirtVNeck": 0.25},
     "Clothes_Color": {
         "Black": 0.125,
@@ -31,7 +38,14 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
         "White": 0.125,
     },
     "Accessories": {"Blank": 0.5, "Round": 0.25, "Sunglasses": 0.25},
-    "Eyes": {"Default": 0.4, "Side": 0.15, "Happy": 0.15, "Squint": 0.1, "Surprised": 0.1, "Wink": 0.1},
+    "Eyes": {
+        "Default": 0.4,
+        "Side": 0.15,
+        "Happy": 0.15,
+        "Squint": 0.1,
+        "Surprised": 0.1,
+        "Wink": 0.1,
+    },
     "Mouth": {"Sad": 0.15, "Serious": 0.2, "Twinkle": 0.15, "Smile": 0.25, "Grin": 0.25},
     "Pose": {"Left": 0.15, "HalfLeft": 0.2, "Front": 0.3, "HalfRight": 0.2, "Right": 0.15},
 }
@@ -40,10 +54,22 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
 FLAGS: Mapping[str, float] = {"Mouth_Slightly_Open": 0.4, "Wearing_Hat": 0.2, "Mustache": 0.2}
 """Binary factor, under CelebA's name -> how often it is there."""
 
-SMILES: Mapping[str, float] = {"Sad": -0.6, "Serious": 0.0, "Twinkle": 0.3, "Smile": 0.7, "Grin": 1.0}
+SMILES: Mapping[str, float] = {
+    "Sad": -0.6,
+    "Serious": 0.0,
+    "Twinkle": 0.3,
+    "Smile": 0.7,
+    "Grin": 1.0,
+}
 """Degree of smile of each mouth, from -1 to 1."""
 
-TURNS: Mapping[str, float] = {"Left": -1.0, "HalfLeft": -0.5, "Front": 0.0, "HalfRight": 0.5, "Right": 1.0}
+TURNS: Mapping[str, float] = {
+    "Left": -1.0,
+    "HalfLeft": -0.5,
+    "Front": 0.0,
+    "HalfRight": 0.5,
+    "Right": 1.0,
+}
 """How far each pose turns the head, from -1 (to the picture's left) to 1."""
 
 SMILING_FROM = 0.5
@@ -76,7 +102,9 @@ class Look:
         for factor in ("Skin", "Hair", "Hair_Color", "Top", "Clothes_Color", "Accessories", "Eyes"):
             value = getattr(self, factor.lower())
             if value not in FACTORS[factor]:
-                raise ValueError(f"{factor} {value!r} is not known: choose from {', '.join(FACTORS[factor])}")
+                raise ValueError(
+                    f"{factor} {value!r} is not known: choose from {', '.join(FACTORS[factor])}"
+                )
         for name in ("smile", "turn"):
             if not -1.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be from -1 to 1, got {getattr(self, name)}")
@@ -161,7 +189,11 @@ def random_variation(generator: np.random.Generator) -> Variation:
         scale=generator.uniform(1.1, 1.16),
         roll=generator.uniform(-2.0, 2.0),
         light=generator.uniform(-0.15, 0.15),
-        tint=(generator.uniform(0.97, 1.02), generator.uniform(0.97, 1.02), generator.uniform(0.97, 1.02)),
+        tint=(
+            generator.uniform(0.97, 1.02),
+            generator.uniform(0.97, 1.02),
+            generator.uniform(0.97, 1.02),
+        ),
         background=(red, green, blue),
         hat_color=hats[int(generator.integers(len(hats)))],
     )

@@ -53,7 +53,9 @@ class Pen:
         return [(x, y) for x, y in (points @ self._matrix + self._offset).tolist()]
 
 
-def ellipse(x: float, y: float, width: float, height: float, *, begin: float = 0.0, end: float = 360.0) -> Points:
+def ellipse(
+    x: float, y: float, width: float, height: float, *, begin: float = 0.0, end: float = 360.0
+) -> Points:
     """Half axes `width` and `height`; from `begin` to `end` degrees, clockwise from the right."""
     return _arc(begin, end) * [width, height] + [x, y]
 
@@ -71,7 +73,9 @@ def smooth(knots: ArrayLike, *, closed: bool = True) -> Points:
     padded = np.concatenate([before, given, after])
     p0, p1, p2, p3 = (padded[i : len(padded) - 3 + i, None] for i in range(4))
     t = _BETWEEN
-    curve = p1 + t / 2 * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
+    curve = p1 + t / 2 * (
+        p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0))
+    )
     return curve.reshape(-1, 2) if closed else np.concatenate([curve.reshape(-1, 2), given[-1:]])
 
 

@@ -29,7 +29,9 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
         raise UserError(f"{table}: must hold an object with videos and annotations")
     keys = ("id", "file_names", "height", "width")
     videos = json_rows(content.get("videos"), keys, Path(f"{table}, videos"))
-    known = {_number(video["id"], f"{table}, video {short(video['id'])}"): video for video in videos}
+    known = {
+        _number(video["id"], f"{table}, video {short(video['id'])}"): video for video in videos
+    }
     if len(known) < len(videos):
         raise UserError(f"{table}: lists a video twice")
     tracks: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -40,21 +42,34 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
                 f"{table}: an annotation belongs to video {short(track['video_id'])}, which it does not list"
             )
         tracks[track["video_id"]].append(track)
-    return [_row(root / split, split, video, tracks[number], str(table)) for number, video in known.items()]
+    return [
+        _row(root / split, split, video, tracks[number], str(table))
+        for number, video in known.items()
+    ]
 
 
-def _row(folder: Path, split: str, video: dict[str, Any], tracks: list[dict[str, Any]], table: str) -> ClipRow:
+def _row(
+    folder: Path, split: str, video: dict[str, Any], tracks: list[dict[str, Any]], table: str
+) -> ClipRow:
     where = f"{table}, video {video['id']}"
     names = video["file_names"]
     if not isinstance(names, list) or not names:
         raise UserError(f"{where}: names no files")
     parts = [
-        [part_of_path(part, where) for part in (name.split("/") if isinstance(name, str) else [name])] for name in names
+        [
+            part_of_path(part, where)
+            for part in (name.split("/") if isinstance(name, str) else [name])
+        ]
+        for name in names
     ]
     size = _number(video["height"], where), _number(video["width"], where)
     for track in tracks:
-        if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != len(names):
-            raise UserError(f"{where}: a track has other than {len(names)} masks, one (or null) a frame")
+        if not isinstance(track["segmentations"], list) or len(track["segmentations"]) != len(
+            names
+        ):
+            raise UserError(
+                f"{where}: a track has other than {len(names)} masks, one (or null) a frame"
+            )
     return ClipRow(
         name=parts[0][0] if len(parts[0]) > 1 else str(video["id"]),
         split=split,

@@ -49,7 +49,10 @@ class RecordedFiles:
                 if size is not None and self.record.truth != "boxes" and numbers.shape != size:
                     where = truth.paths[0] if truth.paths else f"{self.name}, frame {number}"
                     here, there = (f"{each[1]} x {each[0]}" for each in (numbers.shape, size))
-                    look.error("bad-file", f"{where}: is {here} pixels but the clip's first frame is {there}")
+                    look.error(
+                        "bad-file",
+                        f"{where}: is {here} pixels but the clip's first frame is {there}",
+                    )
         if marked and not any(marked) and self.row.category != NEGATIVE:
             look.warn("empty-mask", f"{self.name}: no mask marks anything")
         for path in self.row.sounds:
@@ -58,9 +61,13 @@ class RecordedFiles:
         return look
 
 
-def recorded_files(record: DataSetRecord, root: str | Path, splits: Sequence[str] | None) -> list[RecordedFiles]:
+def recorded_files(
+    record: DataSetRecord, root: str | Path, splits: Sequence[str] | None
+) -> list[RecordedFiles]:
     """The files of every clip of these splits, or of all that lie there; errors as of `read_rows`."""
     wanted: Sequence[str | None] = splits or [None]
     if splits is None and record.lies_in(root) and "{split}" in record.tables[0]:
         wanted = [split for split in record.splits if record.lies_in(root, split)]
-    return [RecordedFiles(record, row) for split in wanted for row in read_rows(record, root, split)]
+    return [
+        RecordedFiles(record, row) for split in wanted for row in read_rows(record, root, split)
+    ]

@@ -46,15 +46,27 @@ class RecordedClips(Dataset[AVClip]):
     """
 
     def __init__(
-        self, record: DataSetRecord, root: str | Path, split: str, *, image_size: int = 224, num_frames: int = 5
+        self,
+        record: DataSetRecord,
+        root: str | Path,
+        split: str,
+        *,
+        image_size: int = 224,
+        num_frames: int = 5,
     ) -> None:
         self.record, self.class_names = record, record.classes
         self.rows = read_rows(record, root, split)
-        self.num_frames = 1 if record.stills else min(num_frames, max(len(row.frames) for row in self.rows))
+        self.num_frames = (
+            1 if record.stills else min(num_frames, max(len(row.frames) for row in self.rows))
+        )
         self.hop_seconds = record.hop_seconds or 1.0
         self.start_seconds = record.sound_seconds / 2 - 0.5 if record.stills else 0.0
         self.transform = ClipTransform(image_size)
-        self.windows = [(row, *window) for row in self.rows for window in windows(len(row.frames), self.num_frames)]
+        self.windows = [
+            (row, *window)
+            for row in self.rows
+            for window in windows(len(row.frames), self.num_frames)
+        ]
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -96,7 +108,9 @@ class RecordedClips(Dataset[AVClip]):
         """What an `AVClip` says about the sound of one clip, without reading its pictures."""
         row, numbers, _ = self.windows[index]
         if self.record.stills:
-            parts = [middle(resample(*read_wave(path)), self.record.sound_seconds) for path in row.sounds]
+            parts = [
+                middle(resample(*read_wave(path)), self.record.sound_seconds) for path in row.sounds
+            ]
             return {
                 "waveform": torch.stack(parts).sum(dim=0),
                 "sample_rate": SAMPLE_RATE,
@@ -151,11 +165,15 @@ def windows(length: int, frames: int) -> list[tuple[list[int], list[bool]]]:
     starts = [*range(0, length - frames + 1, frames)]
     found = [([*range(start, start + frames)], [True] * frames) for start in starts]
     if rest := length % frames:
-        found.append(([*range(length - frames, length)], [k >= frames - rest for k in range(frames)]))
+        found.append(
+            ([*range(length - frames, length)], [k >= frames - rest for k in range(frames)])
+        )
     return found
 
 
-def middle(waveform: Float[Tensor, " s"], seconds: float, rate: int = SAMPLE_RATE) -> Float[Tensor, " k"]:
+def middle(
+    waveform: Float[Tensor, " s"], seconds: float, rate: int = SAMPLE_RATE
+) -> Float[Tensor, " k"]:
     """The middle of a sound, which is repeated where it is shorter, as the released loaders of stills do."""
     count = round(seconds * rate)
     if len(waveform) < count:
@@ -168,5 +186,9 @@ def load_recorded(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     """One split of the data set that ``data.name`` names, by its record."""
     record = RECORDS[data.name]
     if data.root is None:
-        raise UserError(f"data.name is {data.name}: say where its folder lies with --data.root FOLDER")
-    return RecordedClips(record, data.root, split, image_size=data.image_size, num_frames=data.num_frames)
+        raise UserError(
+            f"data.name is {data.name}: say where its folder lies with --data.root FOLDER"
+        )
+    return RecordedClips(
+        record, data.root, split, image_size=data.image_size, num_frames=data.num_frames
+    )

@@ -10,7 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ecmvae.data.sets.records import DataSetRecord
-from ecmvae.data.sets.rows import BOX_SIDE, Boxes, ClipRow, MaskFiles, Truth, box_of, json_rows, part_of_path
+from ecmvae.data.sets.rows import (
+    BOX_SIDE,
+    Boxes,
+    ClipRow,
+    MaskFiles,
+    Truth,
+    box_of,
+    json_rows,
+    part_of_path,
+)
 from ecmvae.foreign_text import LARGE, read_json
 
 

@@ -67,11 +67,18 @@ def _vpo(root: Path, name: str, counts: Mapping[str, int]) -> None:
         values[0, 0] = 255
         for place, (category, _) in enumerate(zip(classes, masks, strict=False)):
             annotation, sound = 100 * number + place, f"{name}{number:04}_{place:06}"
-            folder, mask_name = ("", picture) if several else (category, f"{picture}_{annotation:012}")
+            folder, mask_name = (
+                ("", picture) if several else (category, f"{picture}_{annotation:012}")
+            )
             _picture(home / "data" / folder / f"{picture}.jpg", scene.pictures[0])
             _picture(home / "mask" / folder / f"{mask_name}.png", values)
             _sound(root / "VGGSound" / "audios" / f"{sound}.wav", scene, seconds=10)
-            line = {"img_Id": number + 1, "ann_Ids": annotation, "cateName": category, "cateId": COCO_IDS[category]}
+            line = {
+                "img_Id": number + 1,
+                "ann_Ids": annotation,
+                "cateName": category,
+                "cateId": COCO_IDS[category],
+            }
             more = {"multi_instance": int(not single)} if name == "vpo_msmi" else {}
             lines.append({**line, "vgg_file": sound, "split": split, **more})
     write_table(root / table, [{key: str(value) for key, value in line.items()} for line in lines])
@@ -87,7 +94,10 @@ def _is3(root: Path, name: str, counts: Mapping[str, int]) -> None:
             _picture(root / "images" / f"{clip}.jpg", scene.pictures[0])
             _picture(root / "gt_segmentation" / f"{clip}.png", mask)
             _sound(root / "audio_wav" / f"{clip}.wav", scene, seconds=10)
-            where = {"image": f"/home/somebody/visual_frames/{clip}.jpg", "audio": f"/home/somebody/{clip}.wav"}
+            where = {
+                "image": f"/home/somebody/visual_frames/{clip}.jpg",
+                "audio": f"/home/somebody/{clip}.wav",
+            }
             lines.append({**where, "gt_box": [float(224 * edge) for edge in _box(mask)]})
     _json(root / "IS3_annotation.json", lines)
 
@@ -97,7 +107,9 @@ def _vggss(root: Path, name: str, counts: Mapping[str, int]) -> None:
     lines, ids = [], [f"mini{number:07}_{30 * number:06}" for number in range(sum(counts.values()))]
     for clip, (_, scene) in zip(ids, _scenes(counts), strict=True):
         left, top, right, bottom = _box(scene.masks[0])
-        lines.append({"file": clip, "class": "dog barking", "bbox": [[left, top, right, bottom + 1.0]]})
+        lines.append(
+            {"file": clip, "class": "dog barking", "bbox": [[left, top, right, bottom + 1.0]]}
+        )
         _picture(root / frames / f"{clip}.jpg", scene.pictures[0])
         _sound(root / audio / f"{clip}.wav", scene, seconds=10)
     _json(root / "vggss.json", lines)
@@ -119,14 +131,31 @@ def _aviseg(root: Path, name: str, counts: Mapping[str, int]) -> None:
             for file, picture in zip(files, scene.pictures, strict=True):
                 _picture(root / split / "JPEGImages" / file, picture)
             _sound(root / split / "WAVAudios" / f"{video}.wav", scene, seconds=len(files))
-            videos.append({"id": number + 1, "file_names": files, "length": len(files), "height": SIDE, "width": SIDE})
+            videos.append(
+                {
+                    "id": number + 1,
+                    "file_names": files,
+                    "length": len(files),
+                    "height": SIDE,
+                    "width": SIDE,
+                }
+            )
             for k in range(len(scene.classes)):
                 masks: list[object] = []
                 for t, objects in enumerate(scene.objects):
                     runs = run_lengths(objects == k + 1)
                     text = {"size": [SIDE, SIDE], "counts": compress(runs) if k % 2 else runs}
-                    masks.append(text if scene.sounding[t, k] and (objects == k + 1).any() else None)
-                tracks.append({"id": len(tracks) + 1, "video_id": number + 1, "category_id": 1, "segmentations": masks})
+                    masks.append(
+                        text if scene.sounding[t, k] and (objects == k + 1).any() else None
+                    )
+                tracks.append(
+                    {
+                        "id": len(tracks) + 1,
+                        "video_id": number + 1,
+                        "category_id": 1,
+                        "segmentations": masks,
+                    }
+                )
         _json(
             root / f"{split}.json",
             {"videos": videos, "annotations": tracks, "categories": [{"id": 1, "name": "person"}]},
@@ -138,13 +167,21 @@ def _refavs(root: Path, name: str, counts: Mapping[str, int]) -> None:
     for number, (split, scene) in enumerate(_scenes(counts, several=True)):
         video = f"mini{number:07}_{number}_{number + 10}"
         for k in range(FRAMES):
-            _picture(root / "media" / video / "frames" / f"{k}.jpg", scene.pictures[k % len(scene.pictures)])
+            _picture(
+                root / "media" / video / "frames" / f"{k}.jpg",
+                scene.pictures[k % len(scene.pictures)],
+            )
         _sound(root / "media" / video / "audio.wav", scene, seconds=FRAMES)
         for place in range(1, len(scene.classes) + 1):
             for k in range(FRAMES) if split != "test_n" else ():
                 mask = scene.objects[k % len(scene.objects)] == place
                 _picture(root / "gt_mask" / video / f"fid_{place}" / f"0000{k}.png", mask)
-            line = {"vid": str(number), "uid": f"{video}_{place}_0", "split": split, "fid": str(place)}
+            line = {
+                "vid": str(number),
+                "uid": f"{video}_{place}_0",
+                "split": split,
+                "fid": str(place),
+            }
             lines.append({**line, "exp": "the thing, that makes a sound / of its own"})
     write_table(root / "metadata.csv", lines)
 
@@ -159,7 +196,9 @@ WRITERS: dict[str, Callable[[Path, str, Mapping[str, int]], None]] = {
 """What writes a miniature, by name of the record."""
 
 
-def _scenes(counts: Mapping[str, int], several: bool = False, seed: int = 0) -> list[tuple[str, Scene]]:
+def _scenes(
+    counts: Mapping[str, int], several: bool = False, seed: int = 0
+) -> list[tuple[str, Scene]]:
     """A scene a clip, with its split; with `several`, scenes of at least two objects."""
     source = ShapeScenes("ms3" if several else "s4", size=SIDE, seed=seed)
     splits = [split for split, count in counts.items() for _ in range(count)]

@@ -78,18 +78,25 @@ class DataSetRecord:
 
     def lies_in(self, root: str | Path, split: str | None = None) -> bool:
         """Whether its table lies below `root`; of a data set with a table a split, that of `split` or any."""
-        return any(place.is_file() for place in self._places(root, (split,) if split else self.splits))
+        return any(
+            place.is_file() for place in self._places(root, (split,) if split else self.splits)
+        )
 
     @property
     def how_to_obtain(self) -> str:
         """One line for somebody who lacks it."""
-        return f"obtain {self.title}: {self.obtain} (licence: {self.licence}); layout in docs/data.md"
+        return (
+            f"obtain {self.title}: {self.obtain} (licence: {self.licence}); layout in docs/data.md"
+        )
 
     def differences(self, counts: Mapping[str, int]) -> str:
         """How many clips there are and should be, "" when that agrees for every split that is known."""
         for names, released in self.expected.items():
             if sum(counts.get(name, 0) for name in names.split("+")) != released:
-                here, known = (", ".join(f"{k} {v}" for k, v in each.items()) for each in (counts, self.expected))
+                here, known = (
+                    ", ".join(f"{k} {v}" for k, v in each.items())
+                    for each in (counts, self.expected)
+                )
                 return f"{self.counted}: {here}; as released: {known}"
         return ""
 
@@ -162,8 +169,30 @@ _VPO_SS = DataSetRecord(
     splits=("train", "val", "test"),
     expected={"val+test": 890},
     classes=(
-        *("background", "airplane", "baby", "bird", "bus", "car", "cat", "cell phone", "cow", "dog", "elephant"),
-        *("female", "horse", "keyboard", "male", "motorcycle", "mouse", "sheep", "skateboard", "sports ball"),
+        *(
+            "background",
+            "airplane",
+            "baby",
+            "bird",
+            "bus",
+            "car",
+            "cat",
+            "cell phone",
+            "cow",
+            "dog",
+            "elephant",
+        ),
+        *(
+            "female",
+            "horse",
+            "keyboard",
+            "male",
+            "motorcycle",
+            "mouse",
+            "sheep",
+            "skateboard",
+            "sports ball",
+        ),
         *("tennis racket", "zebra"),
     ),
     stills=True,
@@ -178,7 +207,11 @@ _VPO_MS = replace(
     name="vpo_ms",
     title="VPO-MS",
     tables=("VPO-MS/vpo_ms_data.csv", "VPO-MS/vpo_ms_data_stereo.csv"),
-    files=("VPO-MS/data/{img_Id:012}.jpg", "VPO-MS/mask/{img_Id:012}.png", "VGGSound/audios/{vgg_file}.wav"),
+    files=(
+        "VPO-MS/data/{img_Id:012}.jpg",
+        "VPO-MS/mask/{img_Id:012}.png",
+        "VGGSound/audios/{vgg_file}.wav",
+    ),
     expected={"val+test": 1432},
 )
 _VPO_MSMI = replace(
@@ -187,7 +220,11 @@ _VPO_MSMI = replace(
     title="VPO-MSMI",
     tables=("VPO-MSMI/vpo_msmi_data.csv", "VPO-MSMI/vpo_msmi_data_stereo.csv"),
     columns=(*_VPO_SS.columns, "multi_instance"),
-    files=("VPO-MSMI/data/{img_Id:012}.jpg", "VPO-MSMI/mask/{img_Id:012}.png", "VGGSound/audios/{vgg_file}.wav"),
+    files=(
+        "VPO-MSMI/data/{img_Id:012}.jpg",
+        "VPO-MSMI/mask/{img_Id:012}.png",
+        "VGGSound/audios/{vgg_file}.wav",
+    ),
     expected={},
 )
 _IS3 = DataSetRecord(
@@ -206,13 +243,19 @@ _IS3 = DataSetRecord(
     citation="Senocak et al., Sound source localization is all about cross-modal alignment, ICCV 2023",
     rows=f"{SETS}.is3:rows",
 )
-_IS3_BOXES = replace(_IS3, name="is3_boxes", title="IS3 (boxes)", files=_IS3.files[:2], truth="boxes")
+_IS3_BOXES = replace(
+    _IS3, name="is3_boxes", title="IS3 (boxes)", files=_IS3.files[:2], truth="boxes"
+)
 _VGGSS = DataSetRecord(
     name="vggss",
     title="VGG-SS",
     tables=("vggss.json", "metadata/vggss.json"),
     columns=("file", "class", "bbox"),
-    files=("frames/{id}.jpg", "audio/{id}.wav", "vggss_test.csv, where there is one: the ids to use"),
+    files=(
+        "frames/{id}.jpg",
+        "audio/{id}.wav",
+        "vggss_test.csv, where there is one: the ids to use",
+    ),
     truth="boxes",
     splits=("test",),
     expected={"test": 5158},
@@ -229,7 +272,11 @@ _VGGSS_EXTENDED = replace(
     title="Extended VGG-SS",
     tables=("vggss_test_plus_silent.csv", "metadata/vggss_test_plus_silent.csv"),
     columns=("video", "audio", "label"),
-    files=("extend_frames/{video}.jpg", "extend_audio/{audio}.wav", "vggss.json: the boxes of the positives"),
+    files=(
+        "extend_frames/{video}.jpg",
+        "extend_audio/{audio}.wav",
+        "vggss.json: the boxes of the positives",
+    ),
     expected={"test": 10_316},
     metrics=("extended",),
     obtain="by the link in the README of github.com/stoneMo/SLAVC",
@@ -257,7 +304,11 @@ _REFAVS = DataSetRecord(
     title="Ref-AVS",
     tables=("metadata.csv",),
     columns=("uid", "split", "fid"),
-    files=("media/{vid}/frames/{0..9}.jpg", "media/{vid}/audio.wav", "gt_mask/{vid}/fid_{fid}/0000{0..9}.png"),
+    files=(
+        "media/{vid}/frames/{0..9}.jpg",
+        "media/{vid}/audio.wav",
+        "gt_mask/{vid}/fid_{fid}/0000{0..9}.png",
+    ),
     truth="masks",
     splits=("train", "val", "test_s", "test_u", "test_n"),
     expected={"train": 14_113, "val": 1349, "test_s": 2288, "test_u": 1656, "test_n": 1028},

@@ -34,7 +34,9 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
 
 def _row(root: Path, video: str, split: str, objects: list[str]) -> ClipRow:
     folders = [root / "gt_mask" / video / f"fid_{each}" for each in dict.fromkeys(objects)]
-    truths = [MaskFiles(tuple(folder / f"0000{k}.png" for folder in folders)) for k in range(FRAMES)]
+    truths = [
+        MaskFiles(tuple(folder / f"0000{k}.png" for folder in folders)) for k in range(FRAMES)
+    ]
     return ClipRow(
         name=video,
         split=split,

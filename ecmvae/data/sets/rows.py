@@ -164,7 +164,9 @@ def json_rows(value: object, keys: Sequence[str], path: Path) -> list[dict[str, 
         raise UserError(f"{path}: must hold a list of objects with {', '.join(keys)}")
     for number, row in enumerate(value):
         if not isinstance(row, dict) or (missing := [key for key in keys if key not in row]):
-            lacking = f"it lacks {missing[0]!r}" if isinstance(row, dict) else f"it is {short(row, 40)}"
+            lacking = (
+                f"it lacks {missing[0]!r}" if isinstance(row, dict) else f"it is {short(row, 40)}"
+            )
             raise UserError(f"{path}, row {number}: {lacking}")
     return value
 
@@ -177,7 +179,9 @@ def box_of(value: object, scale: int, where: str) -> tuple[float, float, float, 
     """
     edges = value if isinstance(value, list) and len(value) == 4 else []
     if not edges or not all(type(each) in (int, float) and abs(each) < _FARTHEST for each in edges):
-        raise UserError(f"{where}: {short(value)} is not a box of four numbers (left, top, right, bottom)")
+        raise UserError(
+            f"{where}: {short(value)} is not a box of four numbers (left, top, right, bottom)"
+        )
     left, top, right, bottom = (each / scale for each in edges)
     if left >= right or top >= bottom:
         raise UserError(f"{where}: the box {short(value)} has no area")

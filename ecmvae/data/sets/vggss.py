@@ -29,7 +29,9 @@ def extended_rows(record: DataSetRecord, root: Path, split: str | None = None) -
     table = record.table(root)
     for line in read_table(table, record.columns):
         if line["label"] != NEGATIVE:
-            raise UserError(f"{table}: label {short(line['label'])} is not {NEGATIVE!r}, the only one of this table")
+            raise UserError(
+                f"{table}: label {short(line['label'])} is not {NEGATIVE!r}, the only one of this table"
+            )
         found.append(
             ClipRow(
                 name=f"{line['video']}+{line['audio']}",
@@ -66,7 +68,9 @@ def _positives(root: Path, frames: str, audio: str) -> list[ClipRow]:
                 )
             )
     if wanted is not None and (unknown := wanted - {row.name for row in found}):
-        raise UserError(f"{table}: has no boxes of {short(min(unknown))}, which vggss_test.csv names")
+        raise UserError(
+            f"{table}: has no boxes of {short(min(unknown))}, which vggss_test.csv names"
+        )
     return found
 
 
@@ -78,4 +82,8 @@ def _ids(path: Path) -> set[str] | None:
         lines = list(csv.reader(io.StringIO(read_text(path, LARGE, "utf-8-sig"), newline="")))
     except csv.Error as error:
         raise UserError(f"{path}: cannot be read as csv ({error})") from error
-    return {part_of_path(line[0], f"{path}, line {number}") for number, line in enumerate(lines, start=1) if line}
+    return {
+        part_of_path(line[0], f"{path}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line
+    }

@@ -50,8 +50,12 @@ def rows(record: DataSetRecord, root: Path, split: str | None = None) -> list[Cl
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for line in read_table(table, record.columns):
         for column in ("img_Id", "ann_Ids"):
-            if not (line[column].isascii() and line[column].isdecimal() and len(line[column]) <= 12):
-                raise UserError(f"{table}: {column} {short(line[column])} is not a number of COCO's")
+            if not (
+                line[column].isascii() and line[column].isdecimal() and len(line[column]) <= 12
+            ):
+                raise UserError(
+                    f"{table}: {column} {short(line[column])} is not a number of COCO's"
+                )
         name = f"{int(line['img_Id']):012}"
         if record.name == "vpo_ss":
             name += f"_{int(line['ann_Ids']):012}"

@@ -77,9 +77,13 @@ class Address:
             parts = urlsplit(text)
             host, port, password = parts.hostname or "", parts.port, parts.password
         except ValueError as error:
-            raise UserError(f"{short(text)} is not an address ({error}): write rtsp://HOST:PORT/PATH") from None
+            raise UserError(
+                f"{short(text)} is not an address ({error}): write rtsp://HOST:PORT/PATH"
+            ) from None
         if not text.isprintable() or " " in text:
-            raise UserError(f"{short(text)} is not an address: it holds spaces or characters that are not text")
+            raise UserError(
+                f"{short(text)} is not an address: it holds spaces or characters that are not text"
+            )
         scheme = parts.scheme.lower()
         if scheme == "file":
             raise UserError(f"{cut(text)} is a file: name its path, without file://")
@@ -88,13 +92,17 @@ class Address:
                 f"unknown kind of address {cut(text)}: known are {', '.join(f'{k}://' for k in _PROTOCOLS)}"
             )
         if scheme in ("tcp", "udp") and port is None:
-            raise UserError(f"{cut(text)} lacks a port: write {scheme}://{host or '127.0.0.1'}:PORT")
+            raise UserError(
+                f"{cut(text)} lacks a port: write {scheme}://{host or '127.0.0.1'}:PORT"
+            )
         if is_offline() and not _is_loopback(host):
             raise UserError(
                 f"{cut(host)} is another machine, and offline mode forbids connections: unset HF_HUB_OFFLINE and "
                 "ECMVAE_OFFLINE"
             )
-        return cls(url=text, name=_shown(parts, password), label=_label(parts), scheme=scheme, host=host)
+        return cls(
+            url=text, name=_shown(parts, password), label=_label(parts), scheme=scheme, host=host
+        )
 
     @property
     def receiving(self) -> Input:
@@ -106,7 +114,9 @@ class Address:
             "fpsprobesize": "3",
         }
         if self.scheme in ("rtsp", "rtsps"):
-            options["rtsp_transport"] = "tcp"  # picture and sound come in the connection itself, from nowhere else
+            options["rtsp_transport"] = (
+                "tcp"  # picture and sound come in the connection itself, from nowhere else
+            )
         if self.scheme == "udp" and (bound := self._bound):
             options["localaddr"] = bound
         return Input(url=self.url, options=options)
@@ -195,7 +205,9 @@ def _camera_input(number: int) -> Input:
     """FFmpeg's device for camera `number` of this system; one clock for picture and sound, the machine's."""
     options = {"use_wallclock_as_timestamps": "1"}
     if sys.platform == "darwin":
-        return Input(url=f"{number}:none", format="avfoundation", options={**options, "framerate": "30"})
+        return Input(
+            url=f"{number}:none", format="avfoundation", options={**options, "framerate": "30"}
+        )
     return Input(url=f"/dev/video{number}", format="video4linux2", options=options)
 
 
@@ -227,4 +239,7 @@ def _shown(parts: SplitResult, password: str | None) -> str:
 
 def _label(parts: SplitResult) -> str:
     host = parts.netloc.rpartition("@")[2]
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", host + parts.path).strip("_.-")[:_LONGEST_LABEL] or parts.scheme
+    return (
+        re.sub(r"[^A-Za-z0-9.-]+", "_", host + parts.path).strip("_.-")[:_LONGEST_LABEL]
+        or parts.scheme
+    )

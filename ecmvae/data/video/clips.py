@@ -69,7 +69,9 @@ def read_clip(
         if not pixels:
             raise UserError(f"{show_path(path)} has no frame between {start:g} s and {stop:g} s")
         waveform = sound.read(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
-    return RawClip(frames=np.stack(pixels), timestamps=np.asarray(times, np.float64), waveform=waveform)
+    return RawClip(
+        frames=np.stack(pixels), timestamps=np.asarray(times, np.float64), waveform=waveform
+    )
 
 
 def frames_at_rate(

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DISCONTINUOUS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and others, where the clock may start again
+_DISCONTINUOUS = (
+    0x0200  # FFmpeg's AVFMT_TS_DISCONT: MPEG-TS and others, where the clock may start again
+)
 
 # A playlist (HLS, concat) that calls itself .mp4 could make FFmpeg open other files and addresses: allow none.
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
@@ -98,8 +100,14 @@ def open_container(path: Path) -> Iterator[InputContainer]:
             raise UserError(f"{name} is empty (0 bytes): copy or download it again")
         file.seek(0)
         try:
-            container = av.open(file, "r", container_options=_NO_OTHER_FILES, metadata_errors="replace")
-        except (av.FFmpegError, OSError, ValueError) as error:  # OSError: its index points outside the file
+            container = av.open(
+                file, "r", container_options=_NO_OTHER_FILES, metadata_errors="replace"
+            )
+        except (
+            av.FFmpegError,
+            OSError,
+            ValueError,
+        ) as error:  # OSError: its index points outside the file
             raise UserError(f"{name} is not a video that can be read ({reason(error)})") from error
         with container:
             yield container
@@ -115,7 +123,9 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         raise UserError(f"{show_path(path)} has {what}: a video with a picture track is needed")
     stream = streams[0]
     if stream.codec_context is None:
-        raise UserError(f"{show_path(path)} has a picture track in a codec that this build of PyAV cannot decode")
+        raise UserError(
+            f"{show_path(path)} has a picture track in a codec that this build of PyAV cannot decode"
+        )
     return stream
 
 
@@ -128,7 +138,9 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     with open_container(path) as container:
         stream = video_stream(container, path)
-        frame = next((frame for frames in decoded(container, stream, warn=False) for frame in frames), None)
+        frame = next(
+            (frame for frames in decoded(container, stream, warn=False) for frame in frames), None
+        )
         if frame is None:
             raise no_frame(path)
         turns = quarter_turns(frame)
@@ -156,7 +168,9 @@ def probe(path: str | Path) -> VideoInfo:
 
 def no_frame(path: Path) -> UserError:
     """What to raise for a video whose picture track decodes to nothing."""
-    return UserError(f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short")
+    return UserError(
+        f"not one frame of {show_path(path)} can be decoded: the file is damaged or cut short"
+    )
 
 
 def audio_track_of(track: AudioStream) -> AudioTrack:
@@ -165,7 +179,9 @@ def audio_track_of(track: AudioStream) -> AudioTrack:
     if context is None:
         return AudioTrack(codec="", channels=0, sample_rate=0, language=language)
     name = context.codec.canonical_name
-    return AudioTrack(codec=name, channels=context.channels, sample_rate=context.sample_rate, language=language)
+    return AudioTrack(
+        codec=name, channels=context.channels, sample_rate=context.sample_rate, language=language
+    )
 
 
 def quarter_turns(frame: VideoFrame) -> int:
@@ -182,7 +198,9 @@ def audio_stream(container: InputContainer, track: int, path: Path) -> AudioStre
     if not tracks:
         return None
     if not 0 <= track < len(tracks):
-        raise UserError(f"{show_path(path)} has {len(tracks)} audio track(s), numbered from 0: there is no {track}")
+        raise UserError(
+            f"{show_path(path)} has {len(tracks)} audio track(s), numbered from 0: there is no {track}"
+        )
     return None if tracks[track].codec_context is None else tracks[track]
 
 
@@ -211,12 +229,20 @@ def demuxed(container: InputContainer, stream: Stream, *, warn: bool = True) -> 
     while True:
         try:
             packet = next(packets, None)
-        except IndexError:  # a track that was not there at first, as in TV recordings: PyAV knows no place for it
+        except (
+            IndexError
+        ):  # a track that was not there at first, as in TV recordings: PyAV knows no place for it
             packets = container.demux(stream)  # goes on behind it
             continue
-        except (av.FFmpegError, OSError, EOFError) as error:  # OSError: the disk, or an index that points outside
+        except (
+            av.FFmpegError,
+            OSError,
+            EOFError,
+        ) as error:  # OSError: the disk, or an index that points outside
             if warn:
-                logger.warning("%s: reading stopped early (%s)", show_path(Path(container.name)), reason(error))
+                logger.warning(
+                    "%s: reading stopped early (%s)", show_path(Path(container.name)), reason(error)
+                )
             return
         if packet is None:
             return
@@ -240,4 +266,6 @@ def decoded(container: InputContainer, stream: Stream, *, warn: bool = True) -> 
         yield frames
     if damaged and warn:
         name = show_path(Path(container.name))
-        logger.warning("%s: %d damaged packet(s) of the %s track left out", name, damaged, stream.type)
+        logger.warning(
+            "%s: %d damaged packet(s) of the %s track left out", name, damaged, stream.type
+        )

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import decoded, longest_gap, no_frame, open_container, quarter_turns, video_stream
+from ecmvae.data.video.container import (
+    decoded,
+    longest_gap,
+    no_frame,
+    open_container,
+    quarter_turns,
+    video_stream,
+)
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -43,12 +50,18 @@ class SourceFrame:
                 before its colours are converted, which for a large one costs a tenth.
         """
         if isinstance(self.picture, np.ndarray):
-            return self.picture if size in (None, self.picture.shape[:2]) else _scaled(self.picture, size)
+            return (
+                self.picture
+                if size in (None, self.picture.shape[:2])
+                else _scaled(self.picture, size)
+            )
         turns = quarter_turns(self.picture)
         height, width = size or (None, None)
         if turns % 2:
             height, width = width, height
-        pixels = self.picture.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
+        pixels = self.picture.to_ndarray(
+            format="rgb24", width=width, height=height, interpolation="BILINEAR"
+        )
         return np.ascontiguousarray(np.rot90(pixels, turns))
 
 
@@ -84,7 +97,9 @@ class PictureClock:
         time = stamp + self._offset
         if not self._last < time <= self._last + self._pause:
             time = self._last + self._usual
-            self._offset = time - stamp  # inexact where a damaged stamp is huge, hence the time itself is kept
+            self._offset = (
+                time - stamp
+            )  # inexact where a damaged stamp is huge, hence the time itself is kept
         self._last = time
         return time
 
@@ -111,14 +126,23 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
             for frame in frames:
                 if size is None:
                     size = (frame.width, frame.height)
-                elif size != (frame.width, frame.height):  # a stream may change size half-way: keep the first
+                elif size != (
+                    frame.width,
+                    frame.height,
+                ):  # a stream may change size half-way: keep the first
                     frame = frame.reformat(width=size[0], height=size[1])
                 time = clock(frame.time)
-                length = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else usual
+                length = (
+                    float(frame.duration * frame.time_base)
+                    if frame.duration and frame.time_base
+                    else usual
+                )
                 if length <= 0 or abs(length - usual) < _ROUNDING:
                     length = usual
                 length = min(length, max(declared - time, _LONGEST))
                 yield SourceFrame(index, time, length, frame)
                 index += 1
-        if index == 0:  # `probe` may have seen one: where threads decode, an error can take its neighbours with it
+        if (
+            index == 0
+        ):  # `probe` may have seen one: where threads decode, an error can take its neighbours with it
             raise no_frame(path)

@@ -18,7 +18,13 @@ from threading import Condition, Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from ecmvae.data.video.addresses import Address, Camera, Input, LiveSource
-from ecmvae.data.video.container import VideoInfo, audio_track_of, longest_gap, quarter_turns, reason
+from ecmvae.data.video.container import (
+    VideoInfo,
+    audio_track_of,
+    longest_gap,
+    quarter_turns,
+    reason,
+)
 from ecmvae.data.video.frames import PictureClock, SourceFrame
 from ecmvae.data.video.live_writing import SOUND_CHANNELS, SOUND_RATE, ArrivedSound
 from ecmvae.data.video.sound import HIGHEST_RATE, RecentSound, SoundBlocks
@@ -100,7 +106,9 @@ class LiveStream:
         try:
             while not self._ready.wait(_LOOK_UP):
                 if self._over.is_set():
-                    raise self._failure or UserError(self._cannot(self.ended or "it ended before the first picture"))
+                    raise self._failure or UserError(
+                        self._cannot(self.ended or "it ended before the first picture")
+                    )
                 if time.monotonic() - started > 2 * self._patience:
                     raise UserError(self._cannot(f"no picture in {2 * self._patience:g} s"))
         except BaseException:
@@ -160,7 +168,9 @@ class LiveStream:
         name = self.source.name
         if isinstance(self.source, Camera):
             return f"{name} cannot be opened ({why}): check its number, and that no other program uses it"
-        return f"{name} cannot be opened ({why}): check the address, and that something is sent there"
+        return (
+            f"{name} cannot be opened ({why}): check the address, and that something is sent there"
+        )
 
     def _open(self, source: Input, stack: ExitStack) -> InputContainer:
         """Open an input with FFmpeg.
@@ -180,7 +190,9 @@ class LiveStream:
                 timeout=(self._patience, self._patience),
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise UserError(self._cannot(self._why(error))) from None  # the cause would show the password
+            raise UserError(
+                self._cannot(self._why(error))
+            ) from None  # the cause would show the password
         return stack.enter_context(container)
 
     def _why(self, error: Exception) -> str:
@@ -196,7 +208,11 @@ class LiveStream:
         """The work of the thread that reads the picture, and the sound that comes with it."""
         try:
             with ExitStack() as stack:
-                given = self.source.picture if isinstance(self.source, Camera) else self.source.receiving
+                given = (
+                    self.source.picture
+                    if isinstance(self.source, Camera)
+                    else self.source.receiving
+                )
                 container = self._open(given, stack)
                 picture = self._picture_of(container)
                 sound = None if isinstance(self.source, Camera) else self._sound_of(container)
@@ -221,14 +237,20 @@ class LiveStream:
                 self._read(container, None, self._sound_of(container))
         except UserError as error:
             why = str(error).partition("(")[2].partition(")")[0]
-            logger.warning("microphone %r cannot be opened (%s): treated as silence", self.source.microphone, why)
+            logger.warning(
+                "microphone %r cannot be opened (%s): treated as silence",
+                self.source.microphone,
+                why,
+            )
 
     def _picture_of(self, container: InputContainer) -> VideoStream:
         if not container.streams.video:
             raise UserError(f"{self.source.name} has only sound: a stream with a picture is needed")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise UserError(f"{self.source.name} has a picture in a codec that this build of PyAV cannot decode")
+            raise UserError(
+                f"{self.source.name} has a picture in a codec that this build of PyAV cannot decode"
+            )
         stream.thread_type = "SLICE"  # threads that decode frame by frame would each hold one back
         return stream
 
@@ -265,7 +287,9 @@ class LiveStream:
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                self.damaged += self._ready.is_set()  # who joins in the middle misses what came before
+                self.damaged += (
+                    self._ready.is_set()
+                )  # who joins in the middle misses what came before
                 continue
             for frame in frames:
                 if isinstance(frame, av.VideoFrame) and see is not None:
@@ -345,7 +369,9 @@ class _Hearing:
             rate = stream.sound.sample_rate
             self._heard = SoundBlocks(stream._origin, rate, channels=1, pause=self._pause)
             if stream._record is not None:
-                self._written = SoundBlocks(stream._origin, SOUND_RATE, channels=SOUND_CHANNELS, pause=self._pause)
+                self._written = SoundBlocks(
+                    stream._origin, SOUND_RATE, channels=SOUND_CHANNELS, pause=self._pause
+                )
         while self._early:
             frame = self._early.popleft()
             for position, samples in self._heard.add(frame):

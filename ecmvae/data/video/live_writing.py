@@ -92,10 +92,16 @@ class LiveVideoWriter(VideoWriter):
         options = {**address.sending, "fflags": "+bitexact", "flush_packets": "1"}
         try:
             container = av.open(
-                address.url, "w", format=address.muxer, container_options=options, timeout=(_PATIENCE, _PATIENCE)
+                address.url,
+                "w",
+                format=address.muxer,
+                container_options=options,
+                timeout=(_PATIENCE, _PATIENCE),
             )
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise UserError(f"cannot send to {address.name} ({reason(error)}): is anybody receiving there?") from error
+            raise UserError(
+                f"cannot send to {address.name} ({reason(error)}): is anybody receiving there?"
+            ) from error
         stack.callback(_close_quietly, container)
         return container
 
@@ -113,7 +119,9 @@ class LiveVideoWriter(VideoWriter):
         try:
             super().write(frame, time)
         except (av.FFmpegError, OSError) as error:
-            raise UserError(f"{self._address.name} takes no more ({reason(error)}): the receiver is gone") from error
+            raise UserError(
+                f"{self._address.name} takes no more ({reason(error)}): the receiver is gone"
+            ) from error
 
 
 def _close_quietly(container: Any) -> None:

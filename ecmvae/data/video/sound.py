@@ -103,7 +103,9 @@ class SoundReader:
                 self._blocks: Iterator[SoundBlock] = iter(())
             else:
                 start = probe(path).start if origin is None else origin
-                self._blocks = decoded_sound(container, stream, start, sample_rate, channels=1, warn=warn)
+                self._blocks = decoded_sound(
+                    container, stream, start, sample_rate, channels=1, warn=warn
+                )
             self._stack = stack.pop_all()
         self._kept: deque[SoundBlock] = deque()
         self._decoded = -(2**62)  # end of what is decoded
@@ -154,7 +156,9 @@ class SoundBlocks:
         self._resampler: AudioResampler | None = None
         self._source: tuple[int, int] | None = None  # rate and channels of the running resampler
         self._position = 0  # where its next sample goes
-        self._expected = 0.0  # time at which the next decoded frame should start, on the picture's clock
+        self._expected = (
+            0.0  # time at which the next decoded frame should start, on the picture's clock
+        )
 
     def add(self, frame: AudioFrame) -> Iterator[SoundBlock]:
         """The blocks that come of a decoded frame; positions rise, holes are left out."""
@@ -163,7 +167,10 @@ class SoundBlocks:
         if frame.samples == 0 or not 0 < frame.sample_rate <= HIGHEST_RATE:
             return
         time = self._expected if frame.time is None else frame.time + self._offset
-        if self._source is not None and not self._expected - _JITTER <= time <= self._expected + self._pause:
+        if (
+            self._source is not None
+            and not self._expected - _JITTER <= time <= self._expected + self._pause
+        ):
             self._offset += self._expected - time  # the source's clock jumps: go on where we are
             time = self._expected
         now = (frame.sample_rate, frame.layout.nb_channels)
@@ -189,7 +196,13 @@ class SoundBlocks:
 
 
 def decoded_sound(
-    container: InputContainer, stream: AudioStream, origin: float, sample_rate: int, *, channels: int, warn: bool
+    container: InputContainer,
+    stream: AudioStream,
+    origin: float,
+    sample_rate: int,
+    *,
+    channels: int,
+    warn: bool,
 ) -> Iterator[SoundBlock]:
     """Decode a track block by block onto the picture's clock, as the average of all channels (1) or stereo (2).
 
@@ -263,6 +276,8 @@ def _average(frame: AudioFrame) -> AudioFrame:
         mono = (mono - 128.0) / 128.0
     elif samples.dtype.kind == "i":
         mono = mono / float(2 ** (8 * samples.dtype.itemsize - 1))
-    result = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None], np.float32), format="fltp", layout="mono")
+    result = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(mono[None], np.float32), format="fltp", layout="mono"
+    )
     result.sample_rate = frame.sample_rate
     return result

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ecmvae.data.video.container import VideoInfo, audio_stream, demuxed, longest_gap, open_container, probe
+from ecmvae.data.video.container import (
+    VideoInfo,
+    audio_stream,
+    demuxed,
+    longest_gap,
+    open_container,
+    probe,
+)
 from ecmvae.data.video.sound import HIGHEST_RATE, SAMPLE_RATE, SoundBlock, decoded_sound
 from ecmvae.files import show_path
 
@@ -33,11 +40,15 @@ _RATES = {  # Hz that the encoder takes, best first
     "webm": (48000, 24000, 16000, 12000, 8000),
 }
 _BLOCK = 1024  # samples handed to the encoder at a time
-_LEAD_IN = 0.05  # seconds before the first picture whose packets are kept: an encoder's priming must stay
+_LEAD_IN = (
+    0.05  # seconds before the first picture whose packets are kept: an encoder's priming must stay
+)
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
-def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], sample_rate: int) -> EncodedSound:
+def waveform_soundtrack(
+    output: OutputContainer, waveform: NDArray[np.float32], sample_rate: int
+) -> EncodedSound:
     """Sound from an array, (S,) or (C, S) float in [-1, 1] at `sample_rate` Hz.
 
     Raises:
@@ -45,9 +56,13 @@ def waveform_soundtrack(output: OutputContainer, waveform: NDArray[np.float32], 
     """
     channels = np.atleast_2d(waveform)
     if channels.ndim != 2 or channels.shape[0] not in _LAYOUTS or channels.dtype.kind != "f":
-        raise ValueError(f"a waveform is float (S,), (1, S) or (2, S), got {waveform.dtype} {waveform.shape}")
+        raise ValueError(
+            f"a waveform is float (S,), (1, S) or (2, S), got {waveform.dtype} {waveform.shape}"
+        )
     if sample_rate not in _RATES[_family(output)]:
-        raise ValueError(f"no sound at {sample_rate} Hz in this container: resample to 16000, 24000 or 48000 Hz")
+        raise ValueError(
+            f"no sound at {sample_rate} Hz in this container: resample to 16000, 24000 or 48000 Hz"
+        )
     blocks = ((at, channels[:, at : at + _BLOCK]) for at in range(0, channels.shape[1], _BLOCK))
     return EncodedSound(output, blocks, sample_rate, channels.shape[0])
 
@@ -64,13 +79,25 @@ def soundtrack_of(
     origin = source.start if isinstance(source, VideoInfo) else probe(path).start
     family = _family(output)
     codec = stream.codec_context.codec.canonical_name
-    sound = 0 < stream.codec_context.sample_rate <= HIGHEST_RATE and stream.codec_context.channels > 0
-    if codec in _HOLDS[family] and sound:  # no muxer takes a track whose damaged header says otherwise
+    sound = (
+        0 < stream.codec_context.sample_rate <= HIGHEST_RATE and stream.codec_context.channels > 0
+    )
+    if (
+        codec in _HOLDS[family] and sound
+    ):  # no muxer takes a track whose damaged header says otherwise
         return CopiedSound(output, container, stream, origin)
     encoder = _ENCODER[family].removeprefix("lib")
-    logger.warning("%s: %s cannot hold its %s sound: encoded again as %s", show_path(path), family, codec, encoder)
+    logger.warning(
+        "%s: %s cannot hold its %s sound: encoded again as %s",
+        show_path(path),
+        family,
+        codec,
+        encoder,
+    )
     rates = _RATES[family]
-    rate = stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
+    rate = (
+        stream.codec_context.sample_rate if stream.codec_context.sample_rate in rates else rates[0]
+    )
     channels = min(max(stream.codec_context.channels, 1), 2)  # a damaged header may say none
     blocks = decoded_sound(container, stream, origin, rate, channels=channels, warn=False)
     return EncodedSound(output, blocks, rate, channels)
@@ -79,17 +106,28 @@ def soundtrack_of(
 class EncodedSound:
     """Sound from blocks of samples; gaps between the blocks are silence."""
 
-    def __init__(self, output: OutputContainer, blocks: Iterator[SoundBlock], sample_rate: int, channels: int) -> None:
-        self._output, self._blocks, self._rate, self._channels = output, blocks, sample_rate, channels
+    def __init__(
+        self, output: OutputContainer, blocks: Iterator[SoundBlock], sample_rate: int, channels: int
+    ) -> None:
+        self._output, self._blocks, self._rate, self._channels = (
+            output,
+            blocks,
+            sample_rate,
+            channels,
+        )
         encoder = _ENCODER[_family(output)]
-        self._stream = cast("AudioStream", output.add_stream(encoder, rate=sample_rate, layout=_LAYOUTS[channels]))
+        self._stream = cast(
+            "AudioStream", output.add_stream(encoder, rate=sample_rate, layout=_LAYOUTS[channels])
+        )
         self._stream.codec_context.bit_rate = 96_000 * channels
         self._stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT
         self._written = 0
 
     def advance(self, until: float) -> None:
         """Write the sound before `until` seconds."""
-        while self._written < until * self._rate and (block := next(self._blocks, None)) is not None:
+        while (
+            self._written < until * self._rate and (block := next(self._blocks, None)) is not None
+        ):
             self._append(*block)
 
     def finish(self, end: float) -> None:
@@ -101,10 +139,14 @@ class EncodedSound:
         self._output.mux(self._stream.encode(None))
 
     def _append(self, position: int, samples: NDArray[np.floating]) -> None:
-        if position < self._written:  # what overlaps the sound so far, or lies before the first picture
+        if (
+            position < self._written
+        ):  # what overlaps the sound so far, or lies before the first picture
             samples = samples[:, self._written - position :]
         while position > self._written and samples.size:
-            self._encode(np.zeros((self._channels, min(_BLOCK, position - self._written)), np.float32))
+            self._encode(
+                np.zeros((self._channels, min(_BLOCK, position - self._written)), np.float32)
+            )
         for at in range(0, samples.shape[1], _BLOCK):
             self._encode(samples[:, at : at + _BLOCK])
 
@@ -122,7 +164,9 @@ class EncodedSound:
 class CopiedSound:
     """The packets of another file's track, moved so that its first picture is at zero; damaged ones are left out."""
 
-    def __init__(self, output: OutputContainer, source: InputContainer, stream: AudioStream, origin: float) -> None:
+    def __init__(
+        self, output: OutputContainer, source: InputContainer, stream: AudioStream, origin: float
+    ) -> None:
         self._output, self._name = output, source.name
         self._stream = output.add_stream_from_template(stream)
         self._packets = self._moved(source, stream, origin)
@@ -152,13 +196,17 @@ class CopiedSound:
             logger.warning("%s: %d damaged packet(s) of the sound not copied", name, self._damaged)
 
     @staticmethod
-    def _moved(source: InputContainer, stream: AudioStream, origin: float) -> Iterator[Packet[AudioStream]]:
+    def _moved(
+        source: InputContainer, stream: AudioStream, origin: float
+    ) -> Iterator[Packet[AudioStream]]:
         unit = float(stream.time_base or 0) or 1 / SAMPLE_RATE
         offset = -round(origin / unit)
         pause = round(longest_gap(source) / unit)
         last: int | None = None  # where the packet before begins, and ends:
         expected = 0
-        for packet in demuxed(source, stream, warn=False):  # the warning was logged when the track was decoded
+        for packet in demuxed(
+            source, stream, warn=False
+        ):  # the warning was logged when the track was decoded
             if packet.dts is None or packet.size == 0:
                 continue
             length = packet.duration or 1
@@ -166,7 +214,9 @@ class CopiedSound:
             if offset and (pts + offset + length) * unit < -_LEAD_IN:
                 continue
             if last is not None and not last < packet.dts + offset <= expected + pause:
-                offset = expected - packet.dts  # the file's clock jumps or stands still: go on where we are
+                offset = (
+                    expected - packet.dts
+                )  # the file's clock jumps or stands still: go on where we are
             packet.pts, packet.dts = pts + offset, packet.dts + offset
             last, expected = packet.dts, packet.dts + length
             yield packet

@@ -18,7 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecmvae.data.video.container import VideoInfo
-from ecmvae.data.video.soundtrack import CopiedSound, EncodedSound, soundtrack_of, waveform_soundtrack
+from ecmvae.data.video.soundtrack import (
+    CopiedSound,
+    EncodedSound,
+    soundtrack_of,
+    waveform_soundtrack,
+)
 from ecmvae.errors import UserError
 from ecmvae.files import replacing, show_path
 
@@ -29,8 +34,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CLOCK = Fraction(1, 90_000)  # a timestamp unit that 24, 25, 30, 50 and 60 frames a second divide exactly
-_SLOWEST = Fraction(1, 1000)  # frames a second that the encoders are told; each frame has a time of its own
+_CLOCK = Fraction(
+    1, 90_000
+)  # a timestamp unit that 24, 25, 30, 50 and 60 frames a second divide exactly
+_SLOWEST = Fraction(
+    1, 1000
+)  # frames a second that the encoders are told; each frame has a time of its own
 _SHORTEST = 0.002
 """Seconds that a frame is shown at least, if no other follows: MP4 notes the length of a track in milliseconds, and
 nothing of a track of zero is played."""
@@ -40,7 +49,10 @@ _LIMITED_RANGE = 1
 VideoCodec = Literal["h264", "vp9"]
 _ENCODERS: dict[str, tuple[str, dict[str, str]]] = {
     "h264": ("libx264", {"x264-params": "cpu-independent=1", "preset": "veryfast"}),
-    "vp9": ("libvpx-vp9", {"auto-alt-ref": "0", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}),
+    "vp9": (
+        "libvpx-vp9",
+        {"auto-alt-ref": "0", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"},
+    ),
 }
 
 
@@ -105,7 +117,9 @@ class VideoWriter:
         self._last_pts = -1
         self._end = 0.0
         self._frame_seconds = float(1 / fps)
-        self._converter = VideoReformatter()  # kept, since setting one up takes longer than a small frame
+        self._converter = (
+            VideoReformatter()
+        )  # kept, since setting one up takes longer than a small frame
         with ExitStack() as stack:
             self._container = self._open(path, stack)
             rate = max(Fraction(fps).limit_denominator(1001), _SLOWEST)  # 23.976 becomes 24000/1001
@@ -155,27 +169,37 @@ class VideoWriter:
         from av.video.reformatter import ColorRange, Colorspace
 
         if frame.shape != self._shape:
-            raise ValueError(f"a frame of shape {frame.shape} does not fit a video of {self._shape}")
+            raise ValueError(
+                f"a frame of shape {frame.shape} does not fit a video of {self._shape}"
+            )
         height, width, channels = self._shape
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         start = self._next * self._frame_seconds if time is None else time
         self._next += 1
-        pixels = np.ascontiguousarray(frame)  # shared with FFmpeg, which only reads it to make a picture of its own
-        shared = av.VideoFrame.from_numpy_buffer(pixels, format="rgba" if channels == 4 else "rgb24")
+        pixels = np.ascontiguousarray(
+            frame
+        )  # shared with FFmpeg, which only reads it to make a picture of its own
+        shared = av.VideoFrame.from_numpy_buffer(
+            pixels, format="rgba" if channels == 4 else "rgb24"
+        )
         picture = self._converter.reformat(
             shared,
             format=self._stream.codec_context.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
-        self._last_pts = max(self._last_pts + 1, round(start / _CLOCK))  # strictly rising, as MP4 wants it
+        self._last_pts = max(
+            self._last_pts + 1, round(start / _CLOCK)
+        )  # strictly rising, as MP4 wants it
         picture.pts, picture.time_base = self._last_pts, _CLOCK
         picture.duration = round(self._frame_seconds / _CLOCK)
         self._end = float(self._last_pts * _CLOCK) + self._frame_seconds
         try:
             packets = self._stream.encode(picture)
-        except av.error.ExternalError as error:  # the encoder opens with the first frame, and gives no reason
+        except (
+            av.error.ExternalError
+        ) as error:  # the encoder opens with the first frame, and gives no reason
             encoder = self._stream.codec_context.name
             raise UserError(
                 f"{encoder} cannot encode {show_path(self._path)} with {width} x {height} pixels: scale the video down"
@@ -229,7 +253,11 @@ def write_video(
     if first is None:
         raise ValueError("a video needs at least one frame")
     height, width = first.shape[:2]
-    sound: dict[str, Any] = {"waveform": waveform, "sample_rate": sample_rate, "copy_audio_from": copy_audio_from}
+    sound: dict[str, Any] = {
+        "waveform": waveform,
+        "sample_rate": sample_rate,
+        "copy_audio_from": copy_audio_from,
+    }
     with VideoWriter(path, width=width, height=height, fps=fps, **sound) as writer:
         for frame in chain([first], iterator):
             writer.write(frame)

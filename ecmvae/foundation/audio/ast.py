@@ -71,7 +71,11 @@ class AST(AudioEncoder):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         self.front_end = ASTFrontEnd.of(loaded)
         self.dim = int(self.network.config.hidden_size)
         labels: Mapping[int, str] = self.network.config.id2label
@@ -79,7 +83,11 @@ class AST(AudioEncoder):
 
     @classmethod
     def from_weights(
-        cls, weights: str | None = None, *, pretrained: bool = True, architecture: Mapping[str, Any] | None = None
+        cls,
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
     ) -> AST:
         """See `ecmvae.foundation.loading.load_network`."""
         from transformers import ASTForAudioClassification

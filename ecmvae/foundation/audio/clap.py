@@ -43,9 +43,16 @@ class CLAPFrontEnd:
     @classmethod
     def of(cls, file: Mapping[str, Any]) -> CLAPFrontEnd:
         """The front end that preprocessor_config.json describes."""
-        whole = (("bands", "feature_size", 1024), ("size", "fft_window_size", 65_536), ("hop", "hop_length", 65_536))
+        whole = (
+            ("bands", "feature_size", 1024),
+            ("size", "fft_window_size", 65_536),
+            ("hop", "hop_length", 65_536),
+        )
         return cls(
-            **{name: int(number(file, key, getattr(cls, name), 1, most)) for name, key, most in whole},
+            **{
+                name: int(number(file, key, getattr(cls, name), 1, most))
+                for name, key, most in whole
+            },
             lowest=number(file, "frequency_min", cls.lowest, 0, 96_000),
             highest=number(file, "frequency_max", cls.highest, 0, 96_000),
             longest=number(file, "max_length_s", cls.longest, cls.seconds, 60),
@@ -72,7 +79,11 @@ class CLAP(AudioEncoder):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         config = self.network.audio_model.config
         if config.enable_fusion:
             raise UserError("a CLAP with feature fusion is not supported: ecmvae fetch clap")
@@ -91,8 +102,15 @@ class CLAP(AudioEncoder):
         """See `load_network`; `texts`: with the text branch, which `activities` needs."""
         from transformers import ClapAudioModelWithProjection, ClapModel
 
-        network, section = (ClapModel, None) if texts else (ClapAudioModelWithProjection, "audio_config")
-        given = {"kinds": ("clap",), "weights": weights, "pretrained": pretrained, "architecture": architecture}
+        network, section = (
+            (ClapModel, None) if texts else (ClapAudioModelWithProjection, "audio_config")
+        )
+        given = {
+            "kinds": ("clap",),
+            "weights": weights,
+            "pretrained": pretrained,
+            "architecture": architecture,
+        }
         return cls(load_network(network, default="clap", section=section, **given))  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "n 1 w m"]) -> Float[Tensor, "n a"]:
@@ -103,7 +121,9 @@ class CLAP(AudioEncoder):
     listen = torch.no_grad()(forward)
 
     @torch.no_grad()
-    def activities(self, heard: Float[Tensor, "n a"], concepts: Sequence[str]) -> Float[Tensor, "n k"]:
+    def activities(
+        self, heard: Float[Tensor, "n a"], concepts: Sequence[str]
+    ) -> Float[Tensor, "n k"]:
         """Probability of each concept against `NOTHING`, whatever else sounds."""
         texts = self._embed((*concepts, *NOTHING)).to(heard)
         scores: Tensor = heard @ texts.T * self.network.logit_scale_a.exp()
@@ -114,7 +134,9 @@ class CLAP(AudioEncoder):
         if texts not in self._texts:
             assert self.folder is not None
             sentences = [f"the sound of {text}" for text in texts]
-            words = load_tokenizer(self.folder)(sentences, padding=True, return_tensors="pt").to(self.network.device)
+            words = load_tokenizer(self.folder)(sentences, padding=True, return_tensors="pt").to(
+                self.network.device
+            )
             found = self.network.get_text_features(words.input_ids, words.attention_mask)
             self._texts = {texts: found.pooler_output}
         return self._texts[texts]

@@ -63,7 +63,11 @@ class PEAFrame(AudioEncoder):
 
     def __init__(self, loaded: Loaded, *, texts: bool = False) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         if not texts:
             self.network.text_model = self.network.text_audio_head = None
         self.front_end = PEAFrameFrontEnd.of(loaded.preprocessor)
@@ -82,7 +86,12 @@ class PEAFrame(AudioEncoder):
         """See `ecmvae.foundation.loading.load_network`; `texts`: with the text branch, which `activities` needs."""
         from transformers import PeAudioFrameLevelModel
 
-        given = {"kinds": ("pe_audio",), "weights": weights, "pretrained": pretrained, "architecture": architecture}
+        given = {
+            "kinds": ("pe_audio",),
+            "weights": weights,
+            "pretrained": pretrained,
+            "architecture": architecture,
+        }
         return cls(load_network(PeAudioFrameLevelModel, default="pe-a-frame", **given), texts=texts)  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "n 1 s"]) -> Float[Tensor, "n a"]:
@@ -95,15 +104,23 @@ class PEAFrame(AudioEncoder):
         return self._around(features, _MOMENT)
 
     @torch.no_grad()
-    def activities(self, heard: Float[Tensor, "n a"], concepts: Sequence[str]) -> Float[Tensor, "n k"]:
+    def activities(
+        self, heard: Float[Tensor, "n a"], concepts: Sequence[str]
+    ) -> Float[Tensor, "n k"]:
         """Probability of each concept, whatever else sounds."""
         if (key := tuple(concepts)) not in self._texts:
             assert self.folder is not None
-            words = load_tokenizer(self.folder)(list(key), padding=True, return_tensors="pt").to(heard.device)
-            read = self.network.text_model(words.input_ids, words.attention_mask, output_hidden_states=True)
+            words = load_tokenizer(self.folder)(list(key), padding=True, return_tensors="pt").to(
+                heard.device
+            )
+            read = self.network.text_model(
+                words.input_ids, words.attention_mask, output_hidden_states=True
+            )
             self._texts = {key: self.network.text_audio_head(read.hidden_states[-1][:, 0])}
         scores = heard @ self._texts[key].to(heard).T
-        logits: Tensor = scores * self.network.text_audio_logit_scale + self.network.text_audio_logit_bias
+        logits: Tensor = (
+            scores * self.network.text_audio_logit_scale + self.network.text_audio_logit_bias
+        )
         return logits.sigmoid()
 
     def _around(self, features: Tensor, seconds: float) -> Float[Tensor, "n a"]:

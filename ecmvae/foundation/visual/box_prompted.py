@@ -35,17 +35,30 @@ class BoxPrompted(nn.Module):
 
     @classmethod
     def from_weights(
-        cls, weights: str | None = None, *, pretrained: bool = True, architecture: Mapping[str, Any] | None = None
+        cls,
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
     ) -> BoxPrompted:
         """See `ecmvae.foundation.loading.load_network`."""
         import transformers
 
-        given = {"kinds": cls.kinds, "weights": weights, "pretrained": pretrained, "architecture": architecture}
+        given = {
+            "kinds": cls.kinds,
+            "weights": weights,
+            "pretrained": pretrained,
+            "architecture": architecture,
+        }
         return cls(load_network(getattr(transformers, cls.model), default=cls.default, **given))  # type: ignore[arg-type]
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         self.normalisation = normalisation_in(loaded.preprocessor)
         self.image_size = int(self.network.prompt_encoder.input_image_size)
         self.map_size = int(self.network.backbone_feature_sizes[0][0])

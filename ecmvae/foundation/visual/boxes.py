@@ -67,11 +67,15 @@ class BoxSegmenter(nn.Module):
     @property
     def identity(self) -> str:
         """Of both networks, their weights and what is kept of their answers; "" if one of them is random."""
-        found = [identity(type(part).__name__, part.folder) for part in (self.detector, self.mask_model)]
+        found = [
+            identity(type(part).__name__, part.folder) for part in (self.detector, self.mask_model)
+        ]
         return " ".join([*found, f"{self.detector.threshold:g}"]) if all(found) else ""
 
     @torch.no_grad()
-    def find(self, frames: Float[Tensor, "n 3 h w"], prompts: Sequence[str]) -> list[Float[Tensor, "_ c"]]:
+    def find(
+        self, frames: Float[Tensor, "n 3 h w"], prompts: Sequence[str]
+    ) -> list[Float[Tensor, "_ c"]]:
         """The things that K texts name in each of N pictures, surest first.
 
         Returns:
@@ -91,7 +95,9 @@ class BoxSegmenter(nn.Module):
         maps = self.mask_model.embed(pictures)
         for row, place in enumerate(seen):
             kept = chosen[place]
-            logits = self.mask_model.outline([each[row : row + 1] for each in maps], corners[place, kept])
+            logits = self.mask_model.outline(
+                [each[row : row + 1] for each in maps], corners[place, kept]
+            )
             about = torch.stack([names[place, kept].float(), best[place, kept]], dim=1)
             found[place] = torch.cat([about, logits.flatten(1)], dim=1)
         return found

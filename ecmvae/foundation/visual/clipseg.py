@@ -33,7 +33,11 @@ class CLIPSeg(nn.Module):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         self.normalisation = normalisation_in(loaded.preprocessor)
         self.patch = int(self.network.config.vision_config.patch_size)
         self.image_size = _side(loaded.preprocessor, self.patch)
@@ -41,12 +45,21 @@ class CLIPSeg(nn.Module):
 
     @classmethod
     def from_weights(
-        cls, weights: str | None = None, *, pretrained: bool = True, architecture: Mapping[str, Any] | None = None
+        cls,
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
     ) -> CLIPSeg:
         """See `ecmvae.foundation.loading.load_network`."""
         from transformers import CLIPSegForImageSegmentation
 
-        given = {"kinds": ("clipseg",), "weights": weights, "pretrained": pretrained, "architecture": architecture}
+        given = {
+            "kinds": ("clipseg",),
+            "weights": weights,
+            "pretrained": pretrained,
+            "architecture": architecture,
+        }
         return cls(load_network(CLIPSegForImageSegmentation, default="clipseg", **given))  # type: ignore[arg-type]
 
     @property
@@ -60,10 +73,14 @@ class CLIPSeg(nn.Module):
         seen = self.network.clip.vision_model(frames, output_hidden_states=True).hidden_states
         layers = [seen[layer + 1] for layer in reversed(self.network.extract_layers)]
         decoder = self.network.decoder
-        return torch.stack([take(layer) for take, layer in zip(decoder.reduces, layers, strict=True)], dim=1)
+        return torch.stack(
+            [take(layer) for take, layer in zip(decoder.reduces, layers, strict=True)], dim=1
+        )
 
     @torch.no_grad()
-    def outline(self, looked: Float[Tensor, "l p r"], prompts: Sequence[str]) -> Float[Tensor, "k s s"]:
+    def outline(
+        self, looked: Float[Tensor, "l p r"], prompts: Sequence[str]
+    ) -> Float[Tensor, "k s s"]:
         """Logits of K texts in one picture, (K, S, S)."""
         decoder, texts = self.network.decoder, self._embed(tuple(prompts)).to(looked)
         state: Tensor = torch.zeros_like(looked[0])[None]
@@ -73,7 +90,9 @@ class CLIPSeg(nn.Module):
                 state = decoder.film_mul(texts)[:, None] * state + decoder.film_add(texts)[:, None]
             state = layer(state, attention_mask=None)
         grid = self.image_size // self.patch
-        cells = rearrange(state[:, 1:], "k (h w) r -> k r h w", h=grid)  # the first token is the class token
+        cells = rearrange(
+            state[:, 1:], "k (h w) r -> k r h w", h=grid
+        )  # the first token is the class token
         logits: Tensor = decoder.transposed_convolution(cells)
         return logits[:, 0]
 
@@ -81,10 +100,16 @@ class CLIPSeg(nn.Module):
         """Embeddings of texts; those of the last call are kept."""
         if lacking := [prompt for prompt in dict.fromkeys(prompts) if (prompt,) not in self._texts]:
             assert self.folder is not None
-            words = load_tokenizer(self.folder)(lacking, padding=True, truncation=True, return_tensors="pt")
+            words = load_tokenizer(self.folder)(
+                lacking, padding=True, truncation=True, return_tensors="pt"
+            )
             words = words.to(next(self.network.parameters()).device)
-            found = self.network.clip.get_text_features(words.input_ids, attention_mask=words.attention_mask)
-            self._texts |= {(prompt,): row for prompt, row in zip(lacking, found.pooler_output, strict=True)}
+            found = self.network.clip.get_text_features(
+                words.input_ids, attention_mask=words.attention_mask
+            )
+            self._texts |= {
+                (prompt,): row for prompt, row in zip(lacking, found.pooler_output, strict=True)
+            }
         return torch.stack([self._texts[prompt,] for prompt in prompts])
 
 
@@ -92,7 +117,12 @@ def _side(preprocessor: Mapping[str, Any], patch: int) -> int:
     """Side of the square pictures, in pixels."""
     size = preprocessor.get("size", _SIDE)
     side = size.get("height", _SIDE) if isinstance(size, Mapping) else size
-    if isinstance(side, bool) or not isinstance(side, int) or not 32 <= side <= 2048 or side % patch:
+    if (
+        isinstance(side, bool)
+        or not isinstance(side, int)
+        or not 32 <= side <= 2048
+        or side % patch
+    ):
         raise UserError(
             f"preprocessor_config.json says {short(size)} for size: needed is a multiple of {patch} up to 2048"
         )

@@ -31,13 +31,21 @@ class GroundingDINO(nn.Module):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         self.normalisation = normalisation_in(loaded.preprocessor)
         self._tokenizer: Any = None
 
     @classmethod
     def from_weights(
-        cls, weights: str | None = None, *, pretrained: bool = True, architecture: Mapping[str, Any] | None = None
+        cls,
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
     ) -> GroundingDINO:
         """See `ecmvae.foundation.loading.load_network`."""
         from transformers import GroundingDinoForObjectDetection as Network
@@ -92,7 +100,9 @@ class GroundingDINO(nn.Module):
         words: list[list[int]] = self._tokenizer(plain, add_special_tokens=False).input_ids
         for prompt, found in zip(prompts, words, strict=True):
             if not found:
-                raise UserError(f"the concept {short(prompt)} has no words to look for: write it in words")
+                raise UserError(
+                    f"the concept {short(prompt)} has no words to look for: write it in words"
+                )
         return words
 
     def _captions(self, lengths: Sequence[int], prompts: Sequence[str]) -> list[tuple[int, int]]:
@@ -100,7 +110,9 @@ class GroundingDINO(nn.Module):
         room, starts, used = int(self.network.config.max_text_len) - 2, [0], 0
         for place, length in enumerate(lengths):
             if length + 1 > room:
-                raise UserError(f"the concept {short(prompts[place])} is too long for the detector: use fewer words")
+                raise UserError(
+                    f"the concept {short(prompts[place])} is too long for the detector: use fewer words"
+                )
             used += length + 1
             if used > room:
                 starts.append(place)

@@ -29,19 +29,32 @@ class OWLv2(nn.Module):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = loaded.network, loaded.architecture, loaded.folder
+        self.network, self.architecture, self.folder = (
+            loaded.network,
+            loaded.architecture,
+            loaded.folder,
+        )
         self.normalisation = normalisation_in(loaded.preprocessor)
         self.image_size = int(self.network.config.vision_config.image_size)
         self._tokenizer: Any = None
 
     @classmethod
     def from_weights(
-        cls, weights: str | None = None, *, pretrained: bool = True, architecture: Mapping[str, Any] | None = None
+        cls,
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
     ) -> OWLv2:
         """See `ecmvae.foundation.loading.load_network`."""
         from transformers import Owlv2ForObjectDetection as Network
 
-        given = {"kinds": ("owlv2",), "weights": weights, "pretrained": pretrained, "architecture": architecture}
+        given = {
+            "kinds": ("owlv2",),
+            "weights": weights,
+            "pretrained": pretrained,
+            "architecture": architecture,
+        }
         return cls(load_network(Network, default="owlv2-base", **given))  # type: ignore[arg-type]
 
     @torch.no_grad()
@@ -60,13 +73,17 @@ class OWLv2(nn.Module):
         words = self._tokenizer(
             list(prompts), padding=True, truncation=True, max_length=longest, return_tensors="pt"
         ).to(frames.device)
-        texts = self.network.owlv2.get_text_features(words.input_ids, attention_mask=words.attention_mask)
+        texts = self.network.owlv2.get_text_features(
+            words.input_ids, attention_mask=words.attention_mask
+        )
         size = (self.image_size, self.image_size)
         if frames.shape[-2:] != size:
             frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
         maps, _ = self.network.image_embedder(frames)
         patches = maps.flatten(1, 2)  # (N, Q, C)
-        likeness, _ = self.network.class_predictor(patches, texts.pooler_output.expand(len(frames), -1, -1))
+        likeness, _ = self.network.class_predictor(
+            patches, texts.pooler_output.expand(len(frames), -1, -1)
+        )
         centre, size_ = self.network.box_predictor(patches, maps).float().split(2, dim=-1)
         corners = torch.cat([centre - size_ / 2, centre + size_ / 2], dim=-1).clamp(0, 1)
         return corners, likeness.float().sigmoid()

@@ -19,7 +19,11 @@ from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.visual.simple_pyramid import covered, grid_size, resample_map
 from ecmvae.visual.timm_models import STRIDES
 
-SETTINGS: Mapping[str, Any] = {"out_features": None, "apply_layernorm": True, "reshape_hidden_states": True}
+SETTINGS: Mapping[str, Any] = {
+    "out_features": None,
+    "apply_layernorm": True,
+    "reshape_hidden_states": True,
+}
 """What a backbone of transformers is asked for, whatever its config.json says."""
 
 
@@ -49,7 +53,12 @@ class PlainViT(nn.Module):
         """See `ecmvae.foundation.loading.load_network`; `image_size` may be any multiple of 32."""
         import transformers
 
-        given = {"weights": weights, "pretrained": pretrained, "architecture": architecture, "settings": SETTINGS}
+        given = {
+            "weights": weights,
+            "pretrained": pretrained,
+            "architecture": architecture,
+            "settings": SETTINGS,
+        }
         network = getattr(transformers, cls.backbone)
         return cls(load_network(network, kinds=(cls.kind,), default=cls.default, **given))  # type: ignore[arg-type]
 
@@ -59,7 +68,9 @@ class PlainViT(nn.Module):
         config = self.network.config
         depth, self.patch = int(config.num_hidden_layers), int(config.patch_size)
         if depth < len(STRIDES):
-            raise UserError(f"a visual backbone needs four blocks at least, and this {config.model_type} has {depth}")
+            raise UserError(
+                f"a visual backbone needs four blocks at least, and this {config.model_type} has {depth}"
+            )
         blocks = [depth * quarter // 4 for quarter in (1, 2, 3, 4)]
         self.network.out_features = [self.network.stage_names[block] for block in blocks]
         self.channels = (int(config.hidden_size),) * len(STRIDES)
@@ -72,7 +83,8 @@ class PlainViT(nn.Module):
             frames = F.interpolate(frames, size, mode="bilinear")
         maps = self.network(frames).feature_maps
         return tuple(
-            resample_map(each, covered(self.patch), stride) for each, stride in zip(maps, STRIDES, strict=True)
+            resample_map(each, covered(self.patch), stride)
+            for each, stride in zip(maps, STRIDES, strict=True)
         )
 
 

@@ -46,10 +46,16 @@ class SAM2Hiera(nn.Module):
         if architecture is not None or (not pretrained and weights is None):
             return cls(
                 load_network(
-                    Sam2HieraDetModel, kinds=kinds, default=default, pretrained=False, architecture=architecture
+                    Sam2HieraDetModel,
+                    kinds=kinds,
+                    default=default,
+                    pretrained=False,
+                    architecture=architecture,
                 )
             )
-        whole = load_network(Sam2Model, kinds=kinds, default=default, weights=weights, pretrained=pretrained)
+        whole = load_network(
+            Sam2Model, kinds=kinds, default=default, weights=weights, pretrained=pretrained
+        )
         encoder = whole.network.vision_encoder.backbone
         return cls(replace(whole, network=encoder, architecture=_only(encoder, whole)))
 

@@ -60,7 +60,9 @@ def writer_for(path: Path, preferred: Iterable[str] = ()) -> str:
     for name in names:
         if path.suffix.lower() in WRITERS.get(name).suffixes:
             return name
-    known = dict.fromkeys(suffix for name in names for suffix in WRITERS.get(name).suffixes if suffix)
+    known = dict.fromkeys(
+        suffix for name in names for suffix in WRITERS.get(name).suffixes if suffix
+    )
     raise UserError(
         f"{show_path(path)}: unknown kind of output {path.suffix!r}, use {', '.join(known)} or a folder name"
     )

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from opentimelineio.opentime import RationalTime
     from opentimelineio.schema import Timeline
 
-_COLOURS = ("RED", "GREEN", "BLUE", "CYAN", "MAGENTA", "YELLOW", "ORANGE", "PINK", "PURPLE", "WHITE")
+_COLOURS = (
+    "RED",
+    "GREEN",
+    "BLUE",
+    "CYAN",
+    "MAGENTA",
+    "YELLOW",
+    "ORANGE",
+    "PINK",
+    "PURPLE",
+    "WHITE",
+)
 
 
 class ActivityWriter(FrameWriter):
@@ -32,7 +43,9 @@ class ActivityWriter(FrameWriter):
 
     def open(self) -> None:
         """Begin the table."""
-        self._rows = csv.writer(self.stack.enter_context(self.part.open("w", encoding="utf-8", newline="")))
+        self._rows = csv.writer(
+            self.stack.enter_context(self.part.open("w", encoding="utf-8", newline=""))
+        )
         self._begun = False
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
@@ -41,7 +54,9 @@ class ActivityWriter(FrameWriter):
             self._begun = True
             self._rows.writerow(["frame", "time", "loudness", "area", *self._columns(result)])
         values = [result.audio_activity, result.mask.mean(), *self._values(result)]
-        self._rows.writerow([result.index, f"{result.time:.4f}", *(f"{value:.4f}" for value in values)])
+        self._rows.writerow(
+            [result.index, f"{result.time:.4f}", *(f"{value:.4f}" for value in values)]
+        )
 
     @staticmethod
     def _columns(result: FrameResult) -> tuple[str, ...]:
@@ -128,4 +143,6 @@ class EdlWriter(OtioWriter):
 
         rate = float(RationalTime.nearest_smpte_timecode_rate(float(self.info.fps)))
         timeline = self._timeline(rate)
-        opentimelineio.adapters.write_to_file(timeline, str(self.part), adapter_name="cmx_3600", rate=rate)
+        opentimelineio.adapters.write_to_file(
+            timeline, str(self.part), adapter_name="cmx_3600", rate=rate
+        )

@@ -30,7 +30,9 @@ class LiveOverlayWriter(OverlayWriter):
         *,
         sound: ArrivedSound | None = None,
     ) -> None:
-        super().__init__(Path(target.label) if isinstance(target, Address) else target, info, options)
+        super().__init__(
+            Path(target.label) if isinstance(target, Address) else target, info, options
+        )
         self._target, self._arrived = target, sound
 
     def open_video(

@@ -57,7 +57,9 @@ class CocoWriter(FrameWriter):
 
     def open(self) -> None:
         """Begin the list of annotations, which is written as it grows."""
-        self._file = self.stack.enter_context(self.part.open("w", encoding="utf-8", errors="backslashreplace"))
+        self._file = self.stack.enter_context(
+            self.part.open("w", encoding="utf-8", errors="backslashreplace")
+        )
         self._images: list[tuple[int, float]] = []  # index and time
         self._annotations = 0
         self._categories: dict[int, str] = {}
@@ -81,7 +83,10 @@ class CocoWriter(FrameWriter):
             **track,
             "iscrowd": 0,
             **measured(found.mask, result),
-            "segmentation": {"size": list(found.mask.shape), "counts": compress(run_lengths(found.mask))},
+            "segmentation": {
+                "size": list(found.mask.shape),
+                "counts": compress(run_lengths(found.mask)),
+            },
         }
         self._file.write((",\n" if self._annotations else "\n") + json.dumps(annotation))
         self._annotations += 1
@@ -96,7 +101,14 @@ class CocoWriter(FrameWriter):
         )
         for number, (index, time) in enumerate(self._images):
             name = f"{self.info.path.stem}/{index:06d}.jpg"
-            image = {"id": index, "file_name": name, **size, "video_id": 1, "frame_id": index, "time": round(time, 6)}
+            image = {
+                "id": index,
+                "file_name": name,
+                **size,
+                "video_id": 1,
+                "frame_id": index,
+                "time": round(time, 6),
+            }
             self._file.write((",\n" if number else "\n") + json.dumps(image))
         self._file.write("\n]}\n")
 

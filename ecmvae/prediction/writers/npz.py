@@ -58,22 +58,35 @@ class NpzWriter(FrameWriter):
             path = self.part.with_suffix(f".{name}.spool")
             self.stack.callback(path.unlink, missing_ok=True)
             file = gzip.open(path, "wb", compresslevel=1)  # noqa: SIM115  # the stack closes it
-            self._spools[name] = _Spool(self.stack.enter_context(file), pixels.dtype.str, pixels.shape)
+            self._spools[name] = _Spool(
+                self.stack.enter_context(file), pixels.dtype.str, pixels.shape
+            )
         self._spools[name].file.write(pixels.tobytes())
 
     def finish(self) -> None:
         """Put the arrays together."""
         columns = np.array(self._rows, np.float64).reshape(-1, 3).T
-        arrays = dict(zip(("timestamps", "audio_activity", "mean_probability"), columns, strict=True))
+        arrays = dict(
+            zip(("timestamps", "audio_activity", "mean_probability"), columns, strict=True)
+        )
         if "classes" in self._spools:
             arrays["class_names"] = np.array(self._class_names, dtype=str)
         with zipfile.ZipFile(self.part, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, spool in self._spools.items():
                 spool.file.close()
-                header = {"descr": spool.descr, "fortran_order": False, "shape": (len(self._rows), *spool.shape)}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry, gzip.open(spool.file.name) as frames:
+                header = {
+                    "descr": spool.descr,
+                    "fortran_order": False,
+                    "shape": (len(self._rows), *spool.shape),
+                }
+                with (
+                    archive.open(f"{name}.npy", "w", force_zip64=True) as entry,
+                    gzip.open(spool.file.name) as frames,
+                ):
                     np.lib.format.write_array_header_1_0(entry, header)
                     shutil.copyfileobj(frames, entry)
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w") as entry:
-                    np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
+                    np.lib.format.write_array(
+                        entry, np.ascontiguousarray(array), allow_pickle=False
+                    )

@@ -49,7 +49,9 @@ class PanopticWriter(FrameWriter):
             self._categories[each.category] = each.name
             about = measured(each.mask, result)
             segments.append({"id": number, "category_id": each.category, "iscrowd": 0, **about})
-        picture = np.stack([numbers & 255, numbers >> 8 & 255, numbers >> 16 & 255], axis=-1).astype(np.uint8)
+        picture = np.stack(
+            [numbers & 255, numbers >> 8 & 255, numbers >> 16 & 255], axis=-1
+        ).astype(np.uint8)
         name = f"{result.index:06d}.png"
         Image.fromarray(picture).save(self.part / name)
         annotation = {"image_id": result.index, "file_name": name, "segments_info": segments}
@@ -67,7 +69,9 @@ class PanopticWriter(FrameWriter):
             {"id": index, "file_name": f"{index:06d}.png", **size, "time": round(time, 6)}
             for index, time in self._images
         ]
-        self._file.write(f'\n],\n"categories": {json.dumps(categories)},\n"images": {json.dumps(images)}}}\n')
+        self._file.write(
+            f'\n],\n"categories": {json.dumps(categories)},\n"images": {json.dumps(images)}}}\n'
+        )
 
 
 def _segment(found: SoundingObject, *, tracked: bool) -> int:

@@ -25,7 +25,10 @@ class ReframeWriter(FrameWriter):
 
     def open(self) -> None:
         """Begin to collect the masks."""
-        info, options = self.info, ReframeOptions(aspect=parse_aspect(self.options.reframe or "9:16"))
+        info, options = (
+            self.info,
+            ReframeOptions(aspect=parse_aspect(self.options.reframe or "9:16")),
+        )
         self._planner = CropPlanner(info.height, info.width, options, info.sample_aspect)
         self._times: list[float] = []
         self._first = 0

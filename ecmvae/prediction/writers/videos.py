@@ -23,7 +23,9 @@ class OverlayWriter(FrameWriter):
     def open(self) -> None:
         """Begin the video."""
         self._recent: deque[tuple[float, float]] = deque()  # time and loudness of the last frames
-        self._video = self.open_video(width=self.info.width * (2 if self.options.uncertainty else 1))
+        self._video = self.open_video(
+            width=self.info.width * (2 if self.options.uncertainty else 1)
+        )
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Append a frame with its masks."""
@@ -34,7 +36,9 @@ class OverlayWriter(FrameWriter):
             picture = np.concatenate([picture, render.heat(result.uncertainty)], axis=1)
         self._video.write(picture, result.time)
 
-    def _with_loudness(self, picture: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> UInt8[np.ndarray, "h w 3"]:
+    def _with_loudness(
+        self, picture: UInt8[np.ndarray, "h w 3"], result: FrameResult
+    ) -> UInt8[np.ndarray, "h w 3"]:
         start = result.time - _LOUDNESS_SECONDS
         self._recent.append((result.time, result.audio_activity))
         while self._recent[0][0] < start:
@@ -73,7 +77,9 @@ class CutoutWriter(FrameWriter):
         self._video.write(render.cutout(frame, result.mask), result.time)
 
 
-def _drawn(frame: UInt8[np.ndarray, "h w 3"], result: FrameResult, style: Style) -> UInt8[np.ndarray, "h w 3"]:
+def _drawn(
+    frame: UInt8[np.ndarray, "h w 3"], result: FrameResult, style: Style
+) -> UInt8[np.ndarray, "h w 3"]:
     """The frame with its masks, and with the names of its classes or things if the model knows any."""
     if result.classes is None:
         return render.overlay(frame, result.probability, mask=result.mask, style=style)

@@ -55,7 +55,9 @@ class MultimodalOutput:
         """
         return cls(
             loss=-posterior.average(bound).mean(),
-            log_likelihoods={name: posterior.average(score.mean(0)) for name, score in scores.items()},
+            log_likelihoods={
+                name: posterior.average(score.mean(0)) for name, score in scores.items()
+            },
             kl=posterior.average(divergence.mean(0)),
             posterior=posterior,
         )
@@ -67,7 +69,9 @@ class MultimodalOutput:
 
     def named(self) -> dict[str, Tensor]:
         """Scalars to log."""
-        terms = {f"log_likelihood/{name}": value.mean() for name, value in self.log_likelihoods.items()}
+        terms = {
+            f"log_likelihood/{name}": value.mean() for name, value in self.log_likelihoods.items()
+        }
         return {"loss": self.loss, "elbo": self.elbo.mean(), "kl": self.kl.mean()} | terms
 
 
@@ -115,7 +119,9 @@ class MultimodalVAE(nn.Module, ABC):
         """
         super().__init__()
         if not encoders or set(encoders) != set(decoders):
-            raise ValueError(f"encoders name {sorted(encoders)}, decoders {sorted(decoders)}: name the same modalities")
+            raise ValueError(
+                f"encoders name {sorted(encoders)}, decoders {sorted(decoders)}: name the same modalities"
+            )
         for mapping in (likelihoods or {}, weights or {}):
             self._check_names(mapping, encoders)
         if beta < 0:
@@ -150,7 +156,9 @@ class MultimodalVAE(nn.Module, ABC):
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         """The output for checked data, with the objective of the subclass."""
 
-    def joint(self, data: Modalities, present: Presence | None = None) -> DiagonalGaussian | GaussianMixture:
+    def joint(
+        self, data: Modalities, present: Presence | None = None
+    ) -> DiagonalGaussian | GaussianMixture:
         """q(z | the present modalities)."""
         return self.joint_of(self.prepare(data, present))
 
@@ -178,7 +186,9 @@ class MultimodalVAE(nn.Module, ABC):
         """The points that `generate` decodes, by name, (n, L)."""
         return {"z": self.united_of(batch).mode}
 
-    def generate(self, data: Modalities, targets: Sequence[str], present: Presence | None = None) -> dict[str, Tensor]:
+    def generate(
+        self, data: Modalities, targets: Sequence[str], present: Presence | None = None
+    ) -> dict[str, Tensor]:
         """Mean of each target modality given all of `data`: reconstruction, or cross-modal generation.
 
         The shared latent is the mode of `united_of`, in which every given modality has a say.
@@ -189,22 +199,34 @@ class MultimodalVAE(nn.Module, ABC):
         self.check_modalities(targets)
         return self._decoded(self.united_points(self.prepare(data, present)), targets)
 
-    def sample(self, count: int, generator: torch.Generator | None = None, *, draw: bool = False) -> dict[str, Tensor]:
+    def sample(
+        self, count: int, generator: torch.Generator | None = None, *, draw: bool = False
+    ) -> dict[str, Tensor]:
         """Each modality for `count` draws from the prior: its mean, or with `draw` a draw from p(x_m|z)."""
         like = next(self.parameters())
         check_count(count, "count")
-        points = {name: prior.sample(count, like, generator) for name, prior in self.latent_priors().items()}
+        points = {
+            name: prior.sample(count, like, generator)
+            for name, prior in self.latent_priors().items()
+        }
         if not draw:
             return self._decoded(points, self.names)
-        parameters = {name: self.decoders[name](self.decoder_input(name, points)) for name in self.names}
-        return {name: self.likelihood(name).sample(each, generator) for name, each in parameters.items()}
+        parameters = {
+            name: self.decoders[name](self.decoder_input(name, points)) for name in self.names
+        }
+        return {
+            name: self.likelihood(name).sample(each, generator) for name, each in parameters.items()
+        }
 
     def _decoded(self, points: Mapping[str, Tensor], targets: Sequence[str]) -> dict[str, Tensor]:
         return {
-            name: self.likelihood(name).mean(self.decoders[name](self.decoder_input(name, points))) for name in targets
+            name: self.likelihood(name).mean(self.decoders[name](self.decoder_input(name, points)))
+            for name in targets
         }
 
-    def log_weights(self, data: Modalities, num_samples: int, present: Presence | None = None) -> Float[Tensor, "k n"]:
+    def log_weights(
+        self, data: Modalities, num_samples: int, present: Presence | None = None
+    ) -> Float[Tensor, "k n"]:
         """Log p(x, z_k) - log q(z_k|x) of K draws from the joint posterior, unweighted, for `bounds.iwae`."""
         check_count(num_samples, "num_samples")
         batch = self.prepare(data, present)
@@ -227,12 +249,16 @@ class MultimodalVAE(nn.Module, ABC):
             raise ValueError(f"no modality is given: give at least one of {', '.join(self.names)}")
         counts = {len(x) for x in [*data.values(), *(present or {}).values()]}
         if len(counts) != 1:
-            raise ValueError(f"modalities must have one batch size, got {sorted(counts)}: mark missing ones in present")
+            raise ValueError(
+                f"modalities must have one batch size, got {sorted(counts)}: mark missing ones in present"
+            )
         clean, rows = {}, []
         for name in (name for name in self.names if name in data):
             x = data[name]
             row = (present or {}).get(name)
-            row = torch.ones(len(x), dtype=torch.bool, device=x.device) if row is None else row.bool()
+            row = (
+                torch.ones(len(x), dtype=torch.bool, device=x.device) if row is None else row.bool()
+            )
             clean[name] = torch.where(row.view(-1, *[1] * (x.ndim - 1)), x, 0.0)
             self.likelihood(name).check(clean[name])
             rows.append(row)
@@ -245,7 +271,9 @@ class MultimodalVAE(nn.Module, ABC):
         """q_m(z|x_m) of every modality of the batch; meaningless where missing."""
         return {name: self.encoders[name](x) for name, x in batch.data.items()}
 
-    def score(self, z: Mapping[str, Float[Tensor, "... n _"]], batch: MaskedBatch) -> dict[str, Tensor]:
+    def score(
+        self, z: Mapping[str, Float[Tensor, "... n _"]], batch: MaskedBatch
+    ) -> dict[str, Tensor]:
         """Log p(x_m|z) of every modality of the batch, (..., n), 0 where it is missing."""
         scores = {}
         for (name, x), row in zip(batch.data.items(), batch.present, strict=True):
@@ -268,7 +296,11 @@ class MultimodalVAE(nn.Module, ABC):
         return likelihood
 
     @staticmethod
-    def _check_names(given: Mapping[str, object] | Sequence[str], known: Mapping[str, object] | nn.ModuleDict) -> None:
+    def _check_names(
+        given: Mapping[str, object] | Sequence[str], known: Mapping[str, object] | nn.ModuleDict
+    ) -> None:
         unknown = sorted(set(given) - set(known))
         if unknown:
-            raise ValueError(f"unknown modality {', '.join(unknown)}: this model has {', '.join(known)}")
+            raise ValueError(
+                f"unknown modality {', '.join(unknown)}: this model has {', '.join(known)}"
+            )

@@ -107,7 +107,9 @@ def joint_coherence(
         raise ValueError("joint coherence compares modalities: give labellers of at least two")
     model.check_modalities(labellers)
     samples = model.sample(count, generator)
-    labels = torch.stack([labels_of(labeller, samples[name], name) for name, labeller in labellers.items()])
+    labels = torch.stack(
+        [labels_of(labeller, samples[name], name) for name, labeller in labellers.items()]
+    )
     return float((labels == labels[0]).all(0).float().mean())
 
 
@@ -136,11 +138,14 @@ def coherence(
         ValueError: As `conditional_coherence` and `joint_coherence`.
     """
     if subsets is None:
-        subsets = [chosen for size in range(1, len(data) + 1) for chosen in combinations(data, size)]
+        subsets = [
+            chosen for size in range(1, len(data) + 1) for chosen in combinations(data, size)
+        ]
     return CoherenceReport(
         joint=joint_coherence(model, labellers, num_samples, generator),
         conditional={
-            tuple(subset): conditional_coherence(model, data, labels, labellers, subset) for subset in subsets
+            tuple(subset): conditional_coherence(model, data, labels, labellers, subset)
+            for subset in subsets
         },
     )
 

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from ecmvae.vae import bounds
 from ecmvae.vae.divergences import mmjsd
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts, standard_normal_like
+from ecmvae.vae.gaussian import (
+    DiagonalGaussian,
+    check_count,
+    product_of_experts,
+    standard_normal_like,
+)
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.multimodal.base import MaskedBatch, MultimodalOutput, MultimodalVAE
 from ecmvae.vae.priors import StandardNormal
@@ -27,7 +32,11 @@ class MMVAE(MultimodalVAE):
     """
 
     def __init__(
-        self, *args: Any, num_samples: int = 1, gradient: Literal["iwae", "dreg"] = "iwae", **kwargs: Any
+        self,
+        *args: Any,
+        num_samples: int = 1,
+        gradient: Literal["iwae", "dreg"] = "iwae",
+        **kwargs: Any,
     ) -> None:
         """As `MultimodalVAE`, with K = `num_samples` and a choice of the gradient.
 
@@ -57,7 +66,9 @@ class MMVAE(MultimodalVAE):
 
         Product, product with the prior, the mixture's mean and one expert are compared by `tools/coherence_rules.py`.
         """
-        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
+        return product_of_experts(
+            list(self.encode(batch).values()), include_prior=False, mask=batch.present
+        )
 
 
 class MoPoE(MultimodalVAE):
@@ -66,7 +77,9 @@ class MoPoE(MultimodalVAE):
     loss = -[E_q sum_m lambda_m log p(x_m|z) - beta mean_S KL(PoE_S || p)]; the mean bounds KL(q || p) from above.
     """
 
-    def __init__(self, *args: Any, prior_expert: Literal["every", "full"] = "every", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, prior_expert: Literal["every", "full"] = "every", **kwargs: Any
+    ) -> None:
         """As `MultimodalVAE`, and `prior_expert`: the prior is a factor of every subset, or of the full one only.
 
         "full" is what the authors' code does.
@@ -88,7 +101,9 @@ class MoPoE(MultimodalVAE):
         for size in range(1, len(experts) + 1):
             for subset in combinations(range(len(experts)), size):
                 include_prior = self.prior_expert == "every" or size == len(self.names)
-                products.append(product_of_experts([experts[index] for index in subset], include_prior))
+                products.append(
+                    product_of_experts([experts[index] for index in subset], include_prior)
+                )
                 rows.append(batch.present[list(subset)].all(0))
         return GaussianMixture.of_present(products, torch.stack(rows))
 
@@ -96,7 +111,11 @@ class MoPoE(MultimodalVAE):
         """The component of all present modalities, their product, as Sutter et al. generate from a subset."""
         experts = list(self.encode(batch).values())
         whole = len(batch.data) == len(self.names)
-        prior_row = batch.present.all(0) & whole if self.prior_expert == "full" else torch.ones_like(batch.present[0])
+        prior_row = (
+            batch.present.all(0) & whole
+            if self.prior_expert == "full"
+            else torch.ones_like(batch.present[0])
+        )
         return product_of_experts(
             [*experts, standard_normal_like(experts[0].mean)],
             include_prior=False,
@@ -119,16 +138,22 @@ class MMJSD(MultimodalVAE):
         """
         super().__init__(*args, **kwargs)
         if not isinstance(self.prior, StandardNormal):
-            raise ValueError(f"MMJSD needs the standard normal prior, not {type(self.prior).__name__}: use MoPoE")
+            raise ValueError(
+                f"MMJSD needs the standard normal prior, not {type(self.prior).__name__}: use MoPoE"
+            )
 
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         experts = list(self.encode(batch).values())
         posterior = GaussianMixture.of_present(experts, batch.present)
-        members = torch.cat([batch.present, torch.ones_like(batch.present[:1])]).to(experts[0].mean.dtype)
+        members = torch.cat([batch.present, torch.ones_like(batch.present[:1])]).to(
+            experts[0].mean.dtype
+        )
         divergence = mmjsd(experts, members / members.sum(0))
         scores = self.score({"z": posterior.rsample()}, batch)
         loss = -bounds.elbo(self.weighted(scores), divergence, self.beta).mean()
-        return MultimodalOutput(loss=loss, log_likelihoods=scores, kl=divergence, posterior=posterior)
+        return MultimodalOutput(
+            loss=loss, log_likelihoods=scores, kl=divergence, posterior=posterior
+        )
 
     def joint_of(self, batch: MaskedBatch) -> GaussianMixture:
         """Uniform mixture of the present experts."""
@@ -139,7 +164,9 @@ class MMJSD(MultimodalVAE):
 
         The authors' code takes one expert at random instead, which leaves the others unheard.
         """
-        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
+        return product_of_experts(
+            list(self.encode(batch).values()), include_prior=False, mask=batch.present
+        )
 
 
 def dreg(log_weights: Tensor, z: Tensor) -> Tensor:

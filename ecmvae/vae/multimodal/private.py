@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from ecmvae.vae import bounds
 from ecmvae.vae.encoders import GaussianHead
-from ecmvae.vae.gaussian import DiagonalGaussian, check_count, product_of_experts, standard_normal_like
+from ecmvae.vae.gaussian import (
+    DiagonalGaussian,
+    check_count,
+    product_of_experts,
+    standard_normal_like,
+)
 from ecmvae.vae.latents import LatentSet, sum_of
 from ecmvae.vae.mixtures import GaussianMixture
 from ecmvae.vae.multimodal.base import MaskedBatch, MultimodalOutput, MultimodalVAE
@@ -27,7 +32,10 @@ class SharedPrivateHead(nn.Module):
 
     def __init__(self, in_features: int, shared_dim: int, private_dim: int) -> None:
         super().__init__()
-        self.shared, self.private = GaussianHead(in_features, shared_dim), GaussianHead(in_features, private_dim)
+        self.shared, self.private = (
+            GaussianHead(in_features, shared_dim),
+            GaussianHead(in_features, private_dim),
+        )
 
     def forward(self, features: Float[Tensor, "n f"]) -> LatentSet:
         """(n, F) -> c over (n, S) and s over (n, P)."""
@@ -100,7 +108,9 @@ class DMVAE(PrivateSharedVAE):
             alone = self.weighted(self.score({**z, "c": expert.rsample()}, batch))
             bound = bounds.elbo(alone, self._kl(with_private(expert, sets)), self.beta)
             objective = objective + torch.where(row, bound, 0.0)
-        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=latents.gaussian("c"))
+        return MultimodalOutput(
+            loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=latents.gaussian("c")
+        )
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the prior and the present shared experts."""
@@ -126,24 +136,40 @@ class MMVAEPlus(PrivateSharedVAE):
         """As `PrivateSharedVAE`, and `num_samples`, the K of the bound."""
         super().__init__(*args, **kwargs)
         self.num_samples = check_count(num_samples, "num_samples")
-        self.auxiliary_mean = nn.ParameterDict({name: torch.zeros(self.private_dim) for name in self.names})
-        self.auxiliary_logvar = nn.ParameterDict({name: torch.zeros(self.private_dim) for name in self.names})
+        self.auxiliary_mean = nn.ParameterDict(
+            {name: torch.zeros(self.private_dim) for name in self.names}
+        )
+        self.auxiliary_logvar = nn.ParameterDict(
+            {name: torch.zeros(self.private_dim) for name in self.names}
+        )
 
     def private_prior(self, name: str, like: Tensor) -> DiagonalGaussian:
         """The learnt r_n(w), (n, P)."""
         shape = (len(like), self.private_dim)
-        return DiagonalGaussian(self.auxiliary_mean[name].expand(shape), self.auxiliary_logvar[name].expand(shape))
+        return DiagonalGaussian(
+            self.auxiliary_mean[name].expand(shape), self.auxiliary_logvar[name].expand(shape)
+        )
 
     def _score_batch(self, batch: MaskedBatch) -> MultimodalOutput:
         sets = self.latent_sets(batch)
         posterior = GaussianMixture.of_present(list(shared_of(sets).values()), batch.present)
         c = posterior.rsample_each(self.num_samples)  # (K, M, n, S)
-        own = {name: latents.gaussian("s").rsample(self.num_samples) for name, latents in sets.items()}  # (K, n, P)
-        scores = self.score({"c": c} | {f"s_{name}": self._private(name, own, batch) for name in own}, batch)
-        private_divergence = torch.stack(
-            [sets[name].gaussian("s").log_prob(s) - self.standard_normal.log_prob(s) for name, s in own.items()], 1
+        own = {
+            name: latents.gaussian("s").rsample(self.num_samples) for name, latents in sets.items()
+        }  # (K, n, P)
+        scores = self.score(
+            {"c": c} | {f"s_{name}": self._private(name, own, batch) for name in own}, batch
         )
-        divergence = posterior.log_prob(c) - self.prior.log_prob(c) + private_divergence  # (K, M, n)
+        private_divergence = torch.stack(
+            [
+                sets[name].gaussian("s").log_prob(s) - self.standard_normal.log_prob(s)
+                for name, s in own.items()
+            ],
+            1,
+        )
+        divergence = (
+            posterior.log_prob(c) - self.prior.log_prob(c) + private_divergence
+        )  # (K, M, n)
         bound = bounds.iwae(self.weighted(scores) - self.beta * divergence)
         return MultimodalOutput.stratified(posterior, bound, scores, divergence)
 
@@ -153,14 +179,20 @@ class MMVAEPlus(PrivateSharedVAE):
 
     def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the present experts on c; Palumbo et al. generate from one modality and leave several open."""
-        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
+        return product_of_experts(
+            list(self.encode(batch).values()), include_prior=False, mask=batch.present
+        )
 
     def _private(self, target: str, own: dict[str, Tensor], batch: MaskedBatch) -> Tensor:
         """(K, M, n, P): the target's own draw where the source is the target, a draw from r_target elsewhere."""
         like = own[target]
         elsewhere = self.private_prior(target, like[0])
         return torch.stack(
-            [like if source == target else elsewhere.rsample(self.num_samples) for source in batch.data], 1
+            [
+                like if source == target else elsewhere.rsample(self.num_samples)
+                for source in batch.data
+            ],
+            1,
         )
 
 

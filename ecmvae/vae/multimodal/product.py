@@ -36,7 +36,9 @@ class MVAE(MultimodalVAE):
             _, subset_scores, subset_kl = self._subset(experts, batch, subset)
             bound = bounds.elbo(self.weighted(subset_scores), subset_kl, self.beta)
             objective = objective + torch.where(subset.any(0), bound, 0.0)
-        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(
+            loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior
+        )
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """Product of the prior and the present experts."""
@@ -73,7 +75,9 @@ class JMVAE(MultimodalVAE):
     complete data; with modalities missing the posterior is the product of the single encoders, without the prior.
     """
 
-    def __init__(self, *args: Any, joint_encoder: nn.Module, alpha: float = 0.1, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, joint_encoder: nn.Module, alpha: float = 0.1, **kwargs: Any
+    ) -> None:
         """As `MultimodalVAE`, and two more.
 
         `joint_encoder` is called with every modality's data, in order, and gives a `DiagonalGaussian`; `alpha` weighs
@@ -91,16 +95,22 @@ class JMVAE(MultimodalVAE):
             )
         posterior = self.joint_of(batch)
         scores, kl = self.score({"z": posterior.rsample()}, batch), self.prior.kl(posterior)
-        to_single = torch.stack([posterior.kl(single) for single in self.encode(batch).values()]).sum(0)
+        to_single = torch.stack(
+            [posterior.kl(single) for single in self.encode(batch).values()]
+        ).sum(0)
         objective = bounds.elbo(self.weighted(scores), kl, self.beta) - self.alpha * to_single
-        return MultimodalOutput(loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior)
+        return MultimodalOutput(
+            loss=-objective.mean(), log_likelihoods=scores, kl=kl, posterior=posterior
+        )
 
     def joint_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """The joint encoder for complete data, otherwise the product of the present single ones."""
         if self._complete(batch):
             posterior: DiagonalGaussian = self.joint_encoder(*batch.data.values())
             return posterior
-        return product_of_experts(list(self.encode(batch).values()), include_prior=False, mask=batch.present)
+        return product_of_experts(
+            list(self.encode(batch).values()), include_prior=False, mask=batch.present
+        )
 
     def united_of(self, batch: MaskedBatch) -> DiagonalGaussian:
         """The joint posterior itself; Suzuki et al. generate from complete data or from one modality."""

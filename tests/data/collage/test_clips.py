@@ -54,7 +54,9 @@ class TestClip:
         for clip in (clips_of(sources)[index] for index in range(8)):
             for t in range(5):
                 for pixel, k in zip(
-                    clip.masks[t, 0].flatten().tolist(), clip.objects[t].flatten().tolist(), strict=True
+                    clip.masks[t, 0].flatten().tolist(),
+                    clip.objects[t].flatten().tolist(),
+                    strict=True,
                 ):
                     assert pixel == float(k > 0 and clip.sounding[t, k - 1])
 
@@ -69,7 +71,9 @@ class TestClip:
             assert clips.heard(index) == heard
         batch = AVBatch.collate([clips[0], clips[2]])
         assert batch.pictures == (clips[0].picture, clips[2].picture)
-        assert AVBatch.collate([clips[0], dataclasses.replace(clips[2], picture="")]).pictures is None
+        assert (
+            AVBatch.collate([clips[0], dataclasses.replace(clips[2], picture="")]).pictures is None
+        )
 
     def test_category_is_the_sounding_class_of_s4(self, sources):
         clips = clips_of(sources)
@@ -81,7 +85,9 @@ class TestClip:
                 assert clip.category == things[int(clip.sounding[0].nonzero())].category
 
     def test_hop_is_passed_on(self, sources):
-        released, every_second = (log_mel(clips_of(sources, hop_seconds=hop)[1]) for hop in (0.96, 1.0))
+        released, every_second = (
+            log_mel(clips_of(sources, hop_seconds=hop)[1]) for hop in (0.96, 1.0)
+        )
         assert not torch.equal(released, every_second)
         assert torch.equal(released[0], every_second[0])
 
@@ -162,12 +168,17 @@ class TestNegatives:
                 category = sources.item("sound", off_screen.sound).category
                 assert category not in {thing.category for thing in scene.objects}
                 assert abs(12 * np.log2(peak / TONES[category])) < 4.1
-        assert {kind: kinds.count(kind) > 4 for kind in ("other", "sound", "noise")} == dict.fromkeys(kinds, True)
+        assert {
+            kind: kinds.count(kind) > 4 for kind in ("other", "sound", "noise")
+        } == dict.fromkeys(kinds, True)
 
     def test_drawn_again_in_every_epoch_and_the_same_for_the_same(self, sources):
         first, again = (clips_of(sources, length=24, negatives=0.5) for _ in range(2))
         runs = ((first, 0), (again, 0), (first, 1))
-        heard = [[clips.compose_sound(index, epoch)[0].off_screen for index in range(24)] for clips, epoch in runs]
+        heard = [
+            [clips.compose_sound(index, epoch)[0].off_screen for index in range(24)]
+            for clips, epoch in runs
+        ]
         assert heard[0] == heard[1] != heard[2]
 
     def test_sources_without_other_sounds_give_noise(self, tmp_path):
@@ -192,7 +203,10 @@ class TestEpochs:
             assert first.name == later.name
             changed["sounding"] += not torch.equal(first.sounding, later.sounding)
             changed["waveform"] += not torch.equal(first.waveform, later.waveform)
-            heard = [[thing.sound for thing in clips.compose_sound(index, epoch)[0].objects] for epoch in (0, 3)]
+            heard = [
+                [thing.sound for thing in clips.compose_sound(index, epoch)[0].objects]
+                for epoch in (0, 3)
+            ]
             changed["sounds"] += heard[0] != heard[1]
         assert changed["waveform"] == 8
         assert changed["sounding"] >= 6
@@ -225,7 +239,9 @@ class TestEpochs:
                 scene, activity, waveform = clips.compose_sound(0, epoch)
                 sound = scene.objects[int(activity[0].argmax())].sound
                 peaks.setdefault(sound[:-2], []).append(np.argmax(np.abs(np.fft.rfft(waveform))))
-            semitones = [12 * np.log2(max(group) / min(group)) for group in peaks.values() if len(group) > 2]
+            semitones = [
+                12 * np.log2(max(group) / min(group)) for group in peaks.values() if len(group) > 2
+            ]
             assert semitones
             assert all((s > spread) if split == "train" else (s < spread) for s in semitones)
 
@@ -276,7 +292,11 @@ def test_free_scenes_have_things_that_never_sound_and_objects_cut_by_the_border(
     clips = CollageClips(make_sources(tmp_path, things=True), length=40, size=64, free_scenes=1.0)
     plain = CollageClips(clips.sources, length=40, size=64)
     scenes = [clips.scene(index) for index in range(40)]
-    silent = [index for index, scene in enumerate(scenes) if not all(thing.category for thing in scene.objects)]
+    silent = [
+        index
+        for index, scene in enumerate(scenes)
+        if not all(thing.category for thing in scene.objects)
+    ]
     assert 10 < len(silent) < 35  # three in five hold one
     assert {len(scene.objects) for scene in scenes} == {1, 2, 3, 4, 5}
     assert sum(scene.blur > 0 for scene in scenes) > 5
@@ -289,7 +309,8 @@ def test_free_scenes_have_things_that_never_sound_and_objects_cut_by_the_border(
     edges = [objects for index in range(40) for objects in clips.frames(index)[1]]
     assert any(each[:, 0].any() or each[:, -1].any() for each in edges)
     assert all(
-        scene.blur == 0 and all(thing.category for thing in scene.objects) for scene in map(plain.scene, range(9))
+        scene.blur == 0 and all(thing.category for thing in scene.objects)
+        for scene in map(plain.scene, range(9))
     )
 
 
@@ -308,5 +329,6 @@ def test_blur_softens_the_frame_and_leaves_the_outlines(tmp_path):
     soft, same = render(dataclasses.replace(scene, blur=0.05), (0.5,), 64, sources)
     assert np.array_equal(objects, same)
     assert (
-        np.abs(np.diff(soft.astype(float), axis=2)).mean() < 0.7 * np.abs(np.diff(sharp.astype(float), axis=2)).mean()
+        np.abs(np.diff(soft.astype(float), axis=2)).mean()
+        < 0.7 * np.abs(np.diff(sharp.astype(float), axis=2)).mean()
     )

@@ -34,10 +34,18 @@ class TestQtResources:
             (b"qres" + struct.pack(">IIII", 2, 9999, 20, 20), "points outside"),
             # A folder that is its own child.
             (
-                b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 1, 0) + bytes(12),
+                b"qres"
+                + struct.pack(">IIII", 1, 20, 34, 34)
+                + struct.pack(">IHII", 0, 2, 1, 0)
+                + bytes(12),
                 "without end",
             ),
-            (b"qres" + struct.pack(">IIII", 1, 20, 34, 34) + struct.pack(">IHII", 0, 2, 10**6, 0), "do not fit"),
+            (
+                b"qres"
+                + struct.pack(">IIII", 1, 20, 34, 34)
+                + struct.pack(">IHII", 0, 2, 10**6, 0),
+                "do not fit",
+            ),
         ],
     )
     def test_damage_is_the_users_to_mend(self, tmp_path, content, message):
@@ -50,7 +58,10 @@ class TestQtResources:
         whole = qt_resources(FILES, 2, FLAGS)
         path = tmp_path / "x.rcc"
         for place in range(len(whole)):
-            for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]):
+            for content in (
+                whole[:place],
+                whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :],
+            ):
                 path.write_bytes(content)
                 try:
                     held = QtResources(path)
@@ -74,7 +85,10 @@ class TestSoundSet:
         ("content", "message"),
         [
             (b"abc", "only 3 bytes"),
-            (sound_set([("a", b"RIFF")], mark=0), "not an OpenTTD sound set, or has the old format"),
+            (
+                sound_set([("a", b"RIFF")], mark=0),
+                "not an OpenTTD sound set, or has the old format",
+            ),
             (struct.pack("<II", 1 << 31 | 12, 0), "does not fit"),
             (struct.pack("<II", 1 << 31 | 8, 4) + b"\x01\0OggS", "at sound 0"),
             (sound_set([("a", b"RIFFRIFF")])[:-3], "at sound 0"),

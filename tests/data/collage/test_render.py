@@ -32,7 +32,13 @@ def thing(image="square_0", **changes):
 
 
 def scene(*objects, **changes):
-    plain = Scene(background="wall_0", crop=(0.0, 0.0, 1.0), background_flip=False, brightness=1.0, objects=objects)
+    plain = Scene(
+        background="wall_0",
+        crop=(0.0, 0.0, 1.0),
+        background_flip=False,
+        brightness=1.0,
+        objects=objects,
+    )
     return dataclasses.replace(plain, **changes)
 
 
@@ -81,7 +87,9 @@ class TestIndexMap:
         assert set(np.unique(objects)) == {0, 1, 2}
 
     def test_objects_may_leave_the_frame(self, sources):
-        _, objects = render(scene(thing(centre=(0.0, 0.5)), thing(centre=(2.0, 2.0))), [2.5], 64, sources)
+        _, objects = render(
+            scene(thing(centre=(0.0, 0.5)), thing(centre=(2.0, 2.0))), [2.5], 64, sources
+        )
         assert (objects[0] == 1).sum() == 8 * 16
         assert not (objects[0] == 2).any()
 
@@ -100,7 +108,9 @@ class TestFrames:
         plain, _ = render(scene(), [0.0], 150, sources)
         photo = sources.load_background("wall_0")
         assert (plain[0] == photo[:, :150]).all()
-        mirrored, _ = render(scene(background_flip=True, brightness=0.5, crop=(1.0, 0.0, 1.0)), [0.0], 150, sources)
+        mirrored, _ = render(
+            scene(background_flip=True, brightness=0.5, crop=(1.0, 0.0, 1.0)), [0.0], 150, sources
+        )
         assert np.abs(mirrored[0].astype(int) - photo[:, 50:][:, ::-1] / 2).max() <= 0.5
 
     def test_contrast_and_colour(self, sources):
@@ -111,7 +121,8 @@ class TestFrames:
 
     def test_flip(self, sources):
         straight, mirrored = (
-            render(scene(thing("wedge_0", flip=flip, size=0.5)), [2.5], 64, sources)[1] for flip in (False, True)
+            render(scene(thing("wedge_0", flip=flip, size=0.5)), [2.5], 64, sources)[1]
+            for flip in (False, True)
         )
         assert (straight[0] == mirrored[0][:, ::-1]).mean() > 0.99
 

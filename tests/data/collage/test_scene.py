@@ -5,7 +5,13 @@ import pytest
 from collage_fixture import NEVER_HELD_OUT, make_sources
 
 from ecmvae.data.collage.items import write_index
-from ecmvae.data.collage.scene import MAX_SPEED, SPLITS, sample_activity, sample_recordings, sample_scene
+from ecmvae.data.collage.scene import (
+    MAX_SPEED,
+    SPLITS,
+    sample_activity,
+    sample_recordings,
+    sample_scene,
+)
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.errors import UserError
 
@@ -73,7 +79,9 @@ class TestScene:
             sample_scene(np.random.default_rng(0), sources, "s4", "test")
 
     def test_too_few_classes(self, tmp_path):
-        items = [item for item in make_sources(tmp_path).items if item.category in ("", "disc", "ring")]
+        items = [
+            item for item in make_sources(tmp_path).items if item.category in ("", "disc", "ring")
+        ]
         write_index(tmp_path, items)
         sources = CollageSources(tmp_path)
         with pytest.raises(UserError, match="needs 3 classes"):
@@ -92,7 +100,9 @@ class TestActivity:
     def test_s4_is_one_object_throughout(self):
         drawn = [sample_activity(np.random.default_rng(i), "s4", 3) for i in range(300)]
         assert all((active == active[0]).all() and active[0].sum() == 1 for active in drawn)
-        assert np.mean([active[0] for active in drawn], axis=0) == pytest.approx([1 / 3] * 3, abs=0.1)
+        assert np.mean([active[0] for active in drawn], axis=0) == pytest.approx(
+            [1 / 3] * 3, abs=0.1
+        )
 
     def test_ms3_counts(self):
         """About a tenth of the seconds is silent, under a tenth has all three, and the rest one more than two."""

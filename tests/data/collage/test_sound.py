@@ -41,7 +41,9 @@ class TestPlain:
 
     def test_silent_seconds_hold_faint_noise(self, sources):
         scene, _ = drawn(sources, 0)
-        mix = mix_audio(scene, np.zeros((5, len(scene.objects)), bool), np.random.default_rng(0), None, sources)
+        mix = mix_audio(
+            scene, np.zeros((5, len(scene.objects)), bool), np.random.default_rng(0), None, sources
+        )
         assert 20 * np.log10(np.sqrt(np.mean(mix**2)) / 0.1) == pytest.approx(-50, abs=0.2)
 
     def test_going_on_has_no_fade_and_stopping_has_one(self, sources):
@@ -49,13 +51,17 @@ class TestPlain:
         activity = np.zeros((5, len(scene.objects)), bool)
         activity[1:3, 0] = True
         mix = mix_audio(scene, activity, np.random.default_rng(1), None, sources)
-        edges = {place: np.abs(mix[place : place + 16]).max() for place in (15984, 16000, 47984, 48000)}
+        edges = {
+            place: np.abs(mix[place : place + 16]).max() for place in (15984, 16000, 47984, 48000)
+        }
         assert max(edges.values()) < 0.02
         assert np.abs(mix[31900:32100]).max() > 0.1
 
     def test_same_random_numbers_same_mix(self, sources):
         scene, activity = drawn(sources, 3)
-        first, again, other = (mix_audio(scene, activity, np.random.default_rng(s), None, sources) for s in (1, 1, 2))
+        first, again, other = (
+            mix_audio(scene, activity, np.random.default_rng(s), None, sources) for s in (1, 1, 2)
+        )
         assert (first == again).all()
         assert not (first == other).all()
 
@@ -67,7 +73,9 @@ class TestAugmented:
         activity[0:4, 0] = True
         frequencies, levels, noises = [], [], []
         for seed in range(60):
-            mix = mix_audio(scene, activity, np.random.default_rng(seed), VARIATIONS["strong"], sources)
+            mix = mix_audio(
+                scene, activity, np.random.default_rng(seed), VARIATIONS["strong"], sources
+            )
             spectrum = np.abs(np.fft.rfft(mix[:64000]))
             frequencies.append(np.argmax(spectrum) / 4)
             levels.append(tone_level(mix[:64000], frequencies[-1]))
@@ -86,7 +94,9 @@ class TestAugmented:
 
     def test_loud_mixes_are_limited_not_clipped(self, sources, monkeypatch):
         scene, _ = drawn(sources, 0)
-        loud = {thing.sound: sources.load_sound(thing.sound) * np.float32(8) for thing in scene.objects}
+        loud = {
+            thing.sound: sources.load_sound(thing.sound) * np.float32(8) for thing in scene.objects
+        }
         monkeypatch.setattr(sources, "load_sound", loud.__getitem__)
         activity = np.ones((5, len(scene.objects)), bool)
         mix = mix_audio(scene, activity, np.random.default_rng(0), None, sources)

@@ -36,7 +36,11 @@ class TestPools:
         assert active_level(sources.load_other("music_known")) == pytest.approx(0.1, rel=1e-4)
 
     def test_backgrounds_of_every_test_split_are_the_same(self, sources):
-        assert sources.backgrounds("test_seen") == sources.backgrounds("test_unseen") == ("wall_7", "wall_8")
+        assert (
+            sources.backgrounds("test_seen")
+            == sources.backgrounds("test_unseen")
+            == ("wall_7", "wall_8")
+        )
         assert len(sources.backgrounds("train")) == 5
 
     def test_loading(self, sources):
@@ -73,7 +77,11 @@ class TestFetch:
     def calls(self, monkeypatch):
         """Fetching replaced by the drawn sources; ``calls`` counts how often."""
         calls = []
-        monkeypatch.setattr(collage_packages, "fetch_packages", lambda folder, progress: calls.append(folder) or folder)
+        monkeypatch.setattr(
+            collage_packages,
+            "fetch_packages",
+            lambda folder, progress: calls.append(folder) or folder,
+        )
 
         def prepare(packages, out, table, progress):
             assert packages.is_dir()
@@ -111,7 +119,9 @@ def test_the_real_packages(tmp_path):
 class TestLevels:
     def test_active_level_ignores_silence(self):
         tone = np.full(1600, 0.3, np.float32)
-        assert active_level(np.concatenate([tone, np.zeros(16000, np.float32)])) == pytest.approx(0.3)
+        assert active_level(np.concatenate([tone, np.zeros(16000, np.float32)])) == pytest.approx(
+            0.3
+        )
         assert active_level(np.zeros(500, np.float32)) == 0
 
     def test_short_and_empty(self):

@@ -32,7 +32,9 @@ SMALL = {
 
 
 def write(root, sources, *, workers, progress, force=False, **settings):
-    return write_collage(root, sources, CollageSettings(**settings), workers=workers, force=force, progress=progress)
+    return write_collage(
+        root, sources, CollageSettings(**settings), workers=workers, force=force, progress=progress
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,11 @@ def root(sources, tmp_path_factory):
 
 
 def content(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 class TestLayout:
@@ -75,7 +81,9 @@ class TestLayout:
 
     def test_released_file_names_and_modes(self, root):
         single, multi = root / "Single-source", root / "Multi-sources"
-        assert (single / "s4_meta_data.csv").read_text().splitlines()[0] == "name,start,category,split"
+        assert (single / "s4_meta_data.csv").read_text().splitlines()[
+            0
+        ] == "name,start,category,split"
         assert (multi / "ms3_meta_data.csv").read_text().splitlines()[0] == "video_id,split"
         category = read_clips(root, "s4", "train")[0].category
         assert {
@@ -89,10 +97,16 @@ class TestLayout:
         } | {f"audio_wav/train/{category}/train_s4_00000.wav"}
         name = "test_seen_ms3_00001"
         assert {
-            path.relative_to(multi / "ms3_data").as_posix() for path in multi.rglob(f"{name}*") if path.is_file()
+            path.relative_to(multi / "ms3_data").as_posix()
+            for path in multi.rglob(f"{name}*")
+            if path.is_file()
         } == {
             *(f"visual_frames/{name}/{name}.mp4_{k}.png" for k in range(1, 6)),
-            *(f"{tree}/test_seen/{name}/{name}_{k}.png" for tree in ("gt_masks", "object_masks") for k in range(1, 6)),
+            *(
+                f"{tree}/test_seen/{name}/{name}_{k}.png"
+                for tree in ("gt_masks", "object_masks")
+                for k in range(1, 6)
+            ),
             f"audio_wav/test_seen/{name}.wav",
             f"raw_videos/{name}.mp4",
         }
@@ -113,7 +127,9 @@ class TestLayout:
             assert similar > 0.95
 
     def test_a_larger_video_shows_the_same_scene(self, sources, tmp_path):
-        small, large = (CollageClips(sources, "s4", "test_seen", 2, size=size, remix=False) for size in (32, 96))
+        small, large = (
+            CollageClips(sources, "s4", "test_seen", 2, size=size, remix=False) for size in (32, 96)
+        )
         write_moving_clip(tmp_path / "large.mp4", large, 1)
         video = read_clip(tmp_path / "large.mp4", fps=1.0)
         assert video.frames.shape == (5, 96, 96, 3)
@@ -159,7 +175,9 @@ class TestReproducible:
 
     def test_another_seed_is_another_set(self, sources, root, tmp_path):
         other = write(tmp_path / "other", sources, **SMALL | {"seed": 1, "raw_video": False})
-        assert (other / "Multi-sources/clips.json").read_bytes() != (root / "Multi-sources/clips.json").read_bytes()
+        assert (other / "Multi-sources/clips.json").read_bytes() != (
+            root / "Multi-sources/clips.json"
+        ).read_bytes()
 
     def test_interrupted_writing_goes_on(self, sources, root, tmp_path, monkeypatch):
         """Stopped in the fourth clip, the second call writes only what is missing and the result is the same."""
@@ -212,7 +230,10 @@ class TestCare:
         settings = SMALL | {"splits": ("val",), "clips_per_set": 1}
         write(tmp_path / "c", sources, **settings)
         write(tmp_path / "c", sources, **settings | {"kinds": ("s4",)}, force=True)
-        assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["Single-source", MANIFEST]
+        assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+            "Single-source",
+            MANIFEST,
+        ]
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -223,7 +244,9 @@ class TestCare:
             ({"splits": ()}, "nothing to write"),
         ],
     )
-    def test_impossible_settings_are_refused_before_anything_is_made(self, sources, tmp_path, changes, message):
+    def test_impossible_settings_are_refused_before_anything_is_made(
+        self, sources, tmp_path, changes, message
+    ):
         with pytest.raises(UserError, match=message):
             write(tmp_path / "c", sources, **SMALL | changes)
         assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,10 @@ def changed(before, after):
 
 def test_same_arguments_same_pixels():
     for seed in range(5):
-        look, variation = random_look(np.random.default_rng(seed)), random_variation(np.random.default_rng(seed))
+        look, variation = (
+            random_look(np.random.default_rng(seed)),
+            random_variation(np.random.default_rng(seed)),
+        )
         assert np.array_equal(draw_face(look, variation), draw_face(look, variation))
 
 
@@ -51,7 +54,9 @@ def test_a_factor_changes_its_own_region_only(change, region):
     assert right <= region[3]
 
 
-@pytest.mark.parametrize("factor", ["Skin", "Hair", "Hair_Color", "Top", "Clothes_Color", "Accessories", "Eyes"])
+@pytest.mark.parametrize(
+    "factor", ["Skin", "Hair", "Hair_Color", "Top", "Clothes_Color", "Accessories", "Eyes"]
+)
 def test_every_word_is_a_picture_of_its_own(factor):
     pictures = [draw_face(replace(PLAIN, **{factor.lower(): word})) for word in FACTORS[factor]]
     for number, picture in enumerate(pictures):
@@ -112,7 +117,9 @@ def test_frequencies_of_random_looks():
     for factor, table in FACTORS.items():
         words = [look.words[factor] for look in looks]
         for word, share in table.items():
-            assert words.count(word) / 1500 == pytest.approx(share, abs=4 * (share * (1 - share) / 1500) ** 0.5)
+            assert words.count(word) / 1500 == pytest.approx(
+                share, abs=4 * (share * (1 - share) / 1500) ** 0.5
+            )
     for flag, share in FLAGS.items():
         assert sum(look.flags[flag] for look in looks) / 1500 == pytest.approx(share, abs=0.05)
     smiling = sum(look.flags["Smiling"] for look in looks) / 1500
@@ -126,7 +133,9 @@ def test_sizes(size):
     assert face.dtype == np.uint8
     middle = draw_face(PLAIN, size=240)[60:180, 60:180].mean((0, 1))
     quarter = size // 4
-    np.testing.assert_allclose(face[quarter : size - quarter, quarter : size - quarter].mean((0, 1)), middle, atol=12)
+    np.testing.assert_allclose(
+        face[quarter : size - quarter, quarter : size - quarter].mean((0, 1)), middle, atol=12
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,10 @@ def test_tables_say_what_was_drawn(folder):
     assert len(rows) == 30
     for number, (line, row) in enumerate(zip(text[2:], rows, strict=True)):
         look, _ = sample_face(3, number)
-        assert line.split() == [row["image_id"], *("1" if look.flags[name] else "-1" for name in names)]
+        assert line.split() == [
+            row["image_id"],
+            *("1" if look.flags[name] else "-1" for name in names),
+        ]
         assert {name: row[name] == "1" for name in names} == look.flags
         assert {name: row[name] for name in look.words} == look.words
 
@@ -52,11 +55,15 @@ def test_the_reader_of_picture_folders_gives_back_what_was_drawn(folder):
         assert column.tolist() == [int(look.flags[name]) for look in looks]
     for name in looks[0].words:
         codes = reader.factors("valid")[:, reader.factor_names.index(name)].tolist()
-        assert [reader.values_of(name)[code] for code in codes] == [look.words[name] for look in looks]
+        assert [reader.values_of(name)[code] for code in codes] == [
+            look.words[name] for look in looks
+        ]
 
 
 def test_split_is_80_10_10(folder):
-    splits = [line.split()[1] for line in (folder / "list_eval_partition.txt").read_text().splitlines()]
+    splits = [
+        line.split()[1] for line in (folder / "list_eval_partition.txt").read_text().splitlines()
+    ]
     assert splits == ["0"] * 24 + ["1"] * 3 + ["2"] * 3
 
 
@@ -86,7 +93,8 @@ def test_nothing_is_left_of_a_run_that_failed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["--count", "0"], ["--size", "7"], ["--size", "4096"], ["--seed", "-1"], ["--count", "many"]]
+    "words",
+    [["--count", "0"], ["--size", "7"], ["--size", "4096"], ["--seed", "-1"], ["--count", "many"]],
 )
 def test_bad_options_are_one_line(words, tmp_path, capsys):
     assert main(["vae", "faces", str(tmp_path / "out"), *words]) == 2

@@ -53,7 +53,10 @@ def rows_of(name, root):
 
 
 def found(name, root):
-    return [(each.severity, each.kind, each.message) for each in inspect(recorded_files(RECORDS[name], root, None))]
+    return [
+        (each.severity, each.kind, each.message)
+        for each in inspect(recorded_files(RECORDS[name], root, None))
+    ]
 
 
 def load(name, root, split, **data):
@@ -70,7 +73,16 @@ def test_every_record_says_what_somebody_needs(name):
     assert record.name == name
     assert record.truth in ("masks", "classes", "boxes")
     assert (record.truth == "classes") == bool(record.classes)
-    assert all((record.licence, record.obtain, record.citation, record.files, record.columns, record.splits))
+    assert all(
+        (
+            record.licence,
+            record.obtain,
+            record.citation,
+            record.files,
+            record.columns,
+            record.splits,
+        )
+    )
     assert {split for names in record.expected for split in names.split("+")} <= set(record.splits)
     assert name in DATASETS
 
@@ -79,10 +91,14 @@ def test_the_layout_is_that_of_the_record(name, wholes):
     """Every file on the disk is one that a row, or the record's tables, name; and the other way round."""
     root = wholes[name]
     named = {path for row in rows_of(name, root) for path in (*row.frames, *row.sounds)}
-    named |= {path for row in rows_of(name, root) for truth in row.truths if truth for path in truth.paths}
+    named |= {
+        path for row in rows_of(name, root) for truth in row.truths if truth for path in truth.paths
+    }
     on_disk = {path for path in root.rglob("*") if path.is_file()}
     tables = {path for path in on_disk if path.suffix in (".csv", ".json")}
-    masks = {path for path in on_disk if "gt_segmentation" in path.parts}  # of IS3 when its boxes are read
+    masks = {
+        path for path in on_disk if "gt_segmentation" in path.parts
+    }  # of IS3 when its boxes are read
     assert named <= on_disk
     assert on_disk - named - tables - (masks if name == "is3_boxes" else set()) == set()
 
@@ -121,11 +137,19 @@ def test_clips_of_every_split(name, wholes):
 def test_masks_are_those_of_the_files(name, wholes):
     """At the files' own size nothing is lost: compared with the pixels, read by Pillow alone."""
     split = RECORDS[name].splits[0]
-    clips = load_clips(DataConfig(name=name, root=str(wholes[name]), image_size=64, num_frames=10), split)
+    clips = load_clips(
+        DataConfig(name=name, root=str(wholes[name]), image_size=64, num_frames=10), split
+    )
     for row, clip in zip(read_rows(RECORDS[name], wholes[name], split), clips, strict=True):
         for truth, mask in zip(row.truths, clip.masks, strict=True):
             values = [np.asarray(Image.open(path)).astype(int) for path in truth.paths]
-            expected = sum((each != 0) & (each != 255 if name.startswith("vpo") else True) for each in values) > 0
+            expected = (
+                sum(
+                    (each != 0) & (each != 255 if name.startswith("vpo") else True)
+                    for each in values
+                )
+                > 0
+            )
             assert np.array_equal(mask[0].numpy() > 0, expected)
 
 
@@ -145,7 +169,9 @@ def test_counts_that_differ_from_the_release(name, wholes):
     right = replace(RECORDS[name], expected=dict(counts))
     assert inspect(files, right.differences) == []
     wrong = replace(RECORDS[name], expected={"+".join(counts): sum(counts.values()) + 1})
-    ((severity, kind, message),) = [(f.severity, f.kind, f.message) for f in inspect(files, wrong.differences)]
+    ((severity, kind, message),) = [
+        (f.severity, f.kind, f.message) for f in inspect(files, wrong.differences)
+    ]
     assert (severity, kind) == ("warning", "counts")
     assert message.endswith(f"as released: {'+'.join(counts)} {sum(counts.values()) + 1}")
 
@@ -167,22 +193,41 @@ FILE_FAULTS = {
     "cut picture": ("frames", cut, "bad-file", "cannot be read as a picture"),
     "picture that claims to be huge": ("frames", bomb, "bad-file", "cannot be read as a picture"),
     "missing sound": ("sounds", lambda path: path.unlink(), "missing-file", "missing"),
-    "cut sound": ("sounds", lambda path: path.write_bytes(b"RIFF"), "bad-file", "cannot be read as sound"),
+    "cut sound": (
+        "sounds",
+        lambda path: path.write_bytes(b"RIFF"),
+        "bad-file",
+        "cannot be read as sound",
+    ),
     "missing mask": ("masks", lambda path: path.unlink(), "missing-file", "missing"),
-    "small mask": ("masks", lambda path: Image.new("L", (9, 9), 18).save(path), "bad-file", "9 x 9 pixels"),
+    "small mask": (
+        "masks",
+        lambda path: Image.new("L", (9, 9), 18).save(path),
+        "bad-file",
+        "9 x 9 pixels",
+    ),
     "cut mask": ("masks", cut, "bad-file", "cannot be read as a picture"),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [(name, fault) for name in NAMES for fault in FILE_FAULTS if FILE_FAULTS[fault][0] != "masks" or name in PAINTED],
+    [
+        (name, fault)
+        for name in NAMES
+        for fault in FILE_FAULTS
+        if FILE_FAULTS[fault][0] != "masks" or name in PAINTED
+    ],
 )
 def test_faults_of_files(name, root, fault):
     where, damage, kind, message = FILE_FAULTS[fault]
     row = rows_of(name, root)[-1 if name != "refavs" else 0]
     truths = [truth for truth in row.truths if isinstance(truth, MaskFiles)]
-    paths = {"frames": row.frames, "sounds": row.sounds, "masks": truths[0].paths if truths else ()}[where]
+    paths = {
+        "frames": row.frames,
+        "sounds": row.sounds,
+        "masks": truths[0].paths if truths else (),
+    }[where]
     damage(paths[-1])
     findings = found(name, root)
     # Two clips may share a recording (the negatives of VGG-SS); every finding is about the same file.
@@ -210,7 +255,13 @@ def change_table(path, change):
         path.write_text(json.dumps(content))
 
 
-NAMING = {"is3": "image", "is3_boxes": "image", "vggss": "file", "vggss_extended": "video", "aviseg": "file_names"}
+NAMING = {
+    "is3": "image",
+    "is3_boxes": "image",
+    "vggss": "file",
+    "vggss_extended": "video",
+    "aviseg": "file_names",
+}
 """Column that names files; of the others it is `split` or one below."""
 
 
@@ -225,7 +276,9 @@ def test_a_missing_column_is_named(name, root, capsys):
 
 def test_no_path_leaves_the_root(name, root):
     column = NAMING.get(name, "uid" if name == "refavs" else "vgg_file")
-    evil = {"file_names": ["../../x.jpg"] * 5, "image": "/somewhere/..", "uid": "../../x_1_2"}.get(column, "../x")
+    evil = {"file_names": ["../../x.jpg"] * 5, "image": "/somewhere/..", "uid": "../../x_1_2"}.get(
+        column, "../x"
+    )
 
     def change(rows):
         rows[0][column] = evil
@@ -237,7 +290,13 @@ def test_no_path_leaves_the_root(name, root):
 
 def test_unreadable_tables_are_one_line(name, root):
     table = first_table(name, root)
-    for content in (b"", b"\xff\xfe\x00", b"[[[", b"name\n", b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}"):
+    for content in (
+        b"",
+        b"\xff\xfe\x00",
+        b"[[[",
+        b"name\n",
+        b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}",
+    ):
         table.write_bytes(content)
         with pytest.raises(UserError) as error:
             check_data(str(root), name)
@@ -270,7 +329,9 @@ def test_who_lacks_it_is_told_how_to_obtain_it(name, tmp_path):
 
 
 def test_a_split_that_does_not_exist(name, wholes):
-    with pytest.raises(UserError, match=r"no clip has split 'tset'; choose from|holds no tset\.json"):
+    with pytest.raises(
+        UserError, match=r"no clip has split 'tset'; choose from|holds no tset\.json"
+    ):
         load(name, wholes[name], "tset")
 
 
@@ -284,5 +345,7 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
         write_set(tmp_path, "vpo")
     with pytest.raises(UserError, match=r"unknown data set 'vpo_s'.*\(did you mean vpo_ss\?\)"):
         check_data(str(tmp_path), "vpo_s")
-    with pytest.raises(UserError, match=r"holds none of Single-source/s4_meta_data.csv.*VPO-SS/vpo_ss_data.csv"):
+    with pytest.raises(
+        UserError, match=r"holds none of Single-source/s4_meta_data.csv.*VPO-SS/vpo_ss_data.csv"
+    ):
         check_data(str(tmp_path))

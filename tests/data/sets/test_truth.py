@@ -43,7 +43,9 @@ def test_vpo_adds_the_middle_three_seconds_of_every_sound(setup, tmp_path):
     (clip,) = load(setup, tmp_path)
     assert np.allclose(clip.waveform.numpy(), total, atol=1e-6)
     # The still stands in the middle of these three seconds, and VGGish hears what is around it.
-    window = sound_windows(clip.waveform, 16_000, VGGishFrontEnd(), 1, clip.hop_seconds, clip.start_seconds)
+    window = sound_windows(
+        clip.waveform, 16_000, VGGishFrontEnd(), 1, clip.hop_seconds, clip.start_seconds
+    )
     assert np.allclose(window[0].numpy(), total[24_000 - 8000 : 24_000 + 8000], atol=1e-6)
     prepared = ClipPreprocessor(VGGishFrontEnd(), IMAGENET)(clip)
     assert torch.equal(prepared.audio, VGGishFrontEnd()(window))
@@ -60,7 +62,10 @@ def test_vpo_reads_coco_ids_and_leaves_unlabelled_pixels_out(tmp_path):
     names = [clips.class_names[k] for k in clip.labels[0, :, 0].tolist()]
     assert names == ["zebra"] * 10 + ["background"] * 10 + ["male"] * 10 + ["background"] * 34
     assert clip.ignored[0].all(dim=1).tolist() == [False] * 40 + [True] * 24
-    assert clip.masks[0, 0].all(dim=1).tolist() == [True] * 10 + [False] * 10 + [True] * 10 + [False] * 34
+    assert (
+        clip.masks[0, 0].all(dim=1).tolist()
+        == [True] * 10 + [False] * 10 + [True] * 10 + [False] * 34
+    )
     pixels[50, 7] = 1  # COCO's person, which VPO has divided into three
     Image.fromarray(pixels).save(row.truths[0].paths[0])
     with pytest.raises(UserError, match=r"value 1 at \(7, 50\) belongs to no class"):
@@ -78,7 +83,10 @@ def test_vpo_ss_is_found_without_a_folder_a_class_too(tmp_path):
 
 def test_pictures_of_msmi_with_one_instance_a_class_lie_in_ms(tmp_path):
     write_set(tmp_path, "vpo_msmi", {"test": 2})
-    folders = [row.frames[0].relative_to(tmp_path).parts[0] for row in read_rows(RECORDS["vpo_msmi"], tmp_path)]
+    folders = [
+        row.frames[0].relative_to(tmp_path).parts[0]
+        for row in read_rows(RECORDS["vpo_msmi"], tmp_path)
+    ]
     assert folders == ["VPO-MSMI", "VPO-MS"]
 
 
@@ -94,18 +102,24 @@ def test_numbers_that_coco_does_not_have(tmp_path):
             load("vpo_ms", tmp_path)
 
 
-@pytest.mark.parametrize("name", [None, 5, "", "..", "a\\b", "x" * 5000, "ü" * 120, "a\nb", "\ud800", ["a"], "a\0b"])
+@pytest.mark.parametrize(
+    "name", [None, 5, "", "..", "a\\b", "x" * 5000, "ü" * 120, "a\nb", "\ud800", ["a"], "a\0b"]
+)
 def test_names_that_no_file_can_have(tmp_path, name):
     write_set(tmp_path, "is3", {"test": 1})
     path = tmp_path / "IS3_annotation.json"
     lines = json.loads(path.read_text())
     lines[1]["image"] = f"/home/{name}.jpg" if isinstance(name, str) and name else name
     path.write_text(json.dumps(lines))
-    with pytest.raises(UserError, match=r"IS3_annotation.json, row 1: .* cannot name a file|null character"):
+    with pytest.raises(
+        UserError, match=r"IS3_annotation.json, row 1: .* cannot name a file|null character"
+    ):
         load("is3", tmp_path)
 
 
-@pytest.mark.parametrize(("count", "expected"), [(4, [2, 3, 4, 5]), (8, [0, 1, 2, 3, 4, 5, 6, 7]), (10, [0, 1])])
+@pytest.mark.parametrize(
+    ("count", "expected"), [(4, [2, 3, 4, 5]), (8, [0, 1, 2, 3, 4, 5, 6, 7]), (10, [0, 1])]
+)
 def test_middle(count, expected):
     waveform = torch.arange(8.0)
     found = middle(waveform, float(count), rate=1).tolist()
@@ -119,7 +133,10 @@ def test_boxes_are_painted_as_the_released_evaluation_paints_them(tmp_path):
     (tmp_path / "vggss.json").write_text(json.dumps([{"file": name, "class": "x", "bbox": boxes}]))
     (clip,) = load("vggss", tmp_path, size=224)
     expected = np.zeros((224, 224))
-    for left, top, right, bottom in ((0, 22, 74, 156), (112, 112, 224, 223)):  # 224 x, cut to the picture, rounded down
+    for left, top, right, bottom in (
+        (0, 22, 74, 156),
+        (112, 112, 224, 223),
+    ):  # 224 x, cut to the picture, rounded down
         expected[top:bottom, left:right] = 1
     assert np.array_equal(clip.masks[0, 0].numpy(), expected)
     assert clip.start_seconds + 0.5 == 5.0  # the 125th frame of 25 a second
@@ -128,7 +145,11 @@ def test_boxes_are_painted_as_the_released_evaluation_paints_them(tmp_path):
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        *(([0.1, 0.2, 0.3], "not a box"), ([0.5, 0, 0.5, 1], "no area"), ([0, 0, 1, True], "not a box")),
+        *(
+            ([0.1, 0.2, 0.3], "not a box"),
+            ([0.5, 0, 0.5, 1], "no area"),
+            ([0, 0, 1, True], "not a box"),
+        ),
         *(("box", "not a box"), ([0, 0, 1, 1e999], "not a box"), ([0.9, 0, 0.1, 1], "no area")),
         *(([0, 0, 10**80, 1], "not a box"), ([0, 0, float("nan"), 1], "not a box")),
     ],
@@ -178,7 +199,10 @@ def test_is3_gives_a_picture_two_sounds_and_two_answers(tmp_path):
         assert [set(load(name, tmp_path).classes(k)) for k in range(2)] == [{"cat", "banjo"}] * 2
         assert not torch.equal(first.masks, second.masks)
     # A box holds its mask and touches it on all four sides.
-    mask, box = load("is3", tmp_path, size=224)[0].masks[0, 0], load("is3_boxes", tmp_path, size=224)[0].masks[0, 0]
+    mask, box = (
+        load("is3", tmp_path, size=224)[0].masks[0, 0],
+        load("is3_boxes", tmp_path, size=224)[0].masks[0, 0],
+    )
     assert torch.equal(mask * box, mask)
     assert torch.equal(mask.any(dim=0), box.any(dim=0))
     assert torch.equal(mask.any(dim=1), box.any(dim=1))
@@ -188,7 +212,9 @@ def test_lossy_masks_are_cut_at_half(tmp_path):
     pixels = np.zeros((64, 64), np.uint8)
     pixels[16:48, 16:48] = 255
     Image.fromarray(pixels).save(tmp_path / "mask.jpg", quality=40)
-    assert (np.asarray(Image.open(tmp_path / "mask.jpg")) > 0).sum() > 32 * 32  # rings around the edges
+    assert (
+        np.asarray(Image.open(tmp_path / "mask.jpg")) > 0
+    ).sum() > 32 * 32  # rings around the edges
     read = MaskFiles((tmp_path / "mask.jpg",)).read()
     assert np.array_equal(read > 0, pixels > 0)
 
@@ -196,8 +222,14 @@ def test_lossy_masks_are_cut_at_half(tmp_path):
 def test_aviseg_marks_what_sounds_and_nothing_else(tmp_path):
     write_set(tmp_path, "aviseg", {"test": 2})
     content = json.loads((tmp_path / "test.json").read_text())
-    for k, (video, clip) in enumerate(zip(content["videos"], load("aviseg", tmp_path), strict=True)):
-        tracks = [track["segmentations"] for track in content["annotations"] if track["video_id"] == video["id"]]
+    for k, (video, clip) in enumerate(
+        zip(content["videos"], load("aviseg", tmp_path), strict=True)
+    ):
+        tracks = [
+            track["segmentations"]
+            for track in content["annotations"]
+            if track["video_id"] == video["id"]
+        ]
         for t in range(5):
             expected = np.zeros((64, 64), bool)
             for masks in tracks:
@@ -243,13 +275,30 @@ def test_compressed_runs_of_coco():
 def test_runs_there_and_back(mask):
     runs = run_lengths(mask)
     for counts in (runs, compress(runs)):
-        assert np.array_equal(decode({"size": list(mask.shape), "counts": counts}, mask.shape, "here"), mask)
+        assert np.array_equal(
+            decode({"size": list(mask.shape), "counts": counts}, mask.shape, "here"), mask
+        )
         assert np.array_equal(painted(counts, *mask.shape), mask)
 
 
 @pytest.mark.parametrize(
     "counts",
-    [[3], [2, 3], [-1, 5], [4.0], [True, 3], "1", "o" * 30, "\x7f", "é", "P", None, {"a": 1}, [10**30], "0" * 10_000],
+    [
+        [3],
+        [2, 3],
+        [-1, 5],
+        [4.0],
+        [True, 3],
+        "1",
+        "o" * 30,
+        "\x7f",
+        "é",
+        "P",
+        None,
+        {"a": 1},
+        [10**30],
+        "0" * 10_000,
+    ],
 )
 def test_runs_that_lie_are_refused_before_anything_is_allocated(counts):
     with pytest.raises(UserError, match=r"^x\.json, frame 3: "):
@@ -282,9 +331,17 @@ def test_broken_tracks_are_named(tmp_path):
     refused(lambda c: c["videos"][0].update(file_names=[]), "names no files")
     refused(lambda c: c["videos"][0].update(file_names=[None] * 5), "None cannot name a file")
     refused(lambda c: c["videos"].append(c["videos"][0]), "lists a video twice")
-    refused(lambda c: c["annotations"][0].update(video_id=[1]), r"video \[1\], which it does not list")
-    refused(lambda c: c["videos"][0].update(height=10**7), r"video 1, frame \d: a run-length mask of 64 x 10000000")
-    refused(lambda c: c["annotations"][0].update(segmentations=["x"] * 5), "frame 0: a run-length mask of 64 x 64")
+    refused(
+        lambda c: c["annotations"][0].update(video_id=[1]), r"video \[1\], which it does not list"
+    )
+    refused(
+        lambda c: c["videos"][0].update(height=10**7),
+        r"video 1, frame \d: a run-length mask of 64 x 10000000",
+    )
+    refused(
+        lambda c: c["annotations"][0].update(segmentations=["x"] * 5),
+        "frame 0: a run-length mask of 64 x 64",
+    )
 
 
 def test_long_videos_are_cut_and_their_sound_with_them(tmp_path):
@@ -292,7 +349,12 @@ def test_long_videos_are_cut_and_their_sound_with_them(tmp_path):
     samples, _ = soundfile.read(next((tmp_path / "media").glob("*_0_10/audio.wav")))
     clips = load("refavs", tmp_path, "train", num_frames=4)
     assert [name.partition("@")[2] for name in map(clips.name, range(3))] == ["0", "4", "6"]
-    assert clips[2].valid.tolist() == [False, False, True, True]  # frames 6 and 7 were in the clip before
+    assert clips[2].valid.tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]  # frames 6 and 7 were in the clip before
     assert np.allclose(clips[2].waveform.numpy(), samples[6 * 16_000 :], atol=1e-6)
     whole = load("refavs", tmp_path, "train", num_frames=12)
     assert len(whole) == 1

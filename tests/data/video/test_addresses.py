@@ -38,7 +38,17 @@ def test_no_protocol_that_reads_files() -> None:
         address = Address.parse(f"{scheme}://127.0.0.1:9000/x")
         for options in (address.receiving.options, address.sending):
             allowed = set(options["protocol_whitelist"].split(","))
-            assert not allowed & {"file", "concat", "subfile", "data", "pipe", "crypto", "hls", "async", "cache"}
+            assert not allowed & {
+                "file",
+                "concat",
+                "subfile",
+                "data",
+                "pipe",
+                "crypto",
+                "hls",
+                "async",
+                "cache",
+            }
         formats = set(address.receiving.options["format_whitelist"].split(","))
         assert not formats & {"hls", "dash", "concat", "sdp", "imf", "lavfi"}
         if scheme in ("http", "https"):

@@ -61,12 +61,16 @@ def test_file_cut_short_before_its_index(tmp_path: Path) -> None:
 
 def test_an_index_that_points_outside_the_file(tmp_path: Path) -> None:
     data = OddVideo(flash_frames(16, 16, count=2, flash=0)).write(tmp_path / "a.nut").read_bytes()
-    back_to_index = (2**63 + 2**40).to_bytes(8, "big")  # NUT ends with the distance back to its index, and a checksum
+    back_to_index = (2**63 + 2**40).to_bytes(
+        8, "big"
+    )  # NUT ends with the distance back to its index, and a checksum
     (tmp_path / "a.nut").write_bytes(data + back_to_index + bytes(4))
     assert "not a video that can be read (Invalid argument)" in refused(tmp_path / "a.nut")
 
 
-def test_a_picture_track_without_a_frame_is_refused_where_it_is_decoded(tmp_path: Path, good: Path) -> None:
+def test_a_picture_track_without_a_frame_is_refused_where_it_is_decoded(
+    tmp_path: Path, good: Path
+) -> None:
     data = good.read_bytes()
     (tmp_path / "a.mp4").write_bytes(data[: data.index(b"mdat") + 4])
     with pytest.raises(UserError, match=r"not one frame of .*a\.mp4 can be decoded"):
@@ -75,7 +79,9 @@ def test_a_picture_track_without_a_frame_is_refused_where_it_is_decoded(tmp_path
 
 def test_file_cut_short_after_its_index_gives_what_is_left(tmp_path: Path, good: Path) -> None:
     data = good.read_bytes()
-    (tmp_path / "a.mp4").write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) * 2 // 3])
+    (tmp_path / "a.mp4").write_bytes(
+        data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) * 2 // 3]
+    )
     assert 1 <= len(read_clip(tmp_path / "a.mp4").frames) < 48
 
 
@@ -146,19 +152,27 @@ def test_name_that_is_not_utf_8(tmp_path: Path, good: Path) -> None:
     show_path(path).encode("utf-8")  # printable on any terminal
 
 
-@pytest.mark.parametrize("playlist", ["#EXTM3U\n#EXTINF:2,\n{}\n", "ffconcat version 1.0\nfile {}\n"])
+@pytest.mark.parametrize(
+    "playlist", ["#EXTM3U\n#EXTINF:2,\n{}\n", "ffconcat version 1.0\nfile {}\n"]
+)
 def test_playlist_does_not_open_other_files(tmp_path: Path, good: Path, playlist: str) -> None:
     (tmp_path / "a.mp4").write_text(playlist.format(good))
     refused(tmp_path / "a.mp4")
 
 
-def test_a_huge_timestamp_does_not_turn_the_clock_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_timestamp_does_not_turn_the_clock_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FLV's reader gives damaged packets stamps near -2^63, beside which an eighth of a second is lost in rounding."""
-    path = OddVideo(flash_frames(16, 16, count=6, flash=3), rate=Fraction(8)).write(tmp_path / "a.mkv")
+    path = OddVideo(flash_frames(16, 16, count=6, flash=3), rate=Fraction(8)).write(
+        tmp_path / "a.mkv"
+    )
     real = frames.decoded
 
     def damaged(*arguments: object, **options: object) -> Iterator[list[object]]:
-        for number, frame in enumerate(frame for each in real(*arguments, **options) for frame in each):
+        for number, frame in enumerate(
+            frame for each in real(*arguments, **options) for frame in each
+        ):
             if number >= 3:
                 frame.pts = -(2**63) + 2**20
             yield [frame]
@@ -168,49 +182,73 @@ def test_a_huge_timestamp_does_not_turn_the_clock_back(tmp_path: Path, monkeypat
 
 
 def test_a_damaged_rate_does_not_make_hours_of_a_frame(tmp_path: Path) -> None:
-    data = bytearray(OddVideo(flash_frames(16, 16, count=1, flash=0)).write(tmp_path / "a.mp4").read_bytes())
-    at = data.index(b"stts") + 16  # name, version and flags, number of entries, samples of the first; then its duration
+    data = bytearray(
+        OddVideo(flash_frames(16, 16, count=1, flash=0)).write(tmp_path / "a.mp4").read_bytes()
+    )
+    at = (
+        data.index(b"stts") + 16
+    )  # name, version and flags, number of entries, samples of the first; then its duration
     data[at : at + 4] = (2**30).to_bytes(4, "big")
     (tmp_path / "b.mp4").write_bytes(data)
     assert probe(tmp_path / "b.mp4").fps < Fraction(1, 1000)
     assert [frame.duration for frame in stream_frames(tmp_path / "b.mp4")] == [10.0]
 
 
-def test_sound_at_two_gigahertz_is_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sound_at_two_gigahertz_is_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """FFmpeg's resampler would need more memory than there is."""
     track = Track(np.ones((1, 2048), np.float32), rate=2**31 - 1)
-    path = OddVideo(flash_frames(16, 16, count=2, flash=0), tracks=[track]).write(tmp_path / "a.mkv")
+    path = OddVideo(flash_frames(16, 16, count=2, flash=0), tracks=[track]).write(
+        tmp_path / "a.mkv"
+    )
     with caplog.at_level(logging.WARNING, "ecmvae"):
         assert not read_clip(path).waveform.any()
     assert "has sound at 2147483647 Hz: treated as silence" in caplog.text
-    write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=path)
+    write_video(
+        tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=path
+    )
     assert not read_clip(tmp_path / "c.mp4").waveform.any()
 
 
 def test_sound_without_channels_is_written_as_silence(tmp_path: Path) -> None:
     """A damaged Matroska file may have an audio track whose decoder was never set up."""
     track = Track(np.full((1, 4800), 0.5, np.float32))
-    path = OddVideo(flash_frames(16, 16, count=2, flash=0), tracks=[track]).write(tmp_path / "a.mkv")
+    path = OddVideo(flash_frames(16, 16, count=2, flash=0), tracks=[track]).write(
+        tmp_path / "a.mkv"
+    )
     data = path.read_bytes()
     channels = b"\x9f\x81\x01"  # Matroska's element of the number of channels, one byte long, 1
     assert data.count(channels) == 1
     (tmp_path / "b.mkv").write_bytes(data.replace(channels, b"\x9f\x81\x00"))
     assert probe(tmp_path / "b.mkv").audio_tracks[0].channels == 0
-    write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=tmp_path / "b.mkv")
+    write_video(
+        tmp_path / "c.mp4",
+        flash_frames(16, 16, count=2, flash=0),
+        FPS,
+        copy_audio_from=tmp_path / "b.mkv",
+    )
     assert len(read_clip(tmp_path / "c.mp4").frames) == 2
 
 
 def test_sound_whose_header_is_damaged_is_not_copied(tmp_path: Path, good: Path) -> None:
     """A muxer refuses a track of 14 MHz, or of no channels."""
     data = bytearray(good.read_bytes())
-    at = data.index(b"mp4a") + 4 + 16  # an MP4 entry of sound: reserved bytes, then channels, bits, rate
+    at = (
+        data.index(b"mp4a") + 4 + 16
+    )  # an MP4 entry of sound: reserved bytes, then channels, bits, rate
     assert int.from_bytes(data[at + 8 : at + 10], "big") == SAMPLE_RATE
     data[at : at + 2] = bytes(2)
     esds = data.index(b"esds")
     data[esds : esds + 4] = b"zzzz"  # which would set both right
     (tmp_path / "b.mp4").write_bytes(data)
     assert probe(tmp_path / "b.mp4").audio_tracks[0].channels == 0
-    write_video(tmp_path / "c.mp4", flash_frames(16, 16, count=2, flash=0), FPS, copy_audio_from=tmp_path / "b.mp4")
+    write_video(
+        tmp_path / "c.mp4",
+        flash_frames(16, 16, count=2, flash=0),
+        FPS,
+        copy_audio_from=tmp_path / "b.mp4",
+    )
     assert len(read_clip(tmp_path / "c.mp4").frames) == 2
 
 

@@ -27,7 +27,9 @@ def test_recent_sound_is_the_end_of_all_of_it() -> None:
         position = min(position + count, len(whole))
         assert recent.end == position
         start = max(position - 2 * RATE, 0)
-        np.testing.assert_array_equal(recent.read(start, position), everything.read(start, position))
+        np.testing.assert_array_equal(
+            recent.read(start, position), everything.read(start, position)
+        )
         assert not recent.read(position, position + 10).any()  # nothing is known of what follows
     assert sum(block.shape[1] for _, block in recent._blocks) <= 2 * RATE + 90
 
@@ -50,7 +52,9 @@ def content() -> bytes:
 def test_frames_that_nobody_takes_do_not_pile_up(content: bytes) -> None:
     with (
         LiveServer(content, 4.0) as server,
-        LiveStream(Address.parse(server.url), sample_rate=16_000, seconds=3.0, patience=3.0) as stream,
+        LiveStream(
+            Address.parse(server.url), sample_rate=16_000, seconds=3.0, patience=3.0
+        ) as stream,
     ):
         time.sleep(2.0)
         assert len(stream._frames) <= LONGEST_WAIT * FPS + 2

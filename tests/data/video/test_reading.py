@@ -36,11 +36,15 @@ def test_any_sound_becomes_mono_16_khz_in_time(
     tmp_path: Path, name: str, rate: int, layout: str, codec: str, channels: int
 ) -> None:
     track = Track(tone(rate, channels), rate, layout, codec)
-    old = {"codec": "mpeg4", "options": {}} if name.endswith(".avi") else {}  # AVI has no place for B-frames
+    old = (
+        {"codec": "mpeg4", "options": {}} if name.endswith(".avi") else {}
+    )  # AVI has no place for B-frames
     path = OddVideo(flash_frames(), tracks=[track], **old).write(tmp_path / name)
     clip = read_clip(path)
     assert clip.timestamps.shape == (48,)
-    assert len(clip.waveform) == pytest.approx(2 * SAMPLE_RATE, abs=32)  # Matroska counts in milliseconds
+    assert len(clip.waveform) == pytest.approx(
+        2 * SAMPLE_RATE, abs=32
+    )  # Matroska counts in milliseconds
     assert clip.waveform.dtype == np.float32
     assert flash_time(clip.frames, clip.timestamps) == pytest.approx(1.0, abs=1e-3)
     assert loud_span(clip.waveform) == pytest.approx((1.0, 1.2), abs=0.01)
@@ -54,11 +58,21 @@ def test_channels_are_averaged_and_resampled_like_an_independent_resampler(tmp_p
 
     rng = np.random.default_rng(0)
     time = np.arange(2 * 48_000) / 48_000
-    left = sum(rng.normal() * np.sin(2 * np.pi * f * time + rng.uniform(0, 6)) for f in (220, 700, 1900)) / 8
+    left = (
+        sum(
+            rng.normal() * np.sin(2 * np.pi * f * time + rng.uniform(0, 6))
+            for f in (220, 700, 1900)
+        )
+        / 8
+    )
     right = np.sin(2 * np.pi * 440 * time) / 4
     stereo = np.stack([left, right]).astype(np.float32)
-    path = OddVideo(flash_frames(), tracks=[Track(stereo, 48_000, "stereo")]).write(tmp_path / "a.mkv")
-    expected = torchaudio.functional.resample(torch.from_numpy(stereo.mean(0)), 48_000, 16_000).numpy()
+    path = OddVideo(flash_frames(), tracks=[Track(stereo, 48_000, "stereo")]).write(
+        tmp_path / "a.mkv"
+    )
+    expected = torchaudio.functional.resample(
+        torch.from_numpy(stereo.mean(0)), 48_000, 16_000
+    ).numpy()
     ours = read_clip(path).waveform
     inner = slice(400, 31_600)  # resamplers differ at the borders
     assert np.abs(ours[inner] - expected[inner]).max() < 2e-3
@@ -76,7 +90,9 @@ def test_sound_that_starts_late_or_early_keeps_its_place(tmp_path: Path, start: 
 
 
 def test_sound_that_ends_early_is_silent_after(tmp_path: Path) -> None:
-    path = OddVideo(flash_frames(), tracks=[Track(tone(48_000)[:, :57_600])]).write(tmp_path / "short.mkv")  # 1.2 s
+    path = OddVideo(flash_frames(), tracks=[Track(tone(48_000)[:, :57_600])]).write(
+        tmp_path / "short.mkv"
+    )  # 1.2 s
     waveform = read_clip(path).waveform
     assert len(waveform) == pytest.approx(2 * SAMPLE_RATE, abs=32)
     assert np.all(waveform[round(1.25 * SAMPLE_RATE) :] == 0)
@@ -103,12 +119,21 @@ def test_no_sound_warns_and_is_silence(tmp_path: Path, caplog: pytest.LogCapture
 
 @pytest.mark.parametrize(
     ("pixel_format", "codec", "tolerance"),
-    [("yuv444p", "libx264", 5), ("yuv420p10le", "libx265", 6), ("gray", "libx264", 200), ("yuv444p16le", "ffv1", 5)],
+    [
+        ("yuv444p", "libx264", 5),
+        ("yuv420p10le", "libx265", 6),
+        ("gray", "libx264", 200),
+        ("yuv444p16le", "ffv1", 5),
+    ],
 )
-def test_any_pixel_format_becomes_8_bit_rgb(tmp_path: Path, pixel_format: str, codec: str, tolerance: float) -> None:
+def test_any_pixel_format_becomes_8_bit_rgb(
+    tmp_path: Path, pixel_format: str, codec: str, tolerance: float
+) -> None:
     frames = flash_frames()[:4]
     options = {"crf": "5"} if codec.startswith("lib") else {}
-    path = OddVideo(frames, pixel_format=pixel_format, codec=codec, options=options).write(tmp_path / "a.mkv")
+    path = OddVideo(frames, pixel_format=pixel_format, codec=codec, options=options).write(
+        tmp_path / "a.mkv"
+    )
     decoded = read_clip(path).frames
     assert decoded.dtype == np.uint8
     assert np.abs(decoded[0][80:, 90:].mean((0, 1)) - (200, 60, 30)).max() < tolerance
@@ -142,7 +167,9 @@ def test_clock_that_jumps_goes_on(tmp_path: Path, start: float) -> None:
     joined = tmp_path / "joined.ts"
     with joined.open("wb") as file:  # what `cat a.ts b.ts` makes
         for at in (0.0, start):
-            part = OddVideo(flash_frames(), start=at, tracks=[Track(tone(48_000), codec="aac", start=at)])
+            part = OddVideo(
+                flash_frames(), start=at, tracks=[Track(tone(48_000), codec="aac", start=at)]
+            )
             file.write(part.write(tmp_path / "part.ts").read_bytes())
     clip = read_clip(joined)
     assert clip.timestamps.shape == (96,)
@@ -153,9 +180,9 @@ def test_clock_that_jumps_goes_on(tmp_path: Path, start: float) -> None:
 
 def test_a_picture_may_stand_for_long(tmp_path: Path) -> None:
     times = [0.0, 0.04, 600.0]
-    assert read_clip(OddVideo(flash_frames()[:3], times=times).write(tmp_path / "a.mkv")).timestamps == pytest.approx(
-        times, abs=2e-3
-    )
+    assert read_clip(
+        OddVideo(flash_frames()[:3], times=times).write(tmp_path / "a.mkv")
+    ).timestamps == pytest.approx(times, abs=2e-3)
 
 
 @pytest.mark.parametrize("rate", [1, 240])
@@ -200,7 +227,9 @@ def test_sound_is_read_forward_only(tmp_path: Path) -> None:
             sound.read(0, 10)
 
 
-def test_damaged_packets_are_left_out_with_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_packets_are_left_out_with_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "a.mp4"
     write_video(path, flash_frames(), FPS, beep(), SAMPLE_RATE)
     data = bytearray(path.read_bytes())
@@ -213,7 +242,9 @@ def test_damaged_packets_are_left_out_with_one_line(tmp_path: Path, caplog: pyte
     assert all(later.time > earlier.time for earlier, later in pairwise(frames))
 
 
-def test_sound_in_an_unknown_codec_warns_and_is_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_sound_in_an_unknown_codec_warns_and_is_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_video(tmp_path / "a.mp4", flash_frames(48, 32), FPS, beep(), SAMPLE_RATE)
     data = (tmp_path / "a.mp4").read_bytes()
     assert data.count(b"mp4a") == data.count(b"esds") == 1  # the two places that name the codec
@@ -231,7 +262,9 @@ def test_sound_in_an_unknown_codec_warns_and_is_silence(tmp_path: Path, caplog: 
 def test_a_track_that_appears_half_way_does_not_end_the_video(tmp_path: Path) -> None:
     """A television recording may gain tracks, which PyAV has no place for; here one picture is given to another."""
     data = bytearray(OddVideo(flash_frames(48, 32)).write(tmp_path / "a.ts").read_bytes())
-    picture = [at for at in range(0, len(data), 188) if (data[at + 1] & 0x1F, data[at + 2]) == (1, 0)]  # track 0x100
+    picture = [
+        at for at in range(0, len(data), 188) if (data[at + 1] & 0x1F, data[at + 2]) == (1, 0)
+    ]  # track 0x100
     starts = [at for at in picture if data[at + 1] & 0x40]
     assert len(starts) == 48
     for at in picture:

@@ -34,7 +34,9 @@ def test_picture_survives_within_compression(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(121, 90), (120, 91), (121, 91), (1, 1)])
-def test_odd_sizes_are_padded_by_repeating_the_edge(tmp_path: Path, width: int, height: int) -> None:
+def test_odd_sizes_are_padded_by_repeating_the_edge(
+    tmp_path: Path, width: int, height: int
+) -> None:
     write_video(tmp_path / "odd.mp4", flash_frames(width, height), FPS)
     info = probe(tmp_path / "odd.mp4")
     assert (info.width, info.height) == (width + width % 2, height + height % 2)
@@ -43,7 +45,9 @@ def test_odd_sizes_are_padded_by_repeating_the_edge(tmp_path: Path, width: int, 
 def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, flash_frames(), FPS, beep(), SAMPLE_RATE)
-    digests = {hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.mp4", "b.mp4")}
+    digests = {
+        hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.mp4", "b.mp4")
+    }
     assert len(digests) == 1
 
 
@@ -68,7 +72,9 @@ def test_stereo_sound_and_sound_longer_than_the_picture(tmp_path: Path) -> None:
     assert info.audio_tracks[0].channels == 2
     clip = read_clip(tmp_path / "a.mp4")
     assert clip.waveform.shape == (2 * SAMPLE_RATE,)
-    assert np.abs(clip.waveform[SAMPLE_RATE : SAMPLE_RATE * 6 // 5]).max() == pytest.approx(0.25, abs=0.05)
+    assert np.abs(clip.waveform[SAMPLE_RATE : SAMPLE_RATE * 6 // 5]).max() == pytest.approx(
+        0.25, abs=0.05
+    )
 
 
 def test_sound_is_copied_packet_by_packet(tmp_path: Path) -> None:
@@ -105,15 +111,21 @@ def test_sound_that_mp4_cannot_hold_is_encoded_again_and_says_so(
     assert loud_span(read_clip(tmp_path / "b.mp4").waveform) == pytest.approx((1.0, 1.2), abs=2e-3)
 
 
-def test_damaged_sound_is_copied_as_far_as_it_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_sound_is_copied_as_far_as_it_goes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """MPEG-TS repeats a header in each packet of AAC, and MP4 refuses those in which it is overwritten."""
     tracks = [Track(np.stack([beep(sample_rate=48_000)] * 2), layout="stereo", codec="aac")]
-    data = bytearray(OddVideo(flash_frames(48, 32), tracks=tracks).write(tmp_path / "a.ts").read_bytes())
+    data = bytearray(
+        OddVideo(flash_frames(48, 32), tracks=tracks).write(tmp_path / "a.ts").read_bytes()
+    )
     middle = len(data) // 2
     data[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
     (tmp_path / "a.ts").write_bytes(data)
     with caplog.at_level(logging.WARNING, "ecmvae"):
-        write_video(tmp_path / "b.mp4", flash_frames(48, 32), FPS, copy_audio_from=tmp_path / "a.ts")
+        write_video(
+            tmp_path / "b.mp4", flash_frames(48, 32), FPS, copy_audio_from=tmp_path / "a.ts"
+        )
     assert "damaged packet(s) of the sound not copied" in caplog.text
     assert loud_span(read_clip(tmp_path / "b.mp4").waveform)[1] == pytest.approx(1.2, abs=0.03)
 
@@ -131,17 +143,23 @@ def test_transparency_survives(tmp_path: Path) -> None:
 
     frames = np.concatenate([flash_frames(), np.full((48, 90, 120, 1), 255, np.uint8)], axis=-1)
     frames[:, :, 60:, 3] = 0
-    with VideoWriter(tmp_path / "a.webm", width=120, height=90, fps=FPS, codec="vp9", alpha=True) as writer:
+    with VideoWriter(
+        tmp_path / "a.webm", width=120, height=90, fps=FPS, codec="vp9", alpha=True
+    ) as writer:
         for frame in frames:
             writer.write(frame)
     with av.open(str(tmp_path / "a.webm")) as container:
         assert container.streams.video[0].metadata.get("alpha_mode") == "1"
-        decoder = av.CodecContext.create("libvpx-vp9", "r")  # FFmpeg's own vp9 decoder ignores transparency
+        decoder = av.CodecContext.create(
+            "libvpx-vp9", "r"
+        )  # FFmpeg's own vp9 decoder ignores transparency
         decoder.thread_count = 1
         packet = next(container.demux(video=0))
         frame = decoder.decode(packet)[0]
         plane = frame.planes[3]
-        alpha = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :120].copy()
+        alpha = (
+            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :120].copy()
+        )
     assert alpha[:, :56].min() > 250
     assert alpha[:, 64:].max() < 5
 
@@ -167,7 +185,13 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sample_rate"):
         VideoWriter(tmp_path / "a.mp4", **size, waveform=beep())
     with pytest.raises(ValueError, match="not both"):
-        VideoWriter(tmp_path / "a.mp4", **size, waveform=beep(), sample_rate=16_000, copy_audio_from=tmp_path / "b.mp4")
+        VideoWriter(
+            tmp_path / "a.mp4",
+            **size,
+            waveform=beep(),
+            sample_rate=16_000,
+            copy_audio_from=tmp_path / "b.mp4",
+        )
     with pytest.raises(ValueError, match="VP9"):
         VideoWriter(tmp_path / "a.mp4", **size, alpha=True)
     with pytest.raises(ValueError, match="12345 Hz"):
@@ -197,7 +221,12 @@ def test_copied_sound_stays_in_time(
     target = tmp_path / f"out{container}"
     vp9 = container == ".webm"
     with VideoWriter(
-        target, width=120, height=90, fps=FPS, codec="vp9" if vp9 else "h264", copy_audio_from=source
+        target,
+        width=120,
+        height=90,
+        fps=FPS,
+        codec="vp9" if vp9 else "h264",
+        copy_audio_from=source,
     ) as writer:
         for frame in flash_frames():
             writer.write(frame)
@@ -214,7 +243,9 @@ def test_copied_sound_goes_on_where_the_clock_jumps_ahead(tmp_path: Path) -> Non
     source = tmp_path / "joined.ts"
     with source.open("wb") as file:
         for at in (0.0, 20_000.0):
-            track = Track(np.stack([beep(sample_rate=48_000)] * 2), 48_000, "stereo", "aac", start=at)
+            track = Track(
+                np.stack([beep(sample_rate=48_000)] * 2), 48_000, "stereo", "aac", start=at
+            )
             part = OddVideo(flash_frames(), start=at, tracks=[track]).write(tmp_path / "part.ts")
             file.write(part.read_bytes())
     target = tmp_path / "out.mp4"

@@ -14,7 +14,9 @@ from ecmvae.prediction.result import VideoResult
 
 def test_pictures_as_pillow_sees_them(tmp_path: Path, result: VideoResult) -> None:
     folder = result.save(tmp_path / "masks")
-    assert [path.name for path in sorted(folder.iterdir())] == [f"{index:06d}.png" for index in range(48)]
+    assert [path.name for path in sorted(folder.iterdir())] == [
+        f"{index:06d}.png" for index in range(48)
+    ]
     masks = np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
     assert set(np.unique(masks)) == {0, 255}
     assert np.array_equal(masks > 0, result.masks)
@@ -28,7 +30,9 @@ def test_coco_as_pycocotools_reads_it(tmp_path: Path, result: VideoResult) -> No
     assert images[3] | {"time": 0} == {
         "id": 3, "file_name": "flash/000003.jpg", "height": 90, "width": 120, "video_id": 1, "frame_id": 3, "time": 0
     }  # fmt: skip
-    assert coco.dataset["videos"] == [{"id": 1, "name": "flash.mp4", "height": 90, "width": 120, "length": 48}]
+    assert coco.dataset["videos"] == [
+        {"id": 1, "name": "flash.mp4", "height": 90, "width": 120, "length": 48}
+    ]
     for image, mask in zip(images, result.masks, strict=True):
         annotations = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]], iscrowd=False))
         assert len(annotations) == mask.any()
@@ -36,7 +40,12 @@ def test_coco_as_pycocotools_reads_it(tmp_path: Path, result: VideoResult) -> No
             assert np.array_equal(coco.annToMask(annotation), mask)
             rows, columns = np.nonzero(mask)
             assert annotation["area"] == mask.sum()
-            assert annotation["bbox"] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+            assert annotation["bbox"] == [
+                columns.min(),
+                rows.min(),
+                np.ptp(columns) + 1,
+                np.ptp(rows) + 1,
+            ]
 
 
 def test_coco_scores_it_perfect_against_itself(tmp_path: Path, result: VideoResult) -> None:

@@ -25,7 +25,9 @@ def rows_of(path: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_rows_of_masks_as_pycocotools_sees_them(tmp_path: Path, result: VideoResult, suffix: str) -> None:
+def test_rows_of_masks_as_pycocotools_sees_them(
+    tmp_path: Path, result: VideoResult, suffix: str
+) -> None:
     path = result.save(tmp_path / f"a{suffix}")
     rows = rows_of(path)
     assert [row["frame"] for row in rows] == np.flatnonzero(result.masks.any(axis=(1, 2))).tolist()
@@ -36,26 +38,39 @@ def test_rows_of_masks_as_pycocotools_sees_them(tmp_path: Path, result: VideoRes
         assert row["area"] == coco_mask.area(encoded) == mask.sum()
         assert row["bbox"] == coco_mask.toBbox(encoded).tolist()
         assert row["time"] == pytest.approx(result.timestamps[row["frame"]], abs=1e-6)
-        assert row["score"] == pytest.approx(float(result.frame(row["frame"]).probability[mask].mean()), abs=1e-4)
-        assert (row["category_id"], row["category"], row["source"]) == (1, "sounding object", str(result.path))
+        assert row["score"] == pytest.approx(
+            float(result.frame(row["frame"]).probability[mask].mean()), abs=1e-4
+        )
+        assert (row["category_id"], row["category"], row["source"]) == (
+            1,
+            "sounding object",
+            str(result.path),
+        )
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
-def test_rows_of_classes_are_the_same_in_both_formats(tmp_path: Path, video: Path, result: VideoResult) -> None:
+def test_rows_of_classes_are_the_same_in_both_formats(
+    tmp_path: Path, video: Path, result: VideoResult
+) -> None:
     classes = np.zeros((8, 48, 64), np.uint8)
     classes[:, :24], classes[:, 24:] = 1, 2
     known = replace(result, key_classes=classes, class_names=("silence", "dog", "cat\udce9"))
     targets = {"jsonl": tmp_path / "a.jsonl", "parquet": tmp_path / "a.parquet"}
     write_outputs([known], video, targets)
     lines, table = map(rows_of, targets.values())
-    assert {(row["category_id"], row["category"]) for row in lines} == {(1, "dog"), (2, "cat\\udce9")}
+    assert {(row["category_id"], row["category"]) for row in lines} == {
+        (1, "dog"),
+        (2, "cat\\udce9"),
+    }
     assert [{**row, "score": pytest.approx(row["score"])} for row in lines] == table
     one = next(row for row in lines if row["category_id"] == 2)
     decoded = coco_mask.decode({"size": [HEIGHT, WIDTH], "counts": one["counts"]})
     assert np.array_equal(decoded, known.frame(one["frame"]).classes == 2)
 
 
-def test_a_video_without_a_mask_has_a_table_without_rows(tmp_path: Path, result: VideoResult) -> None:
+def test_a_video_without_a_mask_has_a_table_without_rows(
+    tmp_path: Path, result: VideoResult
+) -> None:
     silent = result.with_threshold(1.0)
     assert rows_of(silent.save(tmp_path / "a.jsonl")) == []
     table = pyarrow.parquet.read_table(silent.save(tmp_path / "a.parquet"))
@@ -77,7 +92,9 @@ def test_parquet_without_pyarrow_names_the_extra(
 ) -> None:
     monkeypatch.setattr(rows_module, "find_spec", lambda name: None)
     monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: pytest.fail("loaded"))
-    with pytest.raises(UserError, match=r"Parquet needs pyarrow: pip install 'ecmvae\[parquet\]', or use --jsonl"):
+    with pytest.raises(
+        UserError, match=r"Parquet needs pyarrow: pip install 'ecmvae\[parquet\]', or use --jsonl"
+    ):
         result.save(tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"Parquet needs pyarrow"):
         predict([str(video)], out=tmp_path / "out", parquet=True)

@@ -28,8 +28,12 @@ def _() -> None:
     points = np.array(list(case["points"].values()))
     model = PrincipalComponents(1).fit(points)
     sign = np.sign(model.estimator.components_[0, 0])
-    np.testing.assert_allclose(sign * model.encode(points)[:, 0], [-0.63, -0.39, 0.09, 0.41, 0.53], atol=0.005)
-    np.testing.assert_allclose(model.decode(model.encode(points)), case["printed_decoded"], atol=0.005)
+    np.testing.assert_allclose(
+        sign * model.encode(points)[:, 0], [-0.63, -0.39, 0.09, 0.41, 0.53], atol=0.005
+    )
+    np.testing.assert_allclose(
+        model.decode(model.encode(points)), case["printed_decoded"], atol=0.005
+    )
 
 
 @row(94, "004", "a linear autoencoder finds PCA's subspace", "vae/linear.py")
@@ -83,14 +87,25 @@ def _() -> None:
 def _() -> None:
     p, q = double([0.7, 0.2, 0.1]), double([0.1, 0.3, 0.6])
     mixture = (p + q) / 2
-    expected = 0.5 * stats.entropy(p.numpy(), mixture.numpy()) + 0.5 * stats.entropy(q.numpy(), mixture.numpy())
-    assert discrete_js(p, q).item() == discrete_js(q, p).item() == pytest.approx(expected, abs=1e-12)
-    assert discrete_js(double([1.0, 0.0]), double([0.0, 1.0])).item() == pytest.approx(math.log(2), abs=1e-12)
+    expected = 0.5 * stats.entropy(p.numpy(), mixture.numpy()) + 0.5 * stats.entropy(
+        q.numpy(), mixture.numpy()
+    )
+    assert (
+        discrete_js(p, q).item() == discrete_js(q, p).item() == pytest.approx(expected, abs=1e-12)
+    )
+    assert discrete_js(double([1.0, 0.0]), double([0.0, 1.0])).item() == pytest.approx(
+        math.log(2), abs=1e-12
+    )
     far = [DiagonalGaussian(double([m]), double([0.0])) for m in (0.0, 40.0)]
     assert far[0].js(far[1], 50).item() == pytest.approx(math.log(2), abs=1e-9)
 
 
-@row(102, "004", "traits of VAEs: sampling yes, quality no, coverage ?, latents yes, likelihood no", "vae/metrics.py")
+@row(
+    102,
+    "004",
+    "traits of VAEs: sampling yes, quality no, coverage ?, latents yes, likelihood no",
+    "vae/metrics.py",
+)
 def _() -> None:
     page = (ROOT / "docs" / "vae.md").read_text()
     assert "GANs" in page
@@ -98,11 +113,17 @@ def _() -> None:
     with torch.no_grad():
         samples = vae(8).sample(297, torch.Generator().manual_seed(0)).flatten(1)
     real, train = digits().test_images.flatten(1), digits().train_images.flatten(1)
-    moments = [(each.double().mean(0), torch.cov(each.double().T)) for each in (real, samples, train)]
+    moments = [
+        (each.double().mean(0), torch.cov(each.double().T)) for each in (real, samples, train)
+    ]
     distance = [frechet_distance(*moments[0], *each).item() for each in moments[1:]]
-    assert distance[0] > 2 * distance[1]  # quality: samples are further from test digits than training digits are
+    assert (
+        distance[0] > 2 * distance[1]
+    )  # quality: samples are further from test digits than training digits are
     report = bound_report(vae(8), digits().test_images, num_samples=20)
-    assert report["negative_iwae_20"] != pytest.approx(report["negative_elbo"], abs=0.1)  # a bound, no likelihood
+    assert report["negative_iwae_20"] != pytest.approx(
+        report["negative_elbo"], abs=0.1
+    )  # a bound, no likelihood
 
 
 @row(103, "004", "the extreme case: a decoder that memorised its data", "vae/outliers.py")
@@ -111,7 +132,9 @@ def _() -> None:
     settings = ModelSettings(name="vae", hidden=64, latent_dim=4, beta=0.05)
     model = trained(settings, 200, ten)
     with torch.no_grad():
-        copies = decode(model, model.encode(ten).rsample(10, torch.Generator().manual_seed(0)).flatten(0, 1))
+        copies = decode(
+            model, model.encode(ten).rsample(10, torch.Generator().manual_seed(0)).flatten(0, 1)
+        )
     check = memorisation_check(copies, ten, digits().test_images)
     assert check.nearer_share > 0.99
     assert check.sample_distance < 0.5 * check.test_distance

@@ -45,7 +45,9 @@ def drawn() -> tuple[Tensor, dict[str, Tensor]]:
     """800 faces, and their binary attributes; the last 200 are held out."""
     looks = [sample_face(0, number) for number in range(800)]
     images = np.stack([draw_face(look, variation, SIZE) for look, variation in looks])
-    flags = {name: torch.tensor([look.flags[name] for look, _ in looks]) for name in looks[0][0].flags}
+    flags = {
+        name: torch.tensor([look.flags[name] for look, _ in looks]) for name in looks[0][0].flags
+    }
     return torch.from_numpy(images).movedim(-1, 1).float() / 255, flags
 
 
@@ -71,17 +73,22 @@ def recognised(attribute: str, images: Tensor) -> float:
 
 @row(5, "000", "ten new looks, drawn", "data/faces/draw.py")
 def _() -> None:
-    names = {key: list(value) for key, value in known("seed_tables")["naive_bayes"]["counts"].items()}
+    names = {
+        key: list(value) for key, value in known("seed_tables")["naive_bayes"]["counts"].items()
+    }
     looks = naive_bayes().sample(10, np.random.default_rng(0))[0]
     order = ("topType", "hairColor", "clothingColor", "accessoriesType", "clothingType")
     pictures = []
     for values in looks:
         hair, colour, cloth, glasses, top = (
-            names[feature][value].replace("Grey", "Gray") for feature, value in zip(order, values, strict=True)
+            names[feature][value].replace("Grey", "Gray")
+            for feature, value in zip(order, values, strict=True)
         )
         look = Look(hair=hair, hair_color=colour, clothes_color=cloth, accessories=glasses, top=top)
         pictures.append(torch.from_numpy(draw_face(look, size=32).copy()))
-    assert len({picture.numpy().tobytes() for picture in pictures}) == len({tuple(values) for values in looks})
+    assert len({picture.numpy().tobytes() for picture in pictures}) == len(
+        {tuple(values) for values in looks}
+    )
     assert all(naive_bayes().log_prob(looks) > -np.inf)
 
 
@@ -99,14 +106,18 @@ def _() -> None:
     turns = [draw_face(Look(turn=t), size=64).astype(float) for t in (-1.0, 0.0, 1.0)]
     rows = np.abs(smiles[0] - smiles[2]).sum((1, 2))
     assert rows[:30].sum() == rows[50:].sum() == 0  # the mouth alone
-    assert np.abs(turns[0] - turns[2][:, ::-1]).mean() < 0.2 * np.abs(turns[0] - turns[2]).mean()  # mirrored
+    assert (
+        np.abs(turns[0] - turns[2][:, ::-1]).mean() < 0.2 * np.abs(turns[0] - turns[2]).mean()
+    )  # mirrored
 
 
 @row(46, "001", "editing one factor of a picture and no other", "vae/latent_space.py")
 def _() -> None:
     test = drawn()[0][600:]
     off, on = (moved("Wearing_Hat", test, s) for s in (-0.5, 1.5))
-    above, below = ((on - off).abs()[:, :, part].mean().item() for part in (slice(0, 10), slice(14, None)))
+    above, below = (
+        (on - off).abs()[:, :, part].mean().item() for part in (slice(0, 10), slice(14, None))
+    )
     assert above > 2 * below  # the hat is above, shirt and mouth below stay
 
 
@@ -115,7 +126,12 @@ def _() -> None:
     factors = torch.stack([torch.randint(0, 4, (600,)) for _ in range(3)], 1)
     straight = factors.float() + 0.05 * torch.randn(600, 3)
     turned = straight @ torch.linalg.qr(torch.randn(3, 3)).Q
-    assert mutual_information_gap(straight, factors) > 0.8 > 0.4 > mutual_information_gap(turned, factors)
+    assert (
+        mutual_information_gap(straight, factors)
+        > 0.8
+        > 0.4
+        > mutual_information_gap(turned, factors)
+    )
     assert beta_vae_score(straight, factors) > 0.95
 
 
@@ -127,26 +143,43 @@ def _() -> None:
     np.testing.assert_allclose((joint / joint.sum(0)).numpy(), case["responsibilities"], atol=1e-12)
 
 
-@row(60, "003", "the ELBO's curves: theta moves between them, phi along one", "vae/lecture_plots.py")
+@row(
+    60, "003", "the ELBO's curves: theta moves between them, phi along one", "vae/lecture_plots.py"
+)
 def _() -> None:
     toy, phi = OneWeightModel(), torch.linspace(0.3, 2.6, 200, dtype=torch.float64)
     path = elbo_figure(figure()[1], toy)
-    assert [value for _, value in path] == sorted(value for _, value in path)  # every step raises the bound
+    assert [value for _, value in path] == sorted(
+        value for _, value in path
+    )  # every step raises the bound
     for start, _ in path[::2]:
         bound = toy.elbo(phi, toy.posterior(start))
         assert (bound <= toy.log_likelihood(phi) + 1e-12).all()
         here = double([start])
-        assert toy.elbo(here, toy.posterior(start)).item() == pytest.approx(toy.log_likelihood(here).item(), abs=1e-12)
+        assert toy.elbo(here, toy.posterior(start)).item() == pytest.approx(
+            toy.log_likelihood(here).item(), abs=1e-12
+        )
     normal = stats.norm(0, np.sqrt(1.3**2 + toy.variance))
-    assert toy.log_likelihood(double([1.3])).item() == pytest.approx(normal.logpdf(toy.observed), abs=1e-12)
+    assert toy.log_likelihood(double([1.3])).item() == pytest.approx(
+        normal.logpdf(toy.observed), abs=1e-12
+    )
 
 
-@row(65, "003", "an image embedding of about 1,000 numbers from a trained network", "visual/features.py")
+@row(
+    65,
+    "003",
+    "an image embedding of about 1,000 numbers from a trained network",
+    "visual/features.py",
+)
 def _() -> None:
     from ecmvae.visual.features import PictureFeatures
 
     network = PictureFeatures(size=64)
-    looks = [Look(turn=0.0), Look(turn=0.1), Look(hair="LongHairCurly", hair_color="Blonde", skin="DarkBrown")]
+    looks = [
+        Look(turn=0.0),
+        Look(turn=0.1),
+        Look(hair="LongHairCurly", hair_color="Blonde", skin="DarkBrown"),
+    ]
     pictures = torch.stack([torch.from_numpy(draw_face(look, size=64).copy()) for look in looks])
     numbers = network(pictures.movedim(-1, 1).float() / 255)
     assert numbers.shape == (3, 1280)
@@ -154,7 +187,12 @@ def _() -> None:
     assert near < far
 
 
-@row(73, "003", "black dots are z_mean, blue dots are samples, with what they decode to", "vae/lecture_plots.py")
+@row(
+    73,
+    "003",
+    "black dots are z_mean, blue dots are samples, with what they decode to",
+    "vae/lecture_plots.py",
+)
 def _() -> None:
     means = codes_of(vae(), {"x": digits().test_images})
     samples = torch.randn(12, 2, generator=torch.Generator().manual_seed(0))
@@ -163,7 +201,9 @@ def _() -> None:
     np.testing.assert_allclose(black.get_offsets(), means.numpy(), atol=1e-6)
     np.testing.assert_allclose(blue.get_offsets(), samples.numpy(), atol=1e-6)
     cells = drawn_figure.axes[1].child_axes
-    np.testing.assert_allclose(cells[5].images[0].get_array(), decode(vae(), samples)[5, 0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        cells[5].images[0].get_array(), decode(vae(), samples)[5, 0].numpy(), atol=1e-6
+    )
     uniform = uniformity_p_values(torch.randn(500, 10))
     assert stats.kstest(uniform.numpy(), "uniform").pvalue > 0.001
 
@@ -194,7 +234,8 @@ def _() -> None:
     with torch.no_grad():
         new = model().sample(6, torch.Generator().manual_seed(1))
     canvas = labelled_canvas(
-        torch.stack([test[:6], model().reconstruct(test[:6]).detach(), new]), ("real", "rec.", "new")
+        torch.stack([test[:6], model().reconstruct(test[:6]).detach(), new]),
+        ("real", "rec.", "new"),
     )
     assert canvas.shape[0] == 3
 
@@ -231,7 +272,9 @@ def of_tissue() -> VAE:
     return gaussian(tissue(800, size=24, seed=0)[0], 8, 15)
 
 
-@row(18, "000", "class activity: healthy tissue and tumour, and where it is", "data/drawn_scenes.py")
+@row(
+    18, "000", "class activity: healthy tissue and tumour, and where it is", "data/drawn_scenes.py"
+)
 def _() -> None:
     healthy, _ = tissue(100, size=24, seed=1)
     ill, masks = tissue(100, size=24, lesions=True, seed=2)
@@ -254,12 +297,16 @@ def of_roads() -> VAE:
 def _() -> None:
     with torch.no_grad():
         codes = codes_of(of_roads(), {"x": roads(600, size=24, seed=0)[0]})
-        z = fit_gaussian_mixture(codes, components=3).sample(50, torch.empty(0), torch.Generator().manual_seed(0))
+        z = fit_gaussian_mixture(codes, components=3).sample(
+            50, torch.empty(0), torch.Generator().manual_seed(0)
+        )
         new = decode(of_roads(), z)
     ordinary = roads(100, size=24, seed=1)[0]
     fog = outlier_scores(of_roads(), roads(50, size=24, unusual="fog", seed=2)[0])
     assert outlier_scores(of_roads(), new).median() < fog.median()
-    scores = outlier_scores(of_roads(), torch.cat([ordinary, roads(100, size=24, unusual="obstacle", seed=2)[0]]))
+    scores = outlier_scores(
+        of_roads(), torch.cat([ordinary, roads(100, size=24, unusual="obstacle", seed=2)[0]])
+    )
     assert auroc(scores, torch.arange(200) >= 100) > 0.7
 
 
@@ -268,7 +315,9 @@ def _() -> None:
     ordinary, fog = roads(100, size=24, seed=1)[0], roads(100, size=24, unusual="fog", seed=2)[0]
     scores = outlier_scores(of_roads(), torch.cat([ordinary, fog]))
     assert auroc(scores, torch.arange(200) >= 100) > 0.95
-    more = torch.cat([roads(500, size=24, seed=0)[0], roads(100, size=24, unusual="fog", seed=3)[0]])
+    more = torch.cat(
+        [roads(500, size=24, seed=0)[0], roads(100, size=24, unusual="fog", seed=3)[0]]
+    )
     taught = gaussian(more, 12, 10)
     assert outlier_scores(taught, fog).mean() < outlier_scores(of_roads(), fog).mean()
 
@@ -280,16 +329,25 @@ def _() -> None:
     plain = gaussian(images, 8, 8)
     weights = rarity_weights(codes_of(plain, {"x": images}))
     assert weights.mean().item() == pytest.approx(1.0, abs=1e-4)
-    chosen = torch.multinomial(weights, 600, replacement=True, generator=torch.Generator().manual_seed(0))
+    chosen = torch.multinomial(
+        weights, 600, replacement=True, generator=torch.Generator().manual_seed(0)
+    )
     assert rare[chosen].float().mean() > 2 * rare.float().mean()
     debiased = gaussian(images[chosen], 8, 8)
     assert outlier_scores(debiased, fog[20:]).mean() < outlier_scores(plain, fog[20:]).mean()
 
 
-@row(32, "001", "multivariate normal with a full covariance matrix and its determinant", "vae/multivariate.py")
+@row(
+    32,
+    "001",
+    "multivariate normal with a full covariance matrix and its determinant",
+    "vae/multivariate.py",
+)
 def _() -> None:
     for case in known("kl_gaussian")["full_cov"]:
-        first, second = (MultivariateGaussian(double(case[f"m{i}"]), double(case[f"S{i}"])) for i in (1, 2))
+        first, second = (
+            MultivariateGaussian(double(case[f"m{i}"]), double(case[f"S{i}"])) for i in (1, 2)
+        )
         assert first.kl(second).item() == pytest.approx(case["kl"], abs=1e-8)
         x = torch.randn(5, len(first.mean), dtype=torch.float64)
         exact = stats.multivariate_normal(case["m1"], case["S1"])
@@ -297,17 +355,26 @@ def _() -> None:
         assert first.determinant.item() == pytest.approx(np.linalg.det(case["S1"]), rel=1e-9)
 
 
-@row(71, "003", "a covariance matrix is symmetric; variances on its diagonal", "vae/multivariate.py")
+@row(
+    71, "003", "a covariance matrix is symmetric; variances on its diagonal", "vae/multivariate.py"
+)
 def _() -> None:
     x = torch.randn(400, 3, dtype=torch.float64) @ torch.randn(3, 3, dtype=torch.float64)
     fitted = MultivariateGaussian.fit(x)
-    np.testing.assert_allclose(fitted.covariance.numpy(), np.cov(x.numpy().T, bias=True), atol=1e-12)
+    np.testing.assert_allclose(
+        fitted.covariance.numpy(), np.cov(x.numpy().T, bias=True), atol=1e-12
+    )
     torch.testing.assert_close(fitted.covariance, fitted.covariance.T)
     with pytest.raises(ValueError, match="symmetric"):
         MultivariateGaussian(torch.zeros(2), torch.tensor([[1.0, 0.5], [0.1, 1.0]]))
 
 
-@row(58, "003", "f is a deep network: an infinite mixture, trained by its likelihood", "vae/ancestral.py")
+@row(
+    58,
+    "003",
+    "f is a deep network: an infinite mixture, trained by its likelihood",
+    "vae/ancestral.py",
+)
 def _() -> None:
     torch.manual_seed(0)
     angle = 3.0 * torch.rand(200, 1)

@@ -42,30 +42,45 @@ def counts() -> dict[str, dict[str, int]]:
 
 def faces(smoothing: float = 0.0) -> NaiveBayes:
     """Naive Bayes of 50 faces with the printed counts."""
-    table = np.stack([np.repeat(np.arange(len(each)), list(each.values())) for each in counts().values()], 1)
-    return NaiveBayes(smoothing=smoothing).fit(table, categories=[len(each) for each in counts().values()])
+    table = np.stack(
+        [np.repeat(np.arange(len(each)), list(each.values())) for each in counts().values()], 1
+    )
+    return NaiveBayes(smoothing=smoothing).fit(
+        table, categories=[len(each) for each in counts().values()]
+    )
 
 
 def indices(values: tuple[str, ...]) -> list[list[int]]:
     """One row of the table."""
-    return [[list(each).index(value) for each, value in zip(counts().values(), values, strict=True)]]
+    return [
+        [list(each).index(value) for each, value in zip(counts().values(), values, strict=True)]
+    ]
 
 
 @row(1, "000", "generative p(x), discriminative p(y|x), joined by Bayes' rule", "vae/classic.py")
 def _() -> None:
-    x, y = (digits().train_images[:, 0] > 0.5).long().flatten(1).numpy(), digits().train_labels.numpy()
+    x, y = (
+        (digits().train_images[:, 0] > 0.5).long().flatten(1).numpy(),
+        digits().train_labels.numpy(),
+    )
     model = NaiveBayes(smoothing=1.0).fit(x, categories=[2] * 64, labels=y)
     test = (digits().test_images[:, 0] > 0.5).long().flatten(1).numpy()
     joint = np.exp(model.joint_log_prob(test))
-    np.testing.assert_allclose(model.posterior(test), joint / joint.sum(1, keepdims=True), rtol=1e-9)
-    assert (model.posterior(test).argmax(1) == digits().test_labels.numpy()).mean() > 0.8  # a generative classifier
+    np.testing.assert_allclose(
+        model.posterior(test), joint / joint.sum(1, keepdims=True), rtol=1e-9
+    )
+    assert (
+        model.posterior(test).argmax(1) == digits().test_labels.numpy()
+    ).mean() > 0.8  # a generative classifier
 
 
 @row(2, "000", "7 x 6 x 3 x 4 x 8 = 4,032 combinations", "vae/classic.py")
 def _() -> None:
     tables = faces().tables
     assert math.prod(table.shape[1] for table in tables) == 4032
-    assert math.prod(int((table > 0).sum()) for table in tables) == 3024  # a bun and black clothes were never seen
+    assert (
+        math.prod(int((table > 0).sum()) for table in tables) == 3024
+    )  # a bun and black clothes were never seen
 
 
 @row(3, "000", "theta = n / N: 23 of 50 have long straight hair", "vae/classic.py")
@@ -90,13 +105,17 @@ def _() -> None:
         assert (seen <= np.array(list(counts()[feature].values()))).all()  # ten of the fifty
     model = NaiveBayes().fit(table, categories=[len(each) for each in counts().values()])
     # By hand: 5 of 10 long and straight, 2 red, 8 white, 7 round, 5 scoop neck.
-    assert math.exp(model.log_prob(indices(EXAMPLE))[0]) == pytest.approx(0.5 * 0.2 * 0.8 * 0.7 * 0.5, abs=1e-12)
+    assert math.exp(model.log_prob(indices(EXAMPLE))[0]) == pytest.approx(
+        0.5 * 0.2 * 0.8 * 0.7 * 0.5, abs=1e-12
+    )
     assert np.isfinite(faces().log_prob(table)).all()
 
 
 @row(7, "000", "256^1024 pictures of 32 x 32 grey pixels", "vae/metrics.py")
 def _() -> None:
-    assert 1024 * math.log10(256) == pytest.approx(known("seed_tables")["log10_256_pow_1024"], abs=1e-9)
+    assert 1024 * math.log10(256) == pytest.approx(
+        known("seed_tables")["log10_256_pow_1024"], abs=1e-9
+    )
     assert len(str(256**1024)) == 2467
 
 
@@ -115,11 +134,16 @@ def _() -> None:
 
 
 not_here(
-    9, "000", "pictures of published GANs", "no GAN is part of this library; the slide shows other people's results"
+    9,
+    "000",
+    "pictures of published GANs",
+    "no GAN is part of this library; the slide shows other people's results",
 )
 
 
-@row(10, "000", "two rules: samples look like the data, and are not copies of it", "vae/outliers.py")
+@row(
+    10, "000", "two rules: samples look like the data, and are not copies of it", "vae/outliers.py"
+)
 def _() -> None:
     train, test = digits().train_images, digits().test_images
     with torch.no_grad():
@@ -142,7 +166,11 @@ def _() -> None:
 
 @row(12, "000", "layers 784-256-10-256-784", "vae/fully_connected.py")
 def _() -> None:
-    widths = [layer.out_features for layer in mlp_autoencoder().modules() if isinstance(layer, torch.nn.Linear)]
+    widths = [
+        layer.out_features
+        for layer in mlp_autoencoder().modules()
+        if isinstance(layer, torch.nn.Linear)
+    ]
     assert widths == [256, 10, 256, 784]
 
 
@@ -160,7 +188,9 @@ def _() -> None:
     images = decode(autoencoder(), box_samples(codes, 18, torch.Generator().manual_seed(0)))
     assert images.shape == (18, 1, 8, 8)
     assert images.std(0).mean() > 0.05  # not one picture 18 times
-    assert torch.cdist(images.flatten(1), digits().train_images.flatten(1)).min() > 0.1  # and no copies
+    assert (
+        torch.cdist(images.flatten(1), digits().train_images.flatten(1)).min() > 0.1
+    )  # and no copies
 
 
 @row(15, "000", "a regular latent space: near codes decode to near pictures", "vae/latent_space.py")
@@ -169,7 +199,11 @@ def _() -> None:
     for model in (autoencoder(), vae()):
         codes = codes_of(model, {"x": digits().train_images})
         step = 0.1 * float(codes.std(0).mean())
-        changes.append(roughness(lambda z, m=model: decode(m, z), codes, step, torch.Generator().manual_seed(0)))
+        changes.append(
+            roughness(
+                lambda z, m=model: decode(m, z), codes, step, torch.Generator().manual_seed(0)
+            )
+        )
     assert changes[1] < changes[0]
 
 
@@ -178,11 +212,18 @@ def _() -> None:
     assert compression_ratio((1, 32, 32), 2) == 512
 
 
-@row(17, "000", "the codes are features: pre-training without labels, then a classifier", "vae/zoo.py")
+@row(
+    17,
+    "000",
+    "the codes are features: pre-training without labels, then a classifier",
+    "vae/zoo.py",
+)
 def _() -> None:
     few, test = slice(0, 60), digits().test_images  # six labels a class
     codes = codes_of(vae(8), {"x": digits().train_images[few]})
-    found = recall_at_k(codes_of(vae(8), {"x": test}), digits().test_labels, codes, digits().train_labels[few])
+    found = recall_at_k(
+        codes_of(vae(8), {"x": test}), digits().test_labels, codes, digits().train_labels[few]
+    )
     assert found > 5 * 0.1
 
 
@@ -205,7 +246,9 @@ def _() -> None:
 @row(21, "000", "the notebook of generative models, AE and VAE", "docs/notebooks/lecture_000.ipynb")
 def _() -> None:
     text = (ROOT / "docs" / "notebooks" / "lecture_000.ipynb").read_text()
-    assert all(word in text for word in ("NaiveBayes", "autoencoder", "VAE"))  # tests/test_notebooks.py runs it
+    assert all(
+        word in text for word in ("NaiveBayes", "autoencoder", "VAE")
+    )  # tests/test_notebooks.py runs it
 
 
 @row(22, "000", "the VAE 784-256-(10, 10)-256-784 has 410,404 parameters", "vae/fully_connected.py")
@@ -223,12 +266,19 @@ def _() -> None:
     torch.testing.assert_close(drawn.std(0), (0.5 * logvar).exp(), rtol=0.02, atol=0)
 
 
-@row(24, "000", "KL = -1/2 sum(1 + log s^2 - mu^2 - s^2); the second line lacks the minus", "vae/gaussian.py")
+@row(
+    24,
+    "000",
+    "KL = -1/2 sum(1 + log s^2 - mu^2 - s^2); the second line lacks the minus",
+    "vae/gaussian.py",
+)
 def _() -> None:
     for case in known("kl_gaussian")["hand_to_standard_normal"]:
         mean, logvar = double(case["mu"]), double(case["logvar"])
         assert DiagonalGaussian(mean, logvar).kl().item() == pytest.approx(case["kl"], abs=1e-10)
-        printed = 0.5 * (1 + logvar - mean**2 - logvar.exp()).sum().item()  # without the minus: never above 0
+        printed = (
+            0.5 * (1 + logvar - mean**2 - logvar.exp()).sum().item()
+        )  # without the minus: never above 0
         assert printed == pytest.approx(-case["kl"], abs=1e-10)
 
 
@@ -237,14 +287,19 @@ def _() -> None:
     x = digits().test_images[:20]
     with torch.no_grad():
         output = vae()(x, "mean")
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(output.parameters, x, reduction="sum") / 20
+    entropy = (
+        torch.nn.functional.binary_cross_entropy_with_logits(output.parameters, x, reduction="sum")
+        / 20
+    )
     assert output.loss.item() == pytest.approx((entropy + output.kl.mean()).item(), rel=1e-5)
 
 
 @row(26, "000", "a VAE's codes lie around 0 with spread 1", "vae/vae.py")
 def _() -> None:
     with torch.no_grad():
-        codes = vae().encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        codes = (
+            vae().encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        )
     assert codes.mean(0).abs().max() < 0.3
     assert (codes.std(0) - 1).abs().max() < 0.3
     of_autoencoder = codes_of(autoencoder(), {"x": digits().train_images})
@@ -260,7 +315,9 @@ def _() -> None:
     assert auroc(scores, torch.arange(600) >= 300) > 0.99  # nearer to digits than noise is
 
 
-@row(29, "002", "sigma and mu of q(z|x) come from the encoder (the notes say decoder)", "vae/vae.py")
+@row(
+    29, "002", "sigma and mu of q(z|x) come from the encoder (the notes say decoder)", "vae/vae.py"
+)
 def _() -> None:
     model, x = mlp_vae((6,), 8, 2), torch.rand(3, 6)
     before = model.encode(x)

@@ -20,13 +20,31 @@ from ecmvae.vae.ancestral import NonlinearLatentModel, sample_chain
 from ecmvae.vae.divergences import mmjsd
 from ecmvae.vae.fully_connected import mlp_vae
 from ecmvae.vae.gaussian import DiagonalGaussian
-from ecmvae.vae.keras_same import KerasDecoder, KerasEncoder, SameConv2d, SameConvTranspose2d, keras_autoencoder
+from ecmvae.vae.keras_same import (
+    KerasDecoder,
+    KerasEncoder,
+    SameConv2d,
+    SameConvTranspose2d,
+    keras_autoencoder,
+)
 from ecmvae.vae.latent_space import attribute_direction, box_samples, morph, p_values, uniformity
 from ecmvae.vae.lecture_plots import class_p_values, code_notes
 from ecmvae.vae.plots import figure, latent_histograms
 from ecmvae.vae.zoo import ModelSettings, codes_of
 
-from .shared import ROOT, autoencoder, decode, digits, double, known, not_here, parameters, row, trained, vae
+from .shared import (
+    ROOT,
+    autoencoder,
+    decode,
+    digits,
+    double,
+    known,
+    not_here,
+    parameters,
+    row,
+    trained,
+    vae,
+)
 from .variational import LinearGaussian, wrong
 
 
@@ -35,11 +53,18 @@ def curve(z: torch.Tensor) -> torch.Tensor:
     return torch.cat([0.5 * z.sin().exp() + 0.2 * z, (2 * z).cos()], -1)
 
 
-@row(59, "003", "p(x) of a nonlinear model, by ancestral sampling and by integration", "vae/ancestral.py")
+@row(
+    59,
+    "003",
+    "p(x) of a nonlinear model, by ancestral sampling and by integration",
+    "vae/ancestral.py",
+)
 def _() -> None:
     case = known("mog_nonlinear_manifold")["nonlinear_lvm"]
     model = NonlinearLatentModel(curve, 1, case["sigma2"])
-    assert model.log_prob_by_quadrature(double(case["x"])).tolist() == pytest.approx(case["log_px"], abs=1e-8)
+    assert model.log_prob_by_quadrature(double(case["x"])).tolist() == pytest.approx(
+        case["log_px"], abs=1e-8
+    )
     tables = torch.tensor([0.2, 0.8]), [torch.tensor([[0.5, 0.5], [0.9, 0.1]])]
     drawn = sample_chain(*tables, 20_000)
     observed = np.bincount(2 * drawn[:, 0] + drawn[:, 1], minlength=4)
@@ -60,7 +85,9 @@ def _() -> None:
     model = LinearGaussian()
     q = wrong(model.posterior)
     joint = model.log_weights(q, 200_000)  # log p(x, z) / q
-    assert joint.mean().item() == pytest.approx(model.elbo(q), abs=4 * joint.std().item() / math.sqrt(200_000))
+    assert joint.mean().item() == pytest.approx(
+        model.elbo(q), abs=4 * joint.std().item() / math.sqrt(200_000)
+    )
     assert model.log_p - q.kl(model.posterior).item() == pytest.approx(model.elbo(q), abs=1e-9)
 
 
@@ -109,7 +136,10 @@ def _() -> None:
     transposed.weight.data = conv.weight.data
     for layer in (conv, transposed):
         layer.bias.data.zero_()
-    x, y = torch.randn(1, 2, 8, 8, dtype=torch.float64), torch.randn(1, 3, 4, 4, dtype=torch.float64)
+    x, y = (
+        torch.randn(1, 2, 8, 8, dtype=torch.float64),
+        torch.randn(1, 3, 4, 4, dtype=torch.float64),
+    )
     torch.testing.assert_close((conv(x) * y).sum(), (x * transposed(y)).sum())  # the adjoint
     assert not torch.allclose(transposed(y), F.interpolate(y, scale_factor=2)[:, :2])
 
@@ -120,10 +150,18 @@ def _() -> None:
     assert "epochs: 5" in recipe
     assert "batch_size: 100" in recipe
     codes = codes_of(autoencoder(), {"x": digits().train_images})
-    plain = code_notes(codes, digits().train_labels, box_samples(codes, 1000, torch.Generator().manual_seed(0)))
+    plain = code_notes(
+        codes, digits().train_labels, box_samples(codes, 1000, torch.Generator().manual_seed(0))
+    )
     with torch.no_grad():
-        drawn = vae().encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
-    regular = code_notes(drawn, digits().train_labels, torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)))
+        drawn = (
+            vae().encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        )
+    regular = code_notes(
+        drawn,
+        digits().train_labels,
+        torch.randn(1000, 2, generator=torch.Generator().manual_seed(0)),
+    )
     assert plain.area_ratio > 2
     assert plain.extent > 2 * regular.extent
     assert plain.offset > regular.offset
@@ -140,7 +178,9 @@ def _() -> None:
 
 @row(72, "003", "sigma = exp(log-variance / 2)", "vae/gaussian.py")
 def _() -> None:
-    assert DiagonalGaussian(torch.zeros(1), torch.tensor([2 * math.log(3.0)])).std.item() == pytest.approx(3.0)
+    assert DiagonalGaussian(
+        torch.zeros(1), torch.tensor([2 * math.log(3.0)])
+    ).std.item() == pytest.approx(3.0)
 
 
 @row(77, "003", "histograms of the first 50 of 200 dimensions", "vae/plots.py")
@@ -150,10 +190,17 @@ def _() -> None:
     shown = [axis for axis in drawn.axes if axis.has_data()]
     assert len(shown) == 50
     heights = [bar.get_height() for bar in shown[49].patches]
-    np.testing.assert_allclose(heights, np.histogram(codes[:, 49], 40, (-4, 4), density=True)[0], atol=1e-6)
+    np.testing.assert_allclose(
+        heights, np.histogram(codes[:, 49], 40, (-4, 4), density=True)[0], atol=1e-6
+    )
 
 
-@row(79, "003", "z + alpha feature vector, the mean with minus the mean without", "vae/latent_space.py")
+@row(
+    79,
+    "003",
+    "z + alpha feature vector, the mean with minus the mean without",
+    "vae/latent_space.py",
+)
 def _() -> None:
     codes, labels = codes_of(vae(8), {"x": digits().train_images}), digits().train_labels
     direction = attribute_direction(codes[labels == 0], codes[labels == 1])
@@ -176,7 +223,14 @@ def _() -> None:
 def _() -> None:
     page = (ROOT / "docs" / "method.md").read_text()
     assert "2310.08303" in page
-    for term in ("kl_visual", "kl_audio", "js_shared", "orthogonality", "mutual_information", "audio_visual_matching"):
+    for term in (
+        "kl_visual",
+        "kl_audio",
+        "js_shared",
+        "orthogonality",
+        "mutual_information",
+        "audio_visual_matching",
+    ):
         assert f"`{term}`" in page
 
 
@@ -194,7 +248,9 @@ def _() -> None:
         )
         with torch.no_grad():
             bound[size, epochs] = model(digits().test_images, "mean").loss.item()
-    assert bound[30, 2] < bound[300, 2] - 1  # at equal epochs the small batch wins: it took ten times the steps
+    assert (
+        bound[30, 2] < bound[300, 2] - 1
+    )  # at equal epochs the small batch wins: it took ten times the steps
     assert bound[300, 20] < bound[300, 2] - 1
 
 
@@ -222,7 +278,9 @@ def _() -> None:
 @row(85, "003", "KL of the factorised latents: a sum over them", "vae/latents.py")
 def _() -> None:
     parts = [DiagonalGaussian(torch.randn(4, 3), torch.randn(4, 3)) for _ in range(3)]
-    joint = DiagonalGaussian(torch.cat([p.mean for p in parts], 1), torch.cat([p.logvar for p in parts], 1))
+    joint = DiagonalGaussian(
+        torch.cat([p.mean for p in parts], 1), torch.cat([p.logvar for p in parts], 1)
+    )
     torch.testing.assert_close(joint.kl(), sum(part.kl() for part in parts))
 
 
@@ -237,14 +295,21 @@ def _() -> None:
         )
 
 
-@row(87, "003", "mutual information between the codes is maximised, by a lower bound", "losses/latent.py")
+@row(
+    87,
+    "003",
+    "mutual information between the codes is maximised, by a lower bound",
+    "losses/latent.py",
+)
 def _() -> None:
     rho, count = 0.9, 40_000
     x, noise = torch.randn(2, count, 1, dtype=torch.float64)
     y = rho * x + math.sqrt(1 - rho**2) * noise
     q = DiagonalGaussian(rho * x, torch.full_like(x, math.log(1 - rho**2)))
     entropy = 0.5 * math.log(2 * math.pi * math.e)
-    assert bounds.barber_agakov(y, q, entropy).item() == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.02)
+    assert bounds.barber_agakov(y, q, entropy).item() == pytest.approx(
+        -0.5 * math.log(1 - rho**2), abs=0.02
+    )
     assert MutualInformationBound(4, 3)(torch.randn(5, 4), torch.randn(5, 4)).isfinite()
 
 
@@ -252,7 +317,10 @@ def _() -> None:
 def _() -> None:
     case = known("poe_mopoe_mmjsd")["mmjsd"]
     for each in case if isinstance(case, list) else [case]:
-        experts = [DiagonalGaussian(double(m), double(v)) for m, v in zip(each["mus"], each["logvars"], strict=True)]
+        experts = [
+            DiagonalGaussian(double(m), double(v))
+            for m, v in zip(each["mus"], each["logvars"], strict=True)
+        ]
         found = mmjsd(experts, each["weights"])
         torch.testing.assert_close(found, double(each["mmjsd_divergence"]), rtol=0, atol=1e-10)
 
@@ -287,20 +355,32 @@ not_here(
 )
 
 
-@row(92, "003", "a picture that compares masks with the truth and another model", "tools/compare.py")
+@row(
+    92, "003", "a picture that compares masks with the truth and another model", "tools/compare.py"
+)
 def _() -> None:
     page = (ROOT / "docs" / "evaluate.md").read_text()
     assert "tools/compare.py" in page  # tests/tools runs it
 
 
-@row(74, "003", "codes as p-values: the square is filled evenly, each class takes its part", "vae/lecture_plots.py")
+@row(
+    74,
+    "003",
+    "codes as p-values: the square is filled evenly, each class takes its part",
+    "vae/lecture_plots.py",
+)
 def _() -> None:
     with torch.no_grad():
-        codes = vae().encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        codes = (
+            vae().encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        )
     drawn = class_p_values(figure()[1], codes, digits().train_labels)
     points = np.concatenate([each.get_offsets() for each in drawn.collections])
     assert len(points) == 1500
     assert ((points >= 0) & (points <= 1)).all()
     assert uniformity(codes).max() < 0.2
-    assert uniformity(codes_of(autoencoder(), {"x": digits().train_images})).max() > uniformity(codes).max()
+    assert (
+        uniformity(codes_of(autoencoder(), {"x": digits().train_images})).max()
+        > uniformity(codes).max()
+    )
     torch.testing.assert_close(p_values(torch.zeros(1, 2)), torch.full((1, 2), 0.5))

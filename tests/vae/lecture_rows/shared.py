@@ -45,7 +45,9 @@ class Row:
 ROWS: dict[int, Row] = {}
 
 
-def row(number: int, document: str, claim: str, where: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+def row(
+    number: int, document: str, claim: str, where: str
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
     """Enter a check into the table."""
 
     def enter(check: Callable[[], None]) -> Callable[[], None]:
@@ -73,7 +75,9 @@ def digits() -> LabelledImages:
     return load_images("digits")
 
 
-def trained(settings: ModelSettings, epochs: int, images: Tensor | None = None, labels: Tensor | None = None) -> Any:
+def trained(
+    settings: ModelSettings, epochs: int, images: Tensor | None = None, labels: Tensor | None = None
+) -> Any:
     """A model after some epochs on digits, in eval mode; the same every time."""
     images = digits().train_images if images is None else images
     labels = digits().train_labels[: len(images)] if labels is None else labels

@@ -33,20 +33,34 @@ class LinearGaussian:
     def __init__(self, weight: float = 1.0, variance: float = 0.5) -> None:
         self.weight, self.variance = double([weight, 0.5 * weight]), variance
         self.x = double([1.2, -0.3])
-        covariance = torch.outer(self.weight, self.weight) + variance * torch.eye(2, dtype=torch.float64)
-        self.log_p = float(stats.multivariate_normal([0, 0], covariance.numpy()).logpdf(self.x.numpy()))
+        covariance = torch.outer(self.weight, self.weight) + variance * torch.eye(
+            2, dtype=torch.float64
+        )
+        self.log_p = float(
+            stats.multivariate_normal([0, 0], covariance.numpy()).logpdf(self.x.numpy())
+        )
         precision = 1 + (self.weight**2).sum() / variance
-        self.posterior = DiagonalGaussian((self.x @ self.weight / variance / precision)[None], -precision.log()[None])
+        self.posterior = DiagonalGaussian(
+            (self.x @ self.weight / variance / precision)[None], -precision.log()[None]
+        )
 
     def log_weights(self, q: DiagonalGaussian, count: int) -> torch.Tensor:
         """Log p(x, z) / q(z|x) of draws, (count,)."""
         z = q.rsample(count)
-        given = GaussianLikelihood(self.variance).log_prob((z * self.weight)[:, None], self.x[None])[:, 0]
-        return given + DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z)).log_prob(z) - q.log_prob(z)
+        given = GaussianLikelihood(self.variance).log_prob(
+            (z * self.weight)[:, None], self.x[None]
+        )[:, 0]
+        return (
+            given
+            + DiagonalGaussian(torch.zeros_like(z), torch.zeros_like(z)).log_prob(z)
+            - q.log_prob(z)
+        )
 
     def elbo(self, q: DiagonalGaussian) -> float:
         """E_q log p(x|z) - KL(q || p), by hand."""
-        error = ((self.x - q.mean * self.weight) ** 2).sum() + (self.weight**2).sum() * q.variance.sum()
+        error = ((self.x - q.mean * self.weight) ** 2).sum() + (
+            self.weight**2
+        ).sum() * q.variance.sum()
         given = -math.log(2 * math.pi * self.variance) - 0.5 * error / self.variance
         return float(bounds.elbo(given, q.kl()))
 
@@ -63,7 +77,12 @@ def _() -> None:
     np.testing.assert_allclose(found.exp().numpy(), stats.norm(0.5, 2.0).pdf(x.numpy()), atol=1e-12)
 
 
-@row(34, "001", "maximum likelihood: the product and the sum of logs have one argmax", "vae/linear.py")
+@row(
+    34,
+    "001",
+    "maximum likelihood: the product and the sum of logs have one argmax",
+    "vae/linear.py",
+)
 def _() -> None:
     x = np.array([0.2, 0.9, 0.4])
     grid = np.linspace(-1, 2, 3001)
@@ -72,10 +91,17 @@ def _() -> None:
     assert grid[density.prod(0).argmax()] == pytest.approx(x.mean(), abs=1e-3)
     case = known("ppca")
     data = double(case["X"])
-    assert ProbabilisticPCA.fit(data, 2).log_prob(data).mean().item() == pytest.approx(case["loglik_mean"], abs=1e-8)
+    assert ProbabilisticPCA.fit(data, 2).log_prob(data).mean().item() == pytest.approx(
+        case["loglik_mean"], abs=1e-8
+    )
 
 
-@row(35, "001", "KL(p || q) >= 0, 0 for equals, asymmetric, infinite where q misses p", "vae/divergences.py")
+@row(
+    35,
+    "001",
+    "KL(p || q) >= 0, 0 for equals, asymmetric, infinite where q misses p",
+    "vae/divergences.py",
+)
 def _() -> None:
     p, q = double([0.7, 0.2, 0.1]), double([0.1, 0.3, 0.6])
     assert discrete_kl(p, p).item() == 0
@@ -88,8 +114,12 @@ def _() -> None:
 def _() -> None:
     model = LinearGaussian()
     z = np.linspace(-8, 8, 4001)
-    pixels = stats.norm.pdf(model.x.numpy(), z[:, None] * model.weight.numpy(), math.sqrt(model.variance)).prod(1)
-    assert math.log(np.trapezoid(pixels * stats.norm.pdf(z), z)) == pytest.approx(model.log_p, abs=1e-9)
+    pixels = stats.norm.pdf(
+        model.x.numpy(), z[:, None] * model.weight.numpy(), math.sqrt(model.variance)
+    ).prod(1)
+    assert math.log(np.trapezoid(pixels * stats.norm.pdf(z), z)) == pytest.approx(
+        model.log_p, abs=1e-9
+    )
     estimate = bounds.iwae(model.log_weights(wrong(model.posterior), 100_000)).item()
     assert estimate == pytest.approx(model.log_p, abs=0.01)
 
@@ -117,13 +147,24 @@ def _() -> None:
     page = sigma**2 - sigma.log() - 0.5  # the demo page's
     assert sigma[ours.argmin()].item() == pytest.approx(1.0, abs=1e-3)
     assert ours.min().item() == pytest.approx(0.0, abs=1e-6)
-    assert sigma[page.argmin()].item() == pytest.approx(math.sqrt(0.5), abs=1e-3)  # not where q is the prior
+    assert sigma[page.argmin()].item() == pytest.approx(
+        math.sqrt(0.5), abs=1e-3
+    )  # not where q is the prior
 
 
-@row(40, "001", "the encoder in PyTorch: linear1, mu_layer, logvar_layer; 784-512-L", "vae/fully_connected.py")
+@row(
+    40,
+    "001",
+    "the encoder in PyTorch: linear1, mu_layer, logvar_layer; 784-512-L",
+    "vae/fully_connected.py",
+)
 def _() -> None:
     encoder = VariationalEncoder(2)
-    assert {name.split(".")[0] for name in encoder.state_dict()} == {"linear1", "mu_layer", "logvar_layer"}
+    assert {name.split(".")[0] for name in encoder.state_dict()} == {
+        "linear1",
+        "mu_layer",
+        "logvar_layer",
+    }
     assert (parameters(encoder), parameters(VariationalEncoder(20))) == (403_972, 422_440)
     z, mu, logvar = encoder(torch.rand(3, 1, 28, 28))
     assert z.shape == mu.shape == logvar.shape == (3, 2)
@@ -156,7 +197,9 @@ def _() -> None:
     drawn = vae(8).prior.sample(20_000, torch.empty(0), torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.cov(drawn.T), torch.eye(8), rtol=0, atol=0.05)
     with torch.no_grad():
-        codes = vae(8).encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        codes = (
+            vae(8).encode(digits().train_images).rsample(generator=torch.Generator().manual_seed(0))
+        )
     off = torch.corrcoef(codes.T)[~torch.eye(8, dtype=torch.bool)]
     assert off.abs().mean() < 0.2  # the KL asks it of the codes
 
@@ -214,7 +257,9 @@ def _() -> None:
     wanted = torch.arange(10).repeat_interleave(10)
     with torch.no_grad():
         drawn = model.sample(F.one_hot(wanted, 10).float(), torch.Generator().manual_seed(0))
-    nearest = recall_at_k(drawn.flatten(1), wanted, digits().test_images.flatten(1), digits().test_labels)
+    nearest = recall_at_k(
+        drawn.flatten(1), wanted, digits().test_images.flatten(1), digits().test_labels
+    )
     assert nearest > 0.8  # what was ordered is what came
 
 
@@ -242,18 +287,28 @@ def _() -> None:
 @row(56, "001", "codes as embeddings: retrieval, learning from few labels", "vae/latent_space.py")
 def _() -> None:
     data = digits()
-    queries, database = codes_of(vae(8), {"x": data.test_images}), codes_of(vae(8), {"x": data.train_images})
+    queries, database = (
+        codes_of(vae(8), {"x": data.test_images}),
+        codes_of(vae(8), {"x": data.train_images}),
+    )
     assert recall_at_k(queries, data.test_labels, database, data.train_labels) > 0.8
     assert recall_at_k(queries, data.test_labels, database, data.train_labels, 5) > 0.9
 
 
-@row(106, "004", "the decoder is a distribution: C |x - f(z)|^2 with C = 1 / (2c)", "vae/likelihoods.py")
+@row(
+    106,
+    "004",
+    "the decoder is a distribution: C |x - f(z)|^2 with C = 1 / (2c)",
+    "vae/likelihoods.py",
+)
 def _() -> None:
     case = known("latent_ops")["gaussian_nll"]
     x, mean = double([case["x"]]), double([case["f"]])
     found = -GaussianLikelihood(case["c"]).log_prob(mean, x).item()
     assert found == pytest.approx(case["value_with_constant"], abs=1e-12)
-    assert found - math.log(2 * math.pi * case["c"]) == pytest.approx(case["value_sse_over_2c"], abs=1e-12)
+    assert found - math.log(2 * math.pi * case["c"]) == pytest.approx(
+        case["value_sse_over_2c"], abs=1e-12
+    )
     network = torch.nn.Sequential(MLPEncoder(4, (8,)), GaussianHead(8, 2))
     model = VAE(network, MLPDecoder(2, (8,), (4,)), 2, likelihood=GaussianLikelihood(case["c"]))
     assert model(torch.randn(3, 4)).loss.isfinite()

@@ -7,7 +7,16 @@ from torch.distributions import MultivariateNormal
 
 from ecmvae.vae.encoders import GaussianHead, MLPEncoder
 from ecmvae.vae.likelihoods import GaussianLikelihood
-from ecmvae.vae.multimodal import DMVAE, JMVAE, MMJSD, MMVAE, MVAE, MMVAEPlus, MoPoE, SharedPrivateHead
+from ecmvae.vae.multimodal import (
+    DMVAE,
+    JMVAE,
+    MMJSD,
+    MMVAE,
+    MVAE,
+    MMVAEPlus,
+    MoPoE,
+    SharedPrivateHead,
+)
 from ecmvae.vae.vae import LabelConditioned
 
 DIMS = {"sound": 6, "sight": 4}
@@ -19,17 +28,24 @@ class World:
 
     def __init__(self):
         generator = torch.Generator().manual_seed(5)
-        self.weights = {name: 0.7 * torch.randn(dim, LATENT, generator=generator) for name, dim in DIMS.items()}
+        self.weights = {
+            name: 0.7 * torch.randn(dim, LATENT, generator=generator) for name, dim in DIMS.items()
+        }
 
     def sample(self, count):
         z = torch.randn(count, LATENT)
-        return {name: z @ w.T + VARIANCE**0.5 * torch.randn(count, len(w)) for name, w in self.weights.items()}
+        return {
+            name: z @ w.T + VARIANCE**0.5 * torch.randn(count, len(w))
+            for name, w in self.weights.items()
+        }
 
     def log_prob(self, data):
         """Exact log p of the modalities that are there, (n,)."""
         weight = torch.cat([self.weights[name] for name in data])
         covariance = weight @ weight.T + VARIANCE * torch.eye(len(weight))
-        return MultivariateNormal(torch.zeros(len(weight)), covariance).log_prob(torch.cat(list(data.values()), 1))
+        return MultivariateNormal(torch.zeros(len(weight)), covariance).log_prob(
+            torch.cat(list(data.values()), 1)
+        )
 
 
 @pytest.fixture

@@ -11,7 +11,12 @@ from ecmvae.vae.encoders import GaussianHead, MLPEncoder
 from ecmvae.vae.gaussian import DiagonalGaussian
 from ecmvae.vae.likelihoods import GaussianLikelihood
 from ecmvae.vae.multimodal import MVAE, MoPoE
-from ecmvae.vae.multimodal.coherence import CoherenceReport, coherence, conditional_coherence, joint_coherence
+from ecmvae.vae.multimodal.coherence import (
+    CoherenceReport,
+    coherence,
+    conditional_coherence,
+    joint_coherence,
+)
 from ecmvae.vae.zoo import ModelSettings, batch_for, build_vae
 
 NAMES = ["a", "b", "c"]
@@ -41,7 +46,9 @@ def copying_model(flipped=()):
             decoder.weight.fill_(-1.0 if name in flipped else 1.0)
             decoder.bias.zero_()
     encoders = {name: Copy(-9.0 if name == "a" else -4.4) for name in NAMES}
-    return MVAE(encoders, decoders, 1, likelihoods={name: GaussianLikelihood() for name in NAMES}).eval()
+    return MVAE(
+        encoders, decoders, 1, likelihoods={name: GaussianLikelihood() for name in NAMES}
+    ).eval()
 
 
 @pytest.fixture
@@ -51,7 +58,10 @@ def labellers():
 
 def test_conditional_coherence_by_hand(labellers):
     model = copying_model(flipped=["c"])
-    x, labels = torch.tensor([[2.0], [-1.0], [3.0], [-2.0]]), torch.tensor([1, 0, 1, 1])  # the last label is wrong
+    x, labels = (
+        torch.tensor([[2.0], [-1.0], [3.0], [-2.0]]),
+        torch.tensor([1, 0, 1, 1]),
+    )  # the last label is wrong
     data = {"a": x, "b": -x, "c": x}
     report = coherence(model, data, labels, labellers)
     assert len(report.conditional) == 7
@@ -96,12 +106,19 @@ def test_a_true_label_overrules_a_noisy_image(name):
     noise = torch.rand(images.test_images.shape, generator=torch.Generator().manual_seed(1))
     reads = {"label": lambda probabilities: probabilities}
     noisy = {"label": data["label"], "image": 0.5 * data["image"] + 0.5 * noise}
-    both = conditional_coherence(model, noisy, images.test_labels, reads, ["image", "label"])["label"]
+    both = conditional_coherence(model, noisy, images.test_labels, reads, ["image", "label"])[
+        "label"
+    ]
     alone = conditional_coherence(model, noisy, images.test_labels, reads, ["image"])["label"]
     assert both >= 0.95
     assert alone < 0.75
     only_noise = {"label": data["label"], "image": noise}
-    assert conditional_coherence(model, only_noise, images.test_labels, reads, ["image", "label"])["label"] >= 0.95
+    assert (
+        conditional_coherence(model, only_noise, images.test_labels, reads, ["image", "label"])[
+            "label"
+        ]
+        >= 0.95
+    )
 
 
 def test_mopoe_from_two_of_three_modalities_on_a_toy():
@@ -111,7 +128,10 @@ def test_mopoe_from_two_of_three_modalities_on_a_toy():
 
     def draw(count):
         labels = torch.randint(10, (count,), generator=generator)
-        return {n: c[labels] + 0.8 * torch.randn(count, 8, generator=generator) for n, c in centres.items()}, labels
+        return {
+            n: c[labels] + 0.8 * torch.randn(count, 8, generator=generator)
+            for n, c in centres.items()
+        }, labels
 
     def nearest(name):
         return lambda x: torch.cdist(x, centres[name]).argmin(1)
@@ -133,15 +153,33 @@ def test_mopoe_from_two_of_three_modalities_on_a_toy():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, d, y, r: conditional_coherence(m, d, y, r, []), "no modality is given: give at least one of a, b"),
-        (lambda m, d, y, r: conditional_coherence(m, d, y, r, ["d"]), "the data lacks d: it has a, b, c"),
-        (lambda m, d, y, r: conditional_coherence(m, d, y, {"d": sign}, ["a"]), "unknown modality d"),
-        (lambda m, d, y, r: conditional_coherence(m, d, y, {"a": lambda x: x[0]}, ["a"]), "labeller of a gave"),
-        (lambda m, d, y, r: conditional_coherence(m, d, y, {"a": lambda x: x[:, 0]}, ["a"]), "whole numbers"),
+        (
+            lambda m, d, y, r: conditional_coherence(m, d, y, r, []),
+            "no modality is given: give at least one of a, b",
+        ),
+        (
+            lambda m, d, y, r: conditional_coherence(m, d, y, r, ["d"]),
+            "the data lacks d: it has a, b, c",
+        ),
+        (
+            lambda m, d, y, r: conditional_coherence(m, d, y, {"d": sign}, ["a"]),
+            "unknown modality d",
+        ),
+        (
+            lambda m, d, y, r: conditional_coherence(m, d, y, {"a": lambda x: x[0]}, ["a"]),
+            "labeller of a gave",
+        ),
+        (
+            lambda m, d, y, r: conditional_coherence(m, d, y, {"a": lambda x: x[:, 0]}, ["a"]),
+            "whole numbers",
+        ),
         (lambda m, d, y, r: joint_coherence(m, {"a": sign}), "at least two"),
         (lambda m, d, y, r: joint_coherence(m, {"a": sign, "d": sign}), "unknown modality d"),
         (lambda m, d, y, r: joint_coherence(m, r, 0), "count must be at least 1, got 0"),
-        (lambda m, d, y, r: CoherenceReport(joint=1.0, conditional={}).cross_modal(2), "no subset of 2"),
+        (
+            lambda m, d, y, r: CoherenceReport(joint=1.0, conditional={}).cross_modal(2),
+            "no subset of 2",
+        ),
     ],
 )
 def test_bad_input_says_what_to_do(call, message, labellers):

@@ -71,7 +71,12 @@ def test_the_callers_data_is_left_alone_and_batches_score_as_singles(kind, make,
     copies = {name: x.clone() for name, x in data.items()}
     with torch.no_grad():
         together = model.log_likelihood(data, 20_000)
-        apart = torch.cat([model.log_likelihood({k: x[i : i + 1] for k, x in data.items()}, 20_000) for i in range(3)])
+        apart = torch.cat(
+            [
+                model.log_likelihood({k: x[i : i + 1] for k, x in data.items()}, 20_000)
+                for i in range(3)
+            ]
+        )
     assert list(data) == list(copies)
     assert all(torch.equal(data[name], copies[name]) for name in data)
     torch.testing.assert_close(together, apart, rtol=0, atol=0.3)
@@ -96,7 +101,9 @@ def test_generates_every_modality_from_any_and_from_the_prior(kind, make, world)
     model, data = make(kind).eval(), world.sample(4)
     for source in data:
         images = model.generate({source: data[source]}, list(data))
-        assert {name: image.shape for name, image in images.items()} == {name: x.shape for name, x in data.items()}
+        assert {name: image.shape for name, image in images.items()} == {
+            name: x.shape for name, x in data.items()
+        }
     assert model.sample(5)["sound"].shape == (5, 6)
 
 
@@ -119,7 +126,11 @@ def test_generate_from_two_modalities_is_nearer_to_the_truth_than_from_one(kind,
 
     def error(given, target):
         with torch.no_grad():
-            return (model.generate({n: data[n] for n in given}, [target])[target] - clean[target]).square().mean()
+            return (
+                (model.generate({n: data[n] for n in given}, [target])[target] - clean[target])
+                .square()
+                .mean()
+            )
 
     for target, other in (("sound", "sight"), ("sight", "sound")):
         assert error([target, other], target) < error([other], target)
@@ -137,7 +148,9 @@ def test_bad_input_says_what_to_do(kind, make, world):
         lambda none: model.generate(none, ["sound"]),
         lambda n: model.log_likelihood(n, 5),
     ):
-        with pytest.raises(ValueError, match="no modality is given: give at least one of sound, sight"):
+        with pytest.raises(
+            ValueError, match="no modality is given: give at least one of sound, sight"
+        ):
             call({})
     with pytest.raises(ValueError, match="one batch size"):
         model.joint({"sound": data["sound"], "sight": data["sight"][:2]})

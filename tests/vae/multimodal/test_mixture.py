@@ -42,7 +42,9 @@ def test_mopoe_known_answers(known, prior_expert, subsets, bound):
         for m, v in zip(posterior.components.mean, posterior.components.variance, strict=True)
     }
     assert found == {(round(s["mu"][0], 8), round(s["var"][0], 8)) for s in case[subsets]}
-    assert posterior.average(posterior.components.kl()).item() == pytest.approx(case[bound], abs=1e-10)
+    assert posterior.average(posterior.components.kl()).item() == pytest.approx(
+        case[bound], abs=1e-10
+    )
     sampled = torch.stack([posterior.kl(num_samples=20_000) for _ in range(3)]).mean().item()
     assert sampled < case[bound]
 
@@ -59,7 +61,9 @@ def test_mopoe_known_answers(known, prior_expert, subsets, bound):
 def test_what_generate_decodes_by_hand(kind, options, two, three):
     """Experts N(1, 1), N(4, 1/2) and N(1, 1/3): precisions 1, 2 and 3, to which a prior adds 1."""
     means, precisions, names = [1.0, 4.0, 1.0], torch.tensor([1.0, 2.0, 3.0]), ["a", "b", "c"]
-    encoders = {n: Fixed([m], [-p.log().item()]) for n, m, p in zip(names, means, precisions, strict=True)}
+    encoders = {
+        n: Fixed([m], [-p.log().item()]) for n, m, p in zip(names, means, precisions, strict=True)
+    }
     model = kind(encoders, {name: nn.Linear(1, 1).double() for name in names}, 1, **options)
     x = torch.zeros(2, 1, dtype=torch.float64)
     batch = model.prepare(dict.fromkeys(names, x), {"c": torch.tensor([False, True])})
@@ -78,11 +82,17 @@ def test_mmvae_is_the_stratified_bound_written_out(make, world, monkeypatch):
         weights = []
         for k in range(4):
             z = expert.mean + expert.std * noise[k, index]
-            density = torch.stack([e.log_prob(z) for e in experts]).logsumexp(0) - torch.log(torch.tensor(2.0))
+            density = torch.stack([e.log_prob(z) for e in experts]).logsumexp(0) - torch.log(
+                torch.tensor(2.0)
+            )
             prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
-            scores = {n: model.likelihood(n).log_prob(model.decoders[n](z), x) for n, x in data.items()}
+            scores = {
+                n: model.likelihood(n).log_prob(model.decoders[n](z), x) for n, x in data.items()
+            }
             weights.append(scores["sound"] + 2.0 * scores["sight"] + 0.5 * (prior - density))
-        total = total + 0.5 * (torch.stack(weights).logsumexp(0) - torch.log(torch.tensor(4.0))).mean()
+        total = (
+            total + 0.5 * (torch.stack(weights).logsumexp(0) - torch.log(torch.tensor(4.0))).mean()
+        )
     torch.testing.assert_close(model(data).loss, -total, rtol=1e-4, atol=1e-3)
 
 
@@ -132,7 +142,9 @@ def test_mmjsd_leaves_missing_experts_out_of_the_divergence(make, world):
     present = {"sound": torch.tensor([True, True, False, False, False])}
     kl = model(data, present).kl
     both = mmjsd([model.encoders[name](x[:2]) for name, x in data.items()])
-    torch.testing.assert_close(kl, torch.cat([both, mmjsd([model.encoders["sight"](data["sight"][2:])])]))
+    torch.testing.assert_close(
+        kl, torch.cat([both, mmjsd([model.encoders["sight"](data["sight"][2:])])])
+    )
 
 
 def test_num_samples(make):

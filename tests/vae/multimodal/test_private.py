@@ -23,14 +23,18 @@ def test_dmvae_sums_the_joint_and_the_single_bounds(make, world):
 
     def bound(shared, beta):
         scores = sum(
-            model.likelihood(n).log_prob(model.decoders[n](torch.cat([shared.mean, pairs[n][1].mean], 1)), x)
+            model.likelihood(n).log_prob(
+                model.decoders[n](torch.cat([shared.mean, pairs[n][1].mean], 1)), x
+            )
             for n, x in data.items()
         )
         return scores - beta * (shared.kl() + private_kl)
 
     joint = product_of_experts([shared for shared, _ in pairs.values()])
     output = model(data)
-    expected = sum(bound(shared, 2.0) for shared in [joint, *(shared for shared, _ in pairs.values())])
+    expected = sum(
+        bound(shared, 2.0) for shared in [joint, *(shared for shared, _ in pairs.values())]
+    )
     torch.testing.assert_close(output.loss, -expected.mean())
     torch.testing.assert_close(output.elbo, bound(joint, 1.0))
 
@@ -48,8 +52,12 @@ def test_mmvae_plus_written_out(make, world):
         scores = 0
         for target, x in data.items():
             other = w if target == source else model.auxiliary_mean[target].expand(4, 2)
-            scores = scores + model.likelihood(target).log_prob(model.decoders[target](torch.cat([u, other], 1)), x)
-        mixture = torch.stack([s.log_prob(u) for s, _ in pairs.values()]).logsumexp(0) - torch.log(torch.tensor(2.0))
+            scores = scores + model.likelihood(target).log_prob(
+                model.decoders[target](torch.cat([u, other], 1)), x
+            )
+        mixture = torch.stack([s.log_prob(u) for s, _ in pairs.values()]).logsumexp(0) - torch.log(
+            torch.tensor(2.0)
+        )
         prior = normal.log_prob(u).sum(1) + normal.log_prob(w).sum(1)
         total = total + 0.5 * (scores + 0.5 * (prior - mixture - private.log_prob(w)))
     torch.testing.assert_close(model(data).loss, -total.mean())

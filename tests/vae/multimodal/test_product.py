@@ -18,7 +18,9 @@ def elbo(model, data, subset, beta=1.0):
     experts = model.encode(batch)
     posterior = product_of_experts([experts[name] for name in subset])
     z = posterior.mean
-    scores = [model.likelihood(name).log_prob(model.decoders[name](z), data[name]) for name in subset]
+    scores = [
+        model.likelihood(name).log_prob(model.decoders[name](z), data[name]) for name in subset
+    ]
     return sum(scores) - beta * posterior.kl()
 
 
@@ -39,7 +41,9 @@ def test_mvae_adds_random_subsets(make, world):
     plain = model(data).loss
     model.random_subsets = 2
     extra = (plain - model(data).loss).detach()
-    possible = {s: elbo(model, data, s.split()).mean().detach() for s in ("sound", "sight", "sound sight")}
+    possible = {
+        s: elbo(model, data, s.split()).mean().detach() for s in ("sound", "sight", "sound sight")
+    }
     sums = [a + b for a in possible.values() for b in possible.values()]
     assert min((extra - s).abs().item() for s in sums) < 1e-3
 
@@ -48,7 +52,9 @@ def test_mvae_adds_random_subsets(make, world):
 def test_jmvae_pulls_the_single_encoders_to_the_joint_one(make, world):
     model, data = make(JMVAE, alpha=0.3), world.sample(4)
     posterior = model.joint_encoder(*data.values())
-    scores = sum(model.likelihood(n).log_prob(model.decoders[n](posterior.mean), x) for n, x in data.items())
+    scores = sum(
+        model.likelihood(n).log_prob(model.decoders[n](posterior.mean), x) for n, x in data.items()
+    )
     to_single = sum(posterior.kl(model.encoders[name](x)) for name, x in data.items())
     output = model(data)
     torch.testing.assert_close(output.loss, -(scores - posterior.kl() - 0.3 * to_single).mean())
@@ -57,7 +63,9 @@ def test_jmvae_pulls_the_single_encoders_to_the_joint_one(make, world):
 
 def test_jmvae_with_one_modality_uses_its_own_encoder(make, world):
     model, data = make(JMVAE), world.sample(4)
-    torch.testing.assert_close(model.joint({"sight": data["sight"]}).mean, model.encoders["sight"](data["sight"]).mean)
+    torch.testing.assert_close(
+        model.joint({"sight": data["sight"]}).mean, model.encoders["sight"](data["sight"]).mean
+    )
 
 
 def test_jmvae_refuses_to_learn_from_incomplete_samples(make, world):
