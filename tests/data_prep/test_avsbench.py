@@ -8,6 +8,7 @@ import pytest
 import torch
 from prepared import log_mel
 
+from ecmvae import cli
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.layout import read_clips
 
@@ -16,11 +17,11 @@ FOLDER = Path(__file__).parents[2] / "data_prep"
 
 @pytest.fixture(scope="module")
 def call():
-    """``call("check", folder, ...)`` gives the exit code."""
+    """``call("check", folder, ...)`` gives the exit code; "miniature" is `ecmvae data miniature`."""
     mains = {
-        name: runpy.run_path(str(FOLDER / f"{name}.py"))["main"]
-        for name in ("miniature", "avsbench", "check")
+        name: runpy.run_path(str(FOLDER / f"{name}.py"))["main"] for name in ("avsbench", "check")
     }
+    mains["miniature"] = lambda words: cli.main(["data", "miniature", *words])
     return lambda name, *words: mains[name]([str(word) for word in words])
 
 
