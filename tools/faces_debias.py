@@ -24,7 +24,7 @@ SIZE = 32
 RARE = "Wearing_Hat"
 SHARE = 0.02
 COUNT = 1500
-EPOCHS = 6
+EPOCHS = 25
 WEIGHT = 20_000.0
 
 
@@ -88,7 +88,7 @@ def _drawn(weights: Tensor) -> Tensor:
 
 def _train(path: Path, images: Tensor) -> VAE:
     torch.manual_seed(0)
-    model = face_vae(SIZE, reconstruction_weight=WEIGHT)
+    model = face_vae(SIZE, reconstruction_weight=WEIGHT, upsampling="nearest")
     settings = FitSettings(epochs=EPOCHS, batch_size=16, device="cpu")
     kept(path, model, lambda: fit(model, {"x": images.float() / 255}, settings, progress=False))
     return model.eval()

@@ -38,12 +38,11 @@ def block(numbers: dict[str, Any]) -> str:
     """Tables of every section that was measured."""
     parts = [table(numbers[name]) for name, table in TABLES.items() if name in numbers]
     commits = sorted({numbers[name]["commit"] for name in TABLES if name in numbers})
-    command = numbers["training"]["command"] if "training" in numbers else ""
-    where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`. {command}"
+    where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`."
     pictures = [
         f"![{name}](gallery/faces_{name}.png)" for name in PICTURES if _picture(name).is_file()
     ]
-    return "\n\n".join([where.strip(), *parts, *pictures])
+    return "\n\n".join([where, *parts, *pictures])
 
 
 def _picture(name: str) -> Path:
