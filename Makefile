@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint docs notebook lock sbom clean
+.PHONY: setup demo test test-notebooks lint docs notebook lock sbom clean
 
 setup: .venv/.ready
 
@@ -28,7 +28,11 @@ lint: setup
 	$(BIN)/pip-licenses --python=$(BIN)/python >/dev/null
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not gpu and not network'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not notebook and not gpu and not network'
+
+# The notebooks of the docs from top to bottom, and whether what they show is true.
+test-notebooks: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m notebook tests/test_notebooks.py
 
 notebook: setup
 	$(BIN)/python tools/run_notebook.py docs/notebooks/*.ipynb

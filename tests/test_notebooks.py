@@ -23,6 +23,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.notebook
 @pytest.mark.timeout(900)  # seconds on a free core, minutes on a busy machine
 @pytest.mark.skipif(not any(PACKAGED.glob("*/model.safetensors")), reason="no model is packaged")
 def test_a_fresh_run() -> None:
@@ -56,6 +57,7 @@ LECTURES = {
 """Number of a lecture -> what must hold after its notebook has run."""
 
 
+@pytest.mark.notebook
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", LECTURES)
 def test_a_lecture_runs(number: str) -> None:

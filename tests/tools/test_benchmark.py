@@ -21,6 +21,7 @@ def figures(out: Path, *rows: str) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_row_compares_its_variants_with_the_first(tmp_path: Path) -> None:
     found = figures(tmp_path / "out.json", "tpavi")
     explicit, ours = found["rows"]["tpavi"].values()

@@ -83,6 +83,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_named_model(
     run: Path, sources: CollageSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
