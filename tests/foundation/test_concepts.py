@@ -166,6 +166,34 @@ def test_from_the_command_line_to_a_film(
         ].sum()  # every pixel of a mask has a name
 
 
+def test_two_films_load_every_network_once(
+    name: str, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    for kind in (AST, CLIPSeg):
+
+        def counting(weights, plain=kind.from_weights, which=kind.__name__, **given) -> object:
+            loaded.append(which)
+            return plain(weights, **given)
+
+        monkeypatch.setattr(kind, "from_weights", counting)
+    other = film.with_name("other.mp4")
+    other.write_bytes(film.read_bytes())
+    words = [
+        "predict",
+        str(film),
+        str(other),
+        "--checkpoint",
+        name,
+        "--concepts",
+        "dog",
+        "--fps",
+        "1",
+    ]
+    assert main([*words, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
+    assert sorted(loaded) == ["AST", "CLIPSeg"]
+
+
 def test_other_words_look_and_listen_to_nothing_again(
     name: str, film: Path, looks: dict[str, int]
 ) -> None:
