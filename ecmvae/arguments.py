@@ -59,10 +59,8 @@ def parse(function: Function, program: str, words: Sequence[str]) -> dict[str, A
         if configs:
             _check_section_files(words)
         values = parser.parse_args(words)
-        if configs and values.get("resume") not in (
-            None,
-            "auto",
-        ):  # it goes on with the settings it was started with
+        # it goes on with the settings it was started with
+        if configs and values.get("resume") not in (None, "auto"):
             values = parser.parse_args([f"--config={_config_of(values.resume)}", *words])
     except ArgumentError as error:
         text = wrong_value(error)

@@ -149,9 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     except RuntimeError as error:
-        if (
-            type(error).__name__ != "OutOfMemoryError"
-        ):  # torch's, for a GPU; torch is not imported here
+        # torch's, for a GPU; torch is not imported here
+        if type(error).__name__ != "OutOfMemoryError":
             raise
         print(
             f"ecmvae: failed: {_one_line(error).partition('. ')[0]}: make the batch smaller",

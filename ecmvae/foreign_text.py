@@ -214,6 +214,5 @@ def _integer(text: str) -> int:
 
 
 def _without_waiting(name: str, flags: int) -> int:
-    return os.open(
-        name, flags | getattr(os, "O_NONBLOCK", 0)
-    )  # Windows has neither the flag nor named pipes in files
+    # Windows has neither the flag nor named pipes in files
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

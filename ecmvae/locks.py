@@ -75,9 +75,8 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f".{prefix}"))
     try:
         with open_locked(folder, os.O_RDONLY):
-            folder = folder.rename(
-                folder.with_name(folder.name[1:])
-            )  # only now may another process see it
+            # only now may another process see it
+            folder = folder.rename(folder.with_name(folder.name[1:]))
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -87,9 +87,8 @@ class Manifest:
     def known(self, source: Path) -> Row | None:
         """The last row of a file, if the file is still the one that the row is about."""
         row, now = self.rows.get(source_name(source)), file_stamp(source)
-        if (
-            row is None or now["bytes"] is None
-        ):  # a file that was removed after it was done stays done
+        # a file that was removed after it was done stays done
+        if row is None or now["bytes"] is None:
             return row
         return row if now.items() <= row.items() else None
 

@@ -118,9 +118,8 @@ def _pair(environment: Mapping[str, str], index_name: str, count_name: str) -> S
 def _of_slurm(environment: Mapping[str, str]) -> dict[tuple[str, ...], Shard]:
     """The shard of a task of srun, of a task of a job array, or of a task of srun within one."""
     task: Shard | None = None
-    if (
-        environment.get("SLURM_PROCID", "0") != "0" or "SLURM_NTASKS" in environment
-    ):  # else a batch script's own 0
+    # else a batch script's own 0
+    if environment.get("SLURM_PROCID", "0") != "0" or "SLURM_NTASKS" in environment:
         task = _pair(environment, "SLURM_PROCID", "SLURM_NTASKS")
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return {("SLURM_PROCID", "SLURM_NTASKS"): task} if task else {}

@@ -54,9 +54,8 @@ def read_weight_file(path: str | Path) -> dict[str, Tensor]:
             loaded: Any = load_file(file)
         else:
             with torch.serialization.safe_globals(_NUMPY_PARTS), warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # numpy's about its old name, torch's about pickles it will refuse
+                # numpy's about its old name, torch's about pickles it will refuse
+                warnings.simplefilter("ignore")
                 loaded = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"{file} is not a plain weight file: {_reason(error)}") from error

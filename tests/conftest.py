@@ -2,9 +2,8 @@
 
 import os
 
-os.environ.setdefault(
-    "CUDA_VISIBLE_DEVICES", ""
-)  # tests are the same with and without a GPU; gpu-marked ones reset it
+# tests are the same with and without a GPU; gpu-marked ones reset it
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 from jaxtyping import install_import_hook
 

@@ -25,9 +25,8 @@ class FakeHub:
     cuts: int = 1_000_000  # how often that happens
     swapped: bytes | None = None  # sent in place of a large file
     uploaded: dict[str, bytes] = field(default_factory=dict)
-    gated: dict[str, str] = field(
-        default_factory=dict
-    )  # repository -> the only token that has accepted its terms
+    # repository -> the only token that has accepted its terms
+    gated: dict[str, str] = field(default_factory=dict)
     ranges: list[str] = field(default_factory=list)  # of large files that were asked for in part
 
     def add(self, repository: str, folder: Path) -> None:

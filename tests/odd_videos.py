@@ -45,9 +45,8 @@ class OddVideo:
             picture = container.add_stream(self.codec, rate=self.rate, options=self.options)
             picture.width, picture.height = frames[0].shape[1], frames[0].shape[0]
             picture.pix_fmt = self.pixel_format
-            clock = (
-                1 / self.rate if path.suffix == ".avi" else Fraction(1, 90_000)
-            )  # AVI counts frames
+            # AVI counts frames
+            clock = 1 / self.rate if path.suffix == ".avi" else Fraction(1, 90_000)
             picture.codec_context.time_base = clock
             if self.rotation is not None:
                 picture.set_display_rotation(self.rotation)

@@ -117,9 +117,8 @@ def test_a_model_keeps_the_normalisation_it_was_trained_with(tmp_path: Path) -> 
     folder = save_model(model, tmp_path / "m", config)
     assert load_model(folder).normalisation == own
     assert initial_model(_starting(folder)).normalisation == own
-    (folder / "metadata.json").write_text(
-        '{"miou": 0.5}'
-    )  # as folders were before normalisations were saved
+    # as folders were before normalisations were saved
+    (folder / "metadata.json").write_text('{"miou": 0.5}')
     assert load_model(folder).normalisation == IMAGENET
     (folder / "metadata.json").write_text('{"normalisation": {"mean": [0.5]}}')
     with pytest.raises(UserError, match="cannot read a normalisation"):

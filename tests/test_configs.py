@@ -20,9 +20,8 @@ from ecmvae.types import AVBatch
 CONFIGS = Path(__file__).parents[1] / "configs"
 RUNS = sorted(CONFIGS.glob("*.yaml"))
 LAYERS = sorted((CONFIGS / "layers").glob("*.yaml"))
-REPRODUCE = sorted(
-    (CONFIGS / "reproduce").glob("*.yaml")
-)  # stepped by tests/training/test_recipes.py
+# stepped by tests/training/test_recipes.py
+REPRODUCE = sorted((CONFIGS / "reproduce").glob("*.yaml"))
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 
 # One clip of 64 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
@@ -41,9 +40,8 @@ def toy(*paths: Path, kept: tuple[str, ...] = ()) -> Config:
     config = load_config(paths)
     small = {name: value for name, value in TOY.items() if name not in kept}
     small["model.visual.name"] = SMALLEST.get(config.model.visual.name, config.model.visual.name)
-    if (
-        config.loss.audio_visual_matching == 0
-    ):  # that term compares the maps with the sound's 128 features
+    # that term compares the maps with the sound's 128 features
+    if config.loss.audio_visual_matching == 0:
         small["model.channels"] = 8
     return load_config(paths, small)
 
@@ -164,9 +162,8 @@ def test_an_ablation_does_what_it_says(path: Path) -> None:
     assert plain.terms.keys() - ablated.terms.keys() == GONE.get(name, set())
     assert ablated.terms.keys() - plain.terms.keys() == NEW.get(name, set())
     assert PARAMETERS.get(name, lambda trained: True)(ablated.trained)
-    if (
-        name not in PARAMETERS and name not in GONE and name not in NOT_IN_A_STEP
-    ):  # another network or formula
+    # another network or formula
+    if name not in PARAMETERS and name not in GONE and name not in NOT_IN_A_STEP:
         assert ablated.terms["total"] != plain.terms["total"]
 
 

@@ -129,11 +129,8 @@ def test_content_reaches_the_disk_before_its_name_does(
             (part / "inside").write_text("whole")
         assert done == []
     content = ["inside"] if kind == "folder" else []
-    assert done == [
-        *content,
-        part.name,
-        tmp_path.name,
-    ]  # by the temporary name, that is before the rename
+    # by the temporary name, that is before the rename
+    assert done == [*content, part.name, tmp_path.name]
 
 
 @pytest.mark.parametrize(

@@ -234,9 +234,8 @@ def test_b20_a_card_does_not_lead_out_of_its_folder(
     captured = capsys.readouterr()
     assert "leaves the model folder" in captured.err
     assert "secret" not in captured.out
-    monkeypatch.setattr(
-        find, "cache_folder", lambda: tmp_path
-    )  # the hub's cache links its files to ../../blobs
+    # the hub's cache links its files to ../../blobs
+    monkeypatch.setattr(find, "cache_folder", lambda: tmp_path)
     assert cli.main(["models", "--card", str(model_folder)]) == 0
     assert capsys.readouterr().out == "secret\n"
 
@@ -249,9 +248,8 @@ def test_ordinary_values_pass(
     assert parse(dump(value), "it") == value
     for _ in range(47):
         value = [value]
-    assert (
-        parse(dump(value), "it") == value
-    )  # 47 lists around a mapping, its list and the values: 50 deep
+    # 47 lists around a mapping, its list and the values: 50 deep
+    assert parse(dump(value), "it") == value
     with pytest.raises(UserError, match="it is not valid"):
         parse(dump([value]), "it")
 

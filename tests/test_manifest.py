@@ -52,9 +52,8 @@ def test_every_shard_knows_what_the_others_finished(path: Path, video: Path) -> 
     ]
     (path.parent / "manifest.masks.jsonl").write_text("a video's masks\n")  # is none of them
     with Manifest(path, SAME) as manifest:
-        assert (
-            manifest.known(video)["status"] == "failed"
-        )  # the last one counts, whichever file it is in
+        # the last one counts, whichever file it is in
+        assert manifest.known(video)["status"] == "failed"
         assert len(manifest_files(path)) == 3
 
 

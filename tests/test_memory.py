@@ -42,9 +42,8 @@ def resident_bytes() -> int:
 
 
 def test_holes_between_living_blocks_are_given_back() -> None:
-    blocks = [
-        bytearray(b"x" * 100_000) for _ in range(2000)
-    ]  # 200 MB, each below malloc's own limit for "large"
+    # 200 MB, each below malloc's own limit for "large"
+    blocks = [bytearray(b"x" * 100_000) for _ in range(2000)]
     kept = blocks[::20]  # malloc by itself gives back only what lies above the last living block
     del blocks
     before = resident_bytes()

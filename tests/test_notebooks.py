@@ -42,9 +42,8 @@ def test_a_fresh_run() -> None:
         assert mooing[0] > 3 * bleating[0]  # the cow's mask comes and goes with its voice
         assert bleating[1] > 3 * mooing[1]  # and so does the sheep's
     assert muted == [[0, 0], [0, 0]]
-    assert (
-        told["heard"] > 1.5 * told["silent"]
-    )  # after seconds of training: shapes that sound against shapes that do not
+    # after seconds of training: shapes that sound against shapes that do not
+    assert told["heard"] > 1.5 * told["silent"]
 
 
 LECTURES = {

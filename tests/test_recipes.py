@@ -42,9 +42,8 @@ def test_a_copy_finds_what_lies_beneath_it(tmp_path: Path) -> None:
     copy.write_text((CONFIGS / "s4_pvt.yaml").read_text())
     assert read_layers(copy) == read_layers(CONFIGS / "s4_pvt.yaml")
     (tmp_path / "layers").mkdir()
-    (tmp_path / "layers" / "s4.yaml").write_text(
-        "data: {image_size: 32}"
-    )  # nearer than the recipe's
+    # nearer than the recipe's
+    (tmp_path / "layers" / "s4.yaml").write_text("data: {image_size: 32}")
     assert load_config(copy).data.image_size == 32
 
 

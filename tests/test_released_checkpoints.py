@@ -233,9 +233,8 @@ def test_a_tpavi_file_becomes_a_model_folder_that_hears(tmp_path: Path) -> None:
     alive = {
         name: torch.full(tensor.shape, 0.01)
         for name, tensor in _tpavi("resnet50").items()
-        if not re.match(
-            r"path4\.resConfUnit1|resnet\.layer[34]_2", name
-        )  # what is dead may be missing
+        # what is dead may be missing
+        if not re.match(r"path4\.resConfUnit1|resnet\.layer[34]_2", name)
     }
     torch.save(alive, tmp_path / "S4_resnet_best.pth")
     torch.save(VGGish().state_dict(), tmp_path / "vggish.pth")

@@ -74,9 +74,8 @@ def cut_out(
     _, parts, sizes, _ = cv2.connectedComponentsWithStats(
         np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     )
-    inside = (parts == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()).astype(
-        np.uint8
-    )  # without the crumbs around it
+    # without the crumbs around it
+    inside = (parts == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
     inside = cv2.erode(cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3))), np.ones((3, 3)))
     alpha = Image.fromarray(cv2.GaussianBlur(inside * np.uint8(255), (0, 0), 1.2))
     photo.putalpha(alpha)

@@ -102,9 +102,8 @@ def main() -> None:
                     folder / f"{number}.mp4", (64, 36) if kind == "short" else (854, 480), seconds
                 )
         found: dict[tuple[float, int], list[tuple[float, float]]] = {}
-        for repeat in range(
-            given.repeats
-        ):  # in turns, so that what else runs here disturbs all alike
+        # in turns, so that what else runs here disturbs all alike
+        for repeat in range(given.repeats):
             for case in product(given.fps, given.processes):
                 out = Path(name) / f"{repeat}-{case}"
                 short, long = (run(folders[kind], out / kind, *case) for kind in folders)

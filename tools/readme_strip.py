@@ -114,9 +114,8 @@ def strip(
 def spectrogram(waveform: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """The log-mel picture of a sound, time to the right, high notes above."""
     padded = np.pad(waveform, (0, SAMPLE_RATE))
-    windows = log_mel_patches(torch.from_numpy(padded), SAMPLE_RATE, 0.96).flatten(
-        0, 2
-    )  # no gap between patches
+    # no gap between patches
+    windows = log_mel_patches(torch.from_numpy(padded), SAMPLE_RATE, 0.96).flatten(0, 2)
     levels = windows[: 100 * len(waveform) // SAMPLE_RATE].T.flip(0).numpy()
     levels = (levels - QUIETEST) / (LOUDEST - QUIETEST)
     return Image.fromarray(render.heat(levels)).resize(size, Image.Resampling.BICUBIC)

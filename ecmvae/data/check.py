@@ -148,9 +148,8 @@ def check_folder(
             )
         else:
             clips = loaded_clips(root, name, splits)
-            findings = inspect(
-                clips, workers=1
-            )  # a data set from outside may not be safe to share by threads
+            # a data set from outside may not be safe to share by threads
+            findings = inspect(clips, workers=1)
         counts = _counts(clips)
         reports[name] = {"clips": counts, "findings": [asdict(finding) for finding in findings]}
         _print(console, name, counts, findings)

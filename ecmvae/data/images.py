@@ -100,9 +100,8 @@ def sounding_masks(
     objects: UInt8[np.ndarray, "t h w"], sounding: Bool[np.ndarray, "t o"]
 ) -> Bool[np.ndarray, "t h w"]:
     """Pixels of the objects that sound: in frame t those of the objects k whose column k-1 of row t is True."""
-    table = np.concatenate(
-        [np.zeros((len(sounding), 1), dtype=bool), sounding], axis=1
-    )  # the background is silent
+    # the background is silent
+    table = np.concatenate([np.zeros((len(sounding), 1), dtype=bool), sounding], axis=1)
     masks: np.ndarray = np.take_along_axis(
         table, objects.reshape(len(objects), -1).astype(np.intp), axis=1
     )

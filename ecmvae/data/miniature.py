@@ -265,9 +265,8 @@ def _write_clip(clip: ClipFiles, scene: Scene, *, masks: int, composed: bool) ->
 def _palette(numbers: NDArray[np.uint8]) -> Image.Image:
     image = Image.fromarray(numbers)  # mode L; a palette makes it P
     objects = [0, 0, 0, 255, 255, 255, 230, 60, 60, 60, 200, 60, 60, 90, 230]
-    image.putpalette(
-        [*objects, *[0] * (255 * 3 - len(objects)), 255, 255, 255]
-    )  # masks are index 255
+    # masks are index 255
+    image.putpalette([*objects, *[0] * (255 * 3 - len(objects)), 255, 255, 255])
     return image
 
 

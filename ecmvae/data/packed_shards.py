@@ -62,9 +62,8 @@ def encode(clip: AVClip) -> dict[str, Tensor]:
     if waveform is not None:
         small = (waveform * PCM).round().clamp(-PCM, PCM - 1).to(torch.int16)
         found["waveform"] = small if torch.equal(small / PCM, waveform) else waveform
-    return {
-        name: each.contiguous().clone() for name, each in found.items()
-    }  # `valid` may be `supervised` itself
+    # `valid` may be `supervised` itself
+    return {name: each.contiguous().clone() for name, each in found.items()}
 
 
 def odd_shape(fields: Mapping[str, Tensor | None], frames: int, size: int) -> str | None:

@@ -50,9 +50,8 @@ def read_picture(path: Path, size: int, channels: int) -> UInt8[np.ndarray, "h w
                 raise ValueError(
                     f"{image.width} x {image.height} pixels, more than {MAX_PIXELS // 1_000_000} million"
                 )
-            image.draft(
-                image.mode, (2 * size, 2 * size)
-            )  # JPEG: decode at a smaller scale where that suffices
+            # JPEG: decode at a smaller scale where that suffices
+            image.draft(image.mode, (2 * size, 2 * size))
             image = ImageOps.exif_transpose(image)
             image.load()
             image = _plain(image).convert("L" if channels == 1 else "RGB")

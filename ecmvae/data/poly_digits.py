@@ -98,9 +98,8 @@ def _background(waves: int, seed: int, size: int = 4 * SIZE) -> Float[Tensor, "3
     axis = torch.arange(size) / SIZE
     frequencies = waves * (2.0 * torch.rand(8, 2, generator=generator) - 1.0)
     phases = torch.rand(3, 8, 1, 1, generator=generator)
-    turns = (
-        frequencies[:, 0, None, None] * axis[:, None] + frequencies[:, 1, None, None] * axis
-    )  # (8, H, W)
+    # (8, H, W)
+    turns = frequencies[:, 0, None, None] * axis[:, None] + frequencies[:, 1, None, None] * axis
     height = torch.cos(2.0 * torch.pi * (turns + phases)).sum(1)  # (3, H, W)
     low, high = height.amin((1, 2), keepdim=True), height.amax((1, 2), keepdim=True)
     return 0.6 * (height - low) / (high - low)

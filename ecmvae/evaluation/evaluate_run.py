@@ -154,9 +154,8 @@ class EvaluationRun:
         def score(task: str) -> tuple[Report, RobustnessReport | None]:
             data = data_to_score(config.data, task, self.data)
             clips = load_clips(data, self.split, seed=config.train.seed)
-            able = (
-                None if isinstance(model, Concepts) else model
-            )  # concepts learn the classes of the clips
+            # concepts learn the classes of the clips
+            able = None if isinstance(model, Concepts) else model
             kind = (
                 ClassTask(clips.class_names)
                 if isinstance(clips, AVSSDataset)

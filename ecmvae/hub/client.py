@@ -18,9 +18,8 @@ from pathlib import Path
 from ecmvae.errors import UserError
 
 _REPOSITORY = re.compile(r"([\w.-]+/[\w.-]+)")
-_ADDRESS = re.compile(
-    rf"hf:/+{_REPOSITORY.pattern}(?:@([\w./-]+))?"
-)  # Path() makes one slash of two
+# Path() makes one slash of two
+_ADDRESS = re.compile(rf"hf:/+{_REPOSITORY.pattern}(?:@([\w./-]+))?")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 

@@ -49,9 +49,8 @@ def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
     Raises:
         UserError: If a file is damaged, or the configuration names code and `trust_code` is False.
     """
-    config = config_from_dict(
-        read_yaml(folder / CONFIG_FILE)
-    )  # a foreign folder names no base files to read
+    # a foreign folder names no base files to read
+    config = config_from_dict(read_yaml(folder / CONFIG_FILE))
     code = sorted(code_in(config))
     if code and not trust_code:
         raise UserError(

@@ -97,9 +97,8 @@ def info_nce(
     """
     sounding = masks.flatten(1).any(1)
     itself = torch.eye(len(clips), dtype=torch.bool, device=clips.device)
-    negatives = sounding & (
-        clips[:, None] != clips[None, :]
-    )  # row i: the frames whose sounds frame i must not match
+    # row i: the frames whose sounds frame i must not match
+    negatives = sounding & (clips[:, None] != clips[None, :])
     count = sounding.sum().clamp_min(1)
     losses = []
     for match in matches:

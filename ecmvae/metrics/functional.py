@@ -125,9 +125,8 @@ def _passed(probability: Tensor) -> Tensor:
     The same as ``torch.bucketize(probability, thresholds, right=True)`` in a fifth of the time.
     """
     thresholds = _thresholds(probability.device)
-    guess = (
-        (probability * (NUM_THRESHOLDS - 1)).int().clamp_(0, NUM_THRESHOLDS - 2).flatten()
-    )  # off by one at most
+    # off by one at most
+    guess = (probability * (NUM_THRESHOLDS - 1)).int().clamp_(0, NUM_THRESHOLDS - 2).flatten()
     flat = probability.flatten()
     passed = guess + (flat >= thresholds.index_select(0, guess))
     passed += flat >= thresholds.index_select(0, guess + 1)

@@ -50,10 +50,8 @@ class ClassSums:
     def scores(self) -> SemanticScores:
         """Means over the classes seen; NaN without the background where no other class occurred."""
         seen = self.frames > 0
-        iou, fscore = (
-            self.iou / self.frames,
-            self.fscore / self.frames,
-        )  # (C,), NaN for classes never seen
+        # (C,), NaN for classes never seen
+        iou, fscore = (self.iou / self.frames, self.fscore / self.frames)
         named = seen.clone()
         named[0] = False
         return SemanticScores(

@@ -143,9 +143,8 @@ class Segmenter(Pretrained):
         model.load_state_dict({**model.state_dict(), **stored.state})
         model.config = config
         model.class_names = tuple(stored.metadata.get("class_names", ()))
-        saved = stored.metadata.get(
-            "normalisation"
-        )  # folders written by ecmvae 0.x have none: they used ImageNet's
+        # folders written by ecmvae 0.x have none: they used ImageNet's
+        saved = stored.metadata.get("normalisation")
         model.normalisation = IMAGENET if saved is None else Normalisation.from_dict(saved)
         return model.eval()
 
@@ -310,9 +309,8 @@ def build_model(
             audio.name, audio.weights, pretrained=audio.pretrained, architecture=known.get("audio")
         )
     audio_dim: int | None = None
-    if (
-        audio_encoder is None
-    ):  # its width is needed all the same: found without spending time or random numbers
+    # its width is needed all the same: found without spending time or random numbers
+    if audio_encoder is None:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             name, architecture = config.audio.name, known.get("audio")
             audio_dim = build_audio_encoder(name, pretrained=False, architecture=architecture).dim

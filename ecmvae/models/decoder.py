@@ -137,15 +137,13 @@ def convolve_doubled(x: Float[Tensor, "n c h w"], conv: nn.Conv2d) -> Float[Tens
     Returns:
         (4 N, D, h, w): the pixels in the upper left of each repeated one, upper right, lower left and lower right.
     """
-    rows = conv.weight.new_tensor(
-        [[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]]
-    )  # (position, pixel, row of kernel)
+    # (position, pixel, row of kernel)
+    rows = conv.weight.new_tensor([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
     kernels = torch.einsum("aut,bvs,oits->abouvi", rows, rows, conv.weight)
     kernels = rearrange(kernels, "a b o u v i -> (a b o) i u v")
     bias = None if conv.bias is None else conv.bias.repeat(4)
-    windows = F.conv2d(
-        F.pad(x, (1, 1, 1, 1)), kernels, bias
-    )  # one more window than pixels each way
+    # one more window than pixels each way
+    windows = F.conv2d(F.pad(x, (1, 1, 1, 1)), kernels, bias)
     height, width = x.shape[2:]
     parts = windows.chunk(4, dim=1)
     corners = [(a, b) for a in (0, 1) for b in (0, 1)]

@@ -116,9 +116,8 @@ class RegionAnswer(nn.Module):
         if self.classifier is not None:
             far, scores = self.classifier(maps[-1])
             if self.table is not None:
-                shares = (
-                    _pool_coarse(weights.detach(), scores, size).float().softmax(2)
-                )  # (n, p, k): k lies together
+                # (n, p, k): k lies together
+                shares = _pool_coarse(weights.detach(), scores, size).float().softmax(2)
                 sums = rearrange(shares @ self.table.T, "n (h w) l -> n l h w", h=size[0])
                 prior = (sums + 1e-5).log() * rearrange(self.trust, "l -> l 1 1")
         evidence = _resized(self.far(self.dropout(far)), size) + self.near(self.dropout(cells))

@@ -50,9 +50,8 @@ class TPAVI(nn.Module):
         self, visual: Float[Tensor, "b t c h w"], audio: Float[Tensor, "b t a"]
     ) -> tuple[Float[Tensor, "b t c h w"], Float[Tensor, "b t a"]]:
         """The fused map and the L2-normalised audio."""
-        tokens = unit_length(
-            rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1
-        )  # (B, T, h*w, C)
+        # (B, T, h*w, C)
+        tokens = unit_length(rearrange(visual, "b t c h w -> b t (h w) c"), dim=-1)
         audio = unit_length(audio, dim=-1)
         fused = self.attend(tokens, audio)
         return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), audio

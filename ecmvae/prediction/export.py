@@ -231,9 +231,8 @@ def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelP
         )
         optimizer.remove_unused_nodes(program.model)
     proto = program.model_proto
-    del proto.graph.value_info[
-        :
-    ]  # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
+    # the exporter's inner shapes contradict onnx's own inference, which int8 relies on
+    del proto.graph.value_info[:]
     description = {
         "image_size": model.image_size,
         "num_frames": model.num_frames,

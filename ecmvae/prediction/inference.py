@@ -70,9 +70,8 @@ def predict_key_frames(
             probabilities, classes, apart = _predict_block(engine, options, together)
         spread = max(spread, apart)
         release_free_memory()  # before the frames are drawn and encoded
-        shown = replace(
-            geometry, side=probabilities.shape[-1]
-        )  # a model's maps may be smaller than its frames
+        # a model's maps may be smaller than its frames
+        shown = replace(geometry, side=probabilities.shape[-1])
         maps = KeyMaps(
             together.times,
             shown.crop(probabilities),
@@ -92,9 +91,8 @@ def predict_key_frames(
             loudest[best],
         )
     if options.samples > 1:
-        from ecmvae.models.latent_use import (
-            UNUSED,
-        )  # with PyTorch, as the engine that has drawn the samples
+        # with PyTorch, as the engine that has drawn the samples
+        from ecmvae.models.latent_use import UNUSED
 
         if spread < UNUSED:
             logger.warning(

@@ -66,9 +66,8 @@ class OnnxEngine:
             ) from error
         options = SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
-        options.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # other threads decode and encode
+        # other threads decode and encode
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own, without a common base

@@ -259,9 +259,8 @@ class VideoPredictor:
         """
         check_sound(waveform, sample_rate)
         pixels = as_rgb(image)
-        rate = 1 / max(
-            len(waveform) / sample_rate, self.engine.seconds
-        )  # one key frame, in the middle
+        # one key frame, in the middle
+        rate = 1 / max(len(waveform) / sample_rate, self.engine.seconds)
         once = self.with_options(replace(self.options, fps=rate))
         return once.predict_arrays(pixels[None], rate, waveform, sample_rate).frame(0)
 

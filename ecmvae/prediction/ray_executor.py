@@ -134,9 +134,8 @@ def _finished(actors: Sequence[Any], tasks: Sequence[FileTask]) -> Iterator[tupl
         try:
             (outcome,) = _answers([ready])
         except RayError:
-            _answers(
-                [actor.load.remote()], "Ray lost its workers"
-            )  # else a lost cluster would fail every file
+            # else a lost cluster would fail every file
+            _answers([actor.load.remote()], "Ray lost its workers")
             name = show_path(tasks[number].path)
             outcome = Outcome(
                 "failed",

@@ -134,9 +134,8 @@ class CropPlanner:
         if total == 0 or last == 0:
             return 0.0, last, 0.0, last
         inside = _inside(profile, self._window)
-        if (
-            inside.max() < self.options.coverage * total
-        ):  # it does not fit: what matters most over the last second
+        # it does not fit: what matters most over the last second
+        if inside.max() < self.options.coverage * total:
             low, high = _around_best(_inside(self._pooled, self._window), 0.95)
             return 0.0, last, (low + high) / 2, (low + high) / 2
         low, high = _around_best(inside, self.options.coverage * total / inside.max())

@@ -21,9 +21,8 @@ _LEVELS = np.arange(256)[None, :, None]
 _DIMMING = np.round(_LEVELS * _DIMMED).astype(np.uint8)
 # Colours of a heat-map by level, RGB; and for laying one over a frame: how much it covers, and what it adds.
 _RAMP = np.arange(256, dtype=np.uint8)[:, None]
-_HEAT = np.asarray(
-    cv2.cvtColor(cv2.applyColorMap(_RAMP, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-)  # (256, 1, 3)
+# (256, 1, 3)
+_HEAT = np.asarray(cv2.cvtColor(cv2.applyColorMap(_RAMP, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB))
 _COVER = (0.15 + 0.5 * _RAMP / 255)[..., None]
 _HEAT_ADDS = np.round(_HEAT * _COVER).astype(np.uint8)
 _FRAME_KEEPS = np.round(255 * (1 - _COVER)).astype(np.uint8).repeat(3, axis=2)

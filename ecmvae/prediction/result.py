@@ -198,9 +198,8 @@ class VideoResult:
     def frame(self, position: int) -> FrameResult:
         """The answer for frame number `position` of this result."""
         time = float(self.timestamps[position])
-        nearest = int(
-            np.abs(self.key_times - time).argmin()
-        )  # between two classes there is nothing to interpolate
+        # between two classes there is nothing to interpolate
+        nearest = int(np.abs(self.key_times - time).argmin())
         return FrameResult(
             index=self.first_index + position,
             time=time,

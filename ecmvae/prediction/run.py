@@ -92,9 +92,8 @@ def predict_videos(
             if not single:
                 logger.error("%s%s", position, outcome.line)
     if failed and single:
-        raise UserError(
-            outcome.line
-        )  # after the model has gone: a traceback keeps what the loop holds
+        # after the model has gone: a traceback keeps what the loop holds
+        raise UserError(outcome.line)
     if failed:
         logger.error("%d of %d videos failed", failed, len(plans))
     return 2 if failed else 0

@@ -105,9 +105,8 @@ def build_page(
                     progress=lambda share: progress(share, desc="Looking and listening"),
                 )
         except UserError as error:
-            line = html.escape(
-                str(error).replace(f"{Path(video).parent}{os.sep}", "")
-            )  # the folder does not help
+            # the folder does not help
+            line = html.escape(str(error).replace(f"{Path(video).parent}{os.sep}", ""))
             raise gr.Error(
                 line, title="This did not work", duration=30, print_exception=False
             ) from error
@@ -149,12 +148,8 @@ def build_page(
     def leave(request: Any) -> None:
         sessions.leave(request.session_hash or "")
 
-    for function in (
-        segment,
-        segment_concepts,
-        cancel,
-        leave,
-    ):  # Gradio passes the request by type, and imports are local
+    # Gradio passes the request by type, and imports are local
+    for function in (segment, segment_concepts, cancel, leave):
         function.__annotations__ = {"request": gr.Request}
 
     class Page(gr.Blocks):

@@ -86,9 +86,8 @@ def app(
         visitor_megabytes=visitor_megabytes,
         total_megabytes=total_megabytes,
     )
-    AllowedHosts(
-        host, tuple(allowed_hosts or ())
-    )  # refuses a wrong name before the model is loaded
+    # refuses a wrong name before the model is loaded
+    AllowedHosts(host, tuple(allowed_hosts or ()))
     limit_arenas()
     service = PredictionService(
         checkpoint, device, limits, trust_code=trust_code, concepts=concepts

@@ -177,9 +177,8 @@ class UploadQuota:
         if "transfer-encoding" in headers:
             await _refuse(411, "requests need a Content-Length", scope, receive, send)
             return
-        size = int(
-            headers.get("content-length", "0")
-        )  # the server has refused what is not a number
+        # the server has refused what is not a number
+        size = int(headers.get("content-length", "0"))
         if path != "/gradio_api/upload":
             if size > _LARGEST_BODY:
                 reason = f"a request of {size} bytes that is not an upload: {_LARGEST_BODY} are the limit"
@@ -211,9 +210,8 @@ class UploadQuota:
         async def receive_all() -> Message:
             message = await receive()
             if message["type"] == "http.disconnect" and not status:
-                raise MultiPartException(
-                    "the upload was cut short"
-                )  # for this one Gradio deletes what it has stored
+                # for this one Gradio deletes what it has stored
+                raise MultiPartException("the upload was cut short")
             return message
 
         began = time.time() - 1.0  # clocks of file systems are coarse

@@ -217,9 +217,8 @@ class PredictionService:
 
         def on_frame(time: float) -> None:
             _stop_if(cancelled)
-            if (
-                time > self._limits.seconds + 0.5
-            ):  # the declared duration was wrong, or there was none
+            # the declared duration was wrong, or there was none
+            if time > self._limits.seconds + 0.5:
                 raise UserError(
                     f"the video is longer than {self._limits.seconds:g} s: cut it first"
                 )

@@ -32,9 +32,8 @@ def timeline_html(result: VideoResult) -> str:
     """
     area = result.masked_area
     doubt = result.key_uncertainty.mean(axis=(1, 2), dtype=np.float32)
-    doubt = np.interp(
-        result.timestamps, result.key_times, doubt
-    )  # key frames begin later and end earlier
+    # key frames begin later and end earlier
+    doubt = np.interp(result.timestamps, result.key_times, doubt)
     seconds = float(result.timestamps[-1])
     lanes = [
         _lane("sound", "sound activity", "\N{MINUS SIGN}60 to 0 dB", result.audio_activity, 1.0),

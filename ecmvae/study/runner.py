@@ -171,9 +171,8 @@ class Study:
         folder = self.out / entry.folder
         if entry.state != FINISHED:
             begun = (folder / "checkpoints" / "last.ckpt").exists()
-            if (
-                folder.exists() and not begun
-            ):  # it left nothing to go on from, and its number should be free
+            # it left nothing to go on from, and its number should be free
+            if folder.exists() and not begun:
                 shutil.rmtree(folder)
             words = ["--resume", str(folder)] if begun else self._new(entry, config)
             self._start(entry, ["train", *words], lock)

@@ -146,9 +146,8 @@ def train_audio(
         )
         chosen = {"name": _name_of(name), "classes": list(sounds.classes)}
         settings = {**chosen, "learning_rate": learning_rate, "seed": seed}
-        if isinstance(
-            sounds, CollageSounds
-        ):  # a model of another fold must not be trained with this encoder
+        # a model of another fold must not be trained with this encoder
+        if isinstance(sounds, CollageSounds):
             settings |= {"folds": sounds.sources.folds, "fold": sounds.sources.fold_number}
         (folder / "config.yaml").write_text(
             yaml.safe_dump(settings, sort_keys=False), encoding="utf-8"

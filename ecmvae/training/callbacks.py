@@ -97,9 +97,8 @@ class Resumable(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Take the generators' states, and go to the batch after the last one seen."""
-        if trainer.world_size == len(
-            checkpoint["generators"]
-        ):  # else they start afresh at the next epoch
+        # else they start afresh at the next epoch
+        if trainer.world_size == len(checkpoint["generators"]):
             self._generators = checkpoint["generators"][trainer.global_rank]
         self.data.resume_at(checkpoint["global_step"])
 

@@ -85,9 +85,8 @@ def draw_curves(history: Path, out: Path, columns: int = 4) -> None:
     from matplotlib.figure import Figure
 
     rows = read_history(history)
-    names = sorted(
-        {key for row in rows for key in row} - {"step", "epoch"}, reverse=True
-    )  # scores first
+    # scores first
+    names = sorted({key for row in rows for key in row} - {"step", "epoch"}, reverse=True)
     lines = max(1, math.ceil(len(names) / columns))
     figure = Figure(figsize=(3 * columns, 2.2 * lines))
     panels = figure.subplots(lines, columns, squeeze=False).flatten()

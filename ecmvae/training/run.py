@@ -116,9 +116,8 @@ def train(
                     resume,
                     resumption.epochs,
                 )
-                draw_curves(
-                    Path(resume) / "history.jsonl", Path(resume) / "curves.png"
-                )  # it may have been killed here
+                # it may have been killed here
+                draw_curves(Path(resume) / "history.jsonl", Path(resume) / "curves.png")
             return Path(resume)
         checkpoint = None if resumption is None else resumption.checkpoint
         folder = None
@@ -132,9 +131,8 @@ def train(
             )
             if resume is None:
                 for run in folder.parent.glob(f"{escape(config.train.name)}-*"):
-                    remove_run_leftovers(
-                        run
-                    )  # of those that were killed before there was anything to resume
+                    # of those that were killed before there was anything to resume
+                    remove_run_leftovers(run)
                 held.enter_context(locked(folder))
             with replacing(folder / "config.yaml") as part:
                 part.write_text(config.to_yaml(), encoding="utf-8")
@@ -152,25 +150,22 @@ def train(
                 f"{error} (details: {folder / NOT_FINITE})", **error.details
             ) from error
         except SystemExit as left:
-            if isinstance(
-                left.__context__, KeyboardInterrupt
-            ):  # before training, where Lightning makes it exit code 1
+            # before training, where Lightning makes it exit code 1
+            if isinstance(left.__context__, KeyboardInterrupt):
                 raise left.__context__ from None
             raise
         except UserError:
             if folder is not None and not (folder / CHECKPOINT).exists():
-                shutil.rmtree(
-                    folder
-                )  # a damaged clip of the first epoch: nothing worth keeping was made
+                # a damaged clip of the first epoch: nothing worth keeping was made
+                shutil.rmtree(folder)
             raise
         if dist.is_initialized():
             folder = trainer.strategy.broadcast(folder)
         assert folder is not None
         if not trainer.is_global_zero:
             return folder
-        (folder / "hparams.yaml").unlink(
-            missing_ok=True
-        )  # left empty by the TensorBoard logger; config.yaml says all
+        # left empty by the TensorBoard logger; config.yaml says all
+        (folder / "hparams.yaml").unlink(missing_ok=True)
         draw_curves(folder / "history.jsonl", folder / "curves.png")
     return folder
 

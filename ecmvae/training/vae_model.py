@@ -349,9 +349,8 @@ def _load(folder: Path, device: torch.device, *, trust_code: bool) -> TrainedVAE
     facts = facts_of(folder, config.data)
     state = read_weight_file(folder / WEIGHTS_FILE)
     try:
-        with torch.device(
-            "meta"
-        ):  # sizes that a foreign file asks for take no memory before its weights have them
+        # sizes that a foreign file asks for take no memory before its weights have them
+        with torch.device("meta"):
             shapes = build_vae(config.model, facts.event_shape, facts.classes).state_dict()
     except ValueError as error:
         raise UserError(f"{show_path(folder / CONFIG_FILE)}: {error}") from None

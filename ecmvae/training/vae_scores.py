@@ -300,9 +300,8 @@ def _disentanglement(request: ScoreRequest) -> dict[str, Any]:
     codes = request.trained.encode(request.test)
     report = disentanglement_report(codes, request.test.factors[:, columns], seed=request.seed)
     names = [request.data.factor_names[column] for column in columns]
-    named = {
-        name: value if isfinite(value) else None for name, value in report.named().items()
-    }  # JSON has no NaN
+    # JSON has no NaN
+    named = {name: value if isfinite(value) else None for name, value in report.named().items()}
     return {"disentanglement": {"factors": ", ".join(names), **named}}
 
 

@@ -104,9 +104,8 @@ def ladder_vae(
     """A `LadderVAE` whose top level is `latent_dim` wide, and each level below it twice as wide as the one above."""
     if not 1 <= levels <= 8:
         raise ValueError(f"levels must be between 1 and 8, got {levels}")
-    widths = [
-        latent_dim * 2 ** (levels - 1 - number) for number in range(levels)
-    ]  # from the data up
+    # from the data up
+    widths = [latent_dim * 2 ** (levels - 1 - number) for number in range(levels)]
     bottom, decoder = parts(network, shape, hidden, widths[0])
     stages = [
         bottom,

@@ -37,9 +37,8 @@ class AutoregressiveLayer(nn.Module):
         """Two hidden layers of `hidden` units, each of which sees the first few latents only."""
         super().__init__()
         inputs = torch.arange(latent_dim)
-        units = torch.arange(hidden) % max(
-            latent_dim - 1, 1
-        )  # a unit of degree d sees latents 0 to d
+        # a unit of degree d sees latents 0 to d
+        units = torch.arange(hidden) % max(latent_dim - 1, 1)
         first = (units[:, None] >= inputs[None]).float()
         second = (units[:, None] >= units[None]).float()
         last = (inputs[:, None] > units[None]).float().repeat(2, 1)
@@ -61,9 +60,8 @@ class AutoregressiveLayer(nn.Module):
     ) -> tuple[Float[Tensor, "... l"], Float[Tensor, "..."]]:
         """The origin of z, and log |det du/dz|."""
         u = torch.zeros_like(z)
-        for _ in range(
-            z.shape[-1]
-        ):  # pass i makes latent i right, and leaves those before it as they are
+        # pass i makes latent i right, and leaves those before it as they are
+        for _ in range(z.shape[-1]):
             shift, log_scale = self.network(u).chunk(2, -1)
             u = (z - shift) * (-log_scale).exp()
         return u, -log_scale.sum(-1)

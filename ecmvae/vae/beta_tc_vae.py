@@ -137,9 +137,8 @@ def kl_parts(
     Raises:
         ValueError: As `log_aggregate`.
     """
-    alone = DiagonalGaussian(
-        posterior.mean[..., None], posterior.logvar[..., None]
-    )  # (n, L) of one dimension
+    # (n, L) of one dimension
+    alone = DiagonalGaussian(posterior.mean[..., None], posterior.logvar[..., None])
     table = alone.log_prob(z[:, None, :, None])  # (n, n, L): log q(z_i,l | x_j)
     log_q = log_aggregate(table.sum(-1), dataset_size, sampling)
     log_product = log_aggregate(table, dataset_size, sampling).sum(-1)

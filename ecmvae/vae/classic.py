@@ -65,9 +65,8 @@ class NaiveBayes:
                 f"give a table (n, {len(categories)}) of integers below {list(categories)}"
             )
         self.estimator.set_params(min_categories=np.asarray(categories))
-        with np.errstate(
-            divide="ignore"
-        ):  # log of an unseen value's 0 is -inf, which is what it means
+        # log of an unseen value's 0 is -inf, which is what it means
+        with np.errstate(divide="ignore"):
             self.estimator.fit(
                 x, np.zeros(len(x), dtype=int) if labels is None else np.asarray(labels)
             )

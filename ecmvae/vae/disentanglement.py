@@ -141,9 +141,8 @@ def threshold_accuracy(
     counts.index_put_((cell, v), torch.ones(len(z), dtype=torch.float64), accumulate=True)
     share = counts / counts.sum(0) / len(classes)
     until = torch.cat([share.new_zeros(1, len(classes)), share.cumsum(0)])
-    gain = (until[None] - until[:, None]).amax(
-        -1
-    )  # (from, to): what the best single class of an interval earns
+    # (from, to): what the best single class of an interval earns
+    gain = (until[None] - until[:, None]).amax(-1)
     gain = gain.masked_fill(torch.ones_like(gain, dtype=torch.bool).tril(-1), -torch.inf)
     best = gain[0]
     for _ in range(len(classes) - 1):

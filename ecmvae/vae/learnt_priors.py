@@ -58,9 +58,8 @@ class MixturePrior(Prior):
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """Log-density at `z`."""
         gaussians, log_weights = self.components()
-        return torch.logsumexp(
-            log_weights + gaussians.log_prob(z.unsqueeze(-2)), -1
-        )  # (..., C) -> (...)
+        # (..., C) -> (...)
+        return torch.logsumexp(log_weights + gaussians.log_prob(z.unsqueeze(-2)), -1)
 
     def sample(
         self, count: int, like: Tensor, generator: torch.Generator | None = None

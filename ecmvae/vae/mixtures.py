@@ -106,9 +106,8 @@ class GaussianMixture:
         """Log-density in nats; z (K, ..., L) gives (K, ...), z (..., L) gives (...,)."""
         extra = z.ndim - (self.components.mean.ndim - 1)
         parts = zip(self.components.mean, self.components.logvar, strict=True)
-        log_probs = torch.stack(
-            [DiagonalGaussian(*part).log_prob(z) for part in parts]
-        )  # (C, K?, ...)
+        # (C, K?, ...)
+        log_probs = torch.stack([DiagonalGaussian(*part).log_prob(z) for part in parts])
         weights = self.log_weights.reshape(
             len(self.log_weights), *[1] * extra, *self.log_weights.shape[1:]
         )

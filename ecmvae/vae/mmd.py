@@ -45,9 +45,8 @@ def _within(x: Tensor, kernel: str) -> Tensor:
 
 def _kernel(x: Tensor, y: Tensor, kernel: str) -> Tensor:
     width = 2.0 * x.shape[1]
-    squared = (
-        (x[:, None] - y[None]).square().sum(-1)
-    )  # not cdist, whose gradient at 0 is not defined
+    # not cdist, whose gradient at 0 is not defined
+    squared = (x[:, None] - y[None]).square().sum(-1)
     if kernel == "rbf":
         return torch.exp(-squared / width)
     return torch.stack([scale * width / (scale * width + squared) for scale in SCALES]).sum(0)

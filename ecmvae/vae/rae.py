@@ -76,9 +76,8 @@ class RAE(AutoEncoder):
             return torch.stack(
                 [weight.square().sum() for weight in self.decoder.parameters()]
             ).sum()
-        if not (
-            torch.is_grad_enabled() and code.requires_grad
-        ):  # validation: decode again, with gradients
+        # validation: decode again, with gradients
+        if not (torch.is_grad_enabled() and code.requires_grad):
             with torch.enable_grad():
                 code = code.detach().requires_grad_()
                 parameters = self.decode(code)

@@ -81,10 +81,8 @@ class UniformCodes(Prior):
 
     def __init__(self, book: CodeBook, positions: int) -> None:
         super().__init__(book.entries.shape[1] * positions)
-        self._book, self.positions = (
-            [book],
-            positions,
-        )  # in a list: the book stays a part of the model only
+        # in a list: the book stays a part of the model only
+        self._book, self.positions = ([book], positions)
 
     def log_prob(self, z: Float[Tensor, "... l"]) -> Float[Tensor, "..."]:
         """-P log K at every code."""
@@ -164,9 +162,8 @@ class VQVAE(AutoEncoder):
         check_batch_statistics(self, x)
         vectors = self.vectors(self.corrupted(x))
         quantised, chosen = self._quantised(vectors)
-        code = self._flat(
-            vectors + (quantised - vectors).detach()
-        )  # the gradient passes straight through
+        # the gradient passes straight through
+        code = self._flat(vectors + (quantised - vectors).detach())
         parameters = self.decode(code)
         log_likelihood = self.likelihood.log_prob(parameters, x)
         penalties = self._book_penalties(vectors, quantised, chosen)

@@ -24,10 +24,8 @@ class TimmModel:
     before_stages: bool = False
 
 
-_FIRST, _SECOND = (
-    (0, 1, 2, 3),
-    (1, 2, 3, 4),
-)  # convolutional networks have a map at stride 2 before the others
+# convolutional networks have a map at stride 2 before the others
+_FIRST, _SECOND = ((0, 1, 2, 3), (1, 2, 3, 4))
 # The file that ECMVAE's code names; timm's own default was pretrained on ImageNet-22k.
 _SWIN_B = "swin_base_patch4_window7_224.ms_in1k"
 

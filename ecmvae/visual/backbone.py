@@ -76,9 +76,8 @@ class VisualBackbone(nn.Module):
             network["layers_3"].blocks = nn.Identity()
             self._unused = ("layers_3.blocks.",)
         if weights is not None and not pretrained:
-            with torch.device(
-                "meta"
-            ):  # the network with its classifier, without memory for its weights
+            # the network with its classifier, without memory for its weights
+            with torch.device("meta"):
                 full = create(entry.timm_name, image_size=side)
             state, where = read_weights(weights, name, full)
             self.load_named(fit_names(state, full, network.state_dict()), where)

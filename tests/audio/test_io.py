@@ -218,7 +218,6 @@ def test_a_tone_keeps_its_frequency_its_phase_and_its_length(
     times = torch.arange(len(there), dtype=torch.float64) / new_rate
     expected = torch.sin(2 * torch.pi * frequency * times).float()
     edge = slice(len(there) // 4, -len(there) // 4)
-    drift = (
-        2 * torch.pi * frequency * seconds / 4_000
-    )  # the documented error of an odd ratio, as a phase
+    # the documented error of an odd ratio, as a phase
+    drift = 2 * torch.pi * frequency * seconds / 4_000
     assert (there[edge] - expected[edge]).abs().max() < 2e-3 + drift

@@ -107,9 +107,8 @@ def test_grey_masks_follow_the_rule(copy, task):
         np.asarray(Image.fromarray(ramp).convert("1")) if task == "s4" else ramp / np.float32(255)
     )
     np.testing.assert_array_equal(seen["released", "train"], theirs)
-    np.testing.assert_array_equal(
-        seen["released", "test"], theirs > 0
-    )  # scores are defined for 0 and 1 only
+    # scores are defined for 0 and 1 only
+    np.testing.assert_array_equal(seen["released", "test"], theirs > 0)
 
 
 def test_without_grey_the_rules_agree(released):
@@ -151,9 +150,8 @@ def test_objects_masks_and_frames_keep_together_when_resized(composed):
 
 def test_audio_sources(released):
     wav, _ = read_wave(AVSBenchDataset(released, "ms3", "val").clips[0].wav)
-    every_second = AVSBenchDataset(
-        released, "ms3", "val", hop_seconds=1.0
-    )  # no pickle fits: from the sound
+    # no pickle fits: from the sound
+    every_second = AVSBenchDataset(released, "ms3", "val", hop_seconds=1.0)
     assert every_second[0].audio is None
     torch.testing.assert_close(log_mel(every_second[0]), log_mel_patches(wav, 16000, 1.0, 5))
     pickled = AVSBenchDataset(released, "ms3", "val", audio="log_mel")[0]
@@ -182,9 +180,8 @@ def test_a_pickle_is_no_help_to_another_encoder(released):
     shifted = clip.waveform[4_000:].unfold(0, 8_000, 15_360)[:5]
     assert other(clip).audio.shape == (5, 1)
     assert not torch.equal(other(clip).audio, windows.square().mean(1, keepdim=True))
-    torch.testing.assert_close(
-        other(clip).audio, shifted.square().mean(1, keepdim=True)
-    )  # centred on the frame
+    # centred on the frame
+    torch.testing.assert_close(other(clip).audio, shifted.square().mean(1, keepdim=True))
     with pytest.raises(
         UserError, match="only cached vggish features, but the model hears loudness"
     ):

@@ -60,9 +60,8 @@ def test_clips_of_all_subsets(root):
     lengths = [(int(clip.valid.sum()), int(clip.supervised.sum())) for clip in data]
     assert lengths == [(5, 1)] * 2 + [(5, 5)] * 2 + [(10, 10)] * 2
     clip, seconds = data[4], []
-    for scene in (
-        ShapeScenes("ms3", SIDE).scene(k) for k in (8, 9)
-    ):  # after twice four clips of one scene each
+    # after twice four clips of one scene each
+    for scene in (ShapeScenes("ms3", SIDE).scene(k) for k in (8, 9)):
         number = np.array([0, *(names.index(name) for name in scene.classes)])
         seconds.append(number[scene.objects] * scene.masks)
     np.testing.assert_array_equal(clip.labels.numpy(), np.concatenate(seconds))

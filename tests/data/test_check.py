@@ -157,9 +157,8 @@ def test_command(root, whole, tmp_path, capsys):
     assert check_data(str(whole), out=str(tmp_path / "found.json")) == 0
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["s4"]["clips"] == COUNTS
-    assert (
-        report["ms3"]["findings"][0]["kind"] == "counts"
-    )  # a miniature is not as large as the release
+    # a miniature is not as large as the release
+    assert report["ms3"]["findings"][0]["kind"] == "counts"
     clip = read_clips(root, "ms3", "test")[0]
     clip.frame(1).unlink()
     assert check_data(str(root), "ms3") == 2

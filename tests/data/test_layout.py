@@ -60,9 +60,8 @@ def test_places_of_s4(tmp_path):
 
 
 def test_places_of_ms3(tmp_path):
-    write(
-        tmp_path, "ms3", "\ufeffsplit,video_id\nval,x.y_1\n"
-    )  # other order, byte-order mark, a dot in the name
+    # other order, byte-order mark, a dot in the name
+    write(tmp_path, "ms3", "\ufeffsplit,video_id\nval,x.y_1\n")
     (clip,) = read_clips(tmp_path, "ms3")
     assert clip.base == tmp_path / "Multi-sources/ms3_data"
     assert paths(clip) == [

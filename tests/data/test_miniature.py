@@ -46,9 +46,8 @@ def test_same_bytes_again(tmp_path):
     first = sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert len(first) == 2 * 17 + 2
     for path in first:
-        if (
-            path.suffix == ".pkl"
-        ):  # torch writes an address into a pickle; the wav beside it is compared
+        # torch writes an address into a pickle; the wav beside it is compared
+        if path.suffix == ".pkl":
             continue
         assert (
             path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()

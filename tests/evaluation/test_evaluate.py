@@ -250,12 +250,8 @@ def test_metrics_from_outside_stand_in_every_form_of_the_report(knowing, clips, 
     )
     assert report.scores["real"].MissedPixels == 0
     assert report.scores["silent"].MissedPixels == masks.sum()
-    assert set(report.scores["real"]) == {
-        "per_clip",
-        "right_of_two",
-        "brightness",
-        "MissedPixels",
-    }  # and the headline
+    # and the headline
+    assert set(report.scores["real"]) == {"per_clip", "right_of_two", "brightness", "MissedPixels"}
     written = report.write(tmp_path)
     assert json.loads((written / "report.json").read_text())["scores"]["real"]["MissedPixels"] == 0
     assert "brightness mean | clips | MissedPixels |" in (written / "report.md").read_text()

@@ -108,10 +108,8 @@ def test_every_model_is_scored_on_its_own_fold(models: dict[str, Segmenter], cac
     assert report.photographs is not None
     assert report.photographs.pairs == 8
     assert report.about["scored_folds"] == [0, 2]
-    assert report.about["never_held_out"] == {
-        "image": 0,
-        "sound": 0,
-    }  # every drawn class has two or three
+    # every drawn class has two or three
+    assert report.about["never_held_out"] == {"image": 0, "sound": 0}
 
 
 def test_the_command(

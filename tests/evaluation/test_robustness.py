@@ -69,9 +69,8 @@ def test_a_model_that_hears_loudness(clips):
     assert got["noise"].miou == pytest.approx(got["original"].miou)
     miou = got["original"].miou
     assert got["swapped"].robust_score == pytest.approx(2 * miou * 0.5 / (miou + 0.5))
-    assert report.audio_gain == pytest.approx(
-        miou
-    )  # in silence nothing is marked, and nothing is right
+    # in silence nothing is marked, and nothing is right
+    assert report.audio_gain == pytest.approx(miou)
     assert got["shifted"].miou is None
     assert got["original"].false_positive_rate is None
 

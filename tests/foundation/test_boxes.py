@@ -80,13 +80,10 @@ def test_grounding_dino_detects_as_transformers_does(hub_folders: dict[str, Path
 def test_more_texts_than_fit_are_asked_one_caption_after_the_other(
     hub_folders: dict[str, Path],
 ) -> None:
-    ours = GroundingDINO.from_weights(
-        str(hub_folders["grounding_dino"])
-    )  # reads 30 tokens and their ends
-    texts = ["the sound of rain"] * 5 + [
-        "dog",
-        "cat or rain",
-    ]  # five tokens each with its full stop, then 2 and 4
+    # reads 30 tokens and their ends
+    ours = GroundingDINO.from_weights(str(hub_folders["grounding_dino"]))
+    # five tokens each with its full stop, then 2 and 4
+    texts = ["the sound of rain"] * 5 + ["dog", "cat or rain"]
     corners, scores = ours.detect(FRAMES, texts)
     assert corners.shape == (2, 24, 4)
     first, second = ours.detect(FRAMES, texts[:6]), ours.detect(FRAMES, texts[6:])
@@ -219,9 +216,8 @@ def test_the_mask_model_has_its_own_normalisation() -> None:
     detector, mask_model = _Detector(torch.tensor([[[0.0, 0, 1, 1]]] * 2), scores), _MaskModel()
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     BoxSegmenter(detector, mask_model).find(detector.normalisation(pixels), ["dog"])  # type: ignore[arg-type]
-    torch.testing.assert_close(
-        mask_model.seen, IMAGENET(pixels[1:])
-    )  # of the frame in which there is something
+    # of the frame in which there is something
+    torch.testing.assert_close(mask_model.seen, IMAGENET(pixels[1:]))
 
 
 def test_at_most_so_many_things() -> None:
@@ -266,9 +262,8 @@ def test_from_the_command_line_to_a_film(
     assert (out / "noise.overlay.mp4").stat().st_size > 5_000
     with np.load(out / "noise.npz") as arrays:
         assert arrays["masks"].any()
-        assert np.array_equal(
-            arrays["things"] > 0, arrays["masks"]
-        )  # every pixel of a mask is of a thing
+        # every pixel of a mask is of a thing
+        assert np.array_equal(arrays["things"] > 0, arrays["masks"])
         pairs = np.unique(
             np.stack([arrays["things"], arrays["classes"]], axis=-1)[arrays["masks"]], axis=0
         )
@@ -304,9 +299,8 @@ def test_nothing_is_looked_for_again(
     VideoPredictor(name, options=PredictorOptions(fps=2.0, concepts="dog, guitar")).predict(film)
     assert counts == before  # another threshold, other batches, another process
     again = predictor.with_options(PredictorOptions(fps=2.0, concepts="dog")).predict(film)
-    assert (
-        counts["detect"] == 2 * before["detect"]
-    )  # other words: they meet the picture within the network
+    # other words: they meet the picture within the network
+    assert counts["detect"] == 2 * before["detect"]
     assert again.class_names == ("background", "dog")
 
 
@@ -373,11 +367,8 @@ def test_of_many_concepts_those_that_are_audible_are_looked_for() -> None:
     found = model.name_masks(torch.zeros(1, 3, 3, 64, 64), heard)
     assert asked == [["thing c", "thing j"]]  # both frames at once, none for the silent one
     assert found.things is not None
-    assert [each.classes.tolist() for each in found.things] == [
-        [10],
-        [],
-        [10],
-    ]  # the second text, by its own number
+    # the second text, by its own number
+    assert [each.classes.tolist() for each in found.things] == [[10], [], [10]]
     mask = torch.full((16, 16), 1.0).sigmoid()
     torch.testing.assert_close(found.probability[0, 0], 0.9 * mask)
     torch.testing.assert_close(found.probability[0, 2], 0.5 * mask)

@@ -124,9 +124,8 @@ def test_scores_that_are_known(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert set(heard) == {NAMES.index("Bark"), NAMES.index("Siren")}
     real, shuffled = (report.scores[sound].frames for sound in ("real", "shuffled"))
     assert real.miou == pytest.approx(1.0)
-    assert shuffled.miou_without_background == pytest.approx(
-        0.0
-    )  # the other one's half, with its name
+    # the other one's half, with its name
+    assert shuffled.miou_without_background == pytest.approx(0.0)
 
 
 def test_the_command_on_avss(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,10 +210,8 @@ def test_other_words_look_and_listen_to_nothing_again(
     again = VideoPredictor(name, options=PredictorOptions(fps=1.0, concepts="guitar, dog")).predict(
         film
     )
-    assert (looks["look"], looks["listen"]) == (
-        before["look"],
-        before["listen"],
-    )  # another process would not, either
+    # another process would not, either
+    assert (looks["look"], looks["listen"]) == (before["look"], before["listen"])
     np.testing.assert_array_equal(again.key_probabilities, first.key_probabilities)
     assert first.activity is not None
     assert set(first.activity) == {"dog", "guitar"}

@@ -99,9 +99,8 @@ def test_ears_embed_as_transformers_does(hub_folders: dict[str, Path]) -> None:
         )
         pe = PeAudioFrameLevelModel.from_pretrained(hub_folders["pe_a_frame"])
         frames = pe.get_audio_embeds(heard["pe_a_frame"])  # 100 of 40 ms
-        torch.testing.assert_close(
-            ours["pe_a_frame"], frames[:, 38:62].mean(1)
-        )  # a second around the middle, 12.5 a side
+        # a second around the middle, 12.5 a side
+        torch.testing.assert_close(ours["pe_a_frame"], frames[:, 38:62].mean(1))
 
 
 def test_taggers_score_texts_as_transformers_does(hub_folders: dict[str, Path]) -> None:
@@ -144,9 +143,8 @@ def test_taggers_score_texts_as_transformers_does(hub_folders: dict[str, Path]) 
         logits = pe(
             words.input_ids, heard["pe_a_frame"], attention_mask=words.attention_mask
         ).logits_audio_text
-        wanted = (
-            logits[:, :, 47:53].mean(2).sigmoid()
-        )  # three of the 100 frames of 40 ms on each side of the middle
+        # three of the 100 frames of 40 ms on each side of the middle
+        wanted = logits[:, :, 47:53].mean(2).sigmoid()
         ear = ears["pe_a_frame"]
         torch.testing.assert_close(
             ear.activities(ear.listen(heard["pe_a_frame"]), concepts), wanted

@@ -29,9 +29,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     with serving(monkeypatch, tmp_path / "cache") as hub:
         for repository in (CLIPSEG, DINO):
             hub.add(repository, folder)
-        monkeypatch.setattr(
-            "time.sleep", lambda _: None
-        )  # the hub's library waits between its tries
+        # the hub's library waits between its tries
+        monkeypatch.setattr("time.sleep", lambda _: None)
         yield hub
 
 
@@ -48,9 +47,8 @@ def test_every_entry_says_what_a_user_has_to_know() -> None:
         assert name == model.name
         assert model.licence == model.licence.lower()
         assert model.purpose
-        assert (
-            model.permissive or model.reserve or model.gated
-        )  # nothing restricted looks like a default
+        # nothing restricted looks like a default
+        assert model.permissive or model.reserve or model.gated
         if model.repository is not None:
             assert HubAddress.parse(str(model.address)) == model.address
     assert not find_model("imagebind").permissive
@@ -137,9 +135,8 @@ def test_a_broken_connection_and_an_interrupted_download(
     with pytest.raises(UserError, match="ecmvae fetch clipseg"):
         weights_folder("clipseg")
 
-    monkeypatch.setattr(
-        "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000
-    )  # 10 MB: what was received is kept
+    # 10 MB: what was received is kept
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)
     hub.cuts = 1
     hub.requests.clear()
     hub.ranges.clear()

@@ -52,10 +52,8 @@ def test_fetched_once_then_kept(
     folder = fetch(HERE, FILES)
     assert (folder / "small.txt").read_text() == "few words"
     assert sha256_of(folder / "large.bin") == sha256_of(tmp_path / "original" / "large.bin")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "large.bin",
-        "small.txt",
-    ]  # more.bin was not asked for
+    # more.bin was not asked for
+    assert sorted(path.name for path in folder.iterdir()) == ["large.bin", "small.txt"]
     assert cache_folder() in folder.parents
 
     hub.requests.clear()
@@ -65,9 +63,8 @@ def test_fetched_once_then_kept(
     assert fetch(HERE, FILES) == folder
     assert hub.requests == []
     monkeypatch.delenv("ECMVAE_OFFLINE")
-    assert (
-        fetch(HubAddress("someone/thing", folder.name), FILES) == folder
-    )  # a commit never changes
+    # a commit never changes
+    assert fetch(HubAddress("someone/thing", folder.name), FILES) == folder
     assert hub.requests == []
 
 

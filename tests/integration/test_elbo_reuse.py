@@ -161,9 +161,8 @@ def test_one_kl_one_product_and_one_reparameterisation_in_the_tree() -> None:
         if noise.search(text := path.read_text()) and density.search(text)
     }
     assert both == {"vae/gaussian.py"}
-    full_covariance = {
-        "vae/linear.py"
-    }  # the exact density of probabilistic PCA is not a diagonal Gaussian's
+    # the exact density of probabilistic PCA is not a diagonal Gaussian's
+    full_covariance = {"vae/linear.py"}
     logit = {"models/regions.py"}  # of a log-probability, log p - log(1 - p)
     for forbidden, elsewhere in (
         ("torch.distributions", full_covariance),

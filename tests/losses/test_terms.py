@@ -50,10 +50,8 @@ def test_sound_match_is_the_mean_of_both_branches() -> None:
     prior, posterior = math.log1p(math.exp(-2)), math.log1p(math.exp(3))
     assert value.item() == pytest.approx((prior + posterior) / 2, rel=1e-6)
     silent = BranchOutput(output.logits, None, (), ())
-    for posterior_branch in (
-        None,
-        silent,
-    ):  # without a posterior, and with one that compares nothing
+    # without a posterior, and with one that compares nothing
+    for posterior_branch in (None, silent):
         alone = Objective([SoundMatch(1.0)])(
             replace(output, posterior_branch=posterior_branch), torch.ones(2, 1, 1, 4, 4)
         )

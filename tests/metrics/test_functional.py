@@ -120,9 +120,8 @@ def test_refuses_nan_soft_targets_and_unequal_shapes():
         avsbench_iou(logits * torch.nan, target)
     with pytest.raises(ValueError, match="only 0 and 1"):
         avsbench_fscore(logits, target * 0.882)
-    with pytest.raises(
-        (ValueError, TypeError), match=r"same shape|2,4,4"
-    ):  # in tests jaxtyping is first to see it
+    # in tests jaxtyping is first to see it
+    with pytest.raises((ValueError, TypeError), match=r"same shape|2,4,4"):
         avsbench_iou(logits, torch.ones(2, 4, 4))
 
 

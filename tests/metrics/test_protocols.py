@@ -121,9 +121,8 @@ def test_any_batching_and_order_gives_the_same_value():
     order = list(range(CLIPS))
     random.Random(1).shuffle(order)
     assert scores([[i] for i in order]) == pytest.approx(whole, abs=1e-9)
-    assert scores([order[:3], order[3:], order[:2]]) == pytest.approx(
-        whole, abs=1e-9
-    )  # two clips come twice
+    # two clips come twice
+    assert scores([order[:3], order[3:], order[:2]]) == pytest.approx(whole, abs=1e-9)
 
 
 def test_no_update_is_an_error():

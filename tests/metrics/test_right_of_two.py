@@ -45,10 +45,8 @@ def test_hidden_objects_do_not_count():
 def test_mean_over_visible_pixels():
     """One bright pixel on a large dim object must not win."""
     logits = torch.full((1, 1, 6), -4.0)
-    logits[0, 0, 0], logits[0, 0, 5] = (
-        9.0,
-        0.0,
-    )  # object 1 has mean (1 + 4 * .018) / 5 = .21, object 2 has .5
+    # object 1 has mean (1 + 4 * .018) / 5 = .21, object 2 has .5
+    logits[0, 0, 0], logits[0, 0, 5] = (9.0, 0.0)
     objects = torch.tensor([[[1, 1, 1, 1, 1, 2]]])
     assert right_of_two(logits, objects, torch.tensor([[False, True]])).tolist() == [1.0]
 

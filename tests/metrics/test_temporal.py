@@ -81,9 +81,8 @@ def test_metric():
     scores = metric.compute()
     # Steady pairs: clip 0: 1 -> 40 (frames 1, 2) and 40 -> 1 (3, 4); clip 1: 0-1, 2-3, 3-4, all empty.
     assert scores.flicker == pytest.approx((2 * (1 - 1 / 40) + 0) / 5)
-    assert scores.onset_latency == pytest.approx(
-        0.5
-    )  # one frame of half a second; the other onset is missed
+    # one frame of half a second; the other onset is missed
+    assert scores.onset_latency == pytest.approx(0.5)
     assert scores.onsets_missed == 0.5
     assert scores.offset_latency == pytest.approx(0.5)
     assert scores.offsets_missed == 0

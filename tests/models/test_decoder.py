@@ -85,9 +85,5 @@ def test_the_four_kernels_of_a_doubled_map_have_the_sums_of_its_weights() -> Non
         parts = convolve_doubled(torch.ones(1, 1, 3, 3), conv)
     assert parts.shape == (4, 1, 3, 3)
     assert parts[:, 0, 1, 1].tolist() == [36.0] * 4  # all nine weights, wherever the pixel lies
-    assert parts[:, 0, 0, 0].tolist() == [
-        24.0,
-        33.0,
-        27.0,
-        36.0,
-    ]  # in a corner, without those on the padding
+    # in a corner, without those on the padding
+    assert parts[:, 0, 0, 0].tolist() == [24.0, 33.0, 27.0, 36.0]

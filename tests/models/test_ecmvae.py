@@ -23,9 +23,8 @@ def _clip(batch: int = 2, frames: int = 3) -> tuple[torch.Tensor, torch.Tensor, 
 )
 def test_published_parameter_counts(name: str, released: int) -> None:
     """Less what is dead in the released code, and the mutual-information heads, which live in our loss."""
-    dead = (
-        128 * 128 + 128 + 2 * 2 * (128 * 128 * 9 + 2 * 128)
-    )  # audio_neck; the first skip unit of both decoders
+    # audio_neck; the first skip unit of both decoders
+    dead = 128 * 128 + 128 + 2 * 2 * (128 * 128 * 9 + 2 * 128)
     heads = 6 * (16 * 6 + 6)
     model = build_model(config_from_dict({"model": {"visual": {"name": name}}}).model)
     assert sum(p.numel() for p in model.parameters()) == released - dead - heads
@@ -90,9 +89,8 @@ def test_frames_without_a_mask_fall_back_on_the_prior() -> None:
     other = masks.clone()
     other[:, 1:] = 1 - other[:, 1:]
     blind = model(frames, audio, other, supervised)
-    assert torch.equal(
-        blind.posterior["audio"].mean, output.posterior["audio"].mean
-    )  # unlabelled masks are never read
+    # unlabelled masks are never read
+    assert torch.equal(blind.posterior["audio"].mean, output.posterior["audio"].mean)
 
 
 @pytest.mark.parametrize("rule", ["repeat_first", "pseudo"])

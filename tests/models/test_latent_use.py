@@ -80,9 +80,8 @@ def test_a_decoder_that_reads_the_latents_alone_shows_it() -> None:
         "mask_iou": 0.0,
         "miou": 0.0,
     }
-    assert (
-        numbers["zeroed"]["c"]["miou"] == 0.5
-    )  # nothing where everything should be, nothing where nothing should
+    # nothing where everything should be, nothing where nothing should
+    assert numbers["zeroed"]["c"]["miou"] == 0.5
     assert numbers["latents"]["c"]["active_units_prior"] == 4
     assert numbers["used"]
 

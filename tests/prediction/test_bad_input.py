@@ -49,9 +49,8 @@ def corpus(folder: Path) -> tuple[dict[str, int], dict[str, str]]:
     OddVideo(
         flash_frames(count=1, flash=0), tracks=[Track(SOUND[:, :2_000], layout="stereo")]
     ).write(folder / "one.mkv")
-    write_video(
-        folder / "1x1.mp4", flash_frames(1, 1, count=6, flash=3), FPS
-    )  # H.264 pads it to 2x2
+    # H.264 pads it to 2x2
+    write_video(folder / "1x1.mp4", flash_frames(1, 1, count=6, flash=3), FPS)
     OddVideo(
         flash_frames(1, 1, count=6, flash=3), pixel_format="rgb24", codec="png", options={}
     ).write(folder / "1x1.mov")

@@ -83,9 +83,8 @@ def test_another_future_changes_nothing(fps: float, smoothing: float) -> None:
         same = np.array_equal(first.small_probability, second.small_probability)
         assert same or not past
         assert first.audio_activity == second.audio_activity or not past
-    assert not np.array_equal(
-        one[-1].small_probability, other[-1].small_probability
-    )  # the test can fail
+    # the test can fail
+    assert not np.array_equal(one[-1].small_probability, other[-1].small_probability)
 
 
 def test_a_whole_video_does_look_ahead() -> None:
@@ -127,9 +126,8 @@ def test_sound_that_is_late_is_heard_where_it_ends() -> None:
     )
     frame = SourceFrame(0, 2.0, 0.1, np.zeros((SIDE, SIDE, 3), np.uint8))
     causal(frame, Late(round(1.7 * RATE)))
-    causal(
-        replace(frame, time=2.0), Late(round(0.9 * RATE))
-    )  # too far behind: silence up to the frame
+    # too far behind: silence up to the frame
+    causal(replace(frame, time=2.0), Late(round(0.9 * RATE)))
 
 
 def test_clips_end_with_the_frame_and_go_back_second_by_second() -> None:
@@ -147,13 +145,8 @@ def test_clips_end_with_the_frame_and_go_back_second_by_second() -> None:
     )
     [*answers(Noting(), PredictorOptions(fps=4.0), frames, np.zeros(RATE, np.float32))]
     assert [len(clip) for clip in seen] == [min(1 + (k + 1) // 4, 5) for k in range(24)]
-    assert seen[-1].tolist() == [
-        46 - 32,
-        46 - 24,
-        46 - 16,
-        46 - 8,
-        46,
-    ]  # frame 46 is the last key frame, at 5.75 s
+    # frame 46 is the last key frame, at 5.75 s
+    assert seen[-1].tolist() == [46 - 32, 46 - 24, 46 - 16, 46 - 8, 46]
 
 
 def test_between_key_frames_the_mask_stays() -> None:

@@ -127,9 +127,8 @@ def test_files(result: VideoResult, video: Path, tmp_path: Path) -> None:
         for number in by_area(frame)
     }
     drawn, source = (read_clip(path).frames.astype(int) for path in (targets["overlay"], video))
-    tint = (
-        drawn[40, 70:80, 20:40] - source[40, 70:80, 20:40] * 0.55
-    )  # a lamp's quarter, below the legend
+    # a lamp's quarter, below the legend
+    tint = drawn[40, 70:80, 20:40] - source[40, 70:80, 20:40] * 0.55
     assert np.abs(tint.mean((0, 1)) - 0.45 * PALETTE[1]).max() < 12
     assert np.abs(drawn[40, :80, 70:] - source[40, :80, 70:]).mean() < 4
 

@@ -323,9 +323,8 @@ def test_packaged_model_comes_first_then_the_newest_demo(tmp_path: Path) -> None
     listed = {"summary": "", "sha256": sha256(b"").hexdigest(), "size": 0, "licence": "MIT"}
     far, near = {**listed, "source": "hf://someone/far@v1"}, {**listed, "source": "package"}
     (tmp_path / "models.yaml").write_text(json.dumps({"far": far, "small": near, "later": near}))
-    assert (
-        default_model(tmp_path, tmp_path / "runs") == old
-    )  # listed, but not part of this installation
+    # listed, but not part of this installation
+    assert default_model(tmp_path, tmp_path / "runs") == old
     packaged = model(tmp_path / "small")
     model(tmp_path / "later")
     assert default_model(tmp_path, tmp_path / "runs") == packaged

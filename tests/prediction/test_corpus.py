@@ -110,9 +110,8 @@ def test_nothing_is_done_twice_and_bad_files_are_tried_again_when_asked(
     ]
     assert corpus.run(retry_failed=True) == 2
     assert len(corpus.manifest.read_text().splitlines()) == 6
-    (corpus.folder / "bad.mp4").write_bytes(
-        (corpus.folder / "0.mp4").read_bytes()
-    )  # another file: tried unasked
+    # another file: tried unasked
+    (corpus.folder / "bad.mp4").write_bytes((corpus.folder / "0.mp4").read_bytes())
     assert corpus.run() == 0
     assert statuses(corpus.manifest)["bad.mp4"] == "done"
     assert before.items() <= times(corpus.out).items()

@@ -122,9 +122,8 @@ def test_predictor_runs_the_onnx_file(model: ECMVAE, exported: Path, tmp_path: P
 
 def test_int8_is_smaller_and_close(exported: Path, tmp_path: Path) -> None:
     shutil.copy(exported, tmp_path / "int8.onnx")
-    quantise_onnx(
-        tmp_path / "int8.onnx", tmp_path / "int8.onnx"
-    )  # in place, as the command does it
+    # in place, as the command does it
+    quantise_onnx(tmp_path / "int8.onnx", tmp_path / "int8.onnx")
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * exported.stat().st_size
     pictures, patches = inputs(2, 3)
     full, small = (

@@ -87,10 +87,8 @@ def test_every_form_of_a_picture(picture: Any, expected: np.ndarray) -> None:
 
 
 def test_three_rows_or_columns_are_not_mistaken_for_channels() -> None:
-    array, tensor = (
-        RGB[:3],
-        torch.from_numpy(RGB.transpose(2, 0, 1))[:, :, :3],
-    )  # (3, 7, 3) and (3, 5, 3)
+    # (3, 7, 3) and (3, 5, 3)
+    array, tensor = (RGB[:3], torch.from_numpy(RGB.transpose(2, 0, 1))[:, :, :3])
     assert np.array_equal(as_rgb(array), array)
     assert np.array_equal(as_rgb(tensor), RGB[:, :3])
 

@@ -73,9 +73,8 @@ def test_a_stream_becomes_an_overlay(
     red = clip.frames[:, 40, 60].astype(int)
     tinted = red[:, 0] - red[:, 1] > 40
     rows = (tmp_path / "seen.activity.csv").read_text().splitlines()[1:]
-    times = np.array(
-        [float(row.split(",")[1]) for row in rows]
-    )  # the file may begin later, where frames were dropped
+    # the file may begin later, where frames were dropped
+    times = np.array([float(row.split(",")[1]) for row in rows])
     assert len(times) == len(clip.frames)
     if kind != "udp":  # which is joined somewhere
         assert not tinted[times < 1.3].any()
@@ -163,9 +162,8 @@ def test_the_overlay_is_sent_on(content: bytes, tmp_path: Path) -> None:
     thread.join(timeout=30)
     assert len(received) > 5
     assert received[-1][1].shape == (96, 128, 3)
-    assert (
-        received[-1][1][40, 60].astype(int)[0] - received[-1][1][40, 60].astype(int)[1] > 40
-    )  # tinted: it sounds
+    # tinted: it sounds
+    assert received[-1][1][40, 60].astype(int)[0] - received[-1][1][40, 60].astype(int)[1] > 40
 
 
 @pytest.mark.parametrize(

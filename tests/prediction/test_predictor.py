@@ -137,9 +137,8 @@ def test_samples_are_seeded_and_spread_shows_as_uncertainty(ten_seconds: Path) -
 
     state = torch.random.get_rng_state()
     one, again, other = predict(3), predict(3), predict(3, seed=1)
-    assert torch.equal(
-        torch.random.get_rng_state(), state
-    )  # the caller's random numbers are left alone
+    # the caller's random numbers are left alone
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert np.array_equal(one.key_probabilities, again.key_probabilities)
     assert not np.array_equal(one.key_probabilities, other.key_probabilities)
 

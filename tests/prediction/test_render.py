@@ -59,9 +59,8 @@ def test_heatmap_covers_by_probability() -> None:
     share = (0.15 + 0.5 * probability)[..., None]
     expected = frame * (1 - share) + render.heat(probability) * share
     drawn = render.overlay(frame, probability, mask=probability > 0.5, style="heatmap")
-    assert (
-        np.abs(drawn - expected).max() < 2.0
-    )  # levels of 256: the colours are tables, rounded twice
+    # levels of 256: the colours are tables, rounded twice
+    assert np.abs(drawn - expected).max() < 2.0
 
 
 def test_cutout() -> None:

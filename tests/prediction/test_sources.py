@@ -47,9 +47,8 @@ def test_a_folder_is_searched_and_its_structure_kept(tree: Path) -> None:
 def test_globs(tree: Path) -> None:
     assert labels(resolve_sources([str(tree / "?.*")], leave_out=[".overlay.mp4"])) == ["a", "b"]
     assert labels(resolve_sources([str(tree / "**/*.mkv")])) == ["c"]
-    assert labels(resolve_sources([str(tree / "odd[1].mp4")])) == [
-        "odd[1]"
-    ]  # a file of that name wins
+    # a file of that name wins
+    assert labels(resolve_sources([str(tree / "odd[1].mp4")])) == ["odd[1]"]
 
 
 def test_lists_are_relative_to_themselves(tree: Path) -> None:

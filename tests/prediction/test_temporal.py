@@ -76,9 +76,8 @@ def test_smoothing_block_by_block_is_smoothing_at_once(
     ]
     seen_times, seen = [], []
     for number, block in enumerate(smoothed(blocks, sigma)):
-        first = (
-            1 if number else 0
-        )  # a block begins with the key frame that the one before ended with
+        # a block begins with the key frame that the one before ended with
+        first = 1 if number else 0
         seen_times += block.times[first:].tolist()
         seen.append(block.probabilities[first:])
     assert seen_times == times.tolist()
@@ -99,9 +98,8 @@ def test_interpolation_stays_between_its_neighbours(
     maps = np.sin(np.arange(len(gaps), dtype=np.float32) * 2)[:, None, None]
     times = np.concatenate([start + np.array(asked), key_times])
     values = interpolate_in_time(maps, key_times, times)[:, 0, 0]
-    np.testing.assert_allclose(
-        values[len(asked) :], maps[:, 0, 0], atol=1e-6
-    )  # a + 1 * (b - a) rounds
+    # a + 1 * (b - a) rounds
+    np.testing.assert_allclose(values[len(asked) :], maps[:, 0, 0], atol=1e-6)
     for time, value in zip(times, values, strict=True):
         right = int(np.searchsorted(key_times, time).clip(0, len(gaps) - 1))
         neighbours = maps[max(right - 1, 0) : right + 1, 0, 0]

@@ -114,9 +114,8 @@ def test_sound_and_picture_of_an_overlay_do_not_drift(
         [float(index / rate) for index in sorted(flash)], abs=2e-3
     )
     for event in (0, -1):
-        assert (
-            abs(beeps[event] - flashes[event]) < float(1 / rate) / 2
-        )  # half a frame, to be strict
+        # half a frame, to be strict
+        assert abs(beeps[event] - flashes[event]) < float(1 / rate) / 2
 
 
 def test_overlay_with_uncertainty_has_a_second_picture(
@@ -187,9 +186,8 @@ def test_all_kinds_in_one_pass_and_a_summary(
     assert summary.sounding == pytest.approx(result.masks.any(axis=(1, 2)).mean())
     assert summary.area == pytest.approx(result.masks.mean())
     assert summary.highest == pytest.approx(float(result.key_probabilities.max()))
-    assert (
-        summary.highest >= result.probabilities.max() - 1e-3
-    )  # no frame between exceeds its key frames
+    # no frame between exceeds its key frames
+    assert summary.highest >= result.probabilities.max() - 1e-3
 
 
 def test_failure_leaves_nothing_behind(tmp_path: Path, video: Path, result: VideoResult) -> None:

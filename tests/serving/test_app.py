@@ -144,9 +144,8 @@ def test_the_command_ends_clean(tmp_path: Path) -> None:
     )
     model = save_model(build_model(config.model, image_size=64), tmp_path / "model", config)
     port = free_port()
-    (tmp_path / "temp" / "ecmvae-app-killed").mkdir(
-        parents=True
-    )  # what a server left that was killed
+    # what a server left that was killed
+    (tmp_path / "temp" / "ecmvae-app-killed").mkdir(parents=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "ecmvae", "app", "--checkpoint", str(model), "--port", str(port)],
         env={**os.environ, "TMPDIR": str(tmp_path / "temp"), "ECMVAE_APP_PASSWORD": "open sesame"},

@@ -99,10 +99,8 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        media = [
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-        ]  # a camera that beeps
+        # a camera that beeps
+        media = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=media)
         yield chromium
         chromium.close()
@@ -205,9 +203,8 @@ def test_upload_to_download(
     upload(page, clip)
     share = float(find_what_sounds(page).partition("seen in ")[2].partition("%")[0]) / 100
     page.screenshot(path=site.screenshots / "result-1280-light.png", full_page=True)
-    assert share == pytest.approx(
-        0.5, abs=0.15
-    )  # the sound begins half-way, and a key frame hears a second
+    # the sound begins half-way, and a key frame hears a second
+    assert share == pytest.approx(0.5, abs=0.15)
     assert page.evaluate("document.querySelector('#result video').duration") == pytest.approx(
         SECONDS, abs=0.05
     )
@@ -306,9 +303,8 @@ def test_a_bad_file_gets_one_line(site: Site, page: Any, tmp_path: Path) -> None
     line = page.get_by_text("is not a video that can be read")
     line.wait_for()
     page.screenshot(path=site.screenshots / "bad.png")
-    assert line.inner_text().startswith(
-        "not a video.mp4 is not"
-    )  # and not where the server keeps it
+    # and not where the server keeps it
+    assert line.inner_text().startswith("not a video.mp4 is not")
     assert "\n" not in line.inner_text()
     assert not site.jobs()
 

@@ -118,9 +118,8 @@ def running() -> Iterator[Site]:
 def site(running: Site) -> Site:
     """The page without uploads and without failed logins."""
     running.login_clock.now += 1000
-    deadline = (
-        time.monotonic() + 10
-    )  # the server may still be storing what the test before has sent
+    # the server may still be storing what the test before has sent
+    deadline = time.monotonic() + 10
     while True:
         running.upload_clock.now += 1000
         running.uploads.delete_unused()
@@ -225,9 +224,8 @@ def test_quota_of_a_visitor_and_of_all(site: Site) -> None:
         "a visitor may store 1 MB, and 0.8 MB of yours are here: this upload of 0.4 MB is"
     )
     assert refused.text.count("\n") == 1
-    assert (
-        site.upload(b"d" * 900_000, "127.0.0.2").status == 200
-    )  # another visitor is not concerned
+    # another visitor is not concerned
+    assert site.upload(b"d" * 900_000, "127.0.0.2").status == 200
     full = site.upload(b"e" * 400_000, "127.0.0.3")
     assert full.status == 413
     assert full.text.startswith("this page stores 2 MB of uploads, and 1.7 MB are taken")

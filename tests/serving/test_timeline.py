@@ -45,13 +45,8 @@ def test_curves_are_where_they_belong() -> None:
     html = timeline_html(result(5, [2], 0.3))
     assert 'data-seconds="2.000"' in html
     assert curve(html, "sound") == [(0, 100), (250, 100), (500, 50), (750, 100), (1000, 100)]
-    assert curve(html, "area") == [
-        (0, 100),
-        (250, 100),
-        (500, 100),
-        (750, 0),
-        (1000, 0),
-    ]  # of its own highest value
+    # of its own highest value
+    assert curve(html, "area") == [(0, 100), (250, 100), (500, 100), (750, 0), (1000, 0)]
     assert "up to 30.0% of the picture" in html
     assert {round(height) for _, height in curve(html, "doubt")} == {0}
     assert "up to 0.25 bit a pixel" in html

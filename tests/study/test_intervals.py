@@ -35,9 +35,8 @@ def test_one_seed_is_the_bootstrap_over_pictures() -> None:
     ours = over_seeds_and_clips(scores[None], pictures, resamples=20_000)
     assert tuple(ours) == pytest.approx(tuple(theirs), abs=6e-3)
     alone = cluster_bootstrap(scores, np.ones(60), [str(k) for k in range(60)], resamples=20_000)
-    assert ours.high - ours.low != pytest.approx(
-        alone.high - alone.low, rel=0.05
-    )  # the pictures do matter
+    # the pictures do matter
+    assert ours.high - ours.low != pytest.approx(alone.high - alone.low, rel=0.05)
 
 
 def test_two_seeds_that_disagree_on_every_clip() -> None:

@@ -34,17 +34,15 @@ def test_clips_are_those_whose_mean_the_score_is(tmp_path: Path) -> None:
 
 
 def test_a_table_of_other_clips_is_left_out(tmp_path: Path) -> None:
-    make_report(
-        make_run(tmp_path / "a-0", 0.9), 0.8, clips={"x": 0.2, "y": 0.4}
-    )  # their mean is not 0.8
+    # their mean is not 0.8
+    make_report(make_run(tmp_path / "a-0", 0.9), 0.8, clips={"x": 0.2, "y": 0.4})
     (found,) = collect([tmp_path])
     assert list(found.clips) == ["s4 test, 2 clips: per_clip.fscore"]
 
 
 def test_clips_that_the_seed_composed_are_not_the_same_clips(tmp_path: Path) -> None:
-    make_report(
-        make_run(tmp_path / "a-0", 0.9), 0.3, clips={"x": 0.2, "y": 0.4}, data="s4"
-    )  # data without a folder
+    # data without a folder
+    make_report(make_run(tmp_path / "a-0", 0.9), 0.3, clips={"x": 0.2, "y": 0.4}, data="s4")
     assert collect([tmp_path])[0].clips == {}
 
 

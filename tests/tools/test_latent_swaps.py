@@ -24,9 +24,8 @@ def test_a_column_shows_what_its_title_says() -> None:
     settings = {**SMALL, "model.channels": 16, "model.latent.dim": 4, "model.fusion.kind": "gate"}
     torch.manual_seed(0)
     model = build_model(load_config(AGREEMENT, settings).model, image_size=64).eval()
-    model.agreement.prior.visual_logvar.bias.data.fill_(
-        -30.0
-    )  # another draw of s_v is the same one
+    # another draw of s_v is the same one
+    model.agreement.prior.visual_logvar.bias.data.fill_(-30.0)
     clip = PreparedClips(SyntheticAVS("s4", length=1, size=64), ClipPreprocessor.of(model))[0]
     image = draw(model, AVBatch.collate([clip]), [0, 2])
     side = SIDE + GAP
@@ -37,9 +36,7 @@ def test_a_column_shows_what_its_title_says() -> None:
     assert not np.array_equal(picture, answer)
     assert not np.array_equal(answer, other_c)
     assert np.abs(answer - other_s_v).max() <= 1
-    inside, outside = (
-        (slice(60, 90), slice(35, 60)),
-        (slice(60, 90), slice(120, 180)),
-    )  # of the first row's disc
+    # of the first row's disc
+    inside, outside = ((slice(60, 90), slice(35, 60)), (slice(60, 90), slice(120, 180)))
     blue = shown[..., 2] - picture[..., 2] - (shown[..., 0] - picture[..., 0])
     assert blue[inside].mean() > 60 > 20 > blue[outside].mean()

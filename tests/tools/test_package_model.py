@@ -117,9 +117,8 @@ def test_a_run_becomes_a_named_model(
 def test_the_card_tells_what_the_reports_say(
     run: Path, sources: CollageSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "package_model.write_graph", lambda folder: folder
-    )  # it takes half a minute
+    # it takes half a minute
+    monkeypatch.setattr("package_model.write_graph", lambda folder: folder)
     card = ModelCard.load(package(run, "tiny", home=tmp_path, sources=sources, **HOW) / "README.md")
     assert card.data.license == "apache-2.0"
     results = {

@@ -95,9 +95,8 @@ def test_choices_depend_on_the_seed_and_the_number_only(tmp_path: Path) -> None:
     [(["--version"], 0, ""), (["nonsense"], 2, ""), (["nonsense"], 2, "exit code 2")],
 )
 def test_a_command_is_measured(words: list[str], code: int, fault: str) -> None:
-    ballast = bytearray(
-        b"x" * 500_000_000
-    )  # of this process; the command's own memory is what counts
+    # of this process; the command's own memory is what counts
+    ballast = bytearray(b"x" * 500_000_000)
     ended = ecmvae(words)
     assert len(ballast) == 500_000_000
     assert ended.code == code

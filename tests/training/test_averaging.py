@@ -83,10 +83,8 @@ def test_a_resumed_run_goes_on_with_its_average(tiny: Callable[..., Config]) -> 
         torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)
         for each in (whole, resumed)
     )
-    for part in (
-        "state_dict",
-        "current_model_state",
-    ):  # the average, and the weights of the last step
+    # the average, and the weights of the last step
+    for part in ("state_dict", "current_model_state"):
         assert [
             name
             for name, value in first[part].items()

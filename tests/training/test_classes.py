@@ -53,12 +53,10 @@ def test_the_loss_falls_and_the_classes_are_learned(tiny_avss) -> None:
     config = tiny_avss(model__channels=16, model__fusion__kind="tpavi")
     module = SegmentationModule(config).train()
     clips = AVSSDataset(config.data.root, "train", image_size=32)
-    batch = AVBatch.collate(
-        [prepared(clips[2]), prepared(clips[4])]
-    )  # v1m and v2: five seconds and ten
-    batch = replace(
-        batch, features=module.model.extract_features(batch.frames)
-    )  # the backbone is frozen
+    # v1m and v2: five seconds and ten
+    batch = AVBatch.collate([prepared(clips[2]), prepared(clips[4])])
+    # the backbone is frozen
+    batch = replace(batch, features=module.model.extract_features(batch.frames))
     optimiser = torch.optim.Adam(module.parameters(), lr=1e-2)
     losses = []
     for _ in range(45):

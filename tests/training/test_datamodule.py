@@ -124,9 +124,8 @@ def test_an_epoch_has_whole_steps_of_accumulated_batches(tiny) -> None:
     whole.sampler.set_epoch(1)
     resumed.resume_at(2 + 1)
     assert names(list(resumed.train_dataloader())) == names(list(whole.train_dataloader()))[5:]
-    assert (
-        ClipDataModule(tiny(train__accumulate=100), VGGISH).accumulate == 3
-    )  # never more than there is
+    # never more than there is
+    assert ClipDataModule(tiny(train__accumulate=100), VGGISH).accumulate == 3
 
 
 def test_validation_keeps_the_order_of_the_data_set(tiny) -> None:

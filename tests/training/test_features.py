@@ -170,9 +170,8 @@ def test_a_torn_file_is_computed_again(
     for mine, theirs in zip(later.lookup([name]), right, strict=True):
         assert torch.equal(mine, theirs)
     assert caplog.messages[0].endswith(".safetensors is damaged: these features are computed again")
-    assert (
-        sum(path.read_bytes() == content[path] for path in _files(tmp_path)) == 4
-    )  # those computed with it
+    # those computed with it
+    assert sum(path.read_bytes() == content[path] for path in _files(tmp_path)) == 4
 
 
 def _fill(folder: Path, config: Config, start: float, barrier) -> None:

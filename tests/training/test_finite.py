@@ -60,9 +60,8 @@ class InfiniteGradient(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("broken", ["loss", "gradient"])
-@pytest.mark.parametrize(
-    "step", [4, 5]
-)  # an epoch has 3 steps: in the middle of the second, and its last
+# an epoch has 3 steps: in the middle of the second, and its last
+@pytest.mark.parametrize("step", [4, 5])
 def test_a_step_that_is_not_finite_reaches_no_file(
     tiny, monkeypatch: pytest.MonkeyPatch, broken: str, step: int
 ) -> None:
@@ -95,10 +94,8 @@ def test_a_step_that_is_not_finite_reaches_no_file(
         assert details["terms"]["structure"] == details["terms"]["total"] == "nan"
         assert len(details["clips"]) == 4
     else:
-        assert details.keys() & {
-            "weights",
-            "terms",
-        }  # seen in the weights, or in the next step's loss
+        # seen in the weights, or in the next step's loss
+        assert details.keys() & {"weights", "terms"}
     checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 3
     assert all(

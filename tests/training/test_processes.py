@@ -58,9 +58,8 @@ def test_two_processes_train_and_score_as_one(two, monkeypatch) -> None:
     assert report.fscore == pytest.approx(saved["val/fscore"], abs=1e-6)
     generators = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["generators"]
     assert len(generators) == 2
-    assert not torch.equal(
-        generators[0]["torch"], generators[1]["torch"]
-    )  # they sample noise of their own
+    # they sample noise of their own
+    assert not torch.equal(generators[0]["torch"], generators[1]["torch"])
     assert not dist.is_initialized()
 
 
@@ -103,9 +102,8 @@ def test_torchrun_gives_the_losses_and_scores_of_one_process(
     ours, theirs = (read_history(run / "history.jsonl") for run in (alone, together))
     theirs_by_step = {row["step"]: row["train/total"] for row in theirs if "train/total" in row}
     ours_by_step = {row["step"]: row["train/total"] for row in ours if "train/total" in row}
-    assert (
-        set(theirs_by_step) == {1, 4, 8, 12} <= set(ours_by_step)
-    )  # the command logs every twentieth and last steps
+    # the command logs every twentieth and last steps
+    assert set(theirs_by_step) == {1, 4, 8, 12} <= set(ours_by_step)
     for step, loss in theirs_by_step.items():
         assert loss == pytest.approx(ours_by_step[step], abs=1e-4)
     scores, expected = ([row for row in rows if "val/miou" in row] for rows in (theirs, ours))

@@ -72,13 +72,8 @@ def test_a_run_leaves_what_it_promises(tiny, monkeypatch: pytest.MonkeyPatch) ->
         path.name for path in run.iterdir()
     }
     rows = read_history(run / "history.jsonl")
-    assert [row["step"] for row in rows] == [
-        1,
-        3,
-        3,
-        6,
-        6,
-    ]  # the loss at the first step and each epoch's last; scores
+    # the loss at the first step and each epoch's last; scores
+    assert [row["step"] for row in rows] == [1, 3, 3, 6, 6]
     assert {"train/structure", "train/kl_visual", "train/total"} <= rows[0].keys()
     best = max(row["val/miou"] for row in rows if "val/miou" in row)
     metadata = json.loads((run / "best" / "metadata.json").read_text())
@@ -99,9 +94,8 @@ def test_best_is_the_model_that_scored_best(tiny) -> None:
         build_datasets(config)[1],
         EvaluateSettings(sounds=("real",), progress=False),
     )
-    assert report.miou == pytest.approx(
-        max(row["val/miou"] for row in rows), abs=2e-3
-    )  # the cache holds float16
+    # the cache holds float16
+    assert report.miou == pytest.approx(max(row["val/miou"] for row in rows), abs=2e-3)
 
 
 def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:

@@ -16,9 +16,8 @@ def test_a_slow_machine_completes_the_cycle_in_its_budget(monkeypatch: pytest.Mo
     clock = Schedule(TrainConfig(max_minutes=1.0), total_steps=1000, begun=80.0)
     clock.on_train_start(Trainer(logger=False, enable_checkpointing=False), LightningModule())
     now[0] += 10
-    assert clock.progress(0) == pytest.approx(
-        10 / 40
-    )  # 20 of the 60 seconds were gone before training
+    # 20 of the 60 seconds were gone before training
+    assert clock.progress(0) == pytest.approx(10 / 40)
     assert clock.progress(900) == pytest.approx(0.9)  # on a fast machine the steps lead
     now[0] += 31
     assert clock.progress(0) == 1.0

@@ -170,9 +170,8 @@ def test_the_odd_picture_comes_first_and_the_map_shows_where(picture_run, pictur
         )
     side, gap = 4 * SIDE, 2
     grid = np.asarray(Image.open(tmp_path / "o.png")).astype(int)
-    where = grid[-side::4, -(6 * (side + gap) - gap) :][:, :side:4].sum(
-        -1
-    )  # white is nothing, black is much
+    # white is nothing, black is much
+    where = grid[-side::4, -(6 * (side + gap) - gap) :][:, :side:4].sum(-1)
     assert where[6:9, 1:3].mean() + 200 < np.delete(where, (6, 7, 8), axis=0).mean()
 
 

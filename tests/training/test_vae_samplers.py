@@ -31,10 +31,8 @@ def test_a_run_gives_samples_with_and_without_a_sampler(tmp_path, name):
     assert torch.equal(fitted, draw_from(run, 5, seed=1, sampler="gaussian_mixture"))
     assert not torch.equal(own, fitted)
     pixels = draw_from(run, 5, seed=1, pixels=True)
-    assert set(pixels.unique().tolist()) <= {
-        0.0,
-        1.0,
-    }  # a Bernoulli likelihood draws black and white
+    # a Bernoulli likelihood draws black and white
+    assert set(pixels.unique().tolist()) <= {0.0, 1.0}
     assert not set(own.unique().tolist()) <= {0.0, 1.0}
 
 

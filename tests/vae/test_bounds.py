@@ -127,9 +127,8 @@ def test_barber_agakov_is_exact_for_the_true_conditional(dim, rho):
         exact, abs=tolerance
     )
     wrong = DiagonalGaussian(0.5 * rho * x, torch.zeros_like(x))
-    gap = (
-        0.5 * dim * ((1 - rho**2) + (0.5 * rho) ** 2 - 1 - math.log(1 - rho**2))
-    )  # E KL(true || wrong)
+    # E KL(true || wrong)
+    gap = 0.5 * dim * ((1 - rho**2) + (0.5 * rho) ** 2 - 1 - math.log(1 - rho**2))
     assert bounds.barber_agakov(y, wrong, entropy(dim)).item() == pytest.approx(
         exact - gap, abs=3 * tolerance
     )

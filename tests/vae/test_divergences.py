@@ -92,9 +92,8 @@ def test_no_experts():
 def test_free_bits_is_the_sum_of_the_larger_of_the_batch_mean_and_the_floor():
     kl = torch.tensor([[0.1, 2.0, 0.6], [0.3, 4.0, 0.0]], dtype=torch.float64, requires_grad=True)
     value = divergences.free_bits(kl, 0.25)
-    assert value.tolist() == pytest.approx(
-        [0.25 + 2.0 + 0.6, 0.25 + 4.0 + 0.0]
-    )  # batch means .2, 3 and .3
+    # batch means .2, 3 and .3
+    assert value.tolist() == pytest.approx([0.25 + 2.0 + 0.6, 0.25 + 4.0 + 0.0])
     assert value.mean().item() == pytest.approx(0.25 + 3.0 + 0.3)
     (gradient,) = torch.autograd.grad(value.sum(), kl)
     assert gradient.tolist() == [[0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]

@@ -19,9 +19,8 @@ def test_conv_encoder_is_ecmvaes_image_encoder():
     assert encoder.out_features == 6272
     assert encoder.out_shape == (128, 7, 7)
     widths = (3, 16, 32, 64, 128, 128)
-    expected = sum(
-        a * b * 16 + b + 2 * b for a, b in itertools.pairwise(widths)
-    )  # conv k4 + bias, batch norm
+    # conv k4 + bias, batch norm
+    expected = sum(a * b * 16 + b + 2 * b for a, b in itertools.pairwise(widths))
     assert count(encoder) == expected
 
 

@@ -92,9 +92,8 @@ def test_weights_of_many_dimensions_do_not_degenerate():
     rare = torch.arange(2000) < 40
     codes[rare, 50:53] += 4.0
     plain = rarity_weights(codes, dimensions=None, effective_share=0.0)
-    assert (
-        plain.max() / plain.sum() > 0.1
-    )  # the bare product: one sample of 2,000 has a tenth of all weight
+    # the bare product: one sample of 2,000 has a tenth of all weight
+    assert plain.max() / plain.sum() > 0.1
     for share in (0.1, 0.4):
         weights = rarity_weights(codes, dimensions=10, effective_share=share)
         assert effective_sample_size(weights.log()) / 2000 == pytest.approx(share, rel=1e-6)

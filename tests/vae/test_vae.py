@@ -198,9 +198,8 @@ def test_divergences_and_free_bits_meet_latent_by_latent():
     model.free_bits = 50.0
     assert model(x).loss.item() > 100
     model.divergences = {"z": "geometric_js"}
-    with pytest.raises(
-        ValueError, match="geometric_js is not defined"
-    ):  # the prior is not a DiagonalGaussian
+    # the prior is not a DiagonalGaussian
+    with pytest.raises(ValueError, match="geometric_js is not defined"):
         model(x)
 
 

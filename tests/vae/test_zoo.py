@@ -24,9 +24,8 @@ def test_every_model_learns_from_a_step(name):
     batch = batch_for(model, images, labels)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     before = [p.clone() for p in model.parameters()]
-    for _ in range(
-        2
-    ):  # a flow is the identity at first, and its inner layers have a gradient from the second step on
+    # a flow is the identity at first, and its inner layers have a gradient from the second step on
+    for _ in range(2):
         optimizer.zero_grad()
         output = model(batch) if isinstance(model, MultimodalVAE) else model(**batch)
         output.loss.backward()

@@ -57,9 +57,8 @@ def test_finer_maps_come_from_earlier_blocks_and_lie_on_the_frame() -> None:
     ramp = torch.arange(64.0).expand(1, 3, 64, 64)
     maps = SimplePyramid(_Blocks(), (2, 5, 8, 11), patch=16)(ramp)
     for block, stride, grid in zip((3, 6, 9, 12), (4, 8, 16, 32), maps, strict=True):
-        inner = slice(
-            16 // stride // 2, -(16 // stride // 2) or None
-        )  # beyond the outer patches' centres it is flat
+        # beyond the outer patches' centres it is flat
+        inner = slice(16 // stride // 2, -(16 // stride // 2) or None)
         centres = F.avg_pool2d(ramp, stride)[..., inner]
         torch.testing.assert_close(grid[..., inner] - block, centres)
 

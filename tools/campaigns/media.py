@@ -78,9 +78,8 @@ class Media(Campaign):
             }
         else:
             words, targets = [str(path), "--out", str(out / "bad.mp4")], {path: out / "bad.mp4"}
-        answer = self._worker(
-            ["predict", *words, "--fps", "1"]
-        )  # one key frame a second: four times the attacks
+        # one key frame a second: four times the attacks
+        answer = self._worker(["predict", *words, "--fps", "1"])
         if answer.resident:
             self._resident.append(answer.resident)
         else:

@@ -101,9 +101,8 @@ class Web(PageCampaign):
                 return f"Host {host[:40]!r} gets {path}: {answer[:40]!r}"
             if b"access-control-allow-origin" in answer.lower():
                 return f"Host {host[:40]!r} may read the answer"
-        both = self._raw(
-            "GET", "/config", {"Host": "localhost", "host": "evil.example"}
-        )  # two Host headers
+        # two Host headers
+        both = self._raw("GET", "/config", {"Host": "localhost", "host": "evil.example"})
         return (
             ""
             if both.startswith((b"HTTP/1.1 403", b"HTTP/1.1 400"))

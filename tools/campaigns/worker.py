@@ -170,9 +170,8 @@ class _NoHeavyLibraries(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
-        if (
-            name in HEAVY and sys._getframe(2).f_code.co_name != "find_spec"
-        ):  # importlib.util only looks for it
+        # importlib.util only looks for it
+        if name in HEAVY and sys._getframe(2).f_code.co_name != "find_spec":
             os._exit(NEEDS_HEAVY)
 
 
@@ -202,9 +201,8 @@ def _here(function: Callable[[list[str]], int], job: dict[str, Any]) -> dict[str
     """Do a job in this process."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM starts again
     before = time.process_time()
-    signal.setitimer(
-        signal.ITIMER_PROF, job["cpu_limit"]
-    )  # SIGPROF has no handler: it ends the process
+    # SIGPROF has no handler: it ends the process
+    signal.setitimer(signal.ITIMER_PROF, job["cpu_limit"])
     code = _called(function, job["words"])
     signal.setitimer(signal.ITIMER_PROF, 0)
     return {

@@ -85,9 +85,8 @@ class PhotographPairs(Dataset[AVClip]):
             others = [item for item in photographs if item.category != own.category]
             other, heard = others[rng.integers(len(others))], int(rng.integers(2))
             sounds = sources.sounds(own.category, held_out=True) or sources.sounds(own.category)
-            sound = sounds[
-                int(rng.random() * len(sounds))
-            ]  # one number, however many recordings there are
+            # one number, however many recordings there are
+            sound = sounds[int(rng.random() * len(sounds))]
             upper, lower = (other, own) if heard else (own, other)
             pairs.append(PhotographPair(upper=upper.id, lower=lower.id, heard=heard, sound=sound))
         self.pairs = tuple(pairs)

@@ -189,9 +189,8 @@ def _mouth(pen: Pen, look: Look, face: Face, skin: Color) -> None:
     u = np.linspace(-1.0, 1.0, 17)
     if not look.mouth_open:
         upper = np.stack([half * u, corner + (middle - corner) * (1 - u**2)], 1)
-        bare = 0.17 * float(
-            np.clip((smile - 0.35) / 0.4, 0.0, 1.0)
-        )  # a broad smile bares the teeth
+        # a broad smile bares the teeth
+        bare = 0.17 * float(np.clip((smile - 0.35) / 0.4, 0.0, 1.0))
         lower = upper + np.stack([np.zeros(17), bare * (1 - u**2) ** 0.7], 1)
         pen.fill(face.on(np.concatenate([upper, lower[::-1]])), palette.TEETH)
         pen.line(face.on(lower), palette.LIPS, 0.022)

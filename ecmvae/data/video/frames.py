@@ -97,9 +97,8 @@ class PictureClock:
         time = stamp + self._offset
         if not self._last < time <= self._last + self._pause:
             time = self._last + self._usual
-            self._offset = (
-                time - stamp
-            )  # inexact where a damaged stamp is huge, hence the time itself is kept
+            # inexact where a damaged stamp is huge, hence the time itself is kept
+            self._offset = time - stamp
         self._last = time
         return time
 
@@ -142,7 +141,6 @@ def stream_frames(path: Path, *, warn: bool = True) -> Iterator[SourceFrame]:
                 length = min(length, max(declared - time, _LONGEST))
                 yield SourceFrame(index, time, length, frame)
                 index += 1
-        if (
-            index == 0
-        ):  # `probe` may have seen one: where threads decode, an error can take its neighbours with it
+        # `probe` may have seen one: where threads decode, an error can take its neighbours with it
+        if index == 0:
             raise no_frame(path)

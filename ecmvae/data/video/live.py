@@ -287,9 +287,8 @@ class LiveStream:
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                self.damaged += (
-                    self._ready.is_set()
-                )  # who joins in the middle misses what came before
+                # who joins in the middle misses what came before
+                self.damaged += self._ready.is_set()
                 continue
             for frame in frames:
                 if isinstance(frame, av.VideoFrame) and see is not None:

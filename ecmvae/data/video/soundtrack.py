@@ -82,9 +82,8 @@ def soundtrack_of(
     sound = (
         0 < stream.codec_context.sample_rate <= HIGHEST_RATE and stream.codec_context.channels > 0
     )
-    if (
-        codec in _HOLDS[family] and sound
-    ):  # no muxer takes a track whose damaged header says otherwise
+    # no muxer takes a track whose damaged header says otherwise
+    if codec in _HOLDS[family] and sound:
         return CopiedSound(output, container, stream, origin)
     encoder = _ENCODER[family].removeprefix("lib")
     logger.warning(
@@ -139,9 +138,8 @@ class EncodedSound:
         self._output.mux(self._stream.encode(None))
 
     def _append(self, position: int, samples: NDArray[np.floating]) -> None:
-        if (
-            position < self._written
-        ):  # what overlaps the sound so far, or lies before the first picture
+        # what overlaps the sound so far, or lies before the first picture
+        if position < self._written:
             samples = samples[:, self._written - position :]
         while position > self._written and samples.size:
             self._encode(
@@ -204,9 +202,8 @@ class CopiedSound:
         pause = round(longest_gap(source) / unit)
         last: int | None = None  # where the packet before begins, and ends:
         expected = 0
-        for packet in demuxed(
-            source, stream, warn=False
-        ):  # the warning was logged when the track was decoded
+        # the warning was logged when the track was decoded
+        for packet in demuxed(source, stream, warn=False):
             if packet.dts is None or packet.size == 0:
                 continue
             length = packet.duration or 1
@@ -214,9 +211,8 @@ class CopiedSound:
             if offset and (pts + offset + length) * unit < -_LEAD_IN:
                 continue
             if last is not None and not last < packet.dts + offset <= expected + pause:
-                offset = (
-                    expected - packet.dts
-                )  # the file's clock jumps or stands still: go on where we are
+                # the file's clock jumps or stands still: go on where we are
+                offset = expected - packet.dts
             packet.pts, packet.dts = pts + offset, packet.dts + offset
             last, expected = packet.dts, packet.dts + length
             yield packet

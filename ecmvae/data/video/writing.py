@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CLOCK = Fraction(
-    1, 90_000
-)  # a timestamp unit that 24, 25, 30, 50 and 60 frames a second divide exactly
-_SLOWEST = Fraction(
-    1, 1000
-)  # frames a second that the encoders are told; each frame has a time of its own
+# a timestamp unit that 24, 25, 30, 50 and 60 frames a second divide exactly
+_CLOCK = Fraction(1, 90_000)
+# frames a second that the encoders are told; each frame has a time of its own
+_SLOWEST = Fraction(1, 1000)
 _SHORTEST = 0.002
 """Seconds that a frame is shown at least, if no other follows: MP4 notes the length of a track in milliseconds, and
 nothing of a track of zero is played."""
@@ -117,9 +115,8 @@ class VideoWriter:
         self._last_pts = -1
         self._end = 0.0
         self._frame_seconds = float(1 / fps)
-        self._converter = (
-            VideoReformatter()
-        )  # kept, since setting one up takes longer than a small frame
+        # kept, since setting one up takes longer than a small frame
+        self._converter = VideoReformatter()
         with ExitStack() as stack:
             self._container = self._open(path, stack)
             rate = max(Fraction(fps).limit_denominator(1001), _SLOWEST)  # 23.976 becomes 24000/1001
@@ -177,9 +174,8 @@ class VideoWriter:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         start = self._next * self._frame_seconds if time is None else time
         self._next += 1
-        pixels = np.ascontiguousarray(
-            frame
-        )  # shared with FFmpeg, which only reads it to make a picture of its own
+        # shared with FFmpeg, which only reads it to make a picture of its own
+        pixels = np.ascontiguousarray(frame)
         shared = av.VideoFrame.from_numpy_buffer(
             pixels, format="rgba" if channels == 4 else "rgb24"
         )
@@ -189,9 +185,8 @@ class VideoWriter:
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
-        self._last_pts = max(
-            self._last_pts + 1, round(start / _CLOCK)
-        )  # strictly rising, as MP4 wants it
+        # strictly rising, as MP4 wants it
+        self._last_pts = max(self._last_pts + 1, round(start / _CLOCK))
         picture.pts, picture.time_base = self._last_pts, _CLOCK
         picture.duration = round(self._frame_seconds / _CLOCK)
         self._end = float(self._last_pts * _CLOCK) + self._frame_seconds

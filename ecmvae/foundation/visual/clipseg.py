@@ -90,9 +90,8 @@ class CLIPSeg(nn.Module):
                 state = decoder.film_mul(texts)[:, None] * state + decoder.film_add(texts)[:, None]
             state = layer(state, attention_mask=None)
         grid = self.image_size // self.patch
-        cells = rearrange(
-            state[:, 1:], "k (h w) r -> k r h w", h=grid
-        )  # the first token is the class token
+        # the first token is the class token
+        cells = rearrange(state[:, 1:], "k (h w) r -> k r h w", h=grid)
         logits: Tensor = decoder.transposed_convolution(cells)
         return logits[:, 0]
 

@@ -167,9 +167,8 @@ class MMVAEPlus(PrivateSharedVAE):
             ],
             1,
         )
-        divergence = (
-            posterior.log_prob(c) - self.prior.log_prob(c) + private_divergence
-        )  # (K, M, n)
+        # (K, M, n)
+        divergence = posterior.log_prob(c) - self.prior.log_prob(c) + private_divergence
         bound = bounds.iwae(self.weighted(scores) - self.beta * divergence)
         return MultimodalOutput.stratified(posterior, bound, scores, divergence)
 

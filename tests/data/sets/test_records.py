@@ -96,9 +96,8 @@ def test_the_layout_is_that_of_the_record(name, wholes):
     }
     on_disk = {path for path in root.rglob("*") if path.is_file()}
     tables = {path for path in on_disk if path.suffix in (".csv", ".json")}
-    masks = {
-        path for path in on_disk if "gt_segmentation" in path.parts
-    }  # of IS3 when its boxes are read
+    # of IS3 when its boxes are read
+    masks = {path for path in on_disk if "gt_segmentation" in path.parts}
     assert named <= on_disk
     assert on_disk - named - tables - (masks if name == "is3_boxes" else set()) == set()
 

@@ -133,10 +133,8 @@ def test_boxes_are_painted_as_the_released_evaluation_paints_them(tmp_path):
     (tmp_path / "vggss.json").write_text(json.dumps([{"file": name, "class": "x", "bbox": boxes}]))
     (clip,) = load("vggss", tmp_path, size=224)
     expected = np.zeros((224, 224))
-    for left, top, right, bottom in (
-        (0, 22, 74, 156),
-        (112, 112, 224, 223),
-    ):  # 224 x, cut to the picture, rounded down
+    # 224 x, cut to the picture, rounded down
+    for left, top, right, bottom in ((0, 22, 74, 156), (112, 112, 224, 223)):
         expected[top:bottom, left:right] = 1
     assert np.array_equal(clip.masks[0, 0].numpy(), expected)
     assert clip.start_seconds + 0.5 == 5.0  # the 125th frame of 25 a second
@@ -349,12 +347,8 @@ def test_long_videos_are_cut_and_their_sound_with_them(tmp_path):
     samples, _ = soundfile.read(next((tmp_path / "media").glob("*_0_10/audio.wav")))
     clips = load("refavs", tmp_path, "train", num_frames=4)
     assert [name.partition("@")[2] for name in map(clips.name, range(3))] == ["0", "4", "6"]
-    assert clips[2].valid.tolist() == [
-        False,
-        False,
-        True,
-        True,
-    ]  # frames 6 and 7 were in the clip before
+    # frames 6 and 7 were in the clip before
+    assert clips[2].valid.tolist() == [False, False, True, True]
     assert np.allclose(clips[2].waveform.numpy(), samples[6 * 16_000 :], atol=1e-6)
     whole = load("refavs", tmp_path, "train", num_frames=12)
     assert len(whole) == 1

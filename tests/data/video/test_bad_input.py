@@ -61,9 +61,8 @@ def test_file_cut_short_before_its_index(tmp_path: Path) -> None:
 
 def test_an_index_that_points_outside_the_file(tmp_path: Path) -> None:
     data = OddVideo(flash_frames(16, 16, count=2, flash=0)).write(tmp_path / "a.nut").read_bytes()
-    back_to_index = (2**63 + 2**40).to_bytes(
-        8, "big"
-    )  # NUT ends with the distance back to its index, and a checksum
+    # NUT ends with the distance back to its index, and a checksum
+    back_to_index = (2**63 + 2**40).to_bytes(8, "big")
     (tmp_path / "a.nut").write_bytes(data + back_to_index + bytes(4))
     assert "not a video that can be read (Invalid argument)" in refused(tmp_path / "a.nut")
 
@@ -185,9 +184,8 @@ def test_a_damaged_rate_does_not_make_hours_of_a_frame(tmp_path: Path) -> None:
     data = bytearray(
         OddVideo(flash_frames(16, 16, count=1, flash=0)).write(tmp_path / "a.mp4").read_bytes()
     )
-    at = (
-        data.index(b"stts") + 16
-    )  # name, version and flags, number of entries, samples of the first; then its duration
+    # name, version and flags, number of entries, samples of the first; then its duration
+    at = data.index(b"stts") + 16
     data[at : at + 4] = (2**30).to_bytes(4, "big")
     (tmp_path / "b.mp4").write_bytes(data)
     assert probe(tmp_path / "b.mp4").fps < Fraction(1, 1000)
@@ -234,9 +232,8 @@ def test_sound_without_channels_is_written_as_silence(tmp_path: Path) -> None:
 def test_sound_whose_header_is_damaged_is_not_copied(tmp_path: Path, good: Path) -> None:
     """A muxer refuses a track of 14 MHz, or of no channels."""
     data = bytearray(good.read_bytes())
-    at = (
-        data.index(b"mp4a") + 4 + 16
-    )  # an MP4 entry of sound: reserved bytes, then channels, bits, rate
+    # an MP4 entry of sound: reserved bytes, then channels, bits, rate
+    at = data.index(b"mp4a") + 4 + 16
     assert int.from_bytes(data[at + 8 : at + 10], "big") == SAMPLE_RATE
     data[at : at + 2] = bytes(2)
     esds = data.index(b"esds")

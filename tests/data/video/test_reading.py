@@ -36,15 +36,13 @@ def test_any_sound_becomes_mono_16_khz_in_time(
     tmp_path: Path, name: str, rate: int, layout: str, codec: str, channels: int
 ) -> None:
     track = Track(tone(rate, channels), rate, layout, codec)
-    old = (
-        {"codec": "mpeg4", "options": {}} if name.endswith(".avi") else {}
-    )  # AVI has no place for B-frames
+    # AVI has no place for B-frames
+    old = {"codec": "mpeg4", "options": {}} if name.endswith(".avi") else {}
     path = OddVideo(flash_frames(), tracks=[track], **old).write(tmp_path / name)
     clip = read_clip(path)
     assert clip.timestamps.shape == (48,)
-    assert len(clip.waveform) == pytest.approx(
-        2 * SAMPLE_RATE, abs=32
-    )  # Matroska counts in milliseconds
+    # Matroska counts in milliseconds
+    assert len(clip.waveform) == pytest.approx(2 * SAMPLE_RATE, abs=32)
     assert clip.waveform.dtype == np.float32
     assert flash_time(clip.frames, clip.timestamps) == pytest.approx(1.0, abs=1e-3)
     assert loud_span(clip.waveform) == pytest.approx((1.0, 1.2), abs=0.01)

@@ -150,9 +150,8 @@ def test_transparency_survives(tmp_path: Path) -> None:
             writer.write(frame)
     with av.open(str(tmp_path / "a.webm")) as container:
         assert container.streams.video[0].metadata.get("alpha_mode") == "1"
-        decoder = av.CodecContext.create(
-            "libvpx-vp9", "r"
-        )  # FFmpeg's own vp9 decoder ignores transparency
+        # FFmpeg's own vp9 decoder ignores transparency
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
         decoder.thread_count = 1
         packet = next(container.demux(video=0))
         frame = decoder.decode(packet)[0]

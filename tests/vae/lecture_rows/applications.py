@@ -117,13 +117,11 @@ def _() -> None:
         (each.double().mean(0), torch.cov(each.double().T)) for each in (real, samples, train)
     ]
     distance = [frechet_distance(*moments[0], *each).item() for each in moments[1:]]
-    assert (
-        distance[0] > 2 * distance[1]
-    )  # quality: samples are further from test digits than training digits are
+    # quality: samples are further from test digits than training digits are
+    assert distance[0] > 2 * distance[1]
     report = bound_report(vae(8), digits().test_images, num_samples=20)
-    assert report["negative_iwae_20"] != pytest.approx(
-        report["negative_elbo"], abs=0.1
-    )  # a bound, no likelihood
+    # a bound, no likelihood
+    assert report["negative_iwae_20"] != pytest.approx(report["negative_elbo"], abs=0.1)
 
 
 @row(103, "004", "the extreme case: a decoder that memorised its data", "vae/outliers.py")

@@ -106,9 +106,8 @@ def _() -> None:
     turns = [draw_face(Look(turn=t), size=64).astype(float) for t in (-1.0, 0.0, 1.0)]
     rows = np.abs(smiles[0] - smiles[2]).sum((1, 2))
     assert rows[:30].sum() == rows[50:].sum() == 0  # the mouth alone
-    assert (
-        np.abs(turns[0] - turns[2][:, ::-1]).mean() < 0.2 * np.abs(turns[0] - turns[2]).mean()
-    )  # mirrored
+    # mirrored
+    assert np.abs(turns[0] - turns[2][:, ::-1]).mean() < 0.2 * np.abs(turns[0] - turns[2]).mean()
 
 
 @row(46, "001", "editing one factor of a picture and no other", "vae/latent_space.py")
@@ -149,9 +148,8 @@ def _() -> None:
 def _() -> None:
     toy, phi = OneWeightModel(), torch.linspace(0.3, 2.6, 200, dtype=torch.float64)
     path = elbo_figure(figure()[1], toy)
-    assert [value for _, value in path] == sorted(
-        value for _, value in path
-    )  # every step raises the bound
+    # every step raises the bound
+    assert [value for _, value in path] == sorted(value for _, value in path)
     for start, _ in path[::2]:
         bound = toy.elbo(phi, toy.posterior(start))
         assert (bound <= toy.log_likelihood(phi) + 1e-12).all()

@@ -78,9 +78,8 @@ def _() -> None:
 def _() -> None:
     tables = faces().tables
     assert math.prod(table.shape[1] for table in tables) == 4032
-    assert (
-        math.prod(int((table > 0).sum()) for table in tables) == 3024
-    )  # a bun and black clothes were never seen
+    # a bun and black clothes were never seen
+    assert math.prod(int((table > 0).sum()) for table in tables) == 3024
 
 
 @row(3, "000", "theta = n / N: 23 of 50 have long straight hair", "vae/classic.py")
@@ -188,9 +187,8 @@ def _() -> None:
     images = decode(autoencoder(), box_samples(codes, 18, torch.Generator().manual_seed(0)))
     assert images.shape == (18, 1, 8, 8)
     assert images.std(0).mean() > 0.05  # not one picture 18 times
-    assert (
-        torch.cdist(images.flatten(1), digits().train_images.flatten(1)).min() > 0.1
-    )  # and no copies
+    # and no copies
+    assert torch.cdist(images.flatten(1), digits().train_images.flatten(1)).min() > 0.1
 
 
 @row(15, "000", "a regular latent space: near codes decode to near pictures", "vae/latent_space.py")
@@ -246,9 +244,8 @@ def _() -> None:
 @row(21, "000", "the notebook of generative models, AE and VAE", "docs/notebooks/lecture_000.ipynb")
 def _() -> None:
     text = (ROOT / "docs" / "notebooks" / "lecture_000.ipynb").read_text()
-    assert all(
-        word in text for word in ("NaiveBayes", "autoencoder", "VAE")
-    )  # tests/test_notebooks.py runs it
+    # tests/test_notebooks.py runs it
+    assert all(word in text for word in ("NaiveBayes", "autoencoder", "VAE"))
 
 
 @row(22, "000", "the VAE 784-256-(10, 10)-256-784 has 410,404 parameters", "vae/fully_connected.py")
@@ -276,9 +273,8 @@ def _() -> None:
     for case in known("kl_gaussian")["hand_to_standard_normal"]:
         mean, logvar = double(case["mu"]), double(case["logvar"])
         assert DiagonalGaussian(mean, logvar).kl().item() == pytest.approx(case["kl"], abs=1e-10)
-        printed = (
-            0.5 * (1 + logvar - mean**2 - logvar.exp()).sum().item()
-        )  # without the minus: never above 0
+        # without the minus: never above 0
+        printed = 0.5 * (1 + logvar - mean**2 - logvar.exp()).sum().item()
         assert printed == pytest.approx(-case["kl"], abs=1e-10)
 
 

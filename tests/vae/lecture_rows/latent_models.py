@@ -248,9 +248,8 @@ def _() -> None:
         )
         with torch.no_grad():
             bound[size, epochs] = model(digits().test_images, "mean").loss.item()
-    assert (
-        bound[30, 2] < bound[300, 2] - 1
-    )  # at equal epochs the small batch wins: it took ten times the steps
+    # at equal epochs the small batch wins: it took ten times the steps
+    assert bound[30, 2] < bound[300, 2] - 1
     assert bound[300, 20] < bound[300, 2] - 1
 
 

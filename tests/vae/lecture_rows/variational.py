@@ -147,9 +147,8 @@ def _() -> None:
     page = sigma**2 - sigma.log() - 0.5  # the demo page's
     assert sigma[ours.argmin()].item() == pytest.approx(1.0, abs=1e-3)
     assert ours.min().item() == pytest.approx(0.0, abs=1e-6)
-    assert sigma[page.argmin()].item() == pytest.approx(
-        math.sqrt(0.5), abs=1e-3
-    )  # not where q is the prior
+    # not where q is the prior
+    assert sigma[page.argmin()].item() == pytest.approx(math.sqrt(0.5), abs=1e-3)
 
 
 @row(

@@ -58,10 +58,8 @@ def labellers():
 
 def test_conditional_coherence_by_hand(labellers):
     model = copying_model(flipped=["c"])
-    x, labels = (
-        torch.tensor([[2.0], [-1.0], [3.0], [-2.0]]),
-        torch.tensor([1, 0, 1, 1]),
-    )  # the last label is wrong
+    # the last label is wrong
+    x, labels = (torch.tensor([[2.0], [-1.0], [3.0], [-2.0]]), torch.tensor([1, 0, 1, 1]))
     data = {"a": x, "b": -x, "c": x}
     report = coherence(model, data, labels, labellers)
     assert len(report.conditional) == 7
