@@ -197,7 +197,7 @@ def live_source(name: str, microphone: str | None = "default") -> LiveSource:
             "cameras are opened on Linux and macOS: on Windows send the camera as a stream, see docs/live.md"
         )
     if len(name) > 3:
-        raise UserError(f"{short(name)} is no camera: cameras are numbered from 0")
+        raise UserError(f"{short(name)} is not a camera number: cameras are numbered from 0")
     return Camera(number=int(name), microphone=microphone)
 
 

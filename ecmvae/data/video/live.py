@@ -1,6 +1,6 @@
 """Reading a camera or a stream as it comes: the newest frames, and the last seconds of sound.
 
-A thread reads and decodes. Frames that nobody has taken within a quarter of a second are dropped, so that neither delay
+A thread reads and decodes. Frames not read within a quarter of a second are dropped, so that neither delay
 nor memory grows where the machine is too slow. Sound is kept for some seconds, whatever becomes of the frames.
 """
 
@@ -68,7 +68,7 @@ class LiveStream:
     Attributes:
         info: What arrives; known once the block is entered.
         sound: The last seconds of sound.
-        silent: Whether there is no sound.
+        silent: Whether the stream has no sound track.
         dropped: Frames that were not taken in time.
         ended: Why nothing comes any more; "" while it does, or where it has ended by itself.
 

@@ -61,7 +61,7 @@ class LiveVideoWriter(VideoWriter):
         sample_aspect: Width of a pixel over its height.
 
     Raises:
-        UserError: If nobody answers at the address.
+        UserError: If the address does not answer.
     """
 
     _index: ClassVar[str] = "+frag_keyframe+empty_moov+default_base_moof"
