@@ -110,7 +110,7 @@ class AlignedTPAVI(TPAVI):
             rearrange(each[:, :whole], "b (n t) ... -> (b n) t ...", t=size)
             for each in (tokens, aligned)
         ]
-        fused = rearrange(self.attend(*pieces), "(b n) t p c -> b (n t) p c", b=len(tokens))
+        fused = rearrange(self.attend(*pieces), "(b n) t p c -> b (n t) p c", b=tokens.shape[0])
         if whole < frames:  # a last, shorter piece
             fused = torch.cat([fused, self.attend(tokens[:, whole:], aligned[:, whole:])], dim=1)
         return rearrange(fused, "b t (h w) c -> b t c h w", h=visual.shape[-2]), aligned
