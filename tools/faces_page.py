@@ -13,9 +13,7 @@ PAGE, NUMBERS = Path("docs/faces.md"), Path("docs/gallery/faces.json")
 PICTURES = {
     "reconstructions": {"reconstructions": "Held-out faces and their reconstructions"},
     "samples": {"new": "New faces of the VAE and of the autoencoder"},
-    "latents": {
-        "latents": "First 50 of 200 latents of held-out faces, and the density of N(0, 1)"
-    },
+    "latents": {"latents": "First 50 of 200 latents of held-out faces, and the density of N(0, 1)"},
     "vectors": {
         "vectors": "A multiple of an attribute's vector added to the code of a face",
         "grid_eyeglasses": "Two vectors at once: glasses",

@@ -99,12 +99,19 @@ def _write_index(gallery: Gallery) -> None:
         if entry["numbers"]:
             lines += ["", *_table(entry["numbers"])]
         lines += ["", f"`{gallery.command(name)}`", ""]
-    lines += ["Next: [train these models](../vae.md), or [faces with known factors](../faces.md).", ""]
+    lines += [
+        "Next: [train these models](../vae.md), or [faces with known factors](../faces.md).",
+        "",
+    ]
     (gallery.out / "index.md").write_text("\n".join(lines))
 
 
 def _table(numbers: dict[str, Any]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in numbers.items())]
+    return [
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {_cell(value)} |" for key, value in numbers.items()),
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -266,7 +266,7 @@ def build_page(
             outputs=[result, summary, timeline, *buttons],
             queue=False,
             show_progress="hidden",
-            api_name=False,
+            api_visibility="private",
         )
         # `cancel` stops a running job, `cancels` takes a waiting one out of the queue.
         stop.click(
