@@ -123,7 +123,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"ecmvae: error: {_place()}{_one_line(error)}", file=sys.stderr)
         return 2
@@ -139,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     except (OSError, FloatingPointError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return 141
         if isinstance(error, OSError) and error.errno in _WRONG_PATH:
             path = f"{show_path(Path(error.filename))}: " if isinstance(error.filename, str) else ""
             line = _one_line(f"{path}{error.strerror}: name another path")
@@ -160,6 +164,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("ecmvae: interrupted", file=sys.stderr)
         return 130
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads the standard output any more, as of `ecmvae configs list | head -1`."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        # what is left in the buffer must not fail again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _dispatch(words: list[str]) -> int:

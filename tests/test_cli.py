@@ -1,5 +1,6 @@
 import importlib
 import inspect
+import os
 import signal
 import subprocess
 import sys
@@ -366,6 +367,18 @@ def test_python_m_ecmvae_is_ecmvae() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("ecmvae: error: unknown command 'nonsense'")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["configs", "list"]])
+def test_a_reader_that_has_left_is_no_failure(words: list[str]) -> None:
+    """As in `ecmvae configs list | head -1`: no message, and the exit code of a shell's SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "ecmvae", *words], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_transformers_is_of_an_extra_of_its_own(

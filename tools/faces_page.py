@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 PAGE, NUMBERS = Path("docs/faces.md"), Path("docs/gallery/faces.json")
-PICTURES = (
-    *(
-        "reconstructions",
-        "new",
-        "latents",
-        "vectors",
-        "morphs",
-        "grid_eyeglasses",
-        "grid_mouth_slightly_open",
-    ),
-    *("outliers", "debiasing"),
-)
+PICTURES = {
+    "reconstructions": {"reconstructions": "Held-out faces and their reconstructions"},
+    "samples": {"new": "New faces of the VAE and of the autoencoder"},
+    "latents": {"latents": "First 50 of 200 latents of held-out faces, and the density of N(0, 1)"},
+    "vectors": {
+        "vectors": "A multiple of an attribute's vector added to the code of a face",
+        "grid_eyeglasses": "Two vectors at once: glasses",
+        "grid_mouth_slightly_open": "Two vectors at once: the mouth",
+        "morphs": "From one face to another along the line between their codes",
+    },
+    "outliers": {"outliers": "Held-out faces with the highest and the lowest -ELBO"},
+    "debiasing": {"debiasing": "Reconstructions of hats by the three models"},
+}
+"""Section -> pictures behind its table, with their alternative texts."""
 BEGIN, END = "<!-- numbers -->", "<!-- end of the numbers -->"
 
 
@@ -36,17 +38,22 @@ def main() -> int:
 
 def block(numbers: dict[str, Any]) -> str:
     """Tables of every section that was measured."""
-    parts = [table(numbers[name]) for name, table in TABLES.items() if name in numbers]
     commits = sorted({numbers[name]["commit"] for name in TABLES if name in numbers})
     where = f"Commit {', '.join(commits)}, seed 0; `python tools/gallery_faces.py runs/faces runs/faces-ae`."
-    pictures = [
-        f"![{name}](gallery/faces_{name}.png)" for name in PICTURES if _picture(name).is_file()
+    parts = [where]
+    for name, table in TABLES.items():
+        if name in numbers:
+            parts += [f"### {name.capitalize()}", table(numbers[name]), *_pictures(name)]
+    return "\n\n".join(parts)
+
+
+def _pictures(section: str) -> list[str]:
+    """The pictures of a section that were drawn; their titles are part of them."""
+    return [
+        f"![{text}](gallery/faces_{name}.png)"
+        for name, text in PICTURES.get(section, {}).items()
+        if NUMBERS.with_name(f"faces_{name}.png").is_file()
     ]
-    return "\n\n".join([where, *parts, *pictures])
-
-
-def _picture(name: str) -> Path:
-    return NUMBERS.with_name(f"faces_{name}.png")
 
 
 def _training(section: dict[str, Any]) -> str:

@@ -96,13 +96,22 @@ def _write_index(gallery: Gallery) -> None:
             continue
         lines += [f"## {title}", "", entry["text"], ""]
         lines += [f"![{title}]({picture})" for picture in entry["pictures"]]
-        lines += ["", *_table(entry["numbers"]), "", f"`{gallery.command(name)}`", ""]
+        if entry["numbers"]:
+            lines += ["", *_table(entry["numbers"])]
+        lines += ["", f"`{gallery.command(name)}`", ""]
+    lines += [
+        "Next: [train these models](../vae.md), or [faces with known factors](../faces.md).",
+        "",
+    ]
     (gallery.out / "index.md").write_text("\n".join(lines))
 
 
 def _table(numbers: dict[str, Any]) -> list[str]:
-    rows = [f"| {key} | {_cell(value)} |" for key, value in numbers.items()]
-    return ["| | |", "|---|---|", *rows] if rows else []
+    return [
+        "| | |",
+        "|---|---|",
+        *(f"| {key} | {_cell(value)} |" for key, value in numbers.items()),
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -178,7 +178,7 @@ def page(reports: Sequence[dict[str, Any]]) -> str:
     ]
     for each in reports:
         figures = ", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in each["figures"].items()
+            f"{name.replace('_', ' ')}: {value:,}" for name, value in each["figures"].items()
         )
         lines.append(
             f"| [`{each['campaign']}`](#{each['campaign']}) | {each['tried']:,} | {each['survived']:,} "
@@ -186,7 +186,7 @@ def page(reports: Sequence[dict[str, Any]]) -> str:
         )
     for each in reports:
         module = sys.modules[campaign_named(each["campaign"]).__module__]
-        lines += ["", f"## {each['campaign']}", "", (module.__doc__ or "").strip(), ""]
+        lines += ["", f"### {each['campaign']}", "", (module.__doc__ or "").strip(), ""]
         lines += [f"`{each['command']}`, {each['minutes']} minutes on {each['machine']}.", ""]
         lines += ["| kind | tried | lost |", "|---|---|---|"]
         lines += [

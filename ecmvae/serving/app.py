@@ -169,8 +169,8 @@ def build_page(
         title="What sounds here?", analytics_enabled=False, delete_cache=(600, _KEPT_SECONDS)
     ) as page:
         gr.Markdown(
-            "# What sounds here?\nDrop a video, or record one: the objects that sound are marked. Nothing leaves "
-            f"this machine. Up to {limits.seconds:g} seconds and {limits.megabytes} MB."
+            "# What sounds here?\nDrop a video, or record one: the objects that sound are marked. Videos stay "
+            f"on the machine that serves this page. Up to {limits.seconds:g} seconds and {limits.megabytes} MB."
         )
         with gr.Row():
             camera = gr.WebcamOptions(mirror=False, constraints=_CAMERA)
@@ -209,6 +209,15 @@ def build_page(
             smoothing = gr.Slider(
                 0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3
             )
+        averaged = (
+            "" if service.takes_concepts else " Samples are averaged: more are slower and steadier."
+        )
+        gr.Markdown(
+            "A pixel is marked where its probability is above the threshold."
+            + averaged
+            + " Smoothing over time reduces flicker.",
+            elem_id="hint",
+        )
         words = (
             gr.Textbox(
                 label="What to listen and look for",
@@ -250,6 +259,14 @@ def build_page(
             show_progress_on=[result],
             concurrency_limit=limits.jobs,
             api_name="segment",
+        )
+        # an old result must not stand beside another video
+        source.change(
+            lambda: (None, "", "", *(gr.DownloadButton(visible=False) for _ in downloads)),
+            outputs=[result, summary, timeline, *buttons],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
         )
         # `cancel` stops a running job, `cancels` takes a waiting one out of the queue.
         stop.click(

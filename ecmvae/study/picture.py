@@ -21,7 +21,7 @@ def draw(table: StudyTable, out: Path) -> Path:
     from matplotlib.figure import Figure
 
     lines, rows = len(table.headlines), len(table.rows)
-    figure = Figure(figsize=(11, lines * (1.2 + 0.34 * rows)), layout="constrained")
+    figure = Figure(figsize=(11, lines * (1.2 + 0.34 * rows) + 0.3), layout="constrained")
     panels = figure.subplots(lines, 2, squeeze=False, sharey="row")
     for (means, differences), name in zip(panels, table.headlines, strict=True):
         estimates = [row.estimates[name] for row in table.rows]
@@ -36,8 +36,12 @@ def draw(table: StudyTable, out: Path) -> Path:
             range(rows), [cut(row.runs[0].variant or row.label, 48) for row in table.rows]
         )
         means.set_ylim(rows - 0.5, -0.5)
-        means.set_title(name, fontsize="medium")
+        means.set_title(table.short_name(name), fontsize="medium")
         differences.set_title(f"difference to {cut(table.rows[0].label, 40)}", fontsize="medium")
+    data = f"{table.scored_on}. " if table.scored_on else ""
+    figure.supxlabel(
+        f"{data}Blue: mean over the seeds and 95 % interval. Grey: each seed.", fontsize="small"
+    )
     with replacing(out) as part:
         figure.savefig(part, dpi=110)
     return out

@@ -27,6 +27,8 @@ _SHOWN = (
 )
 _SHOWN_CLASSES = ("*frames.miou", "*frames.fscore", "*released.miou", "*released.fscore")
 _SHOWN_VALIDATION = ("val/miou", "val/fscore")
+_FEW_SEEDS = 5
+"""Below, a bootstrap over seeds is too narrow, and the table says so."""
 _LONGEST_LABEL = 4
 """Settings that a label names; the rest is counted."""
 
@@ -134,17 +136,28 @@ class StudyTable:
             headlines=headlines,
         )
 
+    @property
+    def scored_on(self) -> str:
+        """The data that every column was scored on, as "s4 test, 10 clips"; empty where they differ."""
+        data = {name.rpartition(": ")[0] for name in self.columns}
+        return data.pop() if len(data) == 1 else ""
+
+    def short_name(self, name: str) -> str:
+        """The name of a score, without the data where these are the same for every column."""
+        return name.removeprefix(f"{self.scored_on}: ")
+
     def to_markdown(self) -> str:
         """Two tables: the scores, and the headlines' intervals and differences; what did not finish is listed."""
-        header = ("variant", "seeds", *self.columns)
+        header = ("variant", "seeds", *map(self.short_name, self.columns))
         rows = [
             (row.label, len(row.finished), *(row.estimates.get(name, "-") for name in self.columns))
             for row in self.rows
         ]
+        scored = f"Scored on {self.scored_on}. " if self.scored_on else ""
         lines = [
             *markdown_table(header, rows),
             "",
-            "Fractions: mean ± sample standard deviation over the seeds.",
+            f"{scored}Fractions: mean ± sample standard deviation over the seeds.",
         ]
         for name in self.headlines:
             lines += ["", *markdown_table(self._header(name), map(self._cells(name), self.rows))]
@@ -218,7 +231,7 @@ class StudyTable:
     def _header(self, name: str) -> tuple[str, ...]:
         return (
             "variant",
-            f"{name}, 95 % interval",
+            f"{self.short_name(name)}, 95 % interval",
             f"difference to {self.rows[0].label}",
             "seeds",
             "clips",
@@ -246,9 +259,15 @@ class StudyTable:
             if drawn
             else "Student's t over the seeds"
         )
-        return (
+        text = (
             f"Differences are paired by seed{' and clip' if drawn else ''}. Intervals: 95 %, {how}."
         )
+        seeds = max(len(row.finished) for row in self.rows)
+        if drawn and seeds == 1:
+            return f"{text} With one seed they cover the clips alone."
+        if drawn and seeds < _FEW_SEEDS:
+            return f"{text} With {seeds} seeds they are too narrow: run {_FEW_SEEDS} or more."
+        return text
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:

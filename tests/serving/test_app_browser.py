@@ -309,6 +309,22 @@ def test_a_bad_file_gets_one_line(site: Site, page: Any, tmp_path: Path) -> None
     assert not site.jobs()
 
 
+def test_an_old_result_does_not_stay_beside_another_video(
+    site: Site, page: Any, clip: Path, tmp_path: Path
+) -> None:
+    upload(page, clip)
+    find_what_sounds(page)
+    assert page.locator("#timeline .lane").count() == 3
+    page.locator("#source").get_by_label("Clear").click()
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("nothing to see")
+    upload(page, bad)
+    page.wait_for_function(f"() => {SUMMARY} == ''")
+    assert page.locator("#timeline .lane").count() == 0
+    assert page.locator("#result video").count() == 0
+    assert not page.get_by_text("Overlay video").is_visible()
+
+
 def test_too_large_and_too_long(site: Site, page: Any, tmp_path: Path) -> None:
     upload(page, draw_clip(tmp_path / "long.mp4", 12))
     page.locator("#start").click()

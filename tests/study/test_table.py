@@ -70,7 +70,19 @@ def test_clips_are_paired(tmp_path: Path) -> None:
     assert estimate.difference == pytest.approx((0.1, 0.1, 0.1))
     assert estimate.mean.value == pytest.approx(0.57)
     assert estimate.mean.high - estimate.mean.low > 0.1
-    assert "bootstrap over seeds and clips" in table.to_markdown()
+    text = table.to_markdown()
+    assert "bootstrap over seeds and clips" in text
+    assert "With 2 seeds they are too narrow" in text
+
+
+def test_data_that_all_columns_share_are_named_once(tmp_path: Path) -> None:
+    make_report(make_run(tmp_path / "a-0", 0.9), 0.3, clips={"x": 0.2, "y": 0.4})
+    table = StudyTable.of(collect([tmp_path]), shown=["*per_clip.miou"])
+    text = table.to_markdown()
+    assert rows(text)[0] == ["variant", "seeds", "per_clip.miou"]
+    assert text.count("s4 test, 2 clips") == 1
+    assert "Scored on s4 test, 2 clips. " in text
+    assert "With one seed they cover the clips alone." in text
 
 
 def test_runs_of_other_clips_fall_back_on_their_seeds(tmp_path: Path) -> None:
