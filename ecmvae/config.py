@@ -148,6 +148,9 @@ class TrainConfig:
     initial_checkpoint: str | None = None
     """Start from the weights of this trained model (run, model folder or name) in place of those of `model.visual` and
     `model.audio`; it must be of the same network. MS3 is commonly started from a model trained on S4."""
+    frozen_parts: list[str] = field(default_factory=list, hash=False)
+    """Take only these parts of initial_checkpoint, by their dotted names ("agreement.answer.neck"), and keep them as
+    they are; the rest starts anew and may differ."""
     epochs: int = 15
     """Passes over the training clips."""
     max_minutes: float | None = None

@@ -33,8 +33,9 @@ class AudioConfig:
     """The audio encoder: the sound around a frame to one embedding a frame."""
 
     name: str = "vggish"
-    """vggish (72 M parameters, the paper's), vggish_small (0.2 M, for CPUs), a foundation model (ast, clap,
-    pe_a_frame), or "package.module:Class"."""
+    """vggish (72 M parameters, the paper's), vggish_small (0.2 M, for CPUs), yamnet (3.7 M; trained on AudioSet, its
+    weights come with ecmvae), yamnet_128 (with a layer that `ecmvae train-audio` trains), a foundation model (ast,
+    clap, pe_a_frame), or "package.module:Class"."""
     weights: str | None = None
     """Path of the encoder's weights: a folder left by `ecmvae train-audio`, or a vggish-10086976.pth file. A foundation
     model: as model.visual.weights."""

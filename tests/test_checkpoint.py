@@ -256,3 +256,35 @@ def test_a_run_cannot_start_with_another_network(saved: Path) -> None:
         initial_model(_starting(saved, latent={"dim": 8}))
     with pytest.raises(UserError, match="checkpoint not found"):
         initial_model(_starting(saved / "nowhere"))
+
+
+def _keeping(folder: Path, *parts: str) -> Config:
+    config = _starting(folder, latent={"kind": "agreement", "dim": 6})
+    return replace(config, train=replace(config.train, frozen_parts=list(parts)))
+
+
+def test_some_parts_are_taken_and_stay_as_they_are_the_rest_may_be_another_network(
+    saved: Path,
+) -> None:
+    torch.manual_seed(1)
+    model = initial_model(_keeping(saved, "backbone.network", "audio_encoder"))
+    expected = load_model(saved).state_dict()
+    assert model.agreement is not None  # not the trained one's latents
+    for name, parameter in model.named_parameters():
+        kept = name.startswith(("backbone.network.", "audio_encoder."))
+        assert parameter.requires_grad != kept
+        assert not kept or torch.equal(parameter, expected[name])
+    model.train()
+    assert model.agreement.training
+    assert not model.audio_encoder.training  # statistics of its normalisations are fixed, too
+
+
+def test_parts_that_cannot_be_taken_are_named(saved: Path) -> None:
+    with pytest.raises(UserError, match=r"train.frozen_parts: the network has no agreement.ears"):
+        initial_model(_keeping(saved, "agreement.ears"))
+    with pytest.raises(UserError, match=r"train.frozen_parts: agreement.answer is another in"):
+        initial_model(_keeping(saved, "agreement.answer"))
+    config = _keeping(saved, "backbone")
+    alone = replace(config, train=replace(config.train, initial_checkpoint=None))
+    with pytest.raises(UserError, match=r"are taken from train.initial_checkpoint"):
+        initial_model(alone)

@@ -15,7 +15,9 @@ AUDIO_ENCODERS: Registry[Any] = Registry(
     {
         "vggish": "ecmvae.audio.vggish:VGGish",
         "vggish_small": "ecmvae.audio.vggish:VGGishSmall",
-        # Foundation models, read from the hub's cache or a folder of the hub.
+        # Trained elsewhere: YAMNet's weights come with ecmvae, the others' from the hub's cache or a folder of it.
+        "yamnet": "ecmvae.foundation.audio.yamnet:YAMNet",
+        "yamnet_128": "ecmvae.foundation.audio.yamnet:ProjectedYAMNet",
         "ast": "ecmvae.foundation.audio.ast:AST",
         "clap": "ecmvae.foundation.audio.clap:CLAP",
         "pe_a_frame": "ecmvae.foundation.audio.pe_a_frame:PEAFrame",

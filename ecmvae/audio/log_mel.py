@@ -1,7 +1,7 @@
 """VGGish's log-mel spectrogram in NumPy: what prediction needs where there is no PyTorch.
 
 25 ms periodic Hann windows every 10 ms, magnitude spectrum, 64 HTK mel bands from 125 to 7,500 Hz, ``log(mel + 0.01)``
-(Hershey et al., arXiv 1609.09430).
+(Hershey et al., arXiv 1609.09430). YAMNet's differs in the offset of the logarithm, 0.001.
 """
 
 from __future__ import annotations
@@ -18,25 +18,31 @@ PATCH_WINDOWS, MEL_BINS = 96, 64
 WINDOW, HOP = 400, 160
 """Samples of a window, and from one window to the next."""
 
+VGGISH_OFFSET, YAMNET_OFFSET = 0.01, 0.001
+"""What is added to the mel bands before the logarithm."""
+
 _FFT = 512
-_LOG_OFFSET = 0.01
 _LOWEST_HZ, _HIGHEST_HZ = 125.0, 7500.0
 
 
-def log_mel(waveform: Float[np.ndarray, "*n s"]) -> Float[np.ndarray, "*n windows 64"]:
+def log_mel(
+    waveform: Float[np.ndarray, "*n s"], offset: float = VGGISH_OFFSET
+) -> Float[np.ndarray, "*n windows 64"]:
     """The log-mel spectrogram of waveforms at 16 kHz: (..., S) -> (..., W, 64) float32, natural logarithm."""
     window, mel = _constants()
     windows = (
         np.lib.stride_tricks.sliding_window_view(waveform, WINDOW, axis=-1)[..., ::HOP, :] * window
     )
     magnitude = np.abs(np.fft.rfft(windows, n=_FFT))
-    decibels: np.ndarray = np.log(magnitude @ mel + np.float32(_LOG_OFFSET))
+    decibels: np.ndarray = np.log(magnitude @ mel + np.float32(offset))
     return decibels
 
 
-def log_mel_patch(waveforms: Float[np.ndarray, "n s"]) -> Float[np.ndarray, "n 1 96 64"]:
-    """The patch that VGGish reads of the second around a frame: the first 96 of its 98 windows."""
-    return log_mel(waveforms)[:, None, :PATCH_WINDOWS]
+def log_mel_patch(
+    waveforms: Float[np.ndarray, "n s"], offset: float = VGGISH_OFFSET
+) -> Float[np.ndarray, "n 1 96 64"]:
+    """The patch that VGGish and YAMNet read of the second around a frame: the first 96 of its 98 windows."""
+    return log_mel(waveforms, offset)[:, None, :PATCH_WINDOWS]
 
 
 def mel_matrix() -> Float[np.ndarray, "257 64"]:

@@ -15,6 +15,10 @@ from pathlib import Path
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import short
 from ecmvae.hub.client import HubAddress, cached_folder, fetch
+from ecmvae.hub.named_models import PACKAGED
+
+PACKAGE, PACKAGED_ENCODERS = "package", PACKAGED / "collage-small"
+"""The word for weights that come with ecmvae, and where they are: in the packaged model."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FILES = (
@@ -236,11 +240,13 @@ def weights_folder(choice: str) -> Path:
     """The folder of a foundation model: of its own, or in the hub's cache. Nothing is downloaded.
 
     Args:
-        choice: A folder, a name of the catalogue, or ``hf://owner/name[@revision]``.
+        choice: A folder, a name of the catalogue, ``hf://owner/name[@revision]``, or "package": what comes with ecmvae.
 
     Raises:
         UserError: If the model is not there, saying which command fetches it.
     """
+    if choice == PACKAGE:
+        return PACKAGED_ENCODERS
     address, folder = HubAddress.parse(choice), Path(choice)
     if address is None and not folder.is_dir():
         if choice not in CATALOGUE and ("/" in choice or folder.exists()):

@@ -15,7 +15,7 @@ from ecmvae.foreign_text import short
 from ecmvae.hub.catalogue import WEIGHTS, weights_folder
 from ecmvae.hub.client import sha256_of
 
-TAGGERS = {"ast": "ast", "clap": "clap", "pe_a_frame": "pe-a-frame"}
+TAGGERS = {"ast": "ast", "clap": "clap", "pe_a_frame": "pe-a-frame", "yamnet": "package"}
 SEGMENTERS = {"clipseg": "clipseg"}
 DETECTORS = {"grounding_dino": "grounding-dino-tiny", "owlv2": "owlv2-base"}
 MASK_MODELS = {"sam2": "sam2-hiera-tiny", "edgetam": "edgetam"}

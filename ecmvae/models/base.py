@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -171,6 +172,14 @@ class Segmenter(Pretrained):
     def hop_seconds(self) -> float:
         """Seconds between two frames."""
         return 1.0 if self.config is None else self.config.data.hop_seconds
+
+    def freeze(self, parts: Sequence[str]) -> None:
+        """Keep these modules and parameters, by dotted name, as they are: without gradient, and in eval mode."""
+        for part in parts:
+            found = attrgetter(part)(self)
+            found.requires_grad_(False)
+            if isinstance(found, nn.Module):
+                self._frozen.append(found.eval())
 
     def train(self, mode: bool = True) -> Segmenter:
         """Frozen parts stay in eval mode: their BatchNorm statistics are fixed too."""

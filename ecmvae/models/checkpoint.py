@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,15 @@ def initial_model(config: Config) -> Segmenter:
     """Build the model that a run starts with, in training mode; ``train.initial_checkpoint`` may give its weights.
 
     Raises:
-        UserError: If weights are not available, or the trained model is another network.
+        UserError: If weights are not available, the trained model is another network, or there are no such
+            ``train.frozen_parts``.
     """
     source, size = config.train.initial_checkpoint, config.data.image_size
     if source is None:
+        if config.train.frozen_parts:
+            raise UserError(
+                "train.frozen_parts are taken from train.initial_checkpoint: give that too"
+            )
         return build_model(config.model, image_size=size)
     stored = read_model_folder(find_model_folder(source), trust_code=True)
     if strange := code_in(stored.config) - code_in(config):
@@ -98,6 +104,8 @@ def initial_model(config: Config) -> Segmenter:
             f"train.initial_checkpoint={source} names code that this run does not: {', '.join(strange)}"
         )
     trained = Segmenter.restore(stored)
+    if config.train.frozen_parts:
+        return _with_parts_of(trained, config)
     state, known = trained.state_dict(), trained.architectures
     if trained.audio_encoder is None:
         network = replace(without_weights(config.model), audio=config.model.audio)
@@ -120,6 +128,36 @@ def initial_model(config: Config) -> Segmenter:
             f"train.initial_checkpoint={source} is another network ({why}): give both the same settings"
         )
     model.load_state_dict(state)
+    model.normalisation = trained.normalisation
+    return model
+
+
+def _with_parts_of(trained: Segmenter, config: Config) -> Segmenter:
+    """A new model with ``train.frozen_parts`` of a trained one, which stay as they are."""
+    hearing = any(part.partition(".")[0] == "audio_encoder" for part in config.train.frozen_parts)
+    model = build_model(
+        config.model,
+        image_size=config.data.image_size,
+        with_audio_encoder=hearing or None,
+    )
+    source, own = trained.state_dict(), model.state_dict()
+    taken: dict[str, torch.Tensor] = {}
+    for part in config.train.frozen_parts:
+        try:
+            attrgetter(part)(model)
+        except AttributeError:
+            raise UserError(f"train.frozen_parts: the network has no {part}") from None
+        here, there = (
+            {key: each[key] for key in each if f"{key}.".startswith(f"{part}.")}
+            for each in (own, source)
+        )
+        if faults := differences(here, there):
+            raise UserError(
+                f"train.frozen_parts: {part} is another in {config.train.initial_checkpoint}: {faults}"
+            )
+        taken |= there
+    model.load_state_dict(own | taken)
+    model.freeze(config.train.frozen_parts)
     model.normalisation = trained.normalisation
     return model
 

@@ -67,7 +67,7 @@ class Concepts(Segmenter):
     """A tagger and a text-prompted segmenter as one model. Nothing in it is trained.
 
     Args:
-        tagger: An `AST`, `CLAP` or `PEAFrame` with its text branch.
+        tagger: A `YAMNet`, an `AST`, or a `CLAP` or `PEAFrame` with its text branch.
         segmenter: A `CLIPSeg` or a `BoxSegmenter`.
         concepts: What to listen and look for; None = the tagger's own names, or everything in the table.
         table: From names to prompts; None = the packaged one.
@@ -117,7 +117,7 @@ class Concepts(Segmenter):
         """
         chosen, table = choose_concepts(concepts)
         kind = AUDIO_ENCODERS.get(name.tagger)
-        texts = {} if name.tagger == "ast" else {"texts": True}
+        texts = {} if name.tagger in ("ast", "yamnet") else {"texts": True}
         tagger = kind.from_weights(name.tagger_weights, **texts)
         model = cls(tagger, load_segmenter(name.segmenter_parts), chosen, table=table, keep=keep)
         return model.eval()  # type: ignore[return-value]

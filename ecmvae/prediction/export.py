@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,17 +38,31 @@ logger = logging.getLogger(__name__)
 
 
 class DeterministicModel(nn.Module):
-    """A model with its audio encoder and with latents at their means: two tensors in, one out."""
+    """A model with its audio encoder and with latents at their means: two tensors in, one or two out."""
 
     def __init__(self, model: Segmenter) -> None:
         super().__init__()
         self.model = model
 
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what it returns: "sounds" where the audio encoder names what it hears."""
+        return ["logits", "sounds"] if hasattr(self.model.audio_encoder, "hear") else ["logits"]
+
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"]
-    ) -> Float[Tensor, "b t k h w"]:
-        """Logits of normalised frames and of the audio features around each."""
-        return self.model(frames, self.model.encode_audio(audio), latents="mean").logits
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (B, T, K, H, W) of normalised frames and the sound around each, and (B, T, N) probabilities."""
+        encoder: Any = self.model.audio_encoder
+        if "sounds" not in self.outputs:
+            embeddings, named = self.model.encode_audio(audio), None
+        else:
+            embeddings, named = (
+                rearrange(each, "(b t) n -> b t n", b=audio.shape[0])
+                for each in encoder.hear(audio.flatten(0, 1))
+            )
+        logits: Tensor = self.model(frames, embeddings, latents="mean").logits
+        return logits if named is None else (logits, named)
 
 
 def write_export(
@@ -207,11 +221,12 @@ def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelP
 
     front_end = check_model(model).front_end
     assert front_end is not None
+    outputs = DeterministicModel(model).outputs
     program = torch.onnx.export(
         _program(model),
         dynamo=True,
         input_names=["frames", "audio"],
-        output_names=["logits"],
+        output_names=outputs,
         verbose=False,
         optimize=fold_weights,
     )
@@ -239,6 +254,7 @@ def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelP
         "class_names": model.class_names,
         "normalisation": model.normalisation.to_dict(),
         "front_end": front_end.name,
+        "sound_names": list(model.audio_encoder.names) if "sounds" in outputs else [],  # type: ignore[union-attr, arg-type]
     }
     onnx.helper.set_model_props(proto, {MODEL_KEY: json.dumps(description)})
     onnx.checker.check_model(proto)

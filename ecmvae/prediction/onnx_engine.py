@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from ecmvae.audio.log_mel import SAMPLE_RATE, log_mel_patch
+from ecmvae.audio.log_mel import SAMPLE_RATE, VGGISH_OFFSET, YAMNET_OFFSET, log_mel_patch
 from ecmvae.errors import UserError
 from ecmvae.files import show_path
 from ecmvae.foreign_text import cut, parse_json, short
@@ -28,6 +29,8 @@ MODEL_KEY = "ecmvae.model"
 """Metadata of the file, as JSON: what prediction needs to know of the model."""
 WEIGHTS_KEY = "ecmvae.weights_sha256"
 """Metadata of a graph that reads its weights from the file beside it: what they must be."""
+_OFFSETS = {"vggish": VGGISH_OFFSET, "yamnet": YAMNET_OFFSET}
+"""Front ends that need no PyTorch, by name: what they add before the logarithm."""
 # Its form before: the configuration and the names of the classes. Those models have VGGish's front end.
 _CONFIG_KEY, _CLASSES_KEY = "ecmvae.config", "ecmvae.class_names"
 
@@ -59,7 +62,7 @@ class OnnxEngine:
             raise UserError(f"checkpoint not found: {show_path(path)}")
         self._path = path
         try:
-            from onnxruntime import InferenceSession, SessionOptions
+            from onnxruntime import InferenceSession, RunOptions, SessionOptions
         except ImportError as error:
             raise UserError(
                 f"{show_path(path)} needs onnxruntime: pip install 'ecmvae[onnx]'"
@@ -80,16 +83,18 @@ class OnnxEngine:
         if wanted := properties.get(WEIGHTS_KEY):
             check_sha256(path.parent / WEIGHTS_FILE, wanted, f"export {show_path(path)} again")
         self._inputs = [each.name for each in self._session.get_inputs()]
+        self._only_wanted = RunOptions()
+        self._only_wanted.add_run_config_entry("only_execute_path_to_fetches", "1")
         description = _description(properties, path)
-        if len(self._inputs) != 2 or "logits" not in [
-            each.name for each in self._session.get_outputs()
-        ]:
+        outputs = [each.name for each in self._session.get_outputs()]
+        if len(self._inputs) != 2 or "logits" not in outputs:
             raise UserError(
                 f"{show_path(path)} must take frames and sound and give logits: export it again"
             )
         self.image_size: int = description["image_size"]
         self.num_frames: int = description["num_frames"]
         self.class_names = class_names_in(description, show_path(path))
+        self.sound_names = _sound_names(description, path) if "sounds" in outputs else ()
         self.normalisation = Normalisation.from_dict(description["normalisation"])
         found = (
             _of_tensors(front_end)
@@ -120,19 +125,25 @@ class OnnxEngine:
         clips = [self._run(frames[[clip]], features[[clip]]) for clip in range(len(frames))]
         return np.concatenate(clips)[None]
 
+    def listen(self, features: Float[np.ndarray, "n *f"]) -> Float[np.ndarray, "n k"]:
+        """Probabilities of `sound_names`; the part of the model that sees does not run.
+
+        Raises:
+            UserError: If the file gives something else.
+        """
+        frames = np.zeros((1, 1, 3, self.image_size, self.image_size), np.float32)
+        found = [self._fetch("sounds", frames, each[None, None]) for each in features]
+        wanted = (1, 1, len(self.sound_names))
+        if any(each.shape != wanted or each.dtype.kind != "f" for each in found):
+            raise UserError(
+                f"{show_path(self._path)} does not give the {wanted[2]} sounds that it says: export it again"
+            )
+        return np.concatenate(found)[:, 0]
+
     def _run(
         self, frames: Float[np.ndarray, "1 t 3 s s"], features: Float[np.ndarray, "1 t *f"]
     ) -> Float[np.ndarray, "1 t c s s"]:
-        try:
-            inputs = dict(zip(self._inputs, (frames, features), strict=True))
-            logits: np.ndarray = self._session.run(["logits"], inputs)[0]
-        except (
-            Exception
-        ) as error:  # classes of onnxruntime's own: what it takes is not what it says
-            name, reason = show_path(self._path), cut(str(error))
-            raise UserError(
-                f"{name} does not run on what it says to take ({reason}): export it again"
-            ) from error
+        logits = self._fetch("logits", frames, features)
         wanted = (*frames.shape[:2], *frames.shape[3:])
         right = logits.ndim == 5 and logits.dtype.kind == "f" and 1 <= logits.shape[2] <= 256
         if not right or (*logits.shape[:2], *logits.shape[3:]) != wanted:
@@ -141,6 +152,19 @@ class OnnxEngine:
                 f"{show_path(self._path)} gives logits {shape} for frames {frames.shape}: export it again"
             )
         return logits
+
+    def _fetch(self, output: str, frames: np.ndarray, features: np.ndarray) -> np.ndarray:
+        try:
+            inputs = dict(zip(self._inputs, (frames, features), strict=True))
+            found: np.ndarray = self._session.run([output], inputs, self._only_wanted)[0]
+        except (
+            Exception
+        ) as error:  # classes of onnxruntime's own: what it takes is not what it says
+            name, reason = show_path(self._path), cut(str(error))
+            raise UserError(
+                f"{name} does not run on what it says to take ({reason}): export it again"
+            ) from error
+        return found
 
 
 def graphs_of(folder: Path) -> list[Path]:
@@ -200,10 +224,20 @@ def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
     return dict(description)
 
 
+def _sound_names(description: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    """Names of the output "sounds"; a file of ecmvae has them."""
+    names = description.get("sound_names")
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise UserError(
+            f"{show_path(path)} says {short(names)} for the sound_names of its model: export it again"
+        )
+    return tuple(cut(name, 100) for name in names)
+
+
 def _front_end(name: str, path: Path) -> ArrayFrontEnd:
-    """The front end of that name: VGGish's, or that of a registered audio encoder, which may bring PyTorch."""
-    if name == "vggish":
-        return ArrayFrontEnd(SAMPLE_RATE, 1.0, log_mel_patch)
+    """The front end of that name: VGGish's, YAMNet's, or that of a registered encoder, which may bring PyTorch."""
+    if name in _OFFSETS:
+        return ArrayFrontEnd(SAMPLE_RATE, 1.0, partial(log_mel_patch, offset=_OFFSETS[name]))
     from ecmvae.audio import AUDIO_ENCODERS
     from ecmvae.audio.encoder import brings_weights, build_audio_encoder
 

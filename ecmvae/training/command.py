@@ -50,7 +50,7 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
 
 def train_audio(
     out: str = "runs/audio",
-    name: Literal["vggish", "vggish_small"] = "vggish_small",
+    name: Literal["vggish", "vggish_small", "yamnet_128"] = "vggish_small",
     data: Literal["collage", "synthetic"] = "collage",
     cache: str | None = None,
     folds: int = 0,
@@ -73,7 +73,8 @@ def train_audio(
 
     Args:
         out: Folder to make, for model.audio.weights.
-        name: vggish (72 M parameters, the paper's) or vggish_small (for CPUs).
+        name: vggish (72 M parameters, the paper's), vggish_small (for CPUs), or yamnet_128: a layer of 128 on YAMNet,
+            which was trained on AudioSet and stays as it is.
         data: collage (real recordings) or synthetic (six made-up voices, no network).
         cache: Where fetched packages are kept; by default in the user's cache folder.
         folds: Hold out recordings by cross-validation with this many folds, as data.folds does; 0: those of the table.
