@@ -53,6 +53,7 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    one_by_one = True
 
     def __init__(self, path: Path, front_end: Any = None, threads: int | None = None) -> None:
         if not path.is_file():
@@ -66,6 +67,8 @@ class OnnxEngine:
             ) from error
         options = SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
+        # Planned blocks of memory would take 50 MB more, and two slow runs to be planned.
+        options.enable_mem_pattern = False
         # other threads decode and encode
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -117,7 +120,10 @@ class OnnxEngine:
                 "an exported model has no latent samples: use --samples 1, or the model folder"
             )
         # One clip after the other: together they take no less time on a CPU, but more memory.
-        clips = [self._run(frames[[clip]], features[[clip]]) for clip in range(len(frames))]
+        clips = [
+            self._run(frames[clip : clip + 1], features[clip : clip + 1])
+            for clip in range(len(frames))
+        ]
         return np.concatenate(clips)[None]
 
     def _run(

@@ -33,6 +33,7 @@ from ecmvae.data.video import (
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
+from ecmvae.prediction.halves import to_half
 from ecmvae.prediction.inference import predict_key_frames
 from ecmvae.prediction.inputs import (
     as_frames,
@@ -44,7 +45,7 @@ from ecmvae.prediction.inputs import (
     count_frames,
     is_path,
 )
-from ecmvae.prediction.key_frames import read_key_frames, sound_around
+from ecmvae.prediction.key_frames import KeyFrameReader, sound_around
 from ecmvae.prediction.measures import loudness
 from ecmvae.prediction.options import EngineName, PredictorOptions
 from ecmvae.prediction.result import FrameResult, VideoResult
@@ -298,8 +299,8 @@ class VideoPredictor:
         options = self.options
         frame_times: deque[float] = deque()
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
-        read = partial(read_key_frames, keys, sound, geometry, self.engine)
-        blocks = predict_key_frames(self.engine, options, read, geometry)
+        reader = KeyFrameReader(keys, sound, geometry, self.engine)
+        blocks = predict_key_frames(self.engine, options, reader)
         first_index = 0
         for keys_done in smoothed(blocks, options.smoothing * options.fps):
             end = float("inf") if keys_done.last else float(keys_done.times[-1])
@@ -315,7 +316,7 @@ class VideoPredictor:
                 timestamps=np.asarray(shown, np.float64),
                 audio_activity=_activity(loudness, shown),
                 key_times=keys_done.times,
-                key_probabilities=keys_done.probabilities.astype(np.float16),
+                key_probabilities=to_half(keys_done.probabilities),
                 key_classes=keys_done.classes,
                 class_names=tuple(self.engine.class_names),
                 key_activity=None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,7 @@ from ecmvae.data.video.container import (
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 
 _LONGEST = 10.0
@@ -59,10 +62,34 @@ class SourceFrame:
         height, width = size or (None, None)
         if turns % 2:
             height, width = width, height
-        pixels = self.picture.to_ndarray(
-            format="rgb24", width=width, height=height, interpolation="BILINEAR"
+        converter = _CONVERTERS.full if size is None else _CONVERTERS.scaling
+        converted = converter.reformat(
+            self.picture, format="rgb24", width=width, height=height, interpolation="BILINEAR"
         )
-        return np.ascontiguousarray(np.rot90(pixels, turns))
+        return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))
+
+
+class _Converters(local):
+    """FFmpeg's scalers of one thread, kept from frame to frame: setting one up takes as long as converting 480p.
+
+    One scaler serves one thread at a time. Full-size and scaled pictures have one each, else every change of size would
+    set it up again.
+    """
+
+    @cached_property
+    def full(self) -> VideoReformatter:
+        from av.video.reformatter import VideoReformatter
+
+        return VideoReformatter()
+
+    @cached_property
+    def scaling(self) -> VideoReformatter:
+        from av.video.reformatter import VideoReformatter
+
+        return VideoReformatter()
+
+
+_CONVERTERS = _Converters()
 
 
 def _scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
