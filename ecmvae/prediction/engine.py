@@ -24,6 +24,7 @@ from ecmvae.hub.find import default_model, find_model_folder
 from ecmvae.prediction.named_maps import NamedMaps
 from ecmvae.prediction.onnx_engine import OnnxEngine, graphs_of
 from ecmvae.prediction.options import EngineName, PredictorOptions
+from ecmvae.prediction.remembered_engines import remembered
 from ecmvae.visual.normalisation import Normalisation
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,8 @@ def open_engine(
         device: See `ecmvae.device.choose_device`; onnxruntime runs on the CPU.
         options: Latent draws and half precision are PyTorch's.
         engine: "auto" takes onnxruntime where the model has been exported and nothing speaks against it: no other
-            device, one draw of the latents, full precision. "onnx" exports the model if need be, and keeps the file.
+            device, one draw of the latents, full precision, and PyTorch was not measured to be faster here
+            (`ecmvae.prediction.calibration`). "onnx" exports the model if need be, and keeps the file.
         trust_code: Import the classes that the model's configuration names by import path.
 
     Raises:
@@ -203,7 +205,11 @@ def _exported(
             logger.warning("%s; PyTorch runs the model instead", error)
             return None
         if found.reads_weights or graph.parent != folder:
-            return found  # else somebody's export lies in the folder, of whatever weights
+            slower = (
+                engine == "auto" and find_spec("torch") and remembered(found.identity) == "eager"
+            )
+            return None if slower else found
+        # else somebody's export lies in the folder, of whatever weights
     if engine == "auto":
         return None
     _refuse_without_torch(folder)

@@ -80,6 +80,8 @@ class OnnxEngine:
         properties = self._session.get_modelmeta().custom_metadata_map
         self.reads_weights = WEIGHTS_KEY in properties
         """Whether the weights are those of the model.safetensors beside it."""
+        self.identity = properties.get(WEIGHTS_KEY) or path.stem
+        """The SHA-256 of its weights, or the name of a file that holds them itself."""
         if wanted := properties.get(WEIGHTS_KEY):
             check_sha256(path.parent / WEIGHTS_FILE, wanted, f"export {show_path(path)} again")
         self._inputs = [each.name for each in self._session.get_inputs()]

@@ -110,8 +110,10 @@ class TorchEngine:
             if samples > 1:
                 logits = self.model.sample_logits(pictures, audio, samples)
             elif self.one_by_one:
-                clips = zip(pictures.split(1), audio.split(1), strict=True)
-                each = [self._run(*clip, latents="mean").logits for clip in clips]
+                each = [
+                    self._run(pictures[[clip]], audio[[clip]], latents="mean").logits
+                    for clip in range(len(pictures))
+                ]
                 logits = torch.cat(each)[None]
             else:
                 logits = self._run(pictures, audio, latents="mean").logits[None]

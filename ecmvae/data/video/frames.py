@@ -26,7 +26,6 @@ from ecmvae.data.video.container import (
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
-    from av.video.reformatter import VideoReformatter
 
 
 _LONGEST = 10.0
@@ -57,7 +56,8 @@ class PictureConverter:
             converted = self._scalers[size is not None].reformat(
                 picture, format="rgb24", width=width, height=height, interpolation="BILINEAR"
             )
-        return converted.to_ndarray()
+        pixels: NDArray[np.uint8] = np.asarray(converted.to_ndarray(), np.uint8)
+        return pixels
 
 
 @dataclass(frozen=True)

@@ -156,9 +156,7 @@ class SoundReader:
 class SoundFollower:
     """A further reader of a `SoundReader`'s sound, made by `SoundReader.follower`; reads forward, too."""
 
-    def __init__(
-        self, sample_rate: int, read: Callable[[int, int], NDArray[np.float32]]
-    ) -> None:
+    def __init__(self, sample_rate: int, read: Callable[[int, int], NDArray[np.float32]]) -> None:
         self.sample_rate, self._read = sample_rate, read
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
