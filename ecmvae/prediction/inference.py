@@ -49,6 +49,7 @@ def predict_key_frames(
     current = reader.read(size)
     while current is not None:
         last = reader.at_end()
+        release_free_memory()  # what decoding took, before the model runs
         missing = clip - len(current)
         together = current
         activity: np.ndarray | None = None
@@ -133,9 +134,14 @@ def _predict_block(
     # where clips overlap, the last one counts
     final = {number: place for place, clips in enumerate(tables) for number in clips.flat}
     for place, clips in enumerate(tables):
-        frames = block.frames(clips, geometry, engine.normalisation)
-        # The same seed in every block: less flicker.
-        logits = engine.logits(frames, block.features[clips], options.samples, options.seed)
+        logits = engine.logits(
+            block.frames(
+                clips, geometry, engine.normalisation
+            ),  # not kept: the largest arrays here
+            block.features[clips],
+            options.samples,
+            options.seed,  # the same in every block: less flicker
+        )
         if np.isnan(logits).any():
             raise UserError(
                 "the model answers NaN: its checkpoint is broken, or --half is too coarse for it"

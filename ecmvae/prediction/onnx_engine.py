@@ -22,6 +22,7 @@ from ecmvae.foreign_text import cut, parse_json, short
 from ecmvae.hub.class_names import class_names_in
 from ecmvae.hub.client import check_sha256
 from ecmvae.hub.named_models import CONFIG_FILE, GRAPH_FILE, WEIGHTS_FILE
+from ecmvae.memory import release_free_memory
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 MODEL_KEY = "ecmvae.model"
@@ -77,6 +78,7 @@ class OnnxEngine:
             raise UserError(
                 f"{show_path(path)} is not a readable ONNX model: export it again"
             ) from error
+        release_free_memory()  # what optimising the graph took
         properties = self._session.get_modelmeta().custom_metadata_map
         self.reads_weights = WEIGHTS_KEY in properties
         """Whether the weights are those of the model.safetensors beside it."""
