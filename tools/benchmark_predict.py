@@ -1,17 +1,18 @@
 """What prediction costs: python tools/benchmark_predict.py [--json FILE] [--against PYTHON].
 
-Three tables; every figure is from a process of its own, and all run in turns, so that a slow minute of the machine hits
+Four tables; every figure is from a process of its own, and all run in turns, so that a slow minute of the machine hits
 all of them:
 
 - engines: CPU milliseconds of a key frame of the packaged model;
 - start: CPU seconds and peak memory of commands that should answer at once;
 - predict: CPU seconds, wall seconds and peak memory of `ecmvae predict`, beside decoding, converting and encoding;
-- first mask: CPU and wall seconds from the call of `ecmvae predict` with a clip of ten seconds, which is the film played
-  forth and back, until an output is given its first mask, and the peak memory of that run.
+- first mask: CPU and wall seconds from the call of `ecmvae predict` with a clip of ten seconds, which is the film
+  played forth and back, until an output is given its first mask, and the peak memory of that run.
 
 The first round is not counted: it compiles Python's modules, as an installation does, into a folder of this run.
-Figures are medians; the JSON has the least and the most, too. --against takes the python of another environment, for instance one that holds an older commit, and measures start and
-predict there too. Compare ratios of one run on a quiet machine, never seconds of two machines.
+Figures are medians; the JSON has the least and the most, too. --against takes the python of another environment, for
+instance one that holds an older commit, and measures start and predict there too. Compare ratios of one run on a quiet
+machine, never seconds of two machines.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ def commands(pythons: dict[str, str], video: Path, clip: Path, out: str) -> _Row
         predict = [python, "-m", "ecmvae", "predict"]
         rows[f"{place}: predict"] = [*predict, str(video), "--out", f"{out}.{place}.mp4"]
         for engine in ENGINES:
-            first = [str(clip), "--out", f"{out}.{place}.{engine}", "--engine", engine]
+            first = [str(clip), "--out", f"{out}-{place}-{engine}", "--engine", engine]
             rows[f"{place}: first mask, {engine}"] = [
                 *predict, *first, "--also", "first_mask:FirstMaskWriter"
             ]  # fmt: skip
