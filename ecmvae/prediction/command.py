@@ -128,7 +128,7 @@ def predict(
         smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
         squash: Stretch the picture to the model's square instead of keeping its aspect.
         audio_track: Which audio track to hear and to keep, from 0.
-        batch: Clips in one pass through the model.
+        batch: Clips in one pass through the model on a GPU; on a CPU one goes at a time unless --samples asks for more.
         half: Half precision inside the model: faster on a GPU, rarely on a CPU.
         engine: What runs the model: onnx (onnxruntime, on the CPU), eager (PyTorch), compile (PyTorch, compiled first);
             auto is onnx where the model has been exported, unless a GPU, --samples or --half speaks for PyTorch, or

@@ -47,6 +47,9 @@ class Engine(Protocol):
         normalisation: Of the frames.
         sample_rate: Of the sound, in Hz.
         seconds: Of sound around a frame.
+
+    An engine may also have `one_by_one = True`: it is then given one clip at a time unless latents are sampled, and the
+    first masks of a video need not wait for the clips that are still to come.
     """
 
     name: str

@@ -90,6 +90,7 @@ def predict_key_frames(
             things=None if things is None else shown.crop(things),
         )
         yield maps[len(together) - len(current) :]
+        del maps, probabilities, classes, things  # they are large, and the model runs next
         before = current
         current = None if last else reader.read(size)
     if isinstance(engine, NamingEngine) and loudest is not None and loudest.max() <= _SOUNDS:

@@ -329,6 +329,7 @@ class VideoPredictor:
                 key_things=keys_done.things,
             )
             first_index += len(shown)
+            del keys_done  # while the next block is predicted
 
 
 def _resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

@@ -49,6 +49,15 @@ class KeyMaps:
             self.times[which], self.probabilities[which], classes, self.last, activity, things
         )
 
+    def copied(self) -> KeyMaps:
+        """The same without the arrays that these maps are a part of."""
+        optional = (
+            None if each is None else each.copy()
+            for each in (self.classes, self.activity, self.things)
+        )
+        classes, activity, things = optional
+        return KeyMaps(self.times, self.probabilities.copy(), classes, self.last, activity, things)
+
     def followed_by(self, other: KeyMaps) -> KeyMaps:
         """Both, one after the other."""
         pairs = (
@@ -84,12 +93,17 @@ def smoothed(blocks: Iterable[KeyMaps], sigma: float) -> Iterator[KeyMaps]:
         end = len(together) - (0 if block.last else reach) - block.unready
         if end > done:
             # What is unready is 0 and out of reach of what is yielded.
-            result = replace(together, probabilities=smooth(together.probabilities, sigma))
-            yield result[max(done - 1, 0) : end]
+            yield replace(together, probabilities=smooth(together.probabilities, sigma))[
+                max(done - 1, 0) : end
+            ]
             done = end
         if not block.unready:
             passed = max(done - 1 - reach, 0)  # out of the filter's reach from now on
-            kept, done = together[passed:], done - passed
+            kept, done = together[passed:].copied(), done - passed
+        del (
+            block,
+            together,
+        )  # while the next block is predicted, a whole block's maps less are in memory
 
 
 def smoothing_reach(sigma: float) -> int:
