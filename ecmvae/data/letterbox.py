@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from ecmvae.data.video import SourceFrame
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
@@ -49,8 +49,14 @@ class Letterbox:
         self, frame: SourceFrame, normalise: Normalisation = IMAGENET
     ) -> Float[np.ndarray, "3 s s"]:
         """A source frame as the model sees it: scaled with an anti-aliasing filter, and normalised."""
+        return self.place(frame.rgb(self.inner), normalise)
+
+    def place(
+        self, picture: UInt8[np.ndarray, "h w 3"], normalise: Normalisation = IMAGENET
+    ) -> Float[np.ndarray, "3 s s"]:
+        """A picture that has been scaled to `inner`, normalised, in the square."""
         square = np.zeros((3, self.side, self.side), np.float32)
-        self.crop(square)[:] = normalise.array(frame.rgb(self.inner))
+        self.crop(square)[:] = normalise.array(picture)
         return square
 
     def crop(self, maps: np.ndarray) -> np.ndarray:

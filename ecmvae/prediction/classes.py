@@ -33,8 +33,12 @@ def foreground_and_classes(
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    small = np.exp(-np.abs(logits))  # never overflows
-    probabilities: np.ndarray = np.where(logits >= 0, 1, small) / (1 + small)
+    # exp(-|x|) never overflows; in place, as these are the largest maps beside the model's own
+    small = np.abs(logits)
+    np.exp(np.negative(small, out=small), out=small)
+    probabilities: np.ndarray = np.where(logits >= 0, 1, small)
+    small += 1
+    probabilities /= small
     return probabilities
 
 

@@ -128,10 +128,11 @@ def predict(
         smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
         squash: Stretch the picture to the model's square instead of keeping its aspect.
         audio_track: Which audio track to hear and to keep, from 0.
-        batch: Clips in one pass through the model.
+        batch: Clips in one pass through the model on a GPU; on a CPU one goes at a time unless --samples asks for more.
         half: Half precision inside the model: faster on a GPU, rarely on a CPU.
         engine: What runs the model: onnx (onnxruntime, on the CPU), eager (PyTorch), compile (PyTorch, compiled first);
-            auto is onnx where the model has been exported, unless a GPU, --samples or --half speaks for PyTorch.
+            auto is onnx where the model has been exported, unless a GPU, --samples or --half speaks for PyTorch, or
+            PyTorch is faster here, which is measured before ten minutes of video or more and remembered.
         device: auto, cpu, cuda, cuda:1 or mps.
         seed: Seed of the latent samples.
         force: Replace outputs that are there.
@@ -240,6 +241,11 @@ def predict(
             return predict_live(
                 sources[0], formats, load, look, moving, out=out, force=force, progress=progress
             )
+        calibrated = None
+        if engine == "auto" and executor == "local":
+            from ecmvae.prediction.calibration import load_calibrated
+
+            calibrated = partial(load_calibrated, checkpoint)
         return predict_videos(
             sources,
             formats,
@@ -250,6 +256,7 @@ def predict(
             progress=progress,
             corpus=corpus,
             same=same,
+            calibrated=calibrated,
         )
     finally:
         release_free_memory()  # the model's: the process may go on with other commands

@@ -24,6 +24,7 @@ from ecmvae.hub.find import default_model, find_model_folder
 from ecmvae.prediction.named_maps import NamedMaps
 from ecmvae.prediction.onnx_engine import OnnxEngine, graphs_of
 from ecmvae.prediction.options import EngineName, PredictorOptions
+from ecmvae.prediction.remembered_engines import remembered
 from ecmvae.visual.normalisation import Normalisation
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ class Engine(Protocol):
         normalisation: Of the frames.
         sample_rate: Of the sound, in Hz.
         seconds: Of sound around a frame.
+
+    An engine may also have `one_by_one = True`: it is then given one clip at a time unless latents are sampled, and the
+    first masks of a video need not wait for the clips that are still to come.
     """
 
     name: str
@@ -119,7 +123,8 @@ def open_engine(
         device: See `ecmvae.device.choose_device`; onnxruntime runs on the CPU.
         options: Latent draws and half precision are PyTorch's.
         engine: "auto" takes onnxruntime where the model has been exported and nothing speaks against it: no other
-            device, one draw of the latents, full precision. "onnx" exports the model if need be, and keeps the file.
+            device, one draw of the latents, full precision, and PyTorch was not measured to be faster here
+            (`ecmvae.prediction.calibration`). "onnx" exports the model if need be, and keeps the file.
         trust_code: Import the classes that the model's configuration names by import path.
 
     Raises:
@@ -217,7 +222,11 @@ def _exported(
             logger.warning("%s; PyTorch runs the model instead", error)
             return None
         if found.reads_weights or graph.parent != folder:
-            return found  # else somebody's export lies in the folder, of whatever weights
+            slower = (
+                engine == "auto" and find_spec("torch") and remembered(found.identity) == "eager"
+            )
+            return None if slower else found
+        # else somebody's export lies in the folder, of whatever weights
     if engine == "auto":
         return None
     _refuse_without_torch(folder)

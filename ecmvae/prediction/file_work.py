@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from ecmvae.data.video import VideoInfo, probe, show_path
+from ecmvae.data.video import OpenVideo, VideoInfo, show_path
 from ecmvae.errors import UserError
 from ecmvae.files import refuse_unwritable, remove_leftovers
 from ecmvae.manifest import Manifest, Row, source_name
@@ -120,7 +118,14 @@ class FileWork:
         return self._noted(task, "done", _line(task.path, summary, took, missing), **figures)
 
     def _predict(self, predictor: VideoPredictor, path: Path, targets: dict[str, Path]) -> Summary:
-        info, track = probe(path), predictor.options.audio_track
+        with OpenVideo(path) as video:
+            return self._predict_open(predictor, video, targets)
+
+    def _predict_open(
+        self, predictor: VideoPredictor, video: OpenVideo, targets: dict[str, Path]
+    ) -> Summary:
+        info, track = video.info, predictor.options.audio_track
+        path = info.path
         if track < len(info.audio_tracks) > 1:
             names = ", ".join(
                 f"{number} {each.language}".strip() for number, each in enumerate(info.audio_tracks)
@@ -133,7 +138,7 @@ class FileWork:
             )
         with _progress_bar(info, shown=self._progress) as on_frame:
             summary = write_outputs(
-                predictor.stream(info), info, targets, options=self._look, on_frame=on_frame
+                predictor.stream(video), info, targets, options=self._look, on_frame=on_frame
             )
         if not summary.sounding:
             logger.warning(
@@ -197,10 +202,16 @@ def _line(path: Path, summary: Summary, took: float, targets: dict[str, Path]) -
 @contextmanager
 def _progress_bar(info: VideoInfo, *, shown: bool) -> Iterator[Callable[[float], None]]:
     """A bar on the terminal's error stream, with the time left where the file declares its duration."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda seconds: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
     with Progress(
-        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
+        *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(show_path(Path(info.path.name)), total=info.duration)
         yield lambda seconds: bar.update(task, completed=seconds)

@@ -15,30 +15,31 @@ so that every clip has the spacing and the span of a training clip, and every se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, UInt8
 
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import Sound, SourceFrame
 from ecmvae.prediction.engine import Engine
+from ecmvae.visual.normalisation import Normalisation
 
 
 @dataclass(frozen=True, eq=False)
 class KeyFrames:
-    """Successive key frames, ready for the model.
+    """Successive key frames, scaled for the model. As bytes a picture takes a quarter of what the model is given.
 
     Attributes:
         times: (n,) seconds since the first frame of the video.
-        frames: (n, 3, S, S), normalised.
+        pictures: n of (h, w, 3) uint8 RGB, of the size that they have inside the model's square.
         features: (n, ...), what the front end makes of the sound around each.
     """
 
     times: Float64[np.ndarray, " n"]
-    frames: Float[np.ndarray, "n 3 s s"]
+    pictures: Sequence[UInt8[np.ndarray, "h w 3"]]
     features: Float[np.ndarray, "n *f"]
 
     def __len__(self) -> int:
@@ -48,41 +49,65 @@ class KeyFrames:
         """These key frames after the last `count` (or all, if fewer) of those before."""
         return KeyFrames(
             np.concatenate([before.times[-count:], self.times]),
-            np.concatenate([before.frames[-count:], self.frames]),
+            [*before.pictures[-count:], *self.pictures],
             np.concatenate([before.features[-count:], self.features]),
         )
 
+    def frames(
+        self, which: Int[np.ndarray, "*b"], geometry: Letterbox, normalisation: Normalisation
+    ) -> Float[np.ndarray, "*b 3 s s"]:
+        """Some key frames as the model takes them: normalised, in its square."""
+        side = geometry.side
+        placed = np.empty((which.size, 3, side, side), np.float32)
+        for place, number in enumerate(which.ravel().tolist()):
+            placed[place] = geometry.place(self.pictures[number], normalisation)
+        return placed.reshape(*which.shape, 3, side, side)
 
-def read_key_frames(
-    keys: Iterator[tuple[float, SourceFrame]],
-    sound: Sound,
-    geometry: Letterbox,
-    engine: Engine,
-    count: int,
-) -> KeyFrames | None:
-    """Prepare the next `count` key frames of a video, fewer at the end, or None after the last.
+
+class KeyFrameReader:
+    """Prepares the key frames of a video, block by block.
 
     Args:
         keys: Time and source frame of each key frame.
         sound: The sound of the video, at the engine's rate.
         geometry: From a source frame to the model's square.
-        engine: Says how frames are normalised and makes the audio features.
-        count: How many to read.
+        engine: Makes the audio features.
     """
-    times: list[float] = []
-    frames: list[np.ndarray] = []
-    waveforms: list[np.ndarray] = []
-    shown: int | None = None  # a slow video shows one frame for many key frames
-    for time, frame in islice(keys, count):
-        frames.append(
-            frames[-1] if shown == frame.index else geometry.fit(frame, engine.normalisation)
-        )
-        shown = frame.index
-        times.append(time)
-        waveforms.append(sound_around(sound, time, engine.seconds))
-    if not times:
-        return None
-    return KeyFrames(np.array(times), np.stack(frames), engine.features(np.stack(waveforms)))
+
+    def __init__(
+        self,
+        keys: Iterator[tuple[float, SourceFrame]],
+        sound: Sound,
+        geometry: Letterbox,
+        engine: Engine,
+    ) -> None:
+        self._keys, self._sound, self._engine = keys, sound, engine
+        self.geometry = geometry
+        """From a source frame to the model's square."""
+
+    def read(self, count: int) -> KeyFrames | None:
+        """The next `count` key frames, fewer at the end, or None after the last."""
+        times: list[float] = []
+        pictures: list[np.ndarray] = []
+        waveforms: list[np.ndarray] = []
+        shown: int | None = None  # a slow video shows one frame for many key frames
+        for time, frame in islice(self._keys, count):
+            pictures.append(
+                pictures[-1] if shown == frame.index else frame.rgb(self.geometry.inner)
+            )
+            shown = frame.index
+            times.append(time)
+            waveforms.append(sound_around(self._sound, time, self._engine.seconds))
+        if not times:
+            return None
+        features = self._engine.features(np.stack(waveforms))
+        return KeyFrames(np.array(times), pictures, features)
+
+    def at_end(self) -> bool:
+        """Whether no key frame follows. The video is decoded up to the next one, not further."""
+        following = list(islice(self._keys, 1))
+        self._keys = chain(following, self._keys)
+        return not following
 
 
 def sound_around(sound: Sound, time: float, seconds: float) -> Float[np.ndarray, " s"]:

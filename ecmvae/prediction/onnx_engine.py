@@ -23,6 +23,7 @@ from ecmvae.foreign_text import cut, parse_json, short
 from ecmvae.hub.class_names import class_names_in
 from ecmvae.hub.client import check_sha256
 from ecmvae.hub.named_models import CONFIG_FILE, GRAPH_FILE, WEIGHTS_FILE
+from ecmvae.memory import release_free_memory
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 MODEL_KEY = "ecmvae.model"
@@ -56,6 +57,7 @@ class OnnxEngine:
     """
 
     name = "onnx"
+    one_by_one = True
 
     def __init__(self, path: Path, front_end: Any = None, threads: int | None = None) -> None:
         if not path.is_file():
@@ -69,6 +71,8 @@ class OnnxEngine:
             ) from error
         options = SessionOptions()
         options.intra_op_num_threads = threads or default_threads()
+        # Planned blocks of memory would take 50 MB more, and two slow runs to be planned.
+        options.enable_mem_pattern = False
         # other threads decode and encode
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -77,9 +81,12 @@ class OnnxEngine:
             raise UserError(
                 f"{show_path(path)} is not a readable ONNX model: export it again"
             ) from error
+        release_free_memory()  # what optimising the graph took
         properties = self._session.get_modelmeta().custom_metadata_map
         self.reads_weights = WEIGHTS_KEY in properties
         """Whether the weights are those of the model.safetensors beside it."""
+        self.identity = properties.get(WEIGHTS_KEY) or path.stem
+        """The SHA-256 of its weights, or the name of a file that holds them itself."""
         if wanted := properties.get(WEIGHTS_KEY):
             check_sha256(path.parent / WEIGHTS_FILE, wanted, f"export {show_path(path)} again")
         self._inputs = [each.name for each in self._session.get_inputs()]
@@ -122,7 +129,10 @@ class OnnxEngine:
                 "an exported model has no latent samples: use --samples 1, or the model folder"
             )
         # One clip after the other: together they take no less time on a CPU, but more memory.
-        clips = [self._run(frames[[clip]], features[[clip]]) for clip in range(len(frames))]
+        clips = [
+            self._run(frames[clip : clip + 1], features[clip : clip + 1])
+            for clip in range(len(frames))
+        ]
         return np.concatenate(clips)[None]
 
     def listen(self, features: Float[np.ndarray, "n *f"]) -> Float[np.ndarray, "n k"]:

@@ -22,17 +22,17 @@ from jaxtyping import Float, UInt8
 from ecmvae.data.letterbox import Letterbox
 from ecmvae.data.video import (
     SAMPLE_RATE,
+    OpenVideo,
     Sound,
     SoundArray,
     SoundReader,
     SourceFrame,
     VideoInfo,
-    probe,
-    stream_frames,
 )
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
+from ecmvae.prediction.halves import to_half
 from ecmvae.prediction.inference import predict_key_frames
 from ecmvae.prediction.inputs import (
     as_frames,
@@ -44,7 +44,7 @@ from ecmvae.prediction.inputs import (
     count_frames,
     is_path,
 )
-from ecmvae.prediction.key_frames import read_key_frames, sound_around
+from ecmvae.prediction.key_frames import KeyFrameReader, sound_around
 from ecmvae.prediction.measures import loudness
 from ecmvae.prediction.options import EngineName, PredictorOptions
 from ecmvae.prediction.result import FrameResult, VideoResult
@@ -175,14 +175,15 @@ class VideoPredictor:
     __call__ = predict
 
     def stream(
-        self, path: str | Path | VideoInfo, sound: SoundArray | None = None
+        self, path: str | Path | VideoInfo | OpenVideo, sound: SoundArray | None = None
     ) -> Iterator[VideoResult]:
         """Masks of a video window by window, with memory that does not depend on its length.
 
         A window is about T seconds long (T frames a clip, 5 by default), more when `options.batch` asks for it.
 
         Args:
-            path: Any video that FFmpeg reads; its `VideoInfo` if it was probed already.
+            path: Any video that FFmpeg reads; or its `VideoInfo`; or, if it is open already, the `OpenVideo`, whose
+                frames are used up and which stays open.
             sound: Heard in place of the video's own, at the engine's sample rate.
 
         Yields:
@@ -191,14 +192,18 @@ class VideoPredictor:
         Raises:
             UserError: When the file cannot be read.
         """
-        info = path if isinstance(path, VideoInfo) else probe(path)
+        if not isinstance(path, OpenVideo):
+            with OpenVideo(path.path if isinstance(path, VideoInfo) else path) as video:
+                yield from self.stream(video, sound)
+            return
+        info, frames = path.info, path.frames()
         geometry = self._geometry(info.height, info.width, info.sample_aspect)
         if sound is not None:
-            yield from self._windows(stream_frames(info.path), geometry, sound, sound, info.path)
+            yield from self._windows(frames, geometry, sound, sound, info.path)
             return
-        # Two readers, because key frames are prepared ahead of the frames that are given out.
-        with self._sound(info) as heard, self._sound(info, warn=False) as loudness:
-            yield from self._windows(stream_frames(info.path), geometry, heard, loudness, info.path)
+        with self._sound(info) as heard:
+            # Key frames are prepared ahead of the frames that are given out.
+            yield from self._windows(frames, geometry, heard, heard.follower(), info.path)
 
     def predict_arrays(
         self,
@@ -283,9 +288,9 @@ class VideoPredictor:
             height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect
         )
 
-    def _sound(self, info: VideoInfo, *, warn: bool = True) -> SoundReader:
+    def _sound(self, info: VideoInfo) -> SoundReader:
         rate, track = self.engine.sample_rate, self.options.audio_track
-        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start, warn=warn)
+        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start)
 
     def _windows(
         self,
@@ -298,8 +303,8 @@ class VideoPredictor:
         options = self.options
         frame_times: deque[float] = deque()
         keys = frames_at_rate(_noting_times(frames, frame_times), options.fps)
-        read = partial(read_key_frames, keys, sound, geometry, self.engine)
-        blocks = predict_key_frames(self.engine, options, read, geometry)
+        reader = KeyFrameReader(keys, sound, geometry, self.engine)
+        blocks = predict_key_frames(self.engine, options, reader)
         first_index = 0
         for keys_done in smoothed(blocks, options.smoothing * options.fps):
             end = float("inf") if keys_done.last else float(keys_done.times[-1])
@@ -315,7 +320,7 @@ class VideoPredictor:
                 timestamps=np.asarray(shown, np.float64),
                 audio_activity=_activity(loudness, shown),
                 key_times=keys_done.times,
-                key_probabilities=keys_done.probabilities.astype(np.float16),
+                key_probabilities=to_half(keys_done.probabilities),
                 key_classes=keys_done.classes,
                 class_names=tuple(self.engine.class_names),
                 key_activity=None
@@ -324,6 +329,7 @@ class VideoPredictor:
                 key_things=keys_done.things,
             )
             first_index += len(shown)
+            del keys_done  # while the next block is predicted
 
 
 def _resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

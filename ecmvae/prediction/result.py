@@ -79,6 +79,9 @@ class FrameResult:
     @cached_property
     def mask(self) -> Bool[np.ndarray, "h0 w0"]:
         """(H0, W0) bool, True where an object sounds."""
+        # Interpolation does not go above the highest value by more than it rounds.
+        if float(self.small_probability.max()) < self.threshold * (1 - 1e-6):
+            return np.zeros((self.geometry.height, self.geometry.width), bool)
         return self.probability > self.threshold
 
     @cached_property

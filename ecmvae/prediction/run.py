@@ -41,11 +41,14 @@ def predict_videos(
     progress: bool,
     corpus: CorpusOptions | None = None,
     same: Callable[[], Mapping[str, Any]] = dict,
+    calibrated: Callable[[Callable[[], VideoPredictor], Sequence[Path]], VideoPredictor]
+    | None = None,
 ) -> int:
     """Predict every source and write it in the given output formats; see `ecmvae.prediction.command.predict`.
 
     The model is loaded by `load` once it is clear that there is something to do. `same` gives what all rows of a
-    manifest must agree in, see `settings_and_weights`.
+    manifest must agree in, see `settings_and_weights`; `calibrated` calls `load` for what will be predicted, see
+    `ecmvae.prediction.calibration.load_calibrated`.
 
     Returns:
         0, or 2 when a video of several failed.
@@ -82,6 +85,8 @@ def predict_videos(
                 Manifest(corpus.manifest, agreed, shard=corpus.shard, force=force)
             )
         tasks, failed = _open_tasks(plans, manifest, force=force, retry_failed=corpus.retry_failed)
+        if calibrated is not None:
+            load = partial(calibrated, load, [task.path for task in tasks])
         outcomes = _outcomes(tasks, load, look, manifest, agreed, corpus, progress=progress)
         for number, outcome in outcomes:
             position = f"[{number + 1}/{len(tasks)}] " if len(tasks) > 1 else ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Float64, Int32, UInt8
 
+from ecmvae.prediction.halves import from_half
+
 _CUT = 2.0  # the Gaussian is cut off at two standard deviations
 
 
@@ -23,6 +25,7 @@ class KeyMaps:
         last: Whether no key frame follows.
         activity: (k, c), how surely each class but the background sounds; None from a model that does not say.
         things: (k, h, w), number of the thing at each pixel; None from a model that does not tell them apart.
+        unready: How many at the end are still to come, and 0 so far. The block comes again with more of them.
     """
 
     times: Float64[np.ndarray, " k"]
@@ -31,6 +34,7 @@ class KeyMaps:
     last: bool
     activity: Float[np.ndarray, "k c"] | None = None
     things: Int32[np.ndarray, "k h w"] | None = None
+    unready: int = 0
 
     def __len__(self) -> int:
         return len(self.times)
@@ -44,6 +48,15 @@ class KeyMaps:
         return KeyMaps(
             self.times[which], self.probabilities[which], classes, self.last, activity, things
         )
+
+    def copied(self) -> KeyMaps:
+        """The same without the arrays that these maps are a part of."""
+        optional = (
+            None if each is None else each.copy()
+            for each in (self.classes, self.activity, self.things)
+        )
+        classes, activity, things = optional
+        return KeyMaps(self.times, self.probabilities.copy(), classes, self.last, activity, things)
 
     def followed_by(self, other: KeyMaps) -> KeyMaps:
         """Both, one after the other."""
@@ -65,7 +78,8 @@ def smoothed(blocks: Iterable[KeyMaps], sigma: float) -> Iterator[KeyMaps]:
     """Smooth the probabilities of successive blocks, each as soon as no later key frame can change it.
 
     Args:
-        blocks: Of one video.
+        blocks: Of one video. One with `unready` key frames is followed by itself with fewer of them; what is yielded
+            has the same bits as if it had come at once.
         sigma: Standard deviation in key frames.
 
     Yields:
@@ -75,13 +89,21 @@ def smoothed(blocks: Iterable[KeyMaps], sigma: float) -> Iterator[KeyMaps]:
     kept: KeyMaps | None = None
     done = 0  # how many of the kept key frames were yielded already
     for block in blocks:
-        kept = block if kept is None else kept.followed_by(block)
-        end = len(kept) if block.last else len(kept) - reach
+        together = block if kept is None else kept.followed_by(block)
+        end = len(together) - (0 if block.last else reach) - block.unready
         if end > done:
-            result = replace(kept, probabilities=smooth(kept.probabilities, sigma))
-            yield result[max(done - 1, 0) : end]
-            passed = max(end - 1 - reach, 0)  # out of the filter's reach from now on
-            kept, done = kept[passed:], end - passed
+            # What is unready is 0 and out of reach of what is yielded.
+            yield replace(together, probabilities=smooth(together.probabilities, sigma))[
+                max(done - 1, 0) : end
+            ]
+            done = end
+        if not block.unready:
+            passed = max(done - 1 - reach, 0)  # out of the filter's reach from now on
+            kept, done = together[passed:].copied(), done - passed
+        del (
+            block,
+            together,
+        )  # while the next block is predicted, a whole block's maps less are in memory
 
 
 def smoothing_reach(sigma: float) -> int:
@@ -117,12 +139,12 @@ def interpolate_in_time(
     Times are float64 seconds: float32 is off by a millisecond after a few hours.
     """
     if len(maps) == 1:
-        return np.repeat(maps.astype(np.float32), len(times), axis=0)
+        return np.repeat(from_half(maps), len(times), axis=0)
     right = np.searchsorted(key_times, times).clip(1, len(key_times) - 1)
     left = right - 1
     share = ((times - key_times[left]) / (key_times[right] - key_times[left])).clip(0, 1)
     share = share.astype(np.float32)[:, None, None]
-    before, after = maps[left].astype(np.float32), maps[right].astype(np.float32)
+    before, after = from_half(maps[left]), from_half(maps[right])
     between: np.ndarray = before + share * (after - before)
     return between
 

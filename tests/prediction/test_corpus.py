@@ -101,7 +101,7 @@ def test_nothing_is_done_twice_and_bad_files_are_tried_again_when_asked(
     before, content = times(corpus.out), corpus.manifest.read_bytes()
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(file_work, "probe", lambda *_: pytest.fail("looked at again"))
+        patch.setattr(file_work, "OpenVideo", lambda *_: pytest.fail("looked at again"))
         assert corpus.run() == 2  # one of them has failed
     assert corpus.manifest.read_bytes() == content
     assert capsys.readouterr().out.splitlines() == [

@@ -1,5 +1,6 @@
 """The predictor against a model whose answer is known, on videos whose contents are known."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from listening_model import ListeningModel, Output
 from PIL import Image
 
 from ecmvae.audio.encoder import build_audio_encoder
-from ecmvae.data.video import container, read_clip
+from ecmvae.data.video import OpenVideo, SourceFrame, container, read_clip
 from ecmvae.errors import UserError
 from ecmvae.models import ECMVAE
 from ecmvae.prediction import predictor
@@ -22,7 +23,7 @@ from ecmvae.prediction.predictor import VideoPredictor
 from ecmvae.prediction.result import VideoResult
 from ecmvae.prediction.torch_engine import TorchEngine
 from ecmvae.visual.backbone import VisualBackbone
-from ecmvae.visual.normalisation import Normalisation
+from ecmvae.visual.normalisation import IMAGENET, Normalisation
 
 
 def test_masks_are_where_it_is_bright_when_it_is_loud(ten_seconds: Path) -> None:
@@ -80,8 +81,14 @@ def test_windows_together_are_the_whole(
 
 def test_clips_have_the_length_and_spacing_of_training(ten_seconds: Path) -> None:
     model = ListeningModel()
-    VideoPredictor(model, "cpu", PredictorOptions(batch=3)).predict(ten_seconds)
-    # 40 key frames = 2 blocks of 4 interleaved clips of 5, in batches of at most 3
+    options = PredictorOptions(batch=3)
+    VideoPredictor(model, "cpu", options).predict(ten_seconds)
+    # 40 key frames = 2 blocks of 4 interleaved clips of 5: on a CPU one by one, else in batches of at most 3
+    assert model.seen_shapes == [(1, 5, 3, 64, 64)] * 8
+    model.seen_shapes.clear()
+    engine = TorchEngine(model, "cpu")
+    engine.one_by_one = False
+    VideoPredictor(engine, options=options).predict(ten_seconds)
     assert model.seen_shapes == [(3, 5, 3, 64, 64), (1, 5, 3, 64, 64)] * 2
     tables = list(interleaved_clips(20, num_frames=5, stride=4, batch=4))
     assert len(tables) == 1
@@ -190,8 +197,86 @@ def test_a_video_is_opened_as_often_as_it_is_decoded(
     )
     monkeypatch.setattr(predictor, "open_engine", lambda *_, **__: TorchEngine(ListeningModel(32)))
     assert predict([str(ten_seconds)], out=tmp_path, checkpoint="any", device="cpu") == 0
-    # once to look, pictures and sound for the model, sound for the loudness, pictures and sound for the overlay
-    assert opened.count("lamp.mp4") == 6
+    # pictures and sound for the model, pictures and sound for the overlay
+    assert opened.count("lamp.mp4") == 4
+    opened.clear()
+    assert (
+        predict(
+            [str(ten_seconds)],
+            out=tmp_path,
+            checkpoint="any",
+            device="cpu",
+            overlay=False,
+            npz=True,
+        )
+        == 0
+    )
+    assert opened.count("lamp.mp4") == 2
+
+
+class WavyEngine:
+    """Clips whose frames depend on each other, pixel by pixel; it notes how many it has been given."""
+
+    name, image_size, num_frames, class_names = "wavy", 32, 5, ("background", "a", "b")
+    normalisation, sample_rate, seconds = IMAGENET, 16_000, 1.0
+
+    def __init__(self, one_by_one: bool) -> None:
+        self.one_by_one, self.clips = one_by_one, 0
+
+    def features(self, waveforms: np.ndarray) -> np.ndarray:
+        return np.square(waveforms).mean(axis=1, keepdims=True)
+
+    def logits(
+        self, frames: np.ndarray, features: np.ndarray, samples: int, seed: int
+    ) -> np.ndarray:
+        self.clips += len(frames)
+        heard = features[..., None, None] + features.mean(axis=1)[:, None, :, None, None]
+        waves = np.random.default_rng(0).standard_normal((3, 32, 32), np.float32)
+        return np.sin(7 * frames[:, :, :1] + 5 * heard + 3 * waves).astype(np.float32)[None]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "batch", "smoothing"),
+    [(7.3, 4.0, 4, 0.25), (12.0, 4.0, 4, 0.0), (8.0, 4.0, 8, 0.6), (3.0, 4.0, 4, 0.25),
+     (9.1, 3.0, 8, 0.4), (1.0, 1.0, 4, 0.25)],
+)  # fmt: skip
+def test_the_first_masks_do_not_wait_for_the_block_and_have_the_same_bits(
+    tmp_path: Path, seconds: float, fps: float, batch: int, smoothing: float
+) -> None:
+    path = lamp_video(tmp_path / "a.mp4", seconds=seconds, size=(32, 32))
+    options = PredictorOptions(fps=fps, batch=batch, smoothing=smoothing)
+    engine = WavyEngine(one_by_one=True)
+    windows = VideoPredictor(engine, options=options).stream(path)
+    first = next(windows)
+    if seconds > 5 and batch == 4 and smoothing <= 0.25:
+        # a key frame, and those that smoothing needs behind it: of the first 20, which are 4 clips
+        assert engine.clips == (3 if smoothing else 1)
+    parts = [first, *windows]
+    whole = VideoPredictor(WavyEngine(one_by_one=False), options=options).predict(path)
+    joined = VideoResult.join(parts)
+    for name in ("key_times", "key_probabilities", "key_classes", "timestamps", "audio_activity"):
+        assert np.array_equal(getattr(joined, name), getattr(whole, name)), name
+    assert 0.1 < whole.masks.mean() < 0.9
+    masks = np.concatenate([part.masks for part in parts])
+    assert np.array_equal(masks, whole.masks)
+    assert np.array_equal(np.concatenate([part.classes for part in parts]), whole.classes)
+
+
+def test_the_first_window_needs_no_frame_of_the_second_block(
+    ten_seconds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[float] = []
+    real = OpenVideo.frames
+
+    def frames(self: OpenVideo) -> Iterator[SourceFrame]:
+        for frame in real(self):
+            decoded.append(frame.time)
+            yield frame
+
+    monkeypatch.setattr(OpenVideo, "frames", frames)
+    next(VideoPredictor(WavyEngine(one_by_one=True)).stream(ten_seconds))
+    # the 21st key frame, at 5.125 s, says that the block is not the last
+    assert decoded[-1] < 5.5
 
 
 def test_half_precision_agrees(ten_seconds: Path) -> None:

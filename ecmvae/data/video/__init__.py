@@ -5,7 +5,7 @@ Every time is in seconds from the first picture. Sound for a model is mono float
 
 from ecmvae.data.video.clips import RawClip, read_clip
 from ecmvae.data.video.container import AudioTrack, VideoInfo, probe
-from ecmvae.data.video.frames import SourceFrame, stream_frames
+from ecmvae.data.video.frames import OpenVideo, SourceFrame, stream_frames
 from ecmvae.data.video.sound import SAMPLE_RATE, Sound, SoundArray, SoundReader
 from ecmvae.data.video.writing import VideoWriter, missing_encoders, write_video
 from ecmvae.files import show_path
@@ -13,6 +13,7 @@ from ecmvae.files import show_path
 __all__ = [
     "SAMPLE_RATE",
     "AudioTrack",
+    "OpenVideo",
     "RawClip",
     "Sound",
     "SoundArray",

@@ -143,27 +143,34 @@ def probe(path: str | Path) -> VideoInfo:
         )
         if frame is None:
             raise no_frame(path)
-        turns = quarter_turns(frame)
-        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
-        aspect = stream.sample_aspect_ratio or Fraction(1)
-        seconds = None
-        if stream.duration is not None and stream.time_base is not None:
-            seconds = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            seconds = container.duration / 1_000_000
-        return VideoInfo(
-            path=path,
-            width=width,
-            height=height,
-            rotation=turns,
-            fps=stream.average_rate or stream.guessed_rate or Fraction(25),
-            duration=seconds if seconds and seconds > 0 else None,
-            frame_count=stream.frames or None,
-            codec=stream.codec_context.codec.canonical_name,
-            sample_aspect=1 / aspect if turns % 2 else aspect,
-            start=frame.time or 0.0,
-            audio_tracks=tuple(audio_track_of(track) for track in container.streams.audio),
-        )
+        return video_info(path, container, stream, frame)
+
+
+def video_info(
+    path: Path, container: InputContainer, stream: VideoStream, frame: VideoFrame
+) -> VideoInfo:
+    """What an open file declares about itself and its picture track, whose first frame is `frame`."""
+    turns = quarter_turns(frame)
+    width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    seconds = None
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        seconds = container.duration / 1_000_000
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        rotation=turns,
+        fps=stream.average_rate or stream.guessed_rate or Fraction(25),
+        duration=seconds if seconds and seconds > 0 else None,
+        frame_count=stream.frames or None,
+        codec=stream.codec_context.codec.canonical_name,
+        sample_aspect=1 / aspect if turns % 2 else aspect,
+        start=frame.time or 0.0,
+        audio_tracks=tuple(audio_track_of(track) for track in container.streams.audio),
+    )
 
 
 def no_frame(path: Path) -> UserError:

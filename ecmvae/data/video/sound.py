@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -34,6 +35,7 @@ HIGHEST_RATE = 768_000
 2 GHz."""
 
 _JITTER = 0.06  # seconds: container timestamps are this coarse; only a larger step is a true gap
+_BEFORE_ALL = -(2**62)  # samples
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
@@ -108,8 +110,8 @@ class SoundReader:
                 )
             self._stack = stack.pop_all()
         self._kept: deque[SoundBlock] = deque()
-        self._decoded = -(2**62)  # end of what is decoded
-        self._dropped = -(2**62)  # samples before this are gone
+        self._decoded = _BEFORE_ALL  # end of what is decoded
+        self._positions = {0: _BEFORE_ALL}  # of each reader: what all have passed is dropped
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
         """Samples `start` to `stop`, (stop - start,) float32 in [-1, 1]; 0 is the moment of the first picture.
@@ -119,13 +121,24 @@ class SoundReader:
         Raises:
             ValueError: If `start` lies before that of the last call.
         """
-        if start < self._dropped:
-            raise ValueError(f"sound is read forward only: {start} lies before {self._dropped}")
-        self._dropped = start
+        return self._read(0, start, stop)
+
+    def follower(self) -> SoundFollower:
+        """A second reader of the same decoded sound, with a position of its own; the sound between both is kept."""
+        number = len(self._positions)
+        self._positions[number] = _BEFORE_ALL
+        return SoundFollower(self.sample_rate, partial(self._read, number))
+
+    def _read(self, reader: int, start: int, stop: int) -> NDArray[np.float32]:
+        if start < self._positions[reader]:
+            before = self._positions[reader]
+            raise ValueError(f"sound is read forward only: {start} lies before {before}")
+        self._positions[reader] = start
         while self._decoded < stop and (block := next(self._blocks, None)) is not None:
             self._kept.append(block)
             self._decoded = _end(block)
-        while self._kept and _end(self._kept[0]) <= start:
+        passed = min(self._positions.values())
+        while self._kept and _end(self._kept[0]) <= passed:
             self._kept.popleft()
         return _put_together(self._kept, start, stop)
 
@@ -138,6 +151,17 @@ class SoundReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class SoundFollower:
+    """A further reader of a `SoundReader`'s sound, made by `SoundReader.follower`; reads forward, too."""
+
+    def __init__(self, sample_rate: int, read: Callable[[int, int], NDArray[np.float32]]) -> None:
+        self.sample_rate, self._read = sample_rate, read
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """See `SoundReader.read`."""
+        return self._read(start, stop)
 
 
 class SoundBlocks:
@@ -252,9 +276,11 @@ def _end(block: SoundBlock) -> int:
 
 
 def _put_together(blocks: Iterable[SoundBlock], start: int, stop: int) -> NDArray[np.float32]:
-    """Samples `start` to `stop` of mono blocks; silence between them."""
+    """Samples `start` to `stop` of mono blocks in order; silence between them."""
     sound = np.zeros(stop - start, np.float32)
     for position, samples in blocks:
+        if position >= stop:
+            break
         first, last = max(position, start), min(position + samples.shape[1], stop)
         if first < last:
             sound[first - start : last - start] = samples[0, first - position : last - position]

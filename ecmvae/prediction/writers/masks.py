@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image
 
 from ecmvae.data.rle import compress, run_lengths
 from ecmvae.prediction.classes import PALETTE
@@ -35,6 +34,8 @@ class MasksWriter(FrameWriter):
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Write the mask of a frame; the frame itself is not used."""
+        from PIL import Image
+
         if result.classes is None:
             picture = Image.fromarray(result.mask.astype(np.uint8) * 255)
         else:

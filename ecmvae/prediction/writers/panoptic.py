@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from ecmvae.prediction.classes import PALETTE
 from ecmvae.prediction.objects import SoundingObject
@@ -41,6 +40,8 @@ class PanopticWriter(FrameWriter):
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"], result: FrameResult) -> None:
         """Write the picture of a frame; the frame itself is not used."""
+        from PIL import Image
+
         numbers = np.zeros(result.mask.shape, np.uint32)
         segments = []
         for each in result.objects:

@@ -1,6 +1,7 @@
 """Videos as people have them, written by PyAV directly and read by our reader."""
 
 import logging
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,14 @@ import pytest
 from flash_clip import FPS, SAMPLE_RATE, beep, flash_frames, flash_time, loud_span
 from odd_videos import OddVideo, Track
 
-from ecmvae.data.video import SoundReader, probe, read_clip, stream_frames, write_video
+from ecmvae.data.video import (
+    OpenVideo,
+    SoundReader,
+    probe,
+    read_clip,
+    stream_frames,
+    write_video,
+)
 from ecmvae.errors import UserError
 
 
@@ -223,6 +231,42 @@ def test_sound_is_read_forward_only(tmp_path: Path) -> None:
         assert np.array_equal(sound.read(16_000, 16_100), whole[16_000:16_100])
         with pytest.raises(ValueError, match="forward only"):
             sound.read(0, 10)
+
+
+def test_a_follower_hears_what_the_first_reader_has_passed(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", flash_frames(), FPS, beep(), SAMPLE_RATE)
+    with SoundReader(tmp_path / "a.mp4") as sound:
+        whole = sound.read(0, 2 * SAMPLE_RATE)
+    with SoundReader(tmp_path / "a.mp4") as sound:
+        behind = sound.follower()
+        assert behind.sample_rate == SAMPLE_RATE
+        assert np.array_equal(sound.read(20_000, 30_000), whole[20_000:30_000])
+        for start in range(-500, 25_000, 5_000):
+            expected = np.pad(whole, (500, 0))[start + 500 : start + 5_700]
+            assert np.array_equal(behind.read(start, start + 5_200), expected)
+        with pytest.raises(ValueError, match="forward only"):
+            behind.read(0, 10)
+        # it may overtake, and what both have passed is gone
+        assert np.array_equal(behind.read(31_000, 32_000), whole[31_000:32_000])
+        assert np.array_equal(sound.read(30_000, 30_500), whole[30_000:30_500])
+        with pytest.raises(ValueError, match="forward only"):
+            sound.read(29_000, 29_500)
+
+
+def test_an_open_video_is_what_probe_and_stream_frames_say(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    write_video(path, flash_frames(), FPS, beep(), SAMPLE_RATE)
+    wanted = list(stream_frames(path))
+    with OpenVideo(path) as video:
+        assert video.info == probe(path)
+        found = list(video.frames())
+    assert [frame.time for frame in found] == [frame.time for frame in wanted]
+    for size in (None, (30, 50), None):  # one converter, several sizes, none of which it may keep
+        for ours, alone in zip(found, wanted, strict=True):
+            assert np.array_equal(ours.rgb(size), replace(alone, converter=None).rgb(size))
+    assert found[0].rgb((30, 50)).shape == (30, 50, 3)
+    with pytest.raises(UserError, match="does not exist"):
+        OpenVideo(tmp_path / "b.mp4")
 
 
 def test_damaged_packets_are_left_out_with_one_line(
