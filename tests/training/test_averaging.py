@@ -16,7 +16,6 @@ OFF = {
     "train__schedule": "constant",
     "train__epochs": 3,
     "data__val_length": 2,
-    "data__image_size": 32,
 }
 
 

@@ -12,7 +12,6 @@ from ecmvae.training.monitor import read_history
 from ecmvae.training.run import train
 
 SMALL = {
-    "data__image_size": 32,
     "data__length": 8,
     "data__val_length": 2,
     "train__epochs": 2,
