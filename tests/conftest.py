@@ -1,6 +1,9 @@
 """Every test runs with shapes checked: jaxtyping annotations of ecmvae are enforced by beartype."""
 
+import gc
 import os
+
+gc.disable()  # until all tests are collected: what is imported stays
 
 # tests are the same with and without a GPU; gpu-marked ones reset it
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -29,6 +32,12 @@ def _seeded() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the second core to a parallel worker."""
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """No collection of garbage looks again at the millions of objects of imported libraries."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
