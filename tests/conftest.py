@@ -3,8 +3,6 @@
 import gc
 import os
 
-gc.disable()  # until all tests are collected: what is imported stays
-
 # tests are the same with and without a GPU; gpu-marked ones reset it
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
@@ -12,6 +10,7 @@ from jaxtyping import install_import_hook
 
 # The hook must be in place before anything of ecmvae is imported; pytest keeps this module for the whole session.
 install_import_hook("ecmvae", "beartype.beartype")
+gc.disable()  # until all tests are collected: what is imported stays
 
 import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402

@@ -155,9 +155,7 @@ def test_sigterm_reaches_the_run_and_the_study_goes_on(words: list[str], tmp_pat
     wish = tmp_path / "base-seed1-001.wish"
     wish.write_text("wait")
     # a copy of this process, which has imported everything already
-    process = get_context("fork").Process(
-        target=lambda: sys.exit(ecmvae(["study", "run", *words]))
-    )
+    process = get_context("fork").Process(target=lambda: sys.exit(ecmvae(["study", "run", *words])))
     process.start()
     waiting = tmp_path / "study" / "base-seed1-001" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120

@@ -165,7 +165,4 @@ def test_usr1_saves_requeues_and_the_next_start_goes_on(
     run = train(job, resume="auto")
     assert (run.name, len(steps)) == ("job-001", 6)
     assert read_history(run / "history.jsonl") == read_history(whole / "history.jsonl")
-    assert (
-        train(tiny(train__name="job", train__epochs=1), resume="auto").name
-        == "job-002"
-    )
+    assert train(tiny(train__name="job", train__epochs=1), resume="auto").name == "job-002"
