@@ -15,6 +15,8 @@ from ecmvae.training.monitor import read_history
 OFF = {
     "train__schedule": "constant",
     "train__epochs": 3,
+    "train__batch_size": 2,
+    "data__length": 6,
     "data__val_length": 2,
 }
 

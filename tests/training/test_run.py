@@ -100,14 +100,14 @@ def test_best_is_the_model_that_scored_best(tiny) -> None:
 
 def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
     """Stopped inside an epoch, and in its last batch."""
-    config = tiny(train__epochs=3)
+    config = tiny(train__epochs=3, train__batch_size=2)
 
     def clips(kind: type[SyntheticAVS]) -> SyntheticAVS:
-        return kind("both", length=8, size=32, seed=7)
+        return kind("both", length=4, size=32, seed=7)
 
     val = SyntheticAVS("both", length=2, size=32, seed=8, remix=False)
     whole = train(config, train_clips=clips(SyntheticAVS), val_clips=val)
-    for clip, name in ((3, "debug-002"), (8, "debug-003")):
+    for clip, name in ((2, "debug-002"), (4, "debug-003")):
         interrupted = clips(Interrupting)
         interrupted.at = clip
         before = signal.getsignal(signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
         stopped = whole.with_name(name)
         assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)[
             "global_step"
-        ] == 2 + -(-clip // 4)
+        ] == 2 + -(-clip // 2)
         resumed = train(config, resume=stopped, train_clips=clips(SyntheticAVS), val_clips=val)
         assert resumed == stopped
         assert_same_run(whole, resumed)
