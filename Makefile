@@ -27,12 +27,16 @@ lint: setup
 	$(BIN)/python tools/check_links.py
 	$(BIN)/pip-licenses --python=$(BIN)/python >/dev/null
 
+# Bytecode is kept even where the environment says otherwise: the tests start dozens of processes, and without it each
+# of them compiles torch and Lightning again, which takes longer than what is tested.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow and not notebook and not gpu and not network'
+	$(PYTEST) --dist loadfile --no-loadscope-reorder -m 'not slow and not notebook and not gpu and not network'
 
 # The notebooks of the docs from top to bottom, and whether what they show is true.
 test-notebooks: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m notebook tests/test_notebooks.py
+	$(PYTEST) -m notebook tests/test_notebooks.py
 
 notebook: setup
 	$(BIN)/python tools/run_notebook.py docs/notebooks/*.ipynb

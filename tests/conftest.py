@@ -1,5 +1,6 @@
 """Every test runs with shapes checked: jaxtyping annotations of ecmvae are enforced by beartype."""
 
+import gc
 import os
 
 # tests are the same with and without a GPU; gpu-marked ones reset it
@@ -9,6 +10,7 @@ from jaxtyping import install_import_hook
 
 # The hook must be in place before anything of ecmvae is imported; pytest keeps this module for the whole session.
 install_import_hook("ecmvae", "beartype.beartype")
+gc.disable()  # until all tests are collected: what is imported stays
 
 import shutil  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
@@ -29,6 +31,12 @@ def _seeded() -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Leave the second core to a parallel worker."""
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """No collection of garbage looks again at the millions of objects of imported libraries."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

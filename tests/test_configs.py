@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,22 @@ LAYERS = sorted((CONFIGS / "layers").glob("*.yaml"))
 REPRODUCE = sorted((CONFIGS / "reproduce").glob("*.yaml"))
 ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
 
-# One clip of 64 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
+# One clip of 32 pixels, no weights to fetch. Backbones are swapped for the smallest of their family.
 TOY: dict[str, Any] = {
     "model.visual.weights": None,
     "model.audio.name": "vggish_small",
     "model.audio.weights": None,
     "model.audio.frozen": False,
-    "data.image_size": 64,
+    "data.image_size": 32,
 }
-SMALLEST = {"pvt_v2_b5": "pvt_v2_b0"}
+SMALLEST = {
+    "pvt_v2_b5": "pvt_v2_b0",
+    "resnet50": "resnet18",
+    "swin_b": "swin_tiny_patch4_window7_224",
+}
 
 
+@cache
 def toy(*paths: Path, kept: tuple[str, ...] = ()) -> Config:
     """The configuration of these files at toy size, with the knobs in `kept` as they are."""
     config = load_config(paths)
@@ -96,12 +101,13 @@ def test_a_config_builds_and_steps(path: Path) -> None:
 
 
 BASE = CONFIGS / "ms3_pvt.yaml"
+base = cache(partial(load_config, BASE))
 
 
 @cache
 def changed_by(path: Path) -> tuple[str, ...]:
     """The settings that an ablation changes."""
-    plain, ablated = leaves(load_config(BASE)), leaves(load_config([BASE, path]))
+    plain, ablated = leaves(base()), leaves(load_config([BASE, path]))
     return tuple(name for name in plain if plain[name] != ablated[name])
 
 

@@ -18,7 +18,7 @@ from ecmvae.models import ECMVAEOutput, build_model
 paper = {"latent": {"dim": 4}, "fusion": {"kind": "tpavi"}}
 for form in (paper, {"latent": {"kind": "none"}, "fusion": {"kind": "gate"}}):
     torch.manual_seed(0)
-    parts = {"visual": {"name": "efficientnet_lite0"}, "audio": {"name": "vggish_small"}, "channels": 16, **form}
+    parts = {"visual": {"name": "test_efficientnet"}, "audio": {"name": "vggish_small"}, "channels": 16, **form}
     model = build_model(config_from_dict({"model": parts}).model, image_size=64).eval()
     clip = torch.rand(1, 2, 3, 64, 64), torch.rand(1, 2, 128)
     expected = model(*clip, latents="mean")

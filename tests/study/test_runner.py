@@ -2,19 +2,16 @@
 
 import fcntl
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from ecmvae.cli import main as ecmvae
 from ecmvae.study import runner
-
-ROOT = Path(__file__).parents[2]
 
 # Leaves what `ecmvae train` leaves. It fails, or waits for a signal, as a file beside the study says.
 STAND_IN = """
@@ -157,20 +154,17 @@ def test_missing_scores_do_not_train_again(words: list[str], tmp_path: Path) -> 
 def test_sigterm_reaches_the_run_and_the_study_goes_on(words: list[str], tmp_path: Path) -> None:
     wish = tmp_path / "base-seed1-001.wish"
     wish.write_text("wait")
-    code = (
-        "import sys; from ecmvae.cli import main; from ecmvae.study import runner; "
-        f"runner.COMMAND = {runner.COMMAND!r}; sys.exit(main(['study', 'run', *{words!r}]))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    # a copy of this process, which has imported everything already
+    process = get_context("fork").Process(target=lambda: sys.exit(ecmvae(["study", "run", *words])))
+    process.start()
     waiting = tmp_path / "study" / "base-seed1-001" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     while not waiting.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(0.5)  # until the stand-in minds signals
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 143
     assert states(tmp_path)["base-seed1-001"].startswith("stopped")
     wish.unlink()
     assert main(words) == 0

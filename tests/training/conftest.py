@@ -44,7 +44,7 @@ def tiny_avss(tiny: Callable[..., Config], avss_root: Path) -> Callable[..., Con
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
-    """A run of seconds: 12 clips of 64 pixels in batches of 4, below `tmp_path`; keywords are dotted with __.
+    """A run of seconds: 12 clips of 32 pixels in batches of 4, below `tmp_path`; keywords are dotted with __.
 
     Curves are not drawn: that takes as long as the training.
     """
@@ -52,6 +52,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Confi
 
     def make(**overrides: Any) -> Config:
         small = {
+            "model.visual.name": "test_efficientnet",
+            "data.image_size": SIDE,
             "data.length": 12,
             "data.val_length": 4,
             "model.channels": 8,

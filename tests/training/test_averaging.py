@@ -15,8 +15,9 @@ from ecmvae.training.monitor import read_history
 OFF = {
     "train__schedule": "constant",
     "train__epochs": 3,
+    "train__batch_size": 2,
+    "data__length": 6,
     "data__val_length": 2,
-    "data__image_size": 32,
 }
 
 

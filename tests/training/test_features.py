@@ -35,8 +35,8 @@ class Named(SyntheticAVS):
 
 def test_kept_maps_are_the_backbones_to_half_precision(tiny) -> None:
     config: Config = tiny()
-    model = build_model(config.model, image_size=64).eval()
-    clips = SyntheticAVS("s4", length=5, size=64)
+    model = build_model(config.model, image_size=32).eval()
+    clips = SyntheticAVS("s4", length=5, size=32)
     prepare, cache = ClipPreprocessor.of(model), FeatureCache(model)
     cache.fill(clips)
     assert len(cache) == 5
@@ -49,15 +49,15 @@ def test_kept_maps_are_the_backbones_to_half_precision(tiny) -> None:
 
 
 def test_scenes_are_drawn_without_their_sound(tiny) -> None:
-    cache = FeatureCache(build_model(tiny().model, image_size=64))
-    clips = Named("s4", length=3, size=64)
+    cache = FeatureCache(build_model(tiny().model, image_size=32))
+    clips = Named("s4", length=3, size=32)
     cache.fill(clips)
     assert clips.name(2) in cache
 
 
 def test_a_second_fill_computes_nothing(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build_model(tiny().model, image_size=64)
-    cache, clips = FeatureCache(model), SyntheticAVS("s4", length=2, size=64)
+    model = build_model(tiny().model, image_size=32)
+    cache, clips = FeatureCache(model), SyntheticAVS("s4", length=2, size=32)
     cache.fill(clips)
     monkeypatch.setattr(model.backbone, "forward", lambda _: pytest.fail("computed again"))
     cache.fill(clips)
@@ -67,19 +67,19 @@ def test_a_backbone_in_training_cannot_be_cached(tiny) -> None:
     with pytest.raises(ValueError, match="frozen"):
         FeatureCache(
             build_model(
-                tiny(train__cache_features=False, model__visual__frozen=False).model, image_size=64
+                tiny(train__cache_features=False, model__visual__frozen=False).model, image_size=32
             )
         )
 
 
 def test_an_unknown_clip_is_an_error(tiny) -> None:
     with pytest.raises(KeyError):
-        FeatureCache(build_model(tiny().model, image_size=64)).lookup(["nobody"])
+        FeatureCache(build_model(tiny().model, image_size=32)).lookup(["nobody"])
 
 
 def _model(tiny, **overrides: object) -> Segmenter:
     torch.manual_seed(0)
-    return build_model(tiny(**overrides).model, image_size=64).eval()
+    return build_model(tiny(**overrides).model, image_size=32).eval()
 
 
 def _files(folder: Path) -> list[Path]:
@@ -90,7 +90,7 @@ def test_a_folder_gives_other_runs_the_same_maps(
     tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Equal to the last bit to what memory keeps, wherever filling began, and computed once."""
-    clips = SyntheticAVS("s4", length=6, size=64)
+    clips = SyntheticAVS("s4", length=6, size=32)
     names = [clips[i].name for i in range(6)]
     memory = FeatureCache(_model(tiny))
     memory.fill(clips)
@@ -111,7 +111,7 @@ def test_a_folder_gives_other_runs_the_same_maps(
 def test_what_maps_are_kept_by(tiny, tmp_path: Path) -> None:
     """The frames, not the name: the same picture is found under another name, another picture under none."""
     model = _model(tiny)
-    clip = SyntheticAVS("s4", length=1, size=64)[0]
+    clip = SyntheticAVS("s4", length=1, size=32)[0]
     padded = replace(clip, name="padded", valid=torch.arange(5) < 3)
     changed = replace(clip, name="changed", frames=clip.frames.clone())
     changed.frames[0, 0, 0, 0] ^= 1
@@ -126,7 +126,7 @@ def test_what_maps_are_kept_by(tiny, tmp_path: Path) -> None:
 def test_a_cache_of_other_weights_is_ignored_and_said(
     tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clips = SyntheticAVS("s4", length=2, size=64)
+    clips = SyntheticAVS("s4", length=2, size=32)
     FeatureCache(_model(tiny), tmp_path).fill(clips)
     assert not caplog.messages
     other = _model(tiny)
@@ -148,7 +148,7 @@ def test_a_cache_of_other_weights_is_ignored_and_said(
 def test_a_torn_file_is_computed_again(
     tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
-    clips = SyntheticAVS("s4", length=5, size=64)
+    clips = SyntheticAVS("s4", length=5, size=32)
     cache = FeatureCache(_model(tiny), tmp_path)
     cache.fill(clips)
     name = clips[2].name
@@ -177,9 +177,9 @@ def test_a_torn_file_is_computed_again(
 def _fill(folder: Path, config: Config, start: float, barrier) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    cache = FeatureCache(build_model(config.model, image_size=64).eval(), folder)
+    cache = FeatureCache(build_model(config.model, image_size=32).eval(), folder)
     barrier.wait()
-    cache.fill(SyntheticAVS("s4", length=16, size=64), start=start)
+    cache.fill(SyntheticAVS("s4", length=16, size=32), start=start)
 
 
 def test_processes_fill_a_folder_together(tiny, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_processes_fill_a_folder_together(tiny, tmp_path: Path) -> None:
         assert each.exitcode == 0
     assert len(_files(tmp_path)) == 16
     assert not list(tmp_path.glob("**/*.part*"))
-    clips, cache = SyntheticAVS("s4", length=16, size=64), FeatureCache(_model(tiny), tmp_path)
+    clips, cache = SyntheticAVS("s4", length=16, size=32), FeatureCache(_model(tiny), tmp_path)
     cache.fill(clips)
     memory = FeatureCache(_model(tiny))
     memory.fill(clips)
@@ -215,7 +215,7 @@ def test_a_full_disk_is_one_line(tiny, tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"\.safetensors cannot be written: No space left on device"):
-        cache.fill(SyntheticAVS("s4", length=1, size=64))
+        cache.fill(SyntheticAVS("s4", length=1, size=32))
 
 
 def test_a_run_with_a_folder_is_the_run_without_one(tiny, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_usr1_saves_requeues_and_the_next_start_goes_on(
     tiny, launched, scontrol: Path, monkeypatch
 ) -> None:
     """A job of one task, told that its time is up in its second step; then the same command again."""
-    options = tiny(train__epochs=2, data__val_length=2, data__image_size=32)
+    options = tiny(train__epochs=2, data__val_length=2)
     whole = train(options)
     alone = {
         "SLURM_NTASKS": "1",
@@ -158,14 +158,11 @@ def test_usr1_saves_requeues_and_the_next_start_goes_on(
         return original(self, *arguments, **keywords)
 
     monkeypatch.setattr(torch.optim.Adam, "step", step)
-    job = tiny(train__name="job", train__epochs=2, data__val_length=2, data__image_size=32)
+    job = tiny(train__name="job", train__epochs=2, data__val_length=2)
     with pytest.raises(SystemExit) as left:
         train(job, resume="auto")
     assert (left.value.code, scontrol.read_text(), len(steps)) == (0, "requeue 77\n", 2)
     run = train(job, resume="auto")
     assert (run.name, len(steps)) == ("job-001", 6)
     assert read_history(run / "history.jsonl") == read_history(whole / "history.jsonl")
-    assert (
-        train(tiny(train__name="job", train__epochs=1, data__image_size=32), resume="auto").name
-        == "job-002"
-    )
+    assert train(tiny(train__name="job", train__epochs=1), resume="auto").name == "job-002"

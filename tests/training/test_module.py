@@ -43,7 +43,7 @@ def test_kl_warms_up_by_the_share_of_epochs(tiny, step: int, warmup: float, fact
 
 def test_maps_given_in_the_batch_or_kept_change_nothing(tiny) -> None:
     module = SegmentationModule(tiny()).eval()
-    clips = SyntheticAVS("s4", length=2, size=64)
+    clips = SyntheticAVS("s4", length=2, size=32)
     batch = AVBatch.collate([prepared(clips[0]), prepared(clips[1])])
     plain = module(batch, latents="mean").logits
     module.features = type(

@@ -86,6 +86,7 @@ def counted() -> Iterator[Counter[str]]:
 def _config(layers: tuple[str, ...], overrides: dict[str, Any]) -> Config:
     small = {
         "model.channels": 16,
+        "data.image_size": 32,
         "train.cache_features": False,
         "train.device": "cpu",
         "loss.match": 0.1,
@@ -96,8 +97,8 @@ def _config(layers: tuple[str, ...], overrides: dict[str, Any]) -> Config:
 
 
 def _batch(config: Config) -> AVBatch:
-    """Two clips of 64 pixels; the second one is padded after its third frame and has one mask only."""
-    clips, made = SyntheticAVS("ms3", length=2, size=64, seed=5), []
+    """Two clips of 32 pixels; the second one is padded after its third frame and has one mask only."""
+    clips, made = SyntheticAVS("ms3", length=2, size=32, seed=5), []
     for index in range(2):
         clip = clips[index]
         valid = torch.arange(5) < 5 - 2 * index

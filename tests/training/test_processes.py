@@ -81,7 +81,6 @@ DETERMINISTIC = {
     "train__epochs": 3,
     "train__cache_features": False,
     "data__val_length": 7,
-    "data__image_size": 32,
     "data__length": 16,
 }
 

@@ -29,10 +29,22 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
+_FINISHED: list[Path] = []
+
+
 @pytest.fixture
-def finished(tiny: Callable[..., Config]) -> tuple[Config, Path]:
-    config = tiny(train__epochs=3, data__image_size=32, train__cache_features=False)
-    return config, run(config)
+def finished(
+    tiny: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Path]:
+    """A finished run in a folder of the test's own; it is trained once."""
+    config = tiny(train__epochs=3, train__cache_features=False)
+    if not _FINISHED:
+        _FINISHED.append(tmp_path_factory.mktemp("finished") / "debug-001")
+        shutil.copytree(run(config), _FINISHED[0])
+    else:
+        folder = shutil.copytree(_FINISHED[0], Path(config.train.out) / "debug-001")
+        (folder / "config.yaml").write_text(config.to_yaml())
+    return config, Path(config.train.out) / "debug-001"
 
 
 def cut(file: Path) -> None:
@@ -102,7 +114,7 @@ def test_a_finished_run_says_so_and_is_left_alone(
     assert {
         path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != "run.lock"
     } == before
-    longer = tiny(train__epochs=4, data__image_size=32, train__cache_features=False)
+    longer = tiny(train__epochs=4, train__cache_features=False)
     run(longer, resume=folder)
     assert read_history(folder / "history.jsonl")[-1]["epoch"] == 3
 
@@ -111,7 +123,7 @@ def test_a_run_that_ran_out_of_patience_goes_on_with_more_only(
     tiny: Callable[..., Config], caplog: pytest.LogCaptureFixture
 ) -> None:
     small = {
-        "data__image_size": 32,
+        "model__visual__name": "efficientnet_lite0",
         "train__cache_features": False,
         "train__epochs": 6,
         "train__learning_rate": 1e-12,

@@ -100,14 +100,14 @@ def test_best_is_the_model_that_scored_best(tiny) -> None:
 
 def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
     """Stopped inside an epoch, and in its last batch."""
-    config = tiny(train__epochs=3, data__image_size=32)
+    config = tiny(train__epochs=3, train__batch_size=2)
 
     def clips(kind: type[SyntheticAVS]) -> SyntheticAVS:
-        return kind("both", length=8, size=32, seed=7)
+        return kind("both", length=4, size=32, seed=7)
 
     val = SyntheticAVS("both", length=2, size=32, seed=8, remix=False)
     whole = train(config, train_clips=clips(SyntheticAVS), val_clips=val)
-    for clip, name in ((3, "debug-002"), (8, "debug-003")):
+    for clip, name in ((2, "debug-002"), (4, "debug-003")):
         interrupted = clips(Interrupting)
         interrupted.at = clip
         before = signal.getsignal(signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
         stopped = whole.with_name(name)
         assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)[
             "global_step"
-        ] == 2 + -(-clip // 4)
+        ] == 2 + -(-clip // 2)
         resumed = train(config, resume=stopped, train_clips=clips(SyntheticAVS), val_clips=val)
         assert resumed == stopped
         assert_same_run(whole, resumed)
@@ -126,9 +126,9 @@ def test_a_stopped_run_resumes_to_the_bit(tiny) -> None:
 
 def test_a_resumed_run_keeps_its_normalisation(tiny) -> None:
     """EfficientNet-Lite's own is not ImageNet's; runs from before normalisations were saved used ImageNet's."""
-    config = tiny(train__epochs=1)
+    config = tiny(train__epochs=1, model__visual__name="efficientnet_lite0")
     file = train(config) / "checkpoints" / "last.ckpt"
-    clips = SyntheticAVS("both", length=4, size=64)
+    clips = SyntheticAVS("both", length=4, size=32)
     saved = torch.load(file, weights_only=True)
     own = VisualBackbone(config.model.visual.name).normalisation
     assert own != IMAGENET
@@ -160,22 +160,32 @@ def test_ctrl_c_before_training_is_ctrl_c(tiny) -> None:
         with pytest.raises(KeyboardInterrupt):
             train(
                 tiny(),
-                train_clips=Unstarted("both", length=4, size=64),
-                val_clips=SyntheticAVS("both", length=2, size=64),
+                train_clips=Unstarted("both", length=4, size=32),
+                val_clips=SyntheticAVS("both", length=2, size=32),
             )
     finally:
         signal.signal(signal.SIGINT, before)  # Lightning ignores further ones
 
 
-def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path) -> None:
-    """The command line in a process of its own: a copy of this one, which has imported everything already."""
-    config = tiny(
-        train__epochs=4, data__length=16, data__val_length=2, data__image_size=32, data__workers=1
+def test_a_killed_process_exits_143_and_resumes_to_the_bit(
+    tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line in a process of its own: a copy of this one, which has imported everything already.
+
+    It reads its clips slowly, so that it is still training when it is stopped.
+    """
+    config = tiny(train__epochs=3, data__length=8, data__val_length=2, data__workers=1)
+    quick = SyntheticAVS.__getitem__
+    monkeypatch.setattr(
+        SyntheticAVS,
+        "__getitem__",
+        lambda clips, index: time.sleep(0.15 * (clips.epoch > 0)) or quick(clips, index),
     )
     (tmp_path / "run.yaml").write_text(config.to_yaml())
     words = ["train", "--config", str(tmp_path / "run.yaml")]
     process = get_context("fork").Process(target=lambda: sys.exit(main(words)))
     process.start()
+    monkeypatch.setattr(SyntheticAVS, "__getitem__", quick)
     stopped = Path(config.train.out) / "debug-001"
     deadline = time.monotonic() + 200
     while not (stopped / "checkpoints" / "last.ckpt").exists() and process.is_alive():
@@ -187,7 +197,7 @@ def test_a_killed_process_exits_143_and_resumes_to_the_bit(tiny, tmp_path: Path)
     process.join(60)
     assert process.exitcode == 143
     checkpoint = torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)
-    assert 4 <= checkpoint["global_step"] < 16, "the test must stop the run before its end"
+    assert 2 <= checkpoint["global_step"] < 6, "the test must stop the run before its end"
     train(load_config(stopped / "config.yaml"), resume=stopped)
     assert_same_run(train(config), stopped)
 
@@ -339,7 +349,7 @@ def die_writing(*paths: Path) -> None:
 
 
 def test_a_new_run_sweeps_those_that_were_killed_before_there_was_anything_to_resume(tiny) -> None:
-    config = tiny(train__epochs=1, data__image_size=32, data__length=4)
+    config = tiny(train__epochs=1, data__length=4)
     killed, another = (Path(config.train.out) / name for name in ("debug-001", "other-001"))
     die_writing(*(killed / name for name in (*WRITTEN, "differs.md")), another / "config.yaml")
     run = train(config)
