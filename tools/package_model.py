@@ -223,7 +223,7 @@ def _portable(config: Config) -> Config:
         config,
         model=replace(config.model, audio=audio),
         data=replace(config.data, root=None),
-        train=replace(config.train, out="runs", initial_checkpoint=None),
+        train=replace(config.train, out="runs", initial_checkpoint=None, frozen_parts=[]),
     )
 
 

@@ -27,6 +27,8 @@ from ecmvae.prediction.saving import Summary, write_outputs
 
 logger = logging.getLogger(__name__)
 
+_MOST_NAMES = 3  # of what is heard where nothing is marked
+
 NO_FIGURES: dict[str, Any] = dict.fromkeys(("frames", "seconds", "masked_frames", "area", "took"))
 """Fields of a row that a file without a prediction leaves empty."""
 
@@ -148,6 +150,8 @@ class FileWork:
                 predictor.options.threshold,
                 summary.highest,
             )
+            if heard := predictor.heard(info)[:_MOST_NAMES]:
+                logger.warning("%s: heard: %s", show_path(path), ", ".join(map(str, heard)))
         return summary
 
     def _noted(

@@ -28,11 +28,13 @@ from ecmvae.data.video import (
     SoundReader,
     SourceFrame,
     VideoInfo,
+    probe,
 )
 from ecmvae.data.video.clips import frames_at_rate
 from ecmvae.errors import UserError
 from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
 from ecmvae.prediction.halves import to_half
+from ecmvae.prediction.hearing import HeardSound, listen
 from ecmvae.prediction.inference import predict_key_frames
 from ecmvae.prediction.inputs import (
     as_frames,
@@ -205,6 +207,18 @@ class VideoPredictor:
             # Key frames are prepared ahead of the frames that are given out.
             yield from self._windows(frames, geometry, heard, heard.follower(), info.path)
 
+    def heard(self, path: str | Path | VideoInfo) -> tuple[HeardSound, ...]:
+        """What the model's audio encoder hears in a video, by the names that it was trained with, most probable first.
+
+        At most 60 moments of a video are listened to. Empty for an encoder that names nothing, as VGGish.
+
+        Raises:
+            UserError: When the file cannot be read.
+        """
+        info = path if isinstance(path, VideoInfo) else probe(path)
+        with self._sound(info, warn=False) as sound:
+            return listen(self.engine, sound, info.duration or 0.0)
+
     def predict_arrays(
         self,
         frames: UInt8[np.ndarray, "f h w 3"],
@@ -288,9 +302,9 @@ class VideoPredictor:
             height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect
         )
 
-    def _sound(self, info: VideoInfo) -> SoundReader:
+    def _sound(self, info: VideoInfo, *, warn: bool = True) -> SoundReader:
         rate, track = self.engine.sample_rate, self.options.audio_track
-        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start)
+        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start, warn=warn)
 
     def _windows(
         self,

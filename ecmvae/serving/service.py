@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -232,7 +232,10 @@ class PredictionService:
         )
         result = VideoResult.join(windows)
         self._last = _key(info, options), result
-        return Answer(files, timeline_html(result), _line(summary, result, options.threshold))
+        names = result.heard()
+        if not (summary.sounding or names):
+            names = tuple(str(each) for each in self._predictor.heard(info))
+        return Answer(files, timeline_html(result), _line(summary, names, options.threshold))
 
     def _windows(self, info: VideoInfo, options: JobOptions) -> Iterator[VideoResult]:
         last = self._last  # read once: another job may replace it
@@ -271,12 +274,12 @@ def _key(info: VideoInfo, options: JobOptions) -> tuple[Path, int, float, str]:
     return info.path, options.samples, options.smoothing, options.concepts.strip()
 
 
-def _line(summary: Summary, result: VideoResult, threshold: float) -> str:
+def _line(summary: Summary, heard: Sequence[str], threshold: float) -> str:
     """What became of a job, and what to try when nothing is marked."""
     line = (
         f"{summary.frames} frames; something sounds and is seen in {summary.sounding:.0%} of them"
     )
-    if heard := result.heard():
+    if heard:
         line += f"; heard: {', '.join(heard[:_MOST_NAMES])}"
     if not summary.sounding:
         line += (
