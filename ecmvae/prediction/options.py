@@ -121,8 +121,8 @@ class PredictorOptions:
     threshold: float = 0.5
     """A pixel is in the mask where its probability is above this."""
     batch: int = 4
-    """Clips in one pass through the model on a GPU, and with latent samples; else a CPU takes one at a time, which costs
-    less time and memory."""
+    """Clips in one pass through the model on a GPU, and with latent samples; else one goes at a time, which on a
+    CPU costs less time and memory."""
     half: bool = False
     """Half precision inside the model: float16 on a GPU, bfloat16 on a CPU."""
     smoothing: float = 0.25
