@@ -271,6 +271,16 @@ def test_a_stream_has_names_and_is_not_kept(
     assert not (tmp_path / "kept" / "ecmvae").exists()
 
 
+def test_yamnet_is_the_tagger_that_need_not_be_fetched(
+    hub_folders: dict[str, Path], film: Path, tmp_path: Path
+) -> None:
+    model = f"concepts:yamnet+clipseg={hub_folders['clipseg']}"
+    options = PredictorOptions(concepts="rain, dog", cache=False)
+    result = VideoPredictor(model, "cpu", options).predict(film)
+    # what AudioSet's network says of noise: sooner rain than a dog
+    assert 0.1 > result.activity["dog"].max() < result.activity["rain"].max()
+
+
 def test_none_of_these(
     name: str, film: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,10 @@ def test_accumulated_batches_of_one_take_the_steps_of_a_batch_of_four(tiny) -> N
     assert max(float(moment["exp_avg"].abs().max()) for moment in moments.values()) > 1e-4
 
 
+LONG = {"model__visual__name": "efficientnet_lite0", "data__image_size": 64, "data__length": 32}
+"""A run that takes long enough to be stopped in the middle."""
+
+
 def wait_for_rows(process: subprocess.Popen[str], run: Path, rows: int) -> None:
     while len(read_history(run / "history.jsonl")) < rows:
         assert process.poll() is None
@@ -138,9 +142,7 @@ def wait_for_rows(process: subprocess.Popen[str], run: Path, rows: int) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("start", [("-m", "ecmvae"), TORCHRUN], ids=["lightning", "torchrun"])
 def test_a_killed_process_ends_the_run_which_resumes(tiny, tmp_path: Path, start) -> None:
-    (tmp_path / "run.yaml").write_text(
-        tiny(train__epochs=40, train__devices=2, data__length=32).to_yaml()
-    )
+    (tmp_path / "run.yaml").write_text(tiny(train__epochs=40, train__devices=2, **LONG).to_yaml())
     run = tmp_path / "runs" / "debug-001"
     process = command("--config", str(tmp_path / "run.yaml"), start=start)
     wait_for_rows(process, run, 4)
@@ -173,9 +175,7 @@ def test_a_killed_process_ends_the_run_which_resumes(tiny, tmp_path: Path, start
 @pytest.mark.timeout(1200)
 def test_the_command_stops_resumes_to_the_bit_and_tells_failures(tiny, tmp_path: Path) -> None:
     """SIGTERM to the parent alone, Ctrl-C to the whole group as a terminal sends it, and a loss that explodes."""
-    (tmp_path / "run.yaml").write_text(
-        tiny(train__epochs=3, train__devices=2, data__length=32).to_yaml()
-    )
+    (tmp_path / "run.yaml").write_text(tiny(train__epochs=3, train__devices=2, **LONG).to_yaml())
     whole, *stopped = (tmp_path / name / "debug-001" for name in ("whole", "term", "int"))
     started = ["--config", str(tmp_path / "run.yaml"), "--train.out"]
     assert command(*started, str(whole.parent)).wait() == 0
