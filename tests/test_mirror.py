@@ -87,6 +87,7 @@ ELSEWHERE: dict[str, str] = {
     "prediction/onnx_engine.py": "prediction/test_export.py",
     "prediction/options.py": "test_arguments.py",
     "prediction/plot.py": "prediction/test_predictor.py",
+    "prediction/remembered_engines.py": "prediction/test_calibration.py",
     "prediction/result.py": "prediction/test_writers.py",
     "prediction/saving.py": "prediction/test_writers.py",
     "prediction/torch_engine.py": "prediction/test_engine.py",
