@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
 from ecmvae.config import TrainConfig
 from ecmvae.files import replacing, require_space
@@ -187,6 +188,17 @@ class BestModel(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the best score of the stopped run."""
         self.score = float(state_dict["score"])
+
+
+class Patience(EarlyStopping):
+    """Lightning's `EarlyStopping` on val/miou, whose patience is that of the run and not of the checkpoint.
+
+    A run that ran out of patience can be resumed with more of it.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over how long the stopped run has waited."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 def limits(options: TrainConfig) -> dict[str, int | float | None]:

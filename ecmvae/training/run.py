@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
 
 from ecmvae.config import Config, TrainConfig
 from ecmvae.data.clips import ClipSource
@@ -26,7 +25,13 @@ from ecmvae.errors import UserError
 from ecmvae.files import replacing, require_space, write_json
 from ecmvae.locks import locked
 from ecmvae.training.averaging import AveragedWeights
-from ecmvae.training.callbacks import BestModel, CheckpointFile, Resumable, tensor_bytes
+from ecmvae.training.callbacks import (
+    BestModel,
+    CheckpointFile,
+    Patience,
+    Resumable,
+    tensor_bytes,
+)
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.differs import write_differences
 from ecmvae.training.finite import NotFiniteError
@@ -315,7 +320,7 @@ def watch(
         checks = math.ceil(options.patience / options.check_val_every_n_epochs)
         # Lightning would check after the checkpoint is saved, which then neither knew of the check nor of the stop.
         callbacks.append(
-            EarlyStopping("val/miou", mode="max", patience=checks, check_on_train_epoch_end=False)
+            Patience("val/miou", mode="max", patience=checks, check_on_train_epoch_end=False)
         )
     if options.averaging != "none":
         callbacks.append(AveragedWeights(options, schedule))
