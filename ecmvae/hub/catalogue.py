@@ -17,8 +17,8 @@ from ecmvae.foreign_text import short
 from ecmvae.hub.client import HubAddress, cached_folder, fetch
 from ecmvae.hub.named_models import PACKAGED
 
-PACKAGE, PACKAGED_ENCODERS = "package", PACKAGED / "collage-small"
-"""The word for weights that come with ecmvae, and where they are: in the packaged model."""
+PACKAGE, PACKAGED_YAMNET = "package", PACKAGED / "yamnet"
+"""The word for weights that come with ecmvae, and where they are."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 FILES = (
@@ -246,7 +246,7 @@ def weights_folder(choice: str) -> Path:
         UserError: If the model is not there, saying which command fetches it.
     """
     if choice == PACKAGE:
-        return PACKAGED_ENCODERS
+        return PACKAGED_YAMNET
     address, folder = HubAddress.parse(choice), Path(choice)
     if address is None and not folder.is_dir():
         if choice not in CATALOGUE and ("/" in choice or folder.exists()):

@@ -81,20 +81,6 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class ListeningEngine(Engine, Protocol):
-    """An engine that can say what it hears.
-
-    Attributes:
-        sound_names: What its audio encoder can name, such as AudioSet's classes; empty where it names nothing.
-    """
-
-    sound_names: tuple[str, ...]
-
-    def listen(self, features: Float[np.ndarray, "n *f"]) -> Float[np.ndarray, "n k"]:
-        """Probability in [0, 1] that each of K sounds is heard around each of n frames."""
-
-
-@runtime_checkable
 class NamingEngine(Engine, Protocol):
     """An engine that says at once where something sounds, under which name, and how surely each name sounds."""
 

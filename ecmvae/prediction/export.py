@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -38,31 +38,17 @@ logger = logging.getLogger(__name__)
 
 
 class DeterministicModel(nn.Module):
-    """A model with its audio encoder and with latents at their means: two tensors in, one or two out."""
+    """A model with its audio encoder and with latents at their means: two tensors in, one out."""
 
     def __init__(self, model: Segmenter) -> None:
         super().__init__()
         self.model = model
 
-    @property
-    def outputs(self) -> list[str]:
-        """Names of what it returns: "sounds" where the audio encoder names what it hears."""
-        return ["logits", "sounds"] if hasattr(self.model.audio_encoder, "hear") else ["logits"]
-
     def forward(
         self, frames: Float[Tensor, "b t 3 h w"], audio: Float[Tensor, "b t *f"]
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (B, T, K, H, W) of normalised frames and the sound around each, and (B, T, N) probabilities."""
-        encoder: Any = self.model.audio_encoder
-        if "sounds" not in self.outputs:
-            embeddings, named = self.model.encode_audio(audio), None
-        else:
-            embeddings, named = (
-                rearrange(each, "(b t) n -> b t n", b=audio.shape[0])
-                for each in encoder.hear(audio.flatten(0, 1))
-            )
-        logits: Tensor = self.model(frames, embeddings, latents="mean").logits
-        return logits if named is None else (logits, named)
+    ) -> Float[Tensor, "b t k h w"]:
+        """Logits of normalised frames and of the audio features around each."""
+        return self.model(frames, self.model.encode_audio(audio), latents="mean").logits
 
 
 def write_export(
@@ -136,12 +122,20 @@ def write_graph(folder: Path) -> Path:
     Raises:
         UserError: If the model cannot be loaded or has no audio encoder.
     """
+    proto = _onnx_program(load_model(folder), fold_weights=False)
+    refer_to_weights(proto, folder / WEIGHTS_FILE)
+    with replacing(folder / GRAPH_FILE) as part:
+        part.write_bytes(proto.SerializeToString())
+    return folder / GRAPH_FILE
+
+
+def refer_to_weights(proto: onnx.ModelProto, weights: Path) -> None:
+    """Replace the initializers of a graph that are tensors of a safetensors file beside it, in place."""
     import onnx
 
-    proto = _onnx_program(load_model(folder), fold_weights=False)
     for node in proto.graph.node:
         node.ClearField("metadata_props")  # where in PyTorch's program it comes from
-    stored = _stored_tensors(folder / WEIGHTS_FILE)
+    stored = _stored_tensors(weights)
     referred = []
     for initializer in proto.graph.initializer:
         place = stored.get(_digest(onnx.numpy_helper.to_array(initializer)))
@@ -154,7 +148,7 @@ def write_graph(folder: Path) -> Path:
         kept.data_type = onnx.TensorProto.FLOAT16 if place.half else onnx.TensorProto.FLOAT
         kept.data_location = onnx.TensorProto.EXTERNAL
         for key, value in (
-            ("location", WEIGHTS_FILE),
+            ("location", weights.name),
             ("offset", place.offset),
             ("length", place.length),
         ):
@@ -169,12 +163,7 @@ def write_graph(folder: Path) -> Path:
     for initializer, kept in referred:
         proto.graph.initializer.remove(initializer)
         proto.graph.initializer.append(kept)
-    onnx.helper.set_model_props(
-        proto, {**_properties(proto), WEIGHTS_KEY: sha256_of(folder / WEIGHTS_FILE)}
-    )
-    with replacing(folder / GRAPH_FILE) as part:
-        part.write_bytes(proto.SerializeToString())
-    return folder / GRAPH_FILE
+    onnx.helper.set_model_props(proto, {**_properties(proto), WEIGHTS_KEY: sha256_of(weights)})
 
 
 def _properties(proto: onnx.ModelProto) -> dict[str, str]:
@@ -221,12 +210,11 @@ def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelP
 
     front_end = check_model(model).front_end
     assert front_end is not None
-    outputs = DeterministicModel(model).outputs
     program = torch.onnx.export(
         _program(model),
         dynamo=True,
         input_names=["frames", "audio"],
-        output_names=outputs,
+        output_names=["logits"],
         verbose=False,
         optimize=fold_weights,
     )
@@ -254,7 +242,6 @@ def _onnx_program(model: Segmenter, *, fold_weights: bool = True) -> onnx.ModelP
         "class_names": model.class_names,
         "normalisation": model.normalisation.to_dict(),
         "front_end": front_end.name,
-        "sound_names": list(model.audio_encoder.names) if "sounds" in outputs else [],  # type: ignore[union-attr, arg-type]
     }
     onnx.helper.set_model_props(proto, {MODEL_KEY: json.dumps(description)})
     onnx.checker.check_model(proto)

@@ -60,28 +60,8 @@ class OnnxEngine:
     one_by_one = True
 
     def __init__(self, path: Path, front_end: Any = None, threads: int | None = None) -> None:
-        if not path.is_file():
-            raise UserError(f"checkpoint not found: {show_path(path)}")
         self._path = path
-        try:
-            from onnxruntime import InferenceSession, RunOptions, SessionOptions
-        except ImportError as error:
-            raise UserError(
-                f"{show_path(path)} needs onnxruntime: pip install 'ecmvae[onnx]'"
-            ) from error
-        options = SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
-        # Planned blocks of memory would take 50 MB more, and two slow runs to be planned.
-        options.enable_mem_pattern = False
-        # other threads decode and encode
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises classes of its own, without a common base
-            raise UserError(
-                f"{show_path(path)} is not a readable ONNX model: export it again"
-            ) from error
-        release_free_memory()  # what optimising the graph took
+        self._session = open_session(path, threads)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.reads_weights = WEIGHTS_KEY in properties
         """Whether the weights are those of the model.safetensors beside it."""
@@ -90,8 +70,6 @@ class OnnxEngine:
         if wanted := properties.get(WEIGHTS_KEY):
             check_sha256(path.parent / WEIGHTS_FILE, wanted, f"export {show_path(path)} again")
         self._inputs = [each.name for each in self._session.get_inputs()]
-        self._only_wanted = RunOptions()
-        self._only_wanted.add_run_config_entry("only_execute_path_to_fetches", "1")
         description = _description(properties, path)
         outputs = [each.name for each in self._session.get_outputs()]
         if len(self._inputs) != 2 or "logits" not in outputs:
@@ -101,7 +79,6 @@ class OnnxEngine:
         self.image_size: int = description["image_size"]
         self.num_frames: int = description["num_frames"]
         self.class_names = class_names_in(description, show_path(path))
-        self.sound_names = _sound_names(description, path) if "sounds" in outputs else ()
         self.normalisation = Normalisation.from_dict(description["normalisation"])
         found = (
             _of_tensors(front_end)
@@ -135,25 +112,19 @@ class OnnxEngine:
         ]
         return np.concatenate(clips)[None]
 
-    def listen(self, features: Float[np.ndarray, "n *f"]) -> Float[np.ndarray, "n k"]:
-        """Probabilities of `sound_names`; the part of the model that sees does not run.
-
-        Raises:
-            UserError: If the file gives something else.
-        """
-        frames = np.zeros((1, 1, 3, self.image_size, self.image_size), np.float32)
-        found = [self._fetch("sounds", frames, each[None, None]) for each in features]
-        wanted = (1, 1, len(self.sound_names))
-        if any(each.shape != wanted or each.dtype.kind != "f" for each in found):
-            raise UserError(
-                f"{show_path(self._path)} does not give the {wanted[2]} sounds that it says: export it again"
-            )
-        return np.concatenate(found)[:, 0]
-
     def _run(
         self, frames: Float[np.ndarray, "1 t 3 s s"], features: Float[np.ndarray, "1 t *f"]
     ) -> Float[np.ndarray, "1 t c s s"]:
-        logits = self._fetch("logits", frames, features)
+        try:
+            inputs = dict(zip(self._inputs, (frames, features), strict=True))
+            logits: np.ndarray = self._session.run(["logits"], inputs)[0]
+        except (
+            Exception
+        ) as error:  # classes of onnxruntime's own: what it takes is not what it says
+            name, reason = show_path(self._path), cut(str(error))
+            raise UserError(
+                f"{name} does not run on what it says to take ({reason}): export it again"
+            ) from error
         wanted = (*frames.shape[:2], *frames.shape[3:])
         right = logits.ndim == 5 and logits.dtype.kind == "f" and 1 <= logits.shape[2] <= 256
         if not right or (*logits.shape[:2], *logits.shape[3:]) != wanted:
@@ -163,18 +134,39 @@ class OnnxEngine:
             )
         return logits
 
-    def _fetch(self, output: str, frames: np.ndarray, features: np.ndarray) -> np.ndarray:
-        try:
-            inputs = dict(zip(self._inputs, (frames, features), strict=True))
-            found: np.ndarray = self._session.run([output], inputs, self._only_wanted)[0]
-        except (
-            Exception
-        ) as error:  # classes of onnxruntime's own: what it takes is not what it says
-            name, reason = show_path(self._path), cut(str(error))
-            raise UserError(
-                f"{name} does not run on what it says to take ({reason}): export it again"
-            ) from error
-        return found
+
+def open_session(path: Path, threads: int | None = None) -> Any:
+    """An ONNX file in onnxruntime, on the CPU.
+
+    Args:
+        path: The file.
+        threads: None = OMP_NUM_THREADS, else as many as there are cores for this process.
+
+    Raises:
+        UserError: If there is no such file or no onnxruntime, or it is not a model.
+    """
+    if not path.is_file():
+        raise UserError(f"checkpoint not found: {show_path(path)}")
+    try:
+        from onnxruntime import InferenceSession, SessionOptions
+    except ImportError as error:
+        raise UserError(
+            f"{show_path(path)} needs onnxruntime: pip install 'ecmvae[onnx]'"
+        ) from error
+    options = SessionOptions()
+    options.intra_op_num_threads = threads or default_threads()
+    # Planned blocks of memory would take 50 MB more, and two slow runs to be planned.
+    options.enable_mem_pattern = False
+    # other threads decode and encode
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises classes of its own, without a common base
+        raise UserError(
+            f"{show_path(path)} is not a readable ONNX model: export it again"
+        ) from error
+    release_free_memory()  # what optimising the graph took
+    return session
 
 
 def graphs_of(folder: Path) -> list[Path]:
@@ -232,16 +224,6 @@ def _description(properties: Mapping[str, str], path: Path) -> dict[str, Any]:
                 f"{name} says {short(value)} for the {key} of its model: export it again"
             )
     return dict(description)
-
-
-def _sound_names(description: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    """Names of the output "sounds"; a file of ecmvae has them."""
-    names = description.get("sound_names")
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise UserError(
-            f"{show_path(path)} says {short(names)} for the sound_names of its model: export it again"
-        )
-    return tuple(cut(name, 100) for name in names)
 
 
 def _front_end(name: str, path: Path) -> ArrayFrontEnd:

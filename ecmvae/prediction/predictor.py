@@ -208,16 +208,17 @@ class VideoPredictor:
             yield from self._windows(frames, geometry, heard, heard.follower(), info.path)
 
     def heard(self, path: str | Path | VideoInfo) -> tuple[HeardSound, ...]:
-        """What the model's audio encoder hears in a video, by the names that it was trained with, most probable first.
+        """What is heard in a video, by AudioSet's names and most probable first, whatever the model knows.
 
-        At most 60 moments of a video are listened to. Empty for an encoder that names nothing, as VGGish.
+        At most 60 moments of a video are listened to.
 
         Raises:
             UserError: When the file cannot be read.
         """
         info = path if isinstance(path, VideoInfo) else probe(path)
-        with self._sound(info, warn=False) as sound:
-            return listen(self.engine, sound, info.duration or 0.0)
+        track = self.options.audio_track
+        with SoundReader(info.path, track=track, origin=info.start, warn=False) as sound:
+            return listen(sound, info.duration or 0.0)
 
     def predict_arrays(
         self,
@@ -302,9 +303,9 @@ class VideoPredictor:
             height=height, width=width, side=side, squash=squash, sample_aspect=sample_aspect
         )
 
-    def _sound(self, info: VideoInfo, *, warn: bool = True) -> SoundReader:
+    def _sound(self, info: VideoInfo) -> SoundReader:
         rate, track = self.engine.sample_rate, self.options.audio_track
-        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start, warn=warn)
+        return SoundReader(info.path, sample_rate=rate, track=track, origin=info.start)
 
     def _windows(
         self,

@@ -79,9 +79,6 @@ class TorchEngine:
         self.name = "compile" if compiled else "eager"
         assert model.front_end is not None  # check_model
         self._front_end: AudioFrontEnd = model.front_end
-        self._tagger: Any = getattr(model, "audio_encoder", None)
-        names = getattr(self._tagger, "names", ()) if hasattr(self._tagger, "listen") else ()
-        self.sound_names: tuple[str, ...] = tuple(names)
         self._run: Any = torch.compile(model, dynamic=False) if compiled else model
         self.image_size, self.num_frames = model.image_size, model.num_frames
         self.class_names = tuple(model.class_names)
@@ -93,13 +90,6 @@ class TorchEngine:
         """Of the model's front end."""
         found: np.ndarray = self._front_end(torch.from_numpy(waveforms)).numpy()
         return found
-
-    @torch.inference_mode()
-    def listen(self, features: Float[np.ndarray, "n *f"]) -> Float[np.ndarray, "n k"]:
-        """Probabilities of `sound_names`."""
-        found: Tensor = self._tagger.listen(torch.from_numpy(features).to(self.device))
-        heard: np.ndarray = found.float().cpu().numpy()
-        return heard
 
     @torch.inference_mode()
     def logits(

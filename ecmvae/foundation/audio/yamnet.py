@@ -1,7 +1,7 @@
 """YAMNet: MobileNetV1 on log-mel patches, trained by Google on AudioSet to name 521 sounds (Apache-2.0).
 
 Plakal and Ellis, "YAMNet", tensorflow/models, research/audioset/yamnet. Its front end is VGGish's with
-``log(mel + 0.001)``. The weights come with ecmvae: they are those of the packaged model (docs/weights.md).
+``log(mel + 0.001)``. The weights come with ecmvae (docs/foundation.md).
 """
 
 from __future__ import annotations
@@ -24,22 +24,10 @@ from ecmvae.audio.log_mel import (
     YAMNET_OFFSET,
     log_mel_patch,
 )
-from ecmvae.foundation.names import read_table
-from ecmvae.hub.catalogue import PACKAGE, PACKAGED_ENCODERS, WEIGHTS
+from ecmvae.foundation.names import yamnet_names
+from ecmvae.hub.catalogue import PACKAGE, PACKAGED_YAMNET, WEIGHTS
 from ecmvae.visual.timm_models import create
 from ecmvae.weight_files import read_weight_file
-
-_PREFIX = "audio_encoder.network."
-
-_NOT_NAMED = {
-    "Male speech, man speaking",
-    "Female speech, woman speaking",
-    "Battle cry",
-    "Male singing",
-    "Female singing",
-    "Funny music",
-}
-"""Of AudioSet's 527 names, those that YAMNet was not trained with; the others are its own, in their order."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +75,7 @@ class YAMNet(AudioEncoder):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """What it names, in the order of `listen`."""
-        return tuple(row.name for row in read_table() if row.name not in _NOT_NAMED)
+        return yamnet_names()
 
     @classmethod
     def from_weights(
@@ -116,12 +104,11 @@ class YAMNet(AudioEncoder):
             encoder.folder = Path(weights) if Path(weights).is_dir() else None
             return encoder
         state = {
-            name.removeprefix(_PREFIX): tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in read_weight_file(PACKAGED_ENCODERS / WEIGHTS).items()
-            if name.startswith(_PREFIX)
+            name.removeprefix("network."): tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in read_weight_file(PACKAGED_YAMNET / WEIGHTS).items()
         }
         fill_audio_encoder(encoder.network, state, "the package")
-        encoder.folder = PACKAGED_ENCODERS
+        encoder.folder = PACKAGED_YAMNET
         return encoder
 
     def forward(self, patches: Float[Tensor, "n 1 96 64"]) -> Float[Tensor, "n a"]:
