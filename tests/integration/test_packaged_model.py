@@ -8,7 +8,13 @@ import torch
 from huggingface_hub import ModelCard
 
 from ecmvae.hub.find import default_model, weights_sha256
-from ecmvae.hub.named_models import GRAPH_FILE, MODEL_FILES, PACKAGED, named_models
+from ecmvae.hub.named_models import (
+    CONFIG_FILE,
+    GRAPH_FILE,
+    MODEL_FILES,
+    PACKAGED,
+    named_models,
+)
 from ecmvae.models.checkpoint import load_model
 
 PRESENT = [model for model in named_models().values() if model.packaged]
@@ -17,7 +23,7 @@ PRESENT = [model for model in named_models().values() if model.packaged]
 def test_the_list_and_the_folders_agree() -> None:
     assert PRESENT
     assert sorted(model.name for model in PRESENT) == sorted(
-        path.name for path in PACKAGED.iterdir() if path.is_dir()
+        path.name for path in PACKAGED.iterdir() if (path / CONFIG_FILE).is_file()
     )
 
 

@@ -111,7 +111,7 @@ def test_where_nothing_is_marked_the_line_says_what_to_try(
     write_video(silent, flash_frames(64, 48), 24, np.zeros(32_000, np.float32), 16_000)
     answer, _ = run(service, silent, tmp_path, JobOptions(threshold=0.6))
     assert (
-        "seen in 0% of them. Nothing reaches the threshold of 0.6; the highest probability is"
+        "seen in 0% of them; heard: Silence 1.00. Nothing reaches the threshold of 0.6; the highest probability is"
         in answer.summary
     )
     assert "heatmap" in answer.summary
