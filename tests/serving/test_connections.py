@@ -120,7 +120,9 @@ def test_a_body_has_its_time_and_leaves_nothing(
     assert 1.3 < kept < 9
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"the upload was cut short" in answer
-    assert caplog.messages == ["gave up a request from 127.0.0.1: its body arrives too slowly"]
+    # a connection that an earlier test left open may be closed meanwhile
+    given_up = [line for line in caplog.messages if line.startswith("gave up")]
+    assert given_up == ["gave up a request from 127.0.0.1: its body arrives too slowly"]
     assert not site.files()
 
 
