@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reader_left() -> bool:
-    """Whether nobody reads the standard output any more, as of `ecmvae configs list | head -1`."""
+    """Whether the reader of a pipe has closed it, as in `ecmvae configs list | head -1`."""
     try:
         print(flush=True)
     except BrokenPipeError:

@@ -143,7 +143,7 @@ def open_session(path: Path, threads: int | None = None) -> Any:
         threads: None = OMP_NUM_THREADS, else as many as there are cores for this process.
 
     Raises:
-        UserError: If there is no such file or no onnxruntime, or it is not a model.
+        UserError: If the file is missing or is not a model, or onnxruntime is not installed.
     """
     if not path.is_file():
         raise UserError(f"checkpoint not found: {show_path(path)}")

@@ -94,7 +94,7 @@ class YAMNet(AudioEncoder):
             architecture: Has no effect: there is one.
 
         Raises:
-            UserError: If there is no such file, or it holds other weights.
+            UserError: If the file is missing or holds the weights of another network.
         """
         encoder = cls()
         if not pretrained:
