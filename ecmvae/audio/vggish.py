@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from ecmvae.audio.encoder import AudioEncoder, sound_windows
 from ecmvae.audio.io import resample
-from ecmvae.audio.log_mel import HOP, MEL_BINS, PATCH_WINDOWS, SAMPLE_RATE, WINDOW, log_mel_patch
+from ecmvae.audio.log_mel import (
+    HOP,
+    MEL_BINS,
+    PATCH_WINDOWS,
+    SAMPLE_RATE,
+    VGGISH_OFFSET,
+    WINDOW,
+    log_mel_patch,
+)
 from ecmvae.weight_files import compare_keys, read_weight_file
 
 EMBEDDING_DIM = 128
@@ -35,13 +43,15 @@ class VGGishFrontEnd:
     """
 
     name: ClassVar[str] = "vggish"
+    offset: ClassVar[float] = VGGISH_OFFSET
+    """Added to a mel band before its logarithm is taken."""
     sample_rate: ClassVar[int] = SAMPLE_RATE
     seconds: ClassVar[float] = 1.0
     feature_shape: ClassVar[tuple[int, int, int]] = (1, PATCH_WINDOWS, MEL_BINS)
 
     def __call__(self, waveforms: Float[Tensor, "n s"]) -> Float[Tensor, "n 1 96 64"]:
         """Log-mel patches of waveforms (n, 16000)."""
-        patches = log_mel_patch(waveforms.detach().cpu().float().numpy())
+        patches = log_mel_patch(waveforms.detach().cpu().float().numpy(), self.offset)
         return torch.from_numpy(patches).to(waveforms.device)
 
 

@@ -17,13 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ecmvae.audio.encoder import AudioEncoder, fill_audio_encoder, load_audio_weights
-from ecmvae.audio.log_mel import (
-    MEL_BINS,
-    PATCH_WINDOWS,
-    SAMPLE_RATE,
-    YAMNET_OFFSET,
-    log_mel_patch,
-)
+from ecmvae.audio.log_mel import PATCH_WINDOWS, YAMNET_OFFSET
+from ecmvae.audio.vggish import VGGishFrontEnd
 from ecmvae.foundation.names import yamnet_names
 from ecmvae.hub.catalogue import PACKAGE, PACKAGED_YAMNET, WEIGHTS
 from ecmvae.visual.timm_models import create
@@ -31,21 +26,11 @@ from ecmvae.weight_files import read_weight_file
 
 
 @dataclass(frozen=True)
-class YAMNetFrontEnd:
-    """The log-mel patch of the second around a frame: (n, 16000) -> (n, 1, 96, 64), natural logarithm.
-
-    The patch is the first 96 of the second's 98 windows.
-    """
+class YAMNetFrontEnd(VGGishFrontEnd):
+    """VGGish's log-mel patch with another offset: (n, 16000) -> (n, 1, 96, 64)."""
 
     name: ClassVar[str] = "yamnet"
-    sample_rate: ClassVar[int] = SAMPLE_RATE
-    seconds: ClassVar[float] = 1.0
-    feature_shape: ClassVar[tuple[int, int, int]] = (1, PATCH_WINDOWS, MEL_BINS)
-
-    def __call__(self, waveforms: Float[Tensor, "n s"]) -> Float[Tensor, "n 1 96 64"]:
-        """Log-mel patches of waveforms (n, 16000)."""
-        patches = log_mel_patch(waveforms.detach().cpu().float().numpy(), YAMNET_OFFSET)
-        return torch.from_numpy(patches).to(waveforms.device)
+    offset: ClassVar[float] = YAMNET_OFFSET
 
 
 class YAMNet(AudioEncoder):
