@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ecmvae.console import output_console
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import printable
 from ecmvae.hub.catalogue import CATALOGUE, FILES, check_folder, find_model
@@ -41,7 +41,7 @@ def models(card: str | None = None) -> None:
     for model in named_models().values():
         where, _ = model.state()
         table.add_row(model.name, f"{model.size / 1e6:.1f}", model.licence, where, model.summary)
-    console = Console()
+    console = output_console()
     console.print(table)
     title = escape("Foundation models (pip install 'ecmvae[foundation]'; ecmvae fetch NAME)")
     foundation = Table(title=title)
