@@ -39,7 +39,7 @@ def evaluate(
     Prints a table and writes report.json, report.md and clips.csv; for AVSS, whose models tell classes apart, also
     classes.csv. Examples:
 
-        ecmvae evaluate --checkpoint runs/train --data AVSBench --split test
+        ecmvae evaluate --checkpoint runs/s4_pvt-001 --data AVSBench --split test
         ecmvae evaluate --predictions their_masks --data AVSBench --task s4
         ecmvae evaluate --checkpoint runs/avss_pvt-001 --data AVSS
         ecmvae evaluate --folds runs/cross_validation
