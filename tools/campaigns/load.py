@@ -2,7 +2,7 @@
 
 Attack number i is one job: a visitor uploads one of sixteen videos, chooses style, threshold and smoothing, waits and
 downloads. Visitors with odd numbers use the page's API, the others its queue, as browsers do. A job is lost if it
-fails, or if its masks, its overlay or its summary differ from those that `ecmvae predict`'s own predictor gives for this video
+fails, or if its masks, its overlay or its summary differ from those of `ecmvae predict`'s own predictor for this video
 and these choices. Eight jobs are always in progress: while one is examined, the next ones run.
 """
 
