@@ -20,8 +20,8 @@ def convert(
 
     The file is a released checkpoint of ECMVAE (resnet50, pvt_v2_b5 or swin_b), one of AVSBench's TPAVI baseline
     (resnet50 or pvt_v2_b5), or vggish-10086976.pth. Released checkpoints do not contain the audio encoder, without
-    which the model cannot be used: --vggish adds it to the folder. The backbones' own ImageNet files need no conversion:
-    name them in model.visual.weights.
+    which the model gets no sound: --vggish adds it to the folder. The backbones' own ImageNet files need no
+    conversion: name them in model.visual.weights.
 
     Examples:
         ecmvae convert S4_best.pth resnet50 models/s4 --vggish vggish-10086976.pth
