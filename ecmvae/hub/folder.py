@@ -38,6 +38,28 @@ class StoredModel:
     state: dict[str, Tensor]
     metadata: dict[str, Any]
 
+    @property
+    def architectures(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the folder says of its foundation models.
+
+        Raises:
+            UserError: If that is something other than mappings.
+        """
+        known: Any = self.metadata.get("architectures", {})
+        parts = list(known.values()) if isinstance(known, dict) else [None]
+        inner = [
+            each.get(key)
+            for each in parts
+            if isinstance(each, dict)
+            for key in ("network", "preprocessor")
+        ]
+        if not all(isinstance(each, dict) for each in (*parts, *inner)):
+            raise UserError(
+                f"{self.folder}: architectures in metadata.json must be mappings: write the model again"
+            )
+        found: Mapping[str, Mapping[str, Any]] = known
+        return found
+
 
 def read_model_folder(folder: Path, *, trust_code: bool = False) -> StoredModel:
     """Read a model folder.

@@ -32,7 +32,7 @@ from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.skeleton import skeletons
 from ecmvae.registry import Registry
 from ecmvae.types import FrameSubset
-from ecmvae.visual.build import build_backbone, check_maps
+from ecmvae.visual.build import build_backbone, channels_of, check_maps
 from ecmvae.visual.classifier import SAVED_TABLE
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.weight_files import differences
@@ -129,7 +129,7 @@ class Segmenter(Pretrained):
         Raises:
             UserError: If the weights are not those of the configuration.
         """
-        config, known = stored.config, _architectures(stored)
+        config, known = stored.config, stored.architectures
         with_audio = any(name.startswith("audio_encoder.") for name in stored.state)
         network, size = without_weights(config.model), config.data.image_size
         if not code_in(config):  # code that is trusted may need memory to be built at all
@@ -208,7 +208,7 @@ class Segmenter(Pretrained):
             supervised: (B, T), which masks are known, or the `FrameSubset` of them, with which a GPU need not be waited
                 for; None = all.
             latents: "sample" draws the latents, "mean" takes their means.
-            features: What `extract_features(frames)` returned, if it was computed already.
+            features: What `extract_features(frames)` returned, if it was computed already, or `frozen_features`.
 
         Raises:
             UserError: If frames have another size than the model was built for.
@@ -226,6 +226,26 @@ class Segmenter(Pretrained):
         return ExtractedMaps(
             rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps
         )
+
+    @property
+    def frozen_parts(self) -> nn.ModuleList:
+        """What computes `frozen_features`; weights in it that are trained have no part in that."""
+        return nn.ModuleList([self.backbone])
+
+    @property
+    def frozen_channels(self) -> tuple[int, ...]:
+        """Channels of what `frozen_features` returns."""
+        return tuple(channels_of(self.backbone))
+
+    def frozen_features(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
+        """What the frozen parts make of frames alone, (N, C, h, w) each: training may compute it once for a clip.
+
+        These are the backbone's maps, unless a network keeps more of itself frozen. `forward` takes them, as
+        (B, T, C, h, w), for `features`.
+        """
+        maps: Sequence[Tensor] = self.backbone(frames)
+        check_maps(self.backbone, maps, (frames.shape[-2], frames.shape[-1]))
+        return tuple(maps)
 
     @property
     def front_end(self) -> AudioFrontEnd | None:
@@ -349,28 +369,6 @@ def _check_weights(stored: StoredModel, model: Segmenter) -> None:
     if faults := differences(model.state_dict(), stored.state):
         weights, config = stored.folder / WEIGHTS_FILE, stored.folder / CONFIG_FILE
         raise UserError(f"{weights} is a checkpoint of another config than {config}: {faults}")
-
-
-def _architectures(stored: StoredModel) -> Mapping[str, Mapping[str, Any]]:
-    """What a model folder says of its foundation models.
-
-    Raises:
-        UserError: If that is something other than mappings.
-    """
-    known: Any = stored.metadata.get("architectures", {})
-    parts = list(known.values()) if isinstance(known, dict) else [None]
-    inner = [
-        each.get(key)
-        for each in parts
-        if isinstance(each, dict)
-        for key in ("network", "preprocessor")
-    ]
-    if not all(isinstance(each, dict) for each in (*parts, *inner)):
-        raise UserError(
-            f"{stored.folder}: architectures in metadata.json must be mappings: write the model again"
-        )
-    found: Mapping[str, Mapping[str, Any]] = known
-    return found
 
 
 def _audio_width(audio_encoder: nn.Module | None, audio_dim: int | None) -> int:

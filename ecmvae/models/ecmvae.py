@@ -212,6 +212,9 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         maps = self._pyramid(frames, features)
         if self.agreement is None:
             return ClipInputs(frames, audio, maps)
+        regions = self._frozen_regions
+        if regions and regions.feature_channels == tuple(each.shape[1] for each in maps):
+            return ClipInputs(frames, audio, maps, regions.of_features(maps))
         kept = (
             features
             if isinstance(features, ExtractedMaps)
@@ -226,6 +229,29 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         if kept is not None:
             kept.picture = picture
         return ClipInputs(frames, audio, maps, picture)
+
+    @property
+    def _frozen_regions(self) -> RegionAnswer | None:
+        """The part that sees regions, which needs no sound, if it is not being trained."""
+        answer = None if self.agreement is None else self.agreement.answer
+        return answer if isinstance(answer, RegionAnswer) and answer.look_is_frozen else None
+
+    @property
+    def frozen_parts(self) -> nn.ModuleList:
+        """The backbone, and the part that sees regions where it is frozen too."""
+        regions = self._frozen_regions
+        return nn.ModuleList([self.backbone] if regions is None else [self.backbone, regions])
+
+    @property
+    def frozen_channels(self) -> tuple[int, ...]:
+        """Of the backbone's maps, or of the regions."""
+        regions = self._frozen_regions
+        return super().frozen_channels if regions is None else regions.feature_channels
+
+    def frozen_features(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
+        """The backbone's maps, or the regions where ``train.frozen_parts`` has all that sees them."""
+        maps, regions = super().frozen_features(frames), self._frozen_regions
+        return maps if regions is None else regions.to_features(regions.look(maps))
 
     def prior_latents(self, condition: ClipInputs) -> LatentSet:
         """p(c, s_v, s_a | frames, audio) of the N frames.

@@ -125,6 +125,31 @@ class RegionAnswer(nn.Module):
         names = (names if prior is None else names + prior).log_softmax(1)
         return Regions(scales, outlines, embeddings, names)
 
+    @property
+    def look_is_frozen(self) -> bool:
+        """Whether `look` gives the same for the same maps throughout training."""
+        parts = [self.neck, self.decoder, self.embed, self.dropout, self.far, self.near]
+        learned = (each.requires_grad for part in parts for each in part.parameters())
+        return not (
+            any(part.training for part in parts) or any(learned) or self.trust.requires_grad
+        )
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of `to_features`."""
+        return (self.near.in_channels, _EMBEDDING, self.near.out_channels, 1)
+
+    @staticmethod
+    def to_features(seen: Regions) -> tuple[Tensor, ...]:
+        """What the rest of the network needs of `look`'s answer: coarsest map, embeddings, names, outlines."""
+        return (seen.scales[-1], seen.embeddings, seen.names, seen.outlines)
+
+    @staticmethod
+    def of_features(features: Sequence[Tensor]) -> Regions:
+        """`look`'s answer, with the coarsest map alone, from what `to_features` returned."""
+        coarsest, embeddings, names, outlines = features
+        return Regions([coarsest], outlines, embeddings, names)
+
     def describe(self, seen: Picture, masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n f"]:
         """What lies under the masks: the mean of the regions' probabilities."""
         assert isinstance(seen, Regions)

@@ -29,7 +29,6 @@ from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.files import replace_bytes, show_path, write_json
 from ecmvae.models import Segmenter
 from ecmvae.training.progress import progress_bar
-from ecmvae.visual.build import channels_of
 from ecmvae.visual.normalisation import Normalisation
 
 logger = logging.getLogger(__name__)
@@ -67,15 +66,13 @@ class FeatureStore:
         about = {
             "format": _FORMAT,
             "backbone": f"{type(model.backbone).__module__}.{type(model.backbone).__qualname__}",
-            "weights": weights_digest(model.backbone),
+            "weights": weights_digest(model.frozen_parts),
             "normalisation": model.normalisation.to_dict(),
             "image_size": model.image_size,
         }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder, self._channels = (
-            Path(root) / f"features-{digest}",
-            tuple(channels_of(model.backbone)),
-        )
+        self.folder = Path(root) / f"features-{digest}"
+        self._channels = model.frozen_channels
         others = [each for each in Path(root).glob("features-*") if each != self.folder]
         if others and not self.folder.is_dir():
             logger.warning(
@@ -231,8 +228,8 @@ class FeatureCache:
         clips, length = frames.shape[:2]
         flat = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         maps = [
-            each.to("cpu", torch.float16).unflatten(0, (clips, length))
-            for each in self._model.backbone(flat)
+            rearrange(each.to("cpu", torch.float16), "(b t) c h w -> b t c h w", b=clips, t=length)
+            for each in self._model.frozen_features(flat)
         ]
         for row, key in enumerate(keys):
             self._store[key] = tuple(each[row].contiguous() for each in maps)
@@ -296,9 +293,12 @@ def _fast(backbone: nn.Module, device: torch.device | str) -> Iterator[None]:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of the names, types, shapes and numbers of a module's weights."""
+    """SHA-256 of the names, types, shapes and numbers of a module's weights that are not being trained."""
     digest = hashlib.sha256()
+    trained = {name for name, each in module.named_parameters() if each.requires_grad}
     for name, each in sorted(module.state_dict().items()):
+        if name in trained:
+            continue
         values = each.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         digest.update(values.reshape(-1).view(torch.uint8).numpy().data)

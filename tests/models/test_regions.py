@@ -170,3 +170,31 @@ def test_regions_need_the_agreement_form() -> None:
         _model(**{"model.latent.kind": "none"})
     with pytest.raises(UserError, match="one class of masks"):
         _model(**{"model.num_classes": 3, "data.name": "avss", "data.root": "somewhere"})
+
+
+@torch.no_grad()
+def test_what_is_seen_can_be_kept_where_nothing_of_it_is_trained() -> None:
+    """The backbone's maps until then; afterwards regions, from which any sound has the answer of the frames."""
+    model = _model(**{"model.visual.frozen": True})
+    frames, audio, masks = _clips()
+    flat = frames.flatten(0, 1)
+    assert model.frozen_channels == tuple(each.shape[1] for each in model.frozen_features(flat))
+    seen = ("neck", "decoder", "embed", "dropout", "far", "near", "trust")
+    model.freeze([f"agreement.answer.{part}" for part in seen])
+    model.train()
+    kept = [each.unflatten(0, (2, 3)) for each in model.frozen_features(flat)]
+    assert model.frozen_channels == tuple(each.shape[2] for each in kept) == (16, 16, 41, 1)
+    for heard in (audio, audio.flip(0)):
+        expected, found = (
+            model.eval()(frames, heard, latents="mean", features=each)
+            for each in (model.extract_features(frames), kept)
+        )
+        assert torch.equal(expected.logits, found.logits)
+        assert torch.equal(
+            model.posterior_latents(masks.flatten(0, 1), model.condition(frames, heard, kept))[
+                "shared"
+            ].mean,
+            model.posterior_latents(masks.flatten(0, 1), model.condition(frames, heard))[
+                "shared"
+            ].mean,
+        )

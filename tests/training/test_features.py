@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ecmvae.config import Config
+from ecmvae.config import Config, load_config
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
@@ -237,3 +237,33 @@ def test_a_folder_without_the_features_is_a_mistake(tiny, tmp_path: Path) -> Non
         UserError, match=r"data\.feature_cache is where train\.cache_features keeps"
     ):
         tiny(data__feature_cache=str(tmp_path), train__cache_features=False)
+
+
+def test_regions_are_kept_instead_of_maps_where_all_that_sees_them_is_frozen(
+    tmp_path: Path,
+) -> None:
+    layers = Path(__file__).parents[2] / "configs" / "layers"
+    config = load_config(
+        [layers / "agreement.yaml", layers / "regions.yaml"],
+        {
+            "model.visual.name": "efficientnet_lite0",
+            "model.visual.frozen": True,
+            "model.channels": 16,
+            "data.image_size": 64,
+        },
+    )
+    clips = SyntheticAVS("s4", length=2, size=64)
+    model = build_model(config.model, image_size=64)
+    maps = FeatureCache(model, tmp_path)
+    maps.fill(clips)
+    seen = ("neck", "decoder", "embed", "dropout", "far", "near", "trust")
+    model.freeze([f"agreement.answer.{part}" for part in seen])
+    regions = FeatureCache(model.train(), tmp_path)
+    regions.fill(clips)
+    assert len(list(tmp_path.glob("features-*"))) == 2
+    names = [clip.name for clip in clips]
+    assert maps.lookup(names)[3].shape == (2, 5, 320, 2, 2)
+    assert [each.shape[2] for each in regions.lookup(names)] == [16, 16, 41, 1]
+    fresh = FeatureCache(model)
+    fresh.fill(clips)
+    assert all(map(torch.equal, fresh.lookup(names), regions.lookup(names)))
