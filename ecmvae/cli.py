@@ -29,13 +29,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "predict": ("ecmvae.prediction.command:predict", "cut the sounding objects out of videos"),
     "manifest": (
         "ecmvae.manifest_command:manifest",
-        "count what a run over many videos did, all shards together",
+        "summarise a run over many videos, all shards together",
     ),
-    "app": ("ecmvae.serving.command:app", "the same in a browser, on this machine"),
+    "app": ("ecmvae.serving.command:app", "segment videos in a browser, on this machine"),
     "train": ("ecmvae.training.command:train", "train a segmentation model"),
     "train-audio": (
         "ecmvae.training.command:train_audio",
-        "teach an audio encoder to name what sounds",
+        "train an audio encoder to classify sounds",
     ),
     "study": (
         "ecmvae.study.command:STUDY_COMMANDS",
@@ -43,7 +43,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "evaluate": ("ecmvae.evaluation.command:evaluate", "score a model by the published protocols"),
     "export": ("ecmvae.prediction.command:export", "write a model as ONNX"),
-    "models": ("ecmvae.hub.command:models", "list the models that can be asked for by name"),
+    "models": ("ecmvae.hub.command:models", "list the models that have names"),
     "fetch": (
         "ecmvae.hub.command:fetch_model",
         "download a foundation model, for use without a network",
@@ -62,12 +62,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "check-data": (
         "ecmvae.data.command:check_data",
-        "name what is missing or wrong in a data folder",
+        "report what is missing or wrong in a data folder",
     ),
     "doctor": ("ecmvae.doctor:doctor", "show versions, devices and what is installed"),
     "vae": (
         "ecmvae.training.vae_command:VAE_COMMANDS",
-        "train and look into plain autoencoders and VAEs",
+        "train and inspect autoencoders and VAEs",
     ),
 }
 """Command -> (module:function, one line of help). A dictionary in place of the function holds sub-commands."""
@@ -218,11 +218,14 @@ def _pick(word: str, names: Mapping[str, Any], what: str) -> str:
 
 
 def _overview(
-    program: str, lines: Mapping[str, str], summary: str = "cut out of a video what sounds"
+    program: str, lines: Mapping[str, str], summary: str = "cut the sounding objects out of videos"
 ) -> str:
     width = max(map(len, lines)) + 2
     table = "\n".join(f"  {name:{width}}{line}" for name, line in lines.items())
-    return f"{program}: {summary}\n\nusage: {program} COMMAND ...\n\n{table}\n\n{program} COMMAND --help explains it."
+    return (
+        f"{program}: {summary}\n\nusage: {program} COMMAND ...\n\n{table}\n\n"
+        f"{program} COMMAND --help lists the options."
+    )
 
 
 def _summary(function: Function) -> str:

@@ -34,43 +34,43 @@ class LossConfig:
     posterior_structure: float = 1.0
     """Structure loss of the posterior branch: the reconstruction term of the conditional ELBO."""
     cross_entropy: float = 1.0
-    """Cross-entropy over the classes of the prior branch; there is none with model.num_classes 1. The structure terms
-    then compare "anything but background" with the mask."""
+    """Cross-entropy over the classes of the prior branch; only with model.num_classes above 1. The structure terms then
+    compare "anything but background" with the mask."""
     posterior_cross_entropy: float = 1.0
-    """Cross-entropy over the classes of the posterior branch; likewise."""
+    """Cross-entropy over the classes of the posterior branch, as above."""
     mask: Literal["structure", "bce"] = "structure"
-    """What those two terms compute: the structure loss, or plain binary cross-entropy, with which AVSBench trains its
-    baseline."""
+    """What `structure` and `posterior_structure` compute: the structure loss, or plain binary cross-entropy, as
+    AVSBench trains its baseline."""
     kl: float = 0.01
     """Divergence of posterior from prior, summed over c, s_a and s_v."""
     kl_warmup_epochs: float = 0.0
     """The KL weight rises linearly from 0 to `kl` over this many epochs."""
     free_bits: float = 0.0
-    """Nats of KL that each latent dimension may have at no cost, in every latent whose divergence is kl: with them the
-    posterior need not give up what it sees."""
+    """Nats of KL that are free for each latent dimension, in every latent whose divergence is kl: they prevent
+    posterior collapse."""
     kl_balance: float | None = None
-    """Share, 0 to 1, of that KL's gradient that goes to the prior; null is the plain KL. 0.8 (Dreamer v2) lets the
-    prior learn what the posterior knows sooner than the posterior forgets it."""
+    """Share, 0 to 1, of that KL's gradient that goes to the prior; null is the plain KL. With 0.8 (Dreamer v2) the
+    prior moves towards the posterior faster than the posterior towards the prior."""
     orthogonality: float = 0.001
     """Orthogonality between the shared and the specific latents (squared Frobenius norm of the cross-covariance)."""
     mutual_information: float = 0.001
     """Barber-Agakov lower bound between the fused visual and audio latents; it is maximised."""
     audio_visual_matching: float = 0.0
-    """Audio-visual matching (AVSBench's L_AVM): masked visual features against the frame's sound (the paper's MS3 runs:
-    0.5)."""
+    """Audio-visual matching (AVSBench's L_AVM): masked visual features compared with the frame's sound (the paper's MS3
+    runs: 0.5)."""
     audio_visual_matching_distance: Literal["kl", "euclidean", "cosine"] = "kl"
     """kl of their softmaxes, euclidean, or cosine: -log(max(cosine, 0) + 1e-6), AVSBench's for S4, where unused."""
     audio_visual_matching_pooling: Literal["avg", "max"] = "avg"
-    """How the predicted mask is brought to the size of each map."""
+    """How the predicted mask is pooled to the size of each map."""
     audio_visual_matching_threshold: bool = False
-    """True: the pooled mask is cut at 0.5 and its pixels are averaged. False: all pixels are, weighed by it."""
+    """True: average the features of pixels whose pooled mask is above 0.5. False: average all, weighted by the mask."""
     audio_visual_matching_normalise: bool = True
     """Whether both features are L2-normalised before they are compared; AVSBench's MS3 runs do not."""
     outlines: float = 0.0
-    """Structure loss of the outlines of all things, sounding or not, for model.fusion.kind regions; needs data that
-    knows its objects (collage, synthetic)."""
+    """Structure loss of the outlines of all objects, sounding or not, for model.fusion.kind regions; needs data with
+    object masks (collage, synthetic)."""
     regions: float = 0.0
-    """Cross-entropy of whether two cells belong to the same thing; likewise."""
+    """Cross-entropy of whether two cells belong to the same object, as above."""
     match: float = 0.0
     """InfoNCE between sounding objects and their sound, inside the gate, at every scale; not in the paper. A
     gate learns several times faster with it."""
@@ -83,24 +83,24 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is trained on, and how a clip becomes tensors."""
+    """The data set, and how clips become tensors."""
 
     name: str = "s4"
     """s4, ms3 and avss: a folder in AVSBench's released layout (AVS-Collage is written in the first two, too). vpo_ss,
     vpo_ms, vpo_msmi, is3, is3_boxes, vggss, vggss_extended, aviseg, refavs: folders as these were released (see
-    docs/data.md; some have a test split only). packed: whatever was packed. collage: AVS-Collage composed on the fly.
+    docs/data.md; some have a test split only). packed: any packed data set. collage: AVS-Collage composed on the fly.
     synthetic: moving shapes with timbres, needs no download. Or "package.module:load"."""
     root: str | None = None
-    """The folder that holds the table of the data set, or where ecmvae data pack has packed it. collage: the cache of
-    fetched packages."""
+    """The folder that holds the table of the data set, or the output of ecmvae data pack. collage: the cache of fetched
+    packages."""
     kind: Literal["s4", "ms3", "both"] = "both"
     """collage and synthetic: one object sounds throughout (s4), a changing subset sounds (ms3), or half of each."""
     sound_augmentation: Literal["strong", "mild"] = "strong"
     """collage: how much the recordings of training clips vary: strong (pitch, gain, noise of several colours, spectral
     tilt and reverberation) or mild (less of the first three), which needs fewer steps."""
     free_scenes: float = 0.0
-    """collage: share of the training scenes with objects of any size, overlapping, cut by the border and blurred, and
-    with things that never sound."""
+    """collage: share of the training scenes with objects of any size, overlapping, cut off by the border and blurred,
+    and with objects that never sound."""
     image_size: int = 224
     """Side of the square frames the model sees, in pixels; a multiple of 32."""
     num_frames: int = 5
@@ -109,54 +109,55 @@ class DataConfig:
     hop_seconds: float = 0.96
     """Seconds between two log-mel patches: 0.96 as AVSBench was released, 1.0 for Collage and for prediction."""
     supervised: Literal["auto", "first", "all"] = "auto"
-    """Which frames' masks train the model: auto = every frame that has a mask (S4 as released: the first one only),
-    first = only the first, even where there are more (S4's protocol on any data), all = all, and all must exist."""
+    """Which frames' masks are used in training: auto = those of every frame that has one (S4 as released: the first
+    only), first = only the first, even where there are more (S4's protocol on any data), all = all, which must
+    exist."""
     mask_rule: Literal["any", "released"] = "any"
-    """s4, ms3: which pixels of a mask sound: any = those that are not black; released = as the authors' loaders convert
-    the file (S4: black and white with dithering; MS3: grey levels or palette indices over 255, which are trained on as
-    they are). They differ where a mask has grey: `ecmvae check-data` counts those pixels."""
+    """s4, ms3: which pixels of a mask are foreground: any = those that are not black; released = as the authors'
+    loaders convert the file (S4: black and white with dithering; MS3: grey levels or palette indices divided by 255,
+    used as they are in training). They differ for grey pixels, which `ecmvae check-data` counts."""
     length: int = 1200
-    """collage and synthetic: distinct training scenes. Which objects sound is drawn again every epoch."""
+    """collage and synthetic: number of training scenes. Which objects sound is sampled again in every epoch."""
     val_length: int = 64
-    """collage and synthetic: validation clips."""
+    """collage and synthetic: number of validation clips."""
     folds: int = 0
     """collage: hold out pictures and recordings by cross-validation with this many folds; 0 = those of the class table.
-    Train the audio encoder on the same fold (`ecmvae train-audio --folds --fold`), or it hears what is held out."""
+    The audio encoder must be trained on the same fold (`ecmvae train-audio --folds --fold`)."""
     fold: int = 0
-    """collage: number of the fold whose pictures and recordings are held out, from 0."""
+    """collage: number of the held-out fold, from 0."""
     horizontal_flip: float = 0.0
-    """Probability of mirroring a whole training clip, masks and all."""
+    """Probability of flipping a whole training clip with its masks."""
     feature_cache: str | None = None
     """Folder in which train.cache_features keeps the maps of the frozen backbone for other processes and later runs,
-    by its weights and the clips' frames, and the embeddings of a frozen foundation audio encoder likewise. None = in
+    keyed by its weights and the clips' frames, and the embeddings of a frozen foundation audio encoder. None = in
     memory, for this run."""
     negatives: float = 0.0
     """collage: share of the training clips with a sound of nothing in the picture (speech, music, noise, an absent
-    class), mostly alone: no mask is then right. The share of false masks falls; see docs/data-collage.md."""
+    class), mostly alone: the correct mask is then empty. This reduces false masks; see docs/data-collage.md."""
     workers: int = 2
     """Processes that prepare clips; 0 = in the main process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a run goes."""
+    """Training: schedule, optimiser, devices, logging."""
 
     out: str = "runs"
-    """Run folders are made here, numbered; none is ever overwritten."""
+    """Parent of the run folders, which are numbered and never overwritten."""
     name: str = "train"
     """Name of the run folder."""
     initial_checkpoint: str | None = None
-    """Start from the weights of this trained model (run, model folder or name) in place of those of `model.visual` and
-    `model.audio`; it must be of the same network. MS3 is commonly started from a model trained on S4."""
+    """Start from the weights of this trained model (run, model folder or name) instead of those of `model.visual` and
+    `model.audio`; the network must be the same. MS3 is commonly started from a model trained on S4."""
     frozen_parts: list[str] = field(default_factory=list, hash=False)
-    """Take only these parts of initial_checkpoint, by their dotted names ("agreement.answer.neck"), and keep them as
-    they are; the rest starts afresh and may differ."""
+    """Take only these parts of initial_checkpoint, by their dotted names ("agreement.answer.neck"), and keep them
+    frozen; the rest is initialised as usual and may differ."""
     epochs: int = 15
     """Passes over the training clips."""
     max_minutes: float | None = None
-    """Stop after at most this many minutes (the learning-rate schedule is fitted to it)."""
+    """Stop after at most this many minutes; the learning-rate schedule is adapted to it."""
     batch_size: int = 4
-    """Clips B in a batch; several devices share it."""
+    """Clips B in a batch, over all devices together."""
     learning_rate: float = 1e-4
     """Peak learning rate."""
     backbone_multiplier: float = 1.0
@@ -173,19 +174,19 @@ class TrainConfig:
     """Clip the gradient's norm; 0 = off."""
     accumulate: int = 1
     """Batches whose gradients are added up before a step: batch_size 1 with accumulate 4 takes the steps of batch_size
-    4 in a quarter of the memory (but for batch normalisation and for terms that compare the clips of a batch)."""
+    4 in a quarter of the memory (except for batch normalisation and for losses that compare the clips of a batch)."""
     averaging: Literal["none", "ema", "swa"] = "none"
-    """Validate and keep the average of the weights over steps: ema (exponential) or swa (equal, over the run's end)."""
+    """Validate and save the average of the weights over steps: ema (exponential) or swa (equal, over the run's end)."""
     ema_decay: float = 0.999
     """Decay of ema, 0 to 1."""
     swa_start: float = 0.75
     """Share of the run after which swa begins."""
     batch_norm: Literal["batch", "sync", "frozen"] = "batch"
-    """Statistics of batch normalisation: each process's own batch, those of all GPUs together (sync), or those that the
-    weights came with (frozen)."""
+    """Statistics of batch normalisation: each process's own batch, those of all GPUs together (sync), or those of the
+    pretrained weights (frozen)."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
-    """Arithmetic of the forward and backward pass; auto = bf16-mixed where the device multiplies bfloat16 (a GPU, or a
-    CPU with AMX or AVX512-BF16), else 32-true."""
+    """Arithmetic of the forward and backward pass; auto = bf16-mixed if the device supports bfloat16 (a GPU, or a CPU
+    with AMX or AVX512-BF16), else 32-true."""
     tf32: bool = True
     """Let CUDA GPUs multiply float32 matrices in TF32, which is faster and keeps 10 bits of the mantissa."""
     deterministic: bool = False
@@ -207,19 +208,19 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train."""
     devices: int = 1
-    """Processes on a node that train together: one a GPU, or as many on the CPU. Each takes its share of every batch.
-    torchrun and SLURM say themselves how many they have started."""
+    """Training processes on each machine: one for each GPU, or this many on the CPU. Each takes its share of every
+    batch. Not needed with torchrun and SLURM, which set the number."""
     num_nodes: int = 1
-    """Machines that train together; the command runs on each, see docs/train.md. Likewise."""
+    """Number of machines; run the command on each, see docs/train.md. Not needed with torchrun and SLURM."""
     strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_notebook"] = "auto"
-    """How Lightning starts several processes: auto = ddp (the command again, once a device), ddp_spawn (from a Python
-    program that cannot be run again) or ddp_notebook (forked)."""
+    """How Lightning starts several processes: auto = ddp (repeats the command for each device), ddp_spawn (from a
+    Python program that must not be run again) or ddp_notebook (forked)."""
     loggers: list[Literal["tensorboard", "csv", "wandb", "mlflow"]] = field(
         default_factory=lambda: ["tensorboard"], hash=False
     )
-    """Where curves go, besides the run's history.jsonl: [tensorboard, csv, wandb, mlflow], any of them."""
+    """Loggers besides the run's history.jsonl: any of [tensorboard, csv, wandb, mlflow]."""
     log_images: int = 4
-    """Validation clips whose masks are drawn into TensorBoard."""
+    """Number of validation clips whose masks are shown in TensorBoard."""
 
 
 _WITHOUT_CLASSES = (
@@ -300,7 +301,7 @@ class Config:
         )
         _require(
             train.schedule != "one_cycle" or train.warmup == 0,
-            "train.warmup is part of one_cycle already: choose constant, cosine or poly with it, or leave it away",
+            "train.warmup is part of one_cycle already: choose constant, cosine or poly with it, or leave it out",
         )
         _require(
             balance is None or balance <= 1,
@@ -312,7 +313,7 @@ class Config:
         )
         _require(
             not train.deterministic or train.max_minutes is None,
-            "train.max_minutes depends on the machine's speed: leave it away with train.deterministic, or that",
+            "train.max_minutes depends on the machine's speed: leave it or train.deterministic out",
         )
         processes = train.devices * train.num_nodes
         _require(

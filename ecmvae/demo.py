@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 
 from ecmvae.audio.io import read_wave
 from ecmvae.config import Config, load_config
+from ecmvae.console import output_console
 from ecmvae.data.avsbench import read_composition
 from ecmvae.data.collage.clips import CollageClips
 from ecmvae.data.collage.montage import save_montage
@@ -259,7 +259,7 @@ class Demo:
                 row.replace("_", " "),
                 *("" if value is None else f"{value:.3f}" for value in values),
             )
-        console = Console()
+        console = output_console()
         console.print(table)
         if hint := _more_minutes(content["steps"]["step"], self.minutes):
             console.print(hint, soft_wrap=True)

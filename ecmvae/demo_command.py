@@ -16,12 +16,12 @@ def demo(
     clips: int = 200,
     seed: int = 0,
 ) -> None:
-    """Make data, train, score and draw: everything that ecmvae does, in at most a quarter of an hour on two cores.
+    """Make data, train, evaluate and predict: everything that ecmvae does, in a quarter of an hour on two cores.
 
-    Fetches real photos and recordings (synthetic shapes and voices where there is no network), composes AVS-Collage
-    from them, trains an audio encoder and then ECMVAE, scores it with the right, no and another clip's sound, and cuts
-    the sounding object out of a test clip's video. An older demo in the same folder is moved aside; any other folder
-    that is not empty is refused.
+    Fetches real photos and recordings (synthetic shapes and voices if there is no network), composes AVS-Collage from
+    them, trains an audio encoder and then ECMVAE, evaluates it with the true sound, silence and another clip's sound,
+    and cuts the sounding object out of the video of a test clip. An older demo in the same folder is moved aside; any
+    other folder that is not empty is refused.
 
     Examples:
         ecmvae demo
@@ -31,10 +31,10 @@ def demo(
         out: Folder for the results.
         data: collage, synthetic, or auto: collage if it can be fetched.
         cache: Where fetched packages are kept; by default in the user's cache folder.
-        config: Settings of the training in place of configs/collage_demo.yaml.
+        config: Settings of the training instead of configs/collage_demo.yaml.
         minutes: Longest time for training ECMVAE.
         audio_minutes: Longest time for training the audio encoder.
-        clips: Test clips of each of the two sets.
+        clips: Number of test clips in each of the two sets.
         seed: Seed of data and training.
     """
     from ecmvae.demo import Demo

@@ -17,16 +17,16 @@ _SHOWN = 20
 
 
 def manifest(path: Path, *, out: Path | None = None, force: bool = False) -> int:
-    """Count what became of the files of a run, all its shards together, and name those that failed.
+    """Summarise a run over many files, all shards together, and list the files that failed.
 
     Examples:
         ecmvae manifest masks/manifest.jsonl
         ecmvae manifest masks/manifest.jsonl --out all.jsonl
 
     Args:
-        path: The manifest as --manifest named it; those of shards lie beside it.
-        out: Write the last row of every file to this file, too.
-        force: Replace a file that is there.
+        path: The manifest as given to --manifest; those of the shards are found next to it.
+        out: Also write the last row of every file to this file.
+        force: Replace an existing file.
 
     Returns:
         0, or 2 when files failed.

@@ -24,7 +24,7 @@ def list_configs(all: bool = False) -> int:
         ecmvae train --config s4_pvt --config ablations/no_kl --data.root AVSBench/Single-source
 
     Args:
-        all: Also the layers that recipes are composed of.
+        all: Also list the layers that recipes are composed of.
     """
     names = [name for name in recipes() if all or not name.startswith(LAYERS)]
     if not names:
@@ -36,7 +36,7 @@ def list_configs(all: bool = False) -> int:
 
 
 def show_config(name: str) -> int:
-    """Print every setting of a recipe, those of its base files included; the others have their defaults.
+    """Print every setting of a recipe and of its base files; all others have their defaults.
 
     Args:
         name: A recipe such as s4_pvt, or a YAML file.
@@ -54,15 +54,15 @@ def show_config(name: str) -> int:
 
 
 def copy_config(name: str, out: str | None = None, force: bool = False) -> int:
-    """Copy a recipe to change it; what it names as its base is found wherever the copy lies.
+    """Copy a recipe to change it; its base files are found from any folder.
 
     Examples:
         ecmvae configs copy s4_pvt --out mine.yaml
 
     Args:
         name: A recipe such as s4_pvt.
-        out: Where to; by default its own name, in this folder.
-        force: Replace a file that is there.
+        out: File to write; by default its own name, in this folder.
+        force: Replace an existing file.
 
     Raises:
         UserError: If there is no such recipe, or the file exists.

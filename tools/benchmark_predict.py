@@ -6,7 +6,7 @@ all of them:
 - engines: CPU milliseconds of a key frame of the packaged model;
 - start: CPU seconds and peak memory of commands that should answer at once;
 - predict: CPU seconds, wall seconds and peak memory of `ecmvae predict`, beside decoding, converting and encoding;
-- first mask: CPU and wall seconds from the call of `ecmvae predict` with a clip of ten seconds, which is the film
+- first mask: CPU and wall seconds from the call of `ecmvae predict` with a clip of ten seconds, which is the video
   played forth and back, until an output is given its first mask, and the peak memory of that run.
 
 The first round is not counted: it compiles Python's modules, as an installation does, into a folder of this run.
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--against", help="python of another environment with ecmvae")
-    parser.add_argument("--video", type=Path, default=EXAMPLE, help="film to predict")
+    parser.add_argument("--video", type=Path, default=EXAMPLE, help="video to predict")
     args = parser.parse_args()
     figures = measure(args.repeats, args.threads, args.against, args.video.absolute())
     print(figures["machine"])

@@ -96,7 +96,7 @@ def main() -> int:
     rows = [row for compare in COMPARISONS for row in compare(theirs, setting)]
     print("| model | term | pythae | ecmvae | difference | note |\n|---|---|---|---|---|---|")
     for row in rows:
-        values = f"{row.theirs:.9f} | {row.ours:.9f} | {row.difference:.1e}{'' if row.equal else ' (by design)'}"
+        values = f"{row.theirs:.6f} | {row.ours:.6f} | {row.difference:.1e}{'' if row.equal else ' (by design)'}"
         print(f"| {row.model} | {row.term} | {values} | {row.note} |")
     wrong = [row for row in rows if row.equal and not row.difference <= TOLERANCE]
     print(f"{len(rows)} terms, {len(wrong)} of those that must agree do not")
@@ -141,8 +141,8 @@ def seeded(call: Callable[[], Any]) -> Any:
 
 HALF_LOG_2PI = 0.5 * VALUES * math.log(2 * math.pi)
 HALF_LOG_PI = 0.5 * VALUES * math.log(math.pi)
-OF_GAUSSIAN = "ours less D/2 log 2 pi, which pythae leaves out"
-OF_SQUARES = "variance 1/2; ours less D/2 log pi, which pythae leaves out"
+OF_GAUSSIAN = "ours minus D/2 log 2 pi"
+OF_SQUARES = "variance 1/2; ours minus D/2 log pi"
 
 
 def vae(theirs: Any, at: Setting) -> Iterator[Row]:
@@ -266,7 +266,7 @@ def factor(theirs: Any, at: Setting) -> Iterator[Row]:
         "loss of the discriminator",
         discriminator_loss.item(),
         ours,
-        "one logit for two",
+        "one logit instead of two",
     )
 
 
@@ -325,10 +325,10 @@ def rae(theirs: Any, at: Setting) -> Iterator[Row]:
         likelihood=GaussianLikelihood(0.5),
     )
     output = here(at.x)
-    note = OF_SQUARES + "; pythae leaves the weights' norm to the optimiser's weight decay"
+    note = OF_SQUARES + "; without the norm of the weights"
     yield Row(
         "RAE-L2",
-        "loss without the weights' norm",
+        "loss",
         found.loss.item(),
         output.loss.item() - HALF_LOG_PI,
         note,
@@ -346,12 +346,12 @@ def rae(theirs: Any, at: Setting) -> Iterator[Row]:
     found = there({"data": x})
     decoded = here.decode(here.encode(x))
     ours = squared_jacobian(decoded, x, torch.ones_like(decoded)).mean()
-    note = "of d x_hat / d x along ones, which pythae takes"
+    note = "pythae's: d x_hat / d x along ones"
     yield Row("RAE-GP", "gradient penalty", found.gen_reg_loss.item(), ours.item(), note)
     penalty = RAE(at.deterministic, at.decoder, regulariser="gradient")(at.x).named()[
         "decoder_gradient"
     ]
-    note = "d x_hat / d z in every direction, as in the paper"
+    note = "the paper's: d x_hat / d z in all directions"
     yield Row(
         "RAE-GP", "gradient penalty", found.gen_reg_loss.item(), penalty.item(), note, equal=False
     )
@@ -373,9 +373,9 @@ def vamp(theirs: Any, at: Setting) -> Iterator[Row]:
     q = here.encode(at.x)
     z = seeded(q.rsample)
     kl = (q.log_prob(z) - here.prior.log_prob(z)).mean().item()
-    note = "at pythae's draw; ours takes a fresh one"
+    note = "at pythae's sample; ours draws a new one"
     yield Row("VAMP", "KL", found.reg_loss.item(), kl, note)
-    note = "less L/2 log 2 pi; pythae rounds log C to float32"
+    note = "minus L/2 log 2 pi; pythae rounds log C to float32"
     theirs_prior = there._log_p_z(z).mean().item()
     ours = here.prior.log_prob(z).mean().item() + 0.5 * LATENTS * math.log(2 * math.pi)
     yield Row("VAMP", "log p(z)", theirs_prior, ours, note)
@@ -431,7 +431,7 @@ def vq(theirs: Any, at: Setting) -> Iterator[Row]:
             "commitment and book",
             found.vq_loss.item(),
             ours,
-            "ours, a sum over the numbers of a code, divided by their count",
+            "ours divided by the width of a code",
         )
         reconstruction = -output.log_likelihood.mean().item() - HALF_LOG_PI
         yield Row(

@@ -173,28 +173,29 @@ def again(found: dict[str, Any], work: Path) -> dict[str, Any]:
 def page(reports: Sequence[dict[str, Any]]) -> str:
     """The tables of docs/reliability.md."""
     lines = [
-        "| campaign | tried | survived | lost | figures | commit |",
-        "|---|---|---|---|---|---|",
+        "| campaign | tried | survived | lost | commit |",
+        "|---|---|---|---|---|",
     ]
     for each in reports:
-        figures = ", ".join(
-            f"{name.replace('_', ' ')}: {value:,}" for name, value in each["figures"].items()
-        )
         lines.append(
             f"| [`{each['campaign']}`](#{each['campaign']}) | {each['tried']:,} | {each['survived']:,} "
-            f"| {each['lost']} | {figures} | {str(each['commit'])[:7]} |"
+            f"| {each['lost']} | {str(each['commit'])[:7]} |"
         )
     for each in reports:
         module = sys.modules[campaign_named(each["campaign"]).__module__]
         lines += ["", f"### {each['campaign']}", "", (module.__doc__ or "").strip(), ""]
         lines += [f"`{each['command']}`, {each['minutes']} minutes on {each['machine']}.", ""]
+        figures = ", ".join(
+            f"{name.replace('_', ' ')}: {value:,}" for name, value in each["figures"].items()
+        )
+        lines += [f"Figures: {figures}.", ""]
         lines += ["| kind | tried | lost |", "|---|---|---|"]
         lines += [
             f"| {kind} | {count['tried']} | {count['lost']} |"
             for kind, count in each["kinds"].items()
         ]
         for loss in each.get("mended", ()):
-            lines += ["", f"Lost in this run, survived since {loss['commit'][:7]}: {loss['kind']}: {loss['why']}; "
+            lines += ["", f"Lost in this run, survives as of {loss['commit'][:7]}: {loss['kind']}: {loss['why']}; "
                       f"`{loss['repeat']}`."]  # fmt: skip
         for loss in each["losses"]:
             lines += [

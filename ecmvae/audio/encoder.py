@@ -126,6 +126,20 @@ def check_audio_encoder(encoder: Any) -> Any:
     return encoder
 
 
+def check_embedding(encoder: nn.Module, embedding: Tensor, dim: int) -> None:
+    """Compare what an audio encoder returned with the width that it declares.
+
+    Raises:
+        UserError: If the embedding is not (n, dim), naming the encoder and both shapes.
+    """
+    if embedding.ndim != 2 or embedding.shape[1] != dim:
+        shape = ", ".join(["n", *map(str, embedding.shape[1:])])
+        raise UserError(
+            f"{type(encoder).__name__} declares embeddings of width {dim} (.dim), but returns ({shape}): "
+            "make .dim the width of what forward returns"
+        )
+
+
 def sound_windows(
     waveform: Float[Tensor, " s"],
     sample_rate: int,

@@ -286,7 +286,12 @@ def _print(
                 f"  ... and {count - 10} more of kind {kind}", soft_wrap=True, highlight=False
             )
     errors = sum(finding.severity == "error" for finding in findings)
-    console.print(f"  {errors} errors, {len(findings) - errors} warnings", highlight=False)
+    warnings = len(findings) - errors
+    counted = (
+        f"{errors} error{'' if errors == 1 else 's'}",
+        f"{warnings} warning{'' if warnings == 1 else 's'}",
+    )
+    console.print(f"  {', '.join(counted)}", highlight=False)
 
 
 def _tasks(root: str) -> list[str]:

@@ -17,18 +17,18 @@ def check_data(
     out: str | None = None,
     workers: int = 4,
 ) -> int:
-    """Name what is missing, truncated or odd in a data set.
+    """Report what is missing, truncated or suspicious in a data set.
 
-    Reads every file of every clip once. Errors end with exit code 2; warnings (silent clips, empty masks, grey
-    pixels in masks, frames that two splits share, counts that differ from the release) do not. Where the folder or its
-    table is missing, it says how to obtain the data set, and under which licence.
+    Reads every file of every clip once. Errors give exit code 2; warnings (silent clips, empty masks, grey pixels in
+    masks, frames that occur in two splits, counts that differ from the release) do not. If the folder or its table is
+    missing, it says how to obtain the data set, and its licence.
 
     Args:
         root: Folder that holds Single-source or Multi-sources, or AVSBench-semantic's metadata.csv; or what another
             data set takes as data.root.
         task: A data set by name (s4, ms3, avss, vpo_ss, vpo_ms, vpo_msmi, is3, is3_boxes, vggss, vggss_extended,
             aviseg, refavs) or as package.module:load; or auto: all that the folder holds.
-        splits: Only these; None = all of a table, train and val of a data set that has a loader only.
+        splits: Only these; None = all in the table, or train and val for a data set that is loaded by a function.
         out: Write everything found to this JSON file.
         workers: Threads that read files.
 
@@ -62,15 +62,15 @@ def pack(
 ) -> int:
     """Pack the clips of a data set into a few files that training reads many times as fast as pictures.
 
-    Started again, it checks what is there, packs what is missing or damaged, and leaves the rest alone.
+    Repeating the command verifies existing files, packs what is missing or damaged, and keeps the rest.
 
     Args:
         root: Folder of the data set, as for check-data.
-        out: Folder of the packed clips, made where it is missing; give it as data.root.
+        out: Folder of the packed clips, created if missing; pass it as data.root.
         task: s4, ms3, avss, any other data set by name or as package.module:load, or auto: the one that root holds.
-        splits: Only these; None = all of a table, train and val of a data set that has a loader only.
+        splits: Only these; None = all in the table, or train and val for a data set that is loaded by a function.
         image_size: Side of the packed frames in pixels; data.image_size must be the same.
-        num_frames: Frames of a clip; None = 5, of avss 10. data.num_frames must be the same.
+        num_frames: Frames of a clip; None = 5, for avss 10. data.num_frames must be the same.
         hop_seconds: Seconds between two frames' sounds; data.hop_seconds must be the same.
         workers: Processes that read files.
 
@@ -97,22 +97,22 @@ def pack(
 def miniature(
     out: Path, name: str | None = None, collage: Path | None = None, train: int = 4, test: int = 2
 ) -> int:
-    """Write small data sets in the exact layouts of the released ones, to try every command on.
+    """Write small data sets in the exact layouts of the released ones, to try every command with.
 
     Examples:
         ecmvae data miniature mini
         ecmvae data miniature mini --collage data/collage
         ecmvae data miniature mini_vpo --name vpo_ss
 
-    Nothing is downloaded: the clips are moving shapes, each with a sound of its own.
+    Nothing is downloaded: the clips show moving shapes, each with its own sound.
 
     Args:
-        out: Folder to make; it must not exist or be empty.
-        name: Write this data set (vpo_ss, vpo_ms, vpo_msmi, is3, vggss, vggss_extended, aviseg, refavs) in place of
+        out: Folder to write; it must be empty or not exist.
+        name: Write this data set (vpo_ss, vpo_ms, vpo_msmi, is3, vggss, vggss_extended, aviseg, refavs) instead of
             AVSBench's three, which are s4, ms3 and avss.
         collage: Take the scenes from this AVS-Collage on disk: real photographs and recordings.
-        train: Training clips of each set.
-        test: Validation and test clips of each set.
+        train: Number of training clips in each set.
+        test: Number of validation and of test clips in each set.
 
     Returns:
         0.

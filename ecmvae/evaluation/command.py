@@ -36,10 +36,10 @@ def evaluate(
 ) -> None:
     """Score a model, or a folder of predicted masks, by the three published protocols.
 
-    Prints a table and writes report.json, report.md and clips.csv; for AVSS, whose models tell classes apart, also
-    classes.csv. Examples:
+    Prints a table and writes report.json, report.md and clips.csv; for AVSS also classes.csv.
 
-        ecmvae evaluate --checkpoint runs/train --data AVSBench --split test
+    Examples:
+        ecmvae evaluate --checkpoint runs/s4_pvt-001 --data AVSBench --split test
         ecmvae evaluate --predictions their_masks --data AVSBench --task s4
         ecmvae evaluate --checkpoint runs/avss_pvt-001 --data AVSS
         ecmvae evaluate --folds runs/cross_validation
@@ -50,27 +50,27 @@ def evaluate(
         split: Value of the csv's split column.
         task: s4, ms3, avss, or auto: every task that the folder holds; or any data set, see data.name of ecmvae train.
         predictions: Score the PNG masks (avss: coloured classes) in this folder instead of a model.
-        folds: Score the models of AVS-Collage's folds (data.fold) whose runs this folder holds, or a single one, on
-            known and held-out pictures and recordings, with intervals by picture; --limit is the number of clips of
-            each (200), --task s4, ms3 or both, --data the cache of the sources.
-        photographs: With --folds: so many pairs of whole photographs, one above the other, with the sound of one.
-        save_predictions: Write the model's masks or classes into this folder, as PNG in the released naming.
-        visual_only: A second checkpoint that is given silence only, as a floor.
+        folds: Score the models of AVS-Collage's folds (data.fold) whose runs are in this folder, or a single one, on
+            known and held-out pictures and recordings, with intervals by picture. --limit is then the number of clips
+            of each kind (200), --task is s4, ms3 or both, and --data the cache of the sources.
+        photographs: With --folds: number of pairs of whole photographs, one above the other, with the sound of one.
+        save_predictions: Write the model's masks or classes to this folder, as PNG files named as in the release.
+        visual_only: A second checkpoint, evaluated with silence only, as a floor.
         metrics: Names or import paths of the metrics to compute; by default all of the task's.
-        latents: Take the latents' means, or sample them.
-        samples: How many samples of the latents to average over.
-        batch_clips: Clips a batch of AVSBench's own protocol; its F-measure depends on it.
-        batch_size: Clips that the model sees at once.
-        robustness: Also score the model under silence, noise, other classes, other moments and off-screen sounds.
+        latents: Use the latents' means, or samples.
+        samples: Number of latent samples to average over.
+        batch_clips: Clips in a batch of AVSBench's own protocol; its F-measure depends on it.
+        batch_size: Clips in one pass through the model.
+        robustness: Also score the model with silence, noise, other classes, other times and off-screen sounds.
         snr: Level of the clip's own sound above noise and off-screen sounds, in decibels.
-        limit: Score only the first clips.
-        classes: With --checkpoint concepts on AVSS: a table of how each class is heard and seen (.csv, with the columns
-            class, prompt and sounds); without it the packaged one.
+        limit: Score only this many clips, the first ones.
+        classes: With --checkpoint concepts on AVSS: a table of the prompt and the sounds of each class (.csv, with the
+            columns class, prompt and sounds); without it the packaged one.
         seed: Seed of latents, of the shuffled sound and of the random floor.
         workers: Processes that read clips.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         device: auto, cpu, cuda or mps.
-        out: Folder for the reports; numbered when it exists.
+        out: Folder for the reports; a number is added if it exists.
 
     Raises:
         UserError: When checkpoint or data are missing or do not fit together.

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch.utils.data import Subset
 
 from ecmvae.config import DataConfig
+from ecmvae.console import output_console
 from ecmvae.data.avsbench import AVSBenchDataset
 from ecmvae.data.avss import RELEASED_SIZE, AVSSDataset
 from ecmvae.data.clips import ClipSource, SoundedClips
@@ -123,7 +123,7 @@ class EvaluationRun:
         tasks = tasks_in(self.data, self.task)
         score = self._predictions if self.checkpoint is None else self._model()
         found = {task: score(task) for task in tasks}
-        parent, console = new_report_folder(self.out), Console()
+        parent, console = new_report_folder(self.out), output_console()
         for task, (report, robust) in found.items():
             folder = report.write(parent / f"{task.replace(':', '.')}_{self.split}")
             report.show(console)

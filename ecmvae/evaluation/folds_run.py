@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast, get_args
 
-from rich.console import Console
-
+from ecmvae.console import output_console
 from ecmvae.data.collage.scene import Kind
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.device import choose_device
@@ -88,7 +87,7 @@ def run_folds(
     }
     sources = CollageSources.fetch(config.data.root if cache is None else cache)
     report = evaluate_folds(models, sources, settings, about=about)
-    console, written = Console(), report.write(new_report_folder(Path(out)) / "folds")
+    console, written = output_console(), report.write(new_report_folder(Path(out)) / "folds")
     report.show(console)
     console.print(f"written: {written}/report.json", soft_wrap=True)
     return report

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ecmvae.console import output_console
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import printable
 from ecmvae.hub.catalogue import CATALOGUE, FILES, check_folder, find_model
@@ -19,8 +19,8 @@ from ecmvae.hub.named_models import named_models
 def models(card: str | None = None) -> None:
     """List the models that `--checkpoint NAME` takes and the foundation models, or show a model's card.
 
-    Nothing is fetched for the list: a model of the hub is downloaded when it is first used, or its card asked for, a
-    foundation model by `ecmvae fetch NAME`.
+    The list itself needs no network. A model of the hub is downloaded when it or its card is first used, a foundation
+    model by `ecmvae fetch NAME`.
 
     Examples:
         ecmvae models
@@ -41,7 +41,7 @@ def models(card: str | None = None) -> None:
     for model in named_models().values():
         where, _ = model.state()
         table.add_row(model.name, f"{model.size / 1e6:.1f}", model.licence, where, model.summary)
-    console = Console()
+    console = output_console()
     console.print(table)
     title = escape("Foundation models (pip install 'ecmvae[foundation]'; ecmvae fetch NAME)")
     foundation = Table(title=title)
@@ -67,8 +67,8 @@ def models(card: str | None = None) -> None:
 def fetch_model(name: str, *, accept_licence: str | None = None, newest: bool = False) -> None:
     """Download a foundation model into the hub's cache, check it, and print its commit.
 
-    Files that are complete are not downloaded again, and a connection that breaks is taken up again where it stopped. A
-    model that is complete in the cache needs no network.
+    Complete files are not downloaded again, and interrupted downloads are resumed. A model that is complete in the
+    cache needs no network.
 
     Examples:
         ecmvae fetch clipseg
@@ -77,8 +77,9 @@ def fetch_model(name: str, *, accept_licence: str | None = None, newest: bool = 
 
     Args:
         name: Name of a foundation model (see ecmvae models), or hf://owner/name[@revision].
-        accept_licence: The name again: you have read the licence, which is not a permissive one, and accept it.
-        newest: Ask the hub for a newer commit even if a complete one is in the cache.
+        accept_licence: The model's name again, to confirm that you have read and accept its licence, which is not a
+            permissive one.
+        newest: Look for a newer commit on the hub even if a complete one is in the cache.
 
     Raises:
         UserError: If there is no such model, its licence is not accepted, the hub cannot be reached or refuses, or a

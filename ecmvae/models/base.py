@@ -19,6 +19,7 @@ from ecmvae.audio.encoder import (
     brings_weights,
     build_audio_encoder,
     check_audio_encoder,
+    check_embedding,
 )
 from ecmvae.audio.vggish import EMBEDDING_DIM
 from ecmvae.config import ModelConfig
@@ -31,7 +32,7 @@ from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
 from ecmvae.models.skeleton import skeletons
 from ecmvae.registry import Registry
 from ecmvae.types import FrameSubset
-from ecmvae.visual.build import build_backbone, channels_of
+from ecmvae.visual.build import build_backbone, channels_of, check_maps
 from ecmvae.visual.classifier import SAVED_TABLE
 from ecmvae.visual.normalisation import IMAGENET, Normalisation
 from ecmvae.weight_files import differences
@@ -214,9 +215,14 @@ class Segmenter(Pretrained):
         """
 
     def extract_features(self, frames: Float[Tensor, "b t 3 h w"]) -> tuple[Tensor, ...]:
-        """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen."""
+        """The backbone's four maps (B, T, C_i, H/s, W/s), finest first; without gradient when it is frozen.
+
+        Raises:
+            UserError: If the maps are not those that the backbone declares.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.backbone not in self._frozen):
             maps = self.backbone(rearrange(frames, "b t c h w -> (b t) c h w"))
+        check_maps(self.backbone, maps, (frames.shape[-2], frames.shape[-1]))
         return ExtractedMaps(
             rearrange(each, "(b t) c h w -> b t c h w", b=frames.shape[0]) for each in maps
         )
@@ -238,6 +244,7 @@ class Segmenter(Pretrained):
         (B, T, C, h, w), for `features`.
         """
         maps: Sequence[Tensor] = self.backbone(frames)
+        check_maps(self.backbone, maps, (frames.shape[-2], frames.shape[-1]))
         return tuple(maps)
 
     @property
@@ -250,7 +257,7 @@ class Segmenter(Pretrained):
         """Embed the audio features of every frame: (B, T, ...) -> (B, T, A).
 
         Raises:
-            UserError: If the model has no audio encoder.
+            UserError: If the model has no audio encoder, or its embeddings are not as wide as it declares.
         """
         if self.audio_encoder is None or features is None:
             raise UserError(
@@ -261,6 +268,7 @@ class Segmenter(Pretrained):
             torch.is_grad_enabled() and self.audio_encoder not in self._frozen
         ):
             embedding: Tensor = self.audio_encoder(features.flatten(0, 1))
+        check_embedding(self.audio_encoder, embedding, self.audio_dim)
         return rearrange(embedding, "(b t) a -> b t a", b=features.shape[0])
 
     @torch.no_grad()

@@ -70,14 +70,14 @@ def predict(
     microphone: str = "default",
     patience: float = 10.0,
 ) -> int:
-    """Cut the sounding objects out of videos, or of a camera or a stream as it comes.
+    """Cut the sounding objects out of videos, or of a live camera or stream.
 
-    Writes one overlay video a source, with the source's size, frame rate and own sound, and whatever else is asked
-    for. A run over several videos goes on when one fails, skips those whose outputs are there (so it can be resumed),
-    and exits with 2 at the end if any failed.
+    Writes one overlay video for each source, with the source's size, frame rate and sound, and the other outputs that
+    you choose. A run over several videos continues when one fails, skips those whose outputs exist (so it can be
+    resumed), and exits with 2 at the end if any failed.
 
-    A camera (its number) or a stream (rtsp://, http://, udp://, tcp://, rtmp://) goes alone. Its masks use the past
-    only, frames are dropped rather than delayed, a line is printed every second, and Ctrl-C ends it.
+    A camera (its number) or a stream (rtsp://, http://, udp://, tcp://, rtmp://) is the only source of a run. Its masks
+    depend on the past only, frames are dropped rather than delayed, a line is printed every second, and Ctrl-C ends it.
 
     Examples:
         ecmvae predict dog.mp4 --out dog.overlay.mp4
@@ -92,8 +92,8 @@ def predict(
 
     Args:
         sources: Videos: files, folders, glob patterns, or a .txt file with one path a line; or one camera or stream.
-        out: Folder for the outputs (made if missing), or for a single source the file to write: .mp4 = overlay,
-            .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video. Of a camera
+        out: Folder for the outputs (created if missing), or for a single source the file to write: .mp4 = overlay,
+            .webm = cut-out, .json = COCO masks, .npz = arrays; with --reframe, .mp4 = the reframed video. For a camera
             or stream also an address to send the overlay to: udp://HOST:PORT, tcp://, http://, rtsp://, rtmp://.
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo. Or concepts (concepts:clap+clipseg, concepts:ast+grounding_dino+sam2): foundation models
@@ -101,7 +101,7 @@ def predict(
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         overlay: Write NAME.overlay.mp4, the video with its masks drawn in.
         masks: Write NAME.masks/000000.png ..., one mask a frame.
-        cutout: Write NAME.cutout.webm, the sounding objects on a transparent ground.
+        cutout: Write NAME.cutout.webm, the sounding objects on a transparent background.
         mask_video: Write NAME.mask.mp4, white on black.
         coco: Write NAME.coco.json, run-length masks in COCO's format.
         panoptic: Write NAME.panoptic/000000.png ..., the number of each object as a colour, with COCO's panoptic JSON.
@@ -111,43 +111,42 @@ def predict(
         activity: Write NAME.activity.csv: loudness, masked area and each class's activity at every frame.
         edl: Write NAME.edl, an edit decision list with a marker where each class begins to sound.
         otio: Write NAME.otio, a timeline with a marker for each span in which a class sounds (OpenTimelineIO).
-        reframe: Write NAME.reframe.mp4, cropped to this aspect (9:16 for phones) so that what sounds stays in the
-            picture.
+        reframe: Write NAME.reframe.mp4, cropped to this aspect ratio (9:16 for phones), following the sounding
+            objects.
         also: Further output formats, by name or import path: my_package.gif:GifWriter, or [one, another].
-        style: Of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
+        style: Style of the overlay: contour (tint and outline), heatmap (probability) or spotlight (the rest dark).
         loudness: Draw the loudness of the last five seconds into the overlay.
         uncertainty: Add a second picture with the uncertainty to the overlay.
-        fps: Frames a second that go through the model, which is most of the work; the masks between are interpolated.
-        concepts: With --checkpoint concepts: what to listen and look for, such as 'dog, guitar, person speaking', or a
+        fps: Frames a second that go through the model, which is most of the work; masks in between are interpolated.
+        concepts: With --checkpoint concepts: the classes to search for, such as 'dog, guitar, person speaking', or a
             table of names (.csv); without it the tagger's own names.
-        cache: With --checkpoint concepts: keep what the networks made of a file in ~/.cache/ecmvae, so that a second
-            call with other words or another threshold is quick; false keeps
-            nothing. Of cameras and streams nothing is kept.
-        samples: Latent samples to average, which shows in the uncertainty and costs time; 1 uses the latents' means.
+        cache: With --checkpoint concepts: cache the networks' outputs in ~/.cache/ecmvae, so that a second run with
+            other words or another threshold is fast. Outputs for cameras and streams are never cached.
+        samples: Number of latent samples to average, for the uncertainty; takes more time. 1 uses the latents' means.
         threshold: Probability above which a pixel is in the mask; lower marks more.
         smoothing: Standard deviation, in seconds, of a Gaussian over time; 0 = off.
-        squash: Stretch the picture to the model's square instead of keeping its aspect.
-        audio_track: Which audio track to hear and to keep, from 0.
+        squash: Stretch the picture to the model's square instead of keeping its aspect ratio.
+        audio_track: Audio track to use and to keep, counted from 0.
         batch: Clips in one pass through the model on a GPU; on a CPU one goes at a time unless --samples asks for more.
         half: Half precision inside the model: faster on a GPU, rarely on a CPU.
         engine: What runs the model: onnx (onnxruntime, on the CPU), eager (PyTorch), compile (PyTorch, compiled first);
-            auto is onnx where the model has been exported, unless a GPU, --samples or --half speaks for PyTorch, or
-            PyTorch is faster here, which is measured before ten minutes of video or more and remembered.
+            auto is onnx if the model has been exported, except with a GPU, --samples or --half, or if PyTorch is faster
+            here, which is measured once, before runs over ten minutes of video or more.
         device: auto, cpu, cuda, cuda:1 or mps.
         seed: Seed of the latent samples.
-        force: Replace outputs that are there.
+        force: Replace existing outputs.
         progress: Show a progress bar with the time left (on a terminal).
-        shard: Do only part i of n of the sorted list, 3/64; auto reads i and n from the variables of torchrun, SLURM or
-            Kubernetes.
-        manifest: Append a row for each finished file to this .jsonl, and do no file again that has one; each shard has
-            a file of its own beside it.
-        retry_failed: Try files again that failed before, by the manifest.
-        executor: local works on one file after the other; ray spreads them over actors of Ray.
-        workers: Actors of Ray, each with a CPU core and the model; without it as many as there is room for.
-        gpus_per_worker: GPUs that each actor of Ray reserves, such as 0.25.
-        seconds: Stop a camera or stream after so many seconds.
-        microphone: What is heard beside a camera, by the system's name for it (ALSA's, on Linux); none = nothing.
-        patience: Seconds without anything after which a stream counts as stopped.
+        shard: Process only part i of n of the sorted list, 3/64; auto reads i and n from the variables of torchrun,
+            SLURM or Kubernetes.
+        manifest: Append a row for each finished file to this .jsonl, and skip files that have one; each shard has its
+            own file next to it.
+        retry_failed: Retry files that failed before, according to the manifest.
+        executor: local processes one file after the other; ray distributes them over Ray actors.
+        workers: Number of Ray actors, each with a CPU core and the model; by default as many as there is room for.
+        gpus_per_worker: GPUs that each Ray actor reserves, such as 0.25.
+        seconds: Stop a camera or stream after this many seconds.
+        microphone: The microphone beside a camera, by the system's name for it (ALSA's, on Linux); none = no sound.
+        patience: Seconds without data after which a stream counts as stopped.
 
     Returns:
         0, or 2 when a video of several failed, now or by the manifest.

@@ -31,7 +31,7 @@ def app(
     total_megabytes: int = 4000,
     jobs: int = 1,
 ) -> None:
-    """Open a page where a video is dropped or recorded, and what sounds in it is marked.
+    """Serve a web page that segments the sounding objects in uploaded or recorded videos.
 
     Nothing leaves this machine, and only this machine reaches the page unless --host says otherwise.
 
@@ -43,24 +43,24 @@ def app(
     Args:
         checkpoint: Folder, run, name (see ecmvae models) or hf://owner/name; without it the packaged model, else the
             newest runs/demo. Or concepts (concepts:clap+clipseg): foundation models without training.
-        concepts: With --checkpoint concepts: what to listen and look for where a visitor says nothing else, such as
+        concepts: With --checkpoint concepts: the classes to search for unless a visitor names others, such as
             'dog, guitar', or a table of names (.csv); without it the tagger's own names.
         trust_code: Import the classes that the checkpoint's configuration names by import path: runs their code.
         device: auto, cpu, cuda, cuda:1 or mps.
         host: Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everyone in the network.
         port: Port to listen on.
-        allowed_hosts: Names by which visitors reach the page besides --host, for example that of a reverse proxy:
-            [page.example]. Requests to other names, and requests of other pages, are refused.
+        allowed_hosts: Host names by which visitors reach the page besides --host, for example that of a reverse proxy:
+            [page.example]. Requests to other names, and requests from other pages, are refused.
         password_file: Ask visitors for the password in the first line of this file (user name: ecmvae). The
             environment variable ECMVAE_APP_PASSWORD does the same.
         password: The password itself. Every user of this machine can read it in the list of processes, and the
             shell's history keeps it: --password_file and ECMVAE_APP_PASSWORD are better.
-        examples: Videos offered on the page: [a.mp4, b.mp4]; without it a clip of ours.
+        examples: Example videos on the page: [a.mp4, b.mp4]; by default a clip that comes with ecmvae.
         max_megabytes: Largest upload.
         max_seconds: Longest video.
-        visitor_megabytes: Uploads kept of one visitor (an address); more is refused until they are deleted.
-        total_megabytes: Uploads kept of all visitors.
-        jobs: Predictions at the same time; others wait.
+        visitor_megabytes: Limit of the uploads of one visitor (an address); more is refused until they are deleted.
+        total_megabytes: Limit of the uploads of all visitors.
+        jobs: Number of simultaneous predictions; others wait.
 
     Raises:
         UserError: If Gradio is not installed, the model or an example is not found, the password is empty or given

@@ -34,24 +34,23 @@ def run(
         ecmvae study run --config s4_pvt --data.root AVSBench/Single-source model.latent.dim={8,32}
 
     A variant is one word: a recipe or YAML file, a setting such as loss.kl=0, or several of them in quotes. It is laid
-    over --config and the settings given as options, which hold for every run; config=NAME in it takes another recipe
-    in place of --config. The shell makes a grid of braces: the last example has two variants.
+    over --config and the settings given as options, which apply to every run; config=NAME in a variant replaces the
+    recipe of --config. The shell expands braces into a grid: the last example has two variants.
 
     Every variant is checked before the first one is trained: its settings, names of networks and losses, and its data.
-    Runs go one after the other, each in a process of its own, with a log beside its folder; one that fails stops no
-    other. The same command again goes on where it was stopped, tries once more what failed, and takes in further
-    variants and seeds.
+    Runs are sequential, each in a process of its own, with a log next to its folder; a failed run does not stop the
+    others. Repeat the command to continue after a stop, to retry failed runs, or to add variants and seeds.
 
     results.md, .csv, .json and .png in the folder hold the table: the mean over the seeds, 95 % intervals over seeds
     and clips, and the difference of each variant to the configuration itself, paired by seed and clip.
 
     Args:
-        config: What all runs share.
-        variants: What to change, see above; without any, the seeds of the configuration itself.
+        config: The configuration that all runs share.
+        variants: What to change, see above; without any, only the configuration itself is trained.
         seeds: Seeds of every variant, separated by commas.
         out: Folder of the study.
-        score_on: Folder to score every finished run on, as ecmvae evaluate does; without it the table shows the best
-            validation, which was chosen as the best of its epochs.
+        score_on: Folder of the data set on which every finished run is scored, as by ecmvae evaluate; without it the
+            table shows the validation scores of the best epoch, which are biased upwards by that choice.
         split: Split to score on.
         task: s4, ms3, avss, another data set, or auto: every data set that the folder holds.
         dry_run: Check everything and list the runs, without starting any.
@@ -108,15 +107,15 @@ def show(
         ecmvae study show runs/study
         ecmvae study show runs --scores "[*per_clip*, *avsbench*]" --out tables/all
 
-    Runs that differ in nothing but their seed are one row, which is named by the settings that its config.yaml has
-    otherwise than the first row's. Failed and stopped runs are listed below the table and count in no mean. A report of
-    ecmvae evaluate counts for exactly the weights it was made with, wherever below the folders it lies.
+    Runs that differ only in their seed form one row, named by the settings in which it differs from the first row.
+    Failed and stopped runs are listed below the table and do not enter any mean. Reports of ecmvae evaluate are found
+    anywhere below the folders, and are matched to runs by the weights.
 
     Args:
-        folders: Run folders, studies, or what holds them.
-        base: A run of the row that the others are compared with; by default the first.
+        folders: Run folders, studies, or folders that contain them.
+        base: A run of the row with which the others are compared; by default the first row.
         scores: Patterns of the scores to show, in order.
-        out: Also write OUT.md, OUT.csv with a row a run, OUT.json and the picture OUT.png.
+        out: Also write OUT.md, OUT.csv with one row for each run, OUT.json and the figure OUT.png.
 
     Raises:
         UserError: If there are no runs, a file of one cannot be read, or no score fits.

@@ -24,13 +24,13 @@ def train(config: Config, resume: str | None = None, files: ConfigFiles = _NO_FI
         torchrun --nproc_per_node 4 -m ecmvae train --config configs/s4_pvt.yaml
         tensorboard --logdir runs
 
-    Every setting below can stand in a YAML file, too: --config configs/s4_pvt.yaml --config mine.yaml lays mine.yaml
-    over the first, and options on the command line over both.
+    Every setting below can also be set in a YAML file: --config configs/s4_pvt.yaml --config mine.yaml lays mine.yaml
+    over the first file, and options on the command line over both.
 
     Args:
-        config: Every knob of the run.
-        resume: Folder of a stopped run to go on in, with its own configuration; it ends as if it had never stopped.
-            auto: the newest run of the same settings, or a new one: for jobs that a cluster may start again.
+        config: Every setting of the run.
+        resume: Folder of a stopped run to continue, with its own configuration; the result is that of an uninterrupted
+            run. auto: continue the newest run with the same settings, or start one: for jobs that a cluster restarts.
         files: The YAML files of the configuration, for differs.md.
     """
     if resume in (None, "auto"):
@@ -62,24 +62,24 @@ def train_audio(
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
 ) -> None:
-    """Teach an audio encoder to name what sounds; segmentation models then hear through it.
+    """Train an audio encoder to classify sounds, for use in segmentation models.
 
     Examples:
         ecmvae train-audio --out runs/audio --minutes 2
         ecmvae train --config configs/collage_s4.yaml --model.audio.weights runs/audio
 
-    It learns from mixtures of AVS-Collage's recordings (fetched from package registries once) which classes are heard
-    in each second, and prints how often it names a single recording rightly: one it knows and one it never heard.
+    The training data are mixtures of AVS-Collage's recordings (fetched from package registries once), with the classes
+    that sound in each second. Prints the accuracy on single recordings, of the training set and held out.
 
     Args:
-        out: Folder to make, for model.audio.weights.
+        out: Folder to write, for model.audio.weights.
         name: vggish (72 M parameters, the paper's), vggish_small (for CPUs), or yamnet_128: a layer of 128 on YAMNet,
-            which was trained on AudioSet and stays as it is.
-        data: collage (real recordings) or synthetic (six made-up voices, no network).
+            which was trained on AudioSet and is kept frozen.
+        data: collage (real recordings) or synthetic (six synthetic timbres, no network).
         cache: Where fetched packages are kept; by default in the user's cache folder.
-        folds: Hold out recordings by cross-validation with this many folds, as data.folds does; 0: those of the table.
-        fold: Number of the fold whose recordings are held out, from 0, as data.fold of the model.
-        steps: Optimiser steps at the most.
+        folds: Hold out recordings by cross-validation with this many folds, as data.folds does; 0: by the class table.
+        fold: Number of the held-out fold, from 0, the same as data.fold of the model.
+        steps: Maximum number of optimiser steps.
         minutes: Stop after at most this many minutes.
         learning_rate: Peak learning rate of the one-cycle schedule; 1e-4 suits vggish.
         workers: Processes that mix sounds.

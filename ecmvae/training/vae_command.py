@@ -49,21 +49,21 @@ def train(
         ecmvae vae train --config configs/vae/digits.yaml --latent_dim 2 --epochs 50
         ecmvae vae train --out runs/mnist-vae --resume
 
-    Options that are given replace the file's settings.
+    Options override the settings of the file.
 
     Args:
-        config: YAML file with the sections model, data and fit; none is the 784-256-10 VAE on MNIST.
+        config: YAML file with the sections model, data and fit; by default the 784-256-10 VAE on MNIST.
         out: Folder of the run.
-        resume: Go on in that folder, with its own configuration.
+        resume: Continue the run in --out, with its own configuration.
         latent_dim: Width of the latent.
         beta: Weight of the KL.
         data: mnist, fashion, digits, poly_digits, or folder:PATH for a folder of pictures.
-        size: Height and width to which the pictures of a folder are brought.
-        limit: Use only so many training images.
+        size: Height and width to which the pictures of a folder are resized.
+        limit: Use only the first so many training images.
         epochs: Passes over the training data.
-        batch_size: Samples a step.
-        learning_rate: Of Adam.
-        seed: Of initialisation, order and sampling.
+        batch_size: Samples in a step.
+        learning_rate: Learning rate of Adam.
+        seed: Seed of initialisation, order and sampling.
         device: auto, cpu, cuda or mps.
     """
     folder = Path(out)
@@ -111,18 +111,18 @@ def sample(
 ) -> int:
     """Draw new images and write them as one PNG.
 
-    A VAE samples its prior, a conditional one each class or attribute in turn; an autoencoder without a prior samples
-    the box of its training codes. A sampler fitted to the codes of the training data can take the prior's place.
+    A VAE samples from its prior, a conditional VAE for each class or attribute in turn, and an autoencoder without a
+    prior from the bounding box of its training codes. --sampler replaces the prior by a density fitted to those codes.
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         out: Picture to write.
         count: How many images, in rows of ten.
-        seed: Of the draws.
-        data: Whose codes an autoencoder or a sampler draws from: folder:PATH or the name of an image set; none is the
+        seed: Seed of the random samples.
+        data: Data whose codes an autoencoder or a sampler uses: folder:PATH or the name of an image set; by default the
             run's data.
-        sampler: gaussian_mixture or flow, fitted to the codes now; none is the model's own prior.
-        draw: Draw the pixels from p(x|z), with their noise; otherwise their means are written.
+        sampler: gaussian_mixture or flow, fitted to the codes; by default the model's own prior.
+        draw: Sample the pixels from p(x|z), with their noise, instead of writing their means.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -152,8 +152,8 @@ def traverse(
 ) -> int:
     """Vary two latent dimensions and write the decoded grid as one PNG.
 
-    A model of two latents under N(0, I) shows its whole manifold, at equal steps of probability; others vary two
-    dimensions around the code of the first test image.
+    A model with two latents under N(0, I) shows its whole manifold, at equal steps of probability. For other models two
+    dimensions vary around the code of the first test image.
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
@@ -162,7 +162,7 @@ def traverse(
         second: Dimension that changes across.
         steps: Rows and columns.
         span: The dimensions go from -span to span.
-        data: Whose first test image is taken: folder:PATH or the name of an image set; none is the run's data.
+        data: Data whose first test image is used: folder:PATH or the name of an image set; by default the run's data.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -190,22 +190,22 @@ def score(
     device: str = "auto",
     trust_code: bool = False,
 ) -> int:
-    """Score a model on the test images by what it is, with log-likelihoods in nats per sample.
+    """Score a model on the test images, by the metrics for its kind; log-likelihoods are in nats per sample.
 
-    A VAE: -ELBO, -IWAE(K), KL and active latents. A multimodal model: joint and conditional coherence, or how well the
-    attributes go from picture to attributes and back. With known factors: MIG, SAP, DCI, FactorVAE and beta-VAE scores.
-    `--metrics bounds,quality` chooses; quality, which takes minutes, is FID, precision, recall, density and coverage.
+    VAEs: -ELBO, -IWAE(K), KL and active latents. Multimodal models: joint and conditional coherence, or the accuracy
+    from pictures to attributes and back. Data with known factors: MIG, SAP, DCI, FactorVAE and beta-VAE scores. Choose
+    others with --metrics; quality, which takes minutes, is FID, precision, recall, density and coverage.
 
-    Prints the numbers and leaves them in the run's score.json.
+    Prints the scores and writes them to the run's score.json.
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         num_samples: K, importance samples.
         limit: Use only the first so many test images.
-        seed: Of the draws.
-        data: Other test images: folder:PATH or the name of an image set; none is the run's data.
-        metrics: Names with commas between them: bounds, losses, coherence, attributes, disentanglement, quality.
-        images: How many new pictures and test pictures the metric quality takes.
+        seed: Seed of the random samples.
+        data: Other test images: folder:PATH or the name of an image set; by default the run's data.
+        metrics: Names, separated by commas: bounds, losses, coherence, attributes, disentanglement, quality.
+        images: Number of generated and of test pictures for the metric quality.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -232,20 +232,20 @@ def compare(
     images: int = 1000,
     trust_code: bool = False,
 ) -> int:
-    """Score several runs in the same way, and print one table with a column for each.
+    """Score several runs in the same way, and print a table with a column for each.
 
     Examples:
         ecmvae vae compare runs/vae runs/beta-vae --out compare.json
 
     Args:
         runs: Folders left by `ecmvae vae train`, or addresses hf://owner/name.
-        out: JSON file to write, too.
+        out: Also write a JSON file.
         num_samples: K, importance samples.
         limit: Use only the first so many test images.
-        seed: Of the draws.
-        data: Test images for all of them: folder:PATH or the name of an image set; none is each run's own data.
-        metrics: As of score.
-        images: As of score.
+        seed: Seed of the random samples.
+        data: Test images for all runs: folder:PATH or the name of an image set; by default each run's own data.
+        metrics: As for score.
+        images: As for score.
         trust_code: Import the priors that the runs' configurations name by import path.
     """
     for run in runs:

@@ -36,11 +36,11 @@ def reconstruct(
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
-        pictures: Picture files; none takes the first of the data.
+        pictures: Picture files; by default the first pictures of the data.
         out: Picture to write.
-        data: folder:PATH or the name of an image set; none is the run's data.
+        data: folder:PATH or the name of an image set; by default the run's data.
         split: train, valid, test, or all of a folder.
-        count: How many pictures of the data.
+        count: Number of pictures of the data.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -72,9 +72,9 @@ def encode(
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
-        pictures: Picture files; none takes the data.
+        pictures: Picture files; by default the data.
         out: File to write, .npz or .csv.
-        data: folder:PATH or the name of an image set; none is the run's data.
+        data: folder:PATH or the name of an image set; by default the run's data.
         split: train, valid, test, or all of a folder.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
@@ -100,7 +100,7 @@ def morph_pictures(
     device: str = "auto",
     trust_code: bool = False,
 ) -> int:
-    """Write the way from one picture to another through the latent space as one PNG.
+    """Write the interpolation between two pictures in the latent space as one PNG.
 
     Examples:
         ecmvae vae morph runs/mine a.jpg b.jpg
@@ -109,10 +109,10 @@ def morph_pictures(
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
         start: Picture file, or name or number of a test picture of the data.
-        end: Likewise.
+        end: The same.
         out: Picture to write.
-        steps: How many pictures between and at the ends.
-        data: folder:PATH or the name of an image set; none is the run's data.
+        steps: Number of pictures, both ends included.
+        data: folder:PATH or the name of an image set; by default the run's data.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -151,14 +151,14 @@ def edit(
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
-        pictures: Picture files to edit; none takes the first test pictures of the data.
+        pictures: Picture files to edit; by default the first test pictures of the data.
         attribute: Name from the attribute table; Column=value for a categorical column.
-        across: A second attribute: one picture in a grid, the first attribute down and the second across.
+        across: A second attribute: a grid of one picture, with the first attribute downwards and the second across.
         out: Picture to write.
-        count: How many pictures of the data.
-        steps: Strengths.
-        span: The strengths go from -span to span, in differences between the mean codes.
-        data: folder:PATH with the attributes, or the name of an image set; none is the run's data.
+        count: Number of pictures of the data.
+        steps: Number of strengths.
+        span: The strengths go from -span to span; 1 is the difference between the mean codes.
+        data: folder:PATH with the attributes, or the name of an image set; by default the run's data.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """
@@ -194,26 +194,26 @@ def outliers(
     device: str = "auto",
     trust_code: bool = False,
 ) -> int:
-    """Score how unusual each picture is to a model, and show the most unusual ones with a map of where.
+    """Score how unusual each picture is for a model, and show the most unusual ones with a map of the cost.
 
-    The score is -log p(x) in nats (-IWAE(K) of a VAE, -log p(x|code) of an autoencoder) above what a perfect
-    reconstruction would cost, which depends on the grey values alone; `--by likelihood` does not take that off. The map
-    shows the nats that each pixel loses against a perfect reconstruction.
+    The score is -log p(x) in nats (-IWAE(K) for a VAE, -log p(x|code) for an autoencoder) minus the cost of a perfect
+    reconstruction, which depends on the grey values alone; --by likelihood does not subtract it. The map shows the nats
+    that each pixel costs more than in a perfect reconstruction.
 
     Examples:
         ecmvae vae outliers runs/mine --data folder:new_pictures --split all
 
     Args:
         run: Folder left by `ecmvae vae train`, or hf://owner/name on the hub.
-        pictures: Picture files; none takes the data.
+        pictures: Picture files; by default the data.
         out: Picture to write.
         table: csv to write: name, score, -log p(x), and the share of training pictures with a lower score.
-        data: folder:PATH or the name of an image set; none is the run's data.
+        data: folder:PATH or the name of an image set; by default the run's data.
         split: train, valid, test, or all of a folder.
-        by: excess or likelihood.
-        count: How many pictures are shown.
+        by: excess (over a perfect reconstruction) or likelihood.
+        count: Number of pictures to show.
         num_samples: K, importance samples.
-        seed: Of the draws.
+        seed: Seed of the random samples.
         device: auto, cpu, cuda or mps.
         trust_code: Import the prior that the run's configuration names by import path.
     """

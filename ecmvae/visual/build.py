@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -44,6 +44,31 @@ def channels_of(backbone: nn.Module) -> tuple[int, ...]:
             f"{name} is not a visual backbone: it lacks .channels, the channels of its four maps"
         )
     return tuple(channels)
+
+
+def check_maps(backbone: nn.Module, maps: Sequence[Tensor], size: tuple[int, int]) -> None:
+    """Compare a backbone's maps with the channels that it declares, and with the strides that every backbone has.
+
+    Args:
+        backbone: The network that made them; one without ``channels`` is not checked.
+        maps: (N, C_i, H_i, W_i), finest first.
+        size: (H, W) of the frames.
+
+    Raises:
+        UserError: If there are others than four maps (N, C_i, H/s, W/s), naming the backbone and both shapes.
+    """
+    if getattr(backbone, "channels", None) is None:
+        return
+    height, width = size
+    wanted = [
+        (channels, height // stride, width // stride)
+        for channels, stride in zip(channels_of(backbone), STRIDES, strict=True)
+    ]
+    if (found := [tuple(each.shape[1:]) for each in maps]) != wanted:
+        raise UserError(
+            f"{type(backbone).__name__} declares maps of {wanted} for frames of {height} x {width} pixels "
+            f"(.channels, strides {STRIDES}), but returns {found}"
+        )
 
 
 def build_backbone(

@@ -162,7 +162,9 @@ def test_command(root, whole, tmp_path, capsys):
     clip = read_clips(root, "ms3", "test")[0]
     clip.frame(1).unlink()
     assert check_data(str(root), "ms3") == 2
-    assert f"error: {clip.frame(1)}: missing" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"error: {clip.frame(1)}: missing" in told
+    assert told.splitlines()[-1] == "  1 error, 1 warning"
     with pytest.raises(UserError, match="there is no such folder"):
         check_data(str(tmp_path / "nowhere"))
 

@@ -95,6 +95,42 @@ def test_an_audio_encoder_need_not_be_a_subclass() -> None:
         assert torch.equal(model.encode_audio(features), features)
 
 
+class WideEncoder(Encoder768):
+    """Declares other embeddings than it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dim = 128
+
+
+class OtherMaps(nn.Module):
+    """Declares other channels than its maps have."""
+
+    channels = (8, 16, 24, 32)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        n, size = len(frames), frames.shape[-1]
+        return tuple(
+            torch.zeros(n, width, size // s, size // s)
+            for width, s in zip((8, 16, 24, 40), (4, 8, 16, 32), strict=True)
+        )
+
+
+@pytest.mark.parametrize("network", [ECMVAE, TPAVIBaseline])
+def test_a_wrong_width_is_told_from_the_first_output(network: type) -> None:
+    model = network(_backbone(), WideEncoder(), image_size=32, channels=8)
+    with pytest.raises(
+        UserError,
+        match=r"^WideEncoder declares embeddings of width 128 \(\.dim\), but returns \(n, 768\)",
+    ):
+        model.encode_audio(torch.rand(1, 2, 20))
+    model = network(OtherMaps(), Encoder768(), image_size=32, channels=8)
+    with pytest.raises(
+        UserError, match=r"^OtherMaps declares maps of .*\(32, 1, 1\)\].*\(40, 1, 1\)\]"
+    ):
+        model(torch.randn(1, 2, 3, 32, 32), torch.randn(1, 2, 768))
+
+
 def test_matching_of_unequal_widths_names_the_remedy() -> None:
     config = _config()
     model = ECMVAE(_backbone(), Encoder768(), image_size=32, channels=8)

@@ -81,7 +81,7 @@ def test_losses_that_survive_now_are_mended(
     assert [(loss["repeat"][-1], loss["why"]) for loss in after["mended"]] == [("0", "it broke")]
     assert [loss["repeat"][-1] for loss in after["losses"]] == list("346")
     assert after["kinds"]["even"] == {"tried": 3, "lost": before["kinds"]["even"]["lost"] - 1}
-    assert "Lost in this run, survived since" in stress.page([{**after, "campaign": "media"}])
+    assert "Lost in this run, survives as of" in stress.page([{**after, "campaign": "media"}])
 
 
 def test_choices_depend_on_the_seed_and_the_number_only(tmp_path: Path) -> None:

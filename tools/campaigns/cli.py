@@ -1,11 +1,11 @@
-"""Hostile command lines: every command, every option, values that do not belong.
+"""Hostile command lines: every command and every option, with values that do not belong there.
 
-The commands, their options and the types of these are read from the functions behind the command line, so a new option
-is attacked from the day it is there. Values are numbers of the wrong kind or size, NaN, names of 300 letters, paths
-below a file and in /proc, pipes and endless devices, terminal escapes, broken YAML, and lists with null characters. A
-command must end within 30 seconds of processor time with exit code 0 or 2, without a traceback, and no escape sequence
-may reach the terminal. Each runs in a child of a process that has read the command line's own modules only; one that
-asks for PyTorch or another heavy library is started again in a child of a process that has them.
+The commands, their options and types are read from the functions behind the command line, so new options are included
+automatically. Values are numbers of the wrong type or size, NaN, names of 300 letters, paths below a file and in /proc,
+pipes and endless devices, terminal escapes, broken YAML, and lists with null characters. A command must end within 30
+seconds of CPU time with exit code 0 or 2, without a traceback, and no escape sequence may reach the terminal. Each runs
+in a child of a process that has imported the command line's own modules only; a command that needs PyTorch or another
+heavy library is started again in a child of a process that has imported them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Hostile files in the places where ecmvae reads files of strangers: none may run code, hang or eat the memory.
+"""Hostile files wherever ecmvae reads files of strangers: none may run code, hang or use up the memory.
 
 Weights, model folders and their cards, checkpoints to resume from, settings, tables, metadata, ONNX models, pickled
-log-mel patches, packed data, lists and manifests are damaged byte by byte, replaced by unrelated text, or
-changed with care: a value of the wrong kind, a tensor of another shape, a header that lies, a pickle that would create
-a file. Each is then used by the command that a person would use it with, in a child of a process that has PyTorch
-loaded: its memory counts that.
+log-mel patches, packed data, lists and manifests are damaged byte by byte, replaced by unrelated text, or changed on
+purpose: a value of the wrong type, a tensor of another shape, a false header, a pickle that would create a file. Each
+is then read by the command that users would read it with, in a child of a process that has PyTorch loaded; the memory
+figures include PyTorch.
 """
 
 from __future__ import annotations

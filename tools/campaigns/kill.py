@@ -1,12 +1,12 @@
-"""Training, prediction and VAE training, killed and taken up again.
+"""Training, prediction and VAE training, killed and resumed.
 
 A tiny training run is killed at random moments, in the middle of a checkpoint and before a file operation, stopped with
-one signal or two, resumed by two processes at once, and given a disk that is too small; `predict` and `vae train` are
-killed likewise. It survives if what is in the folder afterwards is whole, the resumed run ends with the same weights,
-optimiser, scores and best model as one that was never disturbed, to the bit, and the next start leaves no temporary
-file. Where no checkpoint was written yet, `--resume` must say so, and a new run must end likewise. The second of two
-processes must be refused in one line. The full disk is a tmpfs of 1 to 99 MB where root may mount one, else a limit on
-the size of files. The picture of the curves is not drawn: it takes longer than the training.
+one signal or two, resumed by two processes at once, and run on a disk that is too small; `predict` and `vae train` are
+killed likewise. It survives if all files in its folder are complete afterwards, the resumed run ends with the same
+weights, optimiser state, scores and best model as an undisturbed one, to the bit, and the next start removes all
+temporary files. If no checkpoint was written yet, `--resume` must say so, and a new run must give the same result. The
+second of two processes must be refused in one line. The full disk is a tmpfs of 1 to 99 MB if root can mount one,
+otherwise a limit on the size of files. The curves are not plotted: that takes longer than the training.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Clip after clip through one `VideoPredictor`: does the process grow?
 
-Sound clips of many containers and damaged ones take turns in one process, as in a service that runs for months. Open
-files and threads must be as many after each clip as after the tenth; resident memory (the median over twenty clips in a
-row) is given after 50 and after 500.
+Intact clips of many containers and damaged ones alternate in one process, as in a service that runs for months. After
+each clip there must be as many open files and threads as after the tenth; resident memory (the median over twenty clips
+in a row) is given after 50 and after 500.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Leak(Campaign):
         """Predict one clip and count what the process holds."""
         rng = self.rng(index)
         name = rng.choice(list(self._clips))
-        path, kind = self.work / name, "sound clip"
+        path, kind = self.work / name, "intact clip"
         if rng.random() < 0.3:
             kind, change = "damaged clip", rng.choice(list(MUTATIONS))
             path = self.work / f"damaged{path.suffix}"

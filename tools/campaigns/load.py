@@ -1,9 +1,9 @@
-"""Eight visitors at once on a really running `ecmvae app`.
+"""Eight visitors at once on a running `ecmvae app`.
 
 Attack number i is one job: a visitor uploads one of sixteen videos, chooses style, threshold and smoothing, waits and
-downloads. Odd visitors use the page's API, even ones the queue as browsers do. A job is lost when it fails, or when its
-masks, its overlay or its summary are not those of this video under these choices, as `ecmvae predict`'s own
-predictor finds them. Eight jobs are always on their way: while one is examined, those of the next numbers run.
+downloads. Visitors with odd numbers use the page's API, the others its queue, as browsers do. A job is lost if it
+fails, or if its masks, its overlay or its summary differ from those of `ecmvae predict`'s own predictor for this video
+and these choices. Eight jobs are always in progress: while one is examined, the next ones run.
 """
 
 from __future__ import annotations

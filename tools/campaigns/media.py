@@ -1,11 +1,10 @@
-"""Damaged and odd media through `ecmvae predict`, file after file in one process.
+"""Damaged and unusual media through `ecmvae predict`, file after file in one process.
 
-Small files of nineteen kinds (MP4, WebM, Matroska, AVI, NUT, MOV, GIF, MPEG, FLV, sounds and pictures) get bits turned
-over, stretches cut, swapped or zeroed, and extreme numbers in their headers; others are well formed but have odd
-clocks, odd rates, odd sizes, no frames, or a thousand frames in a moment. Each must either be predicted or be refused
-in one line, within 30 seconds of processor time and with nothing half-written; every eighth comes together with a sound
-video, which must be predicted whatever happens to the other. Resident memory is the median of the process after twenty
-files in a row.
+Small files of nineteen kinds (MP4, WebM, Matroska, AVI, NUT, MOV, GIF, MPEG, FLV, audio and pictures) get flipped bits,
+blocks that are cut, swapped or zeroed, and extreme numbers in their headers; others are well formed but have unusual
+time bases, rates or sizes, no frames, or a thousand frames at one moment. Each must either be predicted or be refused
+in one line, within 30 seconds of CPU time and without half-written output. Every eighth comes together with an intact
+video, which must be predicted whatever happens to the other. Resident memory is the median over twenty files in a row.
 """
 
 from __future__ import annotations
@@ -86,9 +85,9 @@ class Media(Campaign):
             self._deaths += 1
         lost = answer.fault((0, 2)) or _written_wrongly(answer, out, targets)
         if not lost and together and not targets[folder / "good.webm"].is_file():
-            lost = "the sound file beside it was not predicted"
+            lost = "the intact file beside it was not predicted"
         if together:
-            kind, detail = f"{kind}, beside a sound file", f"{detail}, then good.webm"
+            kind, detail = f"{kind}, with an intact file", f"{detail}, then good.webm"
         return Trial(kind, lost, detail, answer.megabytes or None, answer.cpu_seconds)
 
     def _write(self, folder: Path, rng: random.Random) -> tuple[str, Path, str]:

@@ -1,11 +1,11 @@
-"""Requests that `ecmvae app` must refuse, to a really running page on this machine.
+"""Requests that `ecmvae app` must refuse, sent to a running page on this machine.
 
-Foreign names and pages (DNS rebinding), paths and addresses in every place that takes a file, web pages as uploads, too
-large, too many and malformed uploads, chunked bodies, web sockets, slow clients, password guesses, large and deep JSON,
-control characters, broken HTTP. It is lost when something gets through, a secret beside the page's folder is read, an
-address is fetched, more is stored than the limits say, a traceback or a control character stands in the log, or the
-page no longer answers. The 50 guesses are not waited for: those of 6 seconds are counted, and the rest is computed from
-the last wait, which only grows.
+Foreign host names and pages (DNS rebinding), paths and addresses wherever a file is expected, web pages as uploads,
+uploads that are too large, too many or malformed, chunked bodies, web sockets, slow clients, password guesses, large
+and deep JSON, control characters, broken HTTP. An attack succeeds if something is accepted, a secret next to the page's
+folder is read, an address is fetched, more is stored than the limits allow, a traceback or a control character appears
+in the log, or the page no longer answers. The 50 guesses are not waited for: those within 6 seconds are counted, and
+the rest is computed from the last delay, which only grows.
 """
 
 from __future__ import annotations
