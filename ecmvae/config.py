@@ -197,8 +197,8 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Recompute the activations of the visual backbone's blocks in the backward pass: less memory, slower steps."""
     cache_features: bool = False
-    """Compute a frozen backbone's maps once per clip and keep them in memory (float16), and the embeddings of a frozen
-    ast, clap or pe_a_frame once per sound."""
+    """Compute a frozen backbone's maps once per clip (with the regions frozen, these) and keep them in memory as
+    float16, and the embeddings of a frozen ast, clap or pe_a_frame once per sound."""
     patience: int = 0
     """Stop when validation mIoU has not risen for this many epochs; 0 = never."""
     check_val_every_n_epochs: int = 1

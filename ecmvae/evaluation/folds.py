@@ -21,11 +21,13 @@ from ecmvae.data.collage.clips import CollageClips
 from ecmvae.data.collage.folds import never_held_out
 from ecmvae.data.collage.photographs import PhotographPairs
 from ecmvae.data.collage.sources import CollageSources
+from ecmvae.data.collage.switches import SwitchedClips
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.errors import UserError, check_range
 from ecmvae.evaluation.evaluator import EvaluateSettings, clip_batches
 from ecmvae.evaluation.inference import device_of, eval_mode, latent_draws
 from ecmvae.evaluation.intervals import interval_table
+from ecmvae.evaluation.latency import LatencyScores, SwitchAnswer, latency_scores, switch_sounds
 from ecmvae.evaluation.photographs import PairAnswer, PhotographScores, pair_scores, show_pairs
 from ecmvae.evaluation.report_files import decimal, json_text, plain, write_texts
 from ecmvae.evaluation.robustness import EMPTY_ANSWER, RobustnessSettings, robustness
@@ -56,6 +58,8 @@ class FoldSettings:
         clips: Clips of each row that every model is scored on.
         photographs: Pairs of photographs that every model is shown; 0 = none.
         wrong_sounds: How many of the clips of known material are also given sounds of nothing in the picture; 0 = none.
+        switches: How many of the clips of known material are also shown standing still, with a sound that begins and
+            ends; 0 = none.
         kind: s4 (one object sounds), ms3 (a changing subset) or both.
         batch_size: Clips that a model sees at once.
         seed: Seed of the clips and of the latents.
@@ -69,6 +73,7 @@ class FoldSettings:
     clips: int = 200
     photographs: int = 0
     wrong_sounds: int = 50
+    switches: int = 20
     kind: Literal["s4", "ms3", "both"] = "s4"
     batch_size: int = 4
     seed: int = 0
@@ -79,6 +84,7 @@ class FoldSettings:
         check_range("clips", self.clips, 1, 1_000_000)
         check_range("photographs", self.photographs, 0, 1_000_000)
         check_range("wrong_sounds", self.wrong_sounds, 0, 1_000_000)
+        check_range("switches", self.switches, 0, 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,7 @@ class FoldsReport:
         photographs: Scores on pairs of photographs, pooled; None where none were shown.
         uncertainty: How far the probabilities can be trusted, pooled, by row.
         false_masks: Share of clips with a false mask, pooled, by the sound that is none of the picture's.
+        latency: How soon masks follow a sound that begins or ends, pooled; None where none were played.
     """
 
     about: Mapping[str, Any]
@@ -100,10 +107,11 @@ class FoldsReport:
     photographs: PhotographScores | None = None
     uncertainty: Mapping[str, UncertaintyScores] = field(default_factory=dict)
     false_masks: Mapping[str, Interval] = field(default_factory=dict)
+    latency: LatencyScores | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries."""
-        names = ("rows", "folds", "photographs", "uncertainty", "false_masks")
+        names = ("rows", "folds", "photographs", "uncertainty", "false_masks", "latency")
         return {"about": dict(self.about), **{name: plain(getattr(self, name)) for name in names}}
 
     def write(self, folder: str | Path) -> Path:
@@ -127,6 +135,13 @@ class FoldsReport:
         if (found := self.photographs) is not None:
             console.print(
                 f"{found.pairs} pairs of {found.photographs} photographs: right of two {found.right_of_two}"
+            )
+        if (heard := self.latency) is not None:
+            console.print(
+                f"{heard.clips} still clips whose sound begins and ends: marked {heard.marked}, "
+                f"seconds from the sound's beginning to the mask's {heard.on or '-'}, "
+                f"from its end to the mask's {heard.off or '-'}",
+                soft_wrap=True,
             )
         never = about["never_held_out"]
         console.print(
@@ -203,6 +218,7 @@ def evaluate_folds(
     folds: dict[str, dict[str, PictureScores]] = {}
     shown: list[PairAnswer] = []
     heard: list[tuple[str, str, bool]] = []
+    switched: list[SwitchAnswer] = []
     for name, model in models.items():
         folds[name] = {}
         for row, split in ROWS.items():
@@ -211,6 +227,10 @@ def evaluate_folds(
             folds[name][row] = own.compute()["by_picture"]
         if settings.wrong_sounds:
             heard += _false_masks(model, sources, settings)
+        if settings.switches:
+            known = replace(settings, clips=min(settings.clips, settings.switches), kind="s4")
+            clips = SwitchedClips(_clips(model, sources, ROWS["known"], known), settings.seed)
+            switched += switch_sounds(model, clips, settings.batch_size, settings.progress)
         if settings.photographs:
             shown += show_pairs(
                 model, _pairs(model, sources, settings), settings.batch_size, settings.progress
@@ -234,6 +254,7 @@ def evaluate_folds(
         folds=folds,
         photographs=pair_scores(shown) if shown else None,
         false_masks=_shares(heard),
+        latency=latency_scores(switched) if switched else None,
         uncertainty={row: values["uncertainty"] for row, values in found.items()},
     )
 

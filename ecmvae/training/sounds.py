@@ -26,6 +26,7 @@ from ecmvae.data.collage.augment import (
     decibels,
     recolour,
 )
+from ecmvae.data.collage.sound import loudest_second
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.synthetic import SHAPES, SyntheticAVS
 
@@ -42,9 +43,6 @@ _LEAD = SAMPLE_RATE // 4
 """Samples before a second, whose echoes reach into it."""
 
 _STRETCHES = 12
-
-_STEP = SAMPLE_RATE // 10
-"""Samples between two candidates for a recording's loudest second."""
 
 _AUDIBLE = 0.01
 """Root mean square above which a second of a recording (active level 0.1) counts as heard, not as its pause."""
@@ -132,7 +130,7 @@ class CollageSounds:
         """Held-out sounds of none of the classes, each on its own in its loudest second."""
         label = torch.zeros(1, len(self.classes))
         sounds = [self.sources.load_other(sound) for sound in self.sources.others(held_out=True)]
-        return [LabelledSound(_loudest_second(sound), label) for sound in sounds]
+        return [LabelledSound(torch.from_numpy(loudest_second(sound)), label) for sound in sounds]
 
     def singles(self, held_out: bool) -> list[LabelledSound]:
         """Every recording on its own, in its loudest second: repeated where it is shorter."""
@@ -140,7 +138,8 @@ class CollageSounds:
         for number, category in enumerate(self.classes):
             for sound in self.sources.sounds(category, held_out):
                 label = torch.eye(len(self.classes))[[number]]
-                found.append(LabelledSound(_loudest_second(self.sources.load_sound(sound)), label))
+                loudest = loudest_second(self.sources.load_sound(sound))
+                found.append(LabelledSound(torch.from_numpy(loudest), label))
         return found
 
 
@@ -168,15 +167,6 @@ def _noise(rng: np.random.Generator) -> Float32[np.ndarray, " s"]:
 def _stretch(number: int) -> Float32[np.ndarray, " s"]:
     """Half a minute of noise; its colour is random."""
     return coloured_noise(np.random.default_rng([number, 0x4E]), 30 * SAMPLE_RATE)
-
-
-def _loudest_second(recording: Float32[np.ndarray, " k"]) -> Float[Tensor, " s"]:
-    """The loudest second of a recording, which repeats if it is shorter."""
-    once = torch.from_numpy(recording.copy())
-    turns = once.repeat(-(-2 * SAMPLE_RATE // len(once)))
-    power = turns.square().unfold(0, SAMPLE_RATE, _STEP).mean(-1)
-    start = int(power.argmax()) * _STEP
-    return turns[start : start + SAMPLE_RATE]
 
 
 def _one_of(rng: np.random.Generator, ids: tuple[str, ...]) -> str:

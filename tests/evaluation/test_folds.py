@@ -28,7 +28,7 @@ from ecmvae.metrics.by_picture import ByPicture
 from ecmvae.models import Segmenter, build_model
 from ecmvae.models.checkpoint import save_model
 
-SETTINGS = FoldSettings(clips=2, photographs=4, wrong_sounds=2, progress=False)
+SETTINGS = FoldSettings(clips=2, photographs=4, wrong_sounds=2, switches=1, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,8 @@ def test_every_model_is_scored_on_its_own_fold(models: dict[str, Segmenter], cac
     known = {name: _clips(model, sources, "test_seen", SETTINGS) for name, model in models.items()}
     reports = [robustness(model, known[name], how) for name, model in models.items()]
     assert set(report.false_masks) >= {"silence", "noise_alone", "speech", "music"}
+    assert report.latency is not None
+    assert report.latency.clips == 2  # one of each model
     for sound in ("silence", "speech"):
         shares = [each.conditions[sound].false_masks for each in reports]
         assert report.false_masks[sound].value == pytest.approx(sum(shares) / 2)

@@ -13,6 +13,7 @@ from ecmvae.data.collage.sources import CollageSources
 _FADE = int(0.02 * SAMPLE_RATE)
 _PEAK = 0.98
 _QUIET_NOISE = 0.1 * 10 ** (-50 / 20)
+_STEP = SAMPLE_RATE // 10  # between two candidates for a recording's loudest second
 
 
 def mix_audio(
@@ -65,6 +66,14 @@ def mix_audio(
     peak = float(np.abs(mix).max())
     limited: np.ndarray = mix * np.float32(min(1.0, _PEAK / peak))
     return limited
+
+
+def loudest_second(recording: Float32[np.ndarray, " k"]) -> Float32[np.ndarray, " s"]:
+    """The loudest second of a recording at 16 kHz, which repeats if it is shorter."""
+    turns = np.tile(recording, -(-2 * SAMPLE_RATE // len(recording)))
+    power = np.square(np.lib.stride_tricks.sliding_window_view(turns, SAMPLE_RATE)[::_STEP])
+    start = int(power.mean(axis=-1).argmax()) * _STEP
+    return turns[start : start + SAMPLE_RATE]
 
 
 def _off_screen(
