@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -246,9 +247,17 @@ def _training(facts: CardFacts) -> str:
     hearing = _PRETRAINED.get(
         name, f"The audio encoder {name} was first taught to name the same recordings"
     )
+    train = facts.config.train
+    taken = ""
+    if train.frozen_parts and train.initial_checkpoint is not None:
+        earlier = Path(train.initial_checkpoint).name
+        parts = ", ".join(f"`{part}`" for part in train.frozen_parts)
+        taken = (
+            f"\nTaken from `{earlier}` as it was before, trained earlier, and not changed: {parts}."
+        )
     return f"""## Training
 
-`{facts.command}`, commit {facts.commit}, seed {facts.config.train.seed}; the whole configuration is in config.yaml.
+`{facts.command}`, commit {facts.commit}, seed {train.seed}; the whole configuration is in config.yaml.{taken}
 Best validation: {noted}. {backbone}.
 {hearing}. Its weights, the backbone's and the posterior branch's (training only) are all in model.safetensors."""
 

@@ -38,6 +38,7 @@ CONFIG = config_from_dict(
         "train": {
             "out": "/home/somebody/runs",
             "initial_checkpoint": "/home/somebody/first",
+            "frozen_parts": ["backbone"],
             "seed": 77,
         },
     }
@@ -132,6 +133,9 @@ def test_the_card_tells_what_the_reports_say(
         in card.text
     )
     assert "`ecmvae demo --seed 5`, commit 0123abc, seed 77" in card.text
+    assert "Taken from `first` as it was before, trained earlier, and not changed: `backbone`." in (
+        card.text
+    )
     held_out = [item for item in sources.items if item.pool == "held_out" or item.pool == "test"]
     used = [item for item in sources.items if item not in held_out]
     kinds = {
