@@ -98,7 +98,8 @@ everything works.
 ```python
 import ecmvae
 
-result = ecmvae.VideoPredictor("{name}").predict("video.mp4")  # masks of what sounds, at the video's own size
+# masks of what sounds, at the video's own size
+result = ecmvae.VideoPredictor("{name}").predict("video.mp4")
 result.save("video.overlay.mp4")
 ```
 
