@@ -18,7 +18,7 @@ def demo(
 ) -> None:
     """Make data, train, evaluate and predict: everything that ecmvae does, in a quarter of an hour on two cores.
 
-    Fetches real photos and recordings (synthetic shapes and voices if there is no network), composes AVS-Collage from
+    Downloads real photos and recordings (without a network it generates shapes and voices), composes AVS-Collage from
     them, trains an audio encoder and then ECMVAE, evaluates it with the true sound, silence and another clip's sound,
     and cuts the sounding object out of the video of a test clip. An older demo in the same folder is moved aside; any
     other folder that is not empty is refused.

@@ -34,7 +34,6 @@ def entries(report: Mapping[str, Any], model: str, command: str) -> Iterator[dic
         for name, value in report["uncertainty"].get(row, {}).items():
             if value is not None:
                 yield entry(f"{row}: {name}", value, *counts)
-    known = report["rows"]["known"]["pictures"]
     for sound, share in report["false_masks"].items():
         yield entry(
             f"false masks: {sound}", share, None, min(about["clips"], about["wrong_sounds"])
@@ -44,7 +43,7 @@ def entries(report: Mapping[str, Any], model: str, command: str) -> Iterator[dic
             "photographs: right_of_two", pairs["right_of_two"], pairs["photographs"], pairs["pairs"]
         )
     if (latency := report.get("latency")) is not None:
-        counts = min(known, latency["pictures"]), latency["clips"]
+        counts = latency["pictures"], latency["clips"]
         for name in ("marked", "on", "off"):
             if latency[name] is not None:
                 yield entry(f"latency: {name}", latency[name], *counts)
