@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 import signal
@@ -91,6 +92,21 @@ def choose_strategy(options: TrainConfig) -> Strategy | str:
         return "auto"
     # Parameters may go unused, such as those of heads whose loss has no weight.
     return DDPStrategy(find_unused_parameters=True, start_method=_START_METHODS[options.strategy])  # type: ignore[arg-type]
+
+
+def destroy_group_at_exit() -> None:
+    """Have the processes of this run part before Python ends, as PyTorch's documentation asks.
+
+    Lightning does so for NCCL only. A thread of Gloo that still holds tensors while Python ends aborts the process:
+    one that leaves early, as all but the first do, then takes the run with it. Meant for any number of calls.
+    """
+    atexit.unregister(_destroy_group)
+    atexit.register(_destroy_group)
+
+
+def _destroy_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

@@ -35,7 +35,12 @@ from ecmvae.training.callbacks import (
 from ecmvae.training.datamodule import ClipDataModule, seed_everything
 from ecmvae.training.differs import write_differences
 from ecmvae.training.finite import NotFiniteError
-from ecmvae.training.launch import choose_strategy, fit_to_launcher, telling_lost_processes
+from ecmvae.training.launch import (
+    choose_strategy,
+    destroy_group_at_exit,
+    fit_to_launcher,
+    telling_lost_processes,
+)
 from ecmvae.training.leaks import check_folds
 from ecmvae.training.loggers import make_loggers, refuse_missing_loggers
 from ecmvae.training.module import LOG_EVERY_STEPS, SegmentationModule
@@ -110,6 +115,8 @@ def train(
             torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled()
         )
         trainer = build_trainer(config)
+        if trainer.world_size > 1:
+            destroy_group_at_exit()
         if resume is not None and trainer.is_global_zero:
             held.enter_context(locked(Path(resume)))
             remove_run_leftovers(Path(resume))

@@ -1,5 +1,6 @@
 """What torchrun and SLURM say about a run's processes, and what a configuration may say beside them."""
 
+import atexit
 import os
 import signal
 import stat
@@ -8,10 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError, process_rank
-from ecmvae.training.launch import fit_to_launcher, requeue, stop_signals
+from ecmvae.training.launch import (
+    destroy_group_at_exit,
+    fit_to_launcher,
+    requeue,
+    stop_signals,
+)
 from ecmvae.training.monitor import read_history
 from ecmvae.training.run import _on_this_machine, train
 
@@ -166,3 +173,17 @@ def test_usr1_saves_requeues_and_the_next_start_goes_on(
     assert (run.name, len(steps)) == ("job-001", 6)
     assert read_history(run / "history.jsonl") == read_history(whole / "history.jsonl")
     assert train(tiny(train__name="job", train__epochs=1), resume="auto").name == "job-002"
+
+
+def test_processes_part_before_python_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread of Gloo left over when Python ends aborts the process (pytorch/pytorch#190489)."""
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    monkeypatch.setattr(atexit, "unregister", lambda _: at_exit.clear())
+    destroy_group_at_exit()
+    destroy_group_at_exit()
+    (part,) = at_exit
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    part()
+    assert not dist.is_initialized()
+    part()  # after the caller's own destroy_process_group

@@ -31,8 +31,13 @@ def two(tiny: Callable[..., Config]) -> Callable[..., Config]:
 def test_two_processes_train_and_score_as_one(two, monkeypatch) -> None:
     """Seven validation clips on two processes: one comes twice, and counts once."""
     monkeypatch.setattr("ecmvae.training.run.draw_curves", lambda history, picture: picture.touch())
+    parting: list[bool] = []
+    monkeypatch.setattr(
+        "ecmvae.training.run.destroy_group_at_exit", lambda: parting.append(dist.is_initialized())
+    )
     config = two(data__val_length=7, train__cache_features=False, train__log_images=1)
     run = train(config)
+    assert parting == [False]
     assert sorted(path.name for path in run.parent.iterdir()) == ["debug-001"]
     left = sorted(path.name.partition(".tfevents")[0] for path in run.iterdir())
     written = [
