@@ -46,8 +46,7 @@ class LossConfig:
     kl_warmup_epochs: float = 0.0
     """The KL weight rises linearly from 0 to `kl` over this many epochs."""
     free_bits: float = 0.0
-    """Nats of KL that are free for each latent dimension, in every latent whose divergence is kl: they prevent
-    posterior collapse."""
+    """Nats of KL that are free for each dimension of every latent whose divergence is kl; prevents collapse."""
     kl_balance: float | None = None
     """Share, 0 to 1, of that KL's gradient that goes to the prior; null is the plain KL. With 0.8 (Dreamer v2) the
     prior moves towards the posterior faster than the posterior towards the prior."""
@@ -71,6 +70,8 @@ class LossConfig:
     object masks (collage, synthetic)."""
     regions: float = 0.0
     """Cross-entropy of whether two cells belong to the same object, as above."""
+    correspondence: float = 0.0
+    """Sigmoid loss over pairs of an object and a sound, as above: one is silent under another clip's sound."""
     match: float = 0.0
     """InfoNCE between sounding objects and their sound, inside the gate, at every scale; not in the paper. A
     gate learns several times faster with it."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +35,7 @@ from ecmvae.vae.conditional import training_kl
 from ecmvae.vae.latents import DIVERGENCES, DivergenceName
 
 Formula = Callable[..., Tensor]
+_MOST_OBJECTS = 8  # of a frame, in `Correspondence`
 
 FORMULAS: dict[str, dict[str, Formula]] = {
     "principled": {
@@ -229,6 +230,50 @@ class SameRegion(LossTerm):
         ) / 2
 
 
+class Correspondence(LossTerm):
+    """Whether an object sounds, for each pair of an object and a sound of the batch: a sigmoid loss, not in the paper.
+
+    Under its own sound an object sounds where it is marked. Under the sounds of other clips it is silent, which a few
+    clips that share a class contradict. Without this term a code of c is held down only when something of that code is
+    silent in the same frame, and many codes stay high that do not sound. Audio-visual correspondence: Arandjelovic and
+    Zisserman, arXiv 1705.08168; a sigmoid for each pair: Zhai et al., arXiv 2303.15343.
+    """
+
+    name = "correspondence"
+    needs = ("regions",)
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the pairs of one frame plus that over pairs of two clips, in nats; 0 without objects."""
+        branch, objects = inputs.output.prior_branch, inputs.objects
+        assert branch.regions is not None
+        assert branch.sounding is not None
+        assert objects is not None
+        names = branch.regions.names.float()
+        shown = _at_cells(objects.unsqueeze(1), names)
+        indices = torch.arange(1, _MOST_OBJECTS + 1, device=objects.device)
+        cells = (shown == indices[:, None, None]).to(names.dtype)
+        area = cells.sum((2, 3))
+        named = torch.einsum("nkhw,nohw->nok", names.exp(), cells) / area.clamp_min(1)[..., None]
+        marked = (cells * _at_cells(inputs.masks, names)).sum((2, 3)) / area.clamp_min(1)
+        # (sound's frame, object's frame, object)
+        sounds = torch.einsum("ml,nol->mno", branch.sounding.float().exp(), named[..., :-1])
+        sounds = sounds.clamp(1e-6, 1 - 1e-6)
+        real = inputs.valid if inputs.valid is not None else torch.ones_like(inputs.supervised)
+        visible = (area > 0) & real[:, None]
+        own = torch.diagonal(sounds).T
+        at_once = F.binary_cross_entropy(own, (marked > 0.5).to(own.dtype), reduction="none")
+        elsewhere = inputs.clips[:, None] != inputs.clips
+        apart = (elsewhere & real[:, None])[..., None] & visible
+        return _mean_where(visible & inputs.supervised[:, None], at_once) + _mean_where(
+            apart, -torch.log1p(-sounds)
+        )
+
+
+def _at_cells(maps: Shaped[Tensor, "n 1 hh ww"], cells: Float[Tensor, "n k h w"]) -> Tensor:
+    """The values at the centres of the cells, (N, 1, h, w)."""
+    return F.interpolate(maps.float(), size=cells.shape[2:], mode="nearest-exact")
+
+
 def _mean_where(chosen: Bool[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """Mean of the chosen values, 0 where there is none; unlike with an index, no number of values is waited for."""
     return values.masked_fill(~chosen, 0).sum() / chosen.sum().clamp_min(1)
@@ -355,6 +400,7 @@ LOSS_TERMS: Registry[type[LossTerm]] = Registry(
         "match": SoundMatch,
         "outlines": Outlines,
         "regions": SameRegion,
+        "correspondence": Correspondence,
         "posterior_structure": PosteriorStructure,
         "posterior_cross_entropy": PosteriorCrossEntropy,
         "kl": LatentDivergence,

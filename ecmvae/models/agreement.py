@@ -322,6 +322,7 @@ class AgreementBranch(nn.Module):
             answer.matches,
             latents,
             regions,
+            answer.sounding,
         )
 
 

@@ -63,6 +63,7 @@ class BranchOutput:
         matches: How the gates of the four scales compared pixels and sounds; empty without gates.
         latents: Distributions of the latents of the N frames; None without latents.
         regions: What the frames show; None of a model that decides by pixels.
+        sounding: (N, L), log-probabilities that each code of c sounds, likewise.
     """
 
     logits: Tensor
@@ -72,6 +73,7 @@ class BranchOutput:
     matches: tuple[Match, ...] = ()
     latents: LatentSet | None = None
     regions: Regions | None = None
+    sounding: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

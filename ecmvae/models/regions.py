@@ -41,12 +41,14 @@ class Answer(NamedTuple):
         fused: Four fused maps, finest first; empty without fusion.
         audio: The audio that each fusion block used.
         matches: See `ecmvae.models.fusion.Match`.
+        sounding: (N, L), log-probabilities that each code of c sounds; None without regions.
     """
 
     logits: Tensor
     fused: tuple[Tensor, ...] = ()
     audio: tuple[Tensor, ...] = ()
     matches: tuple[Match, ...] = ()
+    sounding: Tensor | None = None
 
 
 class RegionAnswer(nn.Module):
@@ -169,7 +171,8 @@ class RegionAnswer(nn.Module):
         fine = F.interpolate(
             chosen, size=seen.outlines.shape[2:], mode="bilinear", align_corners=False
         )
-        return Answer(_to_logit(F.logsigmoid(fine) + F.logsigmoid(seen.outlines)))
+        logits = _to_logit(F.logsigmoid(fine) + F.logsigmoid(seen.outlines))
+        return Answer(logits, sounding=sounding)
 
 
 def _to_logit(log_probability: Tensor) -> Tensor:

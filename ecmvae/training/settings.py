@@ -10,7 +10,13 @@ from ecmvae.config_reader import by_dotted_name
 _KL = ("loss.kl_warmup_epochs", "loss.free_bits", "loss.kl_balance")
 _ELBO = ("loss.kl", *_KL, "loss.posterior_*")
 _PARTS = ("model.latent.*", "model.fusion.*", "model.neck", "loss.match")
-_REGIONS = ("loss.outlines", "loss.regions", "model.fusion.classifier", "model.fusion.table")
+_REGIONS = (
+    "loss.outlines",
+    "loss.regions",
+    "loss.correspondence",
+    "model.fusion.classifier",
+    "model.fusion.table",
+)
 _READERS = ("s4", "ms3", "avss", "synthetic")
 FOUNDATION = ("dinov2", "dinov3_vit", "dinov3_convnext", "sam2_hiera", "ast", "clap", "pe_a_frame")
 """Encoders whose weights are pretrained unless the configuration says otherwise."""
