@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import cut, read_json, short
 from ecmvae.hub.catalogue import CONFIG, weights_folder
+
+Wrapper = TypeVar("Wrapper", bound="TransformersNetwork")
 
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -125,6 +127,59 @@ def load_network(
             f"{chosen} does not fit {network.__name__}: tensors are {' and '.join(faults)}"
         )
     return Loaded(module.eval(), found, folder)
+
+
+class TransformersNetwork:
+    """What wraps a network of transformers: its weights' names, and how it is built from them; for modules.
+
+    Attributes:
+        network: The module.
+        architecture: See `Loaded.architecture`.
+        folder: Where its weights are from; None for random ones.
+    """
+
+    model: ClassVar[str]
+    """Name of the network's class in transformers."""
+    kinds: ClassVar[tuple[str, ...]]
+    """What config.json calls it."""
+    default: ClassVar[str]
+    """Name in the catalogue of the weights that are taken where none are named."""
+
+    network: Any
+    architecture: dict[str, Any]
+    folder: Path | None
+
+    @classmethod
+    def from_weights(
+        cls: type[Wrapper],
+        weights: str | None = None,
+        *,
+        pretrained: bool = True,
+        architecture: Mapping[str, Any] | None = None,
+    ) -> Wrapper:
+        """Read the network and wrap it; arguments and errors as of `load_network`."""
+        return cls(cls.load(weights, pretrained, architecture))  # type: ignore[call-arg]  # of the module
+
+    @classmethod
+    def load(
+        cls, weights: str | None, pretrained: bool, architecture: Mapping[str, Any] | None
+    ) -> Loaded:
+        """The network alone; arguments and errors as of `load_network`."""
+        import transformers
+
+        return load_network(
+            getattr(transformers, cls.model),
+            kinds=cls.kinds,
+            default=cls.default,
+            weights=weights,
+            pretrained=pretrained,
+            architecture=architecture,
+        )
+
+    def keep(self, loaded: Loaded) -> None:
+        """Set `network`, `architecture` and `folder`, once the module is initialised."""
+        self.network, self.architecture = loaded.network, loaded.architecture
+        self.folder = loaded.folder
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecmvae.audio.encoder import AudioEncoder
-from ecmvae.foundation.loading import Loaded, load_network, number
+from ecmvae.foundation.loading import Loaded, TransformersNetwork, number
 from ecmvae.foundation.spectrograms import kaldi_filter_bank
 
 _SECONDS = 2.0
@@ -62,46 +61,22 @@ class ASTFrontEnd:
         return (F.pad(bank, (0, 0, 0, self.rows - bank.shape[1])) - self.mean) / (2 * self.std)
 
 
-class AST(AudioEncoder):
+class AST(TransformersNetwork, AudioEncoder):
     """AST with its classifier: an embedding for training, scores of its names for tagging.
 
     Args:
         loaded: An ``ASTForAudioClassification``.
     """
 
+    model, kinds, default = "ASTForAudioClassification", ("audio-spectrogram-transformer",), "ast"
+
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = (
-            loaded.network,
-            loaded.architecture,
-            loaded.folder,
-        )
+        self.keep(loaded)
         self.front_end = ASTFrontEnd.of(loaded)
         self.dim = int(self.network.config.hidden_size)
         labels: Mapping[int, str] = self.network.config.id2label
         self.names = tuple(str(labels[number]) for number in sorted(labels))
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: str | None = None,
-        *,
-        pretrained: bool = True,
-        architecture: Mapping[str, Any] | None = None,
-    ) -> AST:
-        """See `ecmvae.foundation.loading.load_network`."""
-        from transformers import ASTForAudioClassification
-
-        return cls(
-            load_network(
-                ASTForAudioClassification,
-                kinds=("audio-spectrogram-transformer",),
-                default="ast",
-                weights=weights,
-                pretrained=pretrained,
-                architecture=architecture,
-            )
-        )
 
     def forward(self, features: Float[Tensor, "n w m"]) -> Float[Tensor, "n a"]:
         """The mean of its two class tokens."""

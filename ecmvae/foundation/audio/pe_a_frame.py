@@ -14,7 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ecmvae.audio.encoder import AudioEncoder
-from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer, number
+from ecmvae.foundation.loading import (
+    Loaded,
+    TransformersNetwork,
+    load_tokenizer,
+    number,
+)
 
 _SECOND, _MOMENT = 1.0, 0.25
 """Seconds around a frame whose embeddings are averaged, for training and for tagging."""
@@ -50,7 +55,7 @@ class PEAFrameFrontEnd:
         return waveforms[:, None].float()
 
 
-class PEAFrame(AudioEncoder):
+class PEAFrame(TransformersNetwork, AudioEncoder):
     """The audio branch of PE-A-Frame and, to listen for texts, its text branch.
 
     Args:
@@ -58,16 +63,14 @@ class PEAFrame(AudioEncoder):
         texts: Keep the text branch, which `activities` needs.
     """
 
+    model, kinds, default = "PeAudioFrameLevelModel", ("pe_audio",), "pe-a-frame"
+
     front_end: PEAFrameFrontEnd
     names = ()  # none of its own
 
     def __init__(self, loaded: Loaded, *, texts: bool = False) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = (
-            loaded.network,
-            loaded.architecture,
-            loaded.folder,
-        )
+        self.keep(loaded)
         if not texts:
             self.network.text_model = self.network.text_audio_head = None
         self.front_end = PEAFrameFrontEnd.of(loaded.preprocessor)
@@ -84,15 +87,7 @@ class PEAFrame(AudioEncoder):
         texts: bool = False,
     ) -> PEAFrame:
         """See `ecmvae.foundation.loading.load_network`; `texts`: with the text branch, which `activities` needs."""
-        from transformers import PeAudioFrameLevelModel
-
-        given = {
-            "kinds": ("pe_audio",),
-            "weights": weights,
-            "pretrained": pretrained,
-            "architecture": architecture,
-        }
-        return cls(load_network(PeAudioFrameLevelModel, default="pe-a-frame", **given), texts=texts)  # type: ignore[arg-type]
+        return cls(cls.load(weights, pretrained, architecture), texts=texts)
 
     def forward(self, features: Float[Tensor, "n 1 s"]) -> Float[Tensor, "n a"]:
         """The mean embedding of the second around the frame."""

@@ -7,58 +7,25 @@ and computed in batches. `ecmvae.prediction.tracking` follows the objects.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecmvae.foundation.loading import Loaded, load_network
+from ecmvae.foundation.loading import Loaded, TransformersNetwork
 from ecmvae.foundation.visual.plain_vit import normalisation_in
 
 
-class BoxPrompted(nn.Module):
+class BoxPrompted(TransformersNetwork, nn.Module):
     """From boxes to masks.
 
     Args:
-        loaded: A network of transformers with SAM 2's interface.
+        loaded: A network of transformers with SAM 2's interface; weights of the video model hold those of this one.
     """
-
-    model: ClassVar[str]
-    """Name of its class in transformers."""
-    kinds: ClassVar[tuple[str, ...]]
-    """What config.json calls it; the weights of the video model hold those of the picture model."""
-    default: ClassVar[str]
-    """Name in the catalogue of the weights that are taken where none are named."""
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: str | None = None,
-        *,
-        pretrained: bool = True,
-        architecture: Mapping[str, Any] | None = None,
-    ) -> BoxPrompted:
-        """See `ecmvae.foundation.loading.load_network`."""
-        import transformers
-
-        given = {
-            "kinds": cls.kinds,
-            "weights": weights,
-            "pretrained": pretrained,
-            "architecture": architecture,
-        }
-        return cls(load_network(getattr(transformers, cls.model), default=cls.default, **given))  # type: ignore[arg-type]
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = (
-            loaded.network,
-            loaded.architecture,
-            loaded.folder,
-        )
+        self.keep(loaded)
         self.normalisation = normalisation_in(loaded.preprocessor)
         self.image_size = int(self.network.prompt_encoder.input_image_size)
         self.map_size = int(self.network.backbone_feature_sizes[0][0])

@@ -17,50 +17,29 @@ from torch import Tensor, nn
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import short
 from ecmvae.foundation.kept import identity
-from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer
+from ecmvae.foundation.loading import Loaded, TransformersNetwork, load_tokenizer
 from ecmvae.foundation.visual.plain_vit import normalisation_in
 
 _SIDE = 352
 """Pixels of the square that the released weights were trained with."""
 
 
-class CLIPSeg(nn.Module):
+class CLIPSeg(TransformersNetwork, nn.Module):
     """A text-prompted segmenter.
 
     Args:
         loaded: A ``CLIPSegForImageSegmentation``.
     """
 
+    model, kinds, default = "CLIPSegForImageSegmentation", ("clipseg",), "clipseg"
+
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = (
-            loaded.network,
-            loaded.architecture,
-            loaded.folder,
-        )
+        self.keep(loaded)
         self.normalisation = normalisation_in(loaded.preprocessor)
         self.patch = int(self.network.config.vision_config.patch_size)
         self.image_size = _side(loaded.preprocessor, self.patch)
         self._texts: dict[tuple[str, ...], Tensor] = {}
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: str | None = None,
-        *,
-        pretrained: bool = True,
-        architecture: Mapping[str, Any] | None = None,
-    ) -> CLIPSeg:
-        """See `ecmvae.foundation.loading.load_network`."""
-        from transformers import CLIPSegForImageSegmentation
-
-        given = {
-            "kinds": ("clipseg",),
-            "weights": weights,
-            "pretrained": pretrained,
-            "architecture": architecture,
-        }
-        return cls(load_network(CLIPSegForImageSegmentation, default="clipseg", **given))  # type: ignore[arg-type]
 
     @property
     def identity(self) -> str:

@@ -6,7 +6,7 @@ Picture and texts meet in its encoder, so that other texts are another pass of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,44 +15,31 @@ from torch import Tensor, nn
 
 from ecmvae.errors import UserError
 from ecmvae.foreign_text import short
-from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer
+from ecmvae.foundation.loading import Loaded, TransformersNetwork, load_tokenizer
 from ecmvae.foundation.visual.plain_vit import normalisation_in
 
 
-class GroundingDINO(nn.Module):
+class GroundingDINO(TransformersNetwork, nn.Module):
     """An open-vocabulary detector.
 
     Args:
         loaded: A ``GroundingDinoForObjectDetection``.
     """
 
+    model, kinds, default = (
+        "GroundingDinoForObjectDetection",
+        ("grounding-dino",),
+        "grounding-dino-tiny",
+    )
+
     threshold = 0.35
     """Score of a box above which it is kept, as in the authors' examples."""
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = (
-            loaded.network,
-            loaded.architecture,
-            loaded.folder,
-        )
+        self.keep(loaded)
         self.normalisation = normalisation_in(loaded.preprocessor)
         self._tokenizer: Any = None
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: str | None = None,
-        *,
-        pretrained: bool = True,
-        architecture: Mapping[str, Any] | None = None,
-    ) -> GroundingDINO:
-        """See `ecmvae.foundation.loading.load_network`."""
-        from transformers import GroundingDinoForObjectDetection as Network
-
-        given = {"weights": weights, "pretrained": pretrained, "architecture": architecture}
-        kinds, default = ("grounding-dino",), "grounding-dino-tiny"
-        return cls(load_network(Network, kinds=kinds, default=default, **given))  # type: ignore[arg-type]
 
     @torch.no_grad()
     def detect(

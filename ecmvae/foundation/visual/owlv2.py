@@ -5,7 +5,7 @@ Minderer, Gritsenko and Houlsby, "Scaling Open-Vocabulary Object Detection", arX
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,49 +13,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecmvae.foundation.loading import Loaded, load_network, load_tokenizer
+from ecmvae.foundation.loading import Loaded, TransformersNetwork, load_tokenizer
 from ecmvae.foundation.visual.plain_vit import normalisation_in
 
 
-class OWLv2(nn.Module):
+class OWLv2(TransformersNetwork, nn.Module):
     """An open-vocabulary detector.
 
     Args:
         loaded: An ``Owlv2ForObjectDetection``.
     """
 
+    model, kinds, default = "Owlv2ForObjectDetection", ("owlv2",), "owlv2-base"
+
     threshold = 0.1
     """Score of a box above which it is kept, as in transformers' examples."""
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__()
-        self.network, self.architecture, self.folder = (
-            loaded.network,
-            loaded.architecture,
-            loaded.folder,
-        )
+        self.keep(loaded)
         self.normalisation = normalisation_in(loaded.preprocessor)
         self.image_size = int(self.network.config.vision_config.image_size)
         self._tokenizer: Any = None
-
-    @classmethod
-    def from_weights(
-        cls,
-        weights: str | None = None,
-        *,
-        pretrained: bool = True,
-        architecture: Mapping[str, Any] | None = None,
-    ) -> OWLv2:
-        """See `ecmvae.foundation.loading.load_network`."""
-        from transformers import Owlv2ForObjectDetection as Network
-
-        given = {
-            "kinds": ("owlv2",),
-            "weights": weights,
-            "pretrained": pretrained,
-            "architecture": architecture,
-        }
-        return cls(load_network(Network, default="owlv2-base", **given))  # type: ignore[arg-type]
 
     @torch.no_grad()
     def detect(
