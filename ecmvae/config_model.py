@@ -83,6 +83,9 @@ class FusionConfig:
     table: str | None = None
     """regions, with classifier: the code of c for each of the classifier's classes. "collage" (ImageNet to the
     classes of AVS-Collage), or the path of a YAML file: {code: [class numbers or ranges]}; None = they are learned."""
+    second_look: bool = False
+    """regions: name them after a second pass of the backbone, over the outlined objects without the background: better
+    names of new pictures for twice the backbone's work."""
 
 
 @dataclass(frozen=True, kw_only=True)

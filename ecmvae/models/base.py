@@ -237,6 +237,11 @@ class Segmenter(Pretrained):
         """Channels of what `frozen_features` returns."""
         return tuple(channels_of(self.backbone))
 
+    @property
+    def frozen_form(self) -> str:
+        """What `frozen_features` depends on beside weights; "" for nothing."""
+        return ""
+
     def frozen_features(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
         """What the frozen parts make of frames alone, (N, C, h, w) each: training may compute it once for a clip.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -28,7 +29,7 @@ from ecmvae.models.latents import (
     LatentMode,
     LatentSamples,
 )
-from ecmvae.models.output import BranchOutput, ExtractedMaps, SegmentationOutput
+from ecmvae.models.output import BranchOutput, ExtractedMaps, Picture, SegmentationOutput
 from ecmvae.models.regions import RegionAnswer
 from ecmvae.types import FrameSubset, as_subset
 from ecmvae.vae.conditional import ConditionalLatentModel
@@ -69,6 +70,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         freeze_audio: See `Segmenter`.
         classifier: Of `fusion` "regions", see `ecmvae.models.regions.RegionAnswer`.
         table: Likewise.
+        second_look: Likewise.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         freeze_audio: bool = True,
         classifier: DenseClassifier | None = None,
         table: Tensor | None = None,
+        second_look: bool = False,
     ) -> None:
         super().__init__(
             backbone,
@@ -130,6 +133,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
                 latent_dim=latent_dim,
                 classifier=classifier,
                 table=table,
+                second_look=second_look,
             )
         else:
             heard = latent_dim if latent_kind == "agreement" else self.audio_dim
@@ -224,7 +228,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         picture = (
             kept.picture
             if kept is not None and kept.picture is not None
-            else self.agreement.answer.look(maps)
+            else self._look(maps, frames.flatten(0, 1))
         )
         if kept is not None:
             kept.picture = picture
@@ -248,10 +252,35 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         regions = self._frozen_regions
         return super().frozen_channels if regions is None else regions.feature_channels
 
+    @property
+    def frozen_form(self) -> str:
+        """Whether regions are named on a second look."""
+        regions = self._frozen_regions
+        return "second look" if regions is not None and regions.second_look else ""
+
     def frozen_features(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
         """The backbone's maps, or the regions where ``train.frozen_parts`` has all that sees them."""
         maps, regions = super().frozen_features(frames), self._frozen_regions
-        return maps if regions is None else regions.to_features(regions.look(maps))
+        return (
+            maps
+            if regions is None
+            else regions.to_features(regions.look(maps, partial(self._look_again, frames)))
+        )
+
+    def _look(self, maps: Sequence[Tensor], frames: Float[Tensor, "n 3 h w"]) -> Picture:
+        """What the decoder of the agreement form makes of the frames, whose maps are given."""
+        assert self.agreement is not None
+        answer = self.agreement.answer
+        if isinstance(answer, RegionAnswer):
+            return answer.look(maps, partial(self._look_again, frames))
+        return answer.look(maps)
+
+    def _look_again(
+        self, frames: Float[Tensor, "n 3 h w"], shown: Float[Tensor, "n 1 h w"]
+    ) -> Float[Tensor, "n c h2 w2"]:
+        """The coarsest map of frames of which only a share of each pixel is shown; 0 is their mean colour."""
+        # outlines are learned from masks, not from the names they lead to
+        return self.extract_features((frames * shown.detach()).unsqueeze(1))[-1].flatten(0, 1)
 
     def prior_latents(self, condition: ClipInputs) -> LatentSet:
         """p(c, s_v, s_a | frames, audio) of the N frames.
@@ -332,6 +361,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             latent_fusion=config.latent.fusion,
             latent_dim=config.latent.dim,
             weak_posterior=config.latent.weak_posterior,
+            second_look=config.fusion.kind == "regions" and config.fusion.second_look,
             **_names(config, arguments),
             **arguments,
         )

@@ -7,13 +7,14 @@
   cell is averaged over its region, so that a thing is named as a whole.
 - *Names*: each region has probabilities over the L codes of c and "none of these". They start from the classifier that
   the backbone was trained with, through a table from its classes to codes, and are corrected by two learned layers.
+  On a second look the classifier sees the outlined things alone, without the background.
 - *Choice*: entry k of c is the logit that code k sounds. A region sounds with probability sum_k P(code k) sigmoid(c_k);
   a pixel with that probability, sharpened by a learned scale and bias of its logit, times the outline's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,8 @@ from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.fusion import Match
 from ecmvae.models.output import Picture, Regions
 from ecmvae.visual.classifier import DenseClassifier
+
+SecondLook = Callable[[Tensor], Tensor]
 
 _CELLS = 2  # index of the scale whose cells make regions: stride 16
 _EMBEDDING = 16
@@ -62,6 +65,7 @@ class RegionAnswer(nn.Module):
         latent_dim: L of c and s_a.
         classifier: The backbone's own classifier, applied to each cell; None = names are learned from nothing.
         table: (L, number of the classifier's classes) in {0, 1}, which of its classes mean code k.
+        second_look: Name the regions after a second pass of the backbone, over the outlined things alone.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class RegionAnswer(nn.Module):
         latent_dim: int,
         classifier: DenseClassifier | None = None,
         table: Float[Tensor, "l k"] | None = None,
+        second_look: bool = False,
     ) -> None:
         super().__init__()
+        self.second_look = second_look
         self.neck, self.decoder, self.classifier = neck, decoder, classifier
         self.described = latent_dim + 1
         self.embed = nn.Sequential(
@@ -104,8 +110,14 @@ class RegionAnswer(nn.Module):
 
     table: Tensor | None
 
-    def look(self, maps: Sequence[Tensor]) -> Regions:
-        """The backbone's four maps (N, C_i, H/s, W/s) -> what the frames show."""
+    def look(self, maps: Sequence[Tensor], again: SecondLook | None = None) -> Regions:
+        """The backbone's four maps (N, C_i, H/s, W/s) -> what the frames show.
+
+        Args:
+            maps: Finest first.
+            again: From shares of the pixels (N, 1, H, W) that are shown to the backbone's coarsest map of these frames;
+                needed with `second_look`.
+        """
         scales = self.neck(maps)
         outlines = self.decoder(scales)
         cells = scales[_CELLS]
@@ -115,8 +127,11 @@ class RegionAnswer(nn.Module):
         share = F.adaptive_avg_pool2d(outlines.sigmoid(), size)
         weights = _together(embeddings, share)
         far, prior = maps[-1], None
+        if self.second_look:
+            assert again is not None
+            far = again(outlines.sigmoid())
         if self.classifier is not None:
-            far, scores = self.classifier(maps[-1])
+            far, scores = self.classifier(far)
             if self.table is not None:
                 # (n, p, k): k lies together
                 shares = _pool_coarse(weights.detach(), scores, size).float().softmax(2)

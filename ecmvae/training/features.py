@@ -69,6 +69,7 @@ class FeatureStore:
             "weights": weights_digest(model.frozen_parts),
             "normalisation": model.normalisation.to_dict(),
             "image_size": model.image_size,
+            **({"form": model.frozen_form} if model.frozen_form else {}),
         }
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = Path(root) / f"features-{digest}"

@@ -15,6 +15,7 @@ _REGIONS = (
     "loss.regions",
     "loss.correspondence",
     "model.fusion.classifier",
+    "model.fusion.second_look",
     "model.fusion.table",
 )
 _READERS = ("s4", "ms3", "avss", "synthetic")

@@ -175,15 +175,41 @@ def test_regions_need_the_agreement_form() -> None:
 
 
 @torch.no_grad()
-def test_what_is_seen_can_be_kept_where_nothing_of_it_is_trained() -> None:
+def test_on_a_second_look_things_are_named_without_their_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = _model(**{"model.fusion.second_look": True}).eval()
+    answer = model.agreement.answer
+    outlines = torch.full((6, 1, 64, 64), -30.0)
+    outlines[..., :32] = 30.0
+    monkeypatch.setattr(answer.decoder, "forward", lambda scales: outlines)
+    classified: list[Tensor] = []
+    monkeypatch.setattr(answer, "classifier", None)
+    monkeypatch.setattr(answer, "table", None)
+    monkeypatch.setattr(answer.far, "forward", lambda far: (classified.append(far), far[:, :41])[1])
+    frames, audio, _ = _clips()
+    model(frames, audio, latents="mean")
+    alone = frames.clone()
+    alone[..., 32:] = 0
+    assert torch.allclose(classified[0], model.extract_features(alone)[-1].flatten(0, 1), atol=1e-5)
+    assert not torch.allclose(
+        classified[0], model.extract_features(frames)[-1].flatten(0, 1), atol=1e-2
+    )
+
+
+@pytest.mark.parametrize("second_look", [False, True])
+@torch.no_grad()
+def test_what_is_seen_can_be_kept_where_nothing_of_it_is_trained(second_look: bool) -> None:
     """The backbone's maps until then; afterwards regions, from which any sound has the answer of the frames."""
-    model = _model(**{"model.visual.frozen": True})
+    model = _model(**{"model.visual.frozen": True, "model.fusion.second_look": second_look})
+    assert model.frozen_form == ""
     frames, audio, masks = _clips()
     flat = frames.flatten(0, 1)
     assert model.frozen_channels == tuple(each.shape[1] for each in model.frozen_features(flat))
     seen = ("neck", "decoder", "embed", "dropout", "far", "near", "trust")
     model.freeze([f"agreement.answer.{part}" for part in seen])
     model.train()
+    assert model.frozen_form == ("second look" if second_look else "")
     kept = [each.unflatten(0, (2, 3)) for each in model.frozen_features(flat)]
     assert model.frozen_channels == tuple(each.shape[2] for each in kept) == (16, 16, 41, 1)
     for heard in (audio, audio.flip(0)):
