@@ -253,11 +253,13 @@ class Correspondence(LossTerm):
         indices = torch.arange(1, _MOST_OBJECTS + 1, device=objects.device)
         cells = (shown == indices[:, None, None]).to(names.dtype)
         area = cells.sum((2, 3))
-        named = torch.einsum("nkhw,nohw->nok", names.exp(), cells) / area.clamp_min(1)[..., None]
         marked = (cells * _at_cells(inputs.masks, names)).sum((2, 3)) / area.clamp_min(1)
-        # (sound's frame, object's frame, object)
-        sounds = torch.einsum("ml,nol->mno", branch.sounding.float().exp(), named[..., :-1])
-        sounds = sounds.clamp(1e-6, 1 - 1e-6)
+        with torch.autocast(names.device.type, enabled=False):  # in 16 bits 1 - 1e-6 is 1
+            named = torch.einsum("nkhw,nohw->nok", names.exp(), cells)
+            named = named[..., :-1] / area.clamp_min(1)[..., None]
+            # (sound's frame, object's frame, object)
+            sounds = torch.einsum("ml,nol->mno", branch.sounding.float().exp(), named)
+            sounds = sounds.clamp(1e-6, 1 - 1e-6)
         real = inputs.valid if inputs.valid is not None else torch.ones_like(inputs.supervised)
         visible = (area > 0) & real[:, None]
         own = torch.diagonal(sounds).T
