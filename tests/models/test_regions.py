@@ -253,3 +253,23 @@ def test_a_sound_is_compared_with_the_objects_of_all_clips() -> None:
     assert float(alone.values["correspondence"]) == pytest.approx(expected, abs=1e-4)
     empty = objective(output, sounding, objects=torch.zeros_like(objects)).values
     assert float(empty["correspondence"]) == 0
+
+
+def test_a_sure_sound_has_a_finite_gradient_in_16_bits() -> None:
+    """bfloat16 rounds 1 - 1e-6 to 1, whose logarithm is infinite, and 0 times that is not a number."""
+    frames, audio, masks = _clips()
+    model = _model()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(frames, audio, masks)
+        branch = output.prior_branch
+        names = torch.full((6, 41, 4, 4), -30.0)
+        names[:, 0] = 0.0
+        sounding = torch.zeros(6, 40, requires_grad=True)
+        object.__setattr__(branch.regions, "names", names)
+        object.__setattr__(branch, "sounding", sounding)
+        objects = torch.ones(2, 3, 64, 64, dtype=torch.long)
+        values = Objective([Correspondence(1.0)])(output, masks, objects=objects)
+    values.total.backward()
+    assert sounding.grad is not None
+    assert bool(sounding.grad.isfinite().all())
+    assert values.total.isfinite()
