@@ -11,14 +11,14 @@ from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from ecmvae.config import Config
 from ecmvae.losses import released
 from ecmvae.losses.base import LossInputs, LossTerm, Need, flat
 from ecmvae.losses.latent import MutualInformationBound, info_nce, orthogonality_loss
+from ecmvae.losses.region_terms import Correspondence, Outlines, SameRegion
 from ecmvae.losses.segmentation import (
     MatchingForm,
     audio_visual_matching_loss,
@@ -29,13 +29,11 @@ from ecmvae.losses.segmentation import (
 from ecmvae.models.base import MODELS
 from ecmvae.models.decoder import foreground_logits
 from ecmvae.models.ecmvae import ECMVAE
-from ecmvae.models.regions import same_region
 from ecmvae.registry import Registry
 from ecmvae.vae.conditional import training_kl
 from ecmvae.vae.latents import DIVERGENCES, DivergenceName
 
 Formula = Callable[..., Tensor]
-_MOST_OBJECTS = 8  # of a frame, in `Correspondence`
 
 FORMULAS: dict[str, dict[str, Formula]] = {
     "principled": {
@@ -186,99 +184,6 @@ class SoundMatch(LossTerm):
             if branch.matches
         ]
         return torch.stack(each).mean()
-
-
-class Outlines(LossTerm):
-    """Structure loss of the outlines of all things; not in the paper."""
-
-    name = "outlines"
-    needs = ("regions",)
-
-    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
-        """Mean over the frames."""
-        regions, objects = inputs.output.prior_branch.regions, inputs.objects
-        assert regions is not None
-        assert objects is not None
-        things = (objects > 0).unsqueeze(1).to(inputs.masks.dtype)
-        return structure_loss(inputs.real(regions.outlines), inputs.real(things)).mean()
-
-
-class SameRegion(LossTerm):
-    """Binary cross-entropy of whether two cells belong to one thing; not in the paper.
-
-    Cells count that show one thing alone. Pairs of one thing and pairs of two weigh the same.
-    """
-
-    name = "regions"
-    needs = ("regions",)
-
-    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
-        """Mean over the pairs, in nats; 0 where no cell shows one thing alone."""
-        regions, objects = inputs.output.prior_branch.regions, inputs.objects
-        assert regions is not None
-        assert objects is not None
-        size = (regions.embeddings.shape[2], regions.embeddings.shape[3])
-        index = objects.unsqueeze(1).float()
-        highest, lowest = F.adaptive_max_pool2d(index, size), -F.adaptive_max_pool2d(-index, size)
-        pure = torch.where(highest == lowest, highest, 0.0).flatten(1)
-        counted = (pure > 0).unsqueeze(2) & (pure > 0).unsqueeze(1)
-        same = pure.unsqueeze(2) == pure.unsqueeze(1)
-        together = same_region(regions.embeddings.float()).clamp(1e-5, 1 - 1e-5)
-        joined, apart = counted & same, counted & ~same
-        return (
-            _mean_where(joined, -together.log()) + _mean_where(apart, -torch.log1p(-together))
-        ) / 2
-
-
-class Correspondence(LossTerm):
-    """Whether an object sounds, for each pair of an object and a sound of the batch: a sigmoid loss, not in the paper.
-
-    Under its own sound an object sounds where it is marked. Under the sounds of other clips it is silent, which a few
-    clips that share a class contradict. Without this term a code of c is held down only when something of that code is
-    silent in the same frame, and many codes stay high that do not sound. Audio-visual correspondence: Arandjelovic and
-    Zisserman, arXiv 1705.08168; a sigmoid for each pair: Zhai et al., arXiv 2303.15343.
-    """
-
-    name = "correspondence"
-    needs = ("regions",)
-
-    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
-        """Mean over the pairs of one frame plus that over pairs of two clips, in nats; 0 without objects."""
-        branch, objects = inputs.output.prior_branch, inputs.objects
-        assert branch.regions is not None
-        assert branch.sounding is not None
-        assert objects is not None
-        names = branch.regions.names.float()
-        shown = _at_cells(objects.unsqueeze(1), names)
-        indices = torch.arange(1, _MOST_OBJECTS + 1, device=objects.device)
-        cells = (shown == indices[:, None, None]).to(names.dtype)
-        area = cells.sum((2, 3))
-        marked = (cells * _at_cells(inputs.masks, names)).sum((2, 3)) / area.clamp_min(1)
-        with torch.autocast(names.device.type, enabled=False):  # in 16 bits 1 - 1e-6 is 1
-            named = torch.einsum("nkhw,nohw->nok", names.exp(), cells)
-            named = named[..., :-1] / area.clamp_min(1)[..., None]
-            # (sound's frame, object's frame, object)
-            sounds = torch.einsum("ml,nol->mno", branch.sounding.float().exp(), named)
-            sounds = sounds.clamp(1e-6, 1 - 1e-6)
-        real = inputs.valid if inputs.valid is not None else torch.ones_like(inputs.supervised)
-        visible = (area > 0) & real[:, None]
-        own = torch.diagonal(sounds).T
-        at_once = F.binary_cross_entropy(own, (marked > 0.5).to(own.dtype), reduction="none")
-        elsewhere = inputs.clips[:, None] != inputs.clips
-        apart = (elsewhere & real[:, None])[..., None] & visible
-        return _mean_where(visible & inputs.supervised[:, None], at_once) + _mean_where(
-            apart, -torch.log1p(-sounds)
-        )
-
-
-def _at_cells(maps: Shaped[Tensor, "n 1 hh ww"], cells: Float[Tensor, "n k h w"]) -> Tensor:
-    """The values at the centres of the cells, (N, 1, h, w)."""
-    return F.interpolate(maps.float(), size=cells.shape[2:], mode="nearest-exact")
-
-
-def _mean_where(chosen: Bool[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Mean of the chosen values, 0 where there is none; unlike with an index, no number of values is waited for."""
-    return values.masked_fill(~chosen, 0).sum() / chosen.sum().clamp_min(1)
 
 
 class LatentDivergence(LossTerm):

@@ -1,6 +1,5 @@
 """Outlines, regions and their names: each part alone on maps whose answer is known, and the model they make."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
-from ecmvae.losses.terms import Correspondence, SameRegion
 from ecmvae.models import ECMVAE, build_model
 from ecmvae.models.checkpoint import load_model, save_model
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
@@ -126,32 +124,6 @@ def test_every_part_that_is_not_frozen_learns() -> None:
     assert not any(name.startswith("agreement.answer.classifier") for name in trained)
 
 
-def test_the_terms_of_the_regions_need_known_objects() -> None:
-    model = _model()
-    frames, audio, masks = _clips()
-    config = _config(**{"loss.correspondence": 0.5})
-    values = Objective.from_config(config)(model(frames, audio, masks), masks)
-    assert not {"outlines", "regions", "correspondence"} & set(values.values)
-
-
-@pytest.mark.parametrize(("distance", "expected"), [(10.0, 0.0), (0.0, 0.5 * 11.5129)])
-def test_regions_are_right_when_apart_and_wrong_when_equal(
-    distance: float, expected: float
-) -> None:
-    """Equal embeddings of two things cost -log(1e-5) for each of their pairs, half of the mean."""
-    frames, audio, masks = _clips()
-    output = _model()(frames, audio, masks)
-    embeddings = torch.zeros(6, 1, 4, 4)
-    embeddings[..., 2:] = distance
-    regions = output.prior_branch.regions
-    object.__setattr__(regions, "embeddings", embeddings)
-    objects = torch.ones(2, 3, 64, 64, dtype=torch.long)
-    objects[..., 32:] = 2
-    term = SameRegion(1.0)
-    values = Objective([term])(output, masks, objects=objects).values
-    assert float(values["regions"]) == pytest.approx(expected, abs=1e-3)
-
-
 @torch.no_grad()
 def test_a_saved_model_needs_neither_its_table_nor_its_package(tmp_path: Path) -> None:
     table = tmp_path / "codes.yaml"
@@ -226,50 +198,3 @@ def test_what_is_seen_can_be_kept_where_nothing_of_it_is_trained(second_look: bo
                 "shared"
             ].mean,
         )
-
-
-def test_a_sound_is_compared_with_the_objects_of_all_clips() -> None:
-    """Two clips of one frame: each shows codes 0 and 1 in halves, and hears one of them with known probabilities."""
-    frames, audio, masks = _clips()
-    output = _model()(frames[:, :1], audio[:, :1], masks[:, :1])
-    branch = output.prior_branch
-    names = torch.full((2, 41, 4, 4), -30.0)
-    names[:, 0, :, :2] = names[:, 1, :, 2:] = 0.0
-    heard = torch.full((2, 40), 1e-12)
-    heard[0, :2], heard[1, :2] = torch.tensor([0.9, 0.2]), torch.tensor([0.3, 0.6])
-    objects = torch.ones(2, 1, 64, 64, dtype=torch.long)
-    objects[..., 32:] = 2
-    sounding = torch.zeros(2, 1, 1, 64, 64)
-    sounding[0, ..., :32] = sounding[1, ..., 32:] = 1
-    object.__setattr__(branch.regions, "names", names)
-    object.__setattr__(branch, "sounding", heard.log())
-    at_once = -sum(map(math.log, (0.9, 1 - 0.2, 1 - 0.3, 0.6))) / 4
-    apart = -sum(map(math.log, (1 - 0.9, 1 - 0.2, 1 - 0.3, 1 - 0.6))) / 4
-    objective = Objective([Correspondence(1.0)])
-    values = objective(output, sounding, objects=objects).values
-    assert float(values["correspondence"]) == pytest.approx(at_once + apart, abs=1e-4)
-    alone = objective(output, sounding, objects=objects, valid=torch.tensor([[True], [False]]))
-    expected = -(math.log(0.9) + math.log(1 - 0.2)) / 2
-    assert float(alone.values["correspondence"]) == pytest.approx(expected, abs=1e-4)
-    empty = objective(output, sounding, objects=torch.zeros_like(objects)).values
-    assert float(empty["correspondence"]) == 0
-
-
-def test_a_sure_sound_has_a_finite_gradient_in_16_bits() -> None:
-    """bfloat16 rounds 1 - 1e-6 to 1, whose logarithm is infinite, and 0 times that is not a number."""
-    frames, audio, masks = _clips()
-    model = _model()
-    with torch.autocast("cpu", torch.bfloat16):
-        output = model(frames, audio, masks)
-        branch = output.prior_branch
-        names = torch.full((6, 41, 4, 4), -30.0)
-        names[:, 0] = 0.0
-        sounding = torch.zeros(6, 40, requires_grad=True)
-        object.__setattr__(branch.regions, "names", names)
-        object.__setattr__(branch, "sounding", sounding)
-        objects = torch.ones(2, 3, 64, 64, dtype=torch.long)
-        values = Objective([Correspondence(1.0)])(output, masks, objects=objects)
-    values.total.backward()
-    assert sounding.grad is not None
-    assert bool(sounding.grad.isfinite().all())
-    assert values.total.isfinite()
