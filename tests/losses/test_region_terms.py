@@ -1,44 +1,19 @@
 """The terms of models with regions, against values worked out by hand."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from region_model import region_clips, region_config, region_model
 
-from ecmvae.config import Config, load_config
 from ecmvae.losses.objective import Objective
 from ecmvae.losses.region_terms import Correspondence, SameRegion
-from ecmvae.models import ECMVAE, build_model
-
-LAYERS = Path(__file__).parents[2] / "configs" / "layers"
-
-
-def _config(**settings: object) -> Config:
-    small = {"model.visual.name": "efficientnet_lite0", "model.channels": 16, "data.image_size": 64}
-    return load_config([LAYERS / "agreement.yaml", LAYERS / "regions.yaml"], {**small, **settings})
-
-
-def _model(**settings: object) -> ECMVAE:
-    torch.manual_seed(0)
-    config = _config(**settings)
-    model = build_model(config.model, image_size=64)
-    model.config = config
-    return model
-
-
-def _clips() -> tuple[Tensor, Tensor, Tensor]:
-    torch.manual_seed(1)
-    masks = torch.zeros(2, 3, 1, 64, 64)
-    masks[:, :, :, 8:40, 8:40] = 1
-    return torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks
 
 
 def test_the_terms_of_the_regions_need_known_objects() -> None:
-    model = _model()
-    frames, audio, masks = _clips()
-    config = _config(**{"loss.correspondence": 0.5})
+    model = region_model()
+    frames, audio, masks = region_clips()
+    config = region_config(**{"loss.correspondence": 0.5})
     values = Objective.from_config(config)(model(frames, audio, masks), masks)
     assert not {"outlines", "regions", "correspondence"} & set(values.values)
 
@@ -48,8 +23,8 @@ def test_regions_are_right_when_apart_and_wrong_when_equal(
     distance: float, expected: float
 ) -> None:
     """Equal embeddings of two things cost -log(1e-5) for each of their pairs, half of the mean."""
-    frames, audio, masks = _clips()
-    output = _model()(frames, audio, masks)
+    frames, audio, masks = region_clips()
+    output = region_model()(frames, audio, masks)
     embeddings = torch.zeros(6, 1, 4, 4)
     embeddings[..., 2:] = distance
     regions = output.prior_branch.regions
@@ -63,8 +38,8 @@ def test_regions_are_right_when_apart_and_wrong_when_equal(
 
 def test_a_sound_is_compared_with_the_objects_of_all_clips() -> None:
     """Two clips of one frame: each shows codes 0 and 1 in halves, and hears one of them with known probabilities."""
-    frames, audio, masks = _clips()
-    output = _model()(frames[:, :1], audio[:, :1], masks[:, :1])
+    frames, audio, masks = region_clips()
+    output = region_model()(frames[:, :1], audio[:, :1], masks[:, :1])
     branch = output.prior_branch
     names = torch.full((2, 41, 4, 4), -30.0)
     names[:, 0, :, :2] = names[:, 1, :, 2:] = 0.0
@@ -90,8 +65,8 @@ def test_a_sound_is_compared_with_the_objects_of_all_clips() -> None:
 
 def test_a_sure_sound_has_a_finite_gradient_in_16_bits() -> None:
     """bfloat16 rounds 1 - 1e-6 to 1, whose logarithm is infinite, and 0 times that is not a number."""
-    frames, audio, masks = _clips()
-    model = _model()
+    frames, audio, masks = region_clips()
+    model = region_model()
     with torch.autocast("cpu", torch.bfloat16):
         output = model(frames, audio, masks)
         branch = output.prior_branch

@@ -4,38 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from region_model import region_clips, region_config, region_model
 from torch import Tensor, nn
 
-from ecmvae.config import Config, load_config
 from ecmvae.errors import UserError
 from ecmvae.losses.objective import Objective
-from ecmvae.models import ECMVAE, build_model
 from ecmvae.models.checkpoint import load_model, save_model
 from ecmvae.models.decoder import FeatureNeck, SegmentationDecoder
 from ecmvae.models.output import Regions
 from ecmvae.models.regions import RegionAnswer, _pool, _pool_coarse, _together, same_region
-
-LAYERS = Path(__file__).parents[2] / "configs" / "layers"
-
-
-def _config(**settings: object) -> Config:
-    small = {"model.visual.name": "efficientnet_lite0", "model.channels": 16, "data.image_size": 64}
-    return load_config([LAYERS / "agreement.yaml", LAYERS / "regions.yaml"], {**small, **settings})
-
-
-def _model(**settings: object) -> ECMVAE:
-    torch.manual_seed(0)
-    config = _config(**settings)
-    model = build_model(config.model, image_size=64)
-    model.config = config
-    return model
-
-
-def _clips() -> tuple[Tensor, Tensor, Tensor]:
-    torch.manual_seed(1)
-    masks = torch.zeros(2, 3, 1, 64, 64)
-    masks[:, :, :, 8:40, 8:40] = 1
-    return torch.randn(2, 3, 3, 64, 64), torch.rand(2, 3, 128), masks
 
 
 def test_cells_belong_together_by_their_distance() -> None:
@@ -92,8 +69,8 @@ def test_a_region_sounds_with_the_probability_that_its_code_does() -> None:
 
 @torch.no_grad()
 def test_outlines_and_names_do_not_hear() -> None:
-    model = _model().eval()
-    frames, audio, _ = _clips()
+    model = region_model().eval()
+    frames, audio, _ = region_clips()
     seen, other = (
         model(frames, each, latents="mean").prior_branch.regions for each in (audio, audio.flip(0))
     )
@@ -106,9 +83,9 @@ def test_outlines_and_names_do_not_hear() -> None:
 
 
 def test_every_part_that_is_not_frozen_learns() -> None:
-    config = _config(**{"loss.correspondence": 0.5})
-    model = _model().train()
-    frames, audio, masks = _clips()
+    config = region_config(**{"loss.correspondence": 0.5})
+    model = region_model().train()
+    frames, audio, masks = region_clips()
     objects = torch.zeros(2, 3, 64, 64, dtype=torch.long)
     objects[..., :32], objects[..., 32:] = 1, 2
     values = Objective.from_config(config)(model(frames, audio, masks), masks, objects=objects)
@@ -128,12 +105,12 @@ def test_every_part_that_is_not_frozen_learns() -> None:
 def test_a_saved_model_needs_neither_its_table_nor_its_package(tmp_path: Path) -> None:
     table = tmp_path / "codes.yaml"
     table.write_text("dog: [151-268]\ncat: [281, 282]\n")
-    model = _model(**{"model.fusion.table": str(table)}).eval()
+    model = region_model(**{"model.fusion.table": str(table)}).eval()
     assert float(model.agreement.answer.table[0].sum()) == 118
     save_model(model, tmp_path / "model", model.config)
     table.unlink()
     loaded = load_model(tmp_path / "model")
-    frames, audio, _ = _clips()
+    frames, audio, _ = region_clips()
     assert torch.equal(
         loaded(frames, audio, latents="mean").logits, model(frames, audio, latents="mean").logits
     )
@@ -141,16 +118,16 @@ def test_a_saved_model_needs_neither_its_table_nor_its_package(tmp_path: Path) -
 
 def test_regions_need_the_agreement_form() -> None:
     with pytest.raises(UserError, match="regions needs"):
-        _model(**{"model.latent.kind": "none"})
+        region_model(**{"model.latent.kind": "none"})
     with pytest.raises(UserError, match="one class of masks"):
-        _model(**{"model.num_classes": 3, "data.name": "avss", "data.root": "somewhere"})
+        region_model(**{"model.num_classes": 3, "data.name": "avss", "data.root": "somewhere"})
 
 
 @torch.no_grad()
 def test_on_a_second_look_things_are_named_without_their_background(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = _model(**{"model.fusion.second_look": True}).eval()
+    model = region_model(**{"model.fusion.second_look": True}).eval()
     answer = model.agreement.answer
     outlines = torch.full((6, 1, 64, 64), -30.0)
     outlines[..., :32] = 30.0
@@ -159,7 +136,7 @@ def test_on_a_second_look_things_are_named_without_their_background(
     monkeypatch.setattr(answer, "classifier", None)
     monkeypatch.setattr(answer, "table", None)
     monkeypatch.setattr(answer.far, "forward", lambda far: (classified.append(far), far[:, :41])[1])
-    frames, audio, _ = _clips()
+    frames, audio, _ = region_clips()
     model(frames, audio, latents="mean")
     alone = frames.clone()
     alone[..., 32:] = 0
@@ -173,9 +150,9 @@ def test_on_a_second_look_things_are_named_without_their_background(
 @torch.no_grad()
 def test_what_is_seen_can_be_kept_where_nothing_of_it_is_trained(second_look: bool) -> None:
     """The backbone's maps until then; afterwards regions, from which any sound has the answer of the frames."""
-    model = _model(**{"model.visual.frozen": True, "model.fusion.second_look": second_look})
+    model = region_model(**{"model.visual.frozen": True, "model.fusion.second_look": second_look})
     assert model.frozen_form == ""
-    frames, audio, masks = _clips()
+    frames, audio, masks = region_clips()
     flat = frames.flatten(0, 1)
     assert model.frozen_channels == tuple(each.shape[1] for each in model.frozen_features(flat))
     seen = ("neck", "decoder", "embed", "dropout", "far", "near", "trust")
