@@ -75,6 +75,7 @@ class AVClip:
         objects: (T, H, W) int64, 0 = background, k = visible pixels of object k, sounding or not; only composed
             data has it. Needed for the floors and for right-of-two.
         sounding: (T, O) bool, which object sounds in which frame; column k-1 belongs to object k.
+        classes: Class of object k at place k-1, "" for a thing that never sounds; likewise. Empty where unknown.
         category: Class of the sounding object where a data set names one, else "".
         labels: (T, H, W) int64, class of every pixel, 0 = background; `masks` is where it is another.
         valid: (T,) bool, False where a short clip was padded; of a clip that a loader repeats, nowhere True.
@@ -98,6 +99,7 @@ class AVClip:
     supervised: Tensor | None = None
     objects: Tensor | None = None
     sounding: Tensor | None = None
+    classes: tuple[str, ...] = ()
     category: str = ""
     labels: Tensor | None = None
     valid: Tensor | None = None
@@ -114,6 +116,7 @@ class AVBatch:
 
     Attributes:
         names, categories: B strings each.
+        classes: B tuples, as in `AVClip`, or None where a clip's are unknown.
         frames: (B, T, 3, H, W) float32; of a training loader uint8, until it is on the device.
         audio: (B, T, ...) float32, the features of the model's front end; None for a model without an audio encoder.
         masks, supervised, objects, labels, valid, index, ignored: As in `AVClip`, with B in front.
@@ -134,6 +137,7 @@ class AVBatch:
     objects: Tensor | None = None
     sounding: Tensor | None = None
     categories: tuple[str, ...] = ()
+    classes: tuple[tuple[str, ...], ...] | None = None
     features: tuple[Tensor, ...] | None = None
     labels: Tensor | None = None
     valid: Tensor | None = None
@@ -188,6 +192,9 @@ class AVBatch:
         return cls(
             names=tuple(clip.name for clip in clips),
             categories=tuple(clip.category for clip in clips),
+            classes=tuple(clip.classes for clip in clips)
+            if all(clip.classes for clip in clips)
+            else None,
             pictures=tuple(clip.picture for clip in clips)
             if all(clip.picture for clip in clips)
             else None,

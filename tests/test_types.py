@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,6 +24,12 @@ def test_collate_stacks_in_order_and_pads_the_sounding_table() -> None:
     assert batch.sounding is not None
     assert batch.sounding.tolist() == [[[True, True, False]] * 2, [[True, True, True]] * 2]
     assert batch.objects is None  # not every clip had it
+
+
+def test_classes_are_kept_where_all_clips_know_them() -> None:
+    first, second = (replace(_clip(name, 2), classes=("dog", "")) for name in "ab")
+    assert AVBatch.collate([first, second]).classes == (("dog", ""), ("dog", ""))
+    assert AVBatch.collate([first, _clip("c", 2)]).classes is None
 
 
 def test_bad_batches_are_refused() -> None:

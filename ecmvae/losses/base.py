@@ -21,10 +21,10 @@ from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.latents import LatentSamples
 from ecmvae.types import FrameSubset
 
-Need = Literal["posterior", "factorized", "matches", "classes", "labels", "regions"]
+Need = Literal["posterior", "factorized", "matches", "classes", "labels", "regions", "names"]
 """What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
 fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel. regions: a model
-that decides by regions and a batch whose objects are known."""
+that decides by regions and a batch whose objects are known. names: a batch with the class of each object."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,6 +39,7 @@ class LossInputs:
         labels: (N, H, W) class of each pixel, or None.
         present: Frames that are not padding; None = all.
         objects: (N, H, W) index of the object that each pixel shows, 0 = background, or None.
+        classes: For each of the B clips the class of object k at place k-1, "" for none, or None.
     """
 
     output: SegmentationOutput
@@ -48,6 +49,7 @@ class LossInputs:
     labels: Int[Tensor, "n h w"] | None = None
     present: FrameSubset | None = None
     objects: Int[Tensor, "n h w"] | None = None
+    classes: Sequence[Sequence[str]] | None = None
 
     @property
     def supervised(self) -> Bool[Tensor, " n"]:
@@ -93,6 +95,7 @@ class LossInputs:
             "classes": output.logits.shape[2] > 1,
             "labels": self.labels is not None,
             "regions": self.objects is not None and output.prior_branch.regions is not None,
+            "names": self.classes is not None,
         }
         return [need for need in needs if not has[need]]
 

@@ -104,6 +104,7 @@ class Objective(nn.Module):
         labels: Int[Tensor, "b t h w"] | None = None,
         valid: Bool[Tensor, "b t"] | FrameSubset | None = None,
         objects: Int[Tensor, "b t h w"] | None = None,
+        classes: Sequence[Sequence[str]] | None = None,
     ) -> LossValues:
         """Compute the terms.
 
@@ -116,6 +117,7 @@ class Objective(nn.Module):
             labels: (B, T, H, W) class of each pixel; needed by a model with several classes.
             valid: Frames that are not padding, likewise; the others count nowhere. None = all.
             objects: (B, T, H, W) index of the object that each pixel shows, 0 = background; None where unknown.
+            classes: Of B clips, each the class of object k at place k-1, "" for none; None where unknown.
 
         Raises:
             ValueError: If the model has several classes and `labels` is missing.
@@ -130,6 +132,7 @@ class Objective(nn.Module):
             labels=None if labels is None else labels.flatten(0, 1),
             present=None if valid is None else as_subset(valid),
             objects=None if objects is None else objects.flatten(0, 1),
+            classes=classes,
         )
         terms = [term for term in self.terms if not inputs.missing(term.needs)]
         return LossValues(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
+from ecmvae.config import Config
+from ecmvae.errors import UserError
 from ecmvae.losses.base import LossInputs, LossTerm
 from ecmvae.losses.segmentation import structure_loss
 from ecmvae.models.regions import same_region
+from ecmvae.visual.classifier import SAVED_TABLE, code_names
 
-_MOST_OBJECTS = 8  # of a frame, in `Correspondence`
+_MOST_OBJECTS = 8  # of a frame, in `Correspondence` and `Names`
 
 
 class Outlines(LossTerm):
@@ -75,9 +80,7 @@ class Correspondence(LossTerm):
         assert branch.sounding is not None
         assert objects is not None
         names = branch.regions.names.float()
-        shown = _at_cells(objects.unsqueeze(1), names)
-        indices = torch.arange(1, _MOST_OBJECTS + 1, device=objects.device)
-        cells = (shown == indices[:, None, None]).to(names.dtype)
+        cells = _cells_of_objects(objects, names)
         area = cells.sum((2, 3))
         marked = (cells * _at_cells(inputs.masks, names)).sum((2, 3)) / area.clamp_min(1)
         with torch.autocast(names.device.type, enabled=False):  # in 16 bits 1 - 1e-6 is 1
@@ -95,6 +98,65 @@ class Correspondence(LossTerm):
         return _mean_where(visible & inputs.supervised[:, None], at_once) + _mean_where(
             apart, -torch.log1p(-sounds)
         )
+
+
+class Names(LossTerm):
+    """Cross-entropy of the class of each object, which the cells that show it are called; not in the paper.
+
+    The mask losses alone leave the names at what separates the sounds of the training clips: classes that sound apart
+    may share a code as long as they are never seen together. An object of no class is "none of these"; one whose class
+    no code is named after does not count.
+
+    Args:
+        weight: Factor in the total.
+        codes: What the codes are called, from the first on.
+    """
+
+    name = "names"
+    needs = ("regions", "names")
+
+    def __init__(self, weight: float, codes: Sequence[str]) -> None:
+        super().__init__(weight)
+        self._codes = {code: number for number, code in enumerate(codes)}
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """Its codes are those of ``model.fusion.table``."""
+        table = config.model.fusion.table
+        if table is None or table == SAVED_TABLE:
+            raise UserError(
+                "loss.names needs to know which class each code stands for: set model.fusion.table"
+            )
+        return [cls(weight, code_names(table))]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Mean over the objects of all frames, each the mean over its cells, in nats; 0 without objects."""
+        branch, objects = inputs.output.prior_branch, inputs.objects
+        assert branch.regions is not None
+        assert objects is not None
+        assert inputs.classes is not None
+        names = branch.regions.names.float()
+        cells = _cells_of_objects(objects, names)
+        area = cells.sum((2, 3))
+        codes = [self._numbers(each, names.shape[1] - 1) for each in inputs.classes]
+        numbers = torch.tensor(codes).to(names.device, non_blocking=True)[inputs.clips]
+        named = torch.einsum("nkhw,nohw->nok", names, cells) / area.clamp_min(1)[..., None]
+        wrong = -named.gather(2, numbers.clamp_min(0)[..., None])[..., 0]
+        real = inputs.valid if inputs.valid is not None else torch.ones_like(inputs.supervised)
+        return _mean_where((area > 0) & (numbers >= 0) & real[:, None], wrong)
+
+    def _numbers(self, classes: Sequence[str], none: int) -> list[int]:
+        """The code of each object, -1 where there is none for it."""
+        found = [self._codes.get(each, -1) if each else none for each in classes[:_MOST_OBJECTS]]
+        return found + [-1] * (_MOST_OBJECTS - len(found))
+
+
+def _cells_of_objects(
+    objects: Int[Tensor, "n hh ww"], names: Float[Tensor, "n k h w"]
+) -> Float[Tensor, "n o h w"]:
+    """Which cells of the names show object 1, 2, ... of each frame, in {0, 1}."""
+    indices = torch.arange(1, _MOST_OBJECTS + 1, device=objects.device)
+    return (_at_cells(objects.unsqueeze(1), names) == indices[:, None, None]).to(names.dtype)
 
 
 def _at_cells(maps: Shaped[Tensor, "n 1 hh ww"], cells: Float[Tensor, "n k h w"]) -> Tensor:

@@ -238,7 +238,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
     def _frozen_regions(self) -> RegionAnswer | None:
         """The part that sees regions, which needs no sound, if it is not being trained."""
         answer = None if self.agreement is None else self.agreement.answer
-        return answer if isinstance(answer, RegionAnswer) and answer.look_is_frozen else None
+        return answer if isinstance(answer, RegionAnswer) and answer.sight_is_frozen else None
 
     @property
     def frozen_parts(self) -> nn.ModuleList:
@@ -254,9 +254,12 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
 
     @property
     def frozen_form(self) -> str:
-        """Whether regions are named on a second look."""
+        """Whether regions are named, and on a second look."""
         regions = self._frozen_regions
-        return "second look" if regions is not None and regions.second_look else ""
+        if regions is None:
+            return ""
+        named = "" if regions.names_are_frozen else "without names"
+        return ", ".join(filter(None, ["second look" if regions.second_look else "", named]))
 
     def frozen_features(self, frames: Float[Tensor, "n 3 h w"]) -> tuple[Tensor, ...]:
         """The backbone's maps, or the regions where ``train.frozen_parts`` has all that sees them."""
@@ -264,7 +267,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         return (
             maps
             if regions is None
-            else regions.to_features(regions.look(maps, partial(self._look_again, frames)))
+            else regions.to_features(regions.see(maps, partial(self._look_again, frames)))
         )
 
     def _look(self, maps: Sequence[Tensor], frames: Float[Tensor, "n 3 h w"]) -> Picture:

@@ -54,6 +54,26 @@ class Answer(NamedTuple):
     sounding: Tensor | None = None
 
 
+class Sight(NamedTuple):
+    """What `RegionAnswer` sees before it names anything.
+
+    Attributes:
+        scales: Maps of C channels, finest first.
+        outlines: (N, 1, H, W), logits that a pixel shows a thing.
+        embeddings: (N, D, h, w), by which cells belong together.
+        together: (N, P, P) of the P = h*w cells, the weights with which each is averaged over its region.
+        far: (N, F, h/2, w/2), the classifier's features, or the backbone's coarsest map without one.
+        known: (N, L+1, h, w), log-probabilities of the codes and of none after the classifier and the table, or None.
+    """
+
+    scales: Sequence[Tensor]
+    outlines: Tensor
+    embeddings: Tensor
+    together: Tensor
+    far: Tensor
+    known: Tensor | None
+
+
 class RegionAnswer(nn.Module):
     """Outlines, regions and their names from the backbone's maps, and the choice among them by c and s_a.
 
@@ -118,15 +138,18 @@ class RegionAnswer(nn.Module):
             again: From shares of the pixels (N, 1, H, W) that are shown to the backbone's coarsest map of these frames;
                 needed with `second_look`.
         """
+        return self.name(self.see(maps, again))
+
+    def see(self, maps: Sequence[Tensor], again: SecondLook | None = None) -> Sight:
+        """What needs no name: outlines, what belongs together, and the classifier's answer; arguments as `look`."""
         scales = self.neck(maps)
         outlines = self.decoder(scales)
         cells = scales[_CELLS]
         size = (cells.shape[2], cells.shape[3])
         wider = _resized(scales[-1], size)
         embeddings = self.embed(torch.cat([cells, wider, _places(cells)], dim=1))
-        share = F.adaptive_avg_pool2d(outlines.sigmoid(), size)
-        weights = _together(embeddings, share)
-        far, prior = maps[-1], None
+        together = _together(embeddings, _share(outlines, size))
+        far, known = maps[-1], None
         if self.second_look:
             assert again is not None
             far = again(outlines.sigmoid())
@@ -134,38 +157,59 @@ class RegionAnswer(nn.Module):
             far, scores = self.classifier(far)
             if self.table is not None:
                 # (n, p, k): k lies together
-                shares = _pool_coarse(weights.detach(), scores, size).float().softmax(2)
+                shares = _pool_coarse(together.detach(), scores, size).float().softmax(2)
                 sums = rearrange(shares @ self.table.T, "n (h w) l -> n l h w", h=size[0])
-                prior = (sums + 1e-5).log() * rearrange(self.trust, "l -> l 1 1")
-        evidence = _resized(self.far(self.dropout(far)), size) + self.near(self.dropout(cells))
-        names = _pool(weights, evidence)
-        names = (names if prior is None else names + prior).log_softmax(1)
-        return Regions(scales, outlines, embeddings, names)
+                known = (sums + 1e-5).log()
+        return Sight(scales, outlines, embeddings, together, far, known)
+
+    def name(self, sight: Sight) -> Regions:
+        """The regions with their names: what the classifier knows, corrected by the learned layers."""
+        cells = sight.scales[_CELLS]
+        size = (cells.shape[2], cells.shape[3])
+        evidence = _resized(self.far(self.dropout(sight.far)), size) + self.near(
+            self.dropout(cells)
+        )
+        names = _pool(sight.together, evidence)
+        if sight.known is not None:
+            names = names + sight.known * rearrange(self.trust, "l -> l 1 1")
+        return Regions(sight.scales, sight.outlines, sight.embeddings, names.log_softmax(1))
 
     @property
-    def look_is_frozen(self) -> bool:
-        """Whether `look` gives the same for the same maps throughout training."""
-        parts = [self.neck, self.decoder, self.embed, self.dropout, self.far, self.near]
-        learned = (each.requires_grad for part in parts for each in part.parameters())
-        return not (
-            any(part.training for part in parts) or any(learned) or self.trust.requires_grad
-        )
+    def sight_is_frozen(self) -> bool:
+        """Whether `see` gives the same for the same maps throughout training."""
+        return not _changes(self.neck, self.decoder, self.embed)
+
+    @property
+    def names_are_frozen(self) -> bool:
+        """Whether `name` gives the same for the same `Sight`."""
+        return not (_changes(self.dropout, self.far, self.near) or self.trust.requires_grad)
 
     @property
     def feature_channels(self) -> tuple[int, ...]:
         """Channels of `to_features`."""
-        return (self.near.in_channels, _EMBEDDING, self.near.out_channels, 1)
+        if self.names_are_frozen:
+            return (self.near.in_channels, _EMBEDDING, self.near.out_channels, 1)
+        known = () if self.table is None else (self.near.out_channels,)
+        return (self.near.in_channels,) * 2 + (_EMBEDDING, self.far.in_channels, *known, 1)
 
-    @staticmethod
-    def to_features(seen: Regions) -> tuple[Tensor, ...]:
-        """What the rest of the network needs of `look`'s answer: coarsest map, embeddings, names, outlines."""
-        return (seen.scales[-1], seen.embeddings, seen.names, seen.outlines)
+    def to_features(self, sight: Sight) -> tuple[Tensor, ...]:
+        """What the rest of the network needs of a `Sight`, with the names unless these are being trained."""
+        scales, outlines, embeddings, _, far, known = sight
+        if self.names_are_frozen:
+            return (scales[-1], embeddings, self.name(sight).names, outlines)
+        kept = () if known is None else (known,)
+        return (scales[-1], scales[_CELLS], embeddings, far, *kept, outlines)
 
-    @staticmethod
-    def of_features(features: Sequence[Tensor]) -> Regions:
-        """`look`'s answer, with the coarsest map alone, from what `to_features` returned."""
-        coarsest, embeddings, names, outlines = features
-        return Regions([coarsest], outlines, embeddings, names)
+    def of_features(self, features: Sequence[Tensor]) -> Regions:
+        """`look`'s answer, with the maps alone that are needed further, from what `to_features` returned."""
+        if self.names_are_frozen:
+            coarsest, embeddings, names, outlines = features
+            return Regions([coarsest], outlines, embeddings, names)
+        coarsest, cells, embeddings, far, *known, outlines = features
+        together = _together(embeddings, _share(outlines, (cells.shape[2], cells.shape[3])))
+        scales = [cells] * (_CELLS + 1) + [coarsest]  # of the finer ones nothing is used
+        prior = known[0] if known else None
+        return self.name(Sight(scales, outlines, embeddings, together, far, prior))
 
     def describe(self, seen: Picture, masks: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n f"]:
         """What lies under the masks: the mean of the regions' probabilities."""
@@ -190,6 +234,12 @@ class RegionAnswer(nn.Module):
         return Answer(logits, sounding=sounding)
 
 
+def _changes(*parts: nn.Module) -> bool:
+    """Whether something of these is being trained, or in training mode."""
+    learned = any(each.requires_grad for part in parts for each in part.parameters())
+    return learned or any(part.training for part in parts)
+
+
 def _to_logit(log_probability: Tensor) -> Tensor:
     bounded = log_probability.clamp(-30.0, _LEAST)
     return bounded - torch.log(-torch.expm1(bounded))
@@ -197,6 +247,11 @@ def _to_logit(log_probability: Tensor) -> Tensor:
 
 def _resized(maps: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c h2 w2"]:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def _share(outlines: Float[Tensor, "n 1 hh ww"], size: tuple[int, int]) -> Float[Tensor, "n 1 h w"]:
+    """Of each cell, how much is outlined."""
+    return F.adaptive_avg_pool2d(outlines.sigmoid(), size)
 
 
 def _places(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:

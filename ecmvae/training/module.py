@@ -161,6 +161,7 @@ class SegmentationModule(LightningModule):
             labels=_labels(batch),
             valid=batch.present,
             objects=batch.objects,
+            classes=batch.classes,
         )
         total: Tensor = terms.total
         self._finite.remember(self.global_step, terms.named(), batch.names)

@@ -12,7 +12,7 @@ from ecmvae.config import TrainConfig
 LR_MULTIPLIER = "lr_multiplier"
 """Key of a parameter group: the multiple of the scheduled learning rate at which it learns."""
 
-_BACKBONES = ("model.backbone.", "model.audio_encoder.")
+_BACKBONES = ("backbone", "audio_encoder")
 
 
 def make_optimizer(
@@ -32,14 +32,15 @@ def make_optimizer(
 def parameter_groups(module: nn.Module, train: TrainConfig) -> list[dict[str, Any]]:
     """The parameters that are not frozen, in groups of one learning rate and weight decay; empty groups are left out.
 
-    Backbones learn at ``train.backbone_multiplier`` of the rate. Without ``train.decay_norms``, parameters of one
-    dimension (biases, scales of normalisations) have no weight decay.
+    Backbones and ``train.slow_parts`` learn at ``train.backbone_multiplier`` of the rate. Without
+    ``train.decay_norms``, parameters of one dimension (biases, scales of normalisations) have no weight decay.
     """
+    slow = tuple(f"model.{part}." for part in (*_BACKBONES, *train.slow_parts))
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        multiplier = train.backbone_multiplier if name.startswith(_BACKBONES) else 1.0
+        multiplier = train.backbone_multiplier if f"{name}.".startswith(slow) else 1.0
         decay = train.weight_decay if train.decay_norms or parameter.ndim > 1 else 0.0
         group = groups.setdefault(
             (multiplier, decay),

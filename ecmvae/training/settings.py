@@ -14,6 +14,7 @@ _REGIONS = (
     "loss.outlines",
     "loss.regions",
     "loss.correspondence",
+    "loss.names",
     "model.fusion.classifier",
     "model.fusion.second_look",
     "model.fusion.table",

@@ -87,23 +87,9 @@ def code_table(choice: str, codes: int, classes: int) -> Float[Tensor, "l k"]:
     table = torch.zeros(codes, classes)
     if choice == SAVED_TABLE:
         return table
-    if choice == "collage":
-        text = (
-            resources.files("ecmvae.visual")
-            .joinpath("collage_codes.yaml")
-            .read_text(encoding="utf-8")
-        )
-    elif Path(choice).is_file():
-        text = Path(choice).read_text(encoding="utf-8")
-    else:
-        raise UserError(
-            f"model.fusion.table: {choice} not found: use collage or the path of a YAML file"
-        )
-    rows = parse_yaml(text, choice)
-    if not isinstance(rows, dict) or len(rows) > codes:
-        raise UserError(
-            f"{choice}: needs at most model.latent.dim = {codes} lines 'code: [class numbers]'"
-        )
+    rows = _rows(choice)
+    if len(rows) > codes:
+        raise UserError(f"{choice}: has {len(rows)} codes, more than model.latent.dim = {codes}")
     for row, (code, entries) in enumerate(rows.items()):
         for entry in entries if isinstance(entries, list) else [entries]:
             first, _, last = str(entry).partition("-")
@@ -113,3 +99,24 @@ def code_table(choice: str, codes: int, classes: int) -> Float[Tensor, "l k"]:
                 )
             table[row, int(first) : int(last or first) + 1] = 1
     return table
+
+
+def code_names(choice: str) -> tuple[str, ...]:
+    """What the codes of a table are called, from the first on; its arguments and errors are those of `code_table`."""
+    return tuple(map(str, _rows(choice)))
+
+
+def _rows(choice: str) -> dict[Any, Any]:
+    if choice == "collage":
+        file = resources.files("ecmvae.visual").joinpath("collage_codes.yaml")
+        text = file.read_text(encoding="utf-8")
+    elif Path(choice).is_file():
+        text = Path(choice).read_text(encoding="utf-8")
+    else:
+        raise UserError(
+            f"model.fusion.table: {choice} not found: use collage or the path of a YAML file"
+        )
+    rows = parse_yaml(text, choice)
+    if not isinstance(rows, dict):
+        raise UserError(f"{choice}: needs lines 'code: [class numbers]'")
+    return rows

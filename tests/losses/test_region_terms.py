@@ -7,7 +7,8 @@ import torch
 from region_model import region_clips, region_config, region_model
 
 from ecmvae.losses.objective import Objective
-from ecmvae.losses.region_terms import Correspondence, SameRegion
+from ecmvae.errors import UserError
+from ecmvae.losses.region_terms import Correspondence, Names, SameRegion
 
 
 def test_the_terms_of_the_regions_need_known_objects() -> None:
@@ -61,6 +62,38 @@ def test_a_sound_is_compared_with_the_objects_of_all_clips() -> None:
     assert float(alone.values["correspondence"]) == pytest.approx(expected, abs=1e-4)
     empty = objective(output, sounding, objects=torch.zeros_like(objects)).values
     assert float(empty["correspondence"]) == 0
+
+
+def test_an_object_is_called_by_its_class() -> None:
+    """The left half is a dog called dog with .8, the right half in one clip a thing of no class, else one of no code."""
+    frames, audio, masks = region_clips()
+    output = region_model()(frames[:, :1], audio[:, :1], masks[:, :1])
+    names = torch.full((2, 41, 4, 4), 0.1)
+    names[:, 1, :, :2], names[:, 40, :, 2:] = 0.8, 0.6
+    object.__setattr__(output.prior_branch.regions, "names", names.log())
+    objects = torch.ones(2, 1, 64, 64, dtype=torch.long)
+    objects[..., 32:] = 2
+    objective = Objective([Names(1.0, ["cat", "dog"])])
+    classes = [("dog", ""), ("cat", "unicorn")]
+    values = objective(output, masks[:, :1], objects=objects, classes=classes).values
+    expected = -(math.log(0.8) + math.log(0.6) + math.log(0.1)) / 3
+    assert float(values["names"]) == pytest.approx(expected, abs=1e-5)
+    first = torch.tensor([[True], [False]])
+    values = objective(output, masks[:, :1], objects=objects, classes=classes, valid=first).values
+    expected = -(math.log(0.8) + math.log(0.6)) / 2
+    assert float(values["names"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_names_need_classes_and_a_table() -> None:
+    frames, audio, masks = region_clips()
+    output = region_model()(frames, audio, masks)
+    objects = torch.ones(2, 3, 64, 64, dtype=torch.long)
+    objective = Objective.from_config(region_config(**{"loss.names": 0.5}))
+    assert "names" not in objective(output, masks, objects=objects).values
+    known = objective(output, masks, objects=objects, classes=[("dog",), ("cow",)])
+    assert "names" in known.values
+    with pytest.raises(UserError, match=r"set model\.fusion\.table"):
+        Objective.from_config(region_config(**{"loss.names": 0.5, "model.fusion.table": None}))
 
 
 def test_a_sure_sound_has_a_finite_gradient_in_16_bits() -> None:

@@ -175,3 +175,28 @@ def test_what_is_seen_can_be_kept_where_nothing_of_it_is_trained(second_look: bo
                 "shared"
             ].mean,
         )
+
+
+@pytest.mark.parametrize("second_look", [False, True])
+def test_what_is_seen_can_be_kept_while_names_are_learned(second_look: bool) -> None:
+    """The same answer and the same gradients as from the frames."""
+    model = region_model(**{"model.visual.frozen": True, "model.fusion.second_look": second_look})
+    model.freeze([f"agreement.answer.{part}" for part in ("neck", "decoder", "embed")])
+    model.train()
+    model.agreement.answer.dropout.p = 0.0
+    assert model.frozen_form == ("second look, without names" if second_look else "without names")
+    frames, audio, masks = region_clips()
+    with torch.no_grad():
+        seen = model.frozen_features(frames.flatten(0, 1))
+    kept = [each.unflatten(0, (2, 3)) for each in seen]
+    assert model.frozen_channels == tuple(each.shape[2] for each in kept)
+    gradients = []
+    for features in (None, kept):
+        model.zero_grad()
+        torch.manual_seed(0)
+        output = model(frames, audio, masks, features=features)
+        output.logits.square().mean().backward()
+        gradients.append([model.agreement.answer.far.weight.grad, output.logits.detach()])
+    assert float(gradients[0][0].abs().max()) > 0
+    for direct, from_kept in zip(*gradients, strict=True):
+        torch.testing.assert_close(direct, from_kept)

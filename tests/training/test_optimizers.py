@@ -35,6 +35,13 @@ def test_backbones_learn_slower_and_norms_and_biases_do_not_decay() -> None:
     assert sizes(train) == {(0.05, 0.01): 12, (0.05, 0.0): 4 + 8, (0.5, 0.01): 4}
 
 
+def test_slow_parts_learn_like_backbones() -> None:
+    train = TrainConfig(learning_rate=0.5, backbone_multiplier=0.1, slow_parts=["decoder"])
+    assert sizes(train) == {(0.05, 0.0): 12 + 4 + 8 + 4}
+    others = TrainConfig(learning_rate=0.5, backbone_multiplier=0.1, slow_parts=["decode"])
+    assert sizes(others) == {(0.05, 0.0): 12 + 4 + 8, (0.5, 0.0): 4}  # names are whole
+
+
 def test_the_optimiser_is_adam_without_weight_decay_and_adamw_with_it() -> None:
     cpu = torch.device("cpu")
     assert type(make_optimizer(Network(), TrainConfig(), cpu)) is torch.optim.Adam

@@ -8,7 +8,7 @@ import torch
 
 from ecmvae.errors import UserError
 from ecmvae.visual.backbone import VisualBackbone
-from ecmvae.visual.classifier import DenseClassifier, code_table
+from ecmvae.visual.classifier import DenseClassifier, code_names, code_table
 
 
 @torch.no_grad()
@@ -56,6 +56,8 @@ def test_the_table_of_the_collage_knows_the_dogs() -> None:
     assert [row for row in range(40) if table[row, 207]] == [9]  # a golden retriever is a dog
     assert not table[:, 508].any()  # a keyboard is nothing
     assert not table[35:].any()
+    names = code_names("collage")
+    assert (len(names), names[9], names[34]) == (35, "dog", "zebra")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +66,8 @@ def test_the_table_of_the_collage_knows_the_dogs() -> None:
         ("a: [1000]", "names 1000, not a class number below 1000"),
         ("a: [9-3]", "names '9-3'"),
         ("a: [dog]", "names 'dog'"),
-        ("a: [1]\nb: [2]\nc: [3]", "at most model.latent.dim = 2 lines"),
-        ("- 1", "at most model.latent.dim = 2 lines"),
+        ("a: [1]\nb: [2]\nc: [3]", "has 3 codes, more than model.latent.dim = 2"),
+        ("- 1", "needs lines 'code: [class numbers]'"),
     ],
 )
 def test_a_wrong_table_says_what_is_wrong(text: str, complaint: str, tmp_path: Path) -> None:

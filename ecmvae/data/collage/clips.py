@@ -205,6 +205,7 @@ class CollageClips(Dataset[AVClip]):
             supervised=torch.ones(SECONDS, dtype=torch.bool),
             objects=torch.from_numpy(objects.astype(np.int64)),
             sounding=torch.from_numpy(sounding),
+            classes=tuple(placed.category for placed in scene.objects),
             category=heard.category if self.kind(index) == "s4" and sounding.any() else "",
             picture=heard.image,
             recording=heard.sound,

@@ -101,6 +101,7 @@ class TestClip:
             assert (waveform.shape, rate) == ((5 * 16_000,), 16_000)
             np.testing.assert_array_equal(waveform.numpy(), clips.compose_sound(index, 2)[2])
             assert len(clips.classes(index)) == clip.sounding.shape[1]
+            assert clip.classes == clips.classes(index)
             assert clip.category in ("", *clips.classes(index))
 
     def test_beyond_the_end(self, sources):
@@ -306,6 +307,7 @@ def test_free_scenes_have_things_that_never_sound_and_objects_cut_by_the_border(
             if not thing.category:
                 assert thing.sound == ""
                 assert not clip.sounding[:, column].any()
+                assert clip.classes[column] == ""
     edges = [objects for index in range(40) for objects in clips.frames(index)[1]]
     assert any(each[:, 0].any() or each[:, -1].any() for each in edges)
     assert all(
