@@ -206,6 +206,7 @@ class Config:
             "model": model,
             "model.visual": model.visual,
             "model.latent": model.latent,
+            "model.fusion": model.fusion,
             "data": data,
             "train": train,
         }

@@ -56,6 +56,8 @@ class LossConfig:
     names: float = 0.0
     """Cross-entropy of the class of each object, as above, for data that knows it (collage) and classes that
     model.fusion.table names. Without it the names of regions follow from the masks alone."""
+    sounds: float = 0.0
+    """Cross-entropy of which of these classes sound, seen or not, summed over the classes: what c then stands for."""
     match: float = 0.0
     """InfoNCE between sounding objects and their sound, inside the gate, at every scale; not in the paper. A
     gate learns several times faster with it."""

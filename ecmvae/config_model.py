@@ -86,6 +86,10 @@ class FusionConfig:
     second_look: bool = False
     """regions: name them after a second pass of the backbone, over the outlined objects without the background: better
     names of new pictures for twice the backbone's work."""
+    bare_names: float = 0.0
+    """regions, with table: share of the training frames, 0 to 1, whose regions have the names that the classifier knows
+    by itself, without the learned correction: what chooses among them then learns from names as unsure as those of new
+    pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ RANGES: dict[str, dict[str, tuple[int | float, int | float]]] = {
     "model": {"channels": (8, 4096), "num_classes": (1, 256)},
     "model.visual": {"drop_path": (0, 0.99)},
     "model.latent": {"dim": (1, 4096), "js_samples": (1, 1000)},
+    "model.fusion": {"bare_names": (0, 1)},
     "data": {
         "image_size": (32, 4096),
         "num_frames": (1, 1000),

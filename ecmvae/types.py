@@ -76,6 +76,7 @@ class AVClip:
             data has it. Needed for the floors and for right-of-two.
         sounding: (T, O) bool, which object sounds in which frame; column k-1 belongs to object k.
         classes: Class of object k at place k-1, "" for a thing that never sounds; likewise. Empty where unknown.
+        heard: Classes that sound in each of the T frames, whether seen or not; likewise.
         category: Class of the sounding object where a data set names one, else "".
         labels: (T, H, W) int64, class of every pixel, 0 = background; `masks` is where it is another.
         valid: (T,) bool, False where a short clip was padded; of a clip that a loader repeats, nowhere True.
@@ -100,6 +101,7 @@ class AVClip:
     objects: Tensor | None = None
     sounding: Tensor | None = None
     classes: tuple[str, ...] = ()
+    heard: tuple[tuple[str, ...], ...] = ()
     category: str = ""
     labels: Tensor | None = None
     valid: Tensor | None = None
@@ -116,7 +118,7 @@ class AVBatch:
 
     Attributes:
         names, categories: B strings each.
-        classes: B tuples, as in `AVClip`, or None where a clip's are unknown.
+        classes, heard: B tuples each, as in `AVClip`, or None where a clip's are unknown.
         frames: (B, T, 3, H, W) float32; of a training loader uint8, until it is on the device.
         audio: (B, T, ...) float32, the features of the model's front end; None for a model without an audio encoder.
         masks, supervised, objects, labels, valid, index, ignored: As in `AVClip`, with B in front.
@@ -138,6 +140,7 @@ class AVBatch:
     sounding: Tensor | None = None
     categories: tuple[str, ...] = ()
     classes: tuple[tuple[str, ...], ...] | None = None
+    heard: tuple[tuple[tuple[str, ...], ...], ...] | None = None
     features: tuple[Tensor, ...] | None = None
     labels: Tensor | None = None
     valid: Tensor | None = None
@@ -194,6 +197,9 @@ class AVBatch:
             categories=tuple(clip.category for clip in clips),
             classes=tuple(clip.classes for clip in clips)
             if all(clip.classes for clip in clips)
+            else None,
+            heard=tuple(clip.heard for clip in clips)
+            if all(clip.heard for clip in clips)
             else None,
             pictures=tuple(clip.picture for clip in clips)
             if all(clip.picture for clip in clips)

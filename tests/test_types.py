@@ -27,9 +27,15 @@ def test_collate_stacks_in_order_and_pads_the_sounding_table() -> None:
 
 
 def test_classes_are_kept_where_all_clips_know_them() -> None:
-    first, second = (replace(_clip(name, 2), classes=("dog", "")) for name in "ab")
-    assert AVBatch.collate([first, second]).classes == (("dog", ""), ("dog", ""))
-    assert AVBatch.collate([first, _clip("c", 2)]).classes is None
+    first, second = (
+        replace(_clip(name, 2), classes=("dog", ""), heard=(("dog",), ())) for name in "ab"
+    )
+    batch = AVBatch.collate([first, second])
+    assert batch.classes == (("dog", ""), ("dog", ""))
+    assert batch.heard == ((("dog",), ()), (("dog",), ()))
+    other = AVBatch.collate([first, _clip("c", 2)])
+    assert other.classes is None
+    assert other.heard is None
 
 
 def test_bad_batches_are_refused() -> None:

@@ -21,10 +21,13 @@ from ecmvae.models.base import BranchOutput, SegmentationOutput
 from ecmvae.models.latents import LatentSamples
 from ecmvae.types import FrameSubset
 
-Need = Literal["posterior", "factorized", "matches", "classes", "labels", "regions", "names"]
+Need = Literal[
+    "posterior", "factorized", "matches", "classes", "labels", "regions", "names", "sounds"
+]
 """What a term may need. posterior: a posterior branch that saw masks. factorized: latents c, s_v and s_a. matches:
 fusion by gates. classes: a model with several classes. labels: a batch with the class of each pixel. regions: a model
-that decides by regions and a batch whose objects are known. names: a batch with the class of each object."""
+that decides by regions and a batch whose objects are known. names: a batch with the class of each object.
+sounds: a model that decides by regions and a batch with the classes that sound."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,6 +43,7 @@ class LossInputs:
         present: Frames that are not padding; None = all.
         objects: (N, H, W) index of the object that each pixel shows, 0 = background, or None.
         classes: For each of the B clips the class of object k at place k-1, "" for none, or None.
+        heard: For each of the B clips the classes that sound in each of its T frames, or None.
     """
 
     output: SegmentationOutput
@@ -50,6 +54,7 @@ class LossInputs:
     present: FrameSubset | None = None
     objects: Int[Tensor, "n h w"] | None = None
     classes: Sequence[Sequence[str]] | None = None
+    heard: Sequence[Sequence[Sequence[str]]] | None = None
 
     @property
     def supervised(self) -> Bool[Tensor, " n"]:
@@ -96,6 +101,7 @@ class LossInputs:
             "labels": self.labels is not None,
             "regions": self.objects is not None and output.prior_branch.regions is not None,
             "names": self.classes is not None,
+            "sounds": self.heard is not None and output.prior_branch.sounding is not None,
         }
         return [need for need in needs if not has[need]]
 

@@ -105,6 +105,7 @@ class Objective(nn.Module):
         valid: Bool[Tensor, "b t"] | FrameSubset | None = None,
         objects: Int[Tensor, "b t h w"] | None = None,
         classes: Sequence[Sequence[str]] | None = None,
+        heard: Sequence[Sequence[Sequence[str]]] | None = None,
     ) -> LossValues:
         """Compute the terms.
 
@@ -118,6 +119,7 @@ class Objective(nn.Module):
             valid: Frames that are not padding, likewise; the others count nowhere. None = all.
             objects: (B, T, H, W) index of the object that each pixel shows, 0 = background; None where unknown.
             classes: Of B clips, each the class of object k at place k-1, "" for none; None where unknown.
+            heard: Of B clips, each the classes that sound in each of T frames; None where unknown.
 
         Raises:
             ValueError: If the model has several classes and `labels` is missing.
@@ -133,6 +135,7 @@ class Objective(nn.Module):
             present=None if valid is None else as_subset(valid),
             objects=None if objects is None else objects.flatten(0, 1),
             classes=classes,
+            heard=heard,
         )
         terms = [term for term in self.terms if not inputs.missing(term.needs)]
         return LossValues(

@@ -122,12 +122,7 @@ class Names(LossTerm):
     @classmethod
     def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
         """Its codes are those of ``model.fusion.table``."""
-        table = config.model.fusion.table
-        if table is None or table == SAVED_TABLE:
-            raise UserError(
-                "loss.names needs to know which class each code stands for: set model.fusion.table"
-            )
-        return [cls(weight, code_names(table))]
+        return [cls(weight, _codes(cls.name, config))]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the objects of all frames, each the mean over its cells, in nats; 0 without objects."""
@@ -149,6 +144,50 @@ class Names(LossTerm):
         """The code of each object, -1 where there is none for it."""
         found = [self._codes.get(each, -1) if each else none for each in classes[:_MOST_OBJECTS]]
         return found + [-1] * (_MOST_OBJECTS - len(found))
+
+
+class Sounds(LossTerm):
+    """Binary cross-entropy of which classes sound in a frame, for each code that is named after one; not in the paper.
+
+    Args:
+        weight: Factor in the total.
+        codes: What the codes are called, from the first on.
+    """
+
+    name = "sounds"
+    needs = ("sounds",)
+
+    def __init__(self, weight: float, codes: Sequence[str]) -> None:
+        super().__init__(weight)
+        self._codes = {code: number for number, code in enumerate(codes)}
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """Its codes are those of ``model.fusion.table``."""
+        return [cls(weight, _codes(cls.name, config))]
+
+    def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        """Sum over the codes, mean over the frames, in nats."""
+        sounding = inputs.output.prior_branch.sounding
+        assert sounding is not None
+        assert inputs.heard is not None
+        frames = [frame for clip in inputs.heard for frame in clip]
+        heard = torch.tensor([[float(code in frame) for code in self._codes] for frame in frames])
+        with torch.autocast(sounding.device.type, enabled=False):  # in 16 bits 1 - 1e-6 is 1
+            probability = sounding[:, : len(self._codes)].float().exp().clamp(1e-6, 1 - 1e-6)
+            wrong = F.binary_cross_entropy(
+                probability, heard.to(sounding.device, non_blocking=True), reduction="none"
+            )
+        return inputs.real(wrong.sum(1)).mean()
+
+
+def _codes(term: str, config: Config) -> tuple[str, ...]:
+    table = config.model.fusion.table
+    if table is None or table == SAVED_TABLE:
+        raise UserError(
+            f"loss.{term} needs to know which class each code stands for: set model.fusion.table"
+        )
+    return code_names(table)
 
 
 def _cells_of_objects(

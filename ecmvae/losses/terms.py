@@ -18,7 +18,7 @@ from ecmvae.config import Config
 from ecmvae.losses import released
 from ecmvae.losses.base import LossInputs, LossTerm, Need, flat
 from ecmvae.losses.latent import MutualInformationBound, info_nce, orthogonality_loss
-from ecmvae.losses.region_terms import Correspondence, Names, Outlines, SameRegion
+from ecmvae.losses.region_terms import Correspondence, Names, Outlines, SameRegion, Sounds
 from ecmvae.losses.segmentation import (
     MatchingForm,
     audio_visual_matching_loss,
@@ -309,6 +309,7 @@ LOSS_TERMS: Registry[type[LossTerm]] = Registry(
         "regions": SameRegion,
         "correspondence": Correspondence,
         "names": Names,
+        "sounds": Sounds,
         "posterior_structure": PosteriorStructure,
         "posterior_cross_entropy": PosteriorCrossEntropy,
         "kl": LatentDivergence,

@@ -71,6 +71,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         classifier: Of `fusion` "regions", see `ecmvae.models.regions.RegionAnswer`.
         table: Likewise.
         second_look: Likewise.
+        bare_names: Likewise.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
         classifier: DenseClassifier | None = None,
         table: Tensor | None = None,
         second_look: bool = False,
+        bare_names: float = 0.0,
     ) -> None:
         super().__init__(
             backbone,
@@ -134,6 +136,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
                 classifier=classifier,
                 table=table,
                 second_look=second_look,
+                bare_names=bare_names,
             )
         else:
             heard = latent_dim if latent_kind == "agreement" else self.audio_dim
@@ -365,6 +368,7 @@ class ECMVAE(Segmenter, ConditionalLatentModel[ClipInputs]):
             latent_dim=config.latent.dim,
             weak_posterior=config.latent.weak_posterior,
             second_look=config.fusion.kind == "regions" and config.fusion.second_look,
+            bare_names=config.fusion.bare_names,
             **_names(config, arguments),
             **arguments,
         )

@@ -86,6 +86,7 @@ class RegionAnswer(nn.Module):
         classifier: The backbone's own classifier, applied to each cell; None = names are learned from nothing.
         table: (L, number of the classifier's classes) in {0, 1}, which of its classes mean code k.
         second_look: Name the regions after a second pass of the backbone, over the outlined things alone.
+        bare_names: Share of the frames in training whose names are those of classifier and table alone.
     """
 
     def __init__(
@@ -99,9 +100,10 @@ class RegionAnswer(nn.Module):
         classifier: DenseClassifier | None = None,
         table: Float[Tensor, "l k"] | None = None,
         second_look: bool = False,
+        bare_names: float = 0.0,
     ) -> None:
         super().__init__()
-        self.second_look = second_look
+        self.second_look, self.bare_names = second_look, bare_names
         self.neck, self.decoder, self.classifier = neck, decoder, classifier
         self.described = latent_dim + 1
         self.embed = nn.Sequential(
@@ -171,6 +173,9 @@ class RegionAnswer(nn.Module):
         )
         names = _pool(sight.together, evidence)
         if sight.known is not None:
+            if self.dropout.training and self.bare_names:
+                bare = torch.rand(len(names), 1, 1, 1, device=names.device) < self.bare_names
+                names = names.masked_fill(bare, 0)
             names = names + sight.known * rearrange(self.trust, "l -> l 1 1")
         return Regions(sight.scales, sight.outlines, sight.embeddings, names.log_softmax(1))
 

@@ -162,6 +162,7 @@ class SegmentationModule(LightningModule):
             valid=batch.present,
             objects=batch.objects,
             classes=batch.classes,
+            heard=batch.heard,
         )
         total: Tensor = terms.total
         self._finite.remember(self.global_step, terms.named(), batch.names)

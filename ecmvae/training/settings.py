@@ -15,7 +15,9 @@ _REGIONS = (
     "loss.regions",
     "loss.correspondence",
     "loss.names",
+    "loss.sounds",
     "model.fusion.classifier",
+    "model.fusion.bare_names",
     "model.fusion.second_look",
     "model.fusion.table",
 )

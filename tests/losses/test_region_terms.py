@@ -6,9 +6,9 @@ import pytest
 import torch
 from region_model import region_clips, region_config, region_model
 
-from ecmvae.losses.objective import Objective
 from ecmvae.errors import UserError
-from ecmvae.losses.region_terms import Correspondence, Names, SameRegion
+from ecmvae.losses.objective import Objective
+from ecmvae.losses.region_terms import Correspondence, Names, SameRegion, Sounds
 
 
 def test_the_terms_of_the_regions_need_known_objects() -> None:
@@ -65,7 +65,7 @@ def test_a_sound_is_compared_with_the_objects_of_all_clips() -> None:
 
 
 def test_an_object_is_called_by_its_class() -> None:
-    """The left half is a dog called dog with .8, the right half in one clip a thing of no class, else one of no code."""
+    """The left half is a dog called so with .8, the right half in one clip a thing of no class, else one of no code."""
     frames, audio, masks = region_clips()
     output = region_model()(frames[:, :1], audio[:, :1], masks[:, :1])
     names = torch.full((2, 41, 4, 4), 0.1)
@@ -84,16 +84,36 @@ def test_an_object_is_called_by_its_class() -> None:
     assert float(values["names"]) == pytest.approx(expected, abs=1e-5)
 
 
-def test_names_need_classes_and_a_table() -> None:
+def test_codes_are_heard_where_their_classes_sound() -> None:
+    """One clip of two frames: a dog, and then nothing; unicorns have no code, and the third code no class."""
+    frames, audio, masks = region_clips()
+    output = region_model()(frames[:1, :2], audio[:1, :2], masks[:1, :2])
+    heard = torch.tensor([[0.2, 0.9, 0.5], [0.3, 0.6, 0.5]])
+    object.__setattr__(output.prior_branch, "sounding", heard.log())
+    objective = Objective([Sounds(1.0, ["cat", "dog"])])
+    classes = [(("dog", "unicorn"), ())]
+    values = objective(output, masks[:1, :2], heard=classes).values
+    per_frame = [-math.log(0.8) - math.log(0.9), -math.log(0.7) - math.log(0.4)]
+    assert float(values["sounds"]) == pytest.approx(sum(per_frame) / 2, abs=1e-5)
+    first = torch.tensor([[True, False]])
+    values = objective(output, masks[:1, :2], heard=classes, valid=first).values
+    assert float(values["sounds"]) == pytest.approx(per_frame[0], abs=1e-5)
+
+
+def test_names_and_sounds_need_classes_and_a_table() -> None:
     frames, audio, masks = region_clips()
     output = region_model()(frames, audio, masks)
     objects = torch.ones(2, 3, 64, 64, dtype=torch.long)
-    objective = Objective.from_config(region_config(**{"loss.names": 0.5}))
-    assert "names" not in objective(output, masks, objects=objects).values
-    known = objective(output, masks, objects=objects, classes=[("dog",), ("cow",)])
-    assert "names" in known.values
-    with pytest.raises(UserError, match=r"set model\.fusion\.table"):
-        Objective.from_config(region_config(**{"loss.names": 0.5, "model.fusion.table": None}))
+    both = {"loss.names": 0.5, "loss.sounds": 0.5}
+    objective = Objective.from_config(region_config(**both))
+    assert not {"names", "sounds"} & set(objective(output, masks, objects=objects).values)
+    classes = [("dog",), ("cow",)]
+    heard = [(("dog",),) * 3, ((),) * 3]
+    known = objective(output, masks, objects=objects, classes=classes, heard=heard)
+    assert {"names", "sounds"} <= set(known.values)
+    for name in both:
+        with pytest.raises(UserError, match=rf"{name} .* set model\.fusion\.table"):
+            Objective.from_config(region_config(**{name: 1.0, "model.fusion.table": None}))
 
 
 def test_a_sure_sound_has_a_finite_gradient_in_16_bits() -> None:

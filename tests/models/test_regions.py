@@ -200,3 +200,19 @@ def test_what_is_seen_can_be_kept_while_names_are_learned(second_look: bool) -> 
     assert float(gradients[0][0].abs().max()) > 0
     for direct, from_kept in zip(*gradients, strict=True):
         torch.testing.assert_close(direct, from_kept)
+
+
+def test_bare_names_are_those_of_the_table_in_training_alone() -> None:
+    torch.manual_seed(0)
+    model = region_model(**{"model.fusion.bare_names": 0.5}).eval()
+    answer = model.agreement.answer
+    with torch.no_grad():
+        sight = answer.see(model.backbone(torch.randn(64, 3, 64, 64)))
+        bare = answer.name(sight).names  # the learned layers start at zero
+        answer.far.bias[3] = 50.0
+        used, trained = answer.name(sight).names, answer.train().name(sight).names
+    assert bool((used[:, 3].exp() > 0.99).all())
+    learned = (trained[:, 3].exp() > 0.99).flatten(1).all(1)
+    assert 16 < int(learned.sum()) < 48
+    torch.testing.assert_close(trained[learned], used[learned])
+    torch.testing.assert_close(trained[~learned], bare[~learned])

@@ -206,9 +206,23 @@ class CollageClips(Dataset[AVClip]):
             objects=torch.from_numpy(objects.astype(np.int64)),
             sounding=torch.from_numpy(sounding),
             classes=tuple(placed.category for placed in scene.objects),
+            heard=self._heard_classes(scene, sounding),
             category=heard.category if self.kind(index) == "s4" and sounding.any() else "",
             picture=heard.image,
             recording=heard.sound,
+        )
+
+    def _heard_classes(
+        self, scene: Scene, sounding: Bool[np.ndarray, "t o"]
+    ) -> tuple[tuple[str, ...], ...]:
+        """Classes that sound in each frame."""
+        off_screen = scene.off_screen
+        besides: tuple[str, ...] = ()
+        if off_screen is not None and off_screen.kind == "sound":
+            besides = (self.sources.item("sound", off_screen.sound).category,)
+        return tuple(
+            tuple(scene.objects[k].category for k in np.flatnonzero(row)) + besides
+            for row in sounding
         )
 
     def _rng(self, purpose: str, index: int, epoch: int = 0) -> np.random.Generator:

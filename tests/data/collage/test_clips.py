@@ -102,6 +102,8 @@ class TestClip:
             np.testing.assert_array_equal(waveform.numpy(), clips.compose_sound(index, 2)[2])
             assert len(clips.classes(index)) == clip.sounding.shape[1]
             assert clip.classes == clips.classes(index)
+            for sounding, heard in zip(clip.sounding.tolist(), clip.heard, strict=True):
+                assert heard == tuple(np.array(clip.classes)[sounding])
             assert clip.category in ("", *clips.classes(index))
 
     def test_beyond_the_end(self, sources):
@@ -168,6 +170,7 @@ class TestNegatives:
             else:
                 category = sources.item("sound", off_screen.sound).category
                 assert category not in {thing.category for thing in scene.objects}
+                assert clips[index].heard == ((category,),) * 5
                 assert abs(12 * np.log2(peak / TONES[category])) < 4.1
         assert {
             kind: kinds.count(kind) > 4 for kind in ("other", "sound", "noise")
