@@ -1,10 +1,11 @@
-"""Make a model with regions more silent: lower_choice.py RUN OUT --by 2.
+"""Make a model with regions mark more, or less: shift_choice.py RUN OUT --by 1.5.
 
-The probability that a region sounds has a learned scale and bias (`ecmvae.models.regions`). The bias was learned where
-most clips hold something that sounds; a lower one gives up faint masks, false and right ones. OUT is a run folder with
-the changed model as best/: score it as any run, then package it.
+The probability that a region sounds has a learned scale and bias (`ecmvae.models.regions`). The bias was learned on
+pictures and recordings that are known by heart; names and sounds of new ones are less sure, so that a model which is
+right about the known ones is too silent about these. OUT is a run folder with the changed model as best/: score it as
+any run, then package it.
 
-    python tools/lower_choice.py runs/small-yamnet-001 runs/small-silent --by 2
+    python tools/shift_choice.py runs/small-yamnet-001 runs/small-shifted --by 1.5
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from ecmvae.models import ECMVAE
 from ecmvae.models.checkpoint import load_model, save_model
 from ecmvae.models.regions import RegionAnswer
 
+_NOTE = "choice_shifted_by"
 
-def lower(run: Path, out: Path, by: float) -> Path:
+
+def shift(run: Path, out: Path, by: float) -> Path:
     """Write the changed model to OUT/best, noting the change in its metadata.
 
     Args:
         run: A run, or a model folder.
         out: Folder to make.
-        by: What is taken from the bias, in units of the logit.
+        by: What is added to the bias, a logit: above 0 more is marked.
 
     Returns:
         OUT/best.
@@ -46,12 +49,12 @@ def lower(run: Path, out: Path, by: float) -> Path:
     if out.exists():
         raise UserError(f"{out} exists already: choose another folder")
     with torch.no_grad():
-        answer.bias -= by
+        answer.bias += by
     noted = json.loads((folder / METADATA_FILE).read_text(encoding="utf-8"))
     noted = {name: value for name, value in noted.items() if name not in model.metadata()}
-    lowered = round(by + noted.get("choice_lowered_by", 0.0), 6)
+    total = round(by + noted.get(_NOTE, 0.0), 6)
     assert model.config is not None  # it was read with the weights
-    return save_model(model, out / "best", model.config, {**noted, "choice_lowered_by": lowered})
+    return save_model(model, out / "best", model.config, {**noted, _NOTE: total})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,10 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, help="the trained run")
     parser.add_argument("out", type=Path, help="the run to make")
-    parser.add_argument("--by", type=float, required=True, help="taken from the bias, a logit")
+    parser.add_argument("--by", type=float, required=True, help="added to the bias, a logit")
     given = parser.parse_args(arguments)
     try:
-        print(f"wrote {lower(given.run, given.out, given.by)}")
+        print(f"wrote {shift(given.run, given.out, given.by)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

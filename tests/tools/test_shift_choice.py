@@ -1,10 +1,10 @@
-"""A model whose choice among regions is more silent, and nothing else of it changed."""
+"""A model that marks less, and nothing else of it changed."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from lower_choice import main
+from shift_choice import main
 
 from ecmvae.config import Config, load_config
 from ecmvae.models import build_model
@@ -26,8 +26,8 @@ def _saved(folder: Path, *, regions: bool) -> Path:
 
 def test_only_the_bias_changes_and_fewer_pixels_are_marked(tmp_path: Path) -> None:
     run = _saved(tmp_path / "run", regions=True)
-    assert main([str(run), str(tmp_path / "once"), "--by", "2"]) == 0
-    assert main([str(tmp_path / "once"), str(tmp_path / "twice"), "--by", "0.5"]) == 0
+    assert main([str(run), str(tmp_path / "once"), "--by", "-2"]) == 0
+    assert main([str(tmp_path / "once"), str(tmp_path / "twice"), "--by", "-0.5"]) == 0
     before, after = load_model(run), load_model(tmp_path / "twice")
     theirs = before.state_dict()
     changed = {
@@ -43,7 +43,7 @@ def test_only_the_bias_changes_and_fewer_pixels_are_marked(tmp_path: Path) -> No
         )
     assert (silent < loud).all()
     noted = (tmp_path / "twice" / "best" / "metadata.json").read_text()
-    assert '"choice_lowered_by": 2.5' in noted
+    assert '"choice_shifted_by": -2.5' in noted
     assert '"step": 7' in noted
 
 
