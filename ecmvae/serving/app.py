@@ -194,7 +194,14 @@ def build_page(
                 min_width=350,
             )
             threshold = gr.Slider(
-                0.05, 0.95, value=0.5, step=0.05, label="Threshold", elem_id="threshold", scale=3
+                0.05,
+                0.95,
+                value=0.5,
+                step=0.05,
+                label="Threshold",
+                elem_id="threshold",
+                scale=3,
+                min_width=200,
             )
             samples = gr.Slider(
                 1,
@@ -204,10 +211,18 @@ def build_page(
                 label="Samples",
                 elem_id="samples",
                 scale=3,
+                min_width=200,
                 visible=not service.takes_concepts,
             )
             smoothing = gr.Slider(
-                0.0, 1.0, value=0.25, step=0.05, label="Smoothing", elem_id="smoothing", scale=3
+                0.0,
+                1.0,
+                value=0.25,
+                step=0.05,
+                label="Smoothing",
+                elem_id="smoothing",
+                scale=3,
+                min_width=200,
             )
         averaged = (
             "" if service.takes_concepts else " Samples are averaged: more are slower and steadier."
