@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ecmvae.config import TrainConfig
+from ecmvae.errors import UserError
 
 LR_MULTIPLIER = "lr_multiplier"
 """Key of a parameter group: the multiple of the scheduled learning rate at which it learns."""
@@ -34,7 +35,14 @@ def parameter_groups(module: nn.Module, train: TrainConfig) -> list[dict[str, An
 
     Backbones and ``train.slow_parts`` learn at ``train.backbone_multiplier`` of the rate. Without
     ``train.decay_norms``, parameters of one dimension (biases, scales of normalisations) have no weight decay.
+
+    Raises:
+        UserError: If there is no such part.
     """
+    names = [f"{name}." for name, _ in module.named_parameters()]
+    for part in train.slow_parts:
+        if not any(name.startswith(f"model.{part}.") for name in names):
+            raise UserError(f"train.slow_parts: the network has no {part}")
     slow = tuple(f"model.{part}." for part in (*_BACKBONES, *train.slow_parts))
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in module.named_parameters():
