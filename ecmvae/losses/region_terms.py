@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
@@ -134,7 +135,7 @@ class Names(LossTerm):
         cells = _cells_of_objects(objects, names)
         area = cells.sum((2, 3))
         codes = [self._numbers(each, names.shape[1] - 1) for each in inputs.classes]
-        numbers = torch.tensor(codes).to(names.device, non_blocking=True)[inputs.clips]
+        numbers = _sent(np.array(codes), names.device)[inputs.clips]
         named = torch.einsum("nkhw,nohw->nok", names, cells) / area.clamp_min(1)[..., None]
         wrong = -named.gather(2, numbers.clamp_min(0)[..., None])[..., 0]
         real = inputs.valid if inputs.valid is not None else torch.ones_like(inputs.supervised)
@@ -172,11 +173,11 @@ class Sounds(LossTerm):
         assert sounding is not None
         assert inputs.heard is not None
         frames = [frame for clip in inputs.heard for frame in clip]
-        heard = torch.tensor([[float(code in frame) for code in self._codes] for frame in frames])
+        heard = np.array([[code in frame for code in self._codes] for frame in frames], np.float32)
         with torch.autocast(sounding.device.type, enabled=False):  # in 16 bits 1 - 1e-6 is 1
             probability = sounding[:, : len(self._codes)].float().exp().clamp(1e-6, 1 - 1e-6)
             wrong = F.binary_cross_entropy(
-                probability, heard.to(sounding.device, non_blocking=True), reduction="none"
+                probability, _sent(heard, sounding.device), reduction="none"
             )
         return inputs.real(wrong.sum(1)).mean()
 
@@ -188,6 +189,11 @@ def _codes(term: str, config: Config) -> tuple[str, ...]:
             f"loss.{term} needs to know which class each code stands for: set model.fusion.table"
         )
     return code_names(table)
+
+
+def _sent(numbers: np.ndarray, device: torch.device) -> Tensor:
+    """The numbers on a device, which need not be waited for: so few are staged at once."""
+    return torch.from_numpy(numbers).to(device, non_blocking=True)
 
 
 def _cells_of_objects(

@@ -106,7 +106,14 @@ def _batch(config: Config) -> AVBatch:
         labels = clip.objects * clip.masks[:, 0].long() if config.model.num_classes > 1 else None
         made.append(
             replace(
-                clip, valid=valid, supervised=known, labels=labels, index=index, mirrored=index == 1
+                clip,
+                valid=valid,
+                supervised=known,
+                labels=labels,
+                index=index,
+                mirrored=index == 1,
+                classes=("dog", "", "cow"),
+                heard=(("dog",), ("cow", "dog"), (), (), ("cat",)),
             )
         )
     return collate_small([VGGISH.with_audio(clip) for clip in made])
@@ -125,6 +132,7 @@ def _module(config: Config, step: int = 1) -> SegmentationModule:
 
 MATCHING = {"loss.audio_visual_matching": 1.0, "model.channels": 128}
 AGREEMENT = ("agreement.yaml",)
+CLASSES = ("loss.correspondence", "loss.names", "loss.sounds")
 CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     **{
         f"{kind}, {formulas}": (
@@ -147,7 +155,10 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "tpavi, released": ((), {"model.name": "tpavi", "loss.formulas": "released", **MATCHING}),
     "agreement": (AGREEMENT, {}),
     "agreement, released": (AGREEMENT, {"loss.formulas": "released", "loss.free_bits": 0}),
-    "regions": ((*AGREEMENT, "regions.yaml"), {}),
+    "regions": (
+        (*AGREEMENT, "regions.yaml"),
+        {"model.fusion.bare_names": 0.5, **dict.fromkeys(CLASSES, 0.5)},
+    ),
     "classes": ((), {"model.num_classes": 4, "data.name": "avss", "data.root": "."}),
     "classes, agreement": (
         AGREEMENT,
@@ -159,6 +170,9 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
 }
 
+
+SENT = {"regions": Counter({"aten.lift_fresh.default": 2})}
+"""Which objects and sounds are of which class: two small tables, which CUDA stages at once and does not wait for."""
 
 ON_META = (
     "factorized, principled",
@@ -179,7 +193,7 @@ def test_a_step_does_not_wait(case: str) -> None:
     preprocessor = ClipPreprocessor.of(module.model)
     with counted() as found:
         module.training_step(finish(batch, preprocessor), 0).backward()
-    assert not found
+    assert found == SENT.get(case, Counter())
     if case not in ON_META:
         return
     module.to("meta")
