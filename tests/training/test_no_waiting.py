@@ -155,7 +155,8 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "tpavi, released": ((), {"model.name": "tpavi", "loss.formulas": "released", **MATCHING}),
     "agreement": (AGREEMENT, {}),
     "agreement, released": (AGREEMENT, {"loss.formulas": "released", "loss.free_bits": 0}),
-    "regions": (
+    "regions": ((*AGREEMENT, "regions.yaml"), {}),
+    "regions, names and sounds": (
         (*AGREEMENT, "regions.yaml"),
         {"model.fusion.bare_names": 0.5, **dict.fromkeys(CLASSES, 0.5)},
     ),
@@ -171,7 +172,7 @@ CASES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 
 
-SENT = {"regions": Counter({"aten.lift_fresh.default": 2})}
+SENT = {"regions, names and sounds": Counter({"aten.lift_fresh.default": 2})}
 """Which objects and sounds are of which class: two small tables, which CUDA stages at once and does not wait for."""
 
 ON_META = (
