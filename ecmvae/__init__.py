@@ -3,7 +3,7 @@
 ```python
 import ecmvae
 
-result = ecmvae.VideoPredictor("runs/demo").predict("my_video.mp4")
+result = ecmvae.VideoPredictor().predict("my_video.mp4")
 result.save("masks")
 ```
 
@@ -64,7 +64,12 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'ecmvae' has no attribute {name!r}")
-    return getattr(import_module(_HOME_OF[name]), name)
+    try:
+        return getattr(import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "timm", "einops", "torchmetrics"):
+            raise
+        raise ImportError(f"ecmvae.{name} needs PyTorch: pip install 'ecmvae[torch]'") from None
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -31,6 +32,7 @@ from ecmvae.data.video import (
     probe,
 )
 from ecmvae.data.video.clips import frames_at_rate
+from ecmvae.data.video.sound import resample_array
 from ecmvae.errors import UserError
 from ecmvae.prediction.engine import Engine, NamingEngine, open_engine
 from ecmvae.prediction.halves import to_half
@@ -163,6 +165,10 @@ class VideoPredictor:
                     "waveform and fps go with pictures or one video, not with a list of paths"
                 )
             return [self.predict(each) for each in source]
+        if isinstance(source, int | float) or (isinstance(source, list | tuple) and not source):
+            raise UserError(
+                f"predict takes a path, a list of paths, or pictures with their sound, not {source!r}"
+            )
         if waveform is None:
             raise UserError("pictures have no sound of their own: pass waveform= and sample_rate=")
         samples, count = as_waveform(waveform, sample_rate), count_frames(source)
@@ -348,9 +354,11 @@ class VideoPredictor:
 
 
 def _resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """As the training data is resampled, which takes PyTorch; a video's own sound is resampled while it is decoded."""
-    if rate == new_rate:
+    """As the training data is resampled; without PyTorch as a video's own sound is."""
+    if rate == new_rate or not len(waveform):
         return waveform.astype(np.float32)
+    if find_spec("torch") is None:
+        return resample_array(waveform, rate, new_rate)
     import torch
 
     from ecmvae.audio.io import resample

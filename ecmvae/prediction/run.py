@@ -191,6 +191,11 @@ def _targets(
             if name not in (named, "overlay")
         }
         return {named: out, **beside}
+    kinds = {suffix for name in (*chosen, *WRITERS) for suffix in WRITERS.get(name).suffixes}
+    if out.suffix and out.suffix.lower() in kinds and not out.exists():
+        raise UserError(
+            f"{show_path(out)} is the name of one file, but the outputs of this run go into a folder: name that"
+        )
     if out.exists() and not out.is_dir():
         raise UserError(f"{show_path(out)} is a file: several outputs need a folder")
     return {name: out / video.label.with_name(video.label.name + endings[name]) for name in chosen}

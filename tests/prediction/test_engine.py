@@ -161,6 +161,17 @@ for name in {lacking!r}:
     sys.modules[name] = None
 from ecmvae.cli import main
 code = main(["predict", "a.mp4", "--out", "out", "--masks", "--coco", "--npz", "--cutout"])
+import numpy as np
+import ecmvae
+sound = np.zeros(48_000, np.float32)
+result = ecmvae.VideoPredictor()(np.zeros((8, 48, 64, 3), np.uint8), waveform=sound, sample_rate=48_000)
+assert result.masks.shape == (8, 48, 64)
+try:
+    ecmvae.load_model
+except ImportError as error:
+    assert str(error) == "ecmvae.load_model needs PyTorch: pip install 'ecmvae[torch]'"
+else:
+    raise AssertionError
 assert not [name for name in sys.modules if name.partition(".")[0] in {lacking!r} and sys.modules[name]]
 sys.exit(code)
 """

@@ -256,6 +256,7 @@ def test_the_default_models_weights_are_known() -> None:
         (["--retry-failed"], "--retry_failed needs --manifest"),
         (["--executor", "ray"], "--executor ray needs Ray: pip install 'ecmvae[ray]'"),
         (["--manifest", "."], "cannot write the manifest"),
+        (["--out", "all.mp4"], "all.mp4 is the name of one file, but the outputs of this run go"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(

@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float, Float32
 from numpy.typing import NDArray
 
 from ecmvae.data.video.container import audio_stream, decoded, longest_gap, open_container, probe
@@ -217,6 +218,21 @@ class SoundBlocks:
                 block = part.to_ndarray().astype(np.float32, copy=False)
                 yield self._position, block
                 self._position += block.shape[1]
+
+
+def resample_array(
+    waveform: Float[np.ndarray, " s"], rate: int, new_rate: int
+) -> Float32[np.ndarray, " k"]:
+    """A sound at another rate, resampled as a video's own sound is, by FFmpeg and without PyTorch."""
+    import av
+
+    samples = np.ascontiguousarray(waveform, dtype=np.float32)[None]
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+    frame.sample_rate = rate
+    resampler = av.AudioResampler("fltp", "mono", new_rate)
+    parts = [*resampler.resample(frame), *resampler.resample(None)]
+    resampled: np.ndarray = np.concatenate([part.to_ndarray()[0] for part in parts])
+    return resampled
 
 
 def decoded_sound(

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from live_server import FPS, LiveServer, transport_stream
 
-from ecmvae.data.video import SoundArray
+from ecmvae.data.video import SAMPLE_RATE, SoundArray
 from ecmvae.data.video.addresses import Address
 from ecmvae.data.video.live import LONGEST_WAIT, LiveStream
 from ecmvae.data.video.live_writing import ArrivedSound
-from ecmvae.data.video.sound import RecentSound
+from ecmvae.data.video.sound import RecentSound, resample_array
 
 RATE = 1000
 
@@ -75,3 +75,14 @@ def test_it_can_be_stopped_at_any_time(content: bytes) -> None:
                 stream.stop()
         assert seen.is_set()
         assert time.monotonic() - started < 8  # without waiting for its patience of 10 s
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_a_sound_at_another_rate_is_the_same_tone(rate: int) -> None:
+    seconds = np.arange(rate) / rate
+    resampled = resample_array(np.sin(2 * np.pi * 440 * seconds), rate, SAMPLE_RATE)
+    assert resampled.dtype == np.float32
+    assert len(resampled) == pytest.approx(SAMPLE_RATE, abs=32)
+    expected = np.sin(2 * np.pi * 440 * np.arange(len(resampled)) / SAMPLE_RATE)
+    inside = slice(500, -500)
+    assert np.abs(resampled - expected)[inside].max() < 0.01
