@@ -49,7 +49,6 @@ ELSEWHERE: dict[str, str] = {
     "data/video/soundtrack.py": "data/video/test_writing.py",
     "demo_command.py": "test_demo.py",
     "evaluation/folds_run.py": "evaluation/test_folds.py",
-    "evaluation/latent_use.py": "test_demo.py",
     "evaluation/photographs.py": "data/collage/test_photographs.py",
     "evaluation/report.py": "evaluation/test_evaluator.py",
     "evaluation/rows.py": "evaluation/test_report_files.py",

@@ -34,12 +34,17 @@ def latent_rows(use: Mapping[str, Any]) -> list[Sequence[str]]:
             (
                 name,
                 active,
-                "" if own is None else f"{own['kl']:.1f}",
+                "" if own is None else _nats(own["kl"]),
                 *changes,
                 f"{swapped['miou']:.3f}",
             )
         )
     return rows
+
+
+def _nats(value: float) -> str:
+    """A latent whose posterior and prior have drifted apart has astronomical ones."""
+    return f"{value:.1f}" if value < 1e6 else f"{value:.1e}"
 
 
 def latent_table(use: Mapping[str, Any]) -> Table:

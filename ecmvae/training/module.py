@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -29,6 +29,8 @@ from ecmvae.training.finite import FiniteLoss, check_weights
 from ecmvae.training.optimizers import make_optimizer
 from ecmvae.types import AVBatch
 from ecmvae.visual.checkpointing import checkpoint_blocks
+
+logger = logging.getLogger(__name__)
 
 LATENT_USE_CLIPS = 8
 """Validation clips over which the use of the latents is measured."""
@@ -185,10 +187,10 @@ class SegmentationModule(LightningModule):
         )
         if bounded and warmed_up and value > SATURATED * ceiling and not self._warned:
             self._warned = True
-            warnings.warn(
-                f"the divergence of c is at its ceiling, {ceiling:.3f}, where it has no gradient: posterior and prior "
-                "drift apart freely; set model.latent.shared_divergence: geometric_js",
-                stacklevel=2,
+            logger.warning(
+                "the divergence of c is at its ceiling, %.3f, where it has no gradient: posterior and prior drift "
+                "apart freely; set model.latent.shared_divergence: geometric_js",
+                ceiling,
             )
 
     def validation_step(self, batch: AVBatch, batch_idx: int) -> None:
