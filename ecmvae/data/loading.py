@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any, cast
 
 from ecmvae.config import DataConfig
@@ -15,6 +16,7 @@ from ecmvae.data.collage.scene import SECONDS
 from ecmvae.data.collage.sources import CollageSources
 from ecmvae.data.layout import TaskName
 from ecmvae.data.packed import holds_packed, load_packed
+from ecmvae.data.sets.records import RECORDS
 from ecmvae.data.synthetic import SyntheticAVS
 from ecmvae.errors import UserError
 
@@ -41,6 +43,15 @@ def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
     if len(clips) == 0:
         raise UserError(f"there are no {split} clips in {data.root or data.name}")
     return clips  # type: ignore[no-any-return]  # checked above
+
+
+def require_root(data: DataConfig) -> None:
+    """Raise a `UserError` if the data set is one that lies in a folder, and there is none: said before work begins."""
+    if data.name in ("s4", "ms3", "avss", "packed", *RECORDS) and not Path(_root(data)).is_dir():
+        raise UserError(
+            f"{data.root}: no such folder; docs/data.md says how to obtain the data of data.name={data.name}, and "
+            "--data.root FOLDER where it lies"
+        )
 
 
 def load_avsbench(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:

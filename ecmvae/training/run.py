@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, Trainer
 
 from ecmvae.config import Config, TrainConfig
 from ecmvae.data.clips import ClipSource
+from ecmvae.data.loading import require_root
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.device import multiplies_bfloat16
 from ecmvae.errors import UserError
@@ -188,6 +189,8 @@ def _build(
     val_clips: ClipSource | None,
     checkpoints: Sequence[Path] = (),
 ) -> tuple[ClipDataModule, SegmentationModule, Resumption | None]:
+    if train_clips is None or val_clips is None:
+        require_root(config.data)  # before the weights, which are looked for first
     seed_everything(config.train.seed, epoch=-1)
     module = SegmentationModule(config)
     resumption = newest_good(checkpoints, module) if checkpoints else None

@@ -389,6 +389,13 @@ def test_a_bad_clip_leaves_no_run_behind(tiny, tmp_path: Path, fault: str) -> No
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("root", [None, "nowhere"])
+def test_data_that_are_missing_are_said_before_weights_that_are(root: str | None) -> None:
+    config = load_config(Path(__file__).parents[2] / "configs" / "s4_pvt.yaml", {"data.root": root})
+    with pytest.raises(UserError, match=r"nowhere: no such folder|say where its folder lies"):
+        train(config)
+
+
 def test_a_mistake_leaves_no_run_behind(tiny) -> None:
     config = tiny(model__visual__weights="nowhere.pth")
     with pytest.raises(UserError):
