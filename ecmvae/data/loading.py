@@ -47,7 +47,8 @@ def load_clips(data: DataConfig, split: str, *, seed: int = 0) -> ClipSource:
 
 def require_root(data: DataConfig) -> None:
     """Raise a `UserError` if the data set is one that lies in a folder, and there is none: said before work begins."""
-    if data.name in ("s4", "ms3", "avss", "packed", *RECORDS) and not Path(_root(data)).is_dir():
+    lies_in_a_folder = data.name == "packed" or (data.name in RECORDS and data.name != "collage")
+    if lies_in_a_folder and not Path(_root(data)).is_dir():
         raise UserError(
             f"{data.root}: no such folder; docs/data.md says how to obtain the data of data.name={data.name}, and "
             "--data.root FOLDER where it lies"

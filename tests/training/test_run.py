@@ -18,7 +18,8 @@ from PIL import Image
 
 import ecmvae
 from ecmvae.cli import main
-from ecmvae.config import load_config
+from ecmvae.config import DataConfig, load_config
+from ecmvae.data.loading import require_root
 from ecmvae.data.miniature import ShapeScenes, write_miniature
 from ecmvae.data.preprocess import ClipPreprocessor
 from ecmvae.data.synthetic import SyntheticAVS
@@ -394,6 +395,11 @@ def test_data_that_are_missing_are_said_before_weights_that_are(root: str | None
     config = load_config(Path(__file__).parents[2] / "configs" / "s4_pvt.yaml", {"data.root": root})
     with pytest.raises(UserError, match=r"nowhere: no such folder|say where its folder lies"):
         train(config)
+
+
+@pytest.mark.parametrize("name", ["collage", "synthetic", "my_package.data:load"])
+def test_data_that_lie_in_no_folder_need_none(name: str) -> None:
+    require_root(DataConfig(name=name))
 
 
 def test_a_mistake_leaves_no_run_behind(tiny) -> None:
