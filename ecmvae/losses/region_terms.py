@@ -101,7 +101,20 @@ class Correspondence(LossTerm):
         )
 
 
-class Names(LossTerm):
+class _OfClasses(LossTerm):
+    """A term that knows which class each code is named after, from the first code on."""
+
+    def __init__(self, weight: float, codes: Sequence[str]) -> None:
+        super().__init__(weight)
+        self._codes = {code: number for number, code in enumerate(codes)}
+
+    @classmethod
+    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
+        """Its codes are those of ``model.fusion.table``."""
+        return [cls(weight, _codes(cls.name, config))]
+
+
+class Names(_OfClasses):
     """Cross-entropy of the class of each object, which the cells that show it are called; not in the paper.
 
     The mask losses alone leave the names at what separates the sounds of the training clips: classes that sound apart
@@ -115,15 +128,6 @@ class Names(LossTerm):
 
     name = "names"
     needs = ("regions", "names")
-
-    def __init__(self, weight: float, codes: Sequence[str]) -> None:
-        super().__init__(weight)
-        self._codes = {code: number for number, code in enumerate(codes)}
-
-    @classmethod
-    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
-        """Its codes are those of ``model.fusion.table``."""
-        return [cls(weight, _codes(cls.name, config))]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Mean over the objects of all frames, each the mean over its cells, in nats; 0 without objects."""
@@ -147,7 +151,7 @@ class Names(LossTerm):
         return found + [-1] * (_MOST_OBJECTS - len(found))
 
 
-class Sounds(LossTerm):
+class Sounds(_OfClasses):
     """Binary cross-entropy of which classes sound in a frame, for each code that is named after one; not in the paper.
 
     Args:
@@ -157,15 +161,6 @@ class Sounds(LossTerm):
 
     name = "sounds"
     needs = ("sounds",)
-
-    def __init__(self, weight: float, codes: Sequence[str]) -> None:
-        super().__init__(weight)
-        self._codes = {code: number for number, code in enumerate(codes)}
-
-    @classmethod
-    def from_config(cls, weight: float, config: Config) -> Sequence[LossTerm]:
-        """Its codes are those of ``model.fusion.table``."""
-        return [cls(weight, _codes(cls.name, config))]
 
     def forward(self, inputs: LossInputs) -> Float[Tensor, ""]:
         """Sum over the codes, mean over the frames, in nats."""

@@ -193,15 +193,10 @@ def build_page(
                 scale=5,
                 min_width=350,
             )
+            slider: dict[str, Any] = {"scale": 3, "min_width": 200}
+            share: dict[str, Any] = {"step": 0.05, **slider}
             threshold = gr.Slider(
-                0.05,
-                0.95,
-                value=0.5,
-                step=0.05,
-                label="Threshold",
-                elem_id="threshold",
-                scale=3,
-                min_width=200,
+                0.05, 0.95, value=0.5, label="Threshold", elem_id="threshold", **share
             )
             samples = gr.Slider(
                 1,
@@ -210,19 +205,11 @@ def build_page(
                 step=1,
                 label="Samples",
                 elem_id="samples",
-                scale=3,
-                min_width=200,
                 visible=not service.takes_concepts,
+                **slider,
             )
             smoothing = gr.Slider(
-                0.0,
-                1.0,
-                value=0.25,
-                step=0.05,
-                label="Smoothing",
-                elem_id="smoothing",
-                scale=3,
-                min_width=200,
+                0.0, 1.0, value=0.25, label="Smoothing", elem_id="smoothing", **share
             )
         averaged = (
             "" if service.takes_concepts else " Samples are averaged: more are slower and steadier."

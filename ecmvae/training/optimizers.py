@@ -37,7 +37,7 @@ def parameter_groups(module: nn.Module, train: TrainConfig) -> list[dict[str, An
     ``train.decay_norms``, parameters of one dimension (biases, scales of normalisations) have no weight decay.
 
     Raises:
-        UserError: If there is no such part.
+        UserError: If the network has no part that ``train.slow_parts`` names.
     """
     names = [f"{name}." for name, _ in module.named_parameters()]
     for part in train.slow_parts:
